@@ -1,0 +1,19 @@
+//! The integration tests: one binary, one file per subject.
+
+mod client;
+mod config;
+mod conformance;
+mod crash;
+mod dirhash;
+mod fixture;
+mod gosum;
+mod http;
+mod mirror;
+mod module;
+mod notary;
+mod note;
+mod oracle;
+mod sequencer;
+mod tidy;
+mod tlog;
+mod upstream;
