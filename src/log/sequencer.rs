@@ -26,7 +26,8 @@ use crate::note::{self, SignerKey};
 use crate::store::lock::{FREE_SPACE_FLOOR_BYTES, free_bytes};
 use crate::store::sqlite::anchor::Anchor;
 use crate::store::{
-    Append, Batch, FullTile, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead, StoredRecord,
+    Append, Batch, FullTile, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead,
+    StoredRecord,
 };
 use crate::tlog::RecordId;
 
@@ -84,7 +85,7 @@ impl Sequencer {
         }
         let (candidates, replies): (Vec<_>, Vec<_>) =
             submissions.into_iter().map(|submission| (submission.candidates, submission.reply)).unzip();
-        match self.append(&candidates) {
+        match self.append_surely(&candidates) {
             Ok(mut outcomes) => {
                 let snapshot = self.shared.snapshot();
                 for (candidates, reply) in candidates.iter().zip(replies) {
@@ -135,11 +136,23 @@ impl Sequencer {
         reason
     }
 
+    /// A conflict is believed when it stays: what was committed or anchored elsewhere conflicts again.
+    fn append_surely(&mut self, candidates: &[Vec<Candidate>]) -> Result<Vec<Outcome>, StoreError> {
+        for _ in 1..CONFLICT_TRIES {
+            match self.append(candidates) {
+                Err(StoreError::Conflict { .. }) => self.store.reload()?,
+                result => return result,
+            }
+        }
+        self.append(candidates)
+    }
+
     /// One batch, from beginning to publication. Outcomes in the order of the candidates.
     fn append(&mut self, candidates: &[Vec<Candidate>]) -> Result<Vec<Outcome>, StoreError> {
         let published = self.shared.snapshot();
-        let at = Timestamp::from_microsecond(self.clock.now().as_microsecond()).expect("the clock gives valid times");
-        let mut transaction = begin(&mut *self.store, &published, self.epoch)?;
+        let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
+            .expect("the clock gives valid times");
+        let mut transaction = self.store.begin(Some(&published.head.tree), self.epoch)?;
         let sorted = sort_out(&mut *transaction, candidates.iter().flatten(), published.size().0, at)?;
         if sorted.records.is_empty() && sorted.incidents.is_empty() {
             return Ok(sorted.outcomes);
@@ -152,14 +165,19 @@ impl Sequencer {
             if let Some(anchor) = &mut self.anchor {
                 anchor.advance(self.epoch, &published.head.tree, &head.tree, at)?;
             }
-            self.shared.publish(Snapshot { head: Arc::new(head), edge: Arc::new(edge), reader: published.reader });
+            self.shared.publish(Snapshot {
+                head: Arc::new(head),
+                edge: Arc::new(edge),
+                reader: published.reader,
+            });
         }
         Ok(sorted.outcomes)
     }
 
     /// Signs the head of a log that has none yet, or publishes the one that it has.
     pub(super) fn first_head(&mut self) -> Result<(), StoreError> {
-        let at = Timestamp::from_microsecond(self.clock.now().as_microsecond()).expect("the clock gives valid times");
+        let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
+            .expect("the clock gives valid times");
         let head = sign_head(&Edge::default(), &self.signers, at);
         let transaction = self.store.begin(None, self.epoch)?;
         let batch = Batch { records: vec![], tiles: vec![], head: Some(head), incidents: vec![], at };
@@ -184,27 +202,6 @@ fn disk_full(disk: &PathBuf) -> Option<ReadOnly> {
         }),
         Err(error) => Some(ReadOnly::from(&error)),
     }
-}
-
-/// Opens the transaction. A conflict is believed when the database really holds something else.
-fn begin<'a>(
-    store: &'a mut dyn LogStore,
-    published: &Snapshot,
-    epoch: u64,
-) -> Result<Box<dyn Append + 'a>, StoreError> {
-    let expected = &published.head.tree;
-    for _ in 1..CONFLICT_TRIES {
-        match store.begin(Some(expected), epoch) {
-            // The borrow of the successful transaction must not reach over the retry: begin it once more below.
-            Ok(transaction) => {
-                drop(transaction);
-                break;
-            }
-            Err(StoreError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    store.begin(Some(expected), epoch)
 }
 
 /// What a batch is made of.
@@ -236,7 +233,11 @@ fn sort_out<'a>(
             Some(standing) if standing.lines == *lines => Outcome::Present(standing.id),
             Some(standing) => {
                 let conflict = Conflict { standing, offered: lines.clone() };
-                sorted.incidents.push(Incident { kind: IncidentKind::HashConflict, at, detail: conflict.detail() });
+                sorted.incidents.push(Incident {
+                    kind: IncidentKind::HashConflict,
+                    at,
+                    detail: conflict.detail(),
+                });
                 Outcome::Conflict(Box::new(conflict))
             }
             None => {

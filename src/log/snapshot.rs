@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::edge::{Edge, full_tile};
 use crate::module::ModuleVersion;
-use crate::store::{LogReader, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
 use crate::store::evidence::Kept;
-use crate::tlog::{Hash, HashIndex, RecordId, Tile, TileLevel, TreeHead, TreeSize, split_stored_hash_index, tile_root};
+use crate::store::{LogReader, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
+use crate::tlog::{
+    Hash, HashIndex, RecordId, Tile, TileLevel, TreeHead, TreeSize, split_stored_hash_index, tile_root,
+};
 
 /// The only tile height that is served: what the `go` command asks for.
 pub const TILE_HEIGHT: u8 = 8;
@@ -153,5 +155,8 @@ fn complete(ids: &Range<u64>, found: usize, what: &str) -> Result<(), StoreError
     if found as u64 == ids.end - ids.start {
         return Ok(());
     }
-    Err(StoreError::Damaged { place: format!("{what} {}", ids.start + found as u64), why: "missing".to_owned() })
+    Err(StoreError::Damaged {
+        place: format!("{what} {}", ids.start + found as u64),
+        why: "missing".to_owned(),
+    })
 }

@@ -60,13 +60,17 @@ pub enum ReadOnly {
         anchored: TreeHead,
     },
     /// Something stored is not what was written.
-    #[error("{why}. Nothing is signed: run `tallystick fsck`, then restore the database from a backup or a replica")]
+    #[error(
+        "{why}. Nothing is signed: run `tallystick fsck`, then restore the database from a backup or a replica"
+    )]
     Damaged {
         /// What is damaged.
         why: String,
     },
     /// The disk has no space. Writing goes on by itself when there is some.
-    #[error("the disk that holds {path} is full ({free_bytes} bytes free, {floor_bytes} are kept): free some space, nothing else is needed")]
+    #[error(
+        "the disk that holds {path} is full ({free_bytes} bytes free, {floor_bytes} are kept): free some space, nothing else is needed"
+    )]
     DiskFull {
         /// The full disk.
         path: String,

@@ -90,7 +90,12 @@ pub struct Incident {
 impl Incident {
     /// What makes two incidents the same: kind and detail, not the time.
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::new().chain_update(self.kind.as_str()).chain_update([0]).chain_update(&self.detail).finalize().into()
+        Sha256::new()
+            .chain_update(self.kind.as_str())
+            .chain_update([0])
+            .chain_update(&self.detail)
+            .finalize()
+            .into()
     }
 }
 

@@ -31,7 +31,9 @@ impl DirectoryLock {
             .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(DirectoryLock { _file: file, path }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked { path: path.display().to_string() }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(StoreError::Locked { path: path.display().to_string() })
+            }
             Err(errno) => Err(StoreError::File { path: path.display().to_string(), source: errno.into() }),
         }
     }

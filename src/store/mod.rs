@@ -117,7 +117,9 @@ pub enum StoreError {
         why: String,
     },
     /// The database was written by a newer version of this program.
-    #[error("the database has schema version {found}, this program knows {known}: run the newer program that wrote it")]
+    #[error(
+        "the database has schema version {found}, this program knows {known}: run the newer program that wrote it"
+    )]
     NewerSchema {
         /// The version in the file.
         found: i64,
@@ -139,7 +141,9 @@ pub enum StoreError {
         path: String,
     },
     /// The file system cannot keep the promises that a log needs.
-    #[error("{path} is on a network file system ({kind}), where locks and fsync cannot be relied upon: use a local disk")]
+    #[error(
+        "{path} is on a network file system ({kind}), where locks and fsync cannot be relied upon: use a local disk"
+    )]
     NetworkFileSystem {
         /// The directory.
         path: String,

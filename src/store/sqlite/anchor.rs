@@ -45,10 +45,19 @@ impl Anchor {
     pub fn create(path: &Path, anchored: &Anchored, at: Timestamp) -> Result<Anchor, StoreError> {
         let anchor = Anchor::connect(path)?;
         let tree = &anchored.tree;
-        let row = params![anchored.vkey, anchored.epoch as i64, tree.size.0 as i64, tree.root.as_bytes(), to_micros(at)];
+        let row = params![
+            anchored.vkey,
+            anchored.epoch as i64,
+            tree.size.0 as i64,
+            tree.root.as_bytes(),
+            to_micros(at)
+        ];
         anchor
             .db
-            .execute("INSERT INTO anchor (id, vkey, epoch, size, root, updated_at) VALUES (1, ?, ?, ?, ?, ?)", row)
+            .execute(
+                "INSERT INTO anchor (id, vkey, epoch, size, root, updated_at) VALUES (1, ?, ?, ?, ?, ?)",
+                row,
+            )
             .map_err(failed("insert into anchor"))?;
         Ok(anchor)
     }
@@ -94,7 +103,13 @@ impl Anchor {
     }
 
     /// Moves from one head to a larger one, if epoch and head are still those.
-    pub fn advance(&mut self, epoch: u64, from: &TreeHead, to: &TreeHead, at: Timestamp) -> Result<(), StoreError> {
+    pub fn advance(
+        &mut self,
+        epoch: u64,
+        from: &TreeHead,
+        to: &TreeHead,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let row = params![
             to.size.0 as i64,
             to.root.as_bytes(),
@@ -116,7 +131,9 @@ impl Anchor {
             return Ok(());
         }
         let found = match self.read()? {
-            Some(found) => format!("epoch {} size {} root {}", found.epoch, found.tree.size.0, found.tree.root),
+            Some(found) => {
+                format!("epoch {} size {} root {}", found.epoch, found.tree.size.0, found.tree.root)
+            }
             None => "an empty anchor".to_owned(),
         };
         Err(StoreError::Conflict { expected: format!("anchor at {}", expected()), found })

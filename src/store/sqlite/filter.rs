@@ -27,7 +27,8 @@ impl Filter {
         if bytes.is_empty() || !bytes.len().is_multiple_of(BLOCK_WORDS * 8) {
             return None;
         }
-        let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("the chunks are eight bytes long"));
+        let word =
+            |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("the chunks are eight bytes long"));
         Some(Filter { words: bytes.chunks_exact(8).map(word).collect() })
     }
 

@@ -205,7 +205,9 @@ mod tests {
     #[test]
     fn eight_of_a_size_are_merged_the_small_ones_first() {
         let small = |count: u64, from: u64| {
-            (0..count).map(move |i| run(100 + i, from + i * FLUSH, from + (i + 1) * FLUSH)).collect::<Vec<_>>()
+            (0..count)
+                .map(move |i| run(100 + i, from + i * FLUSH, from + (i + 1) * FLUSH))
+                .collect::<Vec<_>>()
         };
         assert!(plan_merge(&[]).is_none());
         assert!(plan_merge(&small(7, 0)).is_none());

@@ -58,8 +58,9 @@ impl Index {
     /// Reads the runs, and sweeps what a crash has left half merged.
     pub(super) fn load(db: &Connection, view: Arc<ArcSwap<View>>) -> Result<Index, StoreError> {
         let (mut live, mut dead) = (Vec::new(), Vec::new());
-        let mut select =
-            db.prepare_cached("SELECT run_id, state, first, finish, bits FROM index_run").map_err(failed("read of index_run"))?;
+        let mut select = db
+            .prepare_cached("SELECT run_id, state, first, finish, bits FROM index_run")
+            .map_err(failed("read of index_run"))?;
         let rows = select
             .query_map([], |row| {
                 let number = |at| row.get::<_, i64>(at).map(|value| value as u64);
@@ -77,7 +78,8 @@ impl Index {
         let mut flushed = 0;
         for run in &live {
             if run.shape.first != flushed || run.shape.finish <= run.shape.first {
-                let why = format!("the run {} starts at record {}, {flushed} expected", run.id, run.shape.first);
+                let why =
+                    format!("the run {} starts at record {}, {flushed} expected", run.id, run.shape.first);
                 return Err(StoreError::Damaged { place: "index_run".to_owned(), why });
             }
             flushed = run.shape.finish;
@@ -103,7 +105,8 @@ impl Index {
     pub(super) fn append(&mut self, db: &Connection, entries: Vec<Entry>) -> Result<Change, StoreError> {
         let appended = entries.len() as u64;
         let mut change = Change { recent: entries, ..Change::default() };
-        let waiting = self.view.load().recent.read().expect("nobody panics while holding this lock").len() as u64;
+        let waiting =
+            self.view.load().recent.read().expect("nobody panics while holding this lock").len() as u64;
         if waiting + appended >= FLUSH {
             change.flushed = Some(self.flush(db, &change.recent)?);
         }

@@ -57,7 +57,9 @@ fn damaged(place: String) -> impl FnOnce(String) -> StoreError {
 /// Opens the writing connection and brings the schema up to date.
 fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    let set = |name, value: &dyn rusqlite::ToSql| connection.pragma_update(None, name, value).map_err(failed("pragma"));
+    let set = |name, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(failed("pragma"))
+    };
     // Takes effect in a new database only: an existing one keeps the size it was made with.
     set("page_size", &PAGE_BYTES)?;
     // A reader never waits for the writer, and a commit is one append and one fsync.
@@ -76,7 +78,9 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 /// Opens a reading connection.
 fn open_reader(path: &Path, cache_kib: u32) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let set = |name, value: &dyn rusqlite::ToSql| connection.pragma_update(None, name, value).map_err(failed("pragma"));
+    let set = |name, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(failed("pragma"))
+    };
     // Read-write as a file, because readers of a WAL database share its memory file; read-only in what it may do.
     set("query_only", &true)?;
     set("cache_size", &-i64::from(cache_kib))?;
@@ -88,7 +92,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     // No mutex: a connection belongs to one thread at a time, and Rust sees to that.
     let connection =
         Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed("open"))?;
-    let set = |name, value: &dyn rusqlite::ToSql| connection.pragma_update(None, name, value).map_err(failed("pragma"));
+    let set = |name, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(failed("pragma"))
+    };
     // A backup tool may hold a lock for a moment. Nothing of ours ever waits for this long.
     connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(failed("pragma"))?;
     // Nothing in the file is executed because it is in the file.
@@ -105,7 +111,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
 
 /// Applies the migrations that the file has not seen, each in a transaction of its own.
 fn migrate(connection: &Connection, path: &Path, migrations: &[&str]) -> Result<(), StoreError> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed("pragma"));
+    let pragma = |name| {
+        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed("pragma"))
+    };
     let (found, known) = (pragma("user_version")?, migrations.len() as i64);
     if found > known {
         return Err(StoreError::NewerSchema { found, known });

@@ -37,10 +37,14 @@ impl Readers {
     pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Readers, StoreError> {
         let count = std::thread::available_parallelism().map_or(2, usize::from);
         let reader = |_| {
-            let decoder = Decoder::new().map_err(|source| StoreError::File { path: "zstd".to_owned(), source })?;
+            let decoder =
+                Decoder::new().map_err(|source| StoreError::File { path: "zstd".to_owned(), source })?;
             Ok(Mutex::new(Reader { db: open_reader(path, cache_kib)?, decoder }))
         };
-        Ok(Readers { readers: (0..count).map(reader).collect::<Result<_, StoreError>>()?, next: AtomicUsize::new(0) })
+        Ok(Readers {
+            readers: (0..count).map(reader).collect::<Result<_, StoreError>>()?,
+            next: AtomicUsize::new(0),
+        })
     }
 
     /// A connection that is free, or the next one in turn when none is.
@@ -55,8 +59,12 @@ impl Readers {
 
 impl Reader {
     /// Runs several statements on one state of the database.
-    fn consistent<T>(&mut self, read: impl FnOnce(&mut Reader) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let run = |db: &Connection, sql| db.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+    fn consistent<T>(
+        &mut self,
+        read: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let run =
+            |db: &Connection, sql| db.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         run(&self.db, "BEGIN").map_err(failed("begin"))?;
         let result = read(self);
         run(&self.db, "COMMIT").map_err(failed("end of a read"))?;
@@ -103,7 +111,8 @@ impl LogReader for Shared {
 
     fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
         let id = tile_id(level, number);
-        let body = blob(&self.readers.any().db, "SELECT body FROM tile WHERE tile_id = ?", id, "read of tile")?;
+        let body =
+            blob(&self.readers.any().db, "SELECT body FROM tile WHERE tile_id = ?", id, "read of tile")?;
         let at = || damaged(format!("tile {id}"));
         let Some(body) = body else { return Ok(None) };
         let body = unwrap(&body).map_err(at())?;
@@ -131,10 +140,14 @@ impl LogReader for Shared {
         let reader = self.readers.any();
         let mut select = reader
             .db
-            .prepare_cached("SELECT incident_id, at, kind, detail FROM incident ORDER BY incident_id DESC LIMIT ?")
+            .prepare_cached(
+                "SELECT incident_id, at, kind, detail FROM incident ORDER BY incident_id DESC LIMIT ?",
+            )
             .map_err(failed("read of incident"))?;
         let rows = select
-            .query_map([limit as i64], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .query_map([limit as i64], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(failed("read of incident"))?;
         let incident = |(id, at, kind, detail)| {
@@ -194,11 +207,20 @@ fn record(db: &Connection, decoder: &mut Decoder, id: u64) -> Result<Option<Stor
     sealed_record(db, decoder, id)
 }
 
-fn sealed_record(db: &Connection, decoder: &mut Decoder, id: u64) -> Result<Option<StoredRecord>, StoreError> {
+fn sealed_record(
+    db: &Connection,
+    decoder: &mut Decoder,
+    id: u64,
+) -> Result<Option<StoredRecord>, StoreError> {
     let segment = (id / SEGMENT_WIDTH) as i64;
-    let mut select = db.prepare_cached("SELECT body FROM segment WHERE segment_id = ?").map_err(failed("read of segment"))?;
+    let mut select = db
+        .prepare_cached("SELECT body FROM segment WHERE segment_id = ?")
+        .map_err(failed("read of segment"))?;
     let lines = select
-        .query_row([segment], |row| Ok(decoder.one(row.get_ref(0)?.as_blob()?, (id % SEGMENT_WIDTH) as usize)))
+        .query_row(
+            [segment],
+            |row| Ok(decoder.one(row.get_ref(0)?.as_blob()?, (id % SEGMENT_WIDTH) as usize)),
+        )
         .optional()
         .map_err(failed("read of segment"))?;
     let lines = lines.transpose().map_err(damaged(format!("segment {segment}")))?;
@@ -232,7 +254,9 @@ fn segments(
         return Ok(());
     }
     let mut select = db
-        .prepare_cached("SELECT segment_id, body FROM segment WHERE segment_id BETWEEN ? AND ? ORDER BY segment_id")
+        .prepare_cached(
+            "SELECT segment_id, body FROM segment WHERE segment_id BETWEEN ? AND ? ORDER BY segment_id",
+        )
         .map_err(failed("read of segment"))?;
     let range = params![(ids.start / SEGMENT_WIDTH) as i64, ((ids.end - 1) / SEGMENT_WIDTH) as i64];
     let mut rows = select.query(range).map_err(failed("read of segment"))?;
@@ -258,7 +282,9 @@ fn tail_rows(
         return Ok(());
     }
     let mut select = db
-        .prepare_cached("SELECT record_id, body FROM tail WHERE record_id >= ? AND record_id < ? ORDER BY record_id")
+        .prepare_cached(
+            "SELECT record_id, body FROM tail WHERE record_id >= ? AND record_id < ? ORDER BY record_id",
+        )
         .map_err(failed("read of tail"))?;
     let mut rows = select.query(params![ids.start as i64, ids.end as i64]).map_err(failed("read of tail"))?;
     let mut next = ids.start;
@@ -279,7 +305,9 @@ fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, StoreError> {
     let tile = (id.0 / TILE_WIDTH) as i64;
     if let Some(body) = blob(db, "SELECT body FROM evidence WHERE tile_id = ?", tile, "read of evidence")? {
         let json = unwrap(&body)
-            .and_then(|body| zstd::bulk::decompress(body, MAX_EVIDENCE_BYTES).map_err(|error| error.to_string()))
+            .and_then(|body| {
+                zstd::bulk::decompress(body, MAX_EVIDENCE_BYTES).map_err(|error| error.to_string())
+            })
             .map_err(at())?;
         let mut all: Vec<Kept> = serde_json::from_slice(&json).map_err(|error| at()(error.to_string()))?;
         if all.len() as u64 != TILE_WIDTH {
@@ -303,7 +331,9 @@ fn blob(db: &Connection, sql: &str, id: i64, action: &'static str) -> Result<Opt
 /// Up to `limit` heads smaller than `before`, newest first.
 pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
     let mut select = db
-        .prepare_cached("SELECT size, root, note, signed_at FROM head WHERE size < ? ORDER BY size DESC LIMIT ?")
+        .prepare_cached(
+            "SELECT size, root, note, signed_at FROM head WHERE size < ? ORDER BY size DESC LIMIT ?",
+        )
         .map_err(failed("read of head"))?;
     let rows = select
         .query_map(params![before, limit as i64], |row| {

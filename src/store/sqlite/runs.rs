@@ -25,7 +25,9 @@ pub(super) fn bucket_id(run: u64, bucket: u64) -> i64 {
 /// Writes the row that describes a run.
 pub(super) fn insert_run(db: &Connection, id: u64, state: i64, shape: Shape) -> Result<(), StoreError> {
     db.prepare_cached("INSERT INTO index_run (run_id, state, first, finish, bits) VALUES (?, ?, ?, ?, ?)")
-        .and_then(|mut insert| insert.execute(params![id as i64, state, shape.first as i64, shape.finish as i64, shape.bits]))
+        .and_then(|mut insert| {
+            insert.execute(params![id as i64, state, shape.first as i64, shape.finish as i64, shape.bits])
+        })
         .map(drop)
         .map_err(failed("insert into index_run"))
 }
@@ -38,7 +40,12 @@ pub(super) fn set_state(db: &Connection, id: u64, state: i64) -> Result<(), Stor
 }
 
 /// Writes sorted entries as buckets. They must be all the entries of every bucket that they touch.
-pub(super) fn insert_buckets(db: &Connection, id: u64, shape: Shape, entries: &[Entry]) -> Result<(), StoreError> {
+pub(super) fn insert_buckets(
+    db: &Connection,
+    id: u64,
+    shape: Shape,
+    entries: &[Entry],
+) -> Result<(), StoreError> {
     let mut insert = db
         .prepare_cached("INSERT INTO index_bucket (bucket_id, body) VALUES (?, ?)")
         .map_err(failed("insert into index_bucket"))?;
@@ -67,10 +74,12 @@ pub(super) fn read_buckets(
         .map_err(failed("read of index_bucket"))?;
     while let Some(row) = rows.next().map_err(failed("read of index_bucket"))? {
         let id: i64 = row.get(0).map_err(failed("read of index_bucket"))?;
-        let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_bucket"))?;
+        let body =
+            row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_bucket"))?;
         let bucket = id as u64 & u64::from(u32::MAX);
-        let decoded = unwrap(body)
-            .and_then(|body| run.shape.decode(bucket, body, out).ok_or_else(|| "not a bucket of this run".to_owned()));
+        let decoded = unwrap(body).and_then(|body| {
+            run.shape.decode(bucket, body, out).ok_or_else(|| "not a bucket of this run".to_owned())
+        });
         decoded.map_err(|why| damaged_bucket(id, why))?;
     }
     Ok(())
@@ -109,7 +118,9 @@ pub(super) fn insert_filter(db: &Connection, id: u64, filter: &Filter) -> Result
         .prepare_cached("INSERT INTO index_filter (part_id, body) VALUES (?, ?)")
         .map_err(failed("insert into index_filter"))?;
     for (part, body) in (0..).zip(filter.to_bytes().chunks(FILTER_PART_BYTES)) {
-        insert.execute(params![(id << 16) as i64 | part, wrap(body)]).map_err(failed("insert into index_filter"))?;
+        insert
+            .execute(params![(id << 16) as i64 | part, wrap(body)])
+            .map_err(failed("insert into index_filter"))?;
     }
     Ok(())
 }
@@ -121,9 +132,11 @@ pub(super) fn read_filter(db: &Connection, id: u64) -> Result<Filter, StoreError
         .map_err(failed("read of index_filter"))?;
     let mut rows =
         select.query([(id << 16) as i64, (id + 1 << 16) as i64]).map_err(failed("read of index_filter"))?;
-    let (mut bytes, damaged) = (Vec::new(), |why| StoreError::Damaged { place: format!("index_filter of run {id}"), why });
+    let (mut bytes, damaged) =
+        (Vec::new(), |why| StoreError::Damaged { place: format!("index_filter of run {id}"), why });
     while let Some(row) = rows.next().map_err(failed("read of index_filter"))? {
-        let body = row.get_ref(0).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_filter"))?;
+        let body =
+            row.get_ref(0).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_filter"))?;
         bytes.extend(unwrap(body).map_err(damaged)?);
     }
     Filter::from_bytes(&bytes).ok_or_else(|| damaged(format!("{} bytes", bytes.len())))

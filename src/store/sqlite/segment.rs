@@ -184,7 +184,11 @@ pub(super) fn wrap(body: &[u8]) -> Vec<u8> {
 /// Checks and removes what [`wrap`] put in front.
 pub(super) fn unwrap(wrapped: &[u8]) -> Result<&[u8], Why> {
     let (sum, body) = wrapped.split_first_chunk::<8>().ok_or("shorter than its checksum")?;
-    if u64::from_le_bytes(*sum) == xxh3_64(body) { Ok(body) } else { Err("the checksum does not match".to_owned()) }
+    if u64::from_le_bytes(*sum) == xxh3_64(body) {
+        Ok(body)
+    } else {
+        Err("the checksum does not match".to_owned())
+    }
 }
 
 fn seal(body: &mut [u8]) {
@@ -203,7 +207,8 @@ fn check(body: &[u8], least: usize) -> Result<(), Why> {
     if body[..2] != [VERSION, 0] {
         return Err(format!("unknown layout {}.{}", body[0], body[1]));
     }
-    let sum = u64::from_le_bytes(body[2..HEADER_BYTES].try_into().expect("the header has eight bytes for it"));
+    let sum =
+        u64::from_le_bytes(body[2..HEADER_BYTES].try_into().expect("the header has eight bytes for it"));
     if sum == xxh3_64(&body[HEADER_BYTES..]) { Ok(()) } else { Err("the checksum does not match".to_owned()) }
 }
 
@@ -211,7 +216,7 @@ fn lines_of(path: &str, version: &str, hashes: &[u8]) -> Result<ModuleLines, Why
     let (zip, go_mod) = hashes.split_first_chunk::<32>().expect("a record has 64 bytes of hashes");
     let go_mod = go_mod.try_into().expect("a record has 64 bytes of hashes");
     Ok(ModuleLines {
-        module: ModuleVersion::new(path, version).map_err(|error| error.to_string())?,
+        module: ModuleVersion::from_parts(path, version).map_err(|error| error.to_string())?,
         zip: H1::from_bytes(*zip),
         go_mod: H1::from_bytes(go_mod),
     })

@@ -15,7 +15,8 @@ use super::{damaged, failed, from_micros, open_writer, to_micros};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Evidence, Kept};
 use crate::store::{
-    Append, Batch, FullTile, Identity, LogReader, LogStore, NewRecord, StoreError, StoredHead, StoredRecord, TILE_WIDTH,
+    Append, Batch, FullTile, Identity, LogReader, LogStore, NewRecord, StoreError, StoredHead, StoredRecord,
+    TILE_WIDTH,
 };
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
@@ -55,7 +56,11 @@ impl SqliteStore {
     ///
     /// Without an identity a missing database is an error. With one, a database of another log is refused.
     /// `reader_cache_kib` is the page cache of each of the reading connections, of which there are as many as cores.
-    pub fn open(path: &Path, identity: Option<&Identity>, reader_cache_kib: u32) -> Result<SqliteStore, StoreError> {
+    pub fn open(
+        path: &Path,
+        identity: Option<&Identity>,
+        reader_cache_kib: u32,
+    ) -> Result<SqliteStore, StoreError> {
         if identity.is_none() && !path.exists() {
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no log here");
             return Err(StoreError::File { path: path.display().to_string(), source });
@@ -142,7 +147,11 @@ fn create_identity(db: &Connection, identity: &Identity) -> Result<(), StoreErro
         .map_err(failed("insert into identity"))
 }
 
-fn read_identity(db: &Connection, path: &Path, wanted: Option<&Identity>) -> Result<(Identity, [u8; 16]), StoreError> {
+fn read_identity(
+    db: &Connection,
+    path: &Path,
+    wanted: Option<&Identity>,
+) -> Result<(Identity, [u8; 16]), StoreError> {
     let found = db
         .query_row("SELECT name, vkey, created_at, index_key FROM identity", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, [u8; 16]>(3)?))
@@ -150,11 +159,14 @@ fn read_identity(db: &Connection, path: &Path, wanted: Option<&Identity>) -> Res
         .optional()
         .map_err(failed("read of identity"))?;
     let foreign = |why| StoreError::Foreign { path: path.display().to_string(), why };
-    let (name, vkey, created_at, index_key) = found.ok_or_else(|| foreign("no log was ever created in it".to_owned()))?;
+    let (name, vkey, created_at, index_key) =
+        found.ok_or_else(|| foreign("no log was ever created in it".to_owned()))?;
     let created_at = from_micros(created_at).map_err(damaged("identity".to_owned()))?;
     let identity = Identity { name, vkey, created_at };
     match wanted {
-        Some(wanted) if wanted.vkey != identity.vkey => Err(foreign(format!("it holds the log {}", identity.vkey))),
+        Some(wanted) if wanted.vkey != identity.vkey => {
+            Err(foreign(format!("it holds the log {}", identity.vkey)))
+        }
         _ => Ok((identity, index_key)),
     }
 }
@@ -165,12 +177,17 @@ impl LogStore for SqliteStore {
     }
 
     fn claim(&mut self, epoch: u64) -> Result<(), StoreError> {
-        self.db.execute("UPDATE writer SET epoch = ?", [epoch as i64]).map(drop).map_err(failed("update of writer"))
+        self.db
+            .execute("UPDATE writer SET epoch = ?", [epoch as i64])
+            .map(drop)
+            .map_err(failed("update of writer"))
     }
 
     fn epoch(&mut self) -> Result<u64, StoreError> {
-        let epoch: i64 =
-            self.db.query_row("SELECT epoch FROM writer", [], |row| row.get(0)).map_err(failed("read of writer"))?;
+        let epoch: i64 = self
+            .db
+            .query_row("SELECT epoch FROM writer", [], |row| row.get(0))
+            .map_err(failed("read of writer"))?;
         Ok(epoch as u64)
     }
 
@@ -239,7 +256,11 @@ impl Transaction<'_> {
     }
 
     fn epoch(&self) -> Result<u64, StoreError> {
-        let epoch = self.store.db.prepare_cached("SELECT epoch FROM writer").and_then(|mut s| s.query_row([], |r| r.get::<_, i64>(0)));
+        let epoch = self
+            .store
+            .db
+            .prepare_cached("SELECT epoch FROM writer")
+            .and_then(|mut s| s.query_row([], |r| r.get::<_, i64>(0)));
         epoch.map(|epoch| epoch as u64).map_err(failed("read of writer"))
     }
 
@@ -318,7 +339,9 @@ impl Transaction<'_> {
             .prepare_cached("INSERT INTO tail (record_id, body, evidence) VALUES (?, ?, ?)")
             .map_err(failed("insert into tail"))?;
         for (id, (row, evidence)) in (edge.first..).zip(&edge.rows).skip(edge.stored) {
-            insert.execute(params![id as i64, encode_tail(row), evidence]).map_err(failed("insert into tail"))?;
+            insert
+                .execute(params![id as i64, encode_tail(row), evidence])
+                .map_err(failed("insert into tail"))?;
         }
         edge.stored = edge.rows.len();
         Ok(())
@@ -345,13 +368,16 @@ fn insert_tile(db: &Connection, tile: &FullTile) -> Result<(), StoreError> {
     assert_eq!(tile.hashes.len() as u64, TILE_WIDTH, "only full tiles are stored");
     let bytes: Vec<u8> = tile.hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
     db.prepare_cached("INSERT INTO tile (tile_id, body) VALUES (?, ?)")
-        .and_then(|mut insert| insert.execute(params![reader::tile_id(tile.level, tile.number), wrap(&bytes)]))
+        .and_then(|mut insert| {
+            insert.execute(params![reader::tile_id(tile.level, tile.number), wrap(&bytes)])
+        })
         .map(drop)
         .map_err(failed("insert into tile"))
 }
 
 fn insert_head(db: &Connection, head: &StoredHead) -> Result<(), StoreError> {
-    let row = params![head.tree.size.0 as i64, head.tree.root.as_bytes(), head.note, to_micros(head.signed_at)];
+    let row =
+        params![head.tree.size.0 as i64, head.tree.root.as_bytes(), head.note, to_micros(head.signed_at)];
     db.prepare_cached("INSERT INTO head (size, root, note, signed_at) VALUES (?, ?, ?, ?)")
         .and_then(|mut insert| insert.execute(row))
         .map(drop)
