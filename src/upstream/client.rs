@@ -391,7 +391,10 @@ fn classify(
             }
         };
     }
-    if causes(error).any(|cause| cause.is::<rustls::Error>()) && received == 0 {
+    // A peer that does not speak TLS often just hangs up.
+    let hung_up = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::UnexpectedEof;
+    let in_handshake = error.is_connect() && causes(error).filter_map(|c| c.downcast_ref()).any(hung_up);
+    if in_handshake || (received == 0 && causes(error).any(|cause| cause.is::<rustls::Error>())) {
         return FetchError::Unreachable { url, stage: Stage::Tls, why };
     }
     if error.is_connect() {

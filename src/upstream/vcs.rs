@@ -38,7 +38,7 @@ use crate::module::ModuleVersion;
 const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How version control is used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct VcsOptions {
     /// The go command: a path, or a name that is looked up in `PATH`.
     pub go: PathBuf,
@@ -60,6 +60,20 @@ pub struct VcsOptions {
     pub max_disk_bytes: u64,
     /// Time for deadlines.
     pub clock: Clock,
+}
+
+impl std::fmt::Debug for VcsOptions {
+    /// Without the git configuration, which may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VcsOptions")
+            .field("go", &self.go)
+            .field("scratch", &self.scratch)
+            .field("roots", &self.roots)
+            .field("proxies", &self.proxies)
+            .field("insecure", &self.insecure)
+            .field("max_disk_bytes", &self.max_disk_bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl VcsOptions {
@@ -177,7 +191,7 @@ impl Vcs {
         let run = Run { options: self.options.clone(), module: module.clone(), limits: *limits, scratch };
         let worker = blocking({
             let group = group.clone();
-            move || run.to_end(&group)
+            move || run.finish(&group)
         });
         tokio::pin!(worker);
         let mut disk = interval(DISK_CHECK_INTERVAL);
@@ -215,7 +229,7 @@ struct Run {
 }
 
 impl Run {
-    fn to_end(self, group: &Group) -> Result<FetchedModule, VcsError> {
+    fn finish(self, group: &Group) -> Result<FetchedModule, VcsError> {
         let mut command = self.command().map_err(|source| VcsError::Local { source })?;
         // The exit status is not looked at: the files are there or they are not.
         group.run(&mut command).map_err(|source| VcsError::NoGo { source })?;

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! {
-//! 	"Path": "corp.example/repo.git",
-//! 	"Version": "v1.0.1",
-//! 	"Error": "corp.example/repo.git@v1.0.1: invalid version: unknown revision v1.0.1"
+//!   "Path": "corp.example/repo.git",
+//!   "Version": "v1.0.1",
+//!   "Error": "corp.example/repo.git@v1.0.1: invalid version: unknown revision v1.0.1"
 //! }
 //! ```
 
