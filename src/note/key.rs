@@ -275,7 +275,10 @@ mod tests {
         let secret = skey.rsplit('+').next().expect("the last part");
         assert_eq!(STANDARD.decode(secret).expect("base64")[1..], seed);
         let shown = format!("{key:?} {key:#?}");
-        assert!(shown.contains("<secret>") && !shown.contains(secret) && !shown.contains("90, 90"), "{shown}");
+        assert!(
+            shown.contains("<secret>") && !shown.contains(secret) && !shown.contains("90, 90"),
+            "{shown}"
+        );
 
         let again: SignerKey = skey.parse().expect("a signer key");
         assert_eq!(again.to_skey(), skey);
