@@ -20,9 +20,9 @@ use super::proxies::TrustedProxies;
 use super::sumdb::{self, Found, Registry};
 use crate::clock::Clock;
 
-/// The longest URL, path and query together. Module paths are limited by what file systems take; escaped twice over they
-/// are still shorter.
-pub const URL_BYTES_MAX: usize = 4096;
+/// The longest URL, path and query together. A module path has at most 1024 bytes and a version 240; with every letter
+/// escaped as `%21x` they still fit.
+pub const URL_BYTES_MAX: usize = 8 << 10;
 
 /// Look-ups, tiles and heads of every log in the registry, and the API.
 pub struct PublicSite {
