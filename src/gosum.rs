@@ -1,1 +1,178 @@
-//! (being written)
+//! go.sum lines: the two hashes that stand for a module version.
+//!
+//! ```text
+//! rsc.io/quote v1.5.2 h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=
+//! rsc.io/quote v1.5.2/go.mod h1:LzX7hefJvL54yjefDEDHNONDjII0t9xZLPXsUe+TKr0=
+//! ```
+//!
+//! The first line hashes the module's zip, the second, with `/go.mod` after the version, its go.mod alone. There are
+//! two readers. [`ModuleLines::parse`] is for the text of a record in a log: exactly these two lines for one module
+//! version, one space between words, nothing else; what it accepts prints back to itself. [`parse_go_sum`] is for
+//! go.sum files that people and the `go` command have written: any lines in any order, any white space.
+
+use std::fmt;
+
+use crate::dirhash::{H1, H1Error};
+use crate::module::{ModuleError, ModuleVersion};
+
+/// The suffix of the version in the line that hashes the go.mod alone.
+const GO_MOD: &str = "/go.mod";
+
+/// The hash of an empty go.mod. Old `go` commands wrote it for what was no module; they all ignore such lines since.
+const EMPTY_GO_MOD: &str = "h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY=";
+
+/// The two go.sum lines of a module version: what a record of the log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleLines {
+    /// The module version.
+    pub module: ModuleVersion,
+    /// The hash of its zip.
+    pub zip: H1,
+    /// The hash of its go.mod.
+    pub go_mod: H1,
+}
+
+/// Why a text is not the two lines of a module version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModuleLinesError {
+    /// Not two lines of three words with single spaces, each ending in a newline.
+    #[error("not two go.sum lines")]
+    Form,
+    /// The path or the version of the first line is not valid.
+    #[error("not a module version")]
+    Module(#[from] ModuleError),
+    /// A hash is malformed, or of another kind than `h1:`.
+    #[error("malformed hash")]
+    Hash(#[from] H1Error),
+    /// The second line is not for the go.mod of the first line's module version.
+    #[error("the second line is not for the go.mod of {module}")]
+    OtherModule {
+        /// The module version of the first line.
+        module: ModuleVersion,
+    },
+}
+
+impl ModuleLines {
+    /// The text of the record: both lines, each with its newline.
+    pub fn to_text(&self) -> String {
+        self.to_string()
+    }
+
+    /// Parses the text of a record, strictly.
+    pub fn parse(text: &str) -> Result<ModuleLines, ModuleLinesError> {
+        let form = || ModuleLinesError::Form;
+        let (first, second) = text.strip_suffix('\n').and_then(|t| t.split_once('\n')).ok_or_else(form)?;
+        let [path, version, zip] = words(first).ok_or_else(form)?;
+        let [go_mod_path, go_mod_version, go_mod] = words(second).ok_or_else(form)?;
+        let module = ModuleVersion::from_parts(path, version)?;
+        if go_mod_path != path || go_mod_version.strip_suffix(GO_MOD) != Some(version) {
+            return Err(ModuleLinesError::OtherModule { module });
+        }
+        Ok(ModuleLines { module, zip: zip.parse()?, go_mod: go_mod.parse()? })
+    }
+}
+
+impl fmt::Display for ModuleLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ModuleVersion { path, version } = &self.module;
+        writeln!(f, "{path} {version} {}", self.zip)?;
+        writeln!(f, "{path} {version}{GO_MOD} {}", self.go_mod)
+    }
+}
+
+/// Splits a line at its single spaces.
+fn words(line: &str) -> Option<[&str; 3]> {
+    let mut words = line.split(' ');
+    let three = [words.next()?, words.next()?, words.next()?];
+    (words.next().is_none() && !line.contains('\n')).then_some(three)
+}
+
+/// What a go.sum line hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LineKind {
+    /// The whole module, as its zip.
+    Zip,
+    /// The go.mod alone.
+    GoMod,
+}
+
+/// A line of a go.sum file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoSumLine {
+    /// The module version, without the `/go.mod` suffix.
+    pub module: ModuleVersion,
+    /// Which of its two hashes this is.
+    pub kind: LineKind,
+    /// The hash.
+    pub hash: H1,
+}
+
+impl fmt::Display for GoSumLine {
+    /// The line without its newline.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = match self.kind {
+            LineKind::Zip => "",
+            LineKind::GoMod => GO_MOD,
+        };
+        write!(f, "{} {}{suffix} {}", self.module.path, self.module.version, self.hash)
+    }
+}
+
+/// A line of a go.sum file that is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed go.sum: line {line}: {reason}")]
+pub struct GoSumError {
+    /// Its number, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: GoSumReason,
+}
+
+/// What is wrong with a go.sum line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GoSumReason {
+    /// Not three words.
+    #[error("wrong number of fields {fields}")]
+    Fields {
+        /// How many words there are.
+        fields: usize,
+    },
+    /// The path or the version is not valid.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// The hash begins with `h1:`, but is malformed.
+    #[error(transparent)]
+    Hash(#[from] H1Error),
+}
+
+/// Parses a go.sum file, as the `go` command reads it but checking what it reads.
+///
+/// Blank lines are skipped, words may be apart by any white space (so lines may end in CR LF), and the last newline
+/// may be missing. Also skipped, as by the `go` command: hashes of another kind than `h1:`, which it does not know,
+/// and the hash of an empty go.mod, which an old fault wrote. Everything else that is not a go.sum line is an error;
+/// the `go` command notices a wrong number of words only. Repeated and contradicting lines are the caller's matter.
+pub fn parse_go_sum(text: &str) -> Result<Vec<GoSumLine>, GoSumError> {
+    let mut lines = Vec::new();
+    for (index, line) in text.split('\n').enumerate() {
+        let at = |reason| GoSumError { line: index + 1, reason };
+        lines.extend(parse_go_sum_line(line).map_err(at)?);
+    }
+    Ok(lines)
+}
+
+fn parse_go_sum_line(line: &str) -> Result<Option<GoSumLine>, GoSumReason> {
+    let mut words = line.split_whitespace();
+    let (path, version, hash) = match (words.next(), words.next(), words.next(), words.next()) {
+        (None, ..) => return Ok(None),
+        (Some(path), Some(version), Some(hash), None) => (path, version, hash),
+        _ => return Err(GoSumReason::Fields { fields: line.split_whitespace().count() }),
+    };
+    if hash == EMPTY_GO_MOD || !hash.starts_with("h1:") {
+        return Ok(None);
+    }
+    let (version, kind) = match version.strip_suffix(GO_MOD) {
+        Some(version) => (version, LineKind::GoMod),
+        None => (version, LineKind::Zip),
+    };
+    Ok(Some(GoSumLine { module: ModuleVersion::from_parts(path, version)?, kind, hash: hash.parse()? }))
+}

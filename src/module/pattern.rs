@@ -1,0 +1,193 @@
+//! Path patterns in the syntax of GOPRIVATE: `corp.example,*.corp.example/team-*`.
+//!
+//! A comma-separated list of globs. A glob of N elements is matched against the first N elements of the module
+//! path, always the unescaped one, so `corp.example` also covers `corp.example/a/b`. In a glob `*` stands for any
+//! text without `/`, `?` for one character but `/`, `[a-z]` and `[^a-z]` for one character of a class, and `\` takes
+//! the next character as it is. Empty globs count for nothing and a trailing slash is dropped, as in `go help module-private`.
+
+use std::fmt;
+
+/// A list of path patterns. Malformed ones match nothing, as in the `go` command; see [`PathPatterns::malformed`].
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct PathPatterns {
+    globs: Vec<Glob>,
+}
+
+impl PathPatterns {
+    /// Parses a comma-separated list. It never fails, because the `go` command's reading of GOPRIVATE never does.
+    pub fn parse(list: &str) -> PathPatterns {
+        let globs = list.split(',').map(|glob| glob.strip_suffix('/').unwrap_or(glob));
+        PathPatterns { globs: globs.filter(|glob| !glob.is_empty()).map(Glob::parse).collect() }
+    }
+
+    /// Whether any prefix of the unescaped module path matches one of the patterns.
+    pub fn matches(&self, path: &str) -> bool {
+        self.globs.iter().any(|glob| glob.matches_prefix(path))
+    }
+
+    /// The patterns that can never match because they are malformed, such as `corp.example/[a-`.
+    /// A configuration should refuse them: whoever wrote one believes that it protects something.
+    pub fn malformed(&self) -> impl Iterator<Item = &str> {
+        self.globs.iter().filter(|glob| glob.tokens.is_none()).map(|glob| glob.text.as_str())
+    }
+
+    /// Whether there are patterns and each names its host literally, without `*`, `?`, `[` or `\` in the first element.
+    pub fn has_literal_host(&self) -> bool {
+        let literal =
+            |glob: &Glob| !glob.text.split('/').next().unwrap_or_default().contains(['*', '?', '[', '\\']);
+        !self.globs.is_empty() && self.globs.iter().all(literal)
+    }
+
+    /// Whether there is no pattern at all, so that nothing matches.
+    pub fn is_empty(&self) -> bool {
+        self.globs.is_empty()
+    }
+}
+
+impl fmt::Display for PathPatterns {
+    /// Prints the list back, without its empty patterns and trailing slashes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, glob) in self.globs.iter().enumerate() {
+            write!(f, "{}{}", if i == 0 { "" } else { "," }, glob.text)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Glob {
+    text: String,
+    /// `None` where the text is malformed.
+    tokens: Option<Vec<Token>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Char(char),
+    AnyChar,
+    AnyText,
+    Class { negated: bool, ranges: Vec<(char, char)> },
+}
+
+impl Glob {
+    fn parse(text: &str) -> Glob {
+        Glob { text: text.to_owned(), tokens: parse_tokens(text) }
+    }
+
+    fn matches_prefix(&self, path: &str) -> bool {
+        let Some(tokens) = &self.tokens else { return false };
+        let slashes = self.text.bytes().filter(|b| *b == b'/').count();
+        let mut elements = path.match_indices('/').map(|(position, _)| position);
+        let end = match elements.nth(slashes) {
+            Some(position) => position,
+            None if path.bytes().filter(|b| *b == b'/').count() == slashes => path.len(),
+            None => return false,
+        };
+        let name: Vec<char> = path[..end].chars().collect();
+        matches_all(tokens, &name)
+    }
+}
+
+fn parse_tokens(glob: &str) -> Option<Vec<Token>> {
+    let mut tokens = Vec::new();
+    let mut chars = glob.chars().peekable();
+    while let Some(c) = chars.next() {
+        tokens.push(match c {
+            '*' => Token::AnyText,
+            '?' => Token::AnyChar,
+            '\\' => Token::Char(chars.next()?),
+            '[' => {
+                let negated = chars.next_if_eq(&'^').is_some();
+                let mut ranges = Vec::new();
+                while ranges.is_empty() || chars.next_if_eq(&']').is_none() {
+                    let low = class_char(&mut chars)?;
+                    let high = if chars.next_if_eq(&'-').is_some() { class_char(&mut chars)? } else { low };
+                    ranges.push((low, high));
+                }
+                Token::Class { negated, ranges }
+            }
+            c => Token::Char(c),
+        });
+    }
+    Some(tokens)
+}
+
+/// One end of a range in a class. `-` and `]` must be escaped there.
+fn class_char(chars: &mut impl Iterator<Item = char>) -> Option<char> {
+    match chars.next()? {
+        '-' | ']' => None,
+        '\\' => chars.next(),
+        c => Some(c),
+    }
+}
+
+/// Matches the whole name, returning only to the last `*`, so that the work is at most |tokens| × |name|.
+fn matches_all(tokens: &[Token], name: &[char]) -> bool {
+    let (mut t, mut n) = (0, 0);
+    // Where to go on after a mismatch: the token after the last `*`, and where its text ends so far.
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        match (tokens.get(t), name.get(n)) {
+            (None, None) => return true,
+            (Some(Token::AnyText), _) => {
+                t += 1;
+                retry = Some((t, n));
+            }
+            (Some(token), Some(c)) if token.matches(*c) => (t, n) = (t + 1, n + 1),
+            _ => match retry {
+                Some((token, end)) if name.get(end).is_some_and(|c| *c != '/') => {
+                    (t, n) = (token, end + 1);
+                    retry = Some((token, end + 1));
+                }
+                _ => return false,
+            },
+        }
+    }
+}
+
+impl Token {
+    fn matches(&self, c: char) -> bool {
+        match self {
+            Token::Char(own) => *own == c,
+            Token::AnyChar => c != '/',
+            Token::AnyText => false,
+            // As in Go's path.Match, a class may take a slash.
+            Token::Class { negated, ranges } => {
+                ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literal_hosts() {
+        for (list, literal) in [
+            ("corp.example/*", true),
+            ("corp.example,git.corp.example/team-?", true),
+            ("*.corp.example", false),
+            ("corp.example,*", false),
+            ("cor[p].example/x", false),
+            ("", false),
+            (",/,", false),
+        ] {
+            assert_eq!(PathPatterns::parse(list).has_literal_host(), literal, "{list}");
+        }
+    }
+
+    #[test]
+    fn malformed_patterns_are_named() {
+        let patterns = PathPatterns::parse("corp.example/[a-,ok.example,x\\");
+        assert_eq!(patterns.malformed().collect::<Vec<_>>(), ["corp.example/[a-", "x\\"]);
+        assert!(!patterns.matches("corp.example/a") && patterns.matches("ok.example/a"));
+    }
+
+    #[test]
+    fn stars_do_not_explode() {
+        let patterns = PathPatterns::parse(&"a*".repeat(500));
+        assert!(!patterns.matches(&format!("{}b", "a".repeat(1000))));
+    }
+}
