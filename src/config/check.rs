@@ -20,21 +20,34 @@ pub(super) fn problems(config: &Config, origin: impl Fn(&str) -> Origin) -> Vec<
     };
     if let Some(name) = &config.name {
         if let Err(error) = name.parse::<KeyName>() {
-            wrong("name", format!("is no name of a log: {error}"), "use the host name of the server, as in sum.corp.example");
+            wrong(
+                "name",
+                format!("is no name of a log: {error}"),
+                "use the host name of the server, as in sum.corp.example",
+            );
         } else if name == SUM_GOLANG_ORG || config.sumdbs.contains_key(name) {
-            wrong("name", "is the name of a remote checksum database".to_owned(), "give this log a name of its own");
+            wrong(
+                "name",
+                "is the name of a remote checksum database".to_owned(),
+                "give this log a name of its own",
+            );
         }
     }
     if config.listen == config.metrics_listen && config.listen.port() != 0 {
         wrong("metrics_listen", "is the same address as `listen`".to_owned(), "give it another port");
     }
     if config.url.as_ref().is_some_and(|url| url.has_credentials() || url.expose().query().is_some()) {
-        wrong("url", "holds credentials or a query, and every client would see them".to_owned(), "leave them out");
+        wrong(
+            "url",
+            "holds credentials or a query, and every client would see them".to_owned(),
+            "leave them out",
+        );
     }
     for (name, sumdb) in &config.sumdbs {
         if name == "compute" {
             let why = "is the word for hashing the source, so that no route could name it".to_owned();
-            let kind = ProblemKind::Value { key: "sumdb.compute".to_owned(), why, fix: "remove it".to_owned() };
+            let kind =
+                ProblemKind::Value { key: "sumdb.compute".to_owned(), why, fix: "remove it".to_owned() };
             problems.push(Problem { place: sumdb.origin.clone(), kind });
         }
         let back = sumdb.urls.iter().filter(|url| leads_back(url, config));
@@ -58,7 +71,8 @@ fn route_problems(config: &Config, index: usize, route: &Route) -> Vec<ProblemKi
         Checksum::Compute if route.source.0.is_empty() => kinds.push(ProblemKind::Value {
             key: format!("route.{number}.source"),
             why: "is missing, and checksum = \"compute\" has nothing to hash without it".to_owned(),
-            fix: "add source = [\"https://goproxy.corp.example\"], or \"direct\" for version control".to_owned(),
+            fix: "add source = [\"https://goproxy.corp.example\"], or \"direct\" for version control"
+                .to_owned(),
         }),
         _ => {}
     }
@@ -79,7 +93,9 @@ fn route_problems(config: &Config, index: usize, route: &Route) -> Vec<ProblemKi
         let covers = |earlier: &Route| samples.iter().all(|path| earlier.modules.matches(path));
         let earlier = config.routes[..index].iter().position(covers)?;
         let leak = match (&config.routes[earlier].checksum, &route.checksum) {
-            (Checksum::SumDb(_), Checksum::Compute) => ", so that these private paths would be sent to a public database",
+            (Checksum::SumDb(_), Checksum::Compute) => {
+                ", so that these private paths would be sent to a public database"
+            }
             _ => "",
         };
         Some(ProblemKind::Unreachable { route: number, pattern: pattern.clone(), earlier: earlier + 1, leak })
@@ -175,7 +191,8 @@ fn mistyped_variable(name: &str) -> Option<String> {
     if rest == "CONFIG" || known.iter().any(|known| known == name) {
         return None;
     }
-    let (distance, near) = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).min()?;
+    let (distance, near) =
+        known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).min()?;
     (distance <= 2).then(|| format!("the environment variable {name} is not read; did you mean {near}?"))
 }
 
@@ -183,7 +200,10 @@ impl Config {
     /// Files that the configuration names and that cannot be opened. Apart from [`Config::load`], because `env` and
     /// `key` must work for users who may not read the server's private files.
     pub fn missing_files(&self) -> Vec<Problem> {
-        let tls = self.tls.iter().flat_map(|tls| [("tls.cert", tls.cert.as_path()), ("tls.key", tls.key.as_path())]);
+        let tls = self
+            .tls
+            .iter()
+            .flat_map(|tls| [("tls.cert", tls.cert.as_path()), ("tls.key", tls.key.as_path())]);
         let others = [("roots", self.roots.as_deref()), ("git_config", self.git_config.as_deref())];
         let named = tls.chain(others.into_iter().filter_map(|(key, path)| Some((key, path?))));
         named.filter_map(|(key, path)| self.missing(key, path)).collect()

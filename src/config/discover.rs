@@ -172,7 +172,9 @@ fn private_route(go: &GoEnvironment) -> Result<Option<Route>, ConfigError> {
     let Some(origin) = origin else { return Ok(None) };
     let modules = PathPatterns::parse(&patterns.join(","));
     if let Some(pattern) = modules.malformed().next() {
-        let cause = format!("`{pattern}` in GOPRIVATE or GONOSUMDB is not a complete pattern, so that it protects nothing");
+        let cause = format!(
+            "`{pattern}` in GOPRIVATE or GONOSUMDB is not a complete pattern, so that it protects nothing"
+        );
         return Err(go_problem(&origin, cause, "correct it with `go env -w GOPRIVATE=…`".to_owned()));
     }
     let wild = patterns.iter().find(|pattern| !PathPatterns::parse(pattern).has_literal_host());
@@ -209,7 +211,8 @@ fn public_source(config: &Config, go: &GoEnvironment) -> Result<(SourceList, Ori
         if let Source::Proxy(url) = source
             && leads_back(url, config)
         {
-            let cause = format!("GOPROXY leads back to this server ({url}), so that every miss would ask itself");
+            let cause =
+                format!("GOPROXY leads back to this server ({url}), so that every miss would ask itself");
             let fix = "start the server with the GOPROXY that it shall fetch from (GOPROXY=https://… tallystick serve), \
                        or write a configuration with [[route]]";
             return Err(go_problem(&origin, cause, fix.to_owned()));
@@ -269,5 +272,7 @@ fn go_problem(origin: &Origin, cause: String, fix: String) -> ConfigError {
 }
 
 fn sample_route(modules: &str, source: &str) -> String {
-    format!("    [[route]]\n    modules  = {modules}\n    source   = [\"{source}\"]\n    checksum = \"compute\"")
+    format!(
+        "    [[route]]\n    modules  = {modules}\n    source   = [\"{source}\"]\n    checksum = \"compute\""
+    )
 }

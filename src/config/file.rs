@@ -150,7 +150,9 @@ fn parse(file: &FileText) -> Result<FileConfig, ConfigError> {
         let key = key_at(table.get_ref(), "", &span);
         let row = key.as_deref().and_then(|key| reference::key(&pattern_of(key)));
         match (key, row) {
-            (Some(key), Some(row)) => file.problem(span, wrong_value(key, row, &one_line(error.message()))).into(),
+            (Some(key), Some(row)) => {
+                file.problem(span, wrong_value(key, row, &one_line(error.message()))).into()
+            }
             // A missing key of a route or sumdb: the message names it, and the place is the section.
             _ => file.problem(span, ProblemKind::Syntax { why: one_line(error.message()) }).into(),
         }
@@ -189,7 +191,8 @@ fn find_unknown(file: &FileText, table: &DeTable<'_>, path: &str, shown: &str, f
             }
             // A section that is no table, or a key with a value of the wrong type: serde says so.
             _ if is_section || reference::key(&path).is_some() => {}
-            _ => found.push(file.problem(key.span(), ProblemKind::UnknownKey { near: near(&path), key: shown })),
+            _ => found
+                .push(file.problem(key.span(), ProblemKind::UnknownKey { near: near(&path), key: shown })),
         }
     }
 }

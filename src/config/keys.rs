@@ -102,7 +102,9 @@ pub enum KeyError {
         directory: PathBuf,
     },
     /// Not a name that a key can have.
-    #[error("\"{name}\" cannot be the name of a log: {why}\n  fix: use the host name of the server, as in sum.corp.example")]
+    #[error(
+        "\"{name}\" cannot be the name of a log: {why}\n  fix: use the host name of the server, as in sum.corp.example"
+    )]
     BadName {
         /// The name.
         name: String,
@@ -110,7 +112,9 @@ pub enum KeyError {
         why: String,
     },
     /// The operating system gives no random bytes.
-    #[error("no random bytes from the operating system: {why}\n  fix: see that getrandom works here (an old kernel or a sandbox may refuse it)")]
+    #[error(
+        "no random bytes from the operating system: {why}\n  fix: see that getrandom works here (an old kernel or a sandbox may refuse it)"
+    )]
     NoRandomness {
         /// Its words.
         why: String,
@@ -125,7 +129,8 @@ pub fn directory(data: &Path) -> PathBuf {
 /// SHA-256 of the verifier key's text as 16 groups of 4 hexadecimal digits, to be compared by eye or on the phone.
 pub fn fingerprint(key: &VerifierKey) -> String {
     let digest = Sha256::digest(key.to_string().as_bytes());
-    let groups: Vec<String> = digest.chunks(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1])).collect();
+    let groups: Vec<String> =
+        digest.chunks(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1])).collect();
     groups.join(" ")
 }
 
@@ -136,7 +141,8 @@ pub fn load(data: &Path, name: Option<&str>) -> Result<Option<SignerKey>, KeyErr
     for path in files(&directory, "skey")? {
         keys.push((path.clone(), read_signer(&path)?));
     }
-    let Some((path, key)) = choose(keys, name, &directory, |key| key.verifier().name().as_str().to_owned())? else {
+    let Some((path, key)) = choose(keys, name, &directory, |key: &SignerKey| key.name().as_str().to_owned())?
+    else {
         return Ok(None);
     };
     complete(&path, &key.verifier())?;
@@ -181,19 +187,16 @@ fn generate(data: &Path, name: Option<&str>) -> Result<SignerKey, KeyError> {
         Some(name) => name.to_owned(),
         None => default_name(&seed),
     };
-    let parsed = name.parse::<KeyName>().map_err(|error| error.to_string());
     let stem = encode(&name);
-    let name = match parsed {
+    let parsed = match name.parse::<KeyName>() {
         Ok(_) if stem.len() > MAX_FILE_STEM_BYTES => Err("it is too long for a file name".to_owned()),
-        other => other,
-    }
-    .map_err(|why| KeyError::BadName { name, why })?;
-    let key = SignerKey::generate(name, &seed);
+        Ok(parsed) => Ok(parsed),
+        Err(error) => Err(error.to_string()),
+    };
+    let key = SignerKey::generate(parsed.map_err(|why| KeyError::BadName { name, why })?, *seed);
     let verifier = key.verifier();
     let path = directory(data).join(format!("{stem}+{}.skey", verifier.id()));
-    let mut text = key.to_skey();
-    text.push('\n');
-    place(&path, text.as_bytes(), 0o600)?;
+    place(&path, &[key.to_skey().as_bytes(), b"\n"], 0o600)?;
     // If we stop here, the next load makes the public file.
     complete(&path, &verifier)?;
     Ok(key)
@@ -201,8 +204,8 @@ fn generate(data: &Path, name: Option<&str>) -> Result<SignerKey, KeyError> {
 
 /// `tallystick.local/` and the first 8 hexadecimal digits of the public key's SHA-256.
 fn default_name(seed: &[u8; 32]) -> String {
-    let public = ed25519_dalek::SigningKey::from_bytes(seed).verifying_key();
-    let digest = Sha256::digest(public.as_bytes());
+    let nameless = "tallystick.local".parse().expect("a host name is a key name");
+    let digest = Sha256::digest(SignerKey::generate(nameless, *seed).verifier().public_bytes());
     let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("tallystick.local/{digits}")
 }
@@ -214,7 +217,7 @@ fn complete(skey: &Path, verifier: &VerifierKey) -> Result<(), KeyError> {
         Ok(text) if text.trim_end() == verifier.to_string() => Ok(()),
         Ok(_) => Err(KeyError::Mismatch { path }),
         Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            match place(&path, format!("{verifier}\n").as_bytes(), 0o644) {
+            match place(&path, &[verifier.to_string().as_bytes(), b"\n"], 0o644) {
                 // Another process was faster, with the same bytes.
                 Err(KeyError::Exists { .. }) => Ok(()),
                 other => other,
@@ -274,7 +277,8 @@ fn read_signer(path: &Path) -> Result<SignerKey, KeyError> {
 
 fn parse<K: std::str::FromStr<Err: std::fmt::Display>>(path: &Path, text: &str) -> Result<K, KeyError> {
     let line = text.strip_suffix('\n').unwrap_or(text);
-    line.parse().map_err(|error: K::Err| KeyError::Malformed { path: path.to_owned(), why: error.to_string() })
+    line.parse()
+        .map_err(|error: K::Err| KeyError::Malformed { path: path.to_owned(), why: error.to_string() })
 }
 
 fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
@@ -290,10 +294,12 @@ fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
 }
 
 /// Creates the file with all its bytes, or nothing; an existing one stays as it is.
-fn place(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
+fn place(path: &Path, parts: &[&[u8]], mode: u32) -> Result<(), KeyError> {
     let directory = path.parent().expect("key files are in the keys directory");
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(io_error(directory))?;
-    let written = file.write_all(bytes).and_then(|()| {
+    let mut file =
+        tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(io_error(directory))?;
+    // In parts, so that no copy of the secret is made just to end it with a newline.
+    let written = parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| {
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.as_file().sync_all()
     });
@@ -327,7 +333,8 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> KeyError {
 
 /// A name as part of a file name.
 fn encode(name: &str) -> String {
-    let plain = |i: usize, byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte) || (byte == b'.' && i > 0);
+    let plain =
+        |i: usize, byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte) || (byte == b'.' && i > 0);
     name.bytes()
         .enumerate()
         .map(|(i, byte)| if plain(i, byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
@@ -356,8 +363,8 @@ mod tests {
     #[test]
     fn the_default_name_comes_from_the_public_key() {
         let seed = [
-            0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec, 0x2c, 0xc4, 0x44, 0x49, 0xc5,
-            0x69, 0x7b, 0x32, 0x69, 0x19, 0x70, 0x3b, 0xac, 0x03, 0x1c, 0xae, 0x7f, 0x60,
+            0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec, 0x2c, 0xc4,
+            0x44, 0x49, 0xc5, 0x69, 0x7b, 0x32, 0x69, 0x19, 0x70, 0x3b, 0xac, 0x03, 0x1c, 0xae, 0x7f, 0x60,
         ];
         assert_eq!(default_name(&seed), "tallystick.local/21fe31df");
     }

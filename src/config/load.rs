@@ -15,7 +15,9 @@ use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference;
 use super::source::{SourceList, UpstreamUrl};
-use super::{Cache, Checksum, Config, Limits, LogFormat, Route, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, SumDb, Tls, check};
+use super::{
+    Cache, Checksum, Config, Limits, LogFormat, Route, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, SumDb, Tls, check,
+};
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
 
@@ -67,7 +69,8 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
 impl Config {
     /// Reads and checks the configuration. Without `--config` and TALLYSTICK_CONFIG there is no file, only defaults.
     pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Config, ConfigError> {
-        let named = overrides.config.clone().or_else(|| environment.var("TALLYSTICK_CONFIG").map(PathBuf::from));
+        let named =
+            overrides.config.clone().or_else(|| environment.var("TALLYSTICK_CONFIG").map(PathBuf::from));
         let (text, file) = match &named {
             Some(path) => {
                 let (text, file) = file::read(path)?;
@@ -79,7 +82,9 @@ impl Config {
         let mut config = layers.resolve(overrides, file);
         config.file = named;
         let origins = &layers.origins;
-        layers.problems.extend(check::problems(&config, |key| origins.get(key).cloned().unwrap_or(Origin::Default)));
+        layers
+            .problems
+            .extend(check::problems(&config, |key| origins.get(key).cloned().unwrap_or(Origin::Default)));
         if layers.problems.is_empty() {
             config.origins = layers.origins;
             config.notices = check::notices(&config, environment);
@@ -121,14 +126,24 @@ impl Layers<'_> {
             limits: self.limits(file.limits),
             cache: self.cache(file.cache),
             sumdbs: self.sumdbs(file.sumdb),
-            routes: file.route.into_iter().enumerate().filter_map(|(i, route)| self.route(i + 1, route)).collect(),
+            routes: file
+                .route
+                .into_iter()
+                .enumerate()
+                .filter_map(|(i, route)| self.route(i + 1, route))
+                .collect(),
             notices: Vec::new(),
             origins: BTreeMap::new(),
         }
     }
 
     /// The strongest layer that says something about `key`.
-    fn pick<T: FromStr<Err: Display>>(&mut self, key: &'static str, flag: Option<T>, file: Placed<T>) -> Option<T> {
+    fn pick<T: FromStr<Err: Display>>(
+        &mut self,
+        key: &'static str,
+        flag: Option<T>,
+        file: Placed<T>,
+    ) -> Option<T> {
         let row = reference::key(key).expect("every key that is read is in the reference");
         if let Some(value) = flag {
             let flag = row.flag.expect("a key that is read from a flag names it");
@@ -183,7 +198,12 @@ impl Layers<'_> {
             return value;
         }
         let place = self.origins.get(key).cloned().unwrap_or(Origin::Default);
-        self.wrong(place, key.to_owned(), key, &format!("{value} is not between {} and {}", range.0, range.1));
+        self.wrong(
+            place,
+            key.to_owned(),
+            key,
+            &format!("{value} is not between {} and {}", range.0, range.1),
+        );
         default
     }
 
@@ -192,11 +212,15 @@ impl Layers<'_> {
             (Some(cert), Some(key)) => Some(Tls { cert, key }),
             (None, None) => None,
             (cert, _) => {
-                let (there, missing) = if cert.is_some() { ("tls.cert", "tls.key") } else { ("tls.key", "tls.cert") };
+                let (there, missing) =
+                    if cert.is_some() { ("tls.cert", "tls.key") } else { ("tls.key", "tls.cert") };
                 let place = self.origins.get(there).cloned().unwrap_or(Origin::Default);
-                let fix = format!("set both, or neither: a TLS proxy in front needs no [tls]; {missing} is missing");
+                let fix = format!(
+                    "set both, or neither: a TLS proxy in front needs no [tls]; {missing} is missing"
+                );
                 let why = format!("is set without `{missing}`");
-                self.problems.push(Problem { place, kind: ProblemKind::Value { key: there.to_owned(), why, fix } });
+                self.problems
+                    .push(Problem { place, kind: ProblemKind::Value { key: there.to_owned(), why, fix } });
                 None
             }
         }
@@ -222,7 +246,12 @@ impl Layers<'_> {
     fn limits(&mut self, file: file::FileLimits) -> Limits {
         let small = |value: u64| u32::try_from(value).expect("the range was checked");
         Limits {
-            deadline: Duration::from_secs(self.number("limits.deadline_seconds", file.deadline_seconds, 50, (1, 600))),
+            deadline: Duration::from_secs(self.number(
+                "limits.deadline_seconds",
+                file.deadline_seconds,
+                50,
+                (1, 600),
+            )),
             concurrency: small(self.number("limits.concurrency", file.concurrency, 64, (1, 10_000))) as usize,
             zip_bytes: self.number("limits.zip_bytes", file.zip_bytes, 500 << 20, (1, 500 << 20)),
             client_misses_per_minute: small(self.number(
@@ -256,8 +285,10 @@ impl Layers<'_> {
     }
 
     fn sumdbs(&mut self, file: BTreeMap<String, Spanned<FileSumDb>>) -> BTreeMap<String, SumDb> {
-        let mut sumdbs: BTreeMap<String, SumDb> =
-            file.into_iter().filter_map(|(name, entry)| Some((name.clone(), self.sumdb(name, entry)?))).collect();
+        let mut sumdbs: BTreeMap<String, SumDb> = file
+            .into_iter()
+            .filter_map(|(name, entry)| Some((name.clone(), self.sumdb(name, entry)?)))
+            .collect();
         sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumDb::sum_golang_org);
         sumdbs
     }
@@ -302,7 +333,9 @@ impl Layers<'_> {
         match (parsed.is_empty(), built_in) {
             (false, _) => {}
             (true, Some(built_in)) => parsed = built_in.urls,
-            (true, None) => self.wrong(origin.clone(), format!("sumdb.{name}.urls"), "sumdb.*.urls", "it is missing"),
+            (true, None) => {
+                self.wrong(origin.clone(), format!("sumdb.{name}.urls"), "sumdb.*.urls", "it is missing")
+            }
         }
         Some(SumDb { key, urls: parsed, origin })
     }
@@ -322,7 +355,12 @@ impl Layers<'_> {
                 Ok(list) => list,
                 Err(error) => {
                     let place = self.place(&list);
-                    self.wrong(place, format!("route.{number}.source"), "route.*.source", &format!("it {error}"));
+                    self.wrong(
+                        place,
+                        format!("route.{number}.source"),
+                        "route.*.source",
+                        &format!("it {error}"),
+                    );
                     return None;
                 }
             },
@@ -390,7 +428,9 @@ impl FromStr for TextList {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<TextList, Self::Err> {
-        Ok(TextList(text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()))
+        Ok(TextList(
+            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
+        ))
     }
 }
 

@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 
 use super::origin::Origin;
 

@@ -55,11 +55,21 @@ pub fn markdown() -> String {
     text
 }
 
-const fn scalar(path: &'static str, shape: &'static str, example: &'static str, default: &'static str) -> Key {
+const fn scalar(
+    path: &'static str,
+    shape: &'static str,
+    example: &'static str,
+    default: &'static str,
+) -> Key {
     Key { path, flag: None, environment: true, shape, example, default, consequence: "", attacker: "" }
 }
 
-const fn listed(path: &'static str, shape: &'static str, example: &'static str, default: &'static str) -> Key {
+const fn listed(
+    path: &'static str,
+    shape: &'static str,
+    example: &'static str,
+    default: &'static str,
+) -> Key {
     Key { environment: false, ..scalar(path, shape, example, default) }
 }
 
@@ -208,7 +218,10 @@ mod tests {
             assert!(key.consequence.ends_with('.') && key.attacker.ends_with('.'), "{}", key.path);
             assert!(markdown().contains(&format!("**`{}`**", key.path)));
         }
-        assert_eq!(key("limits.deadline_seconds").unwrap().variable().unwrap(), "TALLYSTICK_LIMITS_DEADLINE_SECONDS");
+        assert_eq!(
+            key("limits.deadline_seconds").unwrap().variable().unwrap(),
+            "TALLYSTICK_LIMITS_DEADLINE_SECONDS"
+        );
         assert_eq!(key("route.*.source").unwrap().variable(), None);
     }
 }

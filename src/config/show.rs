@@ -56,7 +56,10 @@ impl Config {
             ("metrics_listen", json!(self.metrics_listen)),
             ("tls.cert", json!(self.tls.as_ref().map(|tls| &tls.cert))),
             ("tls.key", json!(self.tls.as_ref().map(|tls| &tls.key))),
-            ("trusted_proxies", json!(self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>())),
+            (
+                "trusted_proxies",
+                json!(self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            ),
             ("roots", json!(self.roots)),
             ("git_config", json!(self.git_config)),
             ("log_format", json!(log_format)),

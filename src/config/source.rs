@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 /// More sources than this in one list is a mistake: each one is a round trip before a miss is answered.
 pub const MAX_SOURCES: usize = 16;
@@ -134,6 +135,15 @@ pub enum FallThrough {
     OnAnyError,
 }
 
+impl FallThrough {
+    fn separator(self) -> &'static str {
+        match self {
+            FallThrough::OnNotFound => ",",
+            FallThrough::OnAnyError => "|",
+        }
+    }
+}
+
 /// A GOPROXY list. Each source comes with the rule for asking the one after it (of no meaning for the last).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceList(pub Vec<(Source, FallThrough)>);
@@ -142,6 +152,21 @@ impl SourceList {
     /// The sources in the order in which they are asked.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         self.0.iter().map(|(source, _)| source)
+    }
+
+    /// The list as GOPROXY would hold it, with credentials: to hand to what fetches, and to nothing else.
+    pub fn expose(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::new());
+        for (i, (source, fall_through)) in self.0.iter().enumerate() {
+            match source {
+                Source::Proxy(url) => text.push_str(url.expose().as_str()),
+                other => text.push_str(&other.to_string()),
+            }
+            if i + 1 < self.0.len() {
+                text.push_str(fall_through.separator());
+            }
+        }
+        text
     }
 
     /// Whether version control is among them.
@@ -187,7 +212,7 @@ impl fmt::Display for SourceList {
         for (i, (source, fall_through)) in self.0.iter().enumerate() {
             source.fmt(f)?;
             if i + 1 < self.0.len() {
-                f.write_str(if *fall_through == FallThrough::OnAnyError { "|" } else { "," })?;
+                f.write_str(fall_through.separator())?;
             }
         }
         Ok(())
@@ -260,12 +285,14 @@ mod tests {
     /// The rules are those of `go help goproxy`.
     #[test]
     fn lists_read_as_goproxy_is_read() {
-        let list: SourceList = "https://a.example|http://b.example/go/,,file:///srv/proxy,direct,https://never".parse().unwrap();
+        let list: SourceList =
+            "https://a.example|http://b.example/go/,,file:///srv/proxy,direct,https://never".parse().unwrap();
         assert_eq!(list.to_string(), "https://a.example|http://b.example/go,file:///srv/proxy,direct");
         assert_eq!(list.0[0].1, FallThrough::OnAnyError);
         assert_eq!(list.0[1].1, FallThrough::OnNotFound);
         assert_eq!(list.0[2].0, Source::Directory("/srv/proxy".into()));
         assert!(list.has_direct());
+        assert_eq!(list.expose().parse::<SourceList>().unwrap(), list);
     }
 
     #[test]
@@ -294,8 +321,16 @@ mod tests {
         for secret in ["anna", "s3cret", "t0ken"] {
             assert!(!format!("{url:?}").contains(secret));
         }
-        assert!("http://ci:pw@127.0.0.1:3000".parse::<UpstreamUrl>().is_ok(), "to this machine, nothing is in the clear");
-        assert_eq!(url.join("sumdb/x").expose().as_str(), "https://anna:s3cret@a.example:8443/go/sumdb/x?token=t0ken");
-        assert!(!"https://anna:s3cret@[bad".parse::<UpstreamUrl>().unwrap_err().to_string().contains("s3cret"));
+        assert!(
+            "http://ci:pw@127.0.0.1:3000".parse::<UpstreamUrl>().is_ok(),
+            "to this machine, nothing is in the clear"
+        );
+        assert_eq!(
+            url.join("sumdb/x").expose().as_str(),
+            "https://anna:s3cret@a.example:8443/go/sumdb/x?token=t0ken"
+        );
+        assert!(
+            !"https://anna:s3cret@[bad".parse::<UpstreamUrl>().unwrap_err().to_string().contains("s3cret")
+        );
     }
 }
