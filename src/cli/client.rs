@@ -17,6 +17,7 @@ use crate::note::VerifierKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Shell {
     /// sh, bash, zsh and their kin
+    #[value(alias = "bash", alias = "zsh")]
     Sh,
     /// fish
     Fish,

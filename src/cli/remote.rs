@@ -1,7 +1,7 @@
 //! Asks a server who it is: `GET <server>/api/v1/log`, of which we need
 //!
 //! ```json
-//! {"name": "sum.corp.example", "keys": [{"vkey": "sum.corp.example+1c2d3e4f+AZ…"}]}
+//! {"name": "sum.corp.example", "keys": [{"verifier": "sum.corp.example+1c2d3e4f+AZ…", "since": "2026-11-01T00:00:00Z"}]}
 //! ```
 
 use std::path::Path;
@@ -29,13 +29,13 @@ struct LogAnswer {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum KeyAnswer {
-    Dated { vkey: String },
-    Bare(String),
+struct KeyAnswer {
+    verifier: String,
+    /// Set for keys that no longer sign.
+    until: Option<serde::de::IgnoredAny>,
 }
 
-/// The log of a server, as its first key says.
+/// The log of a server, with the first of its keys that still signs.
 pub(super) async fn log_of(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow::Result<Client> {
     if server.expose().scheme() == "http" && !server.literal_ip().is_some_and(|ip| ip.is_loopback()) {
         output::warning(
@@ -46,10 +46,10 @@ pub(super) async fn log_of(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow
     let answer: LogAnswer = serde_json::from_slice(&body).with_context(|| {
         format!("{server} is no Tallystick server: /api/v1/log is not the JSON that one answers")
     })?;
-    let Some(KeyAnswer::Dated { vkey } | KeyAnswer::Bare(vkey)) = answer.keys.into_iter().next() else {
-        bail!("{server} names no key for its log \"{}\"", answer.name);
+    let Some(key) = answer.keys.into_iter().find(|key| key.until.is_none()) else {
+        bail!("{server} names no key in use for its log \"{}\"", answer.name);
     };
-    let key: VerifierKey = vkey.parse().with_context(|| format!("{server} gave a malformed key"))?;
+    let key: VerifierKey = key.verifier.parse().with_context(|| format!("{server} gave a malformed key"))?;
     if key.name().as_str() != answer.name {
         return Err(anyhow!(
             "{server} calls its log \"{}\", but gave the key of \"{}\"",

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::load::Environment;
+use super::layers::Environment;
 use super::origin::Origin;
 use super::problem::{Problem, ProblemKind};
 use super::reference::{self, KEYS};
@@ -12,11 +12,11 @@ use super::{Checksum, Config, Route, SUM_GOLANG_ORG};
 use crate::note::KeyName;
 
 /// Everything wrong between the settings, in the order of the file.
-pub(super) fn problems(config: &Config, origin: impl Fn(&str) -> Origin) -> Vec<Problem> {
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut wrong = |key: &str, why: String, fix: &str| {
         let kind = ProblemKind::Value { key: key.to_owned(), why, fix: fix.to_owned() };
-        problems.push(Problem { place: origin(key), kind });
+        problems.push(Problem { place: config.origin(key), kind });
     };
     if let Some(name) = &config.name {
         if let Err(error) = name.parse::<KeyName>() {
@@ -48,10 +48,10 @@ pub(super) fn problems(config: &Config, origin: impl Fn(&str) -> Origin) -> Vec<
             let why = "is the word for hashing the source, so that no route could name it".to_owned();
             let kind =
                 ProblemKind::Value { key: "sumdb.compute".to_owned(), why, fix: "remove it".to_owned() };
-            problems.push(Problem { place: sumdb.origin.clone(), kind });
+            problems.push(Problem { place: sumdb.key_origin.clone(), kind });
         }
         let back = sumdb.urls.iter().filter(|url| leads_back(url, config));
-        problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.origin)));
+        problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.urls_origin)));
     }
     for (i, route) in config.routes.iter().enumerate() {
         let kinds = route_problems(config, i, route);
@@ -125,11 +125,12 @@ fn samples(pattern: &str) -> [String; 2] {
 /// Whether a request to `url` would come back to this server.
 pub(super) fn leads_back(url: &UpstreamUrl, config: &Config) -> bool {
     let host = url.host().to_string();
-    if config.url.as_ref().is_some_and(|own| own.host() == url.host() && own.port() == url.port()) {
-        return true;
-    }
-    let own_host = config.name.as_deref().and_then(|name| name.split('/').next());
-    if own_host.is_some_and(|own| own.eq_ignore_ascii_case(&host)) {
+    let is_own = match &config.url {
+        Some(own) => own.host() == url.host() && own.port() == url.port() && is_below(own, url),
+        // Most logs are named after their host; one that is not says so with `url`.
+        None => config.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&host)),
+    };
+    if is_own {
         return true;
     }
     let listen = config.listen;
@@ -142,9 +143,18 @@ pub(super) fn leads_back(url: &UpstreamUrl, config: &Config) -> bool {
         }
 }
 
+/// Whether the path of `url` is that of `own` or below it.
+fn is_below(own: &UpstreamUrl, url: &UpstreamUrl) -> bool {
+    let rest = url.expose().path().strip_prefix(own.expose().path().trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn loop_problem(key: String, url: &UpstreamUrl, place: &Origin) -> Problem {
     let why = format!("leads back to this server ({url}), so that a miss would ask itself");
-    let fix = "name the server that the modules or lines really come from".to_owned();
+    let fix =
+        "name the server that the modules or lines come from; if that is this one, set `url` to the address \
+               that clients of this log use"
+            .to_owned();
     Problem { place: place.clone(), kind: ProblemKind::Value { key, why, fix } }
 }
 
@@ -197,7 +207,7 @@ fn mistyped_variable(name: &str) -> Option<String> {
 }
 
 impl Config {
-    /// Files that the configuration names and that cannot be opened. Apart from [`Config::load`], because `env` and
+    /// Files and directories that the configuration names and that cannot be opened. Apart from [`Config::load`], because `env` and
     /// `key` must work for users who may not read the server's private files.
     pub fn missing_files(&self) -> Vec<Problem> {
         let tls = self
@@ -206,13 +216,22 @@ impl Config {
             .flat_map(|tls| [("tls.cert", tls.cert.as_path()), ("tls.key", tls.key.as_path())]);
         let others = [("roots", self.roots.as_deref()), ("git_config", self.git_config.as_deref())];
         let named = tls.chain(others.into_iter().filter_map(|(key, path)| Some((key, path?))));
-        named.filter_map(|(key, path)| self.missing(key, path)).collect()
+        let mut problems: Vec<Problem> =
+            named.filter_map(|(key, path)| missing(key, path, self.origin(key))).collect();
+        for (i, route) in self.routes.iter().enumerate() {
+            let key = format!("route.{}.source", i + 1);
+            problems.extend(route.source.sources().filter_map(|source| match source {
+                Source::Directory(path) => missing(&key, path, route.origin.clone()),
+                Source::Proxy(_) | Source::Direct => None,
+            }));
+        }
+        problems
     }
+}
 
-    fn missing(&self, key: &str, path: &Path) -> Option<Problem> {
-        let error = std::fs::File::open(path).err()?;
-        let why = format!("names {}, which cannot be read: {error}", path.display());
-        let fix = "create it, make it readable for this user, or correct the path".to_owned();
-        Some(Problem { place: self.origin(key), kind: ProblemKind::Value { key: key.to_owned(), why, fix } })
-    }
+fn missing(key: &str, path: &Path, place: Origin) -> Option<Problem> {
+    let error = std::fs::File::open(path).err()?;
+    let why = format!("names {}, which cannot be read: {error}", path.display());
+    let fix = "create it, make it readable for this user, or correct the path".to_owned();
+    Some(Problem { place, kind: ProblemKind::Value { key: key.to_owned(), why, fix } })
 }

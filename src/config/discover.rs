@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::check::leads_back;
-use super::load::Environment;
+use super::layers::Environment;
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::source::{FallThrough, Source, SourceError, SourceList, UpstreamUrl};
@@ -92,7 +92,7 @@ fn run_go_env() -> Result<BTreeMap<String, String>, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("the go command cannot be run: {error}"))?;
-    let output = bounded_output(&mut child);
+    let output = bounded_output(&mut child, GO_ENV_DEADLINE);
     // Killing what has already ended is harmless, and what has not must not stay behind.
     let _ = child.kill();
     let _ = child.wait();
@@ -100,7 +100,7 @@ fn run_go_env() -> Result<BTreeMap<String, String>, String> {
     serde_json::from_slice(&output).map_err(|error| format!("`go env -json` answered no JSON: {error}"))
 }
 
-fn bounded_output(child: &mut Child) -> Option<Vec<u8>> {
+fn bounded_output(child: &mut Child, deadline: Duration) -> Option<Vec<u8>> {
     let stdout = child.stdout.take()?;
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -109,7 +109,7 @@ fn bounded_output(child: &mut Child) -> Option<Vec<u8>> {
         // The receiver is gone after the deadline, and then nobody wants the output.
         let _ = sender.send(read.map(|_| output));
     });
-    receiver.recv_timeout(GO_ENV_DEADLINE).ok()?.ok()
+    receiver.recv_timeout(deadline).ok()?.ok()
 }
 
 impl Config {
@@ -136,7 +136,7 @@ impl Config {
     /// Passthroughs first: where a proxy is configured the way to the public database is often closed.
     fn discover_sumdb(&mut self, go: &GoEnvironment, source: &SourceList, origin: &Origin) {
         let sumdb = self.sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumDb::sum_golang_org);
-        if sumdb.origin != Origin::Default {
+        if sumdb.urls_origin != Origin::Default {
             return;
         }
         let mut urls: Vec<UpstreamUrl> = source
@@ -148,7 +148,7 @@ impl Config {
             .collect();
         urls.extend(go.var("GOSUMDB").and_then(|setting| other_address(&setting.value)));
         if !urls.is_empty() {
-            sumdb.origin = origin.clone();
+            sumdb.urls_origin = origin.clone();
         }
         urls.append(&mut sumdb.urls);
         sumdb.urls = urls;
@@ -275,4 +275,32 @@ fn sample_route(modules: &str, source: &str) -> String {
     format!(
         "    [[route]]\n    modules  = {modules}\n    source   = [\"{source}\"]\n    checksum = \"compute\""
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_go_command_that_hangs_is_not_waited_for() {
+        let mut child = Command::new("sleep").arg("600").stdout(Stdio::piped()).spawn().unwrap();
+        assert_eq!(bounded_output(&mut child, Duration::from_millis(1)), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn gosumdb_may_name_another_address() {
+        let table = [
+            ("sum.golang.org", None),
+            ("off", None),
+            ("sum.corp.example+1c2d3e4f+AZ https://sum.corp.example", None),
+            ("sum.golang.google.cn", Some("https://sum.golang.google.cn")),
+            ("sum.golang.org https://mirror.example/sum", Some("https://mirror.example/sum")),
+            ("sum.golang.org+033de0ae+Ac4zctda0e5eza https://mirror.example", Some("https://mirror.example")),
+        ];
+        for (text, want) in table {
+            assert_eq!(other_address(text).map(|url| url.to_string()).as_deref(), want, "{text}");
+        }
+    }
 }

@@ -80,7 +80,7 @@ pub(super) struct FileCache {
 #[serde(deny_unknown_fields)]
 pub(super) struct FileSumDb {
     pub(super) key: Placed<String>,
-    pub(super) urls: Option<Vec<Spanned<String>>>,
+    pub(super) urls: Placed<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,11 +139,7 @@ fn parse(file: &FileText) -> Result<FileConfig, ConfigError> {
     let mut unknown = Vec::new();
     find_unknown(file, table.get_ref(), "", "", &mut unknown);
     if !unknown.is_empty() {
-        unknown.sort_by_key(|problem| match &problem.place {
-            Origin::File { line, .. } => *line,
-            _ => 0,
-        });
-        return Err(ConfigError { problems: unknown });
+        return Err(ConfigError::of(unknown));
     }
     toml::from_str(&file.text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);

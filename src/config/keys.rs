@@ -149,13 +149,18 @@ pub fn load(data: &Path, name: Option<&str>) -> Result<Option<SignerKey>, KeyErr
     Ok(Some(key))
 }
 
-/// The log's public key, without touching the secret one: for `env` and `key show` by users who may not read that.
+/// The log's public key and its file, without touching the secret one: for `env` and `key show` by users who may not read that.
 pub fn load_verifier(data: &Path, name: Option<&str>) -> Result<(PathBuf, VerifierKey), KeyError> {
     let directory = directory(data);
     let mut keys = Vec::new();
     for path in files(&directory, "vkey")? {
         let key = parse(&path, &read(&path)?)?;
         keys.push((path, key));
+    }
+    if keys.is_empty() {
+        // Stopped between the two files: loading the secret one makes the public one.
+        let key = load(data, name)?.ok_or(KeyError::Missing { directory: directory.clone() })?.verifier();
+        keys.push((key_path(&directory, &key, "vkey"), key));
     }
     let chosen = choose(keys, name, &directory, |key: &VerifierKey| key.name().as_str().to_owned())?;
     chosen.ok_or(KeyError::Missing { directory })
@@ -187,15 +192,16 @@ fn generate(data: &Path, name: Option<&str>) -> Result<SignerKey, KeyError> {
         Some(name) => name.to_owned(),
         None => default_name(&seed),
     };
-    let stem = encode(&name);
     let parsed = match name.parse::<KeyName>() {
-        Ok(_) if stem.len() > MAX_FILE_STEM_BYTES => Err("it is too long for a file name".to_owned()),
+        Ok(_) if encode(&name).len() > MAX_FILE_STEM_BYTES => {
+            Err("it is too long for a file name".to_owned())
+        }
         Ok(parsed) => Ok(parsed),
         Err(error) => Err(error.to_string()),
     };
     let key = SignerKey::generate(parsed.map_err(|why| KeyError::BadName { name, why })?, *seed);
     let verifier = key.verifier();
-    let path = directory(data).join(format!("{stem}+{}.skey", verifier.id()));
+    let path = key_path(&directory(data), &verifier, "skey");
     place(&path, &[key.to_skey().as_bytes(), b"\n"], 0o600)?;
     // If we stop here, the next load makes the public file.
     complete(&path, &verifier)?;
@@ -329,6 +335,10 @@ fn sync_directory(path: &Path) -> Result<(), KeyError> {
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> KeyError {
     let path = path.to_owned();
     move |source| KeyError::Io { path, source }
+}
+
+fn key_path(directory: &Path, key: &VerifierKey, extension: &str) -> PathBuf {
+    directory.join(format!("{}+{}.{extension}", encode(key.name().as_str()), key.id()))
 }
 
 /// A name as part of a file name.

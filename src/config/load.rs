@@ -1,70 +1,25 @@
-//! Flags over environment over file over defaults, each value with its origin.
+//! Flags over environment over file over defaults: every key is read here, and has its default here.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::Spanned;
 
-use super::file::{self, FileConfig, FileRoute, FileSumDb, FileText, Placed};
+use super::file::{self, FileConfig, FileRoute, FileSumDb, Placed};
+use super::layers::{Environment, Layers, Overrides, TextList};
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference;
-use super::source::{SourceList, UpstreamUrl};
+use super::source::{MAX_SOURCES, SourceList, UpstreamUrl};
 use super::{
     Cache, Checksum, Config, Limits, LogFormat, Route, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, SumDb, Tls, check,
 };
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
-
-/// What the command line said.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// `--config`: the file.
-    pub config: Option<PathBuf>,
-    /// `--data`.
-    pub data: Option<PathBuf>,
-    /// `--name`.
-    pub name: Option<String>,
-    /// `--listen`.
-    pub listen: Option<SocketAddr>,
-    /// `--metrics-listen`.
-    pub metrics_listen: Option<SocketAddr>,
-}
-
-/// The environment variables, read once, so that tests need not change the process.
-#[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<String, String>);
-
-impl Environment {
-    /// Those of this process. Names and values that are not UTF-8 are left out: no setting of ours is.
-    pub fn of_process() -> Environment {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        Environment(std::env::vars_os().filter_map(text).collect())
-    }
-
-    /// The value of `name`; an empty one counts as not set, as for the `go` command.
-    pub fn var(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    /// All names, sorted.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-}
-
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
-    fn from(pairs: [(&str, &str); N]) -> Environment {
-        Environment(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-    }
-}
 
 impl Config {
     /// Reads and checks the configuration. Without `--config` and TALLYSTICK_CONFIG there is no file, only defaults.
@@ -81,24 +36,17 @@ impl Config {
         let mut layers = Layers { text, environment, origins: BTreeMap::new(), problems: Vec::new() };
         let mut config = layers.resolve(overrides, file);
         config.file = named;
-        let origins = &layers.origins;
-        layers
-            .problems
-            .extend(check::problems(&config, |key| origins.get(key).cloned().unwrap_or(Origin::Default)));
         if layers.problems.is_empty() {
+            // Only then: a route or database that was left out would make other lines look wrong.
             config.origins = layers.origins;
+            layers.problems = check::problems(&config);
+        }
+        if layers.problems.is_empty() {
             config.notices = check::notices(&config, environment);
             return Ok(config);
         }
-        Err(ConfigError { problems: layers.problems })
+        Err(ConfigError::of(layers.problems))
     }
-}
-
-struct Layers<'a> {
-    text: Option<FileText>,
-    environment: &'a Environment,
-    origins: BTreeMap<&'static str, Origin>,
-    problems: Vec<Problem>,
 }
 
 impl Layers<'_> {
@@ -135,76 +83,6 @@ impl Layers<'_> {
             notices: Vec::new(),
             origins: BTreeMap::new(),
         }
-    }
-
-    /// The strongest layer that says something about `key`.
-    fn pick<T: FromStr<Err: Display>>(
-        &mut self,
-        key: &'static str,
-        flag: Option<T>,
-        file: Placed<T>,
-    ) -> Option<T> {
-        let row = reference::key(key).expect("every key that is read is in the reference");
-        if let Some(value) = flag {
-            let flag = row.flag.expect("a key that is read from a flag names it");
-            self.origins.insert(key, Origin::Flag(flag));
-            return Some(value);
-        }
-        let variable = reference::variable(key);
-        if let Some(text) = self.environment.var(&variable) {
-            let place = Origin::Environment(variable);
-            return match text.parse() {
-                Ok(value) => {
-                    self.origins.insert(key, place);
-                    Some(value)
-                }
-                Err(error) => {
-                    self.wrong(place, key.to_owned(), key, &error.to_string());
-                    None
-                }
-            };
-        }
-        let value = file?;
-        let place = self.place(&value);
-        self.origins.insert(key, place);
-        Some(value.into_inner())
-    }
-
-    /// A text setting that is parsed by us and not by the TOML reader.
-    fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str, file: Placed<String>) -> Option<T> {
-        let text: String = self.pick(key, None, file)?;
-        match text.parse() {
-            Ok(value) => Some(value),
-            Err(error) => {
-                let place = self.origins.get(key).cloned().unwrap_or(Origin::Default);
-                self.wrong(place, key.to_owned(), key, &error.to_string());
-                None
-            }
-        }
-    }
-
-    /// A path; relative ones of the file start at the file's directory.
-    fn path(&mut self, key: &'static str, flag: Option<PathBuf>, file: Placed<PathBuf>) -> Option<PathBuf> {
-        let path = self.pick(key, flag, file)?;
-        match self.origins.get(key) {
-            Some(Origin::File { .. }) => Some(self.directory().join(path)),
-            _ => Some(path),
-        }
-    }
-
-    fn number(&mut self, key: &'static str, file: Placed<u64>, default: u64, range: (u64, u64)) -> u64 {
-        let value = self.pick(key, None, file).unwrap_or(default);
-        if (range.0..=range.1).contains(&value) {
-            return value;
-        }
-        let place = self.origins.get(key).cloned().unwrap_or(Origin::Default);
-        self.wrong(
-            place,
-            key.to_owned(),
-            key,
-            &format!("{value} is not between {} and {}", range.0, range.1),
-        );
-        default
     }
 
     fn tls(&mut self, file: file::FileTls) -> Option<Tls> {
@@ -287,57 +165,68 @@ impl Layers<'_> {
     fn sumdbs(&mut self, file: BTreeMap<String, Spanned<FileSumDb>>) -> BTreeMap<String, SumDb> {
         let mut sumdbs: BTreeMap<String, SumDb> = file
             .into_iter()
-            .filter_map(|(name, entry)| Some((name.clone(), self.sumdb(name, entry)?)))
+            .filter_map(|(name, entry)| Some((name.clone(), self.sumdb(&name, entry)?)))
             .collect();
         sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumDb::sum_golang_org);
         sumdbs
     }
 
-    fn sumdb(&mut self, name: String, entry: Spanned<FileSumDb>) -> Option<SumDb> {
-        let origin = self.place(&entry);
+    fn sumdb(&mut self, name: &str, entry: Spanned<FileSumDb>) -> Option<SumDb> {
+        let section = self.place(&entry);
         let FileSumDb { key, urls } = entry.into_inner();
         let built_in = (name == SUM_GOLANG_ORG).then(SumDb::sum_golang_org);
-        let key_path = format!("sumdb.{name}.key");
-        let key = match (key, &built_in) {
-            (Some(text), _) => {
-                let place = self.place(&text);
-                match text.get_ref().parse::<VerifierKey>() {
-                    Ok(key) if key.name().as_str() == name => key,
-                    Ok(key) => {
-                        let why = format!("is the key of \"{}\"", key.name().as_str());
-                        self.wrong(place, key_path, "sumdb.*.key", &why);
-                        return None;
-                    }
-                    Err(error) => {
-                        self.wrong(place, key_path, "sumdb.*.key", &error.to_string());
-                        return None;
-                    }
-                }
-            }
-            (None, Some(built_in)) => built_in.key.clone(),
-            (None, None) => {
-                self.wrong(origin, key_path, "sumdb.*.key", "it is missing");
-                return None;
-            }
+        let (built_in_key, built_in_urls) = match built_in {
+            Some(sumdb) => (Some((sumdb.key, Origin::Default)), Some((sumdb.urls, Origin::Default))),
+            None => (None, None),
         };
-        let mut parsed = Vec::new();
-        for text in urls.unwrap_or_default() {
-            match text.get_ref().parse::<UpstreamUrl>() {
-                Ok(url) => parsed.push(url),
-                Err(error) => {
-                    let place = self.place(&text);
-                    self.wrong(place, format!("sumdb.{name}.urls"), "sumdb.*.urls", &format!("it {error}"));
-                }
-            }
+        let key = match key {
+            Some(text) => self.sumdb_key(name, text),
+            None => self.or_missing(built_in_key, &section, name, "key"),
+        };
+        let urls = match urls {
+            Some(list) => self.sumdb_urls(name, list),
+            None => self.or_missing(built_in_urls, &section, name, "urls"),
+        };
+        let ((key, key_origin), (urls, urls_origin)) = (key?, urls?);
+        Some(SumDb { key, urls, key_origin, urls_origin })
+    }
+
+    fn sumdb_key(&mut self, name: &str, text: Spanned<String>) -> Option<(VerifierKey, Origin)> {
+        let place = self.place(&text);
+        let why = match text.get_ref().parse::<VerifierKey>() {
+            Ok(key) if key.name().as_str() == name => return Some((key, place)),
+            Ok(key) => format!("it is the key of \"{}\"", key.name()),
+            Err(error) => error.to_string(),
+        };
+        self.wrong(place, format!("sumdb.{name}.key"), "sumdb.*.key", &why);
+        None
+    }
+
+    fn sumdb_urls(&mut self, name: &str, list: Spanned<Vec<String>>) -> Option<(Vec<UpstreamUrl>, Origin)> {
+        let place = self.place(&list);
+        let urls = list.get_ref().iter().map(|text| text.parse()).collect::<Result<Vec<UpstreamUrl>, _>>();
+        let why = match urls {
+            Ok(urls) if urls.is_empty() => "the list is empty".to_owned(),
+            Ok(urls) if urls.len() > MAX_SOURCES => format!("it has more than {MAX_SOURCES} URLs"),
+            Ok(urls) => return Some((urls, place)),
+            Err(error) => format!("it {error}"),
+        };
+        self.wrong(place, format!("sumdb.{name}.urls"), "sumdb.*.urls", &why);
+        None
+    }
+
+    /// The built-in value, or a problem: only sum.golang.org has one.
+    fn or_missing<T>(&mut self, built_in: Option<T>, section: &Origin, name: &str, key: &str) -> Option<T> {
+        if built_in.is_none() {
+            let row = reference::key(&format!("sumdb.*.{key}")).expect("sumdb keys are in the reference");
+            let kind = ProblemKind::Value {
+                key: format!("sumdb.{name}.{key}"),
+                why: "is missing".to_owned(),
+                fix: format!("add {key} = {} ({})", row.example, row.shape),
+            };
+            self.problems.push(Problem { place: section.clone(), kind });
         }
-        match (parsed.is_empty(), built_in) {
-            (false, _) => {}
-            (true, Some(built_in)) => parsed = built_in.urls,
-            (true, None) => {
-                self.wrong(origin.clone(), format!("sumdb.{name}.urls"), "sumdb.*.urls", "it is missing")
-            }
-        }
-        Some(SumDb { key, urls: parsed, origin })
+        built_in
     }
 
     fn route(&mut self, number: usize, route: Spanned<FileRoute>) -> Option<Route> {
@@ -371,19 +260,6 @@ impl Layers<'_> {
         };
         Some(Route { modules: PathPatterns::parse(&patterns.join(",")), patterns, source, checksum, origin })
     }
-
-    fn wrong(&mut self, place: Origin, key: String, row: &str, why: &str) {
-        let row = reference::key(row).expect("every key that is read is in the reference");
-        self.problems.push(Problem { place, kind: file::wrong_value(key, row, why) });
-    }
-
-    fn place<T>(&self, value: &Spanned<T>) -> Origin {
-        self.text.as_ref().map_or(Origin::Default, |text| text.origin(value.span()))
-    }
-
-    fn directory(&self) -> &Path {
-        self.text.as_ref().map_or(Path::new(""), |text| text.directory())
-    }
 }
 
 impl SumDb {
@@ -392,7 +268,8 @@ impl SumDb {
         SumDb {
             key: SUM_GOLANG_ORG_KEY.parse().expect("the built-in key is valid"),
             urls: vec![format!("https://{SUM_GOLANG_ORG}").parse().expect("the built-in URL is valid")],
-            origin: Origin::Default,
+            key_origin: Origin::Default,
+            urls_origin: Origin::Default,
         }
     }
 }
@@ -419,19 +296,6 @@ fn bad_pattern(patterns: &[String]) -> Option<String> {
         };
         Some(format!("`{pattern}` {why}"))
     })
-}
-
-/// A list in an environment variable: separated by commas.
-struct TextList(Vec<String>);
-
-impl FromStr for TextList {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<TextList, Self::Err> {
-        Ok(TextList(
-            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
-        ))
-    }
 }
 
 /// Directives of tracing's EnvFilter, checked.

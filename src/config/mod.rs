@@ -30,6 +30,7 @@ mod check;
 mod discover;
 mod file;
 pub mod keys;
+mod layers;
 mod load;
 mod origin;
 mod problem;
@@ -45,7 +46,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use discover::{GoEnvironment, Setting};
-pub use load::{Environment, Overrides};
+pub use layers::{Environment, Overrides};
 pub use origin::Origin;
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use show::Entry;
@@ -155,8 +156,10 @@ pub struct SumDb {
     pub key: VerifierKey,
     /// Where to ask, in order.
     pub urls: Vec<UpstreamUrl>,
-    /// Who named it.
-    pub origin: Origin,
+    /// Who set the key.
+    pub key_origin: Origin,
+    /// Who set the URLs.
+    pub urls_origin: Origin,
 }
 
 /// What happens with the modules of some paths.

@@ -29,6 +29,18 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl ConfigError {
+    /// The problems in the order of the file; those of other places first.
+    pub(super) fn of(mut problems: Vec<Problem>) -> ConfigError {
+        assert!(!problems.is_empty(), "an error without a problem says nothing");
+        problems.sort_by_key(|problem| match &problem.place {
+            Origin::File { line, .. } => *line,
+            _ => 0,
+        });
+        ConfigError { problems }
+    }
+}
+
 impl From<Problem> for ConfigError {
     fn from(problem: Problem) -> ConfigError {
         ConfigError { problems: vec![problem] }

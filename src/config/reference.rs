@@ -107,7 +107,7 @@ pub static KEYS: &[Key] = &[
             "Remembers the highest tree head ever published, so that a restored backup cannot fork the log. Put it on another disk: a copy made together with the data protects against nothing.",
             "who also restores old data can make the log sign a second history; auditors and clients that saw the first one will find out.",
         ),
-    scalar("listen", "address and port", "\"0.0.0.0:8470\"", "`127.0.0.1:8470`")
+    scalar("listen", "address and port", "\"127.0.0.1:8470\"", "`127.0.0.1:8470`")
         .flag("--listen")
         .means(
             "The public door. The default answers this machine only; without `[tls]` put a TLS proxy in front before you open it wider.",

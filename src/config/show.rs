@@ -28,9 +28,9 @@ impl Config {
             entries.push(Entry { key, value, origin: origin.to_string() });
         };
         for (name, sumdb) in &self.sumdbs {
-            add(format!("sumdb.{name}.key"), json!(sumdb.key.to_string()), &sumdb.origin);
+            add(format!("sumdb.{name}.key"), json!(sumdb.key.to_string()), &sumdb.key_origin);
             let urls: Vec<String> = sumdb.urls.iter().map(ToString::to_string).collect();
-            add(format!("sumdb.{name}.urls"), json!(urls), &sumdb.origin);
+            add(format!("sumdb.{name}.urls"), json!(urls), &sumdb.urls_origin);
         }
         for (i, route) in self.routes.iter().enumerate() {
             let number = i + 1;
