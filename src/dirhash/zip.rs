@@ -65,7 +65,7 @@ impl ZipLimits {
     /// `MaxLICENSE` of x/mod/zip.
     pub const MAX_LICENSE_BYTES: u64 = 16 << 20;
     /// x/mod has no such limit. The largest modules have some ten thousand files; this bounds our memory for a zip
-    /// of empty ones to about 100 MiB.
+    /// of empty ones to less than 200 MiB.
     pub const MAX_ENTRIES: usize = 1 << 18;
 }
 
@@ -191,7 +191,8 @@ fn hash_entries<R: ReadAt + ?Sized>(
         }
         Ok(hashes)
     };
-    let unpacked: u64 = directory.entries.iter().map(|entry| entry.unpacked).sum();
+    // Directories may declare anything here; reading them refuses it.
+    let unpacked = directory.entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.unpacked));
     let threads = if unpacked < ONE_THREAD_BYTES { 1 } else { THREADS };
     let mut hashes = Vec::with_capacity(order.len());
     std::thread::scope(|scope| {

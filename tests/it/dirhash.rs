@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tallystick::dirhash::{
     H1, HashedZip, ReadAt, ZipError, ZipLimits, hash_dir, hash_files, hash_go_mod, hash_zip,
 };
+use tallystick::gosum::{LineKind, parse_go_sum};
 use tallystick::module::ModuleVersion;
 
 /// The fields are described where `dirhashvec` makes them.
@@ -273,16 +274,14 @@ fn another_module_is_refused() {
     }
 }
 
-/// A small entry that unpacks to much more than it declares: reading must stop at the declared size.
+/// An entry that unpacks to 16 MiB and declares 1,000 bytes, so that no limit refuses it beforehand.
 #[test]
-fn bombs_are_read_only_as_far_as_declared() {
+fn bombs_that_declare_little_are_refused() {
     let vectors = vectors();
     let mut zip = vectors.zip("go.mod just fits").bytes();
     let directory = zip.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
     zip[directory + 24..directory + 28].copy_from_slice(&1000_u32.to_le_bytes());
-    let read = CountedReads { bytes: zip, read: AtomicU64::new(0), fail_at: u64::MAX };
-    let error = hash_zip(&read, &vectors.module.parse().unwrap(), &ZipLimits::default()).unwrap_err();
-    assert_eq!(reason(&error), "longer than the directory says");
+    assert_eq!(reason(&vectors.hash(&zip).unwrap_err()), "longer than the directory says");
 }
 
 /// Counts the bytes that are read, and fails at one position as a disk may.
@@ -304,6 +303,69 @@ impl ReadAt for CountedReads {
         }
         self.bytes.as_slice().read_exact_at(buffer, offset)
     }
+}
+
+/// A zip of stored, empty files, made as `dirhashvec` makes them.
+fn zip_of_empty_files(names: &[String]) -> Vec<u8> {
+    let (mut zip, mut directory) = (Vec::new(), Vec::new());
+    for name in names {
+        let offset = zip.len() as u32;
+        let len = (name.len() as u16).to_le_bytes();
+        zip.extend_from_slice(b"PK\x03\x04");
+        zip.extend_from_slice(&[0; 22]);
+        zip.extend_from_slice(&[len[0], len[1], 0, 0]);
+        zip.extend_from_slice(name.as_bytes());
+        directory.extend_from_slice(b"PK\x01\x02");
+        directory.extend_from_slice(&[0; 24]);
+        directory.extend_from_slice(&[len[0], len[1]]);
+        directory.extend_from_slice(&[0; 12]);
+        directory.extend_from_slice(&offset.to_le_bytes());
+        directory.extend_from_slice(name.as_bytes());
+    }
+    let start = zip.len() as u32;
+    let records = (names.len() as u16).to_le_bytes();
+    zip.extend_from_slice(&directory);
+    zip.extend_from_slice(b"PK\x05\x06\0\0\0\0");
+    zip.extend_from_slice(&[records[0], records[1], records[0], records[1]]);
+    zip.extend_from_slice(&(directory.len() as u32).to_le_bytes());
+    zip.extend_from_slice(&start.to_le_bytes());
+    zip.extend_from_slice(&[0, 0]);
+    zip
+}
+
+/// A deep name must cost its length, not the square of it, which for a zip of one megabyte is gigabytes.
+#[test]
+fn deep_names_are_bounded() {
+    let vectors = vectors();
+    let deep = |i: usize| format!("{}/{i}/{}x", vectors.module, "a/".repeat(30_000));
+    let few: Vec<String> = (0..3).map(deep).collect();
+    let files = few.iter().map(|name| (name.clone(), io::empty()));
+    assert_eq!(vectors.hash(&zip_of_empty_files(&few)).unwrap().h1, hash_files(files).unwrap());
+    let many: Vec<String> = (0..20).map(deep).collect();
+    let error = vectors.hash(&zip_of_empty_files(&many)).unwrap_err();
+    assert_eq!(reason(&error), "too many directories");
+}
+
+/// The zip by which the `go` command brought x/mod to the oracle, against the line in its go.sum.
+#[test]
+fn zip_in_the_module_cache_hashes_as_its_go_sum_says() {
+    let go = std::process::Command::new("go").args(["env", "GOMODCACHE"]).output();
+    let cache =
+        go.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    let zip = std::fs::read(format!("{cache}/cache/download/golang.org/x/mod/@v/v0.42.0.zip"));
+    let Ok(zip) = zip else {
+        eprintln!(
+            "SKIPPED: zip_in_the_module_cache_hashes_as_its_go_sum_says: no x/mod v0.42.0 in GOMODCACHE"
+        );
+        return;
+    };
+    let go_sum = parse_go_sum(include_str!("../oracle/go.sum")).unwrap();
+    let module: ModuleVersion = "golang.org/x/mod@v0.42.0".parse().unwrap();
+    let line =
+        |kind| go_sum.iter().find(|line| line.module == module && line.kind == kind).expect("required").hash;
+    let hashed = hash_zip(zip.as_slice(), &module, &ZipLimits::default()).unwrap();
+    assert_eq!(hashed.h1, line(LineKind::Zip));
+    assert_eq!(hash_go_mod(&hashed.go_mod.expect("x/mod has one")), line(LineKind::GoMod));
 }
 
 #[test]

@@ -265,6 +265,9 @@ func oddZips() (zips []namedZip) {
 	one("zlib data", x(func(e *entry) { e.data = append([]byte{0x78, 0x9c}, deflated(e.content)...) }))
 	one("directory with packed nothing", entry{name: prefix + "d/", method: 8})
 	one("directory with content", entry{name: prefix + "d/", content: "x"})
+	vast := entry{name: prefix + "d/", unpacked: u32(0xffffffff), extra: le(nil, uint16(1), uint16(8), ^uint64(0))}
+	one("directory with vast content", vast)
+	add("directories with vast content", archive{entries: []entry{vast, {name: prefix + "e/", unpacked: vast.unpacked, extra: vast.extra}}})
 	one("directory with unknown method", entry{name: prefix + "d/", method: 77})
 	one("Unicode path field names another file", x(func(e *entry) {
 		e.extra = le(nil, uint16(0x7075), uint16(5+len(prefix)+1), uint8(1), crc32.ChecksumIEEE([]byte(prefix+"x")), []byte(prefix+"y"))
