@@ -16,7 +16,7 @@ use super::fake::TestServer;
 
 const VKEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
 
-pub struct FakeApi;
+pub(super) struct FakeApi;
 
 fn head(size: u64) -> HeadInfo {
     let root = Hash::EMPTY_TREE;
@@ -128,6 +128,9 @@ async fn problems() {
         ("/api/v1/heads?limit=101", 400, "Bad Request"),
         ("/api/v1/heads?limit=0", 400, "Bad Request"),
         ("/api/v1/heads?at=2026-01-01T00:00:00Z", 400, "Bad Request"),
+        ("/api/v1/records/%zz", 400, "Bad Request"),
+        ("/api/v1/modules/example.com/%zz@v1.0.0", 400, "Bad Request"),
+        ("/api/v1/modules/example.com/%ff@v1.0.0", 400, "Bad Request"),
         ("/api/v1/", 404, "Not Found"),
         ("/api/v2/log", 404, "Not Found"),
     ] {

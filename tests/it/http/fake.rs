@@ -21,24 +21,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Nothing in these tests takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub const NOTE: &str = "go.sum database tree\n1\nAAAA\n\n\u{2014} fake AAAA\n";
-pub const HIT: &str =
+pub(super) const NOTE: &str = "go.sum database tree\n1\nAAAA\n\n\u{2014} fake AAAA\n";
+pub(super) const HIT: &str =
     "0\nexample.com/hit v1.0.0 h1:AA\nexample.com/hit v1.0.0/go.mod h1:BB\n\ngo.sum database tree\n";
 
-pub struct FakeLog {
+pub(super) struct FakeLog {
     name: String,
     head: Mutex<LatestHead>,
     /// Permits for look-ups of example.com/slow to go on.
-    pub gate: Semaphore,
+    pub(super) gate: Semaphore,
     /// Look-ups of example.com/slow that wait at the gate.
-    pub waiting: watch::Sender<usize>,
-    pub most_waiting: AtomicUsize,
+    pub(super) waiting: watch::Sender<usize>,
+    pub(super) most_waiting: AtomicUsize,
 }
 
 impl FakeLog {
-    pub fn new(name: &str) -> Arc<FakeLog> {
+    pub(super) fn new(name: &str) -> Arc<FakeLog> {
         Arc::new(FakeLog {
             name: name.to_owned(),
             head: Mutex::new(LatestHead::new(NOTE)),
@@ -48,11 +48,11 @@ impl FakeLog {
         })
     }
 
-    pub fn publish(&self, note: &'static str) {
+    pub(super) fn publish(&self, note: &'static str) {
         *self.head.lock().unwrap() = LatestHead::new(note);
     }
 
-    pub async fn until_waiting(&self, count: usize) {
+    pub(super) async fn until_waiting(&self, count: usize) {
         let mut waiting = self.waiting.subscribe();
         let reached = waiting.wait_for(|now| *now >= count);
         tokio::time::timeout(PATIENCE, reached).await.expect("look-ups must reach the gate").unwrap();
@@ -132,29 +132,28 @@ impl Sumdb for FakeLog {
 
 /// What to start; each part has a default that does not matter to the test.
 #[derive(Default)]
-pub struct Setup {
-    pub limits: Limits,
-    pub tls: Option<Arc<TlsKeeper>>,
-    pub trusted_proxies: &'static [&'static str],
-    pub lookup_deadline: Option<Duration>,
+pub(super) struct Setup {
+    pub(super) limits: Limits,
+    pub(super) tls: Option<Arc<TlsKeeper>>,
+    pub(super) trusted_proxies: &'static [&'static str],
+    pub(super) lookup_deadline: Option<Duration>,
 }
 
-pub struct TestServer {
-    pub addr: SocketAddr,
-    pub log: Arc<FakeLog>,
-    pub other: Arc<FakeLog>,
-    pub metrics: Arc<Metrics>,
+pub(super) struct TestServer {
+    pub(super) addr: SocketAddr,
+    pub(super) log: Arc<FakeLog>,
+    pub(super) metrics: Arc<Metrics>,
     stop: oneshot::Sender<()>,
     closed: tokio::task::JoinHandle<Closed>,
 }
 
 impl Setup {
     /// The own log is `sum.corp.example/own`, another one `tile.example`.
-    pub async fn start(self) -> TestServer {
+    pub(super) async fn start(self) -> TestServer {
         let (log, other) = (FakeLog::new("sum.corp.example/own"), FakeLog::new("tile.example"));
         let metrics = Arc::new(Metrics::default());
         let site = PublicSite {
-            registry: Registry::new(log.clone(), vec![other.clone()]),
+            registry: Registry::new(log.clone(), vec![other]),
             rest: api::router(Arc::new(super::api::FakeApi)),
             proxies: TrustedProxies::new(
                 self.trusted_proxies.iter().map(|net| net.parse().unwrap()).collect(),
@@ -171,46 +170,46 @@ impl Setup {
         let closed = tokio::spawn(door.serve(listener, async {
             let _ = stopped.await;
         }));
-        TestServer { addr, log, other, metrics, stop, closed }
+        TestServer { addr, log, metrics, stop, closed }
     }
 }
 
 impl TestServer {
-    pub async fn start() -> TestServer {
+    pub(super) async fn start() -> TestServer {
         Setup::default().start().await
     }
 
     /// Asks for a graceful shutdown and does not wait for its end.
-    pub fn stop(self) -> tokio::task::JoinHandle<Closed> {
+    pub(super) fn stop(self) -> tokio::task::JoinHandle<Closed> {
         let _ = self.stop.send(());
         self.closed
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(super) async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[]).await
     }
 
     /// One request on a connection of its own.
-    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+    pub(super) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
         self.send(request.as_bytes()).await
     }
 
     /// Any bytes on a connection of their own, and all that comes back until it is closed.
-    pub async fn send(&self, request: &[u8]) -> Reply {
+    pub(super) async fn send(&self, request: &[u8]) -> Reply {
         let mut stream = self.connect().await;
         let _ = stream.write_all(request).await;
         Reply::parse(&until_closed(&mut stream).await)
     }
 
-    pub async fn connect(&self) -> TcpStream {
+    pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.addr).await.unwrap()
     }
 }
 
 /// All bytes until the other side closes or resets.
-pub async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
+pub(super) async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let reading = stream.read_to_end(&mut bytes);
     let _ = tokio::time::timeout(PATIENCE, reading).await.expect("the server must close the connection");
@@ -218,7 +217,7 @@ pub async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// The next answer on a connection that stays open. Its length must be given.
-pub async fn next_reply(stream: &mut TcpStream) -> Reply {
+pub(super) async fn next_reply(stream: &mut TcpStream) -> Reply {
     let mut bytes = Vec::new();
     let reading = async {
         loop {
@@ -235,16 +234,16 @@ pub async fn next_reply(stream: &mut TcpStream) -> Reply {
     tokio::time::timeout(PATIENCE, reading).await.expect("an answer in time")
 }
 
-pub fn get_request(path: &str) -> String {
+pub(super) fn get_request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
 }
 
 /// An answer. Status 0: nothing came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: String,
 }
 
 impl Reply {
@@ -261,7 +260,7 @@ impl Reply {
         }
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 }

@@ -23,6 +23,11 @@ async fn long_urls_and_headers_are_refused() {
     assert_eq!(server.get(&format!("/latest?{}", "x".repeat(URL_BYTES_MAX))).await.status, 414);
     let head_bytes = Limits::default().head_bytes;
     assert_eq!(server.ask("GET", "/latest", &[("X", &"x".repeat(head_bytes))]).await.status, 431);
+    assert_eq!(
+        server.ask("GET", "/latest", &[("X", &"x".repeat(head_bytes * 8))]).await.status,
+        431,
+        "not a reset"
+    );
     assert_eq!(server.ask("GET", "/latest", &[("X", &"x".repeat(head_bytes / 2))]).await.status, 200);
     assert_eq!(server.ask("GET", "/latest", &[("X", "x"); 90]).await.status, 200);
     assert_eq!(server.ask("GET", "/latest", &[("X", "x"); 200]).await.status, 431);
@@ -40,6 +45,13 @@ async fn bodies_are_never_read() {
         let status: &[u8] = if method == "POST" { b"HTTP/1.1 405 " } else { b"HTTP/1.1 200 " };
         assert!(answer.starts_with(status), "{method}: {:?}", String::from_utf8_lossy(&answer));
     }
+    // A client that sends first and reads later still reads why it was refused, and is not reset.
+    let post =
+        format!("POST /latest HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{}", "x".repeat(100_000));
+    let mut stream = server.connect().await;
+    stream.write_all(post.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert!(until_closed(&mut stream).await.starts_with(b"HTTP/1.1 405 "));
     let chunks = b"POST /latest HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\nabc";
     let mut stream = server.connect().await;
     stream.write_all(chunks).await.unwrap();

@@ -12,13 +12,13 @@ use tempfile::TempDir;
 use super::fake::{NOTE, PATIENCE, Setup, TestServer, until_closed};
 
 /// A certificate for localhost that is its own root.
-pub struct Pair {
-    pub cert: PathBuf,
-    pub key: PathBuf,
+pub(super) struct Pair {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 /// Makes a pair, or says loudly that the test is skipped.
-pub fn make_pair(test: &str, dir: &Path, name: &str) -> Option<Pair> {
+pub(super) fn make_pair(test: &str, dir: &Path, name: &str) -> Option<Pair> {
     let config = dir.join("openssl.cnf");
     let text = "[req]\ndistinguished_name = dn\nx509_extensions = ext\nprompt = no\n[dn]\nCN = localhost\n[ext]\n\
                 basicConstraints = critical,CA:FALSE\nsubjectAltName = DNS:localhost,IP:127.0.0.1\n";
@@ -55,7 +55,7 @@ pub fn make_pair(test: &str, dir: &Path, name: &str) -> Option<Pair> {
     }
 }
 
-pub fn client(cert: &Path) -> reqwest::Client {
+pub(super) fn client(cert: &Path) -> reqwest::Client {
     let root = reqwest::Certificate::from_pem(&std::fs::read(cert).unwrap()).unwrap();
     reqwest::Client::builder().tls_certs_only([root]).no_proxy().timeout(PATIENCE).build().unwrap()
 }
