@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one file per subject.
 
+mod cli;
 mod client;
 mod config;
 mod conformance;
