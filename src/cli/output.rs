@@ -44,7 +44,7 @@ pub(super) fn print_table<const N: usize>(
     }
     let lines: Vec<String> = table
         .lines()
-        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n")
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end()))
         .collect();
     print(&lines.concat())
 }

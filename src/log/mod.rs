@@ -1,1 +1,420 @@
-//! (being written)
+//! The own log: one writer that commits and signs, any number of readers that see what was published.
+//!
+//! [`Log::open`] is where a log may refuse to sign: it compares the database with its own stored bytes, with its newest
+//! head and with the anchor, in that order, and only a log that agrees with all of them gets a writer. A log that
+//! does not is still served.
+
+mod edge;
+mod fsck;
+mod sequencer;
+mod snapshot;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::gosum::ModuleLines;
+use crate::note::{SignerKey, VerifierKey};
+use crate::store::lock::{DirectoryLock, refuse_network_file_system};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::anchor::{Anchor, Anchored};
+use crate::store::{Evidence, Identity, LogStore, StoreError, StoredHead, StoredRecord, evidence};
+use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use edge::Edge;
+pub use fsck::{Finding, FsckReport, fsck};
+use sequencer::{MAX_BATCH_RECORDS, Sequencer, Submission};
+pub use snapshot::{Snapshot, TILE_HEIGHT};
+pub use state::{ReadOnly, State};
+
+/// File name of the log's database in the data directory.
+pub const DATABASE_FILE: &str = "log.db";
+/// File name of the anchor, when it lies beside the log.
+pub const ANCHOR_FILE: &str = "anchor.db";
+/// Submissions that may wait for the sequencer. Beyond it callers wait: each of them holds its own memory.
+const QUEUE_SUBMISSIONS: usize = 1_024;
+
+/// Where a log is and who signs it.
+pub struct LogOptions {
+    /// The data directory.
+    pub directory: PathBuf,
+    /// The anchor's file.
+    pub anchor: PathBuf,
+    /// The signing keys, the log's own first. Empty: open to read only.
+    pub signers: Vec<SignerKey>,
+    /// Page cache of each reading connection.
+    pub reader_cache_kib: u32,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// Why a log could not be opened at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key is not the log's.
+    #[error(
+        "the key {offered} does not belong to the log in {path}, which is {standing}: use the log's own key, or another data directory"
+    )]
+    WrongKey {
+        /// The data directory.
+        path: String,
+        /// The verifier key that belongs to the given signing key.
+        offered: String,
+        /// The log's verifier key.
+        standing: String,
+    },
+}
+
+/// Lines that somebody wants in the log, and why they may.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    lines: ModuleLines,
+    leaf: Hash,
+    evidence: Arc<Evidence>,
+}
+
+impl Candidate {
+    /// A candidate. Hashes the record here, on the caller's thread.
+    pub fn new(lines: ModuleLines, evidence: Arc<Evidence>) -> Candidate {
+        let leaf = Hash::of_record(lines.to_text().as_bytes());
+        Candidate { lines, leaf, evidence }
+    }
+}
+
+/// What became of a candidate.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It is a new record.
+    Appended(RecordId),
+    /// The same lines were there already.
+    Present(RecordId),
+    /// Other lines stand for this module version, for ever.
+    Conflict(Box<Conflict>),
+}
+
+/// Two sets of lines for one module version: the one that stands, and the one that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// What is in the log.
+    pub standing: StoredRecord,
+    /// What was offered.
+    pub offered: ModuleLines,
+}
+
+impl Conflict {
+    /// As an incident keeps it.
+    fn detail(&self) -> String {
+        json!({
+            "module": self.standing.lines.module.path.as_str(),
+            "version": self.standing.lines.module.version.as_str(),
+            "record": self.standing.id.0,
+            "standing": self.standing.lines.to_text(),
+            "offered": self.offered.to_text(),
+        })
+        .to_string()
+    }
+}
+
+/// The answer to an append: durable, anchored and published.
+#[derive(Clone)]
+pub struct Receipt {
+    /// One for each candidate, in order.
+    pub outcomes: Vec<Outcome>,
+    /// A view of the log that contains them all.
+    pub snapshot: Snapshot,
+}
+
+/// Why nothing was appended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The log signs nothing.
+    #[error("the log is read-only: {0}")]
+    ReadOnly(ReadOnly),
+}
+
+/// What the sequencer and the handles share.
+struct Shared {
+    published: ArcSwap<Snapshot>,
+    state: ArcSwap<State>,
+    changed: watch::Sender<TreeSize>,
+}
+
+impl Shared {
+    fn snapshot(&self) -> Snapshot {
+        (**self.published.load()).clone()
+    }
+
+    fn publish(&self, snapshot: Snapshot) {
+        let size = snapshot.size();
+        self.published.store(Arc::new(snapshot));
+        self.changed.send_replace(size);
+    }
+
+    /// Changes the state, and wakes up who watches it.
+    fn turn(&self, state: State) {
+        if matches!((&*self.state.load_full(), &state), (State::Writing, State::Writing)) {
+            return;
+        }
+        self.state.store(Arc::new(state));
+        self.changed.send_modify(|_| {});
+    }
+}
+
+/// A log that is open. Cloning gives another handle; the last one that goes away ends the writer.
+#[derive(Clone)]
+pub struct Log {
+    identity: Arc<Identity>,
+    shared: Arc<Shared>,
+    queue: Option<mpsc::Sender<Submission>>,
+    writer: Arc<Writer>,
+}
+
+/// Waits for the writer's thread when the last handle goes, and only then lets the next process in.
+struct Writer {
+    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    _lock: Option<DirectoryLock>,
+}
+
+impl Log {
+    /// Opens a log, creating it when the directory holds none and there is a key to sign with.
+    pub fn open(options: LogOptions) -> Result<Log, OpenError> {
+        refuse_network_file_system(&options.directory)?;
+        let lock = DirectoryLock::acquire(&options.directory)?;
+        let path = options.directory.join(DATABASE_FILE);
+        let identity = options.signers.first().map(|signer| Identity {
+            name: signer.name().as_str().to_owned(),
+            vkey: signer.verifier().to_string(),
+            created_at: options.clock.now(),
+        });
+        let store = match SqliteStore::open(&path, identity.as_ref(), options.reader_cache_kib) {
+            Err(StoreError::Foreign { why, .. }) if why.starts_with("it holds the log ") => {
+                return Err(OpenError::WrongKey {
+                    path: options.directory.display().to_string(),
+                    offered: identity.map_or_else(String::new, |identity| identity.vkey),
+                    standing: why.trim_start_matches("it holds the log ").to_owned(),
+                });
+            }
+            store => store?,
+        };
+        let disks = [Some(options.directory.as_path()), options.anchor.parent()];
+        let disks = disks.into_iter().flatten().map(Path::to_owned).collect();
+        start(Box::new(store), Some(&options.anchor), options.signers, options.clock, disks, Some(lock))
+    }
+
+    /// A log over a store of the caller's, without anchor or lock; for tests.
+    pub fn over(store: Box<dyn LogStore>, signers: Vec<SignerKey>, clock: Clock) -> Result<Log, OpenError> {
+        start(store, None, signers, clock, Vec::new(), None)
+    }
+
+    /// Who this log is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The log's verifier key.
+    pub fn verifier(&self) -> VerifierKey {
+        self.identity.vkey.parse().expect("the key was valid when the log was created")
+    }
+
+    /// What is published now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.snapshot()
+    }
+
+    /// Whether the log signs, and why not.
+    pub fn state(&self) -> Arc<State> {
+        self.shared.state.load_full()
+    }
+
+    /// Told the new size with every publication, and the old one again when the state changes.
+    pub fn watch(&self) -> watch::Receiver<TreeSize> {
+        self.shared.changed.subscribe()
+    }
+
+    /// Stops signing because something stored is damaged; who found it says where.
+    pub fn stop_signing(&self, error: &StoreError) {
+        self.shared.turn(State::ReadOnly(ReadOnly::from(error)));
+    }
+
+    /// Appends candidates in one commit with whatever else has arrived, and waits until it is published.
+    ///
+    /// At most 16,384 at a time. Dropping the future does not take back what was submitted.
+    pub async fn append(&self, candidates: Vec<Candidate>) -> Result<Receipt, AppendError> {
+        assert!(candidates.len() <= MAX_BATCH_RECORDS, "{} candidates at once", candidates.len());
+        let stopped = || match &*self.state() {
+            State::ReadOnly(reason) => AppendError::ReadOnly(reason.clone()),
+            State::Writing => {
+                AppendError::ReadOnly(ReadOnly::Stopped { why: "the writer has ended".to_owned() })
+            }
+        };
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        let (reply, answer) = oneshot::channel();
+        queue.send(Submission { candidates, reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Ends the writer after what was submitted, and waits for it. Other handles can only read from then on.
+    pub fn close(self) {
+        let Log { queue, writer, .. } = self;
+        drop(queue);
+        writer.join();
+    }
+}
+
+impl Writer {
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer's thread panicked");
+        }
+    }
+}
+
+/// Compares database, head and anchor, and starts the writer when they agree.
+fn start(
+    mut store: Box<dyn LogStore>,
+    anchor_path: Option<&Path>,
+    signers: Vec<SignerKey>,
+    clock: Clock,
+    disks: Vec<PathBuf>,
+    lock: Option<DirectoryLock>,
+) -> Result<Log, OpenError> {
+    let identity = store.identity().clone();
+    if let Some(signer) = signers.first()
+        && signer.verifier().to_string() != identity.vkey
+    {
+        return Err(OpenError::WrongKey {
+            path: identity.name.clone(),
+            offered: signer.verifier().to_string(),
+            standing: identity.vkey,
+        });
+    }
+    let newest = store.newest()?;
+    let tree =
+        newest.as_ref().map_or(TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE }, |head| head.tree);
+    let reader = store.reader();
+    let edge = Arc::new(Edge::recover(tree.size, &*reader)?);
+    let head =
+        newest.clone().unwrap_or(StoredHead { tree, note: String::new(), signed_at: identity.created_at });
+    let snapshot = Snapshot { head: Arc::new(head), edge, reader };
+    let shared = Arc::new(Shared {
+        published: ArcSwap::from_pointee(snapshot.clone()),
+        state: ArcSwap::from_pointee(State::Writing),
+        changed: watch::Sender::new(tree.size),
+    });
+    let claimed = match check(&snapshot) {
+        Some(reason) => Err(reason),
+        None => match anchor_path {
+            Some(path) => claim(&mut *store, &snapshot, path, &clock)?,
+            None => Ok((None, store.epoch()?)),
+        },
+    };
+    let mut log = Log {
+        identity: Arc::new(identity),
+        shared: shared.clone(),
+        queue: None,
+        writer: Arc::new(Writer { thread: Default::default(), _lock: lock }),
+    };
+    let (anchor, epoch) = match claimed {
+        Ok(claimed) if !signers.is_empty() => claimed,
+        Ok(_) => return Ok(log),
+        Err(reason) => {
+            tracing::error!(%reason, "the log is read-only");
+            shared.turn(State::ReadOnly(reason));
+            return Ok(log);
+        }
+    };
+    let mut sequencer = Sequencer { store, anchor, epoch, signers, clock, shared, disks };
+    if newest.is_none() {
+        sequencer.first_head()?;
+        let head = sequencer.store.newest()?.expect("the head that was just committed");
+        sequencer.shared.publish(Snapshot { head: Arc::new(head), ..snapshot });
+    }
+    let (sender, receiver) = mpsc::channel(QUEUE_SUBMISSIONS);
+    let thread =
+        std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(receiver));
+    let thread =
+        thread.map_err(|source| StoreError::File { path: "the sequencer's thread".to_owned(), source })?;
+    *log.writer.thread.lock().expect("nobody else has it yet") = Some(thread);
+    log.queue = Some(sender);
+    Ok(log)
+}
+
+/// What the stored bytes say about the newest head.
+fn check(snapshot: &Snapshot) -> Option<ReadOnly> {
+    let (stored, head) = (snapshot.tree(), snapshot.head.tree);
+    if stored == head {
+        return None;
+    }
+    let why = format!(
+        "the stored records have the root {} at size {}, the newest head says {} at size {}",
+        stored.root, stored.size, head.root, head.size
+    );
+    Some(ReadOnly::Damaged { why })
+}
+
+type Claimed = Result<(Option<Anchor>, u64), ReadOnly>;
+
+/// Makes this process the writer, if database and anchor agree.
+fn claim(
+    store: &mut dyn LogStore,
+    snapshot: &Snapshot,
+    path: &Path,
+    clock: &Clock,
+) -> Result<Claimed, StoreError> {
+    let (tree, vkey) = (snapshot.head.tree, store.identity().vkey.clone());
+    let (mut anchor, anchored) = match Anchor::open(path)? {
+        Some(found) => found,
+        // Without records there is nothing that could be contradicted: the empty tree has one root.
+        None if tree.size == TreeSize(0) => {
+            let anchored = Anchored { vkey: vkey.clone(), epoch: 0, tree };
+            (Anchor::create(path, &anchored, clock.now())?, anchored)
+        }
+        None => {
+            let path = path.display().to_string();
+            return Ok(Err(ReadOnly::AnchorMissing { path, size: tree.size.0 }));
+        }
+    };
+    if anchored.vkey != vkey {
+        let path = path.display().to_string();
+        return Ok(Err(ReadOnly::AnchorForeign { path, vkey: anchored.vkey }));
+    }
+    if anchored.tree.size > tree.size {
+        return Ok(Err(ReadOnly::Behind { found: tree, anchored: anchored.tree }));
+    }
+    let found = snapshot.root_at(anchored.tree.size)?;
+    if found != anchored.tree.root {
+        return Ok(Err(ReadOnly::Beside { found, anchored: anchored.tree }));
+    }
+    let epoch = anchored.epoch.max(store.epoch()?) + 1;
+    anchor.claim(anchored.epoch, epoch)?;
+    // If we stop here the anchor is an epoch ahead of the database: the next start claims a larger one in both.
+    store.claim(epoch)?;
+    if anchored.tree != tree {
+        // The last process stopped between its commit and its anchor. What it committed was signed, so it is published now.
+        anchor.advance(epoch, &anchored.tree, &tree, clock.now())?;
+    }
+    Ok(Ok((Some(anchor), epoch)))
+}
+
+/// Whether a directory holds a log.
+pub fn exists(directory: &Path) -> bool {
+    directory.join(DATABASE_FILE).exists()
+}
+
+/// Where a record comes from, or the error that it has no evidence, which no record lacks.
+pub fn evidence_of(snapshot: &Snapshot, id: RecordId) -> Result<evidence::Kept, StoreError> {
+    snapshot.evidence(id)?.ok_or_else(|| StoreError::Damaged {
+        place: format!("evidence of record {id}"),
+        why: "missing".to_owned(),
+    })
+}

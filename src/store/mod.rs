@@ -1,1 +1,224 @@
-//! (being written)
+//! One log, one database: what is kept, and the two halves through which it is reached.
+//!
+//! A [`LogStore`] is the writer's half. There is one, it lives on the sequencer's thread, and everything it does
+//! happens inside a transaction that either holds the whole batch (records, index, evidence, tiles and the signed
+//! head) or nothing. A [`LogReader`] is the readers' half: any number of threads, each read consistent in itself.
+//!
+//! A store knows positions, not trees: which hash belongs where is computed above it, in [`crate::log`], and
+//! computed again from the stored bytes when a log is opened. Two stores exist, [`sqlite`] and [`memory`] (for
+//! tests), and one conformance suite (`tests/it/conformance.rs`) holds both to what is written here.
+
+pub mod evidence;
+pub mod lock;
+pub mod memory;
+pub mod sqlite;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::gosum::ModuleLines;
+use crate::module::ModuleVersion;
+use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+pub use evidence::{Evidence, Incident, IncidentKind};
+
+/// Records in a full level-0 tile: the store seals records in groups of this many.
+pub const TILE_WIDTH: u64 = 256;
+
+/// Who a log is. Written once, when its database is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The log's name, which is its key's name.
+    pub name: String,
+    /// The verifier key in its text form.
+    pub vkey: String,
+    /// When the database was created.
+    pub created_at: Timestamp,
+}
+
+/// A signed tree head as it was published, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredHead {
+    /// Size and root.
+    pub tree: TreeHead,
+    /// The signed note, byte for byte.
+    pub note: String,
+    /// When it was signed.
+    pub signed_at: Timestamp,
+}
+
+/// A record on its way into the log.
+#[derive(Clone, Debug)]
+pub struct NewRecord {
+    /// The two go.sum lines.
+    pub lines: ModuleLines,
+    /// The record's hash, the leaf of the tree.
+    pub leaf: Hash,
+    /// Where the lines come from. Shared, because a bulk import gives thousands of records the same.
+    pub evidence: Arc<Evidence>,
+}
+
+/// A record of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its number.
+    pub id: RecordId,
+    /// The two go.sum lines.
+    pub lines: ModuleLines,
+}
+
+/// A full hash tile of level 1 or above.
+#[derive(Clone, Debug)]
+pub struct FullTile {
+    /// The tile's level, 1 to 63.
+    pub level: u8,
+    /// The tile's number within its level.
+    pub number: u64,
+    /// Its 256 hashes.
+    pub hashes: Vec<Hash>,
+}
+
+/// What one commit adds to a log: all of it, or nothing.
+#[derive(Debug)]
+pub struct Batch {
+    /// Records with consecutive numbers, the first at the size of the head before.
+    pub records: Vec<NewRecord>,
+    /// The tiles of level 1 and up that these records complete.
+    pub tiles: Vec<FullTile>,
+    /// The head that contains them; absent when no record is new and only incidents are kept.
+    pub head: Option<StoredHead>,
+    /// What a person must look at.
+    pub incidents: Vec<Incident>,
+    /// The time that the records' evidence carries as `appended_at`.
+    pub at: Timestamp,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The newest head or the writer's epoch is not what the caller expected: somebody else writes to this database.
+    #[error("another writer changed the log's database: expected {expected}, found {found}")]
+    Conflict {
+        /// What the caller had seen.
+        expected: String,
+        /// What the database holds.
+        found: String,
+    },
+    /// The disk is full. Nothing was written; writing can go on when there is space.
+    #[error("the disk that holds the log's database is full")]
+    Full,
+    /// A stored row or page is not what was written. Restore it from a backup or a replica; `tallystick fsck` lists all.
+    #[error("damaged: {place}: {why}")]
+    Damaged {
+        /// Table and row.
+        place: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// The database was written by a newer version of this program.
+    #[error(
+        "the database has schema version {found}, this program knows {known}: run the newer program that wrote it"
+    )]
+    NewerSchema {
+        /// The version in the file.
+        found: i64,
+        /// The newest version that is compiled in.
+        known: i64,
+    },
+    /// The file is a database of something else.
+    #[error("{path} is not a database of this program: {why}")]
+    Foreign {
+        /// The file.
+        path: String,
+        /// What was found instead.
+        why: String,
+    },
+    /// Another process holds the log.
+    #[error("{path} is in use by another tallystick process: stop it first, or let it do the work")]
+    Locked {
+        /// The lock file.
+        path: String,
+    },
+    /// The file system cannot keep the promises that a log needs.
+    #[error(
+        "{path} is on a network file system ({kind}), where locks and fsync cannot be relied upon: use a local disk"
+    )]
+    NetworkFileSystem {
+        /// The directory.
+        path: String,
+        /// Its type.
+        kind: &'static str,
+    },
+    /// A file or directory could not be created, opened or read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database refused or failed. After this nothing more is signed.
+    #[error("database {action}: {source}")]
+    Database {
+        /// What was being done.
+        action: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call can succeed later without anybody repairing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, StoreError::Full | StoreError::Locked { .. })
+    }
+}
+
+/// The writer's half of a log's database.
+pub trait LogStore: Send {
+    /// Who this log is.
+    fn identity(&self) -> &Identity;
+    /// Makes `epoch` the only epoch whose appends succeed. It must be larger than every epoch before.
+    fn claim(&mut self, epoch: u64) -> Result<(), StoreError>;
+    /// The epoch that was claimed last, 0 when none was.
+    fn epoch(&mut self) -> Result<u64, StoreError>;
+    /// The newest head, or none in a database that was just created.
+    fn newest(&mut self) -> Result<Option<StoredHead>, StoreError>;
+    /// Opens the transaction of one batch, after checking that the newest head is `expected` and the epoch ours.
+    fn begin(&mut self, expected: Option<&TreeHead>, epoch: u64) -> Result<Box<dyn Append + '_>, StoreError>;
+    /// Throws away what is kept in memory and reads it again from the database; after a failed transaction.
+    fn reload(&mut self) -> Result<(), StoreError>;
+    /// A reader of the same log.
+    fn reader(&self) -> Arc<dyn LogReader>;
+    /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a while.
+    fn settle(&mut self) -> Result<(), StoreError>;
+}
+
+/// The transaction of one batch. Dropped without a commit it leaves nothing behind.
+pub trait Append {
+    /// The record of a module version, if there is one.
+    fn find(&mut self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError>;
+    /// Makes the batch durable. When this returns, a power cut cannot take it away.
+    fn commit(self: Box<Self>, batch: &Batch) -> Result<(), StoreError>;
+}
+
+/// The readers' half. Every method may be called from any thread, and sees only what was committed.
+pub trait LogReader: Send + Sync {
+    /// The record of a module version among the first `below` records.
+    fn find(&self, module: &ModuleVersion, below: TreeSize) -> Result<Option<StoredRecord>, StoreError>;
+    /// The record numbers in `ids`, in order; fewer when the log ends before.
+    fn records(&self, ids: Range<u64>) -> Result<Vec<StoredRecord>, StoreError>;
+    /// The hashes of the records in `ids`, in order; fewer when the log ends before.
+    fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError>;
+    /// A full hash tile of level 1 or above: 256 hashes.
+    fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError>;
+    /// Where a record comes from, and when it was appended.
+    fn evidence(&self, id: RecordId) -> Result<Option<evidence::Kept>, StoreError>;
+    /// The head of exactly this size.
+    fn head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError>;
+    /// Up to `limit` heads smaller than `before`, newest first.
+    fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError>;
+    /// Up to `limit` incidents, newest first.
+    fn incidents(&self, limit: usize) -> Result<Vec<evidence::KeptIncident>, StoreError>;
+}

@@ -1,5 +1,10 @@
 //! The real binary: what it prints, what it writes, how it ends.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics; clippy knows test functions, not their helpers"
+)]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -1,0 +1,343 @@
+//! The accept loop: connections in, answers out, and no client can hold more than its share.
+//!
+//! A [`Door`] is one listener with what stands behind it. It speaks HTTP/1.1 and HTTP/2, in the clear or over
+//! TLS, on a socket that is given to it, until the shutdown future that is given to it is ready.
+//!
+//! What bounds a client ([`Limits`]): connections in all; the time of a TLS handshake, of a request's head,
+//! of doing nothing; the bytes and number of its headers; streams and resets of HTTP/2. Bodies are never read: every
+//! answer is to GET or HEAD, so hyper closes a connection whose client insists on sending one. When every slot
+//! is taken, connections that rest are asked to leave at once, and newcomers wait in the kernel's queue.
+//!
+//! Shutdown: the listener closes first, then every connection finishes what it is answering and is closed; what
+//! is not done after [`Limits::drain`] is cut, and counted in the returned [`Closed`].
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Request, Version};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::activity::{Activity, Patience, Verdict, Watchdog, Watched};
+use super::answer::{self, Answer};
+use super::metrics::Traffic;
+use super::tls::TlsKeeper;
+
+/// What stands behind a [`Door`].
+pub trait Site: Send + Sync + 'static {
+    /// Answers one request of the client at `peer`. Must end by itself (deadlines are the site's): a
+    /// connection with a request under way is never idle.
+    fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Answer> + Send;
+}
+
+/// The address at the other end of the connection, in the extensions of requests to an axum router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+impl Site for axum::Router {
+    async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        request.extensions_mut().insert(Peer(peer));
+        match tower::ServiceExt::oneshot(self.clone(), request).await {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// What a client may take. Each default says why.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at one time. 8192 with a descriptor each stays under the usual hard limit of descriptors,
+    /// and costs some 100 MB at worst (buffers).
+    pub connections: usize,
+    /// A TLS handshake: ten seconds are several round trips of a bad line.
+    pub handshake: Duration,
+    /// From the first byte of a request to the end of its head: it fits in one packet.
+    pub head: Duration,
+    /// Between two requests. Longer than the 60 s that most load balancers keep idle connections, so that it
+    /// is they who close first and no request meets a closing connection.
+    pub idle: Duration,
+    /// How long a shutdown waits for requests under way: longer than the deadline of a look-up.
+    pub drain: Duration,
+    /// Bytes of a request's head, all headers and the URL together. HTTP/1 with more is answered 431.
+    pub head_bytes: usize,
+    /// Streams of one HTTP/2 connection that may be open at once. The `go` command opens GOMAXPROCS.
+    pub http2_streams: u32,
+    /// Streams that a client has reset and that were not accepted yet, before its connection is ended (rapid reset).
+    pub http2_pending_resets: usize,
+    /// Streams that we had to reset for a client's error, before its connection is ended.
+    pub http2_error_resets: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 8192,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            drain: Duration::from_secs(30),
+            head_bytes: 16 << 10,
+            http2_streams: 128,
+            http2_pending_resets: 20,
+            http2_error_resets: 256,
+        }
+    }
+}
+
+/// The bytes of an answer that wait in an HTTP/2 stream's buffer: one data tile.
+const HTTP2_SEND_BUFFER_BYTES: usize = 64 << 10;
+/// The pause after a failed accept, as when descriptors run out: long enough not to spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// The watchdog looks at a connection this often, or four times within the shortest limit if that is more often.
+const TICK_MAX: Duration = Duration::from_secs(1);
+const TICK_MIN: Duration = Duration::from_millis(5);
+
+impl Limits {
+    fn tick(&self) -> Duration {
+        (self.head.min(self.idle) / 4).clamp(TICK_MIN, TICK_MAX)
+    }
+
+    fn patience(&self) -> Patience {
+        let ticks = |limit: Duration| {
+            limit.as_nanos().div_ceil(self.tick().as_nanos()).clamp(1, u32::MAX.into()) as u32
+        };
+        Patience { head_ticks: ticks(self.head), idle_ticks: ticks(self.idle) }
+    }
+
+    fn builder(&self) -> auto::Builder<TokioExecutor> {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        // The watchdog times heads (activity.rs); hyper's own timer is off. Its limit of 100 headers stays: up to
+        // that number they are parsed on the stack.
+        builder
+            .http1()
+            .header_read_timeout(None)
+            .max_buf_size(self.head_bytes.max(8 << 10))
+            .pipeline_flush(true);
+        builder
+            .http2()
+            .max_concurrent_streams(self.http2_streams)
+            .max_pending_accept_reset_streams(self.http2_pending_resets)
+            .max_local_error_reset_streams(self.http2_error_resets)
+            .max_header_list_size(u32::try_from(self.head_bytes).unwrap_or(u32::MAX))
+            .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)
+            // No pings: the watchdog ends a connection that neither asks nor takes anything.
+            .keep_alive_interval(None);
+        builder
+    }
+}
+
+/// One listener and what stands behind it.
+pub struct Door<S> {
+    /// What answers.
+    pub site: Arc<S>,
+    /// The certificate, if connections are TLS.
+    pub tls: Option<Arc<TlsKeeper>>,
+    /// What a client may take.
+    pub limits: Limits,
+    /// Where connections and bytes are counted.
+    pub traffic: Traffic,
+}
+
+/// How a door was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Connections that were cut because they had not finished in time.
+    pub cut: usize,
+}
+
+/// Told to every connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Draining,
+    Over,
+}
+
+/// What all connections of a door share.
+struct Shared<S> {
+    site: Arc<S>,
+    tls: Option<Arc<TlsKeeper>>,
+    builder: auto::Builder<TokioExecutor>,
+    handshake: Duration,
+    tick: Duration,
+    patience: Patience,
+    slots: Arc<Semaphore>,
+    traffic: Traffic,
+}
+
+impl<S: Site> Door<S> {
+    /// Serves connections of `listener` until `shutdown` is ready, then until they are done or
+    /// [`Limits::drain`] is over. Never fails: a listener that cannot accept is tried again.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Closed {
+        let limits = self.limits;
+        let shared = Arc::new(Shared {
+            site: self.site,
+            tls: self.tls,
+            builder: limits.builder(),
+            handshake: limits.handshake,
+            tick: limits.tick(),
+            patience: limits.patience(),
+            slots: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
+            traffic: self.traffic,
+        });
+        let (phase, _) = watch::channel(Phase::Open);
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let next = accept(&listener, &shared.slots);
+            let (stream, peer, slot) = tokio::select! {
+                accepted = next => accepted,
+                () = shutdown.as_mut() => break,
+            };
+            shared.traffic.accepted.inc();
+            tokio::spawn(Arc::clone(&shared).connection(stream, peer, slot, phase.subscribe()));
+        }
+        drop(listener);
+        phase.send_replace(Phase::Draining);
+        if timeout(limits.drain, phase.closed()).await.is_ok() {
+            return Closed { cut: 0 };
+        }
+        let cut = phase.receiver_count();
+        phase.send_replace(Phase::Over);
+        phase.closed().await;
+        Closed { cut }
+    }
+}
+
+/// Waits for a free slot, then for a connection. Errors of one connection (it was reset while it waited) are
+/// nothing; others, as when descriptors run out, are logged and tried again after a pause.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, peer, slot),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+impl<S: Site> Shared<S> {
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        _slot: OwnedSemaphorePermit,
+        mut phase: watch::Receiver<Phase>,
+    ) {
+        let _open = self.traffic.opened();
+        // Answers are written whole: waiting for more to send would only delay them.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return self.drive(stream, peer, phase).await;
+        };
+        let handshake = timeout(self.handshake, tls.acceptor().accept(stream));
+        let accepted = tokio::select! {
+            accepted = handshake => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
+        };
+        match accepted {
+            Ok(Ok(stream)) => self.drive(stream, peer, phase).await,
+            Ok(Err(error)) => {
+                self.traffic.handshakes_failed.inc();
+                tracing::debug!(%peer, %error, "TLS handshake failed");
+            }
+            Err(_) => {
+                self.traffic.handshakes_failed.inc();
+                tracing::debug!(%peer, "TLS handshake took too long");
+            }
+        }
+    }
+
+    /// Serves one connection to its end.
+    async fn drive<IO>(self: Arc<Self>, stream: IO, peer: SocketAddr, mut phase: watch::Receiver<Phase>)
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let activity = Arc::new(Activity::default());
+        let context = Arc::new((Arc::clone(&self.site), Arc::clone(&activity)));
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let context = Arc::clone(&context);
+            async move {
+                let (site, activity) = &*context;
+                let _ongoing = activity.begin(request.version() == Version::HTTP_2);
+                Ok::<_, Infallible>(answer_or_500(&**site, request, peer).await)
+            }
+        });
+        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+        let mut connection = pin!(self.builder.serve_connection(stream, service));
+        let mut ticks = interval(self.tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        let (mut watchdog, mut counted) = (Watchdog::new(), (0, 0));
+        loop {
+            tokio::select! {
+                biased;
+                _ = connection.as_mut() => break,
+                changed = phase.changed() => match changed.map(|()| *phase.borrow_and_update()) {
+                    Ok(Phase::Open) => {}
+                    Ok(Phase::Draining) => connection.as_mut().graceful_shutdown(),
+                    Ok(Phase::Over) | Err(_) => break,
+                },
+                _ = ticks.tick() => {
+                    counted = self.traffic.count_bytes(counted, activity.bytes());
+                    match watchdog.tick(&activity, self.patience_now()) {
+                        Verdict::Keep => {}
+                        Verdict::Finish => connection.as_mut().graceful_shutdown(),
+                        Verdict::Cut => {
+                            self.traffic.cut.inc();
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        self.traffic.count_bytes(counted, activity.bytes());
+    }
+
+    /// With every slot taken, those who rest must make room.
+    fn patience_now(&self) -> Patience {
+        if self.slots.available_permits() > 0 {
+            self.patience
+        } else {
+            Patience { idle_ticks: 1, ..self.patience }
+        }
+    }
+}
+
+/// A panic in a handler is a fault of ours: this request gets a 500, and everyone else goes on.
+async fn answer_or_500<S: Site>(site: &S, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    let mut future = pin!(site.answer(request, peer));
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled,
+        Err(_) => {
+            tracing::error!("a request handler panicked");
+            std::task::Poll::Ready(answer::internal(
+                "internal error: this request failed in the server; see its log",
+            ))
+        }
+    })
+    .await
+}

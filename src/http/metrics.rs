@@ -1,0 +1,297 @@
+//! What is counted, and how it is printed for Prometheus (OpenMetrics text).
+//!
+//! Counting a request costs a few atomic additions: every counter is found once, at the start, by its labels.
+//! Labels are families of endpoints and classes of status codes only, never a module path: their number is
+//! fixed. What engines know (tree size, age of the head, queue lengths) is asked for at each scrape, through a
+//! [`Source`].
+//!
+//! ```text
+//! tallystick_http_requests_total{endpoint="lookup",status="2xx"} 2
+//! tallystick_http_request_duration_seconds_bucket{endpoint="lookup",le="0.001"} 2
+//! tallystick_tree_size 1234
+//! ```
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// The families of endpoints that are told apart in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/latest`
+    Latest,
+    /// `/lookup/…` that was answered from the log, or refused before anyone was asked.
+    Lookup,
+    /// `/lookup/…` that was not in the log, so that the notary was asked.
+    Notarize,
+    /// `/tile/8/L/…`
+    HashTile,
+    /// `/tile/8/data/…`
+    DataTile,
+    /// `/sumdb/<name>/supported`
+    Supported,
+    /// `/api/v1/…`
+    Api,
+    /// Everything else.
+    Other,
+}
+
+impl Endpoint {
+    const ALL: [Endpoint; 8] = [
+        Endpoint::Latest,
+        Endpoint::Lookup,
+        Endpoint::Notarize,
+        Endpoint::HashTile,
+        Endpoint::DataTile,
+        Endpoint::Supported,
+        Endpoint::Api,
+        Endpoint::Other,
+    ];
+
+    /// The value of the label `endpoint`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Endpoint::Latest => "latest",
+            Endpoint::Lookup => "lookup",
+            Endpoint::Notarize => "notarize",
+            Endpoint::HashTile => "hash_tile",
+            Endpoint::DataTile => "data_tile",
+            Endpoint::Supported => "supported",
+            Endpoint::Api => "api",
+            Endpoint::Other => "other",
+        }
+    }
+}
+
+/// Values of the label `status`, by the first digit of the code.
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// From a tile out of memory to a module that had to be fetched first. Seconds.
+const DURATION_BUCKETS: [f64; 13] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0];
+
+/// Connections and bytes of one door.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections open now.
+    pub open: Gauge,
+    /// Connections ended by us: a request's head was too slow, or the client took no answer.
+    pub cut: Counter,
+    /// TLS handshakes that failed or took too long.
+    pub handshakes_failed: Counter,
+    /// Bytes received, without TLS.
+    pub received_bytes: Counter,
+    /// Bytes sent, without TLS.
+    pub sent_bytes: Counter,
+}
+
+impl Traffic {
+    /// Counts an open connection until the mark is dropped.
+    pub(super) fn opened(&self) -> OpenMark {
+        self.open.inc();
+        OpenMark(self.open.clone())
+    }
+
+    /// Counts what a connection moved since the last call; returns what to pass to the next.
+    pub(super) fn count_bytes(&self, before: (u64, u64), now: (u64, u64)) -> (u64, u64) {
+        self.received_bytes.inc_by(now.0.saturating_sub(before.0));
+        self.sent_bytes.inc_by(now.1.saturating_sub(before.1));
+        now
+    }
+}
+
+/// See [`Traffic::opened`].
+pub(super) struct OpenMark(Gauge);
+
+impl Drop for OpenMark {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+type RequestLabels = [(&'static str, &'static str); 2];
+type EndpointLabels = [(&'static str, &'static str); 1];
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    requests: [[Counter; STATUS_CLASSES.len()]; Endpoint::ALL.len()],
+    seconds: [Histogram; Endpoint::ALL.len()],
+    in_flight: Gauge,
+    /// Of the public door.
+    pub traffic: Traffic,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new(Vec::new())
+    }
+}
+
+impl Metrics {
+    /// All counters at zero; each of `sources` is read at each scrape.
+    pub fn new(sources: Vec<Box<dyn Source>>) -> Metrics {
+        let mut registry = Registry::with_prefix("tallystick");
+        let requests = Family::<RequestLabels, Counter>::default();
+        let seconds =
+            Family::<EndpointLabels, Histogram>::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
+        let (in_flight, traffic) = (Gauge::default(), Traffic::default());
+        let http = registry.sub_registry_with_prefix("http");
+        http.register("requests", "Requests answered", requests.clone());
+        http.register("request_duration_seconds", "Time until the answer was ready", seconds.clone());
+        http.register("requests_in_flight", "Requests being answered", in_flight.clone());
+        http.register("connections_accepted", "Connections accepted", traffic.accepted.clone());
+        http.register("connections_open", "Connections open", traffic.open.clone());
+        http.register(
+            "connections_cut",
+            "Slow or stuck connections ended by the server",
+            traffic.cut.clone(),
+        );
+        http.register("tls_handshakes_failed", "TLS handshakes failed", traffic.handshakes_failed.clone());
+        http.register("received_bytes", "Bytes received, without TLS", traffic.received_bytes.clone());
+        http.register("sent_bytes", "Bytes sent, without TLS", traffic.sent_bytes.clone());
+        for source in sources {
+            registry.register_collector(Box::new(SourceCollector(source)));
+        }
+        Metrics {
+            registry,
+            requests: Endpoint::ALL.map(|endpoint| {
+                STATUS_CLASSES.map(|class| {
+                    requests.get_or_create_owned(&[("endpoint", endpoint.label()), ("status", class)])
+                })
+            }),
+            seconds: Endpoint::ALL
+                .map(|endpoint| seconds.get_or_create_owned(&[("endpoint", endpoint.label())])),
+            in_flight,
+            traffic,
+        }
+    }
+
+    /// Counts a request that took `duration` until its answer was ready.
+    pub fn count(&self, endpoint: Endpoint, status: StatusCode, duration: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, STATUS_CLASSES.len()) - 1;
+        self.requests[endpoint as usize][class].inc();
+        self.seconds[endpoint as usize].observe(duration.as_secs_f64());
+    }
+
+    /// Counts a request as under way until the mark is dropped, also when its client goes away.
+    pub(super) fn in_flight(&self) -> OpenMark {
+        self.in_flight.inc();
+        OpenMark(self.in_flight.clone())
+    }
+
+    /// Everything, as OpenMetrics text.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("writing to a string does not fail");
+        text
+    }
+}
+
+/// Figures that an engine keeps and that are read at each scrape.
+pub trait Source: fmt::Debug + Send + Sync + 'static {
+    /// The figures now. Names without the prefix `tallystick_` and, for counters, without `_total`; the same names
+    /// at every call.
+    fn samples(&self) -> Vec<Sample>;
+}
+
+/// One figure of a [`Source`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// `tree_size`, `head_age_seconds`, …
+    pub name: &'static str,
+    /// A sentence without a full stop.
+    pub help: &'static str,
+    /// The figure.
+    pub value: SampleValue,
+}
+
+/// The two kinds of figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SampleValue {
+    /// Only grows while the process lives.
+    Counter(u64),
+    /// Goes up and down.
+    Gauge(f64),
+}
+
+#[derive(Debug)]
+struct SourceCollector(Box<dyn Source>);
+
+impl Collector for SourceCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        for Sample { name, help, value } in self.0.samples() {
+            match value {
+                SampleValue::Counter(value) => {
+                    let counter = ConstCounter::new(value);
+                    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+                }
+                SampleValue::Gauge(value) => {
+                    let gauge = ConstGauge::new(value);
+                    gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Tree;
+
+    impl Source for Tree {
+        fn samples(&self) -> Vec<Sample> {
+            vec![
+                Sample { name: "tree_size", help: "Records in the log", value: SampleValue::Gauge(1234.0) },
+                Sample { name: "incidents", help: "Incidents raised", value: SampleValue::Counter(3) },
+            ]
+        }
+    }
+
+    #[test]
+    fn counts_are_printed_by_family_and_class() {
+        let metrics = Metrics::new(vec![Box::new(Tree)]);
+        metrics.count(Endpoint::Lookup, StatusCode::OK, Duration::from_micros(900));
+        metrics.count(Endpoint::Lookup, StatusCode::OK, Duration::from_micros(10));
+        metrics.count(Endpoint::Other, StatusCode::NOT_FOUND, Duration::ZERO);
+        let text = metrics.to_text();
+        for line in [
+            r#"tallystick_http_requests_total{endpoint="lookup",status="2xx"} 2"#,
+            r#"tallystick_http_requests_total{endpoint="other",status="4xx"} 1"#,
+            r#"tallystick_http_request_duration_seconds_bucket{endpoint="lookup",le="0.001"} 2"#,
+            r#"tallystick_http_request_duration_seconds_bucket{endpoint="lookup",le="0.00005"} 1"#,
+            "tallystick_tree_size 1234.0",
+            "tallystick_incidents_total 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_endpoint_has_its_own_counters() {
+        for (position, endpoint) in Endpoint::ALL.into_iter().enumerate() {
+            assert_eq!(endpoint as usize, position);
+        }
+    }
+}

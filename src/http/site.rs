@@ -1,0 +1,84 @@
+//! What stands behind the public door.
+//!
+//! One function sees every request: it measures and counts it, refuses what is too long, sends what a log
+//! answers to [`sumdb`](super::sumdb) and the rest to a router. Look-ups, tiles and heads thereby skip the router's
+//! pattern matching, and a hit is answered without waiting for anything.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{Method, Request};
+use hyper::body::Incoming;
+
+use super::Client;
+use super::answer::{self, Answer};
+use super::listen::Site;
+use super::metrics::{Endpoint, Metrics};
+use super::proxies::TrustedProxies;
+use super::sumdb::{self, Found, Registry};
+use crate::clock::Clock;
+
+/// The longest URL, path and query together. A module path has at most 1024 bytes and a version 240; with every letter
+/// escaped as `%21x` they still fit.
+pub const URL_BYTES_MAX: usize = 8 << 10;
+
+/// Look-ups, tiles and heads of every log in the registry, and the API.
+pub struct PublicSite {
+    /// The logs.
+    pub registry: Registry,
+    /// `/api/v1` and whatever else is not a log's: see [`super::api::router`]. Its fallback answers unknown paths.
+    pub rest: Router,
+    /// Whose `X-Forwarded-For` is believed.
+    pub proxies: TrustedProxies,
+    /// How long a look-up that must be notarised may take. Below the deadline of any load balancer in front.
+    pub lookup_deadline: Duration,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// Measures them.
+    pub clock: Clock,
+}
+
+impl Site for PublicSite {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        let started = self.clock.instant();
+        let _in_flight = self.metrics.in_flight();
+        let is_head = request.method() == Method::HEAD;
+        let (endpoint, answer) = self.route(request, peer).await;
+        let duration = self.clock.instant().saturating_duration_since(started);
+        self.metrics.count(endpoint, answer.status(), duration);
+        if is_head { answer::without_body(answer) } else { answer }
+    }
+}
+
+impl PublicSite {
+    async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> (Endpoint, Answer) {
+        let uri = request.uri();
+        if uri.path_and_query().is_some_and(|text| text.as_str().len() > URL_BYTES_MAX) {
+            return (Endpoint::Other, answer::url_too_long(URL_BYTES_MAX));
+        }
+        let Ok(path) = sumdb::percent_decode(uri.path()) else {
+            let seems = self.registry.route(uri.path());
+            return match seems {
+                Some((_, ask)) => (ask.endpoint(), ask.malformed()),
+                None => (Endpoint::Other, answer::invalid_escape()),
+            };
+        };
+        let Some((sumdb, ask)) = self.registry.route(&path) else {
+            let endpoint = if path.starts_with("/api/") { Endpoint::Api } else { Endpoint::Other };
+            return (endpoint, self.rest.answer(request, peer).await);
+        };
+        let endpoint = ask.endpoint();
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return (endpoint, answer::method_not_allowed());
+        }
+        match sumdb::find(&**sumdb, ask, request.headers()) {
+            Found::Answer(answer) => (endpoint, answer),
+            Found::Miss(module) => {
+                let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+                (Endpoint::Notarize, sumdb::notarize(&**sumdb, module, client, self.lookup_deadline).await)
+            }
+        }
+    }
+}

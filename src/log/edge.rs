@@ -1,0 +1,116 @@
+//! The right edge of the tree: what is needed to append and to know the root, and nothing else.
+//!
+//! At each level the edge holds the hashes of the last, unfinished tile, at most 255. A hash of level *l* covers
+//! 256^*l* records. When a tile is full it leaves the edge and its root joins the level above.
+
+use std::sync::Arc;
+
+use crate::store::{FullTile, LogReader, StoreError, TILE_WIDTH};
+use crate::tlog::{Hash, TreeHead, TreeSize, tile_root};
+
+const WIDTH: usize = TILE_WIDTH as usize;
+
+/// The right edge of a tree of some size. Cloning shares the levels.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Edge {
+    size: u64,
+    levels: Vec<Arc<Vec<Hash>>>,
+}
+
+impl Edge {
+    /// The edge of the first `size` records of a log, computed again from what is stored.
+    ///
+    /// Reads at most 255 tiles a level. Because every hash above level 0 is recomputed from the level below, a stored
+    /// tile that does not fit gives another root than the head says, and the caller finds it before it signs.
+    pub(super) fn recover(size: TreeSize, reader: &dyn LogReader) -> Result<Edge, StoreError> {
+        let mut edge = Edge { size: size.0, levels: Vec::new() };
+        let full = size.0 / TILE_WIDTH * TILE_WIDTH;
+        edge.levels.push(Arc::new(reader.leaves(full..size.0)?));
+        let mut below = size.0 / TILE_WIDTH;
+        let mut level = 1_u8;
+        while below > 0 {
+            let mut hashes = Vec::new();
+            for number in below / TILE_WIDTH * TILE_WIDTH..below {
+                hashes.push(tile_root(&full_tile(reader, level - 1, number)?));
+            }
+            edge.levels.push(Arc::new(hashes));
+            below /= TILE_WIDTH;
+            level += 1;
+        }
+        Ok(edge)
+    }
+
+    pub(super) fn size(&self) -> TreeSize {
+        TreeSize(self.size)
+    }
+
+    /// The hashes of the unfinished tile of a level.
+    pub(super) fn level(&self, level: u8) -> &[Hash] {
+        self.levels.get(usize::from(level)).map_or(&[], |hashes| hashes)
+    }
+
+    /// Appends a record's hash. Tiles of level 1 and up that it completes are added to `full`.
+    pub(super) fn push(&mut self, leaf: Hash, full: &mut Vec<FullTile>) {
+        self.size += 1;
+        let mut carry = leaf;
+        for level in 0.. {
+            if self.levels.len() == level {
+                self.levels.push(Arc::default());
+            }
+            let hashes = Arc::make_mut(&mut self.levels[level]);
+            hashes.push(carry);
+            if hashes.len() < WIDTH {
+                return;
+            }
+            carry = tile_root(hashes);
+            let number = (self.size >> (8 * (level + 1))) - 1;
+            let hashes = std::mem::take(hashes);
+            if level > 0 {
+                full.push(FullTile { level: level as u8, number, hashes });
+            }
+        }
+    }
+
+    /// Size and root.
+    pub(super) fn tree(&self) -> TreeHead {
+        let mut root: Option<Hash> = None;
+        for hashes in &self.levels {
+            // What lies to the right of a level's hashes is shorter than what one of them covers. RFC 6962 splits at
+            // the largest power of two, so it is as if it were one more leaf of this level.
+            let mut row = Vec::with_capacity(hashes.len() + 1);
+            row.extend_from_slice(hashes);
+            row.extend(root);
+            root = merkle(&row);
+        }
+        TreeHead { size: TreeSize(self.size), root: root.unwrap_or(Hash::EMPTY_TREE) }
+    }
+}
+
+/// The Merkle tree hash over hashes that are leaves already, RFC 6962 section 2.1; `None` of none.
+fn merkle(row: &[Hash]) -> Option<Hash> {
+    match row {
+        [] => None,
+        [one] => Some(*one),
+        _ => {
+            let (left, right) = row.split_at((row.len().div_ceil(2)).next_power_of_two());
+            let left = merkle(left).expect("the left half is never empty");
+            Some(Hash::of_node(&left, &merkle(right).expect("the split leaves something on the right")))
+        }
+    }
+}
+
+/// A full tile of any level.
+pub(super) fn full_tile(reader: &dyn LogReader, level: u8, number: u64) -> Result<Vec<Hash>, StoreError> {
+    let hashes = if level == 0 {
+        reader.leaves(number * TILE_WIDTH..(number + 1) * TILE_WIDTH)?
+    } else {
+        reader.tile(level, number)?.unwrap_or_default()
+    };
+    if hashes.len() == WIDTH {
+        return Ok(hashes);
+    }
+    Err(StoreError::Damaged {
+        place: format!("tile {number} of level {level}"),
+        why: format!("{} of its {WIDTH} hashes are there", hashes.len()),
+    })
+}

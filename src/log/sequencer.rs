@@ -1,0 +1,274 @@
+//! The only writer: takes what has arrived, makes it one durable batch, answers everybody, repeats.
+//!
+//! It has no timer. An idle log answers after one commit, a busy one spreads a commit over thousands of records.
+//! The order of a batch is fixed, and each step is safe to stop after:
+//!
+//! 1. begin: the database must hold the head that we published last, and our epoch
+//! 2. sort out what is new, present or in conflict; build the tree, sign the head; all in memory
+//! 3. commit to the log's database, synced. Stop here: the log is ahead of its anchor, the next start rolls that on
+//! 4. move the anchor, synced. Stop here: the head may be published, nobody has seen it yet
+//! 5. publish in memory, then answer. Stop here: a client that got no answer asks again and is told the same number
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use super::edge::Edge;
+use super::snapshot::Snapshot;
+use super::state::{ReadOnly, State};
+use super::{AppendError, Candidate, Conflict, Outcome, Receipt, Shared};
+use crate::clock::Clock;
+use crate::module::ModuleVersion;
+use crate::note::{self, SignerKey};
+use crate::store::lock::{FREE_SPACE_FLOOR_BYTES, free_bytes};
+use crate::store::sqlite::anchor::Anchor;
+use crate::store::{
+    Append, Batch, FullTile, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead,
+    StoredRecord,
+};
+use crate::tlog::RecordId;
+
+/// Records in one commit at most: bounds memory and the time that a single look-up can wait behind a bulk import.
+pub(super) const MAX_BATCH_RECORDS: usize = 16_384;
+/// A store may report a conflict that is none (a lost answer, a busy lock); it is believed after this many tries.
+const CONFLICT_TRIES: u32 = 3;
+
+/// Candidates and where their outcomes go.
+pub(super) struct Submission {
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) reply: oneshot::Sender<Result<Receipt, AppendError>>,
+}
+
+/// The writer's thread owns this.
+pub(super) struct Sequencer {
+    pub(super) store: Box<dyn LogStore>,
+    /// `None` for logs without a disk, in tests.
+    pub(super) anchor: Option<Anchor>,
+    pub(super) epoch: u64,
+    pub(super) signers: Vec<SignerKey>,
+    pub(super) clock: Clock,
+    pub(super) shared: Arc<Shared>,
+    /// Directories on whose disks there must be space.
+    pub(super) disks: Vec<PathBuf>,
+}
+
+impl Sequencer {
+    /// Works until every handle of the log is gone, or until it must not sign any more.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Submission>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut records = first.candidates.len();
+            let mut submissions = vec![first];
+            while records < MAX_BATCH_RECORDS {
+                let Ok(next) = queue.try_recv() else { break };
+                records += next.candidates.len();
+                submissions.push(next);
+            }
+            self.serve(submissions);
+        }
+        // Every handle is gone and everything acknowledged is durable. A tidy file is a courtesy, not a promise.
+        if let Err(error) = self.store.settle() {
+            tracing::warn!(%error, "the database was not tidied at the end");
+        }
+    }
+
+    fn serve(&mut self, submissions: Vec<Submission>) {
+        let refused = |submissions: Vec<Submission>, reason: ReadOnly| {
+            for submission in submissions {
+                let _ = submission.reply.send(Err(AppendError::ReadOnly(reason.clone())));
+            }
+        };
+        if let Some(reason) = self.cannot_write() {
+            return refused(submissions, reason);
+        }
+        let (candidates, replies): (Vec<_>, Vec<_>) =
+            submissions.into_iter().map(|submission| (submission.candidates, submission.reply)).unzip();
+        match self.append_surely(&candidates) {
+            Ok(mut outcomes) => {
+                let snapshot = self.shared.snapshot();
+                for (candidates, reply) in candidates.iter().zip(replies) {
+                    let rest = outcomes.split_off(candidates.len());
+                    let outcomes = std::mem::replace(&mut outcomes, rest);
+                    // A waiter that went away has lost nothing: its records are in the log.
+                    let _ = reply.send(Ok(Receipt { outcomes, snapshot: snapshot.clone() }));
+                }
+            }
+            Err(error) => {
+                let reason = self.fail(&error);
+                for reply in replies {
+                    let _ = reply.send(Err(AppendError::ReadOnly(reason.clone())));
+                }
+            }
+        }
+    }
+
+    /// Why nothing can be written now, if so. A full disk is looked at again each time.
+    fn cannot_write(&self) -> Option<ReadOnly> {
+        match &*self.shared.state.load_full() {
+            State::ReadOnly(ReadOnly::DiskFull { .. }) | State::Writing => {}
+            State::ReadOnly(reason) => return Some(reason.clone()),
+        }
+        let full = self.disks.iter().find_map(disk_full);
+        match full {
+            Some(reason) => self.shared.turn(State::ReadOnly(reason.clone())),
+            None => self.shared.turn(State::Writing),
+        }
+        full_or_none(&self.shared)
+    }
+
+    /// Decides what a failure means for what comes after it.
+    fn fail(&mut self, error: &StoreError) -> ReadOnly {
+        let reason = match error {
+            StoreError::Full => match self.store.reload() {
+                Ok(()) => self.disks.iter().find_map(disk_full).unwrap_or_else(|| ReadOnly::DiskFull {
+                    path: self.disks.first().map_or_else(String::new, |disk| disk.display().to_string()),
+                    free_bytes: 0,
+                    floor_bytes: FREE_SPACE_FLOOR_BYTES,
+                }),
+                Err(error) => ReadOnly::from(&error),
+            },
+            error => ReadOnly::from(error),
+        };
+        tracing::error!(%error, "the log signs nothing more");
+        self.shared.turn(State::ReadOnly(reason.clone()));
+        reason
+    }
+
+    /// A conflict is believed when it stays: what was committed or anchored elsewhere conflicts again.
+    fn append_surely(&mut self, candidates: &[Vec<Candidate>]) -> Result<Vec<Outcome>, StoreError> {
+        for _ in 1..CONFLICT_TRIES {
+            match self.append(candidates) {
+                Err(StoreError::Conflict { .. }) => self.store.reload()?,
+                result => return result,
+            }
+        }
+        self.append(candidates)
+    }
+
+    /// One batch, from beginning to publication. Outcomes in the order of the candidates.
+    fn append(&mut self, candidates: &[Vec<Candidate>]) -> Result<Vec<Outcome>, StoreError> {
+        let published = self.shared.snapshot();
+        let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
+            .expect("the clock gives valid times");
+        let mut transaction = self.store.begin(Some(&published.head.tree), self.epoch)?;
+        let sorted = sort_out(&mut *transaction, candidates.iter().flatten(), published.size().0, at)?;
+        if sorted.records.is_empty() && sorted.incidents.is_empty() {
+            return Ok(sorted.outcomes);
+        }
+        let mut edge = (*published.edge).clone();
+        let (head, tiles) = build(&mut edge, &sorted.records, &self.signers, at);
+        let batch = Batch { records: sorted.records, tiles, head, incidents: sorted.incidents, at };
+        transaction.commit(&batch)?;
+        if let Some(head) = batch.head {
+            if let Some(anchor) = &mut self.anchor {
+                anchor.advance(self.epoch, &published.head.tree, &head.tree, at)?;
+            }
+            self.shared.publish(Snapshot {
+                head: Arc::new(head),
+                edge: Arc::new(edge),
+                reader: published.reader,
+            });
+        }
+        Ok(sorted.outcomes)
+    }
+
+    /// Signs the head of a log that has none yet, or publishes the one that it has.
+    pub(super) fn first_head(&mut self) -> Result<(), StoreError> {
+        let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
+            .expect("the clock gives valid times");
+        let head = sign_head(&Edge::default(), &self.signers, at);
+        let transaction = self.store.begin(None, self.epoch)?;
+        let batch = Batch { records: vec![], tiles: vec![], head: Some(head), incidents: vec![], at };
+        transaction.commit(&batch)
+    }
+}
+
+fn full_or_none(shared: &Shared) -> Option<ReadOnly> {
+    match &*shared.state.load_full() {
+        State::Writing => None,
+        State::ReadOnly(reason) => Some(reason.clone()),
+    }
+}
+
+fn disk_full(disk: &PathBuf) -> Option<ReadOnly> {
+    match free_bytes(disk) {
+        Ok(free_bytes) if free_bytes >= FREE_SPACE_FLOOR_BYTES => None,
+        Ok(free_bytes) => Some(ReadOnly::DiskFull {
+            path: disk.display().to_string(),
+            free_bytes,
+            floor_bytes: FREE_SPACE_FLOOR_BYTES,
+        }),
+        Err(error) => Some(ReadOnly::from(&error)),
+    }
+}
+
+/// What a batch is made of.
+struct Sorted {
+    outcomes: Vec<Outcome>,
+    records: Vec<NewRecord>,
+    incidents: Vec<Incident>,
+}
+
+/// Tells new records from those that are there, in the log or earlier in the same batch.
+fn sort_out<'a>(
+    transaction: &mut dyn Append,
+    candidates: impl Iterator<Item = &'a Candidate>,
+    size: u64,
+    at: Timestamp,
+) -> Result<Sorted, StoreError> {
+    let mut sorted = Sorted { outcomes: Vec::new(), records: Vec::new(), incidents: Vec::new() };
+    let mut fresh: HashMap<&ModuleVersion, u64> = HashMap::new();
+    for candidate in candidates {
+        let lines = &candidate.lines;
+        let standing = match fresh.get(&lines.module) {
+            Some(id) => {
+                let lines = sorted.records[(id - size) as usize].lines.clone();
+                Some(StoredRecord { id: RecordId(*id), lines })
+            }
+            None => transaction.find(&lines.module)?,
+        };
+        sorted.outcomes.push(match standing {
+            Some(standing) if standing.lines == *lines => Outcome::Present(standing.id),
+            Some(standing) => {
+                let conflict = Conflict { standing, offered: lines.clone() };
+                sorted.incidents.push(Incident {
+                    kind: IncidentKind::HashConflict,
+                    at,
+                    detail: conflict.detail(),
+                });
+                Outcome::Conflict(Box::new(conflict))
+            }
+            None => {
+                let id = size + sorted.records.len() as u64;
+                fresh.insert(&lines.module, id);
+                let (leaf, evidence) = (candidate.leaf, candidate.evidence.clone());
+                sorted.records.push(NewRecord { lines: lines.clone(), leaf, evidence });
+                Outcome::Appended(RecordId(id))
+            }
+        });
+    }
+    Ok(sorted)
+}
+
+/// Grows the tree and signs its head; no head when nothing is new.
+fn build(
+    edge: &mut Edge,
+    records: &[NewRecord],
+    signers: &[SignerKey],
+    at: Timestamp,
+) -> (Option<StoredHead>, Vec<FullTile>) {
+    let mut tiles = Vec::new();
+    for record in records {
+        edge.push(record.leaf, &mut tiles);
+    }
+    ((!records.is_empty()).then(|| sign_head(edge, signers, at)), tiles)
+}
+
+fn sign_head(edge: &Edge, signers: &[SignerKey], at: Timestamp) -> StoredHead {
+    let tree = edge.tree();
+    let signers: Vec<&SignerKey> = signers.iter().collect();
+    let note = note::sign(&tree.format(), &signers).expect("a tree head is a valid note text");
+    StoredHead { tree, note, signed_at: at }
+}

@@ -1,0 +1,162 @@
+//! One consistent view of the log: size, root, records and tiles that belong together.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::edge::{Edge, full_tile};
+use crate::module::ModuleVersion;
+use crate::store::evidence::Kept;
+use crate::store::{LogReader, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
+use crate::tlog::{
+    Hash, HashIndex, RecordId, Tile, TileLevel, TreeHead, TreeSize, split_stored_hash_index, tile_root,
+};
+
+/// The only tile height that is served: what the `go` command asks for.
+pub const TILE_HEIGHT: u8 = 8;
+
+/// The log as it was when this snapshot was taken: what is appended later is not in it.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub(super) head: Arc<StoredHead>,
+    pub(super) edge: Arc<Edge>,
+    pub(super) reader: Arc<dyn LogReader>,
+}
+
+impl Snapshot {
+    /// The signed head that everything else in this snapshot is under.
+    pub fn head(&self) -> &Arc<StoredHead> {
+        &self.head
+    }
+
+    /// Number of records.
+    pub fn size(&self) -> TreeSize {
+        self.head.tree.size
+    }
+
+    /// The record of a module version.
+    pub fn find(&self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError> {
+        self.reader.find(module, self.size())
+    }
+
+    /// A record by its number.
+    pub fn record(&self, id: RecordId) -> Result<Option<StoredRecord>, StoreError> {
+        if id.0 >= self.size().0 {
+            return Ok(None);
+        }
+        Ok(Some(self.records(id.0..id.0 + 1)?.swap_remove(0)))
+    }
+
+    /// The records in `ids`, as far as the log goes.
+    pub fn records(&self, ids: Range<u64>) -> Result<Vec<StoredRecord>, StoreError> {
+        let ids = ids.start..ids.end.min(self.size().0);
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let records = self.reader.records(ids.clone())?;
+        complete(&ids, records.len(), "record")?;
+        Ok(records)
+    }
+
+    /// Where a record comes from, and when it was appended.
+    pub fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+        if id.0 >= self.size().0 {
+            return Ok(None);
+        }
+        self.reader.evidence(id)
+    }
+
+    /// Up to `limit` published heads smaller than `before`, newest first.
+    pub fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
+        self.reader.heads(before.min(TreeSize(self.size().0 + 1)), limit)
+    }
+
+    /// The published head of exactly this size.
+    pub fn head_at(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
+        if size > self.size() {
+            return Ok(None);
+        }
+        self.reader.head(size)
+    }
+
+    /// The body of a tile of height 8, or `None` when the tree does not reach so far.
+    ///
+    /// A hash tile is `width` hashes of 32 bytes, a data tile is `width` records, each followed by a blank line.
+    pub fn tile(&self, tile: &Tile) -> Result<Option<Vec<u8>>, StoreError> {
+        if tile.height != TILE_HEIGHT {
+            return Ok(None);
+        }
+        let level = match tile.level {
+            TileLevel::Hash(level) => level,
+            TileLevel::Data => 0,
+        };
+        let first = tile.number.saturating_mul(TILE_WIDTH);
+        let end = first.saturating_add(u64::from(tile.width));
+        if end > hashes_at(self.size(), level) {
+            return Ok(None);
+        }
+        if tile.level == TileLevel::Data {
+            return self.records(first..end).map(|records| Some(data_tile(&records)));
+        }
+        let hashes = self.tile_hashes(level, tile.number)?;
+        Ok(Some(hashes[..tile.width as usize].iter().flat_map(|hash| *hash.as_bytes()).collect()))
+    }
+
+    /// The hashes of a tile, as many as this tree has.
+    fn tile_hashes(&self, level: u8, number: u64) -> Result<Vec<Hash>, StoreError> {
+        if number == hashes_at(self.size(), level) / TILE_WIDTH {
+            Ok(self.edge.level(level).to_vec())
+        } else {
+            full_tile(&*self.reader, level, number)
+        }
+    }
+
+    /// Stored hashes of the tree, for proofs and for the roots of smaller trees.
+    pub fn hashes(&self, indexes: &[HashIndex]) -> Result<Vec<Hash>, StoreError> {
+        indexes.iter().map(|index| self.hash(*index)).collect()
+    }
+
+    fn hash(&self, index: HashIndex) -> Result<Hash, StoreError> {
+        let (level, offset) = split_stored_hash_index(index);
+        let (tile_level, above) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+        let first = offset << above;
+        let hashes = self.tile_hashes(tile_level, first / TILE_WIDTH)?;
+        let at = (first % TILE_WIDTH) as usize;
+        Ok(tile_root(&hashes[at..at + (1 << above)]))
+    }
+
+    /// The root of the first `size` records.
+    pub fn root_at(&self, size: TreeSize) -> Result<Hash, StoreError> {
+        assert!(size <= self.size(), "the log has {} records, not {size}", self.size());
+        let hashes = self.hashes(&crate::tlog::tree_hash_indexes(size))?;
+        Ok(crate::tlog::tree_hash(size, &hashes).expect("as many hashes as were asked for"))
+    }
+
+    /// The tree as the edge knows it, which is what the head must say.
+    pub(super) fn tree(&self) -> TreeHead {
+        self.edge.tree()
+    }
+}
+
+/// How many hashes a tree has at a tile level.
+fn hashes_at(size: TreeSize, level: u8) -> u64 {
+    size.0.checked_shr(u32::from(level) * u32::from(TILE_HEIGHT)).unwrap_or(0)
+}
+
+fn data_tile(records: &[StoredRecord]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(records.len() * 256);
+    for record in records {
+        body.extend(record.lines.to_text().as_bytes());
+        body.push(b'\n');
+    }
+    body
+}
+
+fn complete(ids: &Range<u64>, found: usize, what: &str) -> Result<(), StoreError> {
+    if found as u64 == ids.end - ids.start {
+        return Ok(());
+    }
+    Err(StoreError::Damaged {
+        place: format!("{what} {}", ids.start + found as u64),
+        why: "missing".to_owned(),
+    })
+}

@@ -1,0 +1,97 @@
+//! Whether the log signs, and if not, why and what to do about it.
+
+use crate::store::StoreError;
+use crate::tlog::TreeHead;
+
+/// What the log does at the moment.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// Appends and signs.
+    Writing,
+    /// Serves what it has and signs nothing.
+    ReadOnly(ReadOnly),
+}
+
+/// Why a log signs nothing. The text says what to do; it is shown at start, by `/readyz` and to whoever wanted to append.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadOnly {
+    /// The log has records and no anchor.
+    #[error(
+        "the log has {size} records but there is no anchor at {path}: it may have been restored from a backup, and signing could \
+         contradict heads that clients have seen. Put the anchor back, or, when you know that no newer head was ever published, \
+         run `tallystick anchor reset`"
+    )]
+    AnchorMissing {
+        /// Where the anchor should be.
+        path: String,
+        /// Size of the log.
+        size: u64,
+    },
+    /// The anchor is one of another log.
+    #[error("the anchor at {path} belongs to the log {vkey}: set `anchor` to this log's own")]
+    AnchorForeign {
+        /// Where the anchor is.
+        path: String,
+        /// Whose it is.
+        vkey: String,
+    },
+    /// The log is older than what was published.
+    #[error(
+        "the log ends at record {}, but a head of {} records was published: the database was rolled back or restored from an \
+         old backup. Restore a newer one that has all {} records; until then nothing is signed",
+        found.size, anchored.size, anchored.size
+    )]
+    Behind {
+        /// The newest head of the database.
+        found: TreeHead,
+        /// The highest head ever published.
+        anchored: TreeHead,
+    },
+    /// The log contradicts what was published.
+    #[error(
+        "at size {} the log has the root {found}, but {} was published: this database is a fork of the real log. Restore the real \
+         one; nothing is signed from this one",
+        anchored.size, anchored.root
+    )]
+    Beside {
+        /// The root of the log at that size.
+        found: crate::tlog::Hash,
+        /// The highest head ever published.
+        anchored: TreeHead,
+    },
+    /// Something stored is not what was written.
+    #[error(
+        "{why}. Nothing is signed: run `tallystick fsck`, then restore the database from a backup or a replica"
+    )]
+    Damaged {
+        /// What is damaged.
+        why: String,
+    },
+    /// The disk has no space. Writing goes on by itself when there is some.
+    #[error(
+        "the disk that holds {path} is full ({free_bytes} bytes free, {floor_bytes} are kept): free some space, nothing else is needed"
+    )]
+    DiskFull {
+        /// The full disk.
+        path: String,
+        /// Bytes that are free.
+        free_bytes: u64,
+        /// Bytes below which nothing is written.
+        floor_bytes: u64,
+    },
+    /// A write failed, and what is on disk is not certain any more. The process must end.
+    #[error("writing failed and the process must be started again: {why}")]
+    Stopped {
+        /// What failed.
+        why: String,
+    },
+}
+
+impl From<&StoreError> for ReadOnly {
+    fn from(error: &StoreError) -> ReadOnly {
+        match error {
+            StoreError::Damaged { .. } => ReadOnly::Damaged { why: error.to_string() },
+            _ => ReadOnly::Stopped { why: error.to_string() },
+        }
+    }
+}

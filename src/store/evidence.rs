@@ -1,0 +1,113 @@
+//! Where a line comes from, and what went wrong: the two things that a log keeps beside its records.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+/// Why a record is in the log. Kept as JSON, so that a person with the database and no program can read it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Evidence {
+    /// The lines were taken from a record of another log, proved under a head of that log.
+    Sumdb {
+        /// The other log's name.
+        log: String,
+        /// The record's number there.
+        record: u64,
+        /// The size of the head under which it was proved.
+        head_size: u64,
+        /// The root of that head, base64.
+        head_root: String,
+    },
+    /// The lines were computed from the files that a source served.
+    Computed {
+        /// The source as the configuration names it.
+        source: String,
+        /// The address of the zip, without credentials.
+        url: String,
+        /// When the files were fetched.
+        fetched_at: Timestamp,
+        /// SHA-256 of the zip file, hexadecimal.
+        zip_sha256: String,
+        /// Size of the zip file in bytes.
+        zip_bytes: u64,
+        /// What the source says about repository and commit, as it says it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        origin: Option<Box<RawValue>>,
+    },
+    /// The lines were given by somebody whom the operator trusts.
+    Imported {
+        /// Who.
+        importer: String,
+    },
+}
+
+/// A record's evidence as it is kept: with the time at which the record was appended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// When the record was appended.
+    pub appended_at: Timestamp,
+    /// Why.
+    #[serde(flatten)]
+    pub evidence: Evidence,
+}
+
+/// What kind of incident it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IncidentKind {
+    /// Another hash was offered for a module version that is in the log.
+    HashConflict,
+    /// A signed contradiction of another log.
+    Misbehaviour,
+    /// A stored row is damaged.
+    Damage,
+}
+
+impl IncidentKind {
+    /// The name under which it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IncidentKind::HashConflict => "hash-conflict",
+            IncidentKind::Misbehaviour => "misbehaviour",
+            IncidentKind::Damage => "damage",
+        }
+    }
+}
+
+/// Something that a person must look at.
+#[derive(Clone, Debug)]
+pub struct Incident {
+    /// What kind it is.
+    pub kind: IncidentKind,
+    /// When it was seen.
+    pub at: Timestamp,
+    /// What was seen, as JSON. The same detail is kept once, however often it happens.
+    pub detail: String,
+}
+
+impl Incident {
+    /// What makes two incidents the same: kind and detail, not the time.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(self.kind.as_str())
+            .chain_update([0])
+            .chain_update(&self.detail)
+            .finalize()
+            .into()
+    }
+}
+
+/// An incident as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeptIncident {
+    /// Its number.
+    pub id: u64,
+    /// When it was first seen.
+    pub at: Timestamp,
+    /// What kind it is.
+    pub kind: String,
+    /// What was seen, as JSON.
+    pub detail: String,
+}

@@ -1,0 +1,74 @@
+//! One process per log: the lock that lasts as long as the process, and what the file system must be able to do.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock, statfs, statvfs};
+
+use super::StoreError;
+
+/// Below this much free space the log turns read-only: room for the write-ahead log of a large batch, its checkpoint
+/// and the logs that a full disk makes everybody write.
+pub const FREE_SPACE_FLOOR_BYTES: u64 = 64 << 20;
+
+/// The lock on a log's directory, released by the kernel when the process ends, however it ends.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl DirectoryLock {
+    /// Takes the lock of `directory` or says at once who is in the way.
+    pub fn acquire(directory: &Path) -> Result<DirectoryLock, StoreError> {
+        let path = directory.join("lock");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(DirectoryLock { _file: file, path }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(StoreError::Locked { path: path.display().to_string() })
+            }
+            Err(errno) => Err(StoreError::File { path: path.display().to_string(), source: errno.into() }),
+        }
+    }
+
+    /// The lock file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Refuses directories on network file systems: SQLite's locks and the kernel's fsync promise nothing there.
+pub fn refuse_network_file_system(directory: &Path) -> Result<(), StoreError> {
+    // Magic numbers of linux/magic.h. FUSE is let through: what it promises depends on what is behind it.
+    const NETWORK: [(u64, &str); 8] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB2"),
+        (0x0102_1997, "9P"),
+        (0x00c3_6400, "Ceph"),
+        (0x5346_414f, "AFS"),
+        (0x0bd0_0bd0, "Lustre"),
+    ];
+    let found = statfs(directory)
+        .map_err(|errno| StoreError::File { path: directory.display().to_string(), source: errno.into() })?;
+    let magic = u64::from(found.f_type as u32);
+    match NETWORK.iter().find(|(number, _)| *number == magic) {
+        Some((_, kind)) => Err(StoreError::NetworkFileSystem { path: directory.display().to_string(), kind }),
+        None => Ok(()),
+    }
+}
+
+/// Free bytes, for this user, on the disk that holds `path`.
+pub fn free_bytes(path: &Path) -> Result<u64, StoreError> {
+    let found = statvfs(path)
+        .map_err(|errno| StoreError::File { path: path.display().to_string(), source: errno.into() })?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}

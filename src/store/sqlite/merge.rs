@@ -1,0 +1,232 @@
+//! The writer's side of the index: flushing, merging a step at a time, sweeping what was merged.
+//!
+//! Everything here happens inside the append transaction, a bounded amount per commit, so maintenance costs no fsync
+//! of its own and no append waits for a large merge. A merge that a crash interrupts is swept at the next start and
+//! begun again; nothing reads a run before it is live.
+
+use std::sync::{Arc, RwLock};
+
+use arc_swap::ArcSwap;
+use rusqlite::Connection;
+
+use super::failed;
+use super::filter::Filter;
+use super::index::{Entry, FLUSH, Run, Shape, View, plan_merge};
+use super::runs::{self, FIRST_MERGED, LIVE, MERGING, SWEPT};
+use crate::store::StoreError;
+
+/// A new record is rewritten about three times in a log of ten million, so this keeps merges ahead of appends.
+const MERGED_PER_APPEND: u64 = 6;
+/// What a commit of a single record does for the index at most.
+const LEAST_MERGED: u64 = 1_024;
+/// Rows of dead runs that a commit deletes.
+const SWEPT_PER_COMMIT: u64 = 128;
+
+/// A merge under way.
+struct Merge {
+    sources: Vec<Arc<Run>>,
+    id: u64,
+    shape: Shape,
+    filter: Filter,
+    /// The hash space is walked in as many steps as the coarsest source has buckets.
+    steps: u64,
+    next: u64,
+}
+
+/// What the writer knows about the index beyond what readers see.
+pub(super) struct Index {
+    view: Arc<ArcSwap<View>>,
+    merge: Option<Merge>,
+    /// Merged runs that a reader may still be using; their rows go when nobody holds them.
+    dead: Vec<Arc<Run>>,
+    next_flush: u64,
+    next_merged: u64,
+    /// Records below this are in runs.
+    pub(super) flushed: u64,
+}
+
+/// The changes of a transaction, shown to readers once it is committed.
+#[derive(Default)]
+pub(super) struct Change {
+    recent: Vec<Entry>,
+    flushed: Option<Arc<Run>>,
+    /// Runs that were merged, and the one that replaces them.
+    merged: Option<(Vec<Arc<Run>>, Arc<Run>)>,
+}
+
+impl Index {
+    /// Reads the runs, and sweeps what a crash has left half merged.
+    pub(super) fn load(db: &Connection, view: Arc<ArcSwap<View>>) -> Result<Index, StoreError> {
+        let (mut live, mut dead) = (Vec::new(), Vec::new());
+        let mut select = db
+            .prepare_cached("SELECT run_id, state, first, finish, bits FROM index_run")
+            .map_err(failed("read of index_run"))?;
+        let rows = select
+            .query_map([], |row| {
+                let number = |at| row.get::<_, i64>(at).map(|value| value as u64);
+                let shape = Shape { first: number(2)?, finish: number(3)?, bits: row.get(4)? };
+                Ok((number(0)?, row.get::<_, i64>(1)?, shape))
+            })
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(failed("read of index_run"))?;
+        for (id, state, shape) in &rows {
+            let filter = if *state == LIVE { runs::read_filter(db, *id)? } else { Filter::for_keys(0) };
+            let run = Arc::new(Run { id: *id, shape: *shape, filter });
+            if *state == LIVE { live.push(run) } else { dead.push(run) }
+        }
+        live.sort_by_key(|run| run.shape.first);
+        let mut flushed = 0;
+        for run in &live {
+            if run.shape.first != flushed || run.shape.finish <= run.shape.first {
+                let why =
+                    format!("the run {} starts at record {}, {flushed} expected", run.id, run.shape.first);
+                return Err(StoreError::Damaged { place: "index_run".to_owned(), why });
+            }
+            flushed = run.shape.finish;
+        }
+        let next = |from: u64, to: u64| {
+            rows.iter().map(|row| row.0).filter(|id| (from..to).contains(id)).max().map_or(from, |id| id + 1)
+        };
+        let (next_flush, next_merged) = (next(0, FIRST_MERGED), next(FIRST_MERGED, u64::MAX));
+        view.store(Arc::new(View { runs: live, recent: RwLock::default() }));
+        Ok(Index { view, merge: None, dead, next_flush, next_merged, flushed })
+    }
+
+    pub(super) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Adds entries that are not in a run yet and are already durable as records; at start.
+    pub(super) fn remember(&self, entries: impl IntoIterator<Item = Entry>) {
+        self.view.load().recent.write().expect("nobody panics while holding this lock").extend(entries);
+    }
+
+    /// Takes in the entries of a batch, and does its share of the upkeep.
+    pub(super) fn append(&mut self, db: &Connection, entries: Vec<Entry>) -> Result<Change, StoreError> {
+        let appended = entries.len() as u64;
+        let mut change = Change { recent: entries, ..Change::default() };
+        let waiting =
+            self.view.load().recent.read().expect("nobody panics while holding this lock").len() as u64;
+        if waiting + appended >= FLUSH {
+            change.flushed = Some(self.flush(db, &change.recent)?);
+        }
+        self.step(db, (appended * MERGED_PER_APPEND).max(LEAST_MERGED), &mut change)?;
+        self.sweep(db, SWEPT_PER_COMMIT.max(appended / 16))?;
+        Ok(change)
+    }
+
+    /// Writes everything recent as a run.
+    fn flush(&mut self, db: &Connection, new: &[Entry]) -> Result<Arc<Run>, StoreError> {
+        let view = self.view.load();
+        let mut entries: Vec<Entry> =
+            view.recent.read().expect("nobody panics while holding this lock").iter().copied().collect();
+        entries.extend(new);
+        entries.sort_unstable();
+        let shape = Shape::over(self.flushed, self.flushed + entries.len() as u64);
+        let mut filter = Filter::for_keys(shape.entries());
+        entries.iter().for_each(|entry| filter.insert(entry.0));
+        let id = self.next_flush;
+        runs::insert_run(db, id, LIVE, shape)?;
+        runs::insert_buckets(db, id, shape, &entries)?;
+        runs::insert_filter(db, id, &filter)?;
+        self.next_flush += 1;
+        Ok(Arc::new(Run { id, shape, filter }))
+    }
+
+    /// Goes on with the merge, or begins one, until about `budget` entries have moved.
+    fn step(&mut self, db: &Connection, budget: u64, change: &mut Change) -> Result<(), StoreError> {
+        if self.merge.is_none() {
+            self.merge = match plan_merge(&self.view.load().runs) {
+                Some(sources) => Some(self.begin(db, sources)?),
+                None => return Ok(()),
+            };
+        }
+        let merge = self.merge.as_mut().expect("a merge was just begun");
+        let mut moved = 0;
+        while moved < budget && merge.next < merge.steps {
+            moved += merge.step(db)?;
+        }
+        if merge.next == merge.steps {
+            let merge = self.merge.take().expect("the merge that was just stepped");
+            runs::insert_filter(db, merge.id, &merge.filter)?;
+            runs::set_state(db, merge.id, LIVE)?;
+            merge.sources.iter().try_for_each(|run| runs::set_state(db, run.id, SWEPT))?;
+            let run = Arc::new(Run { id: merge.id, shape: merge.shape, filter: merge.filter });
+            change.merged = Some((merge.sources, run));
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, db: &Connection, sources: Vec<Arc<Run>>) -> Result<Merge, StoreError> {
+        let (first, last) = (sources.first().expect("runs to merge"), sources.last().expect("runs to merge"));
+        let shape = Shape::over(first.shape.first, last.shape.finish);
+        let steps = 1 << sources.iter().map(|run| run.shape.bits).min().expect("runs to merge");
+        let id = self.next_merged;
+        runs::insert_run(db, id, MERGING, shape)?;
+        self.next_merged += 1;
+        Ok(Merge { filter: Filter::for_keys(shape.entries()), sources, id, shape, steps, next: 0 })
+    }
+
+    fn sweep(&mut self, db: &Connection, limit: u64) -> Result<(), StoreError> {
+        // One owner is this list. Another is a reader in the middle of a look-up, which must find its rows.
+        if let Some(at) = self.dead.iter().position(|run| Arc::strong_count(run) == 1)
+            && runs::sweep(db, self.dead[at].id, limit)?
+        {
+            self.dead.swap_remove(at);
+        }
+        Ok(())
+    }
+
+    /// Shows readers what a committed transaction has changed.
+    pub(super) fn publish(&mut self, change: Change) {
+        if change.flushed.is_none() && change.merged.is_none() {
+            self.remember(change.recent);
+            return;
+        }
+        let view = self.view.load_full();
+        let mut runs = view.runs.clone();
+        if let Some((sources, run)) = change.merged {
+            let at = runs.iter().position(|run| run.id == sources[0].id).expect("sources are live until now");
+            runs.splice(at..at + sources.len(), [run]);
+            self.dead.extend(sources);
+        }
+        let recent = match change.flushed {
+            Some(run) => {
+                self.flushed = run.shape.finish;
+                runs.push(run);
+                RwLock::default()
+            }
+            None => {
+                let mut recent = view.recent.read().expect("nobody panics while holding this lock").clone();
+                recent.extend(change.recent);
+                RwLock::new(recent)
+            }
+        };
+        self.view.store(Arc::new(View { runs, recent }));
+    }
+
+    /// One share of the upkeep with nothing appended. True when there is nothing left to do.
+    pub(super) fn tidy(&mut self, db: &Connection, budget: u64) -> Result<(Change, bool), StoreError> {
+        let mut change = Change::default();
+        self.step(db, budget, &mut change)?;
+        self.sweep(db, budget / 64)?;
+        let idle = self.merge.is_none() && change.merged.is_none() && self.dead.is_empty();
+        Ok((change, idle))
+    }
+}
+
+impl Merge {
+    /// Merges one stretch of the hash space. Returns how many entries it held.
+    fn step(&mut self, db: &Connection) -> Result<u64, StoreError> {
+        let mut entries = Vec::new();
+        for source in &self.sources {
+            let buckets = (1 << source.shape.bits) / self.steps;
+            runs::read_buckets(db, source, self.next * buckets, (self.next + 1) * buckets, &mut entries)?;
+        }
+        entries.sort_unstable();
+        entries.iter().for_each(|entry| self.filter.insert(entry.0));
+        runs::insert_buckets(db, self.id, self.shape, &entries)?;
+        self.next += 1;
+        Ok(entries.len() as u64)
+    }
+}

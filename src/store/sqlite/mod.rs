@@ -1,0 +1,144 @@
+//! The store in SQLite: one file in WAL mode, one writing connection, a few reading ones.
+//!
+//! `migrations/sqlite/0001_log.sql` is the layout. What is sealed lies in [`segment`]s, what is found by name is found
+//! through the [`index`], and [`anchor`] is the second, tiny database that remembers the highest head ever published.
+
+pub mod anchor;
+mod filter;
+mod index;
+mod merge;
+mod reader;
+mod runs;
+mod segment;
+mod writer;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::StoreError;
+pub use writer::SqliteStore;
+
+/// Versions before this one can corrupt a write-ahead log that two connections use.
+const OLDEST_SQLITE: i32 = 3_051_003;
+/// Rows of 1 to 2 KB waste a third of a 4 KiB page and a twentieth of a 16 KiB page.
+const PAGE_BYTES: u32 = 16 << 10;
+/// Page cache of the writing connection: the inner pages of every table and the edges that grow.
+const WRITER_CACHE_KIB: u32 = 32 << 10;
+/// The write-ahead log is checkpointed beyond this many pages (16 MiB) ...
+const CHECKPOINT_PAGES: u32 = 1_000;
+/// ... and its file is cut back to this size afterwards.
+const WAL_BYTES_KEPT: u32 = 64 << 20;
+
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_log.sql")];
+/// "tall" in ASCII: marks the file as ours.
+const APPLICATION_ID: i64 = 0x7461_6c6c;
+
+/// Turns what SQLite said into what a caller can act on.
+fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |source| match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Damaged { place: "a page of the database".to_owned(), why: source.to_string() }
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Conflict {
+            expected: "the database's write lock".to_owned(),
+            found: format!("another connection that holds it ({source})"),
+        },
+        _ => StoreError::Database { action, source },
+    }
+}
+
+fn damaged(place: String) -> impl FnOnce(String) -> StoreError {
+    move |why| StoreError::Damaged { place, why }
+}
+
+/// Opens the writing connection and brings the schema up to date.
+fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let set = |name, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(failed("pragma"))
+    };
+    // Takes effect in a new database only: an existing one keeps the size it was made with.
+    set("page_size", &PAGE_BYTES)?;
+    // A reader never waits for the writer, and a commit is one append and one fsync.
+    set("journal_mode", &"wal")?;
+    // With NORMAL a power cut may take back the last commits, and with them heads that clients have seen.
+    set("synchronous", &"full")?;
+    set("cache_size", &-i64::from(WRITER_CACHE_KIB))?;
+    set("wal_autocheckpoint", &CHECKPOINT_PAGES)?;
+    set("journal_size_limit", &WAL_BYTES_KEPT)?;
+    // INSERT OR REPLACE deletes silently unless this is on: with it, the triggers see the deletion.
+    set("recursive_triggers", &true)?;
+    migrate(&connection, path, MIGRATIONS)?;
+    Ok(connection)
+}
+
+/// Opens a reading connection.
+fn open_reader(path: &Path, cache_kib: u32) -> Result<Connection, StoreError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let set = |name, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(failed("pragma"))
+    };
+    // Read-write as a file, because readers of a WAL database share its memory file; read-only in what it may do.
+    set("query_only", &true)?;
+    set("cache_size", &-i64::from(cache_kib))?;
+    Ok(connection)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    assert!(rusqlite::version_number() >= OLDEST_SQLITE, "SQLite {} can corrupt a WAL", rusqlite::version());
+    // No mutex: a connection belongs to one thread at a time, and Rust sees to that.
+    let connection =
+        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed("open"))?;
+    let set = |name, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(failed("pragma"))
+    };
+    // A backup tool may hold a lock for a moment. Nothing of ours ever waits for this long.
+    connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(failed("pragma"))?;
+    // Nothing in the file is executed because it is in the file.
+    set("trusted_schema", &false)?;
+    // Mapped pages would count as our memory, and a bad disk would kill the process instead of failing a read.
+    set("mmap_size", &0)?;
+    set("temp_store", &"memory")?;
+    // Finds a damaged page when it is first used.
+    set("cell_size_check", &true)?;
+    // Each query is prepared once for the life of the connection.
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Applies the migrations that the file has not seen, each in a transaction of its own.
+fn migrate(connection: &Connection, path: &Path, migrations: &[&str]) -> Result<(), StoreError> {
+    let pragma = |name| {
+        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed("pragma"))
+    };
+    let (found, known) = (pragma("user_version")?, migrations.len() as i64);
+    if found > known {
+        return Err(StoreError::NewerSchema { found, known });
+    }
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(failed("read of the schema"))?;
+    let application = pragma("application_id")?;
+    if tables > 0 && application != APPLICATION_ID {
+        let why = format!("application_id {application:#x} and {tables} tables");
+        return Err(StoreError::Foreign { path: path.display().to_string(), why });
+    }
+    for (version, migration) in (1..).zip(migrations).skip(found as usize) {
+        let script = format!(
+            "BEGIN IMMEDIATE; {migration}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
+        );
+        connection.execute_batch(&script).map_err(failed("migration"))?;
+    }
+    Ok(())
+}
+
+fn to_micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+fn from_micros(micros: i64) -> Result<Timestamp, String> {
+    Timestamp::from_microsecond(micros).map_err(|error| error.to_string())
+}

@@ -1,0 +1,350 @@
+//! The reading half: a few connections, each used by one thread at a time.
+//!
+//! A read is a handful of point reads and costs less than handing it to another thread would, so it runs where it is
+//! asked for. What spans several statements runs in one read transaction.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::index::{View, hash_module};
+use super::segment::{Decoder, SEGMENT_WIDTH, decode_tail, segment_leaves, unwrap};
+use super::writer::Shared;
+use super::{damaged, failed, from_micros, open_reader, runs};
+use crate::module::ModuleVersion;
+use crate::store::evidence::{Kept, KeptIncident};
+use crate::store::{LogReader, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
+use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+
+/// The longest evidence of a tile, unpacked: 256 records with an `Origin` each.
+const MAX_EVIDENCE_BYTES: usize = 16 << 20;
+
+/// The reading connections.
+pub(super) struct Readers {
+    readers: Vec<Mutex<Reader>>,
+    next: AtomicUsize,
+}
+
+struct Reader {
+    db: Connection,
+    decoder: Decoder,
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Readers, StoreError> {
+        let count = std::thread::available_parallelism().map_or(2, usize::from);
+        let reader = |_| {
+            let decoder =
+                Decoder::new().map_err(|source| StoreError::File { path: "zstd".to_owned(), source })?;
+            Ok(Mutex::new(Reader { db: open_reader(path, cache_kib)?, decoder }))
+        };
+        Ok(Readers {
+            readers: (0..count).map(reader).collect::<Result<_, StoreError>>()?,
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// A connection that is free, or the next one in turn when none is.
+    fn any(&self) -> MutexGuard<'_, Reader> {
+        if let Some(free) = self.readers.iter().find_map(|reader| reader.try_lock().ok()) {
+            return free;
+        }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.readers.len();
+        self.readers[turn].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Reader {
+    /// Runs several statements on one state of the database.
+    fn consistent<T>(
+        &mut self,
+        read: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let run =
+            |db: &Connection, sql| db.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        run(&self.db, "BEGIN").map_err(failed("begin"))?;
+        let result = read(self);
+        run(&self.db, "COMMIT").map_err(failed("end of a read"))?;
+        result
+    }
+}
+
+impl LogReader for Shared {
+    fn find(&self, module: &ModuleVersion, below: TreeSize) -> Result<Option<StoredRecord>, StoreError> {
+        let view = self.view.load();
+        let Reader { db, decoder } = &mut *self.readers.any();
+        find(db, decoder, &view, &self.index_key, module, below.0)
+    }
+
+    fn records(&self, ids: Range<u64>) -> Result<Vec<StoredRecord>, StoreError> {
+        self.readers.any().consistent(|Reader { db, decoder }| {
+            let mut records = sealed_records(db, decoder, ids.clone())?;
+            let from = ids.start + records.len() as u64;
+            tail_rows(db, from..ids.end, |id, body| {
+                records.push(StoredRecord { id, lines: decode_tail(body)?.lines });
+                Ok(())
+            })?;
+            Ok(records)
+        })
+    }
+
+    fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError> {
+        self.readers.any().consistent(|Reader { db, .. }| {
+            let mut leaves = Vec::with_capacity((ids.end - ids.start).min(TILE_WIDTH) as usize);
+            segments(db, ids.clone(), |first, body| {
+                let skip = ids.start.saturating_sub(first) as usize;
+                let take = (ids.end - first.max(ids.start)) as usize;
+                leaves.extend(segment_leaves(body)?.skip(skip).take(take));
+                Ok(())
+            })?;
+            let from = ids.start + leaves.len() as u64;
+            tail_rows(db, from..ids.end, |_, body| {
+                leaves.push(decode_tail(body)?.leaf);
+                Ok(())
+            })?;
+            Ok(leaves)
+        })
+    }
+
+    fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        let id = tile_id(level, number);
+        let body =
+            blob(&self.readers.any().db, "SELECT body FROM tile WHERE tile_id = ?", id, "read of tile")?;
+        let at = || damaged(format!("tile {id}"));
+        let Some(body) = body else { return Ok(None) };
+        let body = unwrap(&body).map_err(at())?;
+        if body.len() as u64 != TILE_WIDTH * 32 {
+            return Err(at()(format!("{} bytes", body.len())));
+        }
+        Ok(Some(body.chunks_exact(32).map(|hash| Hash::from_slice(hash).expect("32 bytes")).collect()))
+    }
+
+    fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+        self.readers.any().consistent(|Reader { db, .. }| evidence(db, id))
+    }
+
+    fn head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
+        let Ok(size) = i64::try_from(size.0) else { return Ok(None) };
+        let head = heads(&self.readers.any().db, size.saturating_add(1), 1)?.pop();
+        Ok(head.filter(|head| head.tree.size.0 == size as u64))
+    }
+
+    fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
+        heads(&self.readers.any().db, i64::try_from(before.0).unwrap_or(i64::MAX), limit)
+    }
+
+    fn incidents(&self, limit: usize) -> Result<Vec<KeptIncident>, StoreError> {
+        let reader = self.readers.any();
+        let mut select = reader
+            .db
+            .prepare_cached(
+                "SELECT incident_id, at, kind, detail FROM incident ORDER BY incident_id DESC LIMIT ?",
+            )
+            .map_err(failed("read of incident"))?;
+        let rows = select
+            .query_map([limit as i64], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(failed("read of incident"))?;
+        let incident = |(id, at, kind, detail)| {
+            let at = from_micros(at).map_err(damaged(format!("incident {id}")))?;
+            Ok(KeptIncident { id: id as u64, at, kind, detail })
+        };
+        rows.into_iter().map(incident).collect()
+    }
+}
+
+pub(super) fn tile_id(level: u8, number: u64) -> i64 {
+    (u64::from(level) << 48 | number) as i64
+}
+
+/// The record of a module version, by way of the index and confirmed by the record itself.
+pub(super) fn find(
+    db: &Connection,
+    decoder: &mut Decoder,
+    view: &View,
+    key: &[u8; 16],
+    module: &ModuleVersion,
+    below: u64,
+) -> Result<Option<StoredRecord>, StoreError> {
+    let hash = hash_module(key, module);
+    let mut confirm = |candidates: Vec<u64>| {
+        for id in candidates.into_iter().filter(|id| *id < below) {
+            let record = record(db, decoder, id)?.ok_or_else(|| {
+                damaged(format!("record {id}"))("the index knows it and the tables do not".to_owned())
+            })?;
+            if record.lines.module == *module {
+                return Ok(Some(record));
+            }
+        }
+        Ok::<_, StoreError>(None)
+    };
+    if let Some(found) = confirm(view.recent_with(hash))? {
+        return Ok(Some(found));
+    }
+    for run in view.runs.iter().rev() {
+        if let Some(found) = confirm(runs::probe(db, run, hash)?)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+fn record(db: &Connection, decoder: &mut Decoder, id: u64) -> Result<Option<StoredRecord>, StoreError> {
+    if let Some(record) = sealed_record(db, decoder, id)? {
+        return Ok(Some(record));
+    }
+    let tail = blob(db, "SELECT body FROM tail WHERE record_id = ?", id as i64, "read of tail")?;
+    if let Some(body) = tail {
+        let row = decode_tail(&body).map_err(damaged(format!("tail {id}")))?;
+        return Ok(Some(StoredRecord { id: RecordId(id), lines: row.lines }));
+    }
+    // Between the two reads a commit may have sealed it: then the segment is there now.
+    sealed_record(db, decoder, id)
+}
+
+fn sealed_record(
+    db: &Connection,
+    decoder: &mut Decoder,
+    id: u64,
+) -> Result<Option<StoredRecord>, StoreError> {
+    let segment = (id / SEGMENT_WIDTH) as i64;
+    let mut select = db
+        .prepare_cached("SELECT body FROM segment WHERE segment_id = ?")
+        .map_err(failed("read of segment"))?;
+    let lines = select
+        .query_row(
+            [segment],
+            |row| Ok(decoder.one(row.get_ref(0)?.as_blob()?, (id % SEGMENT_WIDTH) as usize)),
+        )
+        .optional()
+        .map_err(failed("read of segment"))?;
+    let lines = lines.transpose().map_err(damaged(format!("segment {segment}")))?;
+    Ok(lines.map(|lines| StoredRecord { id: RecordId(id), lines }))
+}
+
+/// The records in `ids` that are sealed.
+pub(super) fn sealed_records(
+    db: &Connection,
+    decoder: &mut Decoder,
+    ids: Range<u64>,
+) -> Result<Vec<StoredRecord>, StoreError> {
+    let mut records = Vec::new();
+    segments(db, ids.clone(), |first, body| {
+        let numbered = (first..).map(RecordId).zip(decoder.all(body)?);
+        records.extend(
+            numbered.filter(|(id, _)| ids.contains(&id.0)).map(|(id, lines)| StoredRecord { id, lines }),
+        );
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+/// Goes through the segments that hold `ids`; the first argument is the segment's first record.
+fn segments(
+    db: &Connection,
+    ids: Range<u64>,
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
+) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut select = db
+        .prepare_cached(
+            "SELECT segment_id, body FROM segment WHERE segment_id BETWEEN ? AND ? ORDER BY segment_id",
+        )
+        .map_err(failed("read of segment"))?;
+    let range = params![(ids.start / SEGMENT_WIDTH) as i64, ((ids.end - 1) / SEGMENT_WIDTH) as i64];
+    let mut rows = select.query(range).map_err(failed("read of segment"))?;
+    let mut next = ids.start / SEGMENT_WIDTH;
+    while let Some(row) = rows.next().map_err(failed("read of segment"))? {
+        let id: i64 = row.get(0).map_err(failed("read of segment"))?;
+        let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of segment"))?;
+        if id as u64 != next {
+            return Err(damaged(format!("segment {next}"))("missing".to_owned()));
+        }
+        each(next * SEGMENT_WIDTH, body).map_err(damaged(format!("segment {id}")))?;
+        next += 1;
+    }
+    Ok(())
+}
+
+fn tail_rows(
+    db: &Connection,
+    ids: Range<u64>,
+    mut each: impl FnMut(RecordId, &[u8]) -> Result<(), String>,
+) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut select = db
+        .prepare_cached(
+            "SELECT record_id, body FROM tail WHERE record_id >= ? AND record_id < ? ORDER BY record_id",
+        )
+        .map_err(failed("read of tail"))?;
+    let mut rows = select.query(params![ids.start as i64, ids.end as i64]).map_err(failed("read of tail"))?;
+    let mut next = ids.start;
+    while let Some(row) = rows.next().map_err(failed("read of tail"))? {
+        let id: i64 = row.get(0).map_err(failed("read of tail"))?;
+        let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
+        if id as u64 != next {
+            return Err(damaged(format!("tail {next}"))("missing".to_owned()));
+        }
+        each(RecordId(next), body).map_err(damaged(format!("tail {id}")))?;
+        next += 1;
+    }
+    Ok(())
+}
+
+fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, StoreError> {
+    let at = || damaged(format!("evidence of record {}", id.0));
+    let tile = (id.0 / TILE_WIDTH) as i64;
+    if let Some(body) = blob(db, "SELECT body FROM evidence WHERE tile_id = ?", tile, "read of evidence")? {
+        let json = unwrap(&body)
+            .and_then(|body| {
+                zstd::bulk::decompress(body, MAX_EVIDENCE_BYTES).map_err(|error| error.to_string())
+            })
+            .map_err(at())?;
+        let mut all: Vec<Kept> = serde_json::from_slice(&json).map_err(|error| at()(error.to_string()))?;
+        if all.len() as u64 != TILE_WIDTH {
+            return Err(at()(format!("{} of {TILE_WIDTH} are there", all.len())));
+        }
+        return Ok(Some(all.swap_remove((id.0 % TILE_WIDTH) as usize)));
+    }
+    let json: Option<String> = db
+        .prepare_cached("SELECT evidence FROM tail WHERE record_id = ?")
+        .and_then(|mut select| select.query_row([id.0 as i64], |row| row.get(0)).optional())
+        .map_err(failed("read of tail"))?;
+    json.map(|json| serde_json::from_str(&json).map_err(|error| at()(error.to_string()))).transpose()
+}
+
+fn blob(db: &Connection, sql: &str, id: i64, action: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
+    db.prepare_cached(sql)
+        .and_then(|mut select| select.query_row([id], |row| row.get(0)).optional())
+        .map_err(failed(action))
+}
+
+/// Up to `limit` heads smaller than `before`, newest first.
+pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
+    let mut select = db
+        .prepare_cached(
+            "SELECT size, root, note, signed_at FROM head WHERE size < ? ORDER BY size DESC LIMIT ?",
+        )
+        .map_err(failed("read of head"))?;
+    let rows = select
+        .query_map(params![before, limit as i64], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get(2)?, row.get(3)?))
+        })
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(failed("read of head"))?;
+    let head = |(size, root, note, signed_at)| {
+        let signed_at = from_micros(signed_at).map_err(damaged(format!("head {size}")))?;
+        let tree = TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) };
+        Ok(StoredHead { tree, note, signed_at })
+    };
+    rows.into_iter().map(head).collect()
+}

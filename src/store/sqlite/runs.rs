@@ -1,0 +1,163 @@
+//! The rows of the index: writing a run, reading its buckets, and taking it away again.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::failed;
+use super::filter::Filter;
+use super::index::{Entry, Run, Shape};
+use super::segment::{unwrap, wrap};
+use crate::store::StoreError;
+
+/// States of a run, as `index_run.state` holds them.
+pub(super) const MERGING: i64 = 0;
+pub(super) const LIVE: i64 = 1;
+pub(super) const SWEPT: i64 = 2;
+
+/// Merged runs are numbered from here, so that flushes and merges each write to a place of their own in the table.
+pub(super) const FIRST_MERGED: u64 = 1 << 30;
+/// A filter is stored in rows of this size.
+const FILTER_PART_BYTES: usize = 256 << 10;
+
+pub(super) fn bucket_id(run: u64, bucket: u64) -> i64 {
+    (run << 32 | bucket) as i64
+}
+
+/// Writes the row that describes a run.
+pub(super) fn insert_run(db: &Connection, id: u64, state: i64, shape: Shape) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT INTO index_run (run_id, state, first, finish, bits) VALUES (?, ?, ?, ?, ?)")
+        .and_then(|mut insert| {
+            insert.execute(params![id as i64, state, shape.first as i64, shape.finish as i64, shape.bits])
+        })
+        .map(drop)
+        .map_err(failed("insert into index_run"))
+}
+
+pub(super) fn set_state(db: &Connection, id: u64, state: i64) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE index_run SET state = ? WHERE run_id = ?")
+        .and_then(|mut update| update.execute(params![state, id as i64]))
+        .map(drop)
+        .map_err(failed("update of index_run"))
+}
+
+/// Writes sorted entries as buckets. They must be all the entries of every bucket that they touch.
+pub(super) fn insert_buckets(
+    db: &Connection,
+    id: u64,
+    shape: Shape,
+    entries: &[Entry],
+) -> Result<(), StoreError> {
+    let mut insert = db
+        .prepare_cached("INSERT INTO index_bucket (bucket_id, body) VALUES (?, ?)")
+        .map_err(failed("insert into index_bucket"))?;
+    for bucket in entries.chunk_by(|a, b| shape.bucket_of(a.0) == shape.bucket_of(b.0)) {
+        let number = shape.bucket_of(bucket[0].0);
+        insert
+            .execute(params![bucket_id(id, number), wrap(&shape.encode(bucket))])
+            .map_err(failed("insert into index_bucket"))?;
+    }
+    Ok(())
+}
+
+/// Appends all entries of the buckets from `from` to before `to`, sorted.
+pub(super) fn read_buckets(
+    db: &Connection,
+    run: &Run,
+    from: u64,
+    to: u64,
+    out: &mut Vec<Entry>,
+) -> Result<(), StoreError> {
+    let mut select = db
+        .prepare_cached("SELECT bucket_id, body FROM index_bucket WHERE bucket_id >= ? AND bucket_id < ? ORDER BY bucket_id")
+        .map_err(failed("read of index_bucket"))?;
+    let mut rows = select
+        .query(params![bucket_id(run.id, from), bucket_id(run.id, to)])
+        .map_err(failed("read of index_bucket"))?;
+    while let Some(row) = rows.next().map_err(failed("read of index_bucket"))? {
+        let id: i64 = row.get(0).map_err(failed("read of index_bucket"))?;
+        let body =
+            row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_bucket"))?;
+        let bucket = id as u64 & u64::from(u32::MAX);
+        let decoded = unwrap(body).and_then(|body| {
+            run.shape.decode(bucket, body, out).ok_or_else(|| "not a bucket of this run".to_owned())
+        });
+        decoded.map_err(|why| damaged_bucket(id, why))?;
+    }
+    Ok(())
+}
+
+/// The records that a run has under a hash.
+pub(super) fn probe(db: &Connection, run: &Run, hash: u64) -> Result<Vec<u64>, StoreError> {
+    if !run.filter.may_contain(hash) {
+        return Ok(Vec::new());
+    }
+    let id = bucket_id(run.id, run.shape.bucket_of(hash));
+    let found = db
+        .prepare_cached("SELECT body FROM index_bucket WHERE bucket_id = ?")
+        .and_then(|mut select| {
+            select
+                .query_row([id], |row| {
+                    let body = row.get_ref(0)?.as_blob()?;
+                    Ok(unwrap(body).and_then(|body| {
+                        run.shape.search(hash, body).ok_or_else(|| "not a bucket of this run".to_owned())
+                    }))
+                })
+                .optional()
+        })
+        .map_err(failed("read of index_bucket"))?;
+    // A bucket that nobody hashed into has no row.
+    found.unwrap_or(Ok(Vec::new())).map_err(|why| damaged_bucket(id, why))
+}
+
+fn damaged_bucket(id: i64, why: String) -> StoreError {
+    StoreError::Damaged { place: format!("index_bucket {id}"), why }
+}
+
+/// Keeps the filter of a run beside it, so that a start does not read the whole index.
+pub(super) fn insert_filter(db: &Connection, id: u64, filter: &Filter) -> Result<(), StoreError> {
+    let mut insert = db
+        .prepare_cached("INSERT INTO index_filter (part_id, body) VALUES (?, ?)")
+        .map_err(failed("insert into index_filter"))?;
+    for (part, body) in (0..).zip(filter.to_bytes().chunks(FILTER_PART_BYTES)) {
+        insert
+            .execute(params![(id << 16) as i64 | part, wrap(body)])
+            .map_err(failed("insert into index_filter"))?;
+    }
+    Ok(())
+}
+
+/// The filter of a run.
+pub(super) fn read_filter(db: &Connection, id: u64) -> Result<Filter, StoreError> {
+    let mut select = db
+        .prepare_cached("SELECT body FROM index_filter WHERE part_id >= ? AND part_id < ? ORDER BY part_id")
+        .map_err(failed("read of index_filter"))?;
+    let mut rows =
+        select.query([(id << 16) as i64, (id + 1 << 16) as i64]).map_err(failed("read of index_filter"))?;
+    let (mut bytes, damaged) =
+        (Vec::new(), |why| StoreError::Damaged { place: format!("index_filter of run {id}"), why });
+    while let Some(row) = rows.next().map_err(failed("read of index_filter"))? {
+        let body =
+            row.get_ref(0).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_filter"))?;
+        bytes.extend(unwrap(body).map_err(damaged)?);
+    }
+    Filter::from_bytes(&bytes).ok_or_else(|| damaged(format!("{} bytes", bytes.len())))
+}
+
+/// Deletes up to `limit` rows of a dead run. True when nothing of it is left.
+pub(super) fn sweep(db: &Connection, id: u64, limit: u64) -> Result<bool, StoreError> {
+    let range = [bucket_id(id, 0), bucket_id(id + 1, 0), limit as i64];
+    let gone = db
+        .prepare_cached(
+            "DELETE FROM index_bucket WHERE bucket_id IN
+             (SELECT bucket_id FROM index_bucket WHERE bucket_id >= ? AND bucket_id < ? LIMIT ?)",
+        )
+        .and_then(|mut delete| delete.execute(range))
+        .map_err(failed("delete from index_bucket"))?;
+    if gone as u64 == limit {
+        return Ok(false);
+    }
+    db.prepare_cached("DELETE FROM index_filter WHERE part_id >= ? AND part_id < ?")
+        .and_then(|mut delete| delete.execute([(id << 16) as i64, (id + 1 << 16) as i64]))
+        .and_then(|_| db.prepare_cached("DELETE FROM index_run WHERE run_id = ?")?.execute([id as i64]))
+        .map(|_| true)
+        .map_err(failed("delete from index_run"))
+}

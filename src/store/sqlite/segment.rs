@@ -1,0 +1,244 @@
+//! How records lie on disk: sixteen in a row when sealed, one in a row at the right edge.
+//!
+//! A sealed segment is one blob, so that a look-up reads one row of about 2 KB:
+//!
+//! ```text
+//! 1 byte    version, 1
+//! 1 byte    dictionary of the names, 0 for none
+//! 8 bytes   XXH3-64 of everything after it, little-endian
+//! 1024      sixteen times the zip's hash and the go.mod's hash
+//! 512       sixteen times the record's hash, the leaf of the tree
+//! rest      the names, one zstd frame: for each record the lengths of path and version as
+//!           LEB128, then for each record path and version
+//! ```
+//!
+//! The hashes cannot be compressed and the names can, to about a third when sixteen neighbours share a frame.
+//! The checksum finds a flipped bit whenever the row is read; it proves nothing to a stranger, the leaves do.
+//! A tail row has the same fields for one record, with the names as they are.
+
+use std::io;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::dirhash::H1;
+use crate::gosum::ModuleLines;
+use crate::module::ModuleVersion;
+use crate::tlog::Hash;
+
+/// Records in a segment.
+pub(super) const SEGMENT_WIDTH: u64 = 16;
+const WIDTH: usize = SEGMENT_WIDTH as usize;
+
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 10;
+const HASHES_BYTES: usize = WIDTH * 64;
+const LEAVES_BYTES: usize = WIDTH * 32;
+const NAMES_AT: usize = HEADER_BYTES + HASHES_BYTES + LEAVES_BYTES;
+/// The longest names of sixteen records: module paths and versions come from URLs, which are limited to far less.
+const MAX_NAMES_BYTES: usize = WIDTH * 8192;
+/// Level 3 is zstd's default; higher levels gain nothing on a kilobyte.
+const ZSTD_LEVEL: i32 = 3;
+
+/// One record as the store moves it around.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) lines: ModuleLines,
+    pub(super) leaf: Hash,
+}
+
+/// Writes segments. Keeps its compression context, which is dear to make.
+pub(super) struct Encoder {
+    zstd: zstd::bulk::Compressor<'static>,
+    names: Vec<u8>,
+}
+
+impl Encoder {
+    pub(super) fn new() -> io::Result<Encoder> {
+        let mut zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+        // The segment has a checksum over everything and knows its own size: the frame need not repeat them.
+        zstd.include_checksum(false)?;
+        Ok(Encoder { zstd, names: Vec::new() })
+    }
+
+    /// One segment of exactly sixteen records.
+    pub(super) fn segment<'a>(&mut self, rows: impl Iterator<Item = &'a Row> + Clone) -> io::Result<Vec<u8>> {
+        let mut body = Vec::with_capacity(NAMES_AT + 512);
+        body.extend([VERSION, 0]);
+        body.extend([0; 8]);
+        self.names.clear();
+        let mut count = 0;
+        for row in rows.clone() {
+            body.extend(row.lines.zip.as_bytes());
+            body.extend(row.lines.go_mod.as_bytes());
+            push_length(&mut self.names, row.lines.module.path.as_str().len());
+            push_length(&mut self.names, row.lines.module.version.as_str().len());
+            count += 1;
+        }
+        assert_eq!(count, WIDTH, "a segment holds sixteen records");
+        for row in rows {
+            body.extend(row.leaf.as_bytes());
+            self.names.extend(row.lines.module.path.as_str().as_bytes());
+            self.names.extend(row.lines.module.version.as_str().as_bytes());
+        }
+        body.extend(self.zstd.compress(&self.names)?);
+        seal(&mut body);
+        Ok(body)
+    }
+}
+
+/// Reads segments. Keeps its decompression context and buffer.
+pub(super) struct Decoder {
+    zstd: zstd::bulk::Decompressor<'static>,
+    names: Vec<u8>,
+}
+
+/// Why a stored row cannot be what was written.
+pub(super) type Why = String;
+
+impl Decoder {
+    pub(super) fn new() -> io::Result<Decoder> {
+        Ok(Decoder { zstd: zstd::bulk::Decompressor::new()?, names: Vec::with_capacity(MAX_NAMES_BYTES) })
+    }
+
+    /// The record at `position` (0 to 15) of a segment.
+    pub(super) fn one(&mut self, body: &[u8], position: usize) -> Result<ModuleLines, Why> {
+        check_segment(body)?;
+        let names = self.unpack(body)?;
+        let (path, version) = names.get(position).ok_or("the segment has fewer than sixteen names")?;
+        lines_of(path, version, &body[HEADER_BYTES + position * 64..][..64])
+    }
+
+    /// All sixteen records of a segment.
+    pub(super) fn all(&mut self, body: &[u8]) -> Result<Vec<ModuleLines>, Why> {
+        check_segment(body)?;
+        let names = self.unpack(body)?;
+        let hashes = body[HEADER_BYTES..][..HASHES_BYTES].chunks_exact(64);
+        names.iter().zip(hashes).map(|((path, version), hashes)| lines_of(path, version, hashes)).collect()
+    }
+
+    fn unpack(&mut self, body: &[u8]) -> Result<[(&str, &str); WIDTH], Why> {
+        self.names.clear();
+        self.zstd
+            .decompress_to_buffer(&body[NAMES_AT..], &mut self.names)
+            .map_err(|error| format!("names do not decompress: {error}"))?;
+        let text = self.names.as_slice();
+        let mut at = 0;
+        let mut lengths = [(0, 0); WIDTH];
+        for pair in &mut lengths {
+            *pair = (pop_length(text, &mut at)?, pop_length(text, &mut at)?);
+        }
+        let text = std::str::from_utf8(&text[at..]).map_err(|_| "names are not UTF-8".to_owned())?;
+        let mut rest = text;
+        let mut names = [("", ""); WIDTH];
+        for (name, (path, version)) in names.iter_mut().zip(lengths) {
+            let (head, tail) = rest.split_at_checked(path).ok_or("a path is cut off")?;
+            let (second, tail) = tail.split_at_checked(version).ok_or("a version is cut off")?;
+            *name = (head, second);
+            rest = tail;
+        }
+        if rest.is_empty() { Ok(names) } else { Err("bytes after the last name".to_owned()) }
+    }
+}
+
+/// The leaves of a segment, in order.
+pub(super) fn segment_leaves(body: &[u8]) -> Result<impl Iterator<Item = Hash> + '_, Why> {
+    check_segment(body)?;
+    Ok(body[HEADER_BYTES + HASHES_BYTES..NAMES_AT]
+        .chunks_exact(32)
+        .map(|hash| Hash::from_slice(hash).expect("the chunks are 32 bytes long")))
+}
+
+/// A row of the right edge.
+pub(super) fn encode_tail(row: &Row) -> Vec<u8> {
+    let mut body = vec![VERSION, 0];
+    body.extend([0; 8]);
+    body.extend(row.lines.zip.as_bytes());
+    body.extend(row.lines.go_mod.as_bytes());
+    body.extend(row.leaf.as_bytes());
+    push_length(&mut body, row.lines.module.path.as_str().len());
+    body.extend(row.lines.module.path.as_str().as_bytes());
+    body.extend(row.lines.module.version.as_str().as_bytes());
+    seal(&mut body);
+    body
+}
+
+/// Reads a row of the right edge.
+pub(super) fn decode_tail(body: &[u8]) -> Result<Row, Why> {
+    const FIXED: usize = HEADER_BYTES + 96;
+    check(body, FIXED)?;
+    let leaf = Hash::from_slice(&body[HEADER_BYTES + 64..FIXED]).expect("the slice is 32 bytes long");
+    let mut at = FIXED;
+    let length = pop_length(body, &mut at)?;
+    let names = std::str::from_utf8(&body[at..]).map_err(|_| "names are not UTF-8".to_owned())?;
+    let (path, version) = names.split_at_checked(length).ok_or("the path is cut off")?;
+    Ok(Row { lines: lines_of(path, version, &body[HEADER_BYTES..][..64])?, leaf })
+}
+
+/// Puts a checksum in front of a body that has no header of its own.
+pub(super) fn wrap(body: &[u8]) -> Vec<u8> {
+    let mut wrapped = xxh3_64(body).to_le_bytes().to_vec();
+    wrapped.extend(body);
+    wrapped
+}
+
+/// Checks and removes what [`wrap`] put in front.
+pub(super) fn unwrap(wrapped: &[u8]) -> Result<&[u8], Why> {
+    let (sum, body) = wrapped.split_first_chunk::<8>().ok_or("shorter than its checksum")?;
+    if u64::from_le_bytes(*sum) == xxh3_64(body) {
+        Ok(body)
+    } else {
+        Err("the checksum does not match".to_owned())
+    }
+}
+
+fn seal(body: &mut [u8]) {
+    let sum = xxh3_64(&body[HEADER_BYTES..]);
+    body[2..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+}
+
+fn check_segment(body: &[u8]) -> Result<(), Why> {
+    check(body, NAMES_AT)
+}
+
+fn check(body: &[u8], least: usize) -> Result<(), Why> {
+    if body.len() < least {
+        return Err(format!("{} bytes where at least {least} belong", body.len()));
+    }
+    if body[..2] != [VERSION, 0] {
+        return Err(format!("unknown layout {}.{}", body[0], body[1]));
+    }
+    let sum =
+        u64::from_le_bytes(body[2..HEADER_BYTES].try_into().expect("the header has eight bytes for it"));
+    if sum == xxh3_64(&body[HEADER_BYTES..]) { Ok(()) } else { Err("the checksum does not match".to_owned()) }
+}
+
+fn lines_of(path: &str, version: &str, hashes: &[u8]) -> Result<ModuleLines, Why> {
+    let (zip, go_mod) = hashes.split_first_chunk::<32>().expect("a record has 64 bytes of hashes");
+    let go_mod = go_mod.try_into().expect("a record has 64 bytes of hashes");
+    Ok(ModuleLines {
+        module: ModuleVersion::from_parts(path, version).map_err(|error| error.to_string())?,
+        zip: H1::from_bytes(*zip),
+        go_mod: H1::from_bytes(go_mod),
+    })
+}
+
+fn push_length(out: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+}
+
+fn pop_length(body: &[u8], at: &mut usize) -> Result<usize, Why> {
+    let mut length = 0;
+    for shift in [0, 7, 14] {
+        let byte = *body.get(*at).ok_or("a length is cut off")?;
+        *at += 1;
+        length |= usize::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(length);
+        }
+    }
+    Err("a length is too large".to_owned())
+}

@@ -1,0 +1,395 @@
+//! The writing half: one connection, one transaction per batch.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::index::{View, hash_module};
+use super::merge::{Change, Index};
+use super::reader::{self, Readers};
+use super::segment::{Decoder, Encoder, Row, SEGMENT_WIDTH, decode_tail, encode_tail, wrap};
+use super::{damaged, failed, from_micros, open_writer, to_micros};
+use crate::module::ModuleVersion;
+use crate::store::evidence::{Evidence, Kept};
+use crate::store::{
+    Append, Batch, FullTile, Identity, LogReader, LogStore, NewRecord, StoreError, StoredHead, StoredRecord,
+    TILE_WIDTH,
+};
+use crate::tlog::{Hash, TreeHead, TreeSize};
+
+/// Level of evidence's compression: written once, a tile at a time.
+const EVIDENCE_ZSTD_LEVEL: i32 = 3;
+
+/// A log in an SQLite file, the writer's half.
+pub struct SqliteStore {
+    db: Connection,
+    path: PathBuf,
+    identity: Identity,
+    shared: Arc<Shared>,
+    index: Index,
+    edge: Edge,
+    encoder: Encoder,
+    decoder: Decoder,
+}
+
+/// What the writer and the readers of one database have in common.
+pub(super) struct Shared {
+    pub(super) index_key: [u8; 16],
+    pub(super) view: Arc<ArcSwap<View>>,
+    pub(super) readers: Readers,
+}
+
+/// The records of the unfinished level-0 tile, as the `tail` table holds them.
+#[derive(Default)]
+struct Edge {
+    first: u64,
+    rows: VecDeque<(Row, Arc<str>)>,
+    /// How many of them are rows of the table; fewer than all only inside a transaction.
+    stored: usize,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, and creates it for `identity` when there is none.
+    ///
+    /// Without an identity a missing database is an error. With one, a database of another log is refused.
+    /// `reader_cache_kib` is the page cache of each of the reading connections, of which there are as many as cores.
+    pub fn open(
+        path: &Path,
+        identity: Option<&Identity>,
+        reader_cache_kib: u32,
+    ) -> Result<SqliteStore, StoreError> {
+        if identity.is_none() && !path.exists() {
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no log here");
+            return Err(StoreError::File { path: path.display().to_string(), source });
+        }
+        let db = open_writer(path)?;
+        if let Some(identity) = identity {
+            create_identity(&db, identity)?;
+        }
+        let (identity, index_key) = read_identity(&db, path, identity)?;
+        let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
+        let readers = Readers::open(path, reader_cache_kib)?;
+        let index = Index::load(&db, view.clone())?;
+        let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
+        let mut store = SqliteStore {
+            db,
+            path: path.to_owned(),
+            identity,
+            shared: Arc::new(Shared { index_key, view, readers }),
+            index,
+            edge: Edge::default(),
+            encoder: Encoder::new().map_err(codec)?,
+            decoder: Decoder::new().map_err(codec)?,
+        };
+        store.load_edge()?;
+        Ok(store)
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the tail, and gives the index back the entries that were not in a run yet.
+    fn load_edge(&mut self) -> Result<(), StoreError> {
+        let sealed: i64 = self
+            .db
+            .query_row("SELECT coalesce(max(segment_id), -1) + 1 FROM segment", [], |row| row.get(0))
+            .map_err(failed("read of segment"))?;
+        let mut edge = Edge { first: sealed as u64 * SEGMENT_WIDTH, ..Edge::default() };
+        let mut select = self
+            .db
+            .prepare_cached("SELECT record_id, body, evidence FROM tail ORDER BY record_id")
+            .map_err(failed("read of tail"))?;
+        let mut rows = select.query([]).map_err(failed("read of tail"))?;
+        while let Some(row) = rows.next().map_err(failed("read of tail"))? {
+            let id: i64 = row.get(0).map_err(failed("read of tail"))?;
+            let at = || damaged(format!("tail {id}"));
+            if id as u64 != edge.first + edge.rows.len() as u64 {
+                return Err(at()("a record before it is missing".to_owned()));
+            }
+            let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
+            let evidence: Arc<str> = row.get::<_, String>(2).map_err(failed("read of tail"))?.into();
+            edge.rows.push_back((decode_tail(body).map_err(at())?, evidence));
+        }
+        edge.stored = edge.rows.len();
+        drop(rows);
+        drop(select);
+        let key = &self.shared.index_key;
+        let mut entries = Vec::new();
+        for record in reader::sealed_records(&self.db, &mut self.decoder, self.index.flushed..edge.first)? {
+            entries.push((hash_module(key, &record.lines.module), record.id.0));
+        }
+        for (id, (row, _)) in (edge.first..).zip(&edge.rows) {
+            if id >= self.index.flushed {
+                entries.push((hash_module(key, &row.lines.module), id));
+            }
+        }
+        self.index.remember(entries);
+        self.edge = edge;
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.edge.first + self.edge.rows.len() as u64
+    }
+}
+
+fn create_identity(db: &Connection, identity: &Identity) -> Result<(), StoreError> {
+    let mut index_key = [0; 16];
+    getrandom::fill(&mut index_key).expect("the system gives random bytes");
+    let row = params![identity.name, identity.vkey, index_key, to_micros(identity.created_at)];
+    db.execute("INSERT INTO identity (id, name, vkey, index_key, created_at) SELECT 1, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM identity)", row)
+        .map(drop)
+        .map_err(failed("insert into identity"))
+}
+
+fn read_identity(
+    db: &Connection,
+    path: &Path,
+    wanted: Option<&Identity>,
+) -> Result<(Identity, [u8; 16]), StoreError> {
+    let found = db
+        .query_row("SELECT name, vkey, created_at, index_key FROM identity", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, [u8; 16]>(3)?))
+        })
+        .optional()
+        .map_err(failed("read of identity"))?;
+    let foreign = |why| StoreError::Foreign { path: path.display().to_string(), why };
+    let (name, vkey, created_at, index_key) =
+        found.ok_or_else(|| foreign("no log was ever created in it".to_owned()))?;
+    let created_at = from_micros(created_at).map_err(damaged("identity".to_owned()))?;
+    let identity = Identity { name, vkey, created_at };
+    match wanted {
+        Some(wanted) if wanted.vkey != identity.vkey => {
+            Err(foreign(format!("it holds the log {}", identity.vkey)))
+        }
+        _ => Ok((identity, index_key)),
+    }
+}
+
+impl LogStore for SqliteStore {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn claim(&mut self, epoch: u64) -> Result<(), StoreError> {
+        self.db
+            .execute("UPDATE writer SET epoch = ?", [epoch as i64])
+            .map(drop)
+            .map_err(failed("update of writer"))
+    }
+
+    fn epoch(&mut self) -> Result<u64, StoreError> {
+        let epoch: i64 = self
+            .db
+            .query_row("SELECT epoch FROM writer", [], |row| row.get(0))
+            .map_err(failed("read of writer"))?;
+        Ok(epoch as u64)
+    }
+
+    fn newest(&mut self) -> Result<Option<StoredHead>, StoreError> {
+        reader::heads(&self.db, i64::MAX, 1).map(|mut heads| heads.pop())
+    }
+
+    fn begin(&mut self, expected: Option<&TreeHead>, epoch: u64) -> Result<Box<dyn Append + '_>, StoreError> {
+        self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"))?;
+        let transaction = Transaction { store: self, open: true };
+        let found = (transaction.newest()?, transaction.epoch()?);
+        let expected = (expected.map(|head| (head.size, head.root)), epoch);
+        if found != expected {
+            let show = |(head, epoch): (Option<(TreeSize, Hash)>, u64)| match head {
+                Some((size, root)) => format!("size {} root {root} epoch {epoch}", size.0),
+                None => format!("no head, epoch {epoch}"),
+            };
+            return Err(StoreError::Conflict { expected: show(expected), found: show(found) });
+        }
+        Ok(Box::new(transaction))
+    }
+
+    fn reload(&mut self) -> Result<(), StoreError> {
+        self.index = Index::load(&self.db, self.shared.view.clone())?;
+        self.load_edge()
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        self.shared.clone()
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        const BUDGET: u64 = 1 << 20;
+        loop {
+            let transaction = self.db.unchecked_transaction().map_err(failed("begin"))?;
+            let (change, idle) = self.index.tidy(&transaction, BUDGET)?;
+            transaction.commit().map_err(failed("commit"))?;
+            self.index.publish(change);
+            if idle {
+                break;
+            }
+        }
+        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))
+    }
+}
+
+/// An open append transaction. Dropped without a commit it is rolled back.
+struct Transaction<'a> {
+    store: &'a mut SqliteStore,
+    open: bool,
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if self.open && !self.store.db.is_autocommit() {
+            // SQLite has already rolled back where this fails; the next BEGIN would say if it had not.
+            let _ = self.store.db.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+impl Transaction<'_> {
+    fn newest(&self) -> Result<Option<(TreeSize, Hash)>, StoreError> {
+        let newest = reader::heads(&self.store.db, i64::MAX, 1)?.pop();
+        Ok(newest.map(|head| (head.tree.size, head.tree.root)))
+    }
+
+    fn epoch(&self) -> Result<u64, StoreError> {
+        let epoch = self
+            .store
+            .db
+            .prepare_cached("SELECT epoch FROM writer")
+            .and_then(|mut s| s.query_row([], |r| r.get::<_, i64>(0)));
+        epoch.map(|epoch| epoch as u64).map_err(failed("read of writer"))
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<Change, StoreError> {
+        let first = self.store.size();
+        let entries = (first..)
+            .zip(&batch.records)
+            .map(|(id, record)| (hash_module(&self.store.shared.index_key, &record.lines.module), id))
+            .collect();
+        self.take_in(&batch.records, batch)?;
+        while self.store.edge.rows.len() as u64 >= TILE_WIDTH {
+            self.seal_tile()?;
+        }
+        self.store_tail()?;
+        batch.tiles.iter().try_for_each(|tile| insert_tile(&self.store.db, tile))?;
+        insert_incidents(&self.store.db, batch)?;
+        if let Some(head) = &batch.head {
+            insert_head(&self.store.db, head)?;
+        }
+        let SqliteStore { index, db, .. } = &mut *self.store;
+        index.append(db, entries)
+    }
+
+    fn take_in(&mut self, records: &[NewRecord], batch: &Batch) -> Result<(), StoreError> {
+        let mut last: Option<(&Arc<Evidence>, Arc<str>)> = None;
+        for record in records {
+            let json = match &last {
+                Some((evidence, json)) if Arc::ptr_eq(evidence, &record.evidence) => json.clone(),
+                _ => {
+                    let kept = Kept { appended_at: batch.at, evidence: (*record.evidence).clone() };
+                    serde_json::to_string(&kept).expect("evidence has only string keys").into()
+                }
+            };
+            last = Some((&record.evidence, json.clone()));
+            self.store.edge.rows.push_back((Row { lines: record.lines.clone(), leaf: record.leaf }, json));
+        }
+        Ok(())
+    }
+
+    /// Moves 256 records from the right edge into segments.
+    fn seal_tile(&mut self) -> Result<(), StoreError> {
+        let SqliteStore { db, edge, encoder, .. } = &mut *self.store;
+        let sealed: Vec<(Row, Arc<str>)> = edge.rows.drain(..TILE_WIDTH as usize).collect();
+        let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
+        let mut insert = db
+            .prepare_cached("INSERT INTO segment (segment_id, body) VALUES (?, ?)")
+            .map_err(failed("insert into segment"))?;
+        for (id, rows) in (edge.first / SEGMENT_WIDTH..).zip(sealed.chunks(SEGMENT_WIDTH as usize)) {
+            let body = encoder.segment(rows.iter().map(|(row, _)| row)).map_err(codec)?;
+            insert.execute(params![id as i64, body]).map_err(failed("insert into segment"))?;
+        }
+        let mut json = String::from("[");
+        for (at, (_, evidence)) in sealed.iter().enumerate() {
+            json.push_str(if at == 0 { "" } else { ",\n" });
+            json.push_str(evidence);
+        }
+        json.push(']');
+        let body = zstd::bulk::compress(json.as_bytes(), EVIDENCE_ZSTD_LEVEL).map_err(codec)?;
+        db.prepare_cached("INSERT INTO evidence (tile_id, body) VALUES (?, ?)")
+            .and_then(|mut insert| insert.execute(params![(edge.first / TILE_WIDTH) as i64, wrap(&body)]))
+            .map_err(failed("insert into evidence"))?;
+        let end = edge.first + TILE_WIDTH;
+        if edge.stored > 0 {
+            db.prepare_cached("DELETE FROM tail WHERE record_id < ?")
+                .and_then(|mut delete| delete.execute([end as i64]))
+                .map_err(failed("delete from tail"))?;
+            edge.stored = edge.stored.saturating_sub(TILE_WIDTH as usize);
+        }
+        edge.first = end;
+        Ok(())
+    }
+
+    fn store_tail(&mut self) -> Result<(), StoreError> {
+        let SqliteStore { db, edge, .. } = &mut *self.store;
+        let mut insert = db
+            .prepare_cached("INSERT INTO tail (record_id, body, evidence) VALUES (?, ?, ?)")
+            .map_err(failed("insert into tail"))?;
+        for (id, (row, evidence)) in (edge.first..).zip(&edge.rows).skip(edge.stored) {
+            insert
+                .execute(params![id as i64, encode_tail(row), evidence])
+                .map_err(failed("insert into tail"))?;
+        }
+        edge.stored = edge.rows.len();
+        Ok(())
+    }
+}
+
+impl Append for Transaction<'_> {
+    fn find(&mut self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError> {
+        let SqliteStore { db, decoder, index, shared, .. } = &mut *self.store;
+        reader::find(db, decoder, &index.view(), &shared.index_key, module, u64::MAX)
+    }
+
+    fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), StoreError> {
+        let change = self.write(batch)?;
+        self.store.db.execute_batch("COMMIT").map_err(failed("commit"))?;
+        // If we stop here the batch is durable: the next start finds its head ahead of the anchor and rolls that on.
+        self.open = false;
+        self.store.index.publish(change);
+        Ok(())
+    }
+}
+
+fn insert_tile(db: &Connection, tile: &FullTile) -> Result<(), StoreError> {
+    assert_eq!(tile.hashes.len() as u64, TILE_WIDTH, "only full tiles are stored");
+    let bytes: Vec<u8> = tile.hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
+    db.prepare_cached("INSERT INTO tile (tile_id, body) VALUES (?, ?)")
+        .and_then(|mut insert| {
+            insert.execute(params![reader::tile_id(tile.level, tile.number), wrap(&bytes)])
+        })
+        .map(drop)
+        .map_err(failed("insert into tile"))
+}
+
+fn insert_head(db: &Connection, head: &StoredHead) -> Result<(), StoreError> {
+    let row =
+        params![head.tree.size.0 as i64, head.tree.root.as_bytes(), head.note, to_micros(head.signed_at)];
+    db.prepare_cached("INSERT INTO head (size, root, note, signed_at) VALUES (?, ?, ?, ?)")
+        .and_then(|mut insert| insert.execute(row))
+        .map(drop)
+        .map_err(failed("insert into head"))
+}
+
+fn insert_incidents(db: &Connection, batch: &Batch) -> Result<(), StoreError> {
+    for incident in &batch.incidents {
+        let row = params![to_micros(incident.at), incident.kind.as_str(), incident.digest(), incident.detail];
+        db.prepare_cached("INSERT INTO incident (at, kind, digest, detail) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING")
+            .and_then(|mut insert| insert.execute(row))
+            .map_err(failed("insert into incident"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! Why a fetch failed, told apart by what the caller does next.
+//!
+//! | variant | what it means for a look-up |
+//! |---|---|
+//! | `NotFound` | the source says that there is no such thing: a negative answer, the next source of a `,` list |
+//! | `Forbidden` | credentials are missing or wrong: the operator's matter |
+//! | `Unavailable`, `Unreachable`, `Broken`, `Timeout` | try again later |
+//! | `TooLarge`, `Redirect`, `BadContent`, `UnexpectedStatus` | this source will not do better by itself |
+//! | `Local` | our own disk or memory, not the source |
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::url::RedactedUrl;
+
+/// What a source said in words, cleaned: at most 8 lines and 512 bytes of printable text, empty if it said nothing fit to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said(String);
+
+/// The most that is kept of an error body.
+const MAX_SAID_BYTES: usize = 512;
+/// The most lines, as the go command prints them.
+const MAX_SAID_LINES: usize = 8;
+
+/// The step at which a source could not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The name has no address.
+    Dns,
+    /// No connection, directly or through the configured proxy.
+    Connect,
+    /// The certificate or the handshake failed.
+    Tls,
+}
+
+/// What was being waited for when time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The connection.
+    Connect,
+    /// Status line and headers.
+    Answer,
+    /// The body.
+    Body,
+    /// A local file.
+    File,
+}
+
+/// Why a redirect was not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectRefusal {
+    /// More hops than allowed, or a loop.
+    TooMany,
+    /// From https to http.
+    Insecure,
+    /// To a host that is neither the same nor listed.
+    Host,
+    /// To a private, loopback or link-local address.
+    PrivateAddress,
+    /// No usable `Location`.
+    Malformed,
+}
+
+/// Why a fetch failed. Nothing in it holds credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// 404 or 410, or no such local file.
+    #[error("{url}: {status} not found{said}")]
+    NotFound {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// 404 or 410; 404 for a missing local file.
+        status: u16,
+        /// The reason that the server gave.
+        said: Said,
+    },
+    /// 401, 403 or 407, or an unreadable local file. Remedy: credentials in the source's URL, or permissions.
+    #[error("{url}: {status} access refused{said}")]
+    Forbidden {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// The status; 403 for a local file.
+        status: u16,
+        /// The reason that the server gave.
+        said: Said,
+    },
+    /// 429 or 5xx.
+    #[error("{url}: {status} unavailable{said}")]
+    Unavailable {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// The status.
+        status: u16,
+        /// How long the server asked to wait, at most [`super::client::MAX_RETRY_AFTER`].
+        retry_after: Option<Duration>,
+        /// The reason that the server gave.
+        said: Said,
+    },
+    /// Any other status than 200.
+    #[error("{url}: unexpected status {status}{said}")]
+    UnexpectedStatus {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// The status.
+        status: u16,
+        /// The reason that the server gave.
+        said: Said,
+    },
+    /// The server was not reached.
+    #[error("{url}: cannot be reached ({stage}: {why})")]
+    Unreachable {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// How far it came.
+        stage: Stage,
+        /// The cause.
+        why: String,
+    },
+    /// The connection broke: a reset, or an answer that ended early.
+    #[error("{url}: the answer broke off after {received} bytes ({why})")]
+    Broken {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// Bytes of the body that had come.
+        received: u64,
+        /// The cause.
+        why: String,
+    },
+    /// Time ran out.
+    #[error("{url}: timed out after {after:.1?} waiting for {waiting}")]
+    Timeout {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// What for.
+        waiting: Waiting,
+        /// How long it had taken by then.
+        after: Duration,
+    },
+    /// More bytes than allowed; the rest was not read.
+    #[error("{url}: larger than the allowed {max_bytes} bytes")]
+    TooLarge {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// The limit.
+        max_bytes: u64,
+    },
+    /// A redirect that the rules forbid.
+    #[error("{url}: redirect to {to} refused: {refusal}")]
+    Redirect {
+        /// Who redirected.
+        url: RedactedUrl,
+        /// Where to.
+        to: RedactedUrl,
+        /// Why not.
+        refusal: RedirectRefusal,
+    },
+    /// An answer that is not HTTP, is encoded, or is not a regular file.
+    #[error("{url}: bad content: {why}")]
+    BadContent {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// What is bad.
+        why: String,
+    },
+    /// Our own side failed: a temporary file, or reading a local source.
+    #[error("{url}: {source}")]
+    Local {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl FetchError {
+    /// What was asked for.
+    pub fn url(&self) -> &RedactedUrl {
+        match self {
+            FetchError::NotFound { url, .. }
+            | FetchError::Forbidden { url, .. }
+            | FetchError::Unavailable { url, .. }
+            | FetchError::UnexpectedStatus { url, .. }
+            | FetchError::Unreachable { url, .. }
+            | FetchError::Broken { url, .. }
+            | FetchError::Timeout { url, .. }
+            | FetchError::TooLarge { url, .. }
+            | FetchError::Redirect { url, .. }
+            | FetchError::BadContent { url, .. }
+            | FetchError::Local { url, .. } => url,
+        }
+    }
+
+    /// Whether the source itself says that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, FetchError::NotFound { .. })
+    }
+
+    /// Whether the same request may well succeed later with nobody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            FetchError::Unavailable { .. }
+                | FetchError::Unreachable { .. }
+                | FetchError::Broken { .. }
+                | FetchError::Timeout { .. }
+        )
+    }
+
+    /// How long the server asked to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            FetchError::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl Said {
+    /// Cleans what a server or a program printed. Text with control or text-direction characters is dropped whole: it is
+    /// shown on a developer's terminal.
+    pub fn clean(text: &[u8]) -> Said {
+        let cut = &text[..text.len().min(4 * MAX_SAID_BYTES)];
+        let text = match std::str::from_utf8(cut) {
+            Ok(text) => text,
+            // Only a character that the cut went through is forgiven.
+            Err(e) if e.error_len().is_none() => {
+                std::str::from_utf8(&cut[..e.valid_up_to()]).unwrap_or_default()
+            }
+            Err(_) => return Said::default(),
+        };
+        if !text.chars().all(is_showable) {
+            return Said::default();
+        }
+        let mut said = String::new();
+        let lines = text.lines().map(str::trim).skip_while(|line| line.is_empty());
+        for line in lines.take_while(|line| !line.is_empty()).take(MAX_SAID_LINES) {
+            if !said.is_empty() {
+                said.push_str("; ");
+            }
+            said.push_str(line);
+        }
+        if said.len() > MAX_SAID_BYTES {
+            said.truncate(said.floor_char_boundary(MAX_SAID_BYTES));
+            said.push('…');
+        }
+        Said(said)
+    }
+
+    /// The text without decoration; may be empty.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a character is plain text: no control, no invisible formatting, nothing that turns the direction of writing.
+fn is_showable(c: char) -> bool {
+    let hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+    !hidden && (!c.is_control() || matches!(c, '\n' | '\r' | '\t'))
+}
+
+impl fmt::Display for Said {
+    /// `: text`, or nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Dns => "name look-up",
+            Stage::Connect => "connection",
+            Stage::Tls => "TLS",
+        })
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Waiting::Connect => "the connection",
+            Waiting::Answer => "the answer",
+            Waiting::Body => "the rest of the answer",
+            Waiting::File => "the file",
+        })
+    }
+}
+
+impl fmt::Display for RedirectRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RedirectRefusal::TooMany => "too many redirects",
+            RedirectRefusal::Insecure => "it leads from https to http",
+            RedirectRefusal::Host => "its host is not listed in the configuration",
+            RedirectRefusal::PrivateAddress => "it leads to a private address",
+            RedirectRefusal::Malformed => "its Location is not a usable URL",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn said_keeps_plain_text_and_drops_tricks() {
+        for (text, want) in [
+            ("not found: unknown revision\n", "not found: unknown revision"),
+            ("\nfirst\r\n\tsecond\n\nthird", "first; second"),
+            ("", ""),
+            ("\x1b[31mred", ""),
+            ("a\0b", ""),
+            ("evil \u{202e}txt", ""),
+            ("größer", "größer"),
+        ] {
+            assert_eq!(Said::clean(text.as_bytes()).as_str(), want, "{text:?}");
+        }
+        assert_eq!(Said::clean(b"\xff\xfe plain").as_str(), "");
+        let long = "é".repeat(4000);
+        let said = Said::clean(long.as_bytes());
+        assert!(
+            said.as_str().len() <= MAX_SAID_BYTES + 3 && said.as_str().ends_with('…'),
+            "{}",
+            said.as_str().len()
+        );
+        assert_eq!(Said::clean("l\n".repeat(100).as_bytes()).as_str().matches('l').count(), MAX_SAID_LINES);
+    }
+}

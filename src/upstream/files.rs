@@ -1,0 +1,114 @@
+//! `file://` sources. A missing file is a 404 and an unreadable one a 403, as the go command has it; symbolic links are followed,
+//! as it does, since the operator owns the directory. Anything that is not a regular file is refused: a pipe would hang us.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use rustix::fs::OFlags;
+
+use super::error::{FetchError, Said};
+use super::spool::{MEMORY_BYTES, Spool, Spooled, blocking};
+use super::url::RedactedUrl;
+
+/// Reads a whole file of at most `max_bytes`.
+pub(super) async fn read(path: &Path, url: RedactedUrl, max_bytes: u64) -> Result<Bytes, FetchError> {
+    let path = path.to_owned();
+    blocking(move || read_blocking(&path, &url, max_bytes)).await
+}
+
+/// The same, on a thread that may block.
+pub(super) fn read_blocking(path: &Path, url: &RedactedUrl, max_bytes: u64) -> Result<Bytes, FetchError> {
+    let file = open(path, url)?;
+    let mut body = Vec::new();
+    let local = |source| FetchError::Local { url: url.clone(), source };
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut body).map_err(local)?;
+    if body.len() as u64 > max_bytes {
+        return Err(FetchError::TooLarge { url: url.clone(), max_bytes });
+    }
+    Ok(body.into())
+}
+
+/// Copies a file of at most `max_bytes` into `spool`: what is hashed later must not change under the hand.
+pub(super) async fn copy(
+    path: &Path,
+    url: RedactedUrl,
+    max_bytes: u64,
+    spool: Spool,
+) -> Result<Spooled, FetchError> {
+    let path = path.to_owned();
+    blocking(move || copy_blocking(&path, &url, max_bytes, spool)).await
+}
+
+/// The same, on a thread that may block.
+pub(super) fn copy_blocking(
+    path: &Path,
+    url: &RedactedUrl,
+    max_bytes: u64,
+    mut spool: Spool,
+) -> Result<Spooled, FetchError> {
+    let local = |source| FetchError::Local { url: url.clone(), source };
+    let mut file = open(path, url)?.take(max_bytes.saturating_add(1));
+    let mut piece = vec![0; MEMORY_BYTES / 4];
+    let mut size = 0;
+    loop {
+        let n = match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(local(e)),
+        };
+        size += n as u64;
+        if size > max_bytes {
+            return Err(FetchError::TooLarge { url: url.clone(), max_bytes });
+        }
+        spool.push_blocking(&piece[..n]).map_err(local)?;
+    }
+    spool.finish_blocking().map_err(local)
+}
+
+fn open(path: &Path, url: &RedactedUrl) -> Result<File, FetchError> {
+    let said = Said::default();
+    let mut options = OpenOptions::new();
+    // Without NONBLOCK the opening of a pipe would wait for its writer.
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            FetchError::NotFound { url: url.clone(), status: 404, said }
+        }
+        io::ErrorKind::PermissionDenied => FetchError::Forbidden { url: url.clone(), status: 403, said },
+        _ => FetchError::Local { url: url.clone(), source },
+    })?;
+    let kind = file.metadata().map_err(|source| FetchError::Local { url: url.clone(), source })?.file_type();
+    if !kind.is_file() {
+        return Err(FetchError::BadContent { url: url.clone(), why: "it is not a regular file".into() });
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(path: &Path) -> RedactedUrl {
+        crate::upstream::SourceUrl::directory(path).unwrap().redacted()
+    }
+
+    #[tokio::test]
+    async fn files_are_bounded_and_only_regular() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, url(&path), 5).await.unwrap(), "12345");
+        assert!(matches!(read(&path, url(&path), 4).await, Err(FetchError::TooLarge { max_bytes: 4, .. })));
+        let copied = copy(&path, url(&path), 4, Spool::new(dir.path())).await;
+        assert!(matches!(copied, Err(FetchError::TooLarge { .. })));
+        let missing = read(&path.join("below"), url(&path), 5).await;
+        assert!(missing.is_err_and(|e| e.is_not_found()));
+        assert!(matches!(read(dir.path(), url(&path), 5).await, Err(FetchError::BadContent { .. })));
+        std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
+        assert_eq!(read(&dir.path().join("link"), url(&path), 5).await.unwrap(), "12345");
+    }
+}

@@ -1,0 +1,332 @@
+//! Fetching a module version through a GOPROXY list: `.mod`, `.zip` and `.info`, all from one source.
+//!
+//! The go command asks the list anew for each file; here a source gives the whole module or nothing, so that the evidence of a
+//! line can name one source. A source that has the `.mod` and says 404 for the zip does not have the module.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::client::HttpClient;
+use super::error::FetchError;
+use super::goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, ModuleSource};
+use super::info::{self, MAX_INFO_BYTES, ModuleInfo};
+use super::spool::Spooled;
+use super::url::{RedactedUrl, SourceUrl, UrlError};
+use super::vcs::{Vcs, VcsError};
+use crate::module::ModuleVersion;
+
+/// How long a source's optional `.info` is waited for.
+const INFO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What one module may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModuleLimits {
+    /// The largest zip, in bytes.
+    pub max_zip_bytes: u64,
+    /// The largest go.mod, in bytes.
+    pub max_mod_bytes: u64,
+}
+
+impl Default for ModuleLimits {
+    /// The limits of x/mod/zip: 500 MiB and 16 MiB.
+    fn default() -> ModuleLimits {
+        ModuleLimits { max_zip_bytes: 500 << 20, max_mod_bytes: 16 << 20 }
+    }
+}
+
+/// A file of a module, and the source that it came from.
+#[derive(Debug)]
+pub struct Fetched<T> {
+    /// The content.
+    pub content: T,
+    /// The source, as it may be shown and stored.
+    pub source: SourceName,
+}
+
+/// A whole module version from one source. Nothing of it is verified.
+#[derive(Debug)]
+pub struct FetchedModule {
+    /// The source.
+    pub source: SourceName,
+    /// The `.mod` file.
+    pub go_mod: Bytes,
+    /// The `.zip` file with its size and SHA-256.
+    pub zip: Spooled,
+    /// The `.info`, if the source has a valid one.
+    pub info: Option<ModuleInfo>,
+}
+
+/// The name of a source in evidence and messages.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SourceName {
+    /// A module proxy or a directory.
+    Proxy(RedactedUrl),
+    /// Version control.
+    Direct,
+}
+
+/// Why a module was not fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// A proxy or directory failed; see [`FetchError`].
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Version control failed; see [`VcsError`].
+    #[error(transparent)]
+    Direct(#[from] VcsError),
+    /// The list ends in `off`.
+    #[error("module look-up is disabled: the list of sources ends in \"off\"")]
+    Off,
+    /// The list says `direct`, but this caller has no version control. A mistake in the configuration.
+    #[error("the list of sources names \"direct\", which is not allowed here")]
+    DirectNotAllowed,
+    /// The URL of the file is not one: a source's URL that is too long.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+}
+
+impl ModuleError {
+    /// Whether every source that was asked says that there is no such module.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            ModuleError::Fetch(e) => e.is_not_found(),
+            ModuleError::Direct(e) => e.is_not_found(),
+            // `off` counts as "not found" where the go command decides whether to go on.
+            ModuleError::Off => true,
+            ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
+        }
+    }
+
+    /// Whether it may work later by itself.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            ModuleError::Fetch(e) => e.is_transient(),
+            ModuleError::Direct(e) => e.is_transient(),
+            ModuleError::Off | ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
+        }
+    }
+}
+
+type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ModuleError>> + Send + 'a>>;
+
+/// A list of sources, ready to be asked.
+#[derive(Clone, Debug)]
+pub struct GoProxy {
+    list: GoProxyList,
+    client: HttpClient,
+    direct: Option<Vcs>,
+    limits: ModuleLimits,
+    temporary: PathBuf,
+}
+
+impl GoProxy {
+    /// `direct` serves a list that names it; zips too large for memory are kept in unnamed files in `temporary`.
+    pub fn new(
+        list: GoProxyList,
+        client: HttpClient,
+        direct: Option<Vcs>,
+        limits: ModuleLimits,
+        temporary: PathBuf,
+    ) -> GoProxy {
+        GoProxy { list, client, direct, limits, temporary }
+    }
+
+    /// The list it asks.
+    pub fn list(&self) -> &GoProxyList {
+        &self.list
+    }
+
+    /// Fetches everything about a module version from the first source that has it.
+    pub async fn fetch_module(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<FetchedModule, ModuleError> {
+        self.walk(deadline, |source, deadline| Box::pin(self.module_from(source, module, deadline))).await
+    }
+
+    /// Fetches the `.mod` file alone. Version control gives whole modules only: see [`GoProxy::fetch_module`].
+    pub async fn fetch_mod(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Fetched<Bytes>, ModuleError> {
+        let content = |proxy, deadline| self.mod_from(proxy, module, deadline);
+        self.walk(deadline, move |source, deadline| {
+            Box::pin(async move {
+                let proxy = proxy_of(source)?;
+                Ok(Fetched {
+                    content: content(proxy, deadline).await?,
+                    source: SourceName::Proxy(proxy.redacted()),
+                })
+            })
+        })
+        .await
+    }
+
+    /// Fetches the `.zip` file alone; as [`GoProxy::fetch_mod`].
+    pub async fn fetch_zip(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Fetched<Spooled>, ModuleError> {
+        let content = |proxy, deadline| self.zip_from(proxy, module, deadline);
+        self.walk(deadline, move |source, deadline| {
+            Box::pin(async move {
+                let proxy = proxy_of(source)?;
+                Ok(Fetched {
+                    content: content(proxy, deadline).await?,
+                    source: SourceName::Proxy(proxy.redacted()),
+                })
+            })
+        })
+        .await
+    }
+
+    /// Fetches the `.info` file alone; as [`GoProxy::fetch_mod`].
+    pub async fn fetch_info(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Fetched<ModuleInfo>, ModuleError> {
+        let content = |proxy, deadline| self.info_from(proxy, module, deadline);
+        self.walk(deadline, move |source, deadline| {
+            Box::pin(async move {
+                let proxy = proxy_of(source)?;
+                Ok(Fetched {
+                    content: content(proxy, deadline).await?,
+                    source: SourceName::Proxy(proxy.redacted()),
+                })
+            })
+        })
+        .await
+    }
+
+    /// Asks the sources in order until one answers or the list says to stop; returns the most telling error.
+    async fn walk<'a, T>(
+        &'a self,
+        deadline: Instant,
+        ask: impl Fn(&'a ModuleSource, Instant) -> Asked<'a, T>,
+    ) -> Result<T, ModuleError> {
+        let entries = self.list.entries();
+        let mut best: Option<ModuleError> = None;
+        for (n, entry) in entries.iter().enumerate() {
+            let error = match ask(&entry.source, self.share(deadline, entry, n + 1 == entries.len())).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let goes_on = error.is_not_found() || entry.fall_through == FallThrough::AnyError;
+            best = Some(match best {
+                Some(best) if rank(&best) >= rank(&error) => best,
+                _ => error,
+            });
+            if !goes_on {
+                break;
+            }
+        }
+        Err(best.expect("a list has at least one entry"))
+    }
+
+    /// A source with a fall-back for any error gets half of what time is left: if it hangs, the others still have a chance.
+    fn share(&self, deadline: Instant, entry: &GoProxyEntry, is_last: bool) -> Instant {
+        if is_last || entry.fall_through == FallThrough::NotFound {
+            return deadline;
+        }
+        let now = self.client.clock().instant();
+        now + deadline.saturating_duration_since(now) / 2
+    }
+
+    async fn module_from(
+        &self,
+        source: &ModuleSource,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<FetchedModule, ModuleError> {
+        let proxy = match source {
+            ModuleSource::Proxy(proxy) => proxy,
+            ModuleSource::Off => return Err(ModuleError::Off),
+            ModuleSource::Direct => {
+                let direct = self.direct.as_ref().ok_or(ModuleError::DirectNotAllowed)?;
+                return Ok(direct.download(module, &self.limits, deadline).await?);
+            }
+        };
+        // The small file first: a module that is not there costs one request.
+        let go_mod = self.mod_from(proxy, module, deadline).await?;
+        let info_deadline = deadline.min(self.client.clock().instant() + INFO_TIMEOUT);
+        let (zip, info) = tokio::join!(
+            self.zip_from(proxy, module, deadline),
+            self.info_from(proxy, module, info_deadline)
+        );
+        let source = SourceName::Proxy(proxy.redacted());
+        Ok(FetchedModule { source, go_mod, zip: zip?, info: info.ok() })
+    }
+
+    async fn mod_from(
+        &self,
+        proxy: &SourceUrl,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Bytes, ModuleError> {
+        let url = proxy.join(&file_name(module, "mod"))?;
+        Ok(self.client.get(&url, self.limits.max_mod_bytes, deadline).await?.body)
+    }
+
+    async fn zip_from(
+        &self,
+        proxy: &SourceUrl,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Spooled, ModuleError> {
+        let url = proxy.join(&file_name(module, "zip"))?;
+        Ok(self.client.get_to_spool(&url, self.limits.max_zip_bytes, deadline, &self.temporary).await?)
+    }
+
+    async fn info_from(
+        &self,
+        proxy: &SourceUrl,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<ModuleInfo, ModuleError> {
+        let url = proxy.join(&file_name(module, "info"))?;
+        let response = self.client.get(&url, MAX_INFO_BYTES, deadline).await?;
+        let bad = |why| FetchError::BadContent { url: url.redacted(), why };
+        Ok(info::parse(&response.body, module.version.as_str()).map_err(bad)?)
+    }
+}
+
+/// `github.com/!burnt!sushi/toml/@v/v1.3.2.<extension>`: where module proxies and the module cache keep a file.
+pub(super) fn file_name(module: &ModuleVersion, extension: &str) -> String {
+    format!("{}/@v/{}.{extension}", module.path.escaped(), module.version.escaped())
+}
+
+fn proxy_of(source: &ModuleSource) -> Result<&SourceUrl, ModuleError> {
+    match source {
+        ModuleSource::Proxy(proxy) => Ok(proxy),
+        ModuleSource::Off => Err(ModuleError::Off),
+        ModuleSource::Direct => Err(ModuleError::DirectNotAllowed),
+    }
+}
+
+/// How telling an error is, as in `cmd/go`: version control's over a proxy's failure over "not found". Among equals the first
+/// counts: its source is the one that the operator put first.
+fn rank(error: &ModuleError) -> u8 {
+    match error {
+        ModuleError::Off => 0,
+        ModuleError::Fetch(e) if e.is_not_found() => 1,
+        ModuleError::Fetch(_) | ModuleError::Url(_) => 2,
+        ModuleError::Direct(_) | ModuleError::DirectNotAllowed => 3,
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceName::Proxy(url) => url.fmt(f),
+            SourceName::Direct => f.write_str("direct"),
+        }
+    }
+}

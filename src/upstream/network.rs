@@ -1,0 +1,205 @@
+//! How connections are made: proxies from the environment, root certificates, name look-up, limits of the protocol.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::{Certificate, NoProxy, Proxy};
+
+use super::client::ClientOptions;
+use super::redirect::is_public;
+
+/// More response headers than this are refused; honest servers send about twenty.
+const MAX_HEADERS: usize = 100;
+/// The most that all headers of an HTTP/2 answer may take.
+const MAX_HEADER_BYTES: u32 = 64 << 10;
+/// A bundle of all public roots is 250 KB.
+const MAX_ROOTS_BYTES: u64 = 8 << 20;
+/// Idle connections kept per host: as many as a mirror keeps in flight over HTTP/1.1.
+const MAX_IDLE_PER_HOST: usize = 64;
+
+/// Why the client could not be made: the operator's configuration or the machine's.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file of root certificates cannot be used.
+    #[error("root certificates {path}: {why}")]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A proxy URL from the environment cannot be used. The URL is not shown: it may hold a password.
+    #[error("{variable} is not a usable proxy URL")]
+    Proxy {
+        /// The environment variable.
+        variable: &'static str,
+    },
+    /// The user agent cannot be sent, or TLS cannot be set up.
+    #[error("HTTP client: {why}")]
+    Setup {
+        /// The cause.
+        why: String,
+    },
+}
+
+/// Which proxies outgoing connections use. Connections to this machine itself never use one, as with the go command.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// Proxy for `http://` sources.
+    pub http: Option<String>,
+    /// Proxy for `https://` sources.
+    pub https: Option<String>,
+    /// Hosts that are reached directly, in the syntax of NO_PROXY.
+    pub no_proxy: Option<String>,
+}
+
+impl ProxySettings {
+    /// Reads HTTP_PROXY, HTTPS_PROXY and NO_PROXY (or their lower-case forms), as the go command does.
+    pub fn from_env() -> ProxySettings {
+        let read = |upper: &str, lower: &str| {
+            [upper, lower].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        };
+        ProxySettings {
+            http: read("HTTP_PROXY", "http_proxy"),
+            https: read("HTTPS_PROXY", "https_proxy"),
+            no_proxy: read("NO_PROXY", "no_proxy"),
+        }
+    }
+
+    /// The environment variables that hand the same settings to a program that is started.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [("HTTP_PROXY", &self.http), ("HTTPS_PROXY", &self.https), ("NO_PROXY", &self.no_proxy)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+
+    fn proxies(&self) -> Result<Vec<Proxy>, ClientError> {
+        let no_proxy = format!("localhost,127.0.0.0/8,::1,{}", self.no_proxy.as_deref().unwrap_or_default());
+        let mut proxies = Vec::new();
+        if let Some(url) = &self.http {
+            proxies
+                .push(Proxy::http(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTP_PROXY" })?);
+        }
+        if let Some(url) = &self.https {
+            proxies.push(
+                Proxy::https(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTPS_PROXY" })?,
+            );
+        }
+        Ok(proxies.into_iter().map(|proxy| proxy.no_proxy(NoProxy::from_string(&no_proxy))).collect())
+    }
+
+    /// The proxies' own names: they may well have private addresses.
+    fn hosts(&self) -> Vec<String> {
+        let host = |proxy: &String| {
+            let url = if proxy.contains("://") { proxy.clone() } else { format!("http://{proxy}") };
+            Some(reqwest::Url::parse(&url).ok()?.host_str()?.to_owned())
+        };
+        [&self.http, &self.https].into_iter().flatten().filter_map(host).collect()
+    }
+}
+
+impl std::fmt::Debug for ProxySettings {
+    /// Shows which are set, not to what: a proxy URL may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |value: &Option<String>| value.as_ref().map(|_| "***");
+        f.debug_struct("ProxySettings")
+            .field("http", &shown(&self.http))
+            .field("https", &shown(&self.https))
+            .field("no_proxy", &self.no_proxy)
+            .finish()
+    }
+}
+
+/// Builds the inner client. With `public_only`, names that have only private addresses do not resolve.
+pub(super) fn connector(options: &ClientOptions, public_only: bool) -> Result<reqwest::Client, ClientError> {
+    let mut headers = HeaderMap::new();
+    // What is hashed must be what is stored at the source, and an encoded body could grow without bound.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let resolver = NameResolver { public_only, exempt: options.proxies.hosts() };
+    let mut builder = reqwest::Client::builder()
+        .user_agent(&options.user_agent)
+        .default_headers(headers)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(options.connect_timeout)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+        .http1_max_headers(MAX_HEADERS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_adaptive_window(true)
+        .dns_resolver(resolver)
+        .no_proxy();
+    for proxy in options.proxies.proxies()? {
+        builder = builder.proxy(proxy);
+    }
+    if let Some(path) = &options.roots {
+        builder = builder.tls_certs_only(read_roots(path)?);
+    }
+    builder.build().map_err(|e| ClientError::Setup { why: root_cause(&e) })
+}
+
+fn read_roots(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    let refuse = |why: String| ClientError::Roots { path: path.to_owned(), why };
+    let size = std::fs::metadata(path).map_err(|e| refuse(e.to_string()))?.len();
+    if size > MAX_ROOTS_BYTES {
+        return Err(refuse(format!("{size} bytes are too many")));
+    }
+    let pem = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
+    let roots = Certificate::from_pem_bundle(&pem).map_err(|e| refuse(root_cause(&e)))?;
+    if roots.is_empty() {
+        return Err(refuse("no PEM certificate in it".into()));
+    }
+    Ok(roots)
+}
+
+/// Why a name was not resolved; found again in the error of a failed connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NameError {
+    #[error("{0}")]
+    Failed(std::io::Error),
+    #[error("it has only private addresses")]
+    Private,
+    #[error("it has no address")]
+    Empty,
+}
+
+struct NameResolver {
+    public_only: bool,
+    exempt: Vec<String>,
+}
+
+impl Resolve for NameResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let name = name.as_str().to_owned();
+        let public_only = self.public_only && !self.exempt.contains(&name);
+        Box::pin(async move {
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await.map_err(NameError::Failed)?.collect();
+            let had_any = !found.is_empty();
+            let usable: Vec<_> = found.into_iter().filter(|a| !public_only || is_public(a.ip())).collect();
+            match (usable.is_empty(), had_any) {
+                (false, _) => Ok(Box::new(usable.into_iter()) as Addrs),
+                (true, true) => Err(NameError::Private.into()),
+                (true, false) => Err(NameError::Empty.into()),
+            }
+        })
+    }
+}
+
+/// The innermost cause in words. The outer layers repeat the URL, which may hold secrets.
+pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The error and all its causes. An `io::Error` hides the error that it wraps from `source`, so it is unwrapped.
+pub(super) fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+        None => error.source(),
+    })
+}
