@@ -42,7 +42,10 @@ pub(super) fn print_table<const N: usize>(
     if io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
-    let lines: Vec<String> = table.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end())).collect();
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end()))
+        .collect();
     print(&lines.concat())
 }
 

@@ -50,7 +50,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 ProblemKind::Value { key: "sumdb.compute".to_owned(), why, fix: "remove it".to_owned() };
             problems.push(Problem { place: sumdb.key_origin.clone(), kind });
         }
-        let back = sumdb.urls.iter().filter(|url| leads_back(url, config));
+        // The built-in URL is wrong only together with a name that is told above.
+        let is_set = sumdb.urls_origin != Origin::Default;
+        let back = sumdb.urls.iter().filter(|url| is_set && leads_back(url, config));
         problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.urls_origin)));
     }
     for (i, route) in config.routes.iter().enumerate() {
