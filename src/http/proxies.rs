@@ -136,7 +136,9 @@ mod tests {
             assert!(network.contains(inside.parse().unwrap()), "{network:?} {inside}");
             assert!(!network.contains(outside.parse().unwrap()), "{network:?} {outside}");
         }
-        for bad in ["", "x", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0/8", "::1/64"] {
+        for bad in
+            ["", "x", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0/8", "::1/64"]
+        {
             assert!(bad.parse::<IpNetwork>().is_err(), "{bad}");
         }
     }

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one file per subject.
 
 mod anchor;
+mod cli;
 mod client;
 mod config;
 mod conformance;

@@ -1,0 +1,269 @@
+//! `direct`: modules out of git repositories by the installed go command, and programs that stand in for it and misbehave.
+//!
+//! A module path with `.git` in it names its repository without asking a web server, and `url.<base>.insteadOf` in the git
+//! configuration leads the repository's URL to a local directory: so the real go and git run, and nothing leaves the machine.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tallystick::module::ModuleVersion;
+use tallystick::upstream::{ModuleLimits, ProxySettings, SourceName, Vcs, VcsError, VcsOptions};
+
+use super::{AMPLE, within};
+
+/// A machine under load takes its time to start go and git.
+const PATIENT: Duration = Duration::from_secs(60);
+
+struct Place {
+    dir: tempfile::TempDir,
+    options: VcsOptions,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["git", "scratch"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let base = dir.path().join("git");
+        let git_config =
+            format!("[url \"file://{}/\"]\n\tinsteadOf = https://corp.example/\n", base.display());
+        let options = VcsOptions {
+            proxies: ProxySettings::default(),
+            git_config: Some(git_config),
+            ..VcsOptions::new(dir.path().join("scratch"))
+        };
+        Place { dir, options }
+    }
+
+    /// A program in place of go.
+    fn with_go(script: &str) -> Place {
+        let mut place = Place::new();
+        place.options.go = place.dir.path().join("go");
+        // Written by another process: a writable handle of ours could be inherited by a program that another test starts just
+        // then, and the script would be "busy".
+        let mut writer = Command::new("/bin/sh");
+        writer.args(["-c", "cat > \"$0\" && chmod 700 \"$0\""]).arg(&place.options.go).stdin(Stdio::piped());
+        let mut writer = writer.spawn().unwrap();
+        writer.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
+        place
+    }
+
+    fn repository(&self, name: &str) -> PathBuf {
+        self.dir.path().join("git").join(name)
+    }
+
+    async fn download(
+        &self,
+        path: &str,
+        version: &str,
+        time: Duration,
+    ) -> Result<tallystick::upstream::FetchedModule, VcsError> {
+        let module = ModuleVersion::from_parts(path, version).unwrap();
+        let got =
+            Vcs::new(self.options.clone()).download(&module, &ModuleLimits::default(), within(time)).await;
+        if let Err(e) = &got {
+            let text = e.to_string();
+            assert!(!text.contains(&self.dir.path().display().to_string()), "a local path in {text}");
+        }
+        got
+    }
+
+    fn scratch_is_empty(&self) -> bool {
+        std::fs::read_dir(&self.options.scratch).unwrap().count() == 0
+    }
+}
+
+fn git(dir: &Path, args: &[&str]) -> bool {
+    let mut command = Command::new("git");
+    command.current_dir(dir).args([
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@corp.example",
+        "-c",
+        "init.defaultBranch=main",
+    ]);
+    command.args(args).env("GIT_CONFIG_GLOBAL", "/dev/null").stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// A repository with `corp.example/Repo.git` at v1.0.0; false, loudly, where there is no go or git.
+fn make_repository(place: &Place, test: &str) -> bool {
+    let has_go =
+        Command::new("go").arg("version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    let dir = place.repository("Repo");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("go.mod"), "module corp.example/Repo.git\n\ngo 1.20\n").unwrap();
+    std::fs::write(dir.join("repo.go"), "package repo\n").unwrap();
+    let made = has_go
+        && git(&dir, &["init", "-q"])
+        && git(&dir, &["add", "."])
+        && git(&dir, &["commit", "-q", "-m", "first"])
+        && git(&dir, &["tag", "v1.0.0"]);
+    if !made {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: needs go and git");
+    }
+    made
+}
+
+#[tokio::test]
+async fn a_tagged_version_comes_out_of_git_with_its_origin() {
+    let place = Place::new();
+    if !make_repository(&place, "a_tagged_version_comes_out_of_git_with_its_origin") {
+        return;
+    }
+    let fetched = place.download("corp.example/Repo.git", "v1.0.0", PATIENT).await.unwrap();
+    assert_eq!(fetched.source, SourceName::Direct);
+    assert_eq!(fetched.go_mod, "module corp.example/Repo.git\n\ngo 1.20\n");
+    let mut zip = Vec::new();
+    fetched.zip.reader().unwrap().read_to_end(&mut zip).unwrap();
+    assert!(zip.starts_with(b"PK") && zip.len() as u64 == fetched.zip.size);
+    let origin = fetched.info.unwrap().origin.unwrap();
+    assert_eq!((origin.vcs.as_str(), origin.url.as_str()), ("git", "https://corp.example/Repo"));
+    assert_eq!((origin.reference.as_str(), origin.hash.len()), ("refs/tags/v1.0.0", 40));
+    assert!(place.scratch_is_empty());
+}
+
+#[tokio::test]
+async fn what_git_does_not_have_is_told_apart() {
+    let place = Place::new();
+    if !make_repository(&place, "what_git_does_not_have_is_told_apart") {
+        return;
+    }
+    let version = place.download("corp.example/Repo.git", "v1.0.1", PATIENT).await.unwrap_err();
+    assert!(version.is_not_found() && version.to_string().contains("unknown revision v1.0.1"), "{version}");
+    let repository = place.download("corp.example/none.git", "v1.0.0", PATIENT).await.unwrap_err();
+    assert!(repository.is_transient(), "{repository}");
+    let host = place.download("nowhere.invalid/x", "v1.0.0", PATIENT).await.unwrap_err();
+    assert!(matches!(host, VcsError::Unreachable { .. }), "{host}");
+    assert!(place.scratch_is_empty());
+}
+
+#[tokio::test]
+async fn the_environment_is_built_from_nothing() {
+    let place = Place::with_go("env >&2; pwd >&2; echo \"$@\" >&2; exit 1");
+    let VcsError::Failed { .. } = place.download("corp.example/x.git", "v1.0.0", AMPLE).await.unwrap_err()
+    else {
+        panic!("it failed")
+    };
+    // The message is cut off for people, so the script writes what it sees to a file for this test.
+    let seen = place.dir.path().join("seen");
+    let place = Place::with_go(&format!("env > {}; echo \"$@\" >> {0}; pwd >> {0}; exit 1", seen.display()));
+    let _ = place.download("corp.example/x.git", "v1.0.0", AMPLE).await;
+    let seen = std::fs::read_to_string(&seen).unwrap();
+    for line in [
+        "GOENV=off",
+        "GOTOOLCHAIN=local",
+        "GOWORK=off",
+        "GOSUMDB=off",
+        "GOPROXY=direct",
+        "GOFLAGS=-modcacherw",
+        "GOVCS=*:git",
+        "GIT_TERMINAL_PROMPT=0",
+        "GIT_CONFIG_NOSYSTEM=1",
+        "GIT_ASKPASS=/bin/false",
+        "mod download -json corp.example/x.git@v1.0.0",
+    ] {
+        assert!(seen.lines().any(|got| got == line), "{line} is not in {seen}");
+    }
+    let scratch = place.options.scratch.canonicalize().unwrap().display().to_string();
+    for name in ["HOME", "GOPATH", "GOMODCACHE", "GOCACHE", "TMPDIR", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL"]
+    {
+        assert!(
+            seen.contains(&format!("\n{name}={scratch}/")) || seen.starts_with(&format!("{name}={scratch}/")),
+            "{name}"
+        );
+    }
+    // Cargo sets this for every test: it would be there if anything was inherited.
+    assert!(!seen.contains("CARGO"), "{seen}");
+    assert!(!seen.contains("SSL_CERT"), "{seen}");
+}
+
+/// Only the files at their places count.
+#[tokio::test]
+async fn status_and_printed_paths_are_not_believed() {
+    let files = "d=\"$GOMODCACHE/cache/download/corp.example/!x.git/@v\"; mkdir -p \"$d\"; echo 'module m' > \"$d/v1.0.0.mod\"; \
+                 printf zip > \"$d/v1.0.0.zip\"";
+    let place = Place::with_go(&format!("{files}; echo nonsense; exit 1"));
+    let fetched = place.download("corp.example/X.git", "v1.0.0", AMPLE).await.unwrap();
+    assert_eq!((fetched.go_mod.as_ref(), fetched.zip.size), (b"module m\n".as_slice(), 3));
+    let place = Place::with_go(
+        r#"printf x > "$TMPDIR/z"; printf '{"Zip":"%s/z","GoMod":"%s/z","Sum":"h1:x"}' "$TMPDIR" "$TMPDIR""#,
+    );
+    let error = place.download("corp.example/x.git", "v1.0.0", AMPLE).await.unwrap_err();
+    assert!(matches!(error, VcsError::Failed { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn it_is_killed_at_the_deadline_with_its_children() {
+    let place = Place::with_go("mkdir -p $GOMODCACHE/a; sleep 600 & echo $! > \"${0%/go}/pid\"; sleep 600");
+    let error = place.download("corp.example/x.git", "v1.0.0", Duration::from_millis(500)).await.unwrap_err();
+    assert!(matches!(error, VcsError::Timeout { .. }) && error.is_transient(), "{error}");
+    assert!(place.scratch_is_empty());
+    assert_gone(&place.dir.path().join("pid"));
+}
+
+#[tokio::test]
+async fn it_is_killed_when_nobody_waits_any_more() {
+    let place = Place::with_go("sleep 600 & echo $! > \"${0%/go}/pid\"; wait");
+    let pid = place.dir.path().join("pid");
+    {
+        let download = place.download("corp.example/x.git", "v1.0.0", PATIENT);
+        tokio::pin!(download);
+        let started =
+            async { poll(|| std::fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n'))).await };
+        tokio::select! {
+            got = &mut download => panic!("it cannot end: {:?}", got.err()),
+            () = started => {}
+        }
+    }
+    assert_gone(&pid);
+    poll(|| place.scratch_is_empty()).await;
+}
+
+#[tokio::test]
+async fn it_is_killed_when_it_fills_the_disk() {
+    let mut place = Place::with_go("while :; do head -c 100000 /dev/zero >> \"$TMPDIR/big\"; done");
+    place.options.max_disk_bytes = 1 << 20;
+    let error = place.download("corp.example/x.git", "v1.0.0", PATIENT).await.unwrap_err();
+    assert!(matches!(error, VcsError::TooLarge { max_bytes, .. } if max_bytes == 1 << 20), "{error}");
+    assert!(place.scratch_is_empty());
+}
+
+#[tokio::test]
+async fn secrets_of_the_git_configuration_do_not_get_out() {
+    let mut place = Place::with_go(
+        "cat \"$GIT_CONFIG_GLOBAL\" | tr '\\n' ' ' >&2; echo https://ci:s3cret@git.example/ >&2; exit 1",
+    );
+    place.options.git_config =
+        Some("[url \"https://ci:s3cret@git.example/\"]\n\tinsteadOf = https://corp.example/\n".into());
+    let error = place.download("corp.example/x.git", "v1.0.0", AMPLE).await.unwrap_err().to_string();
+    assert!(error.contains("insteadOf") && !error.contains("s3cret"), "{error}");
+    assert!(!format!("{:?}", Vcs::new(place.options.clone())).contains("s3cret"));
+}
+
+/// The process is dead, or a zombie that its new parent has not reaped yet.
+fn assert_gone(pid: &Path) {
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let deadline = within(AMPLE);
+    loop {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) else { return };
+        if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')) {
+            return;
+        }
+        assert!(within(Duration::ZERO) < deadline, "process {} is alive: {stat}", pid.trim());
+        std::thread::yield_now();
+    }
+}
+
+async fn poll(done: impl Fn() -> bool) {
+    let deadline = within(AMPLE);
+    while !done() {
+        assert!(within(Duration::ZERO) < deadline, "it did not happen in time");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
