@@ -417,7 +417,7 @@ mod tests {
             ("Sat, 21 Nov 2026 13:00:30 GMT", Some(30)),
             ("Sat, 21 Nov 2026 12:00:00 GMT", Some(0)),
             ("999999999999", Some(3600)),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(3600)),
+            ("Thu, 30 Dec 2027 00:00:00 GMT", Some(3600)),
             ("-1", None),
             ("soon", None),
             ("", None),

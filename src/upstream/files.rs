@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use rustix::fs::OFlags;
@@ -16,17 +16,19 @@ use super::url::RedactedUrl;
 /// Reads a whole file of at most `max_bytes`.
 pub(super) async fn read(path: &Path, url: RedactedUrl, max_bytes: u64) -> Result<Bytes, FetchError> {
     let path = path.to_owned();
-    blocking(move || {
-        let file = open(&path, &url)?;
-        let mut body = Vec::new();
-        let local = |source| FetchError::Local { url: url.clone(), source };
-        file.take(max_bytes.saturating_add(1)).read_to_end(&mut body).map_err(local)?;
-        if body.len() as u64 > max_bytes {
-            return Err(FetchError::TooLarge { url, max_bytes });
-        }
-        Ok(body.into())
-    })
-    .await
+    blocking(move || read_blocking(&path, &url, max_bytes)).await
+}
+
+/// The same, on a thread that may block.
+pub(super) fn read_blocking(path: &Path, url: &RedactedUrl, max_bytes: u64) -> Result<Bytes, FetchError> {
+    let file = open(path, url)?;
+    let mut body = Vec::new();
+    let local = |source| FetchError::Local { url: url.clone(), source };
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut body).map_err(local)?;
+    if body.len() as u64 > max_bytes {
+        return Err(FetchError::TooLarge { url: url.clone(), max_bytes });
+    }
+    Ok(body.into())
 }
 
 /// Copies a file of at most `max_bytes` into `spool`: what is hashed later must not change under the hand.
@@ -37,17 +39,18 @@ pub(super) async fn copy(
     spool: Spool,
 ) -> Result<Spooled, FetchError> {
     let path = path.to_owned();
-    blocking(move || copy_blocking(path, &url, max_bytes, spool)).await
+    blocking(move || copy_blocking(&path, &url, max_bytes, spool)).await
 }
 
-fn copy_blocking(
-    path: PathBuf,
+/// The same, on a thread that may block.
+pub(super) fn copy_blocking(
+    path: &Path,
     url: &RedactedUrl,
     max_bytes: u64,
     mut spool: Spool,
 ) -> Result<Spooled, FetchError> {
     let local = |source| FetchError::Local { url: url.clone(), source };
-    let mut file = open(&path, url)?.take(max_bytes.saturating_add(1));
+    let mut file = open(path, url)?.take(max_bytes.saturating_add(1));
     let mut piece = vec![0; MEMORY_BYTES / 4];
     let mut size = 0;
     loop {

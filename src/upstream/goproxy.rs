@@ -14,10 +14,10 @@ use super::client::HttpClient;
 use super::error::FetchError;
 use super::goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, ModuleSource};
 use super::info::{self, MAX_INFO_BYTES, ModuleInfo};
-use super::module::EscapedModule;
 use super::spool::Spooled;
 use super::url::{RedactedUrl, SourceUrl, UrlError};
 use super::vcs::{Vcs, VcsError};
+use crate::module::ModuleVersion;
 
 /// How long a source's optional `.info` is waited for.
 const INFO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -125,7 +125,13 @@ pub struct GoProxy {
 
 impl GoProxy {
     /// `direct` serves a list that names it; zips too large for memory are kept in unnamed files in `temporary`.
-    pub fn new(list: GoProxyList, client: HttpClient, direct: Option<Vcs>, limits: ModuleLimits, temporary: PathBuf) -> GoProxy {
+    pub fn new(
+        list: GoProxyList,
+        client: HttpClient,
+        direct: Option<Vcs>,
+        limits: ModuleLimits,
+        temporary: PathBuf,
+    ) -> GoProxy {
         GoProxy { list, client, direct, limits, temporary }
     }
 
@@ -135,41 +141,66 @@ impl GoProxy {
     }
 
     /// Fetches everything about a module version from the first source that has it.
-    pub async fn fetch_module(&self, module: &EscapedModule, deadline: Instant) -> Result<FetchedModule, ModuleError> {
+    pub async fn fetch_module(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<FetchedModule, ModuleError> {
         self.walk(deadline, |source, deadline| Box::pin(self.module_from(source, module, deadline))).await
     }
 
     /// Fetches the `.mod` file alone. Version control gives whole modules only: see [`GoProxy::fetch_module`].
-    pub async fn fetch_mod(&self, module: &EscapedModule, deadline: Instant) -> Result<Fetched<Bytes>, ModuleError> {
+    pub async fn fetch_mod(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Fetched<Bytes>, ModuleError> {
         let content = |proxy, deadline| self.mod_from(proxy, module, deadline);
         self.walk(deadline, move |source, deadline| {
             Box::pin(async move {
                 let proxy = proxy_of(source)?;
-                Ok(Fetched { content: content(proxy, deadline).await?, source: SourceName::Proxy(proxy.redacted()) })
+                Ok(Fetched {
+                    content: content(proxy, deadline).await?,
+                    source: SourceName::Proxy(proxy.redacted()),
+                })
             })
         })
         .await
     }
 
     /// Fetches the `.zip` file alone; as [`GoProxy::fetch_mod`].
-    pub async fn fetch_zip(&self, module: &EscapedModule, deadline: Instant) -> Result<Fetched<Spooled>, ModuleError> {
+    pub async fn fetch_zip(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Fetched<Spooled>, ModuleError> {
         let content = |proxy, deadline| self.zip_from(proxy, module, deadline);
         self.walk(deadline, move |source, deadline| {
             Box::pin(async move {
                 let proxy = proxy_of(source)?;
-                Ok(Fetched { content: content(proxy, deadline).await?, source: SourceName::Proxy(proxy.redacted()) })
+                Ok(Fetched {
+                    content: content(proxy, deadline).await?,
+                    source: SourceName::Proxy(proxy.redacted()),
+                })
             })
         })
         .await
     }
 
     /// Fetches the `.info` file alone; as [`GoProxy::fetch_mod`].
-    pub async fn fetch_info(&self, module: &EscapedModule, deadline: Instant) -> Result<Fetched<ModuleInfo>, ModuleError> {
+    pub async fn fetch_info(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Fetched<ModuleInfo>, ModuleError> {
         let content = |proxy, deadline| self.info_from(proxy, module, deadline);
         self.walk(deadline, move |source, deadline| {
             Box::pin(async move {
                 let proxy = proxy_of(source)?;
-                Ok(Fetched { content: content(proxy, deadline).await?, source: SourceName::Proxy(proxy.redacted()) })
+                Ok(Fetched {
+                    content: content(proxy, deadline).await?,
+                    source: SourceName::Proxy(proxy.redacted()),
+                })
             })
         })
         .await
@@ -209,7 +240,12 @@ impl GoProxy {
         now + deadline.saturating_duration_since(now) / 2
     }
 
-    async fn module_from(&self, source: &ModuleSource, module: &EscapedModule, deadline: Instant) -> Result<FetchedModule, ModuleError> {
+    async fn module_from(
+        &self,
+        source: &ModuleSource,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<FetchedModule, ModuleError> {
         let proxy = match source {
             ModuleSource::Proxy(proxy) => proxy,
             ModuleSource::Off => return Err(ModuleError::Off),
@@ -221,28 +257,50 @@ impl GoProxy {
         // The small file first: a module that is not there costs one request.
         let go_mod = self.mod_from(proxy, module, deadline).await?;
         let info_deadline = deadline.min(self.client.clock().instant() + INFO_TIMEOUT);
-        let (zip, info) =
-            tokio::join!(self.zip_from(proxy, module, deadline), self.info_from(proxy, module, info_deadline));
+        let (zip, info) = tokio::join!(
+            self.zip_from(proxy, module, deadline),
+            self.info_from(proxy, module, info_deadline)
+        );
         let source = SourceName::Proxy(proxy.redacted());
         Ok(FetchedModule { source, go_mod, zip: zip?, info: info.ok() })
     }
 
-    async fn mod_from(&self, proxy: &SourceUrl, module: &EscapedModule, deadline: Instant) -> Result<Bytes, ModuleError> {
-        let url = module.url(proxy, "mod")?;
+    async fn mod_from(
+        &self,
+        proxy: &SourceUrl,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Bytes, ModuleError> {
+        let url = proxy.join(&file_name(module, "mod"))?;
         Ok(self.client.get(&url, self.limits.max_mod_bytes, deadline).await?.body)
     }
 
-    async fn zip_from(&self, proxy: &SourceUrl, module: &EscapedModule, deadline: Instant) -> Result<Spooled, ModuleError> {
-        let url = module.url(proxy, "zip")?;
+    async fn zip_from(
+        &self,
+        proxy: &SourceUrl,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Spooled, ModuleError> {
+        let url = proxy.join(&file_name(module, "zip"))?;
         Ok(self.client.get_to_spool(&url, self.limits.max_zip_bytes, deadline, &self.temporary).await?)
     }
 
-    async fn info_from(&self, proxy: &SourceUrl, module: &EscapedModule, deadline: Instant) -> Result<ModuleInfo, ModuleError> {
-        let url = module.url(proxy, "info")?;
+    async fn info_from(
+        &self,
+        proxy: &SourceUrl,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<ModuleInfo, ModuleError> {
+        let url = proxy.join(&file_name(module, "info"))?;
         let response = self.client.get(&url, MAX_INFO_BYTES, deadline).await?;
         let bad = |why| FetchError::BadContent { url: url.redacted(), why };
-        Ok(info::parse(&response.body, &module.unescaped_version()).map_err(bad)?)
+        Ok(info::parse(&response.body, module.version.as_str()).map_err(bad)?)
     }
+}
+
+/// `github.com/!burnt!sushi/toml/@v/v1.3.2.<extension>`: where module proxies and the module cache keep a file.
+pub(super) fn file_name(module: &ModuleVersion, extension: &str) -> String {
+    format!("{}/@v/{}.{extension}", module.path.escaped(), module.version.escaped())
 }
 
 fn proxy_of(source: &ModuleSource) -> Result<&SourceUrl, ModuleError> {

@@ -79,7 +79,8 @@ impl GoProxyList {
     pub fn parse(text: &str) -> Result<GoProxyList, GoProxyListError> {
         let mut entries = Vec::new();
         for piece in text.split_inclusive([',', '|']) {
-            let fall_through = if piece.ends_with('|') { FallThrough::AnyError } else { FallThrough::NotFound };
+            let fall_through =
+                if piece.ends_with('|') { FallThrough::AnyError } else { FallThrough::NotFound };
             let source = match piece.trim_end_matches([',', '|']).trim() {
                 "" => continue,
                 "off" => ModuleSource::Off,
@@ -165,7 +166,10 @@ mod tests {
     fn lists_are_parsed_as_the_go_command_does() {
         for (text, want) in [
             ("https://a.example", "https://a.example/"),
-            ("https://a.example,https://b.example/x|file:///srv/goproxy|direct", "https://a.example/,https://b.example/x|file:///srv/goproxy|direct"),
+            (
+                "https://a.example,https://b.example/x|file:///srv/goproxy|direct",
+                "https://a.example/,https://b.example/x|file:///srv/goproxy|direct",
+            ),
             (" https://a.example , direct ", "https://a.example/,direct"),
             (",,|https://a.example,|", "https://a.example/"),
             ("a.example", "https://a.example/"),
@@ -182,7 +186,18 @@ mod tests {
 
     #[test]
     fn lists_that_the_go_command_refuses_are_refused() {
-        for text in ["", " ", ",|,", "noproxy", "proxy", "/srv/goproxy", "file://host/x", "file:///x?q", "ftp://a.example", "https://a.example,bad"] {
+        for text in [
+            "",
+            " ",
+            ",|,",
+            "noproxy",
+            "proxy",
+            "/srv/goproxy",
+            "file://host/x",
+            "file:///x?q",
+            "ftp://a.example",
+            "https://a.example,bad",
+        ] {
             assert!(GoProxyList::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(GoProxyList::parse(&"https://a.example,".repeat(17)), Err(GoProxyListError::TooMany));

@@ -5,6 +5,9 @@
 //! | `url` | where a source is; credentials are used and never shown |
 //! | `client`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
 //! | `error` | why it failed, told apart by what the caller does next |
+//! | `goproxy_list`, `goproxy`, `info` | a module version from a GOPROXY list |
+//! | `vcs`, `vcs_message`, `scratch`, `process` | the same from version control, by the go command |
+//! | `sumdb`, `health` | a remote checksum database at several URLs |
 //! | `spool` | a body on its way to be hashed |
 //!
 //! Architecture invariant: nothing here judges content. Bytes of a module are hashed by the notary, bytes of a log are verified by
@@ -13,14 +16,29 @@
 mod client;
 mod error;
 mod files;
+mod goproxy;
+mod goproxy_list;
+mod health;
+mod info;
 mod network;
+mod process;
 mod redirect;
+mod scratch;
 mod spool;
+mod sumdb;
 mod url;
+mod vcs;
+mod vcs_message;
 
 pub use client::{ClientOptions, HttpClient, MAX_RETRY_AFTER, Response};
 pub use error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
+pub use goproxy::{Fetched, FetchedModule, GoProxy, ModuleError, ModuleLimits, SourceName};
+pub use goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, GoProxyListError, ModuleSource};
+pub use health::UrlHealth;
+pub use info::{ModuleInfo, Origin};
 pub use network::{ClientError, ProxySettings};
 pub use redirect::{HostRule, HostRuleError, RedirectRules};
 pub use spool::{FileReader, MEMORY_BYTES, SpoolReader, Spooled};
+pub use sumdb::{Inquiry, RemoteSumdb, SumdbAnswer, SumdbError, UrlId, passthrough, supported};
 pub use url::{RedactedUrl, SourceUrl, UrlError};
+pub use vcs::{Vcs, VcsError, VcsOptions};
