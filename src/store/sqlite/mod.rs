@@ -36,7 +36,7 @@ const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_log.
 const APPLICATION_ID: i64 = 0x7461_6c6c;
 
 /// Turns what SQLite said into what a caller can act on.
-fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+pub(in crate::store) fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -50,12 +50,17 @@ fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     }
 }
 
-fn damaged(place: String) -> impl FnOnce(String) -> StoreError {
+pub(in crate::store) fn damaged(place: String) -> impl FnOnce(String) -> StoreError {
     move |why| StoreError::Damaged { place, why }
 }
 
-/// Opens the writing connection and brings the schema up to date.
+/// Opens the writing connection of a log's database.
 fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    open_writing(path, MIGRATIONS)
+}
+
+/// Opens a writing connection and brings the schema up to date.
+pub(in crate::store) fn open_writing(path: &Path, migrations: &[&str]) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     let set = |name, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
@@ -71,12 +76,12 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     set("journal_size_limit", &WAL_BYTES_KEPT)?;
     // INSERT OR REPLACE deletes silently unless this is on: with it, the triggers see the deletion.
     set("recursive_triggers", &true)?;
-    migrate(&connection, path, MIGRATIONS)?;
+    migrate(&connection, path, migrations)?;
     Ok(connection)
 }
 
 /// Opens a reading connection.
-fn open_reader(path: &Path, cache_kib: u32) -> Result<Connection, StoreError> {
+pub(in crate::store) fn open_reader(path: &Path, cache_kib: u32) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let set = |name, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
@@ -135,10 +140,10 @@ fn migrate(connection: &Connection, path: &Path, migrations: &[&str]) -> Result<
     Ok(())
 }
 
-fn to_micros(time: Timestamp) -> i64 {
+pub(in crate::store) fn to_micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
 
-fn from_micros(micros: i64) -> Result<Timestamp, String> {
+pub(in crate::store) fn from_micros(micros: i64) -> Result<Timestamp, String> {
     Timestamp::from_microsecond(micros).map_err(|error| error.to_string())
 }
