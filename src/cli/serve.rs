@@ -12,8 +12,8 @@ use crate::note::SignerKey;
 /// Run the log: answer the go command, notarise what it asks for
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without a configuration the source of modules is GOPROXY (environment, then go env), public lines come from
-sum.golang.org, and what GOPRIVATE names comes from version control. The first start makes the data directory,
+Without a configuration the source of modules is GOPROXY (environment, then go env), public lines come from \
+sum.golang.org, and what GOPRIVATE names comes from version control. The first start makes the data directory, \
 the key and the log, and prints the lines that clients need.
 
 Examples:
