@@ -11,7 +11,7 @@ use crate::config::{Environment, GoEnvironment, keys};
 /// Print the client's variables, from this machine's log or from a server
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --server the key comes from the server: compare its fingerprint, printed on stderr, with that of
+With --server the key comes from the server: compare its fingerprint, printed on stderr, with that of \
 `tallystick key show` on the server before you rely on it.
 
 Examples:

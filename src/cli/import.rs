@@ -10,8 +10,8 @@ use crate::config::{Config, Environment, GoEnvironment};
 /// Enter the lines of go.sum files, each by its route
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each line follows its route: the log gets what the route's source says, and a line that disagrees is an incident
-(exit code 4). With --trust the files are plain record streams that enter as they are, with the importer's name
+Each line follows its route: the log gets what the route's source says, and a line that disagrees is an incident \
+(exit code 4). With --trust the files are plain record streams that enter as they are, with the importer's name \
 as their only evidence.
 
 Examples:

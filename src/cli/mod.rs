@@ -5,6 +5,7 @@ mod bypass;
 mod client;
 mod completions;
 mod config;
+mod engines;
 mod env;
 mod exit;
 mod fsck;
@@ -38,7 +39,7 @@ Examples:
   eval \"$(tallystick env)\"
   tallystick lookup rsc.io/quote@v1.5.2
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not reachable (try again),
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not reachable (try again), \
 4 misbehaviour or damage found (a person must look), 5 already running."
 )]
 pub struct Cli {

@@ -1,1 +1,363 @@
-//! (being written)
+//! A remote checksum database, verified as it is asked: the on-demand mirror.
+//!
+//! [`RemoteLog::lookup`] answers with the two lines of a module version, taken from a record that is proved to be in the
+//! log under a head signed by the log's key, and consistent with every head of it that was ever seen. What was
+//! proved once is answered for ever from the store, with no network at all. Bytes from the network are nothing until
+//! they are verified: they are neither stored nor answered, and the URL that sent them is asked last from then on.
+//!
+//! ```text
+//! lookup ── known? ── answer
+//!   │ one flight per module version
+//!   ├─ /latest          only while no head is known
+//!   ├─ /lookup/M@V      record and signed head
+//!   ├─ /tile/8/L/N …    all at once: the record's tiles up to the root, and those that compare the two heads
+//!   └─ commit           heads, tiles and record in one transaction, then the answer
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `verify` | what is checked, in which order |
+//! | `tiles` | verified hashes: from memory, the store, the URLs |
+//! | `flight` | what several callers want is done once |
+//! | `misbehaviour` | a signed contradiction, as evidence |
+//! | `error` | everything else that can go wrong |
+//!
+//! Architecture invariant: a head is compared and durable before anything is proved under it. The heads in the store are
+//! all of one log; when a signed one is not, the log is stopped for good and the evidence kept.
+
+mod error;
+mod flight;
+mod misbehaviour;
+mod tiles;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+
+use crate::clock::Clock;
+use crate::gosum::ModuleLines;
+use crate::module::ModuleVersion;
+use crate::note::VerifierKey;
+use crate::store::StoreError;
+use crate::store::remote::{RemoteStore, SeenHead};
+use crate::tlog::{
+    Hash, InclusionProof, RecordId, Tile, TileLevel, TilePlan, TreeHead, TreeSize, inclusion_proof_indexes,
+    prove_inclusion, stored_hash_index, verify_inclusion,
+};
+use crate::upstream::{Inquiry, RemoteSumdb, SumdbAnswer};
+pub use error::{Lie, RemoteError, Unproven};
+use flight::Flights;
+pub use misbehaviour::{EvidenceError, Misbehaviour};
+use tiles::TileReader;
+use verify::Refusal;
+
+/// The tile height of sum.golang.org, of our own log, and of every client.
+const TILE_HEIGHT: u8 = 8;
+
+/// Which log it is, and where what is verified of it is kept.
+pub struct RemoteLogOptions {
+    /// The log's name: its key's name.
+    pub name: String,
+    /// The key that signs its heads.
+    pub key: VerifierKey,
+    /// Where it is reached.
+    pub transport: RemoteSumdb,
+    /// The database file; its directory must exist.
+    pub database: PathBuf,
+    /// What time it is.
+    pub clock: Clock,
+    /// How much it may take.
+    pub limits: RemoteLimits,
+}
+
+/// How much one remote log may take.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteLimits {
+    /// Requests in flight at once.
+    pub requests: usize,
+    /// Verified tiles that are kept in memory, in bytes.
+    pub memory_bytes: u64,
+    /// How long a flight goes on, whether or not somebody still waits for it.
+    pub patience: Duration,
+}
+
+impl Default for RemoteLimits {
+    fn default() -> RemoteLimits {
+        RemoteLimits {
+            // A look-up needs some ten tiles at once; the log's operators should not notice us.
+            requests: 32,
+            // 2,000 full tiles: those that the look-ups of a large build have in common, many times over.
+            memory_bytes: 16 << 20,
+            // A version that the log has not seen is fetched from version control while we wait.
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// The lines of a module version, and what proves them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// The two lines, from the authenticated record.
+    pub lines: ModuleLines,
+    /// The record's number.
+    pub record: RecordId,
+    /// A stored head under which the record was proved; [`RemoteLog::prove`] makes the proof again.
+    pub head: TreeHead,
+}
+
+/// A remote log. Cloning gives another handle.
+#[derive(Clone)]
+pub struct RemoteLog(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    key: VerifierKey,
+    transport: RemoteSumdb,
+    store: Arc<RemoteStore>,
+    tiles: Arc<TileReader>,
+    clock: Clock,
+    patience: Duration,
+    permits: Arc<Semaphore>,
+    newest: ArcSwapOption<SeenHead>,
+    stopped: OnceLock<Arc<Misbehaviour>>,
+    lookups: Flights<ModuleVersion, Result<Proven, RemoteError>>,
+    advances: Flights<(), Result<(), RemoteError>>,
+}
+
+impl RemoteLog {
+    /// Opens what is kept of a log, and creates it when there is nothing. No network is used.
+    pub fn open(options: RemoteLogOptions) -> Result<RemoteLog, RemoteError> {
+        let RemoteLogOptions { name, key, transport, database, clock, limits } = options;
+        let store = RemoteStore::open(&database, &name, &key.to_string(), clock.now())?;
+        let store = Arc::new(store);
+        let permits = Arc::new(Semaphore::new(limits.requests.max(1)));
+        let tiles = TileReader::new(transport.clone(), store.clone(), permits.clone(), limits.memory_bytes);
+        let inner = Inner {
+            name,
+            key,
+            transport,
+            tiles: Arc::new(tiles),
+            clock,
+            patience: limits.patience,
+            permits,
+            newest: ArcSwapOption::from_pointee(store.newest()?),
+            stopped: OnceLock::new(),
+            store,
+            lookups: Flights::default(),
+            advances: Flights::default(),
+        };
+        inner.reload_stopped()?;
+        Ok(RemoteLog(Arc::new(inner)))
+    }
+
+    /// The log's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The lines of a module version: from the store, else from the log. Waits until `deadline` at the latest; the work
+    /// goes on after that, so that the next caller finds more of it done.
+    pub async fn lookup(&self, module: &ModuleVersion, deadline: Instant) -> Result<Proven, RemoteError> {
+        self.0.check_running()?;
+        if let Some(proven) = self.0.find(module)? {
+            return Ok(proven);
+        }
+        let (inner, wanted) = (self.0.clone(), module.clone());
+        let seat = self.0.lookups.join(module.clone(), || async move { inner.lookup(wanted).await });
+        timeout_at(deadline.into(), seat.answer())
+            .await
+            .unwrap_or_else(|_| Err(self.0.too_late(&lookup_path(module))))
+    }
+
+    /// A module version that was proved before; no network.
+    pub fn find(&self, module: &ModuleVersion) -> Result<Option<Proven>, RemoteError> {
+        self.0.check_running()?;
+        self.0.find(module)
+    }
+
+    /// Asks for the log's newest head and moves to it. Returns the newest head then.
+    pub async fn advance(&self, deadline: Instant) -> Result<Arc<SeenHead>, RemoteError> {
+        self.0.check_running()?;
+        self.0.advance(deadline).await?;
+        Ok(self.0.newest.load_full().expect("a log that was advanced has a head"))
+    }
+
+    /// The newest head seen.
+    pub fn newest(&self) -> Option<Arc<SeenHead>> {
+        self.0.newest.load_full()
+    }
+
+    /// The head of exactly this size, if it was seen.
+    pub fn head(&self, size: TreeSize) -> Result<Option<SeenHead>, RemoteError> {
+        Ok(self.0.store.head(size)?)
+    }
+
+    /// The proof that a record is in the tree of a head that was seen, made from kept tiles and verified again.
+    /// `None` when head, record or one of the tiles is not kept; never for what [`Proven`] names.
+    pub fn prove(&self, record: RecordId, size: TreeSize) -> Result<Option<InclusionProof>, RemoteError> {
+        let (Some(head), Some(kept)) = (self.0.store.head(size)?, self.0.store.record(record)?) else {
+            return Ok(None);
+        };
+        let leaf = Hash::of_record(kept.lines.to_text().as_bytes());
+        Ok(prove(&self.0.store, &head.tree, record, &leaf)?)
+    }
+
+    /// The contradiction for which this log was stopped, if it was.
+    pub fn is_stopped(&self) -> Option<Arc<Misbehaviour>> {
+        self.0.stopped.get().cloned()
+    }
+}
+
+impl Inner {
+    fn check_running(&self) -> Result<(), RemoteError> {
+        match self.stopped.get() {
+            Some(misbehaviour) => Err(RemoteError::Misbehaviour(misbehaviour.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn too_late(&self, path: &str) -> RemoteError {
+        RemoteError::too_late(&self.name, path)
+    }
+
+    fn find(&self, module: &ModuleVersion) -> Result<Option<Proven>, RemoteError> {
+        let Some(record) = self.store.find(module)? else { return Ok(None) };
+        let head = self.store.head(record.head_size)?.ok_or_else(|| StoreError::Damaged {
+            place: format!("head {}", record.head_size),
+            why: format!("record {} was proved under it and it is missing", record.id),
+        })?;
+        Ok(Some(Proven { lines: record.lines, record: record.id, head: head.tree }))
+    }
+
+    /// The flight of one look-up.
+    async fn lookup(self: Arc<Self>, module: ModuleVersion) -> Result<Proven, RemoteError> {
+        // The flight before may have brought it between the caller's look and this one.
+        if let Some(proven) = self.find(&module)? {
+            return Ok(proven);
+        }
+        let (path, deadline) = (lookup_path(&module), self.clock.instant() + self.patience);
+        if self.newest.load().is_none() {
+            match self.advance(deadline).await {
+                // Some passthroughs serve only what the go command asks for. The look-up has a signed head of its own.
+                Ok(()) | Err(RemoteError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let work = async {
+            let mut inquiry = self.transport.lookup(&module, deadline);
+            let mut lies = Vec::new();
+            loop {
+                let answer = self.ask(&mut inquiry, &path, &mut lies).await?;
+                match self.accept(&module, &answer.body, &path, deadline).await {
+                    Ok(proven) => return Ok(proven),
+                    Err(Refusal::Bad(why)) => self.refuse(answer, why, &mut lies),
+                    Err(Refusal::Fatal(error)) => return Err(error),
+                }
+            }
+        };
+        timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(self.too_late(&path)))
+    }
+
+    /// Asks for `/latest`, one flight at a time, and moves to it.
+    async fn advance(self: &Arc<Self>, deadline: Instant) -> Result<(), RemoteError> {
+        let inner = self.clone();
+        let seat = self.advances.join((), || async move {
+            let deadline = inner.clock.instant() + inner.patience;
+            let work = async {
+                let mut inquiry = inner.transport.latest(deadline);
+                let mut lies = Vec::new();
+                loop {
+                    let answer = inner.ask(&mut inquiry, LATEST, &mut lies).await?;
+                    let reconciled = match inner.open_head(&answer.body) {
+                        Ok(head) => inner.reconcile(head, None, LATEST, deadline).await,
+                        Err(refusal) => Err(refusal),
+                    };
+                    match reconciled {
+                        Ok(_) => return Ok(()),
+                        Err(Refusal::Bad(why)) => inner.refuse(answer, why, &mut lies),
+                        Err(Refusal::Fatal(error)) => return Err(error),
+                    }
+                }
+            };
+            timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(inner.too_late(LATEST)))
+        });
+        timeout_at(deadline.into(), seat.answer()).await.unwrap_or_else(|_| Err(self.too_late(LATEST)))
+    }
+
+    async fn ask(
+        &self,
+        inquiry: &mut Inquiry,
+        path: &str,
+        lies: &mut Vec<Lie>,
+    ) -> Result<SumdbAnswer, RemoteError> {
+        tiles::next(&self.permits, inquiry)
+            .await
+            .map_err(|error| RemoteError::unanswered(&error, path, std::mem::take(lies)))
+    }
+
+    fn refuse(&self, answer: SumdbAnswer, why: String, lies: &mut Vec<Lie>) {
+        tracing::warn!(url = %answer.url, why, "a URL of a remote log sent what does not verify");
+        self.transport.mark_bad(answer.from, &why);
+        lies.push(Lie { url: answer.url, why });
+    }
+
+    /// Publishes a head that is durable, unless a newer one is there.
+    fn move_newest(&self, head: &SeenHead) {
+        self.newest.rcu(|newest| match newest {
+            Some(newest) if newest.tree.size >= head.tree.size => Some(newest.clone()),
+            _ => Some(Arc::new(head.clone())),
+        });
+    }
+
+    fn reload_newest(&self) -> Result<(), StoreError> {
+        if let Some(head) = self.store.newest()? {
+            self.move_newest(&head);
+        }
+        Ok(())
+    }
+
+    fn reload_stopped(&self) -> Result<(), StoreError> {
+        let Some((text, seen_at)) = self.store.stopped()? else { return Ok(()) };
+        let damaged =
+            |why: EvidenceError| StoreError::Damaged { place: "misbehaviour".into(), why: why.to_string() };
+        let misbehaviour = Misbehaviour::parse(&self.name, &text, seen_at).map_err(damaged)?;
+        self.stopped.get_or_init(|| Arc::new(misbehaviour));
+        Ok(())
+    }
+}
+
+const LATEST: &str = "latest";
+
+fn lookup_path(module: &ModuleVersion) -> String {
+    format!("lookup/{}", module.escaped())
+}
+
+/// An inclusion proof from the tiles in the store, verified like those from the network.
+fn prove(
+    store: &RemoteStore,
+    head: &TreeHead,
+    id: RecordId,
+    leaf: &Hash,
+) -> Result<Option<InclusionProof>, StoreError> {
+    let damaged =
+        |why: String| StoreError::Damaged { place: format!("proof of record {id} under {head}"), why };
+    let Ok(mut indexes) = inclusion_proof_indexes(head.size, id) else { return Ok(None) };
+    indexes.push(stored_hash_index(0, id.0));
+    let plan = TilePlan::new(head, TILE_HEIGHT, &indexes).expect("the hashes are of this tree");
+    let mut bodies = Vec::with_capacity(plan.tiles().len());
+    for Tile { level, number, width, .. } in plan.tiles() {
+        let TileLevel::Hash(level) = level else { panic!("a plan has hash tiles only") };
+        let Some(body) = store.tile(*level, *number, *width)? else { return Ok(None) };
+        bodies.push(body);
+    }
+    let hashes = plan.finish(&bodies).map_err(|error| damaged(error.to_string()))?;
+    let proof = prove_inclusion(head.size, id, &hashes[..hashes.len() - 1])
+        .map_err(|error| damaged(error.to_string()))?;
+    verify_inclusion(&proof, head.size, &head.root, id, leaf).map_err(|error| damaged(error.to_string()))?;
+    Ok(Some(proof))
+}

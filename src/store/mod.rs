@@ -11,6 +11,7 @@
 pub mod evidence;
 pub mod lock;
 pub mod memory;
+pub mod remote;
 pub mod sqlite;
 
 use std::ops::Range;

@@ -36,7 +36,7 @@ const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_log.
 const APPLICATION_ID: i64 = 0x7461_6c6c;
 
 /// Turns what SQLite said into what a caller can act on.
-fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+pub(in crate::store) fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -66,15 +66,24 @@ fn is_conversion(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn damaged(place: String) -> impl FnOnce(String) -> StoreError {
+pub(in crate::store) fn damaged(place: String) -> impl FnOnce(String) -> StoreError {
     move |why| StoreError::Damaged { place, why }
 }
 
-/// Opens the writing connection and brings the schema up to date.
+/// Opens the writing connection of a log's database.
 fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    open_writing(path, APPLICATION_ID, MIGRATIONS)
+}
+
+/// Opens a writing connection and brings the schema up to date. The application id marks the kind of database.
+pub(in crate::store) fn open_writing(
+    path: &Path,
+    application: i64,
+    migrations: &[&str],
+) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     // First of all: what is not ours stays as it is.
-    check_owner(&connection, path, APPLICATION_ID, MIGRATIONS)?;
+    check_owner(&connection, path, application, migrations)?;
     let set = |name, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
     };
@@ -89,12 +98,12 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     set("journal_size_limit", &WAL_BYTES_KEPT)?;
     // INSERT OR REPLACE deletes silently unless this is on: with it, the triggers see the deletion.
     set("recursive_triggers", &true)?;
-    migrate(&connection, APPLICATION_ID, MIGRATIONS)?;
+    migrate(&connection, application, migrations)?;
     Ok(connection)
 }
 
 /// Opens a reading connection.
-fn open_reader(path: &Path, cache_kib: u32) -> Result<Connection, StoreError> {
+pub(in crate::store) fn open_reader(path: &Path, cache_kib: u32) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let set = |name, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
@@ -163,10 +172,10 @@ fn migrate(connection: &Connection, application: i64, migrations: &[&str]) -> Re
     Ok(())
 }
 
-fn to_micros(time: Timestamp) -> i64 {
+pub(in crate::store) fn to_micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
 
-fn from_micros(micros: i64) -> Result<Timestamp, String> {
+pub(in crate::store) fn from_micros(micros: i64) -> Result<Timestamp, String> {
     Timestamp::from_microsecond(micros).map_err(|error| error.to_string())
 }

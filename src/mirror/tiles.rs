@@ -1,0 +1,342 @@
+//! Verified hashes of the remote tree: from memory, from the store, else from the log's URLs.
+//!
+//! Where a tile comes from decides nothing: each read verifies all its tiles, kept ones too, up to the root of the head
+//! that it is made under. What fails is asked for again, with the cache passed over and the URL that sent it left out:
+//!
+//! - A tile that does not match its verified parent was changed by whoever sent it.
+//! - Tiles of the right edge that do not lead to the root: one of them is wrong, and where they came from several URLs
+//!   each URL is suspected in turn. Once a set verifies, who had sent other bytes is known to have lied.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+
+use super::error::{Lie, RemoteError, Unproven};
+use super::flight::{Flights, Seat};
+use crate::store::StoreError;
+use crate::store::remote::{RemoteStore, RemoteTile};
+use crate::tlog::{HASH_SIZE, Hash, Tile, TileError, TileLevel, TilePlan};
+use crate::upstream::{Inquiry, RedactedUrl, RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
+
+/// What a tile in memory costs beside its bytes.
+const ENTRY_BYTES: usize = 128;
+/// How often one read asks for other bytes. Each attempt leaves out one more URL or passes over kept tiles, and no
+/// configuration has this many URLs; the bound is for edges whose senders are suspected in turn.
+const MAX_ATTEMPTS: usize = 32;
+
+/// Reads and keeps the tiles of one log.
+pub(super) struct TileReader {
+    remote: RemoteSumdb,
+    store: Arc<RemoteStore>,
+    /// By level and number, the widest that was verified.
+    memory: moka::sync::Cache<(u8, u64), Bytes>,
+    flights: Flights<(Tile, Vec<UrlId>), Result<Sent, RemoteError>>,
+    permits: Arc<Semaphore>,
+}
+
+/// Hashes that were verified, and all the tiles that they were verified with.
+pub(super) struct Verified {
+    pub(super) hashes: Vec<Hash>,
+    pub(super) tiles: Vec<RemoteTile>,
+}
+
+/// A tile as a URL sent it: as many bytes as it should have, otherwise unverified.
+#[derive(Clone)]
+struct Sent {
+    body: Bytes,
+    url: RedactedUrl,
+    from: UrlId,
+}
+
+/// A tile of an attempt.
+#[derive(Clone)]
+enum Got {
+    Kept(Bytes),
+    /// The seat is held until the tile is verified and in memory, so that nobody fetches it meanwhile.
+    Fetched {
+        sent: Sent,
+        _seat: Seat<Result<Sent, RemoteError>>,
+    },
+}
+
+/// One way to fill a plan.
+#[derive(Clone, Default)]
+struct Attempt {
+    got: HashMap<Tile, Got>,
+    /// Kept tiles that do not verify under this head.
+    passed_over: HashSet<Tile>,
+    /// URLs that are not asked.
+    excluded: Vec<UrlId>,
+}
+
+impl TileReader {
+    pub(super) fn new(
+        remote: RemoteSumdb,
+        store: Arc<RemoteStore>,
+        permits: Arc<Semaphore>,
+        memory_bytes: u64,
+    ) -> TileReader {
+        let weigher =
+            |_: &(u8, u64), body: &Bytes| u32::try_from(body.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
+        let memory = moka::sync::Cache::builder().max_capacity(memory_bytes).weigher(weigher).build();
+        TileReader { remote, store, memory, flights: Flights::default(), permits }
+    }
+
+    /// Reads the plan's hashes, verified. `held` are tiles that are taken before any other. `path` is what is answered
+    /// with them, for errors.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        plan: &TilePlan,
+        held: &[RemoteTile],
+        path: &str,
+        deadline: Instant,
+    ) -> Result<Verified, RemoteError> {
+        let mut attempts = vec![Attempt::holding(plan, held)];
+        let mut refused: Vec<(Tile, Sent, String)> = Vec::new();
+        let mut failures: Vec<RemoteError> = Vec::new();
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(mut attempt) = attempts.pop() else { break };
+            if let Err(error) = self.fill(plan, &mut attempt, deadline).await {
+                failures.push(error);
+                continue;
+            }
+            let bodies: Vec<&[u8]> = plan.tiles().iter().map(|tile| attempt.got[tile].body()).collect();
+            match plan.finish(&bodies) {
+                Ok(hashes) => return Ok(self.keep(plan, &attempt, &refused, hashes)),
+                Err(error) => attempts.extend(attempt.alternatives(&error, &mut refused)),
+            }
+        }
+        for (_, sent, why) in &refused {
+            self.remote.mark_bad(sent.from, why);
+        }
+        let lies: Vec<Lie> = refused.into_iter().map(|(_, sent, why)| Lie { url: sent.url, why }).collect();
+        Err(self.failure(path, lies, failures))
+    }
+
+    /// The first `width` hashes of a tile that was verified before. A damaged row is as good as none: it is fetched again.
+    fn kept(&self, tile: &Tile) -> Result<Option<Bytes>, StoreError> {
+        let (level, length) = (hash_level(tile), tile.width as usize * HASH_SIZE);
+        if let Some(body) = self.memory.get(&(level, tile.number)).filter(|body| body.len() >= length) {
+            return Ok(Some(body.slice(..length)));
+        }
+        match self.store.tile(level, tile.number, tile.width) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::warn!(%tile, %error, "a kept tile of a remote log is damaged and is fetched again");
+                Ok(None)
+            }
+            kept => kept,
+        }
+    }
+
+    /// Gets the tiles that the attempt lacks, all at once.
+    async fn fill(
+        self: &Arc<Self>,
+        plan: &TilePlan,
+        attempt: &mut Attempt,
+        deadline: Instant,
+    ) -> Result<(), RemoteError> {
+        let mut waiting = Vec::new();
+        for tile in plan.tiles() {
+            if attempt.got.contains_key(tile) {
+                continue;
+            }
+            let kept = if attempt.passed_over.contains(tile) { None } else { self.kept(tile)? };
+            if let Some(body) = kept {
+                attempt.got.insert(*tile, Got::Kept(body));
+                continue;
+            }
+            let (reader, tile, excluded) = (self.clone(), *tile, attempt.excluded.clone());
+            let key = (tile, excluded.clone());
+            let seat = self.flights.join(key, || async move { reader.fetch(tile, excluded, deadline).await });
+            waiting.push((tile, seat));
+        }
+        let mut result = Ok(());
+        for (tile, seat) in waiting {
+            match seat.answer().await {
+                Ok(sent) => drop(attempt.got.insert(tile, Got::Fetched { sent, _seat: seat })),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    /// Asks the URLs for a tile, and when none has it, for the full tile: a partial one may be gone by then.
+    async fn fetch(&self, tile: Tile, excluded: Vec<UrlId>, deadline: Instant) -> Result<Sent, RemoteError> {
+        let mut lies = Vec::new();
+        let asking = async {
+            let error = match self.ask(&tile, &excluded, deadline, &mut lies).await {
+                Ok(sent) => return Ok(sent),
+                Err(error) => error,
+            };
+            if tile.is_partial()
+                && let Ok(sent) = self.ask(&tile.full(), &excluded, deadline, &mut lies).await
+            {
+                // Only what the head covers can be verified now, so only that is used.
+                return Ok(Sent { body: sent.body.slice(..tile.width as usize * HASH_SIZE), ..sent });
+            }
+            Err(error)
+        };
+        match timeout_at(deadline.into(), asking).await {
+            Err(_) => Err(RemoteError::too_late(self.remote.name(), &tile.path())),
+            Ok(asked) => asked.map_err(|error| RemoteError::without_tile(&error, &tile.path(), lies)),
+        }
+    }
+
+    async fn ask(
+        &self,
+        tile: &Tile,
+        excluded: &[UrlId],
+        deadline: Instant,
+        lies: &mut Vec<Lie>,
+    ) -> Result<Sent, SumdbError> {
+        let mut inquiry = self.remote.tile(tile, deadline);
+        let want = tile.width as usize * HASH_SIZE;
+        loop {
+            let SumdbAnswer { body, url, from } = next(&self.permits, &mut inquiry).await?;
+            if excluded.contains(&from) {
+                continue;
+            }
+            if body.len() == want {
+                return Ok(Sent { body, url, from });
+            }
+            let why = format!("{tile} has {} bytes, not {want}", body.len());
+            self.remote.mark_bad(from, &why);
+            lies.push(Lie { url, why });
+        }
+    }
+
+    /// Remembers what was verified, and who had sent something else.
+    fn keep(
+        &self,
+        plan: &TilePlan,
+        attempt: &Attempt,
+        refused: &[(Tile, Sent, String)],
+        hashes: Vec<Hash>,
+    ) -> Verified {
+        for (tile, sent, why) in refused {
+            if attempt.got[tile].body() != sent.body {
+                tracing::warn!(url = %sent.url, why, "a URL of a remote log sent a wrong tile");
+                self.remote.mark_bad(sent.from, why);
+            }
+        }
+        let mut tiles = Vec::with_capacity(plan.tiles().len());
+        for tile in plan.tiles() {
+            let (level, number) = (hash_level(tile), tile.number);
+            let body = match &attempt.got[tile] {
+                Got::Kept(body) => body.clone(),
+                Got::Fetched { sent, .. } => sent.body.clone(),
+            };
+            if self.memory.get(&(level, number)).is_none_or(|other| other.len() < body.len()) {
+                self.memory.insert((level, number), body.clone());
+            }
+            tiles.push(RemoteTile { level, number, body });
+        }
+        Verified { hashes, tiles }
+    }
+
+    /// Lies outweigh everything: an answer that may pass is worth less than the news that somebody lied.
+    fn failure(&self, path: &str, mut lies: Vec<Lie>, failures: Vec<RemoteError>) -> RemoteError {
+        let mut texts = Vec::new();
+        for failure in &failures {
+            match failure {
+                RemoteError::Unproven(unproven) => lies.extend(unproven.lies.iter().cloned()),
+                RemoteError::Store(_) => return failure.clone(),
+                other => texts.push(other.to_string()),
+            }
+        }
+        match failures.into_iter().next() {
+            Some(failure) if lies.is_empty() => failure,
+            _ => RemoteError::Unproven(Arc::new(Unproven {
+                log: self.remote.name().to_owned(),
+                path: path.to_owned(),
+                lies,
+                failures: texts,
+            })),
+        }
+    }
+}
+
+/// The next URL's answer, when it is our turn: so many requests at once and no more.
+pub(super) async fn next(permits: &Semaphore, inquiry: &mut Inquiry) -> Result<SumdbAnswer, SumdbError> {
+    let _permit = permits.acquire().await.expect("the semaphore is never closed");
+    inquiry.next().await
+}
+
+impl Got {
+    fn body(&self) -> &[u8] {
+        match self {
+            Got::Kept(body) => body,
+            Got::Fetched { sent, .. } => &sent.body,
+        }
+    }
+
+    fn sent(&self) -> Option<&Sent> {
+        match self {
+            Got::Kept(_) => None,
+            Got::Fetched { sent, .. } => Some(sent),
+        }
+    }
+}
+
+impl Attempt {
+    fn holding(plan: &TilePlan, held: &[RemoteTile]) -> Attempt {
+        let mut attempt = Attempt::default();
+        for tile in plan.tiles() {
+            let same = |held: &&RemoteTile| {
+                (held.level, held.number, held.body.len() / HASH_SIZE)
+                    == (hash_level(tile), tile.number, tile.width as usize)
+            };
+            if let Some(held) = held.iter().find(same) {
+                attempt.got.insert(*tile, Got::Kept(held.body.clone()));
+            }
+        }
+        attempt
+    }
+
+    /// What to try instead, after tiles that do not verify.
+    fn alternatives(&self, error: &TileError, refused: &mut Vec<(Tile, Sent, String)>) -> Vec<Attempt> {
+        let offenders = match error {
+            TileError::Mismatch { tile, .. } => vec![*tile],
+            TileError::Edge { tiles, .. } => tiles.clone(),
+            other => panic!("tiles of the right number and width: {other}"),
+        };
+        let kept: Vec<Tile> =
+            offenders.iter().copied().filter(|tile| self.got[tile].sent().is_none()).collect();
+        if !kept.is_empty() {
+            // What was verified under another head is not part of this tree, if the log has forked: ask for this tree's.
+            let mut fresh = self.clone();
+            kept.iter().for_each(|tile| drop(fresh.got.remove(tile)));
+            fresh.passed_over.extend(kept);
+            return vec![fresh];
+        }
+        let mut suspects: Vec<UrlId> = Vec::new();
+        for tile in &offenders {
+            let sent = self.got[tile].sent().expect("none of them was kept");
+            refused.push((*tile, sent.clone(), error.to_string()));
+            if !suspects.contains(&sent.from) {
+                suspects.push(sent.from);
+            }
+        }
+        let without = |suspect: &UrlId| {
+            let mut other = self.clone();
+            other.excluded.push(*suspect);
+            other.got.retain(|tile, got| {
+                !(offenders.contains(tile) && got.sent().is_some_and(|sent| sent.from == *suspect))
+            });
+            other
+        };
+        suspects.iter().map(without).collect()
+    }
+}
+
+/// Plans have hash tiles only.
+fn hash_level(tile: &Tile) -> u8 {
+    match tile.level {
+        TileLevel::Hash(level) => level,
+        TileLevel::Data => panic!("{tile} is not a hash tile"),
+    }
+}

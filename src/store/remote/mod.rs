@@ -1,0 +1,159 @@
+//! What is kept of a remote log that is asked on demand: heads, tiles and records, all of them verified before.
+//!
+//! A sparse store: tiles by level and number, records by number and by module version, wherever a look-up happened to
+//! need them. `migrations/sqlite/remote_0001.sql` is the layout. It knows nothing of trees; that what is written fits
+//! together was established by [`crate::mirror`], and what is read is verified there again, against a signed root.
+//!
+//! Reads run where they are asked for, on a few connections. Writes go to one thread, which commits whatever has
+//! arrived in one transaction: with many look-ups in flight they share one fsync.
+
+mod reader;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::StoreError;
+use super::sqlite::open_writing;
+use crate::gosum::ModuleLines;
+use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use reader::Readers;
+use writer::{Job, Work, Writer};
+
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/remote_0001.sql")];
+/// "remo" in ASCII: what is kept of a remote log is not mistaken for a log of ours.
+const APPLICATION_ID: i64 = 0x7265_6d6f;
+
+/// A signed head of the remote log, and when it was seen first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenHead {
+    /// Size and root.
+    pub tree: TreeHead,
+    /// The signed note, byte for byte.
+    pub note: String,
+    /// When it was first seen.
+    pub seen_at: Timestamp,
+}
+
+/// A record whose inclusion was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteRecord {
+    /// Its number.
+    pub id: RecordId,
+    /// Its two lines.
+    pub lines: ModuleLines,
+    /// The size of the stored head under which it was verified. All tiles of its proof are kept.
+    pub head_size: TreeSize,
+}
+
+/// A verified hash tile of height 8.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteTile {
+    /// Its level.
+    pub level: u8,
+    /// Its number within the level.
+    pub number: u64,
+    /// Its hashes, 32 bytes each, 1 to 256 of them.
+    pub body: Bytes,
+}
+
+/// What one verification adds: all of it, or nothing.
+#[derive(Debug)]
+pub struct Addition {
+    /// The newest head that the heads below were compared with; none when there was none.
+    pub newest: Option<TreeHead>,
+    /// Heads that are consistent with it and with each other.
+    pub heads: Vec<SeenHead>,
+    /// Tiles that were verified.
+    pub tiles: Vec<RemoteTile>,
+    /// The record that was verified.
+    pub record: Option<RemoteRecord>,
+}
+
+/// What became of an addition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is durable.
+    Done,
+    /// The newest head is another by now, or one of the heads contradicts a stored one: compare again.
+    Raced,
+    /// The log was stopped for misbehaviour meanwhile. Nothing was written.
+    Stopped,
+}
+
+/// The store of one remote log.
+pub struct RemoteStore {
+    readers: Readers,
+    /// None only while it is dropped: the thread ends when the last sender is gone.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RemoteStore {
+    /// Opens the database at `path`, and creates it when there is none. One of another log, or of this log with
+    /// another key, is refused.
+    pub fn open(path: &Path, name: &str, vkey: &str, at: Timestamp) -> Result<RemoteStore, StoreError> {
+        let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
+        writer::identify(&db, path, name, vkey, at)?;
+        let readers = Readers::open(path)?;
+        let (jobs, queue) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("remote-store".to_owned())
+            .spawn(move || Writer::new(db).run(&queue))
+            .map_err(|source| StoreError::File { path: "the store's thread".to_owned(), source })?;
+        Ok(RemoteStore { readers, jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Makes an addition durable, in one commit with whatever else has arrived.
+    pub async fn add(&self, addition: Addition) -> Result<Added, Arc<StoreError>> {
+        self.submit(Work::Add(addition)).await
+    }
+
+    /// Stops the log for ever. Of several contradictions the first is kept.
+    pub async fn stop(&self, text: String, at: Timestamp) -> Result<(), Arc<StoreError>> {
+        self.submit(Work::Stop { text, at }).await.map(drop)
+    }
+
+    async fn submit(&self, work: Work) -> Result<Added, Arc<StoreError>> {
+        let (reply, answer) = oneshot::channel();
+        let jobs = self.jobs.as_ref().expect("the queue is there until the store is dropped");
+        // When the thread is gone the job is dropped, and the answer with it.
+        drop(jobs.send(Job { work, reply }));
+        answer.await.unwrap_or_else(|_| {
+            let source = std::io::Error::other("it has ended");
+            Err(Arc::new(StoreError::File { path: "the store's thread".to_owned(), source }))
+        })
+    }
+}
+
+impl Drop for RemoteStore {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of a remote log's store panicked");
+        }
+    }
+}
+
+/// The checksum of a record's row.
+fn record_sum(module: &str, body: &str) -> i64 {
+    xxh3_64(format!("{module}\n{body}").as_bytes()) as i64
+}
+
+/// The checksum of a tile's row.
+fn tile_sum(body: &[u8]) -> i64 {
+    xxh3_64(body) as i64
+}
+
+fn tree_head(size: i64, root: [u8; 32]) -> TreeHead {
+    TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) }
+}

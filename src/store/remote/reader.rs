@@ -1,0 +1,147 @@
+//! The reading half: point reads on a few connections, checked against their checksums.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{RemoteRecord, RemoteStore, SeenHead, record_sum, tile_sum, tree_head};
+use crate::gosum::ModuleLines;
+use crate::module::ModuleVersion;
+use crate::store::StoreError;
+use crate::store::sqlite::{damaged, failed, from_micros, open_reader};
+use crate::tlog::{HASH_SIZE, RecordId, TreeSize};
+
+/// Connections. A read takes microseconds, so that more would rarely be busy.
+const READERS: usize = 2;
+/// Page cache of each: what is hot is kept in memory as tiles, by [`crate::mirror`].
+const CACHE_KIB: u32 = 2 << 10;
+
+const HEAD_COLUMNS: &str = "size, root, note, seen_at";
+
+pub(super) struct Readers([Mutex<Connection>; READERS]);
+
+impl Readers {
+    pub(super) fn open(path: &Path) -> Result<Readers, StoreError> {
+        Ok(Readers([Mutex::new(open_reader(path, CACHE_KIB)?), Mutex::new(open_reader(path, CACHE_KIB)?)]))
+    }
+
+    /// A connection that is free, or else the first.
+    fn any(&self) -> MutexGuard<'_, Connection> {
+        let free = self.0.iter().find_map(|reader| reader.try_lock().ok());
+        free.unwrap_or_else(|| self.0[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+}
+
+impl RemoteStore {
+    /// The newest head.
+    pub fn newest(&self) -> Result<Option<SeenHead>, StoreError> {
+        let sql = format!("SELECT {HEAD_COLUMNS} FROM head ORDER BY size DESC LIMIT 1");
+        read_head(&self.readers.any(), &sql, [])
+    }
+
+    /// The head of exactly this size.
+    pub fn head(&self, size: TreeSize) -> Result<Option<SeenHead>, StoreError> {
+        let sql = format!("SELECT {HEAD_COLUMNS} FROM head WHERE size = ?");
+        read_head(&self.readers.any(), &sql, [size.0 as i64])
+    }
+
+    /// The record of a module version.
+    pub fn find(&self, module: &ModuleVersion) -> Result<Option<RemoteRecord>, StoreError> {
+        let sql = "SELECT record_id, module, body, head_size, sum FROM record WHERE module = ?";
+        read_record(&self.readers.any(), sql, &module.to_string())
+    }
+
+    /// A record by its number.
+    pub fn record(&self, id: RecordId) -> Result<Option<RemoteRecord>, StoreError> {
+        let sql = "SELECT record_id, module, body, head_size, sum FROM record WHERE record_id = ?";
+        read_record(&self.readers.any(), sql, &(id.0 as i64))
+    }
+
+    /// The first `width` hashes of a tile, if as many were verified.
+    pub fn tile(&self, level: u8, number: u64, width: u32) -> Result<Option<Bytes>, StoreError> {
+        let row = self
+            .readers
+            .any()
+            .prepare_cached(
+                "SELECT body, sum FROM tile WHERE level = ? AND number = ? AND width >= ? ORDER BY width DESC LIMIT 1",
+            )
+            .and_then(|mut select| {
+                let read = |row: &Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?));
+                select.query_row(params![level, number as i64, width], read).optional()
+            })
+            .map_err(failed("read of tile"))?;
+        let Some((body, sum)) = row else { return Ok(None) };
+        let length = width as usize * HASH_SIZE;
+        if body.len() < length || tile_sum(&body) != sum {
+            let place = format!("tile {number} of level {level}");
+            return Err(damaged(place)("the checksum does not match".to_owned()));
+        }
+        Ok(Some(Bytes::from(body).slice(..length)))
+    }
+
+    /// The text of the contradiction for which the log was stopped, and when it was seen.
+    pub fn stopped(&self) -> Result<Option<(String, Timestamp)>, StoreError> {
+        let row = self
+            .readers
+            .any()
+            .query_row("SELECT text, seen_at FROM misbehaviour", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .map_err(failed("read of misbehaviour"))?;
+        let Some((text, seen_at)) = row else { return Ok(None) };
+        let seen_at = from_micros(seen_at).map_err(damaged("misbehaviour".to_owned()))?;
+        Ok(Some((text, seen_at)))
+    }
+}
+
+fn read_head(
+    db: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<Option<SeenHead>, StoreError> {
+    let row = db
+        .prepare_cached(sql)
+        .and_then(|mut select| {
+            select
+                .query_row(params, |row| {
+                    let tree = tree_head(row.get(0)?, row.get(1)?);
+                    Ok((tree, row.get(2)?, row.get(3)?))
+                })
+                .optional()
+        })
+        .map_err(failed("read of head"))?;
+    let Some((tree, note, seen_at)) = row else { return Ok(None) };
+    let seen_at = from_micros(seen_at).map_err(damaged(format!("head {}", tree.size)))?;
+    Ok(Some(SeenHead { tree, note, seen_at }))
+}
+
+fn read_record(
+    db: &Connection,
+    sql: &str,
+    key: &dyn rusqlite::ToSql,
+) -> Result<Option<RemoteRecord>, StoreError> {
+    let row = db
+        .prepare_cached(sql)
+        .and_then(|mut select| {
+            select
+                .query_row([key], |row| {
+                    let texts: (String, String) = (row.get(1)?, row.get(2)?);
+                    let numbers: (i64, i64, i64) = (row.get(0)?, row.get(3)?, row.get(4)?);
+                    Ok((texts, numbers))
+                })
+                .optional()
+        })
+        .map_err(failed("read of record"))?;
+    let Some(((module, body), (id, head_size, sum))) = row else { return Ok(None) };
+    let at = || damaged(format!("record {id}"));
+    if record_sum(&module, &body) != sum {
+        return Err(at()("the checksum does not match".to_owned()));
+    }
+    let lines = ModuleLines::parse(&body).map_err(|error| at()(error.to_string()))?;
+    if lines.module.to_string() != module {
+        return Err(at()(format!("its lines are of {}", lines.module)));
+    }
+    Ok(Some(RemoteRecord { id: RecordId(id as u64), lines, head_size: TreeSize(head_size as u64) }))
+}

@@ -1,0 +1,181 @@
+//! The writing half: one thread, one connection, one transaction for whatever has arrived.
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use tokio::sync::oneshot;
+
+use super::{Added, Addition, RemoteRecord, RemoteTile, SeenHead, record_sum, tile_sum, tree_head};
+use crate::store::StoreError;
+use crate::store::sqlite::{failed, to_micros};
+use crate::tlog::{HASH_SIZE, TreeHead};
+
+/// Jobs in one transaction. More callers than this are never in flight; it only keeps a transaction short.
+const MAX_BATCH: usize = 256;
+
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) reply: oneshot::Sender<Result<Added, Arc<StoreError>>>,
+}
+
+pub(super) enum Work {
+    Add(Addition),
+    Stop { text: String, at: Timestamp },
+}
+
+pub(super) struct Writer {
+    db: Connection,
+}
+
+/// Writes the identity into a new database, and compares it in an old one.
+pub(super) fn identify(
+    db: &Connection,
+    path: &Path,
+    name: &str,
+    vkey: &str,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO identity (id, name, vkey, created_at) SELECT 1, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM identity)",
+        params![name, vkey, to_micros(at)],
+    )
+    .map_err(failed("insert into identity"))?;
+    let found: (String, String) = db
+        .query_row("SELECT name, vkey FROM identity", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(failed("read of identity"))?;
+    if found == (name.to_owned(), vkey.to_owned()) {
+        return Ok(());
+    }
+    let why = format!("it keeps the log {} with the key {}", found.0, found.1);
+    Err(StoreError::Foreign { path: path.display().to_string(), why })
+}
+
+impl Writer {
+    pub(super) fn new(db: Connection) -> Writer {
+        Writer { db }
+    }
+
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
+        while let Ok(first) = queue.recv() {
+            let mut jobs = vec![first];
+            jobs.extend(queue.try_iter().take(MAX_BATCH - 1));
+            self.commit(jobs);
+        }
+    }
+
+    /// Commits all jobs or none: a database that fails for one of them fails for all.
+    fn commit(&mut self, jobs: Vec<Job>) {
+        let done = self.transact(&jobs).map_err(Arc::new);
+        for (at, job) in jobs.into_iter().enumerate() {
+            // A caller that does not wait any more is no concern of ours.
+            drop(job.reply.send(done.as_ref().map(|added| added[at]).map_err(Arc::clone)));
+        }
+    }
+
+    fn transact(&mut self, jobs: &[Job]) -> Result<Vec<Added>, StoreError> {
+        let transaction =
+            self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin"))?;
+        let write = |job: &Job| match &job.work {
+            Work::Add(addition) => add(&transaction, addition),
+            Work::Stop { text, at } => stop(&transaction, text, *at).map(|()| Added::Done),
+        };
+        let added = jobs.iter().map(write).collect::<Result<Vec<Added>, StoreError>>()?;
+        transaction.commit().map_err(failed("commit"))?;
+        Ok(added)
+    }
+}
+
+fn add(db: &Connection, addition: &Addition) -> Result<Added, StoreError> {
+    if exists(db, "SELECT 1 FROM misbehaviour")? {
+        return Ok(Added::Stopped);
+    }
+    let newest = stored_head(db, "SELECT size, root FROM head ORDER BY size DESC LIMIT 1", [])?;
+    let advances = addition.heads.iter().any(|head| newest.is_none_or(|newest| head.tree.size > newest.size));
+    if advances && newest != addition.newest {
+        return Ok(Added::Raced);
+    }
+    let mut new = Vec::with_capacity(addition.heads.len());
+    for head in &addition.heads {
+        let sql = "SELECT size, root FROM head WHERE size = ?";
+        match stored_head(db, sql, [head.tree.size.0 as i64])? {
+            None => new.push(head),
+            Some(stored) if stored == head.tree => {}
+            Some(_) => return Ok(Added::Raced),
+        }
+    }
+    new.into_iter().try_for_each(|head| insert_head(db, head))?;
+    addition.tiles.iter().try_for_each(|tile| insert_tile(db, tile))?;
+    addition.record.iter().try_for_each(|record| insert_record(db, record))?;
+    Ok(Added::Done)
+}
+
+fn stop(db: &Connection, text: &str, at: Timestamp) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO misbehaviour (id, text, seen_at) SELECT 1, ?, ? WHERE NOT EXISTS (SELECT 1 FROM misbehaviour)",
+        params![text, to_micros(at)],
+    )
+    .map(drop)
+    .map_err(failed("insert into misbehaviour"))
+}
+
+fn exists(db: &Connection, sql: &str) -> Result<bool, StoreError> {
+    db.prepare_cached(sql).and_then(|mut select| select.exists([])).map_err(failed("read"))
+}
+
+fn stored_head(
+    db: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<Option<TreeHead>, StoreError> {
+    db.prepare_cached(sql)
+        .and_then(|mut select| {
+            select.query_row(params, |row| Ok(tree_head(row.get(0)?, row.get(1)?))).optional()
+        })
+        .map_err(failed("read of head"))
+}
+
+fn insert_head(db: &Connection, head: &SeenHead) -> Result<(), StoreError> {
+    let TreeHead { size, root } = head.tree;
+    db.prepare_cached("INSERT INTO head (size, root, note, seen_at) VALUES (?, ?, ?, ?)")
+        .and_then(|mut insert| {
+            insert.execute(params![size.0 as i64, root.as_bytes(), head.note, to_micros(head.seen_at)])
+        })
+        .map(drop)
+        .map_err(failed("insert into head"))
+}
+
+/// Keeps the widest: narrower ones that it begins with go, as the trigger demands. One that differs was damaged, and stays.
+fn insert_tile(db: &Connection, tile: &RemoteTile) -> Result<(), StoreError> {
+    let (level, number, width) = (tile.level, tile.number as i64, (tile.body.len() / HASH_SIZE) as i64);
+    let inserted = db
+        .prepare_cached(
+            "INSERT INTO tile (level, number, width, body, sum) SELECT ?1, ?2, ?3, ?4, ?5
+             WHERE NOT EXISTS (SELECT 1 FROM tile WHERE level = ?1 AND number = ?2 AND width >= ?3)",
+        )
+        .and_then(|mut insert| {
+            insert.execute(params![level, number, width, &tile.body[..], tile_sum(&tile.body)])
+        })
+        .map_err(failed("insert into tile"))?;
+    if inserted == 1 {
+        db.prepare_cached("DELETE FROM tile WHERE level = ? AND number = ? AND width < ? AND body = substr(?, 1, 32 * width)")
+            .and_then(|mut delete| delete.execute(params![level, number, width, &tile.body[..]]))
+            .map_err(failed("delete from tile"))?;
+    }
+    Ok(())
+}
+
+fn insert_record(db: &Connection, record: &RemoteRecord) -> Result<(), StoreError> {
+    let (module, body) = (record.lines.module.to_string(), record.lines.to_text());
+    let sum = record_sum(&module, &body);
+    // Another process may have asked for the same. The log may also have the module version twice; the first stands.
+    db.prepare_cached(
+        "INSERT INTO record (record_id, module, body, head_size, sum) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .and_then(|mut insert| {
+        insert.execute(params![record.id.0 as i64, module, body, record.head_size.0 as i64, sum])
+    })
+    .map(drop)
+    .map_err(failed("insert into record"))
+}
