@@ -7,6 +7,7 @@ pub mod anchor;
 mod filter;
 mod index;
 mod merge;
+mod observer;
 mod reader;
 mod runs;
 mod segment;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::StoreError;
+pub use observer::SqliteReader;
 pub use writer::SqliteStore;
 
 /// Versions before this one can corrupt a write-ahead log that two connections use.

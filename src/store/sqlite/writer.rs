@@ -151,7 +151,7 @@ fn create_identity(db: &Connection, identity: &Identity) -> Result<(), StoreErro
         .map_err(failed("insert into identity"))
 }
 
-fn read_identity(
+pub(super) fn read_identity(
     db: &Connection,
     path: &Path,
     wanted: Option<&Identity>,
