@@ -256,7 +256,7 @@ impl Inner {
                 match self.accept(&module, &answer.body, &path, deadline).await {
                     Ok(proven) => return Ok(proven),
                     Err(Refusal::Bad(why)) => self.refuse(answer, why, &mut lies),
-                    Err(Refusal::Fatal(error)) => return Err(error),
+                    Err(Refusal::Fatal(error)) => return Err(error.after(lies)),
                 }
             }
         };
@@ -280,7 +280,7 @@ impl Inner {
                     match reconciled {
                         Ok(_) => return Ok(()),
                         Err(Refusal::Bad(why)) => inner.refuse(answer, why, &mut lies),
-                        Err(Refusal::Fatal(error)) => return Err(error),
+                        Err(Refusal::Fatal(error)) => return Err(error.after(lies)),
                     }
                 }
             };

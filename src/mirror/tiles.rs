@@ -243,7 +243,10 @@ impl TileReader {
         let mut texts = Vec::new();
         for failure in &failures {
             match failure {
-                RemoteError::Unproven(unproven) => lies.extend(unproven.lies.iter().cloned()),
+                RemoteError::Unproven(unproven) => {
+                    lies.extend(unproven.lies.iter().cloned());
+                    texts.extend(unproven.failures.iter().cloned());
+                }
                 RemoteError::Store(_) => return failure.clone(),
                 other => texts.push(other.to_string()),
             }
