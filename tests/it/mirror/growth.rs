@@ -82,3 +82,22 @@ async fn a_caller_who_gives_up_does_not_take_the_answer_away() {
     log.lookup(&quote, ample()).await.unwrap();
     assert_eq!(server.paths().iter().filter(|path| path.starts_with("/lookup/")).count(), 1);
 }
+
+#[tokio::test]
+async fn look_ups_in_flight_are_bounded_and_abandoned_ones_count() {
+    let (client, server) = (Client::golang(), HostileServer::always(Behaviour::Stall));
+    let mut options = client.options(client.transport(&[server.url()]));
+    options.limits.lookups = 2;
+    let log = RemoteLog::open(options).unwrap();
+    let now = Clock::system().instant();
+    for n in 0..2 {
+        let error = log.lookup(&nth(n), now).await.unwrap_err();
+        assert!(error.to_string().contains("in time"), "{error}");
+    }
+    tokio::task::yield_now().await;
+    let refused = log.lookup(&nth(2), ample()).await;
+    assert!(
+        matches!(&refused, Err(RemoteError::Unavailable { text, retry_after: Some(_) }) if text.contains("too many")),
+        "{refused:?}"
+    );
+}
