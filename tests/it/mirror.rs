@@ -1,6 +1,11 @@
 //! The verifying client of a remote log: against the real answers of sum.golang.org, against logs of our own that lie,
 //! fork and grow, and (one test) against the real log.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report; clippy knows only functions marked as tests"
+)]
+
 mod fixture;
 mod growth;
 mod heads;
