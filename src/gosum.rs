@@ -55,7 +55,21 @@ pub enum ModuleLinesError {
 impl ModuleLines {
     /// The text of the record: both lines, each with its newline.
     pub fn to_text(&self) -> String {
-        self.to_string()
+        let mut text = String::with_capacity(2 * (self.module.path.as_str().len() + 96));
+        self.push_text(&mut text);
+        text
+    }
+
+    /// Appends the text of the record: a data tile is 256 of them.
+    pub fn push_text(&self, text: &mut String) {
+        let (path, version) = (self.module.path.as_str(), self.module.version.as_str());
+        for (suffix, hash) in [("", &self.zip), (GO_MOD, &self.go_mod)] {
+            for word in [path, " ", version, suffix, " "] {
+                text.push_str(word);
+            }
+            hash.push_text(text);
+            text.push('\n');
+        }
     }
 
     /// Parses the text of a record, strictly.
@@ -74,9 +88,7 @@ impl ModuleLines {
 
 impl fmt::Display for ModuleLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ModuleVersion { path, version } = &self.module;
-        writeln!(f, "{path} {version} {}", self.zip)?;
-        writeln!(f, "{path} {version}{GO_MOD} {}", self.go_mod)
+        f.write_str(&self.to_text())
     }
 }
 

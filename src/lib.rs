@@ -1,4 +1,87 @@
 //! Tallystick: a private Go checksum database.
+//!
+//! A company runs one binary, and its builds check every Go module, public and private, against a transparency log that
+//! the company controls and anyone inside can audit. This page is the architecture. How to run it is in README.md.
+//!
+//! # The house
+//!
+//! One library and one thin binary. A module uses only what stands above it; `tests/it/tidy.rs` reads the sources and
+//! holds us to it.
+//!
+//! | layer | module | what it is |
+//! |---|---|---|
+//! | core | [`note`] | signed notes and their keys |
+//! | | [`tlog`] | the Merkle tree: hashes, proofs, tiles, records, tree heads |
+//! | | [`module`] | module paths and versions |
+//! | | [`dirhash`] | `h1:` hashes of zips, directories and go.mod files |
+//! | | [`gosum`] | go.sum lines |
+//! | ground | [`clock`] | what time it is |
+//! | | [`config`] | what the operator said, and where |
+//! | | [`store`] | one log, one database; one lock |
+//! | | [`upstream`] | clients of other servers: module proxies, version control, checksum databases |
+//! | engines | [`log`] | the own log: sequencer, right edge, anchor, fsck |
+//! | | [`mirror`] | a remote log, verified |
+//! | | [`notary`] | may this module enter, where does its line come from: look-up misses end here |
+//! | faces | [`http`] | paths, status codes, headers; TLS; metrics |
+//! | | [`cli`] | one file a command |
+//!
+//! The core is pure: no files, network, clock, logging, SQL or async. Where the core needs data it says first which
+//! (`inclusion_proof_indexes`, [`tlog::TilePlan::new`]) and is given it afterwards (`prove_inclusion`,
+//! [`tlog::TilePlan::finish`]), so the same code serves SQLite, HTTP and tests.
+//!
+//! # Invariants
+//!
+//! What must never happen, and the test that would see it.
+//!
+//! 1. There are never two signed heads of one size with different roots. One process writes, and the database itself
+//!    refuses a second: `sequencer::an_older_writer_is_refused_by_the_database`.
+//! 2. Whatever was acknowledged stays, byte for byte; the log's rows are insert-only, by trigger too:
+//!    `crash::acknowledged_records_survive_kills`, `conformance::triggers_refuse_changes_to_the_truth`.
+//! 3. One set of hashes per module version for ever. Uniqueness is checked inside the append transaction:
+//!    `sequencer::races_for_one_version_have_one_winner`.
+//! 4. A head that was ever served implies that every tile, record and proof under it can be served:
+//!    `conformance::every_tile_of_every_width_is_what_the_tree_says`.
+//! 5. No signature leaves before the commit that holds it is durable and the anchor knows it:
+//!    `anchor::a_commit_that_the_anchor_missed_is_rolled_forward`.
+//! 6. Bytes of another log are proved under a verified head before they are stored or served, and never repaired:
+//!    `mirror::every_lie_is_refused`.
+//! 7. After a failed write the process signs nothing more. A full disk turns read-only until there is space. A damaged row
+//!    answers 500 for itself and stops signing: `sequencer::after_a_failed_write_nothing_is_signed`,
+//!    `sequencer::a_full_disk_is_read_only_until_there_is_space`, `damage::a_flipped_byte_is_never_served`.
+//! 8. A restored, rolled-back or cloned database signs nothing: `anchor::a_restored_backup_signs_nothing`.
+//! 9. The core has no I/O, SQL is only in the store, time is only in the clock; secret key bytes are never printed:
+//!    `tidy::a_module_uses_only_the_layers_before_it`, `note::secrets_are_not_printed`.
+//! 10. Everything is bounded: bodies, headers, entries, redirects, fetches in flight, queues, signatures:
+//!     `http::limits_hold`, `upstream::hostile_servers_are_bounded`.
+//!
+//! # Walkthroughs
+//!
+//! **A look-up that hits.** [`http`] parses and unescapes the path → the log's [`log::Snapshot`] finds the record number in the
+//! index and confirms it against the record → number, lines, and the same snapshot's head are one answer.
+//!
+//! **A look-up that misses, public.** [`http`] → [`notary`], one flight per module version → the route says which checksum
+//! database → [`mirror`] looks it up there, proves the record under a head that is consistent with the newest one seen, keeps
+//! the tiles → both lines and the evidence become a candidate → [`log`]: the sequencer commits it → answer. No zip is
+//! downloaded.
+//!
+//! **A look-up that misses, private.** [`notary`] → the route names a source → [`upstream`] fetches zip and go.mod, or runs the
+//! `go` command in a scratch directory → [`dirhash`] → candidate → sequencer → answer.
+//!
+//! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
+//! must be what it knows → sorts out new, present and conflicting → grows the edge of the tree, signs → commits, synced →
+//! moves the anchor, synced → publishes → answers. Stop it anywhere: the next start continues.
+//!
+//! **A start.** The directory's lock → the database's own bytes give the root again, which must be the newest head's → the
+//! anchor must hold a head that this log contains → the writer's epoch moves on in both → an anchor that is behind is moved.
+//! What disagrees is served read-only, with the reason in `/readyz` and in the refusal of every append.
+//!
+//! # Glossary
+//!
+//! **Record**: the two go.sum lines of a module version, a leaf of the tree. **Tree head**: size and root. **Note**: a text
+//! with signatures. **Tile**: 256 neighbouring hashes of one level, or 256 records. **Edge**: the unfinished tiles on the
+//! right. **Anchor**: a second, tiny database that remembers the highest head published. **Epoch**: which process may write.
+//! **Evidence**: why a record is in the log. **Route**: what happens to modules of some paths. **Flight**: the work for one
+//! module version, shared by all who wait for it.
 
 // CORE: pure.
 pub mod dirhash;
@@ -17,4 +100,4 @@ pub mod mirror;
 pub mod notary;
 // FACES: how people and programs reach it.
 pub mod cli;
-// pub mod http;
+pub mod http;

@@ -59,6 +59,24 @@ CREATE TABLE incident (
     detail      TEXT NOT NULL
 ) STRICT;
 
+-- REPLACE deletes without asking the delete triggers, unless a connection has set recursive_triggers. A trigger before
+-- the insert is asked by every connection. An incident that is there already is passed over.
+CREATE TRIGGER identity_replace BEFORE INSERT ON identity WHEN EXISTS (SELECT 1 FROM identity)
+    BEGIN SELECT RAISE(ABORT, 'identity is insert-only'); END;
+CREATE TRIGGER writer_replace BEFORE INSERT ON writer WHEN EXISTS (SELECT 1 FROM writer)
+    BEGIN SELECT RAISE(ABORT, 'the writer epoch only grows'); END;
+CREATE TRIGGER segment_replace BEFORE INSERT ON segment WHEN EXISTS (SELECT 1 FROM segment WHERE segment_id = NEW.segment_id)
+    BEGIN SELECT RAISE(ABORT, 'segment is insert-only'); END;
+CREATE TRIGGER tail_replace BEFORE INSERT ON tail WHEN EXISTS (SELECT 1 FROM tail WHERE record_id = NEW.record_id)
+    BEGIN SELECT RAISE(ABORT, 'tail is insert-only'); END;
+CREATE TRIGGER evidence_replace BEFORE INSERT ON evidence WHEN EXISTS (SELECT 1 FROM evidence WHERE tile_id = NEW.tile_id)
+    BEGIN SELECT RAISE(ABORT, 'evidence is insert-only'); END;
+CREATE TRIGGER tile_replace BEFORE INSERT ON tile WHEN EXISTS (SELECT 1 FROM tile WHERE tile_id = NEW.tile_id)
+    BEGIN SELECT RAISE(ABORT, 'tile is insert-only'); END;
+CREATE TRIGGER incident_replace BEFORE INSERT ON incident
+    WHEN EXISTS (SELECT 1 FROM incident WHERE incident_id = NEW.incident_id OR digest = NEW.digest)
+    BEGIN SELECT RAISE(IGNORE); END;
+
 CREATE TRIGGER identity_update BEFORE UPDATE ON identity BEGIN SELECT RAISE(ABORT, 'identity is insert-only'); END;
 CREATE TRIGGER identity_delete BEFORE DELETE ON identity BEGIN SELECT RAISE(ABORT, 'identity is insert-only'); END;
 CREATE TRIGGER writer_backwards BEFORE UPDATE ON writer WHEN NEW.epoch <= OLD.epoch

@@ -10,5 +10,9 @@ CREATE TABLE anchor (
 ) STRICT;
 CREATE TRIGGER anchor_backwards BEFORE UPDATE ON anchor
     WHEN NEW.size < OLD.size OR NEW.epoch < OLD.epoch OR NEW.vkey <> OLD.vkey
+      OR NEW.size = OLD.size AND NEW.root <> OLD.root
+    BEGIN SELECT RAISE(ABORT, 'the anchor only moves forward'); END;
+-- REPLACE does not ask the delete trigger.
+CREATE TRIGGER anchor_replace BEFORE INSERT ON anchor WHEN EXISTS (SELECT 1 FROM anchor)
     BEGIN SELECT RAISE(ABORT, 'the anchor only moves forward'); END;
 CREATE TRIGGER anchor_delete BEFORE DELETE ON anchor BEGIN SELECT RAISE(ABORT, 'the anchor only moves forward'); END;

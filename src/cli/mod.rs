@@ -1,1 +1,129 @@
-//! (being written)
+//! The command line: one file a command. Parsing and printing are here; what a command does is in the engines, and
+//! each command that needs one calls it through a function named `engine` that takes plain options.
+
+mod bypass;
+mod client;
+mod completions;
+mod config;
+mod engines;
+mod env;
+mod exit;
+mod fsck;
+mod import;
+mod key;
+mod logging;
+mod lookup;
+mod output;
+mod remote;
+mod serve;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, Environment, Overrides};
+pub use exit::Exit;
+pub use output::Progress;
+
+/// A private Go checksum database: one log for public and private modules, verified to the byte.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tallystick",
+    version,
+    max_term_width = 110,
+    after_help = "\
+Examples:
+  tallystick serve
+  eval \"$(tallystick env)\"
+  tallystick lookup rsc.io/quote@v1.5.2
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not reachable (try again), \
+4 misbehaviour or damage found (a person must look), 5 already running."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// Configuration file (TOML); also TALLYSTICK_CONFIG
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory of the log, its keys and its control socket [default: tallystick-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Common {
+    fn overrides(&self) -> Overrides {
+        Overrides { config: self.config.clone(), data: self.data.clone(), ..Overrides::default() }
+    }
+
+    /// The configuration for a command that is not `serve`, and logging as it says.
+    fn load(&self) -> anyhow::Result<Config> {
+        let config = Config::load(&self.overrides(), &Environment::of_process())?;
+        logging::start(config.log_format, config.log_filter.as_deref(), "warn");
+        Ok(config)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Env(env::Env),
+    Key(key::Key),
+    Lookup(lookup::Lookup),
+    Import(import::Import),
+    Fsck(fsck::Fsck),
+    Config(config::ConfigCommand),
+    Completions(completions::Completions),
+}
+
+/// The shape of the command line, for completions, the manual and the tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs one command line; the first argument is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors: they go to stdout and end with 0.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::error(&format!("{error:#}"));
+            Exit::of(&error).into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let common = &cli.common;
+    match cli.command {
+        Command::Serve(serve) => serve.run(common),
+        Command::Env(env) => env.run(common),
+        Command::Key(key) => key.run(common),
+        Command::Lookup(lookup) => lookup.run(common),
+        Command::Import(import) => import.run(common),
+        Command::Fsck(fsck) => fsck.run(common),
+        Command::Config(config) => config.run(common),
+        Command::Completions(completions) => completions.run(),
+    }
+}
+
+/// Runs the part of a command that waits for the network.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+}

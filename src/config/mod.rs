@@ -1,1 +1,225 @@
-//! (being written)
+//! The configuration: what the operator said, where it was said, and whether it makes sense.
+//!
+//! A TOML file (unknown keys are errors), overridden by environment variables (`TALLYSTICK_` and the key in capitals,
+//! dots as underscores), overridden by flags. Every value keeps its [`Origin`]. Paths in the file are relative to the
+//! file's directory; those of flags and variables to the working directory. [`reference`] documents every key.
+//!
+//! ```toml
+//! name   = "sum.corp.example"
+//! data   = "data"                        # directory: log database, keys, anchor
+//! listen = "127.0.0.1:8470"
+//!
+//! [sumdb."sum.golang.org"]               # a remote checksum database that we verify
+//! key  = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
+//! urls = ["https://sum.golang.org"]      # or the passthrough of a module proxy; tried in order
+//!
+//! [[route]]
+//! modules  = ["corp.example/*"]
+//! source   = ["file:///srv/goproxy"]     # a GOPROXY list, http, https or file; "direct" = version control
+//! checksum = "compute"                   # hash what the source serves
+//!
+//! [[route]]
+//! modules  = ["*"]
+//! source   = ["https://goproxy.example"]
+//! checksum = "sum.golang.org"            # take the lines from that database, verified; no zip is downloaded
+//! ```
+//!
+//! Where there is no route at all, [`Config::discover`] makes two out of the `go` command's own settings.
+
+mod check;
+mod discover;
+mod file;
+pub mod keys;
+mod layers;
+mod load;
+mod origin;
+mod problem;
+pub mod reference;
+mod show;
+pub mod source;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use discover::{GoEnvironment, Setting};
+pub use layers::{Environment, Overrides};
+pub use origin::Origin;
+pub use problem::{ConfigError, Problem, ProblemKind};
+pub use show::Entry;
+
+use crate::module::PathPatterns;
+use crate::note::VerifierKey;
+use source::{SourceList, UpstreamUrl};
+
+/// The name of Google's checksum database.
+pub const SUM_GOLANG_ORG: &str = "sum.golang.org";
+
+/// Its verifier key, as it is built into the `go` command.
+pub const SUM_GOLANG_ORG_KEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
+
+/// Everything an operator can set, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// The log's name, where it was said; otherwise the key's counts.
+    pub name: Option<String>,
+    /// The address for clients, where it differs from `listen`.
+    pub url: Option<UpstreamUrl>,
+    /// Directory of the log database, the keys and the control socket.
+    pub data: PathBuf,
+    /// File of the anchor.
+    pub anchor: PathBuf,
+    /// The public door.
+    pub listen: SocketAddr,
+    /// Health and metrics.
+    pub metrics_listen: SocketAddr,
+    /// TLS of the public door.
+    pub tls: Option<Tls>,
+    /// Peers whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// PEM file of the roots that outgoing connections trust; none: the system's.
+    pub roots: Option<PathBuf>,
+    /// Git configuration for `direct`.
+    pub git_config: Option<PathBuf>,
+    /// Form of the log lines.
+    pub log_format: LogFormat,
+    /// Which log lines, where it was said.
+    pub log_filter: Option<String>,
+    /// The limits.
+    pub limits: Limits,
+    /// The memory caches.
+    pub cache: Cache,
+    /// Remote checksum databases by name.
+    pub sumdbs: BTreeMap<String, SumDb>,
+    /// In order; the first that matches wins.
+    pub routes: Vec<Route>,
+    /// What is allowed but should be known: each a sentence or two, to be shown at start and by `config check`.
+    pub notices: Vec<String>,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+/// Certificate and key of the public door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much work clients can cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest that a look-up of an unknown module takes.
+    pub deadline: Duration,
+    /// Unknown modules in flight.
+    pub concurrency: usize,
+    /// Largest module zip.
+    pub zip_bytes: u64,
+    /// Misses of one client in a minute.
+    pub client_misses_per_minute: u32,
+    /// Misses of all clients in a minute.
+    pub misses_per_minute: u32,
+    /// How long "not found" is remembered.
+    pub negative_cache: Duration,
+}
+
+/// Bytes of memory for what was asked lately.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Tiles.
+    pub tile_bytes: u64,
+    /// Answers to look-ups.
+    pub lookup_bytes: u64,
+    /// Pages of the database, all readers together.
+    pub database_bytes: u64,
+}
+
+/// A remote checksum database.
+#[derive(Clone, Debug)]
+pub struct SumDb {
+    /// Its key; the key's name is the database's.
+    pub key: VerifierKey,
+    /// Where to ask, in order.
+    pub urls: Vec<UpstreamUrl>,
+    /// Who set the key.
+    pub key_origin: Origin,
+    /// Who set the URLs.
+    pub urls_origin: Origin,
+}
+
+/// What happens with the modules of some paths.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which module paths.
+    pub modules: PathPatterns,
+    /// The patterns as they were written, one each.
+    pub patterns: Vec<String>,
+    /// Where the modules are fetched; empty only where the lines come from a sumdb.
+    pub source: SourceList,
+    /// Where the lines come from.
+    pub checksum: Checksum,
+    /// Who made the route.
+    pub origin: Origin,
+}
+
+/// Where a route's lines come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// Hash what the source serves.
+    Compute,
+    /// The checksum database of this name.
+    SumDb(String),
+}
+
+impl std::fmt::Display for Checksum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Checksum::Compute => "compute",
+            Checksum::SumDb(name) => name,
+        })
+    }
+}
+
+impl Config {
+    /// The first route for an unescaped module path, and its number from 1.
+    pub fn route(&self, path: &str) -> Option<(usize, &Route)> {
+        let index = self.routes.iter().position(|route| route.modules.matches(path))?;
+        Some((index + 1, &self.routes[index]))
+    }
+
+    /// Who set `key` (a path of [`reference::KEYS`] without `*`).
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// The address that clients use: `url`, or one made from `listen` (an unspecified address becomes loopback).
+    pub fn client_url(&self) -> String {
+        if let Some(url) = &self.url {
+            return url.expose().as_str().trim_end_matches('/').to_owned();
+        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let mut address = self.listen;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => [127, 0, 0, 1].into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        format!("{scheme}://{address}")
+    }
+}

@@ -70,11 +70,21 @@ impl H1 {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Appends `h1:<base64>`.
+    pub fn push_text(&self, text: &mut String) {
+        let mut base64 = [0; 44];
+        STANDARD.encode_slice(self.0, &mut base64).expect("32 bytes are 44 characters");
+        text.push_str("h1:");
+        text.push_str(std::str::from_utf8(&base64).expect("base64 is ASCII"));
+    }
 }
 
 impl fmt::Display for H1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "h1:{}", STANDARD.encode(self.0))
+        let mut text = String::with_capacity(47);
+        self.push_text(&mut text);
+        f.write_str(&text)
     }
 }
 

@@ -4,7 +4,9 @@
 //! two files differ by case only, none is also a directory, and a go.mod is in the root alone, in lower case.
 //! Letters outside ASCII are as Unicode's `Alphabetic`, a little more than x/mod's letters.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::archive::Directory;
 use super::zip::{ZipError, ZipLimits, check_limit};
@@ -82,14 +84,22 @@ fn is_file_char(c: char) -> bool {
     }
 }
 
-/// The files and directories so far, by their names without case.
+/// The most files and directories that the names of a zip may speak of. Deep names can name many directories each;
+/// this leaves every entry one of its own, and bounds our memory for them to about 60 MiB.
+const MAX_PLACES: usize = 2 * ZipLimits::MAX_ENTRIES;
+
+/// The files and directories so far: a tree, so that a deep name costs its length and not the square of it.
 #[derive(Default)]
 struct Seen<'a> {
-    by_folded: HashMap<String, Place<'a>>,
+    /// By the number of the directory, and the element without case.
+    places: HashMap<(usize, Cow<'a, str>), Place<'a>>,
 }
 
 struct Place<'a> {
-    path: &'a str,
+    /// From 1; the root directory is 0.
+    number: usize,
+    /// The element as it is written.
+    element: &'a str,
     is_directory: bool,
     /// Whether it has an entry of its own, rather than being named by the files in it.
     has_entry: bool,
@@ -97,42 +107,50 @@ struct Place<'a> {
 
 impl<'a> Seen<'a> {
     fn insert(&mut self, path: &'a str, is_directory: bool) -> Result<(), &'static str> {
-        self.place(Place { path, is_directory, has_entry: true })?;
-        let mut child = path;
-        while let Some((parent, _)) = child.rsplit_once('/') {
-            // A directory that was known has its own parents in place.
-            if self.place(Place { path: parent, is_directory: true, has_entry: false })? {
-                break;
-            }
-            child = parent;
+        let mut parent = 0;
+        let mut elements = path.split('/').peekable();
+        while let Some(element) = elements.next() {
+            let is_last = elements.peek().is_none();
+            let new = Place {
+                number: self.places.len() + 1,
+                element,
+                is_directory: is_directory || !is_last,
+                has_entry: is_last,
+            };
+            parent = self.place(parent, new)?;
         }
         Ok(())
     }
 
-    /// Says whether the place was known already.
-    fn place(&mut self, new: Place<'a>) -> Result<bool, &'static str> {
-        match self.by_folded.get_mut(&fold_case(new.path)) {
-            Some(old) if old.path != new.path => Err("differs from another name by case only"),
-            Some(old) if old.is_directory != new.is_directory => Err("both a file and a directory"),
-            Some(old) if old.has_entry && new.has_entry => Err("occurs twice"),
-            Some(old) => {
+    /// Puts a place into its directory, or finds that it fits what is there; says its number.
+    fn place(&mut self, parent: usize, new: Place<'a>) -> Result<usize, &'static str> {
+        match self.places.entry((parent, fold_case(new.element))) {
+            Entry::Vacant(_) if new.number > MAX_PLACES => Err("too many directories"),
+            Entry::Vacant(vacant) => Ok(vacant.insert(new).number),
+            Entry::Occupied(mut old) => {
+                let old = old.get_mut();
+                if old.element != new.element {
+                    return Err("differs from another name by case only");
+                }
+                if old.is_directory != new.is_directory {
+                    return Err("both a file and a directory");
+                }
+                if old.has_entry && new.has_entry {
+                    return Err("occurs twice");
+                }
                 old.has_entry |= new.has_entry;
-                Ok(true)
-            }
-            None => {
-                self.by_folded.insert(fold_case(new.path), new);
-                Ok(false)
+                Ok(old.number)
             }
         }
     }
 }
 
 /// Maps what Unicode's simple case folding holds for equal to one text.
-fn fold_case(path: &str) -> String {
-    if path.is_ascii() {
-        return path.to_ascii_lowercase();
+fn fold_case(element: &str) -> Cow<'_, str> {
+    if element.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
+        return Cow::Borrowed(element);
     }
-    path.chars().map(fold_char).collect()
+    Cow::Owned(element.chars().map(fold_char).collect())
 }
 
 fn fold_char(c: char) -> char {

@@ -65,7 +65,7 @@ impl ZipLimits {
     /// `MaxLICENSE` of x/mod/zip.
     pub const MAX_LICENSE_BYTES: u64 = 16 << 20;
     /// x/mod has no such limit. The largest modules have some ten thousand files; this bounds our memory for a zip
-    /// of empty ones to about 100 MiB.
+    /// of empty ones to less than 200 MiB.
     pub const MAX_ENTRIES: usize = 1 << 18;
 }
 
@@ -134,7 +134,7 @@ pub enum ZipError {
 /// several zips in flight, so more would only take from others.
 const THREADS: usize = 2;
 
-/// Below this size of a zip a second thread costs more than it brings.
+/// Below this many bytes unpacked a second thread costs more than it brings.
 const ONE_THREAD_BYTES: u64 = 256 << 10;
 
 /// Entries from this compressed size on are started first, so that no thread is left alone with a large one.
@@ -153,7 +153,7 @@ pub fn hash_zip<R: ReadAt + ?Sized>(
     let prefix = format!("{module}/");
     let go_mod = names::check(&directory, &prefix, limits)?;
 
-    let hashes = hash_entries(zip, size, &directory, go_mod)?;
+    let hashes = hash_entries(zip, &directory, go_mod)?;
     check_overlap(&directory, &hashes)?;
     let mut lines: Vec<(&[u8], [u8; 32])> = Vec::with_capacity(hashes.len());
     lines.extend(hashes.iter().map(|hash| (directory.name(hash.index), hash.digest)));
@@ -170,7 +170,6 @@ pub(super) fn check_limit(what: &'static str, size: u64, limit: u64) -> Result<(
 /// Hashes every entry, the content of entry `keep` is kept.
 fn hash_entries<R: ReadAt + ?Sized>(
     zip: &R,
-    size: u64,
     directory: &Directory,
     keep: Option<usize>,
 ) -> Result<Vec<EntryHash>, ZipError> {
@@ -192,7 +191,9 @@ fn hash_entries<R: ReadAt + ?Sized>(
         }
         Ok(hashes)
     };
-    let threads = if size < ONE_THREAD_BYTES { 1 } else { THREADS.min(order.len()) };
+    // Directories may declare anything here; reading them refuses it.
+    let unpacked = directory.entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.unpacked));
+    let threads = if unpacked < ONE_THREAD_BYTES { 1 } else { THREADS };
     let mut hashes = Vec::with_capacity(order.len());
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();

@@ -15,10 +15,11 @@
 //! HTTP/2 clients send frames that are no requests, so for them bytes that arrive are no head.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -29,18 +30,32 @@ pub(super) struct Activity {
     in_flight: AtomicU32,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
+    /// `received_bytes` when the last request began: what came later belongs to the next head.
+    received_at_request: AtomicU64,
     http2: AtomicBool,
+    /// A request has a body, which is not read.
+    body_unread: AtomicBool,
 }
 
 impl Activity {
     /// Notes that a request begins; it ends when the returned mark is dropped, also by a reset stream.
-    pub(super) fn begin(&self, http2: bool) -> Ongoing<'_> {
+    pub(super) fn begin(&self, http2: bool, has_body: bool) -> Ongoing<'_> {
         if http2 {
             self.http2.store(true, Relaxed);
         }
+        if has_body {
+            self.body_unread.store(true, Relaxed);
+        }
+        self.received_at_request.store(self.received_bytes.load(Relaxed), Relaxed);
         self.requests.fetch_add(1, Relaxed);
         self.in_flight.fetch_add(1, Relaxed);
         Ongoing(self)
+    }
+
+    /// Whether bytes have come that are no request (yet).
+    fn has_partial_head(&self) -> bool {
+        !self.http2.load(Relaxed)
+            && self.received_bytes.load(Relaxed) != self.received_at_request.load(Relaxed)
     }
 
     /// Bytes received and sent since the connection began.
@@ -58,15 +73,19 @@ impl Drop for Ongoing<'_> {
     }
 }
 
+/// What is read and thrown away after the last answer on a connection, at most. See [`Watched::poll_shutdown`].
+const LINGER_BYTES_MAX: usize = 256 << 10;
+
 /// A stream that counts the bytes through it.
 pub(super) struct Watched<IO> {
     stream: IO,
     activity: Arc<Activity>,
+    linger_bytes: usize,
 }
 
 impl<IO> Watched<IO> {
     pub(super) fn new(stream: IO, activity: Arc<Activity>) -> Self {
-        Watched { stream, activity }
+        Watched { stream, activity, linger_bytes: LINGER_BYTES_MAX }
     }
 
     fn count_sent(&self, sent: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -93,7 +112,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.count_sent(sent)
@@ -116,8 +135,23 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Closes our side. A socket that is closed while bytes wait in it is reset, and the reset overtakes the answer: a client that
+    /// sent a body or too long a head would never read why it was refused. So what it still sends is read, within bounds.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        if !self.activity.body_unread.load(Relaxed) && !self.activity.has_partial_head() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut scratch = [MaybeUninit::uninit(); 4096];
+        while self.linger_bytes > 0 {
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                break;
+            }
+            self.linger_bytes = self.linger_bytes.saturating_sub(buf.filled().len());
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -144,7 +178,6 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Watchdog {
     requests_seen: u64,
-    received_seen: u64,
     sent_seen: u64,
     head_ticks: u32,
     idle_ticks: u32,
@@ -153,23 +186,16 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     pub(super) fn new() -> Self {
-        Watchdog {
-            requests_seen: 0,
-            received_seen: 0,
-            sent_seen: 0,
-            head_ticks: 0,
-            idle_ticks: 0,
-            finishing_ticks: None,
-        }
+        Watchdog { requests_seen: 0, sent_seen: 0, head_ticks: 0, idle_ticks: 0, finishing_ticks: None }
     }
 
     /// To be called once per tick, with the patience that the server can afford now.
     pub(super) fn tick(&mut self, activity: &Activity, patience: Patience) -> Verdict {
         let requests = activity.requests.load(Relaxed);
-        let (received, sent) = activity.bytes();
+        let (_, sent) = activity.bytes();
         let busy = activity.in_flight.load(Relaxed) > 0;
         if busy || requests != self.requests_seen || sent != self.sent_seen {
-            (self.requests_seen, self.received_seen, self.sent_seen) = (requests, received, sent);
+            (self.requests_seen, self.sent_seen) = (requests, sent);
             (self.head_ticks, self.idle_ticks) = (0, 0);
             self.finishing_ticks = self.finishing_ticks.map(|_| 0);
             return Verdict::Keep;
@@ -178,7 +204,7 @@ impl Watchdog {
             *ticks += 1;
             return if *ticks >= patience.head_ticks { Verdict::Cut } else { Verdict::Keep };
         }
-        if received != self.received_seen && !activity.http2.load(Relaxed) {
+        if activity.has_partial_head() {
             self.head_ticks += 1;
             return if self.head_ticks >= patience.head_ticks { Verdict::Cut } else { Verdict::Keep };
         }
@@ -228,7 +254,7 @@ mod tests {
     #[test]
     fn work_and_progress_keep_a_connection() {
         let (activity, mut watchdog) = (Activity::default(), Watchdog::new());
-        let ongoing = activity.begin(false);
+        let ongoing = activity.begin(false, false);
         assert!(verdicts(&mut watchdog, &activity, 20).iter().all(|v| *v == Verdict::Keep));
         drop(ongoing);
         for _ in 0..20 {
@@ -241,7 +267,7 @@ mod tests {
     #[test]
     fn frames_of_http2_are_no_head() {
         let (activity, mut watchdog) = (Activity::default(), Watchdog::new());
-        drop(activity.begin(true));
+        drop(activity.begin(true, false));
         watchdog.tick(&activity, PATIENCE);
         activity.received_bytes.fetch_add(17, Relaxed);
         assert_eq!(verdicts(&mut watchdog, &activity, 4).last(), Some(&Verdict::Finish));

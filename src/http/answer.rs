@@ -26,11 +26,15 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::module::WireError;
 
 /// An answer, ready to be sent.
 pub type Answer = axum::http::Response<Body>;
@@ -134,9 +138,14 @@ pub fn invalid_tile() -> Answer {
     refusal(StatusCode::BAD_REQUEST, Cache::NoStore, "invalid tile syntax")
 }
 
-/// 400 `invalid module@version syntax`, the words of x/mod's server.
-pub fn invalid_lookup() -> Answer {
-    refusal(StatusCode::BAD_REQUEST, Cache::NoStore, "invalid module@version syntax")
+/// 400 `invalid module@version syntax`, the words of x/mod's server, and in a second line what is wrong, where more than the
+/// syntax is.
+pub fn invalid_lookup(error: &WireError) -> Answer {
+    let words = "invalid module@version syntax";
+    match error {
+        WireError::Syntax => refusal(StatusCode::BAD_REQUEST, Cache::NoStore, words),
+        error => refusal(StatusCode::BAD_REQUEST, Cache::NoStore, &format!("{words}\n{error}")),
+    }
 }
 
 /// 400: a percent-escape that is none, or one that is not UTF-8.
@@ -210,9 +219,24 @@ pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     with(status, TEXT, Cache::NoStore, text.into())
 }
 
-/// 200 with a JSON document.
-pub fn json(cache: Cache, document: &impl Serialize) -> Answer {
+/// The figures for Prometheus.
+pub fn open_metrics(text: String) -> Answer {
+    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    with(StatusCode::OK, content_type, Cache::NoStore, Bytes::from(text))
+}
+
+/// 200 with a JSON document. One that must be asked for again each time gets an `ETag`, and 304 if the client has it.
+pub fn json(headers: &HeaderMap, cache: Cache, document: &impl Serialize) -> Answer {
     match serde_json::to_vec(document) {
+        Ok(body) if cache == Cache::Revalidate => {
+            let etag = etag_of(&body);
+            if has_version(headers, &etag) {
+                return not_modified(etag);
+            }
+            let mut answer = with(StatusCode::OK, JSON, cache, Bytes::from(body));
+            answer.headers_mut().insert(ETAG, etag);
+            answer
+        }
         Ok(body) => with(StatusCode::OK, JSON, cache, Bytes::from(body)),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
@@ -241,10 +265,7 @@ pub fn problem(status: StatusCode, cache: Cache, detail: &str) -> Answer {
 }
 
 /// The answer to HEAD: the same headers, with the length that GET would have, and no body.
-pub fn without_body(method: &Method, mut answer: Answer) -> Answer {
-    if method != Method::HEAD {
-        return answer;
-    }
+pub fn without_body(mut answer: Answer) -> Answer {
     let length = answer.body().size_hint().exact();
     *answer.body_mut() = Body::empty();
     // A 304 describes no body of its own, so it carries no length.
@@ -252,6 +273,23 @@ pub fn without_body(method: &Method, mut answer: Answer) -> Answer {
         answer.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from(length));
     }
     answer
+}
+
+/// An entity tag made from the bytes: the first half of their SHA-256.
+pub fn etag_of(bytes: &[u8]) -> HeaderValue {
+    let digest = Sha256::digest(bytes);
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::try_from(format!("\"{hex}\"")).expect("hex in quotes is a valid header value")
+}
+
+/// Whether `If-None-Match` names this version (weak comparison, RFC 9110 §13.1.2).
+pub fn has_version(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    headers.get_all(IF_NONE_MATCH).iter().any(|line| {
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|known| known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == etag.as_bytes())
+    })
 }
 
 /// Makes a text fit for the `go` command: graphic characters only, no blank line, at most
@@ -372,8 +410,27 @@ mod tests {
     }
 
     #[test]
+    fn known_versions() {
+        let etag = HeaderValue::from_static("\"abc\"");
+        for (sent, known) in [
+            ("\"abc\"", true),
+            ("W/\"abc\"", true),
+            ("\"x\", \"abc\"", true),
+            ("*", true),
+            ("\"ABC\"", false),
+            ("abc", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_static(sent));
+            assert_eq!(has_version(&headers, &etag), known, "{sent}");
+        }
+        assert!(!has_version(&HeaderMap::new(), &etag));
+    }
+
+    #[test]
     fn head_keeps_the_length() {
-        let answer = without_body(&Method::HEAD, hash_tile(Bytes::from(vec![0; 64])));
+        let answer = without_body(hash_tile(Bytes::from(vec![0; 64])));
         assert_eq!(answer.headers()[CONTENT_LENGTH], "64");
         assert_eq!(answer.body().size_hint().exact(), Some(0));
     }

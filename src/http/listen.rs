@@ -18,8 +18,10 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use axum::body::HttpBody as _;
 use axum::http::{Request, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -119,12 +121,9 @@ impl Limits {
     fn builder(&self) -> auto::Builder<TokioExecutor> {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // The watchdog times heads (activity.rs); hyper's own timer is off. Its limit of 100 headers stays: up to
-        // that number they are parsed on the stack.
-        builder
-            .http1()
-            .header_read_timeout(None)
-            .max_buf_size(self.head_bytes.max(8 << 10))
-            .pipeline_flush(true);
+        // that number they are parsed on the stack. Its pipeline_flush must stay off: with it, answers to a client that
+        // sends requests without end are queued without end and never sent.
+        builder.http1().header_read_timeout(None).max_buf_size(self.head_bytes.max(8 << 10));
         builder
             .http2()
             .max_concurrent_streams(self.http2_streams)
@@ -136,6 +135,15 @@ impl Limits {
             .keep_alive_interval(None);
         builder
     }
+}
+
+/// Raises the process's soft limit of descriptors to its hard limit, as the soft one is often 1024 for the sake of
+/// programs that use select(2), and returns it. `None`: there is no limit, or it could not be raised.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum?;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(maximum), maximum: Some(maximum) }).ok()?;
+    Some(maximum)
 }
 
 /// One listener and what stands behind it.
@@ -174,6 +182,8 @@ struct Shared<S> {
     tick: Duration,
     patience: Patience,
     slots: Arc<Semaphore>,
+    /// The last attempt to accept failed.
+    starved: AtomicBool,
     traffic: Traffic,
 }
 
@@ -190,12 +200,13 @@ impl<S: Site> Door<S> {
             tick: limits.tick(),
             patience: limits.patience(),
             slots: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
+            starved: AtomicBool::new(false),
             traffic: self.traffic,
         });
         let (phase, _) = watch::channel(Phase::Open);
         let mut shutdown = pin!(shutdown);
         loop {
-            let next = accept(&listener, &shared.slots);
+            let next = accept(&listener, &shared);
             let (stream, peer, slot) = tokio::select! {
                 accepted = next => accepted,
                 () = shutdown.as_mut() => break,
@@ -216,18 +227,23 @@ impl<S: Site> Door<S> {
 }
 
 /// Waits for a free slot, then for a connection. Errors of one connection (it was reset while it waited) are
-/// nothing; others, as when descriptors run out, are logged and tried again after a pause.
-async fn accept(
+/// nothing; others, as when descriptors run out, are logged once and tried again after a pause.
+async fn accept<S>(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
+    shared: &Shared<S>,
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+    let slot = Arc::clone(&shared.slots).acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, slot),
+            Ok((stream, peer)) => {
+                shared.starved.store(false, Relaxed);
+                return (stream, peer, slot);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
+                if !shared.starved.swap(true, Relaxed) {
+                    tracing::warn!(%error, "cannot accept connections; trying again every {ACCEPT_PAUSE:?}");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -282,7 +298,8 @@ impl<S: Site> Shared<S> {
             let context = Arc::clone(&context);
             async move {
                 let (site, activity) = &*context;
-                let _ongoing = activity.begin(request.version() == Version::HTTP_2);
+                let has_body = !request.body().is_end_stream();
+                let _ongoing = activity.begin(request.version() == Version::HTTP_2, has_body);
                 Ok::<_, Infallible>(answer_or_500(&**site, request, peer).await)
             }
         });
@@ -317,9 +334,9 @@ impl<S: Site> Shared<S> {
         self.traffic.count_bytes(counted, activity.bytes());
     }
 
-    /// With every slot taken, those who rest must make room.
+    /// With every slot or every descriptor taken, those who rest must make room.
     fn patience_now(&self) -> Patience {
-        if self.slots.available_permits() > 0 {
+        if self.slots.available_permits() > 0 && !self.starved.load(Relaxed) {
             self.patience
         } else {
             Patience { idle_ticks: 1, ..self.patience }

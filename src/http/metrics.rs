@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! tallystick_http_requests_total{endpoint="lookup",status="2xx"} 2
-//! tallystick_http_request_duration_seconds_bucket{endpoint="lookup",le="0.001"} 2
+//! tallystick_http_request_duration_seconds_bucket{le="0.001",endpoint="lookup"} 2
 //! tallystick_tree_size 1234
 //! ```
 
@@ -279,8 +279,8 @@ mod tests {
         for line in [
             r#"tallystick_http_requests_total{endpoint="lookup",status="2xx"} 2"#,
             r#"tallystick_http_requests_total{endpoint="other",status="4xx"} 1"#,
-            r#"tallystick_http_request_duration_seconds_bucket{endpoint="lookup",le="0.001"} 2"#,
-            r#"tallystick_http_request_duration_seconds_bucket{endpoint="lookup",le="0.00005"} 1"#,
+            r#"tallystick_http_request_duration_seconds_bucket{le="0.001",endpoint="lookup"} 2"#,
+            r#"tallystick_http_request_duration_seconds_bucket{le="0.00005",endpoint="lookup"} 1"#,
             "tallystick_tree_size 1234.0",
             "tallystick_incidents_total 3",
         ] {

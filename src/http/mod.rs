@@ -18,6 +18,7 @@ pub mod api;
 pub mod listen;
 pub mod metrics;
 pub mod ops;
+pub mod own;
 pub mod proxies;
 pub mod site;
 pub mod sumdb;
@@ -30,7 +31,6 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use crate::module::ModuleVersion;
 use crate::tlog::Tile;
@@ -57,7 +57,11 @@ pub trait Sumdb: Send + Sync + 'static {
     /// Asked after [`Sumdb::cached_lookup`] found nothing: brings the module version into the log if it may enter,
     /// and answers as a look-up that hits. Dropped when the client goes away or its deadline passes: work that
     /// others may wait for must go on by itself.
-    fn notarize_lookup(&self, module: ModuleVersion, client: Client) -> BoxFuture<'_, Result<Bytes, LookupRefusal>>;
+    fn notarize_lookup(
+        &self,
+        module: ModuleVersion,
+        client: Client,
+    ) -> BoxFuture<'_, Result<Bytes, LookupRefusal>>;
 }
 
 /// Who asks.
@@ -78,9 +82,7 @@ impl LatestHead {
     /// The `ETag` is made from the bytes: the note of one size changes when a key is added.
     pub fn new(note: impl Into<Bytes>) -> LatestHead {
         let note = note.into();
-        let digest = Sha256::digest(&note);
-        let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let etag = HeaderValue::try_from(format!("\"{hex}\"")).expect("hex in quotes is a valid header value");
+        let etag = answer::etag_of(&note);
         LatestHead { note, etag }
     }
 

@@ -20,9 +20,9 @@ use super::proxies::TrustedProxies;
 use super::sumdb::{self, Found, Registry};
 use crate::clock::Clock;
 
-/// The longest URL, path and query together. Module paths are limited by what file systems take; escaped twice over they
-/// are still shorter.
-pub const URL_BYTES_MAX: usize = 4096;
+/// The longest URL, path and query together. A module path has at most 1024 bytes and a version 240; with every letter
+/// escaped as `%21x` they still fit.
+pub const URL_BYTES_MAX: usize = 8 << 10;
 
 /// Look-ups, tiles and heads of every log in the registry, and the API.
 pub struct PublicSite {
@@ -58,6 +58,9 @@ impl PublicSite {
         if uri.path_and_query().is_some_and(|text| text.as_str().len() > URL_BYTES_MAX) {
             return (Endpoint::Other, answer::url_too_long(URL_BYTES_MAX));
         }
+        if uri.path().starts_with("/api/") {
+            return (Endpoint::Api, self.rest.answer(request, peer).await);
+        }
         let Ok(path) = sumdb::percent_decode(uri.path()) else {
             let seems = self.registry.route(uri.path());
             return match seems {
@@ -66,8 +69,7 @@ impl PublicSite {
             };
         };
         let Some((sumdb, ask)) = self.registry.route(&path) else {
-            let endpoint = if path.starts_with("/api/") { Endpoint::Api } else { Endpoint::Other };
-            return (endpoint, self.rest.answer(request, peer).await);
+            return (Endpoint::Other, self.rest.answer(request, peer).await);
         };
         let endpoint = ask.endpoint();
         if request.method() != Method::GET && request.method() != Method::HEAD {

@@ -14,8 +14,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::header::IF_NONE_MATCH;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 
 use super::answer::{self, Answer};
 use super::metrics::Endpoint;
@@ -94,7 +93,7 @@ impl<'p> Ask<'p> {
     /// The answer to a path with a malformed percent-escape, in the words of what it seems to ask.
     pub fn malformed(&self) -> Answer {
         match self {
-            Ask::Lookup(_) => answer::invalid_lookup(),
+            Ask::Lookup(_) => answer::invalid_lookup(&WireError::Syntax),
             Ask::Tile(_) => answer::invalid_tile(),
             Ask::Latest | Ask::Supported => answer::invalid_escape(),
         }
@@ -116,8 +115,7 @@ pub fn find(sumdb: &dyn Sumdb, ask: Ask<'_>, headers: &HeaderMap) -> Found {
         Ask::Tile(path) => tile(sumdb, path),
         Ask::Supported => answer::supported(),
         Ask::Lookup(wire) => match ModuleVersion::unescape(wire) {
-            Err(WireError::Syntax) => answer::invalid_lookup(),
-            Err(error) => answer::invalid_lookup_because(&error),
+            Err(error) => answer::invalid_lookup(&error),
             Ok(module) => match sumdb.cached_lookup(&module) {
                 Ok(Some(body)) => answer::lookup_hit(body),
                 Ok(None) => return Found::Miss(module),
@@ -128,15 +126,20 @@ pub fn find(sumdb: &dyn Sumdb, ask: Ask<'_>, headers: &HeaderMap) -> Found {
 }
 
 /// Brings a module version into the log, or says why not. Ends after `deadline` at the latest.
-pub async fn notarize(sumdb: &dyn Sumdb, module: ModuleVersion, client: Client, deadline: Duration) -> Answer {
-    let text = format!(
-        "looking up {module} took longer than {} s\nThe server goes on with it: try again in a moment.",
+pub async fn notarize(
+    sumdb: &dyn Sumdb,
+    module: ModuleVersion,
+    client: Client,
+    deadline: Duration,
+) -> Answer {
+    let late = format!(
+        "looking up {module} took longer than {} s\nThe server may still be at it: try again in a moment.",
         deadline.as_secs_f32()
     );
     match tokio::time::timeout(deadline, sumdb.notarize_lookup(module, client)).await {
         Ok(Ok(body)) => answer::lookup_hit(body),
         Ok(Err(refusal)) => refused(&refusal),
-        Err(_) => answer::try_later(&text, RETRY_AFTER),
+        Err(_) => answer::try_later(&late, RETRY_AFTER),
     }
 }
 
@@ -152,19 +155,10 @@ fn refused(refusal: &LookupRefusal) -> Answer {
 
 fn latest(sumdb: &dyn Sumdb, headers: &HeaderMap) -> Answer {
     match sumdb.latest() {
-        Ok(head) if has_version(headers, &head.etag) => answer::not_modified(head.etag),
+        Ok(head) if answer::has_version(headers, &head.etag) => answer::not_modified(head.etag),
         Ok(head) => answer::head(head.note, head.etag),
         Err(error) => read_failed(sumdb, &error, "its newest head"),
     }
-}
-
-/// Whether `If-None-Match` names this version (weak comparison, RFC 9110 §13.1.2).
-pub(super) fn has_version(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    headers.get_all(IF_NONE_MATCH).iter().any(|line| {
-        line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|known| {
-            known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == etag.as_bytes()
-        })
-    })
 }
 
 fn tile(sumdb: &dyn Sumdb, path: &str) -> Answer {
@@ -191,7 +185,9 @@ fn read_failed(sumdb: &dyn Sumdb, error: &ReadError, what: &str) -> Answer {
              operator of this server, whose log has the details."
         )),
         ReadError::Unavailable { .. } => {
-            let text = format!("the checksum database cannot read {what} at the moment\nTry again in a few seconds.");
+            let text = format!(
+                "the checksum database cannot read {what} at the moment\nTry again in a few seconds."
+            );
             answer::try_later(&text, RETRY_AFTER)
         }
     }
@@ -243,24 +239,5 @@ mod tests {
         for bad in ["%", "%2", "a%2", "%zz", "%+1", "% 1", "%ff", "%e2%80", "%%41", "%4é"] {
             assert_eq!(percent_decode(bad), Err(EscapeError), "{bad}");
         }
-    }
-
-    #[test]
-    fn known_versions() {
-        let etag = HeaderValue::from_static("\"abc\"");
-        for (sent, known) in [
-            ("\"abc\"", true),
-            ("W/\"abc\"", true),
-            ("\"x\", \"abc\"", true),
-            ("*", true),
-            ("\"ABC\"", false),
-            ("abc", false),
-            ("", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(IF_NONE_MATCH, HeaderValue::from_static(sent));
-            assert_eq!(has_version(&headers, &etag), known, "{sent}");
-        }
-        assert!(!has_version(&HeaderMap::new(), &etag));
     }
 }

@@ -98,7 +98,9 @@ impl Snapshot {
             return self.records(first..end).map(|records| Some(data_tile(&records)));
         }
         let hashes = self.tile_hashes(level, tile.number)?;
-        Ok(Some(hashes[..tile.width as usize].iter().flat_map(|hash| *hash.as_bytes()).collect()))
+        let mut body = Vec::with_capacity(tile.width as usize * 32);
+        hashes[..tile.width as usize].iter().for_each(|hash| body.extend(hash.as_bytes()));
+        Ok(Some(body))
     }
 
     /// The hashes of a tile, as many as this tree has.
@@ -143,12 +145,12 @@ fn hashes_at(size: TreeSize, level: u8) -> u64 {
 }
 
 fn data_tile(records: &[StoredRecord]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(records.len() * 256);
+    let mut body = String::with_capacity(records.len() * 256);
     for record in records {
-        body.extend(record.lines.to_text().as_bytes());
-        body.push(b'\n');
+        record.lines.push_text(&mut body);
+        body.push('\n');
     }
-    body
+    body.into_bytes()
 }
 
 fn complete(ids: &Range<u64>, found: usize, what: &str) -> Result<(), StoreError> {

@@ -8,8 +8,8 @@
 //! require golang.org/x/text v0.3.0
 //!
 //! require (
-//! 	rsc.io/quote v1.5.2
-//! 	"rsc.io/sampler" v1.3.0 // indirect
+//!     rsc.io/quote v1.5.2
+//!     "rsc.io/sampler" v1.3.0 // indirect
 //! )
 //! ```
 //!
@@ -72,9 +72,13 @@ fn before_comment(line: &[u8]) -> &[u8] {
     &line[..end]
 }
 
-/// The words of a line, quoted ones unquoted; `None` where a string is malformed.
+/// The words that a line is understood by: the first three, and the last.
+const MAX_TOKENS: usize = 4;
+
+/// The words of a line, quoted ones unquoted; `None` where a string is malformed. Beyond [`MAX_TOKENS`] each takes
+/// the place of the one before, so that the last is kept.
 fn tokens(line: &str) -> Option<Vec<String>> {
-    let mut tokens = Vec::new();
+    let mut tokens = Vec::with_capacity(MAX_TOKENS);
     let mut rest = line.trim_start_matches([' ', '\t', '\r']);
     while !rest.is_empty() && !rest.starts_with("//") {
         let end = match rest.as_bytes()[0] {
@@ -83,6 +87,7 @@ fn tokens(line: &str) -> Option<Vec<String>> {
             _ => word_len(rest),
         };
         let (token, tail) = rest.split_at(end);
+        tokens.truncate(MAX_TOKENS - 1);
         tokens.push(if token.starts_with('"') { unquote(token)? } else { token.to_owned() });
         rest = tail.trim_start_matches([' ', '\t', '\r']);
     }
@@ -91,7 +96,7 @@ fn tokens(line: &str) -> Option<Vec<String>> {
 
 fn word_len(text: &str) -> usize {
     let stop = text.find([' ', '\t', '\r', '(', ')', '[', ']', '{', '}', ',']).unwrap_or(text.len());
-    text.find("//").unwrap_or(text.len()).min(stop)
+    text[..stop].find("//").unwrap_or(stop)
 }
 
 fn quoted_len(text: &str) -> Option<usize> {

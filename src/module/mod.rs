@@ -110,6 +110,12 @@ impl ModuleVersion {
         }
     }
 
+    /// A module version that was checked before it was stored, in a row whose checksum was just verified: a check
+    /// costs more than the read.
+    pub(crate) fn from_store(path: &str, version: &str) -> ModuleVersion {
+        ModuleVersion { path: ModulePath::from_store(path), version: Version::from_store(version) }
+    }
+
     /// Parses the plain spelling of path and version, as they stand in go.sum and go.mod.
     pub fn from_parts(path: &str, version: &str) -> Result<ModuleVersion, ModuleError> {
         ModuleVersion::new(ModulePath::parse(path)?, Version::parse(version)?)

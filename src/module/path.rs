@@ -94,6 +94,11 @@ impl ModulePath {
         Ok(ModulePath(path.to_owned()))
     }
 
+    /// See [`ModuleVersion::from_store`](super::ModuleVersion::from_store).
+    pub(super) fn from_store(path: &str) -> ModulePath {
+        ModulePath(path.to_owned())
+    }
+
     /// The plain path: `github.com/BurntSushi/toml`.
     pub fn as_str(&self) -> &str {
         &self.0

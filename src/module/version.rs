@@ -64,6 +64,11 @@ impl Version {
         Ok(Version(canonical))
     }
 
+    /// See [`ModuleVersion::from_store`](super::ModuleVersion::from_store).
+    pub(super) fn from_store(version: &str) -> Version {
+        Version(version.to_owned())
+    }
+
     /// The plain version: `v1.0.0-RC1`.
     pub fn as_str(&self) -> &str {
         &self.0

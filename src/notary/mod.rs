@@ -1,1 +1,416 @@
-//! (being written)
+//! The notary: may this module enter, where does its line come from, what evidence is kept. Look-up misses end here.
+//!
+//! ```text
+//! lookup ─ log has it? ─ route ─ flight under way? ─ failed lately? ─ log writes? ─ allowance ─┐   (lookup, below)
+//!                                                                                             │
+//!          ┌───────────────────────── a flight: one task per module version ──────────────────┘   flight, limits
+//!          │ place → compute: fetch .mod, .zip, .info; hash; compare                               compute
+//!          │         or ask the remote log for a proof                                             route
+//!          │       → what the go.mod requires, ahead                                               ahead
+//!          │       → gather with others → append                                                   gather
+//!          └ answer to all who wait                                                                error, negative
+//! ```
+//!
+//! Architecture invariant: the first route that matches a path decides, and nothing that has to do with a module is ever asked
+//! of another route's source. The notary never writes to the log but by [`Log::append`], which alone decides what is new.
+
+mod ahead;
+mod compute;
+mod counters;
+mod error;
+mod flight;
+mod gather;
+mod limits;
+mod negative;
+mod remote;
+mod route;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use tokio::time::{timeout, timeout_at};
+
+use crate::clock::Clock;
+use crate::dirhash::hash_go_mod;
+use crate::log::{AppendError, Candidate, Log, Outcome, ReadOnly, Snapshot, State, evidence_of};
+use crate::module::ModuleVersion;
+use crate::store::{Evidence, StoreError, StoredRecord};
+use ahead::Readiness;
+use compute::{Computing, DEFAULT_RETRY_AFTER, Found};
+pub use counters::{Counter, Counters};
+use error::seconds;
+pub use error::{ConflictReport, Delay, NotaryError};
+use flight::{Answer, Flight, Flights, Landing, TooMany};
+use gather::{Crowd, Gatherer};
+use limits::Gate;
+pub use limits::{AheadLimits, Allowance, ClientId, MAX_NEGATIVE_CACHE, NotaryLimits};
+use negative::Negative;
+pub use route::{Checksum, ProveError, Proven, Prover, Proving, Route, RouteError};
+
+/// When there are too many misses at once, and when the server restarts.
+const CROWDED_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// When a look-up took too long and goes on.
+const LATE_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// How much longer than the proof itself the go.mod may take that only serves to go ahead.
+const GO_MOD_PATIENCE: Duration = Duration::from_millis(300);
+
+/// What a notary works with.
+pub struct NotaryOptions {
+    /// Where records go.
+    pub log: Log,
+    /// Where modules come from; the first that matches counts.
+    pub routes: Vec<Route>,
+    /// What misses may cost.
+    pub limits: NotaryLimits,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// A record that is in the log, and a view of the log that contains it.
+#[derive(Clone)]
+pub struct Notarized {
+    /// The record.
+    pub record: StoredRecord,
+    /// The view: its head is signed, durable and published.
+    pub snapshot: Snapshot,
+}
+
+/// Brings module versions into the log. Clones share everything.
+#[derive(Clone)]
+pub struct Notary(Arc<Inner>);
+
+struct Inner {
+    log: Log,
+    routes: Vec<Route>,
+    /// Who is asked by each route, for clients.
+    places: Vec<Arc<str>>,
+    limits: NotaryLimits,
+    clock: Clock,
+    gate: Gate,
+    flights: Flights,
+    /// How many of them were started ahead of any client.
+    ahead_flights: AtomicUsize,
+    negative: Negative,
+    crowd: Arc<Crowd>,
+    gatherer: Gatherer,
+    counters: Arc<Counters>,
+    stopping: AtomicBool,
+}
+
+impl Notary {
+    /// A notary; starts a task on the current runtime.
+    pub fn new(options: NotaryOptions) -> Result<Notary, RouteError> {
+        let NotaryOptions { log, routes, limits, clock } = options;
+        route::check(&routes)?;
+        let (crowd, counters) = (Arc::new(Crowd::default()), Arc::new(Counters::default()));
+        let gatherer =
+            Gatherer::start(log.clone(), clock.clone(), limits.gather, crowd.clone(), counters.clone());
+        Ok(Notary(Arc::new(Inner {
+            log,
+            places: routes.iter().map(Route::place).collect(),
+            gate: Gate::new(&limits, routes.len(), &clock),
+            flights: Flights::default(),
+            ahead_flights: AtomicUsize::new(0),
+            negative: Negative::new(limits.negative_cache),
+            stopping: AtomicBool::new(false),
+            routes,
+            limits,
+            clock,
+            crowd,
+            gatherer,
+            counters,
+        })))
+    }
+
+    /// The record of a module version: the one that the log has, or a new one if it may enter. Waits at most
+    /// [`NotaryLimits::deadline`]; the work goes on when the caller goes away.
+    pub async fn lookup(&self, module: ModuleVersion, client: ClientId) -> Result<Notarized, NotaryError> {
+        let inner = &self.0;
+        if let Some(found) = inner.find(&module)? {
+            return Ok(found);
+        }
+        let started = inner.clock.instant();
+        let flight = match inner.flights.join(&module, started) {
+            Some(flight) => {
+                inner.counters.joined.add(1);
+                flight
+            }
+            None => inner.take_off(module, client, started).await?,
+        };
+        match timeout_at((started + inner.limits.deadline).into(), flight.answer()).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                inner.counters.late.add(1);
+                let waited = inner.limits.deadline;
+                let why = Delay::StillWorking { place: inner.places[flight.route].clone(), waited };
+                Err(try_later(&flight.module, why, LATE_RETRY_AFTER))
+            }
+        }
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.0.counters
+    }
+
+    /// Misses that are worked on or wait for it, and those of them that a client waits for.
+    pub fn in_flight(&self) -> (usize, usize) {
+        (self.0.flights.len(), self.0.crowd.open())
+    }
+
+    /// Starts nothing more, and waits for what is under way, at most `patience`. Returns whether all is done.
+    pub async fn stop(&self, patience: Duration) -> bool {
+        self.0.stopping.store(true, Ordering::Release);
+        timeout(patience, self.0.flights.all_landed()).await.is_ok()
+    }
+}
+
+impl Inner {
+    fn find(&self, module: &ModuleVersion) -> Result<Option<Notarized>, NotaryError> {
+        let snapshot = self.log.snapshot();
+        let found = snapshot.find(module).map_err(|error| damaged(module, &error))?;
+        Ok(found.map(|record| Notarized { record, snapshot }))
+    }
+
+    /// The first route that matches. Patterns are matched against the path as people write it, never its escaped form.
+    fn route_of(&self, module: &ModuleVersion) -> Option<usize> {
+        self.routes.iter().position(|route| route.patterns.matches(module.path.as_str()))
+    }
+
+    /// Starts the flight of a miss, if it may fly.
+    async fn take_off(
+        self: &Arc<Self>,
+        module: ModuleVersion,
+        client: ClientId,
+        now: Instant,
+    ) -> Result<Arc<Flight>, NotaryError> {
+        let Some(route) = self.route_of(&module) else {
+            self.counters.not_found.add(1);
+            return Err(NotaryError::NoRoute { module });
+        };
+        if let Some(error) = self.negative.recall(&module, now) {
+            self.counters.negative_hits.add(1);
+            return Err(error);
+        }
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(try_later(&module, Delay::Stopping, CROWDED_RETRY_AFTER));
+        }
+        if let Some(reason) = self.read_only().await {
+            self.counters.read_only.add(1);
+            return Err(NotaryError::ReadOnly { module, reason: Box::new(reason) });
+        }
+        if let Err(exhausted) = self.gate.admit(&client) {
+            self.counters.limited.add(1);
+            let retry_after = exhausted.retry_after.max(Duration::from_secs(1));
+            return Err(try_later(&module, Delay::Limited(exhausted.allowance), retry_after));
+        }
+        let flight = Flight::new(module.clone(), route, client, None, now, self.crowd.clone());
+        match self.flights.start(flight, self.max_flights()) {
+            Ok((flight, true)) => {
+                let (inner, started) = (self.clone(), flight.clone());
+                tokio::spawn(async move { inner.fly(started, None).await });
+                Ok(flight)
+            }
+            Ok((other, false)) => Ok(other),
+            Err(TooMany) => {
+                self.counters.limited.add(1);
+                Err(try_later(&module, Delay::Crowded, CROWDED_RETRY_AFTER))
+            }
+        }
+    }
+
+    /// Those of clients and those that are ahead have room beside each other.
+    fn max_flights(&self) -> usize {
+        self.limits.max_flights.saturating_add(self.limits.ahead.max_flights)
+    }
+
+    /// Why the log takes nothing. A full disk is looked at again: there may be space now.
+    async fn read_only(&self) -> Option<ReadOnly> {
+        match &*self.log.state() {
+            State::Writing => None,
+            State::ReadOnly(ReadOnly::DiskFull { .. }) => match self.log.append(Vec::new()).await {
+                Ok(_) => None,
+                Err(AppendError::ReadOnly(reason)) => Some(reason),
+            },
+            State::ReadOnly(reason) => Some(reason.clone()),
+        }
+    }
+
+    /// The flight, from take-off to landing. `readiness` is dropped when others need not wait for it any more.
+    async fn fly(self: Arc<Self>, flight: Arc<Flight>, readiness: Option<Readiness>) {
+        let landing = Landing::new(&self.flights, &flight);
+        let deadline = flight.started + self.limits.flight_deadline;
+        let answer = match timeout_at(deadline.into(), self.notarize(&flight, deadline, readiness)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let place = self.places[flight.route].clone();
+                let why = Delay::Source { place, why: "it takes too long".into() };
+                Err(try_later(&flight.module, why, DEFAULT_RETRY_AFTER))
+            }
+        };
+        let answer = answer.map_err(|error| self.remember(error));
+        self.count(&flight, &answer);
+        landing.with(answer);
+    }
+
+    async fn notarize(
+        self: &Arc<Self>,
+        flight: &Arc<Flight>,
+        deadline: Instant,
+        readiness: Option<Readiness>,
+    ) -> Answer {
+        // The flight before this one may have landed between the look into the log and the take-off.
+        if let Some(found) = self.find(&flight.module)? {
+            return Ok(found);
+        }
+        let place = self.gate.place(flight).await;
+        let found = self.fetch(flight, deadline).await?;
+        drop(place);
+        let lines = found.lines.clone();
+        let candidate = Candidate::new(found.lines, Arc::new(found.evidence));
+        flight.fetched();
+        if let Some(go_mod) = found.go_mod
+            && self.goes_ahead(flight)
+        {
+            self.go_ahead(flight, go_mod).await;
+        }
+        let gone = || NotaryError::internal(&flight.module, "the gatherer has ended");
+        let pending = self.gatherer.submit(candidate, flight.clone()).await.ok_or_else(gone)?;
+        drop(readiness);
+        let appended = pending.appended().await.ok_or_else(gone)?;
+        let (outcome, snapshot) = appended.map_err(|AppendError::ReadOnly(reason)| {
+            NotaryError::ReadOnly { module: flight.module.clone(), reason: Box::new(reason) }
+        })?;
+        match outcome {
+            Outcome::Appended(id) => {
+                self.counters.appended.add(1);
+                Ok(Notarized { record: StoredRecord { id, lines }, snapshot })
+            }
+            Outcome::Present(id) => {
+                self.counters.present.add(1);
+                Ok(Notarized { record: StoredRecord { id, lines }, snapshot })
+            }
+            Outcome::Conflict(conflict) => {
+                let kept = evidence_of(&snapshot, conflict.standing.id);
+                let kept = kept.map_err(|error| damaged(&flight.module, &error))?;
+                let report = ConflictReport::new(*conflict, kept.appended_at, kept.evidence);
+                Err(NotaryError::Conflict(Box::new(report)))
+            }
+        }
+    }
+
+    /// The lines and their evidence, by the flight's route.
+    async fn fetch(&self, flight: &Flight, deadline: Instant) -> Result<Found, NotaryError> {
+        let route = &self.routes[flight.route];
+        let (module, place) = (&flight.module, self.places[flight.route].clone());
+        match (&route.checksum, &route.source) {
+            (Checksum::Compute, Some(source)) => {
+                let limits = &self.limits.zip;
+                let computing = Computing { source, place, limits, gate: &self.gate, clock: &self.clock };
+                computing.lines(module, deadline).await
+            }
+            (Checksum::Compute, None) => Err(NotaryError::internal(module, "its route has no source")),
+            (Checksum::Sumdb(remote), source) => {
+                let mut go_mod = JoinSet::new();
+                if let Some(source) = source.clone().filter(|_| self.goes_ahead(flight)) {
+                    let (module, deadline) = (module.clone(), deadline);
+                    go_mod.spawn(async move { source.fetch_mod(&module, deadline).await });
+                }
+                let proven = remote.prove(module, deadline).await;
+                let proven = proven.map_err(|error| unproven(module, place, remote.name(), error))?;
+                let go_mod = match timeout(GO_MOD_PATIENCE, go_mod.join_next()).await {
+                    Ok(Some(Ok(Ok(fetched)))) => Some(fetched.content),
+                    _ => None,
+                };
+                // Only the go.mod that the remote log vouches for says what a build needs.
+                let go_mod = go_mod.filter(|go_mod: &Bytes| hash_go_mod(go_mod) == proven.lines.go_mod);
+                Ok(Found { evidence: evidence(remote.name(), &proven), lines: proven.lines, go_mod })
+            }
+        }
+    }
+
+    fn remember(&self, mut error: NotaryError) -> NotaryError {
+        if let NotaryError::NotFound { max_age, .. } = &mut error {
+            *max_age = self.limits.negative_cache.min(MAX_NEGATIVE_CACHE);
+        }
+        self.negative.remember(&error, self.clock.instant());
+        error
+    }
+
+    /// Counts how a flight ended, and logs it: here and nowhere else.
+    fn count(&self, flight: &Flight, answer: &Answer) {
+        let duration_ms = self.clock.instant().saturating_duration_since(flight.started).as_millis() as u64;
+        let (counters, module) = (&self.counters, &flight.module);
+        if flight.ahead.is_some() {
+            match answer {
+                Ok(_) => counters.ahead_appended.add(1),
+                Err(_) => counters.ahead_failed.add(1),
+            }
+        }
+        let error = match answer {
+            Ok(notarized) => {
+                tracing::info!(%module, record.id = notarized.record.id.0, duration_ms, "notarised");
+                return;
+            }
+            Err(error) => error,
+        };
+        let counter = match error {
+            NotaryError::NoRoute { .. } | NotaryError::NotFound { .. } => &counters.not_found,
+            NotaryError::Forbidden { .. } => &counters.forbidden,
+            NotaryError::TryLater { .. } => &counters.unavailable,
+            NotaryError::Conflict(_) => &counters.conflict,
+            NotaryError::Misbehaviour { .. } => &counters.misbehaviour,
+            NotaryError::ReadOnly { .. } => &counters.read_only,
+            NotaryError::Refused { .. } => &counters.refused,
+            NotaryError::Internal { .. } => &counters.internal,
+        };
+        counter.add(1);
+        match error {
+            NotaryError::NoRoute { .. } | NotaryError::NotFound { .. } => {
+                tracing::debug!(%error, duration_ms, "not notarised");
+            }
+            NotaryError::Forbidden { .. } | NotaryError::TryLater { .. } | NotaryError::Refused { .. } => {
+                tracing::warn!(%error, duration_ms, "not notarised");
+            }
+            _ => tracing::error!(%error, duration_ms, "not notarised"),
+        }
+    }
+}
+
+fn try_later(module: &ModuleVersion, why: Delay, retry_after: Duration) -> NotaryError {
+    NotaryError::TryLater { module: module.clone(), why, retry_after }
+}
+
+fn damaged(module: &ModuleVersion, error: &StoreError) -> NotaryError {
+    NotaryError::internal(module, error)
+}
+
+fn evidence(log: &str, proven: &Proven) -> Evidence {
+    Evidence::Sumdb {
+        log: log.to_owned(),
+        record: proven.record.0,
+        head_size: proven.head.size.0,
+        head_root: proven.head.root.to_string(),
+    }
+}
+
+fn unproven(module: &ModuleVersion, place: Arc<str>, log: &str, error: ProveError) -> NotaryError {
+    let module = module.clone();
+    match error {
+        ProveError::NotFound { said } => {
+            NotaryError::NotFound { module, place, said, max_age: Duration::ZERO }
+        }
+        ProveError::Forbidden { said } => NotaryError::Forbidden { module, place, said },
+        ProveError::Unavailable { why, retry_after } => {
+            let retry_after = retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
+            NotaryError::TryLater { module, why: Delay::Source { place, why: why.into() }, retry_after }
+        }
+        ProveError::Misbehaviour { summary } => {
+            NotaryError::Misbehaviour { module, log: log.into(), summary: summary.into() }
+        }
+        ProveError::Local { why } => NotaryError::internal(&module, why),
+    }
+}

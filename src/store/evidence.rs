@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 /// Why a record is in the log. Kept as JSON, so that a person with the database and no program can read it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", try_from = "Fields")]
 pub enum Evidence {
     /// The lines were taken from a record of another log, proved under a head of that log.
     Sumdb {
@@ -33,7 +33,7 @@ pub enum Evidence {
         /// Size of the zip file in bytes.
         zip_bytes: u64,
         /// What the source says about repository and commit, as it says it.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         origin: Option<Box<RawValue>>,
     },
     /// The lines were given by somebody whom the operator trusts.
@@ -45,12 +45,68 @@ pub enum Evidence {
 
 /// A record's evidence as it is kept: with the time at which the record was appended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub struct Kept {
     /// When the record was appended.
     pub appended_at: Timestamp,
     /// Why.
     #[serde(flatten)]
     pub evidence: Evidence,
+}
+
+/// Every field that evidence of any kind has. serde buffers what is tagged or flattened, and a buffered `RawValue` is
+/// lost, so evidence is read through this instead.
+#[derive(Deserialize)]
+struct Fields {
+    appended_at: Option<Timestamp>,
+    kind: String,
+    log: Option<String>,
+    record: Option<u64>,
+    head_size: Option<u64>,
+    head_root: Option<String>,
+    source: Option<String>,
+    url: Option<String>,
+    fetched_at: Option<Timestamp>,
+    zip_sha256: Option<String>,
+    zip_bytes: Option<u64>,
+    origin: Option<Box<RawValue>>,
+    importer: Option<String>,
+}
+
+impl TryFrom<Fields> for Evidence {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Evidence, String> {
+        let missing = || format!("evidence of the kind {:?} lacks a field", fields.kind);
+        let evidence = match fields.kind.as_str() {
+            "sumdb" => Evidence::Sumdb {
+                log: fields.log.ok_or_else(missing)?,
+                record: fields.record.ok_or_else(missing)?,
+                head_size: fields.head_size.ok_or_else(missing)?,
+                head_root: fields.head_root.ok_or_else(missing)?,
+            },
+            "computed" => Evidence::Computed {
+                source: fields.source.ok_or_else(missing)?,
+                url: fields.url.ok_or_else(missing)?,
+                fetched_at: fields.fetched_at.ok_or_else(missing)?,
+                zip_sha256: fields.zip_sha256.ok_or_else(missing)?,
+                zip_bytes: fields.zip_bytes.ok_or_else(missing)?,
+                origin: fields.origin,
+            },
+            "imported" => Evidence::Imported { importer: fields.importer.ok_or_else(missing)? },
+            kind => return Err(format!("unknown kind of evidence {kind:?}")),
+        };
+        Ok(evidence)
+    }
+}
+
+impl TryFrom<Fields> for Kept {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Kept, String> {
+        let appended_at = fields.appended_at.ok_or("evidence without the time of its record")?;
+        Ok(Kept { appended_at, evidence: fields.try_into()? })
+    }
 }
 
 /// What kind of incident it is.

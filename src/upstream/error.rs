@@ -92,7 +92,7 @@ pub enum FetchError {
         url: RedactedUrl,
         /// The status.
         status: u16,
-        /// How long the server asked to wait, at most [`super::client::MAX_RETRY_AFTER`].
+        /// How long the server asked to wait, at most [`super::MAX_RETRY_AFTER`].
         retry_after: Option<Duration>,
         /// The reason that the server gave.
         said: Said,

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `url` | where a source is; credentials are used and never shown |
-//! | `client`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
+//! | `client`, `download`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
 //! | `error` | why it failed, told apart by what the caller does next |
 //! | `goproxy_list`, `goproxy`, `info` | a module version from a GOPROXY list |
 //! | `vcs`, `vcs_message`, `scratch`, `process` | the same from version control, by the go command |
@@ -14,6 +14,7 @@
 //! the mirror; this layer says where they came from and bounds what they cost.
 
 mod client;
+mod download;
 mod error;
 mod files;
 mod goproxy;
@@ -30,7 +31,8 @@ mod url;
 mod vcs;
 mod vcs_message;
 
-pub use client::{ClientOptions, HttpClient, MAX_RETRY_AFTER, Response};
+pub use client::{ClientOptions, HttpClient, Response};
+pub use download::MAX_RETRY_AFTER;
 pub use error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
 pub use goproxy::{Fetched, FetchedModule, GoProxy, ModuleError, ModuleLimits, SourceName};
 pub use goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, GoProxyListError, ModuleSource};

@@ -17,8 +17,9 @@ const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 /// A bundle of all public roots is 250 KB.
 const MAX_ROOTS_BYTES: u64 = 8 << 20;
-/// Idle connections kept per host: as many as a mirror keeps in flight over HTTP/1.1.
-const MAX_IDLE_PER_HOST: usize = 64;
+/// Idle connections kept per host. A module takes two at a time over HTTP/1.1, and hundreds may be in flight: fewer would be
+/// closed and opened again all the time.
+const MAX_IDLE_PER_HOST: usize = 512;
 
 /// Why the client could not be made: the operator's configuration or the machine's.
 #[derive(Debug, thiserror::Error)]
@@ -69,11 +70,17 @@ impl ProxySettings {
         }
     }
 
-    /// The environment variables that hand the same settings to a program that is started.
+    /// The environment variables that hand the same settings to a program that is started. Git's HTTP library reads the plain
+    /// proxy only in lower case.
     pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [("HTTP_PROXY", &self.http), ("HTTPS_PROXY", &self.https), ("NO_PROXY", &self.no_proxy)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+        [
+            ("HTTP_PROXY", &self.http),
+            ("http_proxy", &self.http),
+            ("HTTPS_PROXY", &self.https),
+            ("NO_PROXY", &self.no_proxy),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
     }
 
     fn proxies(&self) -> Result<Vec<Proxy>, ClientError> {

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 pub const MEMORY_BYTES: usize = 1 << 20;
 
 /// A body that has come whole.
-#[derive(Debug)]
 pub struct Spooled {
     content: Content,
     /// Its size in bytes.
@@ -22,7 +21,6 @@ pub struct Spooled {
     pub sha256: [u8; 32],
 }
 
-#[derive(Debug)]
 enum Content {
     Memory(Bytes),
     /// The file and where in it the body starts.
@@ -43,6 +41,14 @@ pub enum SpoolReader<'a> {
 pub struct FileReader<'a> {
     file: &'a File,
     start: u64,
+}
+
+impl std::fmt::Debug for Spooled {
+    /// Where the body is and how large, not the body.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = if self.bytes().is_some() { "memory" } else { "file" };
+        f.debug_struct("Spooled").field("in", &place).field("size", &self.size).finish_non_exhaustive()
+    }
 }
 
 impl Spooled {

@@ -1,1 +1,345 @@
-//! (being written)
+//! The configuration through the real binary (`config check`, `config show`): every error with its words, the origin
+//! of every value, what is hidden, and what is made out of the go command's own settings.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics; clippy knows test functions, not their helpers"
+)]
+
+mod discover;
+mod faults;
+
+use serde_json::Value;
+use tallystick::config::reference::{self, KEYS};
+use tallystick::config::{Checksum, Config, Environment, Overrides};
+
+use crate::cli::{Ran, Sandbox};
+
+/// The example of the manual.
+const EXAMPLE: &str = r#"
+name   = "sum.corp.example"
+data   = "data"                        # directory: log database, keys, anchor
+listen = "127.0.0.1:8470"
+
+[sumdb."sum.golang.org"]               # a remote checksum database that we verify
+key  = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
+urls = ["https://sum.golang.org"]      # or the passthrough of a module proxy; tried in order
+
+[[route]]
+modules  = ["corp.example/*"]
+source   = ["file:///srv/goproxy"]     # a GOPROXY list, http, https or file; "direct" = version control
+checksum = "compute"                   # hash what the source serves
+
+[[route]]
+modules  = ["*"]
+source   = ["https://goproxy.example"]
+checksum = "sum.golang.org"            # take the lines from that database, verified; no zip is downloaded
+"#;
+
+fn check(text: &str) -> Ran {
+    let sandbox = Sandbox::new();
+    sandbox.write("t.toml", text);
+    sandbox.run(&["config", "check", "--config", "t.toml"])
+}
+
+fn load(text: &str) -> Config {
+    let sandbox = Sandbox::new();
+    sandbox.write("t.toml", text);
+    let overrides = Overrides { config: Some(sandbox.path("t.toml")), ..Overrides::default() };
+    Config::load(&overrides, &Environment::default()).unwrap()
+}
+
+/// `config show --json` as (value, origin) of a key.
+struct Shown(Value);
+
+impl Shown {
+    fn of(ran: &Ran) -> Shown {
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        Shown(serde_json::from_str(&ran.stdout).unwrap())
+    }
+
+    fn row(&self, key: &str) -> (&Value, &str) {
+        let row = self.0["settings"].as_array().unwrap().iter().find(|row| row["key"] == key);
+        let row = row.unwrap_or_else(|| panic!("no row {key}"));
+        (&row["value"], row["origin"].as_str().unwrap())
+    }
+
+    fn notices(&self) -> String {
+        self.0["notices"].to_string()
+    }
+}
+
+#[test]
+fn all_faults_of_a_kind_are_told_at_once_in_the_order_of_the_file() {
+    let ran = check("[limits]\nconcurrency = 0\ndeadline_seconds = 0\n[tls]\ncert = \"c\"");
+    let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("t.toml:")).collect();
+    assert_eq!(lines.len(), 3, "{}", ran.stderr);
+    assert!(
+        lines[0].contains("t.toml:2:") && lines[1].contains("t.toml:3:") && lines[2].contains("t.toml:5:")
+    );
+}
+
+#[test]
+fn what_is_no_configuration_is_refused() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("directory")).unwrap();
+    sandbox.write("large.toml", &"#".repeat((1 << 20) + 1));
+    std::fs::write(sandbox.path("bytes.toml"), [0xff, 0xfe]).unwrap();
+    let table = [
+        ("missing.toml", "cannot read the configuration: No such file or directory"),
+        ("directory", "cannot read the configuration: Is a directory"),
+        ("bytes.toml", "cannot read the configuration: stream did not contain valid UTF-8"),
+        ("large.toml", "the configuration is larger than 1048576 bytes"),
+    ];
+    for (file, want) in table {
+        let ran = sandbox.run(&["config", "check", "--config", file]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.stderr.starts_with(&format!("error: {file}:1: {want}")), "{}", ran.stderr);
+    }
+}
+
+/// Every byte of the example replaced, and every prefix of it: an answer or an error, never a panic.
+#[test]
+fn damaged_files_never_panic() {
+    let sandbox = Sandbox::new();
+    let overrides = Overrides { config: Some(sandbox.path("t.toml")), ..Overrides::default() };
+    let try_load = |text: &[u8]| {
+        std::fs::write(sandbox.path("t.toml"), text).unwrap();
+        if let Err(error) = Config::load(&overrides, &Environment::default()) {
+            assert!(error.to_string().contains("fix: "));
+        }
+    };
+    for i in 0..EXAMPLE.len() {
+        try_load(&EXAMPLE.as_bytes()[..i]);
+        let mut text = EXAMPLE.as_bytes().to_vec();
+        text[i] = [b'"', b'[', b'.', b'\n', b'*', 0, 0xff][i % 7];
+        try_load(&text);
+    }
+}
+
+#[test]
+fn the_example_of_the_manual_loads() {
+    let config = load(EXAMPLE);
+    assert_eq!(config.name.as_deref(), Some("sum.corp.example"));
+    assert!(config.data.is_absolute() && config.data.ends_with("data"));
+    assert_eq!(config.anchor, config.data.join("anchor.db"));
+    assert_eq!(config.client_url(), "http://127.0.0.1:8470");
+    assert_eq!(config.sumdbs["sum.golang.org"].urls[0].to_string(), "https://sum.golang.org");
+}
+
+/// First match wins; patterns match the unescaped path, as `module.MatchPrefixPatterns` does.
+#[test]
+fn routes_match_in_order_on_the_unescaped_path() {
+    let config = load(
+        "[[route]]\nmodules = [\"corp.example/Secret\", \"git.corp.example\"]\nsource = [\"https://a.example\"]\nchecksum = \"compute\"\n\
+         [[route]]\nmodules = [\"corp.example/*\"]\nsource = [\"https://b.example\"]\nchecksum = \"compute\"\n\
+         [[route]]\nmodules = [\"*\"]\nchecksum = \"sum.golang.org\"\n",
+    );
+    let table = [
+        ("corp.example/Secret", 1),
+        ("corp.example/Secret/v2", 1),
+        ("corp.example/!secret", 2),
+        ("corp.example/secret", 2),
+        ("git.corp.example/a/b", 1),
+        ("corp.example", 3),
+        ("rsc.io/quote", 3),
+    ];
+    for (path, number) in table {
+        assert_eq!(config.route(path).unwrap().0, number, "{path}");
+    }
+    assert_eq!(
+        config.route("rsc.io/quote").unwrap().1.checksum,
+        Checksum::SumDb("sum.golang.org".to_owned())
+    );
+}
+
+#[test]
+fn a_path_without_a_route_is_told() {
+    let ran = check(
+        "[[route]]\nmodules = [\"a.example\"]\nsource = [\"https://p.example\"]\nchecksum = \"compute\"",
+    );
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("warning: module paths that no route matches are answered 404"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stdout, "ok: t.toml, 1 routes\n");
+}
+
+#[test]
+fn what_is_allowed_but_should_be_known_is_told() {
+    let ran = check(&EXAMPLE.replace("file:///srv/goproxy", "file:///"));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("warning: the anchor data/anchor.db lies beside the data"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    let text = "anchor = \"/mnt/a\"\nlisten = \"0.0.0.0:8470\"\ntrusted_proxies = [\"0.0.0.0/0\"]\n[[route]]\nmodules = [\"*\"]\nchecksum = \"sum.golang.org\"";
+    let ran = check(text);
+    assert!(
+        ran.stderr.contains("warning: 0.0.0.0:8470 is open to other machines without TLS"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("warning: trusted_proxies holds every address"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+}
+
+#[test]
+fn a_mistyped_variable_is_told_and_those_of_others_are_not() {
+    let sandbox = Sandbox::new();
+    let environment = [
+        ("TALLYSTICK_LISTN", "x"),
+        ("TALLYSTICK_PORT", "tcp://10.0.0.1:80"),
+        ("TALLYSTICK_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let shown = Shown::of(&sandbox.run_with(&["config", "show", "--json"], &environment));
+    let notices = shown.notices();
+    assert!(notices.contains("TALLYSTICK_LISTN is not read; did you mean TALLYSTICK_LISTEN?"), "{notices}");
+    assert!(!notices.contains("TALLYSTICK_PORT") && !notices.contains("SERVICE_HOST"), "{notices}");
+}
+
+#[test]
+fn flags_beat_environment_beats_file_beats_defaults() {
+    let sandbox = Sandbox::new();
+    sandbox.write("t.toml", "listen = \"127.0.0.1:1\"\nlog_format = \"json\"\n\n[limits]\ndeadline_seconds = 7\nconcurrency = 8\n");
+    let environment = [
+        ("TALLYSTICK_CONFIG", "t.toml"),
+        ("TALLYSTICK_DATA", "e"),
+        ("TALLYSTICK_LIMITS_CONCURRENCY", "9"),
+        ("TALLYSTICK_LISTEN", ""),
+    ];
+    let shown = Shown::of(&sandbox.run_with(&["config", "show", "--json", "--data", "f"], &environment));
+    assert_eq!(shown.row("data"), (&"f".into(), "flag --data"));
+    assert_eq!(shown.row("anchor"), (&"f/anchor.db".into(), "default"));
+    assert_eq!(shown.row("limits.concurrency"), (&9.into(), "environment TALLYSTICK_LIMITS_CONCURRENCY"));
+    assert_eq!(shown.row("limits.deadline_seconds"), (&7.into(), "t.toml:5"));
+    assert_eq!(
+        shown.row("listen"),
+        (&"127.0.0.1:1".into(), "t.toml:1"),
+        "an empty variable counts as not set"
+    );
+    assert_eq!(shown.row("log_format"), (&"json".into(), "t.toml:2"));
+    assert_eq!(shown.row("metrics_listen"), (&"127.0.0.1:8471".into(), "default"));
+    let ran = sandbox.run_with(&["config", "show"], &environment);
+    let line = ran.stdout.lines().find(|line| line.starts_with("limits.concurrency ")).unwrap();
+    assert_eq!(
+        line.split_whitespace().collect::<Vec<_>>(),
+        ["limits.concurrency", "9", "environment", "TALLYSTICK_LIMITS_CONCURRENCY"]
+    );
+    let ran = sandbox.run_with(&["config", "show"], &[("TALLYSTICK_LIMITS_CONCURRENCY", "many")]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.starts_with(
+            "error: environment TALLYSTICK_LIMITS_CONCURRENCY: `limits.concurrency` has a wrong value"
+        ),
+        "{}",
+        ran.stderr
+    );
+}
+
+/// Paths of the file start at the file, those of flags and variables where the user stands.
+#[test]
+fn relative_paths_start_where_they_were_written() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("etc")).unwrap();
+    sandbox.write(
+        "etc/t.toml",
+        "data = \"d\"\nanchor = \"../a\"\nroots = \"/r\"\n[tls]\ncert = \"c\"\nkey = \"k\"",
+    );
+    let arguments = ["config", "show", "--json", "--config", "etc/t.toml"];
+    let shown = Shown::of(&sandbox.run_with(&arguments, &[("TALLYSTICK_GIT_CONFIG", "g")]));
+    for (key, want) in [
+        ("data", "etc/d"),
+        ("anchor", "etc/../a"),
+        ("roots", "/r"),
+        ("tls.cert", "etc/c"),
+        ("git_config", "g"),
+    ] {
+        assert_eq!(shown.row(key).0, want, "{key}");
+    }
+    sandbox.write("etc/empty.toml", "");
+    let shown = Shown::of(&sandbox.run(&["config", "show", "--json", "--config", "etc/empty.toml"]));
+    assert_eq!(shown.row("data").0, "etc/tallystick-data");
+    assert_eq!(Shown::of(&sandbox.run(&["config", "show", "--json"])).row("data").0, "tallystick-data");
+}
+
+#[test]
+fn credentials_are_never_shown() {
+    let text = EXAMPLE
+        .replace(
+            "https://goproxy.example",
+            "https://ci:s3cret@goproxy.example/go?token=t0ken|https://b.example",
+        )
+        .replace("https://sum.golang.org\"]", "https://ci:s3cret@goproxy.example/sumdb/sum.golang.org\"]");
+    let sandbox = Sandbox::new();
+    sandbox.write("t.toml", &text);
+    let json = sandbox.run(&["config", "show", "--config", "t.toml", "--json"]);
+    let table = sandbox.run(&["config", "show", "--config", "t.toml"]);
+    let with_go = sandbox
+        .run_with(&["config", "show"], &[("GOPROXY", "https://ci:s3cret@p.example,https://ci:t0ken@[bad")]);
+    assert_eq!(with_go.code, 2);
+    for ran in [&json, &table, &with_go] {
+        for secret in ["s3cret", "t0ken", "ci:"] {
+            assert!(
+                !ran.stdout.contains(secret) && !ran.stderr.contains(secret),
+                "{}{}",
+                ran.stdout,
+                ran.stderr
+            );
+        }
+    }
+    let shown = Shown::of(&json);
+    assert_eq!(shown.row("route.2.source").0[0], "https://***@goproxy.example/go?***|https://b.example");
+    assert_eq!(
+        shown.row("sumdb.sum.golang.org.urls").0[0],
+        "https://***@goproxy.example/sumdb/sum.golang.org"
+    );
+}
+
+/// The reference is what the binary does: each example is valid, each variable is read, each default is the default.
+#[test]
+fn the_reference_tells_the_truth() {
+    let sandbox = Sandbox::new();
+    let mut sections: Vec<(String, String)> = vec![(String::new(), String::new())];
+    for key in KEYS {
+        let path = key.path.replace("sumdb.*", "sumdb.\"sum.golang.org\"").replace("route.*", "route");
+        let (section, name) = path.rsplit_once('.').unwrap_or(("", &path));
+        let header = match section {
+            "" => String::new(),
+            "route" => "[[route]]\n".to_owned(),
+            section => format!("[{section}]\n"),
+        };
+        if sections.last().unwrap().0 != header && !sections.iter().any(|(known, _)| *known == header) {
+            sections.push((header.clone(), String::new()));
+        }
+        let section = sections.iter_mut().find(|(known, _)| *known == header).unwrap();
+        section.1 += &format!("{name} = {}\n", key.example);
+    }
+    let text: String = sections.into_iter().map(|(header, lines)| header + &lines).collect();
+    sandbox.write("t.toml", &text);
+    let shown = Shown::of(&sandbox.run(&["config", "show", "--json", "--config", "t.toml"]));
+    let defaults = Shown::of(&sandbox.run(&["config", "show", "--json"]));
+    for key in KEYS {
+        let row = key.path.replace("sumdb.*", "sumdb.sum.golang.org").replace("route.*", "route.1");
+        assert!(shown.row(&row).1.starts_with("t.toml:"), "{row}: {}", shown.row(&row).1);
+        let Some(variable) = key.variable() else { continue };
+        let value = key.example.trim_matches(['"', '[', ']']).to_owned();
+        // The two halves of [tls] only go together.
+        let other =
+            if row == "tls.cert" { ("TALLYSTICK_TLS_KEY", "k") } else { ("TALLYSTICK_TLS_CERT", "c") };
+        let pair = if row.starts_with("tls.") {
+            vec![(variable.as_str(), value.as_str()), other]
+        } else {
+            vec![(variable.as_str(), value.as_str())]
+        };
+        let by_variable = Shown::of(&sandbox.run_with(&["config", "show", "--json"], &pair));
+        assert_eq!(by_variable.row(&row).1, format!("environment {variable}"));
+        assert!(by_variable.row(&row).0.to_string().contains(&value), "{row}");
+        if let Some(default) = defaults.row(&row).0.as_u64() {
+            assert!(key.default.starts_with(&default.to_string()), "{row}: {} is not {default}", key.default);
+        }
+    }
+    let rows = shown.0["settings"].as_array().unwrap().len();
+    assert_eq!(rows, KEYS.len(), "config show has rows that the reference does not know");
+    assert!(reference::markdown().lines().count() >= 3 * KEYS.len());
+}

@@ -1,1 +1,149 @@
-//! (being written)
+//! go.sum lines: the strict reader of records and the tolerant reader of go.sum files.
+//!
+//! Expected values: real records of sum.golang.org, and what `readGoSum` of the `go` command (cmd/go/internal/modfetch,
+//! Go 1.26.8) does with each kind of line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use tallystick::dirhash::{H1, hash_go_mod};
+use tallystick::gosum::{GoSumReason, LineKind, ModuleLines, ModuleLinesError, parse_go_sum};
+use tallystick::module::ModuleVersion;
+
+const ZIP: &str = "rsc.io/quote v1.5.2 h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=";
+const GO_MOD: &str = "rsc.io/quote v1.5.2/go.mod h1:LzX7hefJvL54yjefDEDHNONDjII0t9xZLPXsUe+TKr0=";
+
+fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("fixture") {
+        let path = entry.expect("fixture").path();
+        if path.is_dir() { files_below(&path, found) } else { found.push(path) }
+    }
+}
+
+#[test]
+fn records_of_sum_golang_org_print_back() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sum.golang.org/lookup");
+    let mut files = Vec::new();
+    files_below(&root, &mut files);
+    assert_eq!(files.len(), 30);
+    for file in files {
+        let answer = fs::read_to_string(&file).unwrap();
+        let (_number, rest) = answer.split_once('\n').unwrap();
+        let end = rest.find("\n\n").unwrap();
+        let record = &rest[..=end];
+        let lines = ModuleLines::parse(record).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert_eq!(lines.to_text(), record);
+        let wire = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        assert_eq!(ModuleVersion::unescape(wire), Ok(lines.module.clone()));
+        let go_sum = parse_go_sum(record).unwrap();
+        let both = [(LineKind::Zip, lines.zip), (LineKind::GoMod, lines.go_mod)];
+        assert_eq!(go_sum.iter().map(|line| (line.kind, line.hash)).collect::<Vec<_>>(), both);
+        assert!(go_sum.iter().all(|line| line.module == lines.module));
+        assert_eq!(go_sum.iter().map(|line| format!("{line}\n")).collect::<String>(), record);
+    }
+}
+
+#[test]
+fn records_are_two_exact_lines() {
+    let good = format!("{ZIP}\n{GO_MOD}\n");
+    assert!(ModuleLines::parse(&good).is_ok());
+    for bad in [
+        String::new(),
+        "\n".into(),
+        "\n\n".into(),
+        format!("{ZIP}\n"),
+        format!("{GO_MOD}\n"),
+        format!("{ZIP}\n{GO_MOD}"),
+        format!("{ZIP}\n{GO_MOD}\n\n"),
+        format!("\n{ZIP}\n{GO_MOD}\n"),
+        format!("{ZIP}\n\n{GO_MOD}\n"),
+        format!("{ZIP}\r\n{GO_MOD}\r\n"),
+        format!("{ZIP}\n{GO_MOD}\n{ZIP}\n"),
+        format!("{ZIP}\n{GO_MOD}\n{GO_MOD}\n"),
+        format!("{GO_MOD}\n{ZIP}\n"),
+        format!("{ZIP}\n{ZIP}\n"),
+        format!(" {ZIP}\n{GO_MOD}\n"),
+        format!("{ZIP} \n{GO_MOD}\n"),
+        format!("{ZIP}\n{GO_MOD} x\n"),
+        good.replace(" v1", "  v1"),
+        good.replace(" v1", "\tv1"),
+        good.replace("/go.mod", "/go.sum"),
+        good.replace("/go.mod", "/go.mod/go.mod"),
+        good.replace("v1.5.2/go.mod", "v1.5.3/go.mod"),
+        good.replace("\nrsc.io/quote", "\nrsc.io/quot"),
+        good.replace("v1.5.2", "v1.5"),
+        good.replace("v1.5.2", "v2.0.0"),
+        good.replace("rsc.io", "rsc"),
+        good.replace("h1:w", "h2:w"),
+        good.replace("s3Y=", "s3Y"),
+        good.replace("s3Y=", "s3Z="),
+        good.replace("TKr0=", ""),
+    ] {
+        assert!(ModuleLines::parse(&bad).is_err(), "accepted {bad:?}");
+    }
+    let other = ModuleLines::parse(&good.replace("v1.5.2/go.mod", "v1.5.3/go.mod"));
+    assert!(matches!(other, Err(ModuleLinesError::OtherModule { .. })));
+}
+
+#[test]
+fn go_sum_files_are_read_as_by_the_go_command() {
+    let count = |text: &str| parse_go_sum(text).map(|lines| lines.len());
+    assert_eq!(count(""), Ok(0));
+    assert_eq!(count("\n \t\n\r\n"), Ok(0), "blank lines are skipped");
+    assert_eq!(count(&format!("{ZIP}\n{GO_MOD}")), Ok(2), "the last newline may be missing");
+    assert_eq!(count(&format!("{ZIP}\r\n{GO_MOD}\r\n")), Ok(2), "CR is white space");
+    assert_eq!(count(&format!("\n  {}\u{a0}\n", ZIP.replace(' ', "\t "))), Ok(1), "any white space is");
+    assert_eq!(count(&format!("{ZIP}\n{ZIP}\n")), Ok(2), "repeated lines are the caller's matter");
+    let empty = hash_go_mod(b"");
+    assert_eq!(
+        count(&format!("rsc.io/quote v1.5.2/go.mod {empty}\n")),
+        Ok(0),
+        "an old fault's hash is dropped"
+    );
+    assert_eq!(count("rsc.io/quote v1.5.2 h2:unknown\n"), Ok(0), "hashes of another kind are not known");
+
+    for (line, text, fields) in [
+        (1, "x".to_owned(), Some(1)),
+        (1, "rsc.io/quote v1.5.2".to_owned(), Some(2)),
+        (3, format!("{ZIP}\n\n{GO_MOD} x\n"), Some(4)),
+        (2, format!("{ZIP}\n<<<<<<< HEAD\n{GO_MOD}\n"), Some(2)),
+        (2, format!("{ZIP}\n{}\n", GO_MOD.replace("rsc.io", "rsc")), None),
+        (2, format!("{ZIP}\r\n{}\r\n", GO_MOD.replace("v1.5.2", "v1.5")), None),
+        (1, ZIP.replace("s3Y=", "s3Z="), None),
+        (1, ZIP.replace("s3Y=", ""), None),
+    ] {
+        let error = parse_go_sum(&text).unwrap_err();
+        assert_eq!(error.line, line, "{text:?}: {error}");
+        let ours = if let GoSumReason::Fields { fields } = error.reason { Some(fields) } else { None };
+        assert_eq!(ours, fields, "{text:?}");
+    }
+    let error = parse_go_sum("\nrsc.io/quote v1.5.2\n").unwrap_err();
+    assert_eq!(error.to_string(), "malformed go.sum: line 2: wrong number of fields 2");
+}
+
+proptest! {
+    #[test]
+    fn lines_round_trip(zip in any::<[u8; 32]>(), go_mod in any::<[u8; 32]>(), patch in any::<u64>(), pre in "(-[a-z]{1,5})?") {
+        let module: ModuleVersion = format!("github.com/Some/Module@v1.2.{patch}{pre}").parse().unwrap();
+        let lines = ModuleLines { module, zip: H1::from_bytes(zip), go_mod: H1::from_bytes(go_mod) };
+        prop_assert_eq!(ModuleLines::parse(&lines.to_text()), Ok(lines.clone()));
+        let words: Vec<String> = parse_go_sum(&lines.to_text()).unwrap().iter().map(|line| line.to_string()).collect();
+        prop_assert_eq!(words.join("\n") + "\n", lines.to_text());
+    }
+
+    #[test]
+    fn what_is_accepted_prints_back(at in 0_usize..160, text in any::<String>(), insert in "[ -~\n\r\t]{0,3}") {
+        let mut record = format!("{ZIP}\n{GO_MOD}\n");
+        record.insert_str(at.min(record.len()), &insert);
+        for text in [text, record] {
+            if let Ok(lines) = ModuleLines::parse(&text) {
+                prop_assert_eq!(lines.to_text(), text.clone());
+            }
+            if let Ok(lines) = parse_go_sum(&text) {
+                let printed: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                prop_assert_eq!(parse_go_sum(&printed), Ok(lines));
+            }
+        }
+    }
+}

@@ -1,9 +1,12 @@
 //! The integration tests: one binary, one file per subject.
 
+mod anchor;
+mod cli;
 mod client;
 mod config;
 mod conformance;
 mod crash;
+mod damage;
 mod dirhash;
 mod fixture;
 mod gosum;
@@ -14,6 +17,7 @@ mod notary;
 mod note;
 mod oracle;
 mod sequencer;
+mod support;
 mod tidy;
 mod tlog;
 mod upstream;

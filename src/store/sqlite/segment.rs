@@ -105,7 +105,7 @@ impl Decoder {
         check_segment(body)?;
         let names = self.unpack(body)?;
         let (path, version) = names.get(position).ok_or("the segment has fewer than sixteen names")?;
-        lines_of(path, version, &body[HEADER_BYTES + position * 64..][..64])
+        Ok(lines_of(path, version, &body[HEADER_BYTES + position * 64..][..64]))
     }
 
     /// All sixteen records of a segment.
@@ -113,7 +113,11 @@ impl Decoder {
         check_segment(body)?;
         let names = self.unpack(body)?;
         let hashes = body[HEADER_BYTES..][..HASHES_BYTES].chunks_exact(64);
-        names.iter().zip(hashes).map(|((path, version), hashes)| lines_of(path, version, hashes)).collect()
+        Ok(names
+            .iter()
+            .zip(hashes)
+            .map(|((path, version), hashes)| lines_of(path, version, hashes))
+            .collect())
     }
 
     fn unpack(&mut self, body: &[u8]) -> Result<[(&str, &str); WIDTH], Why> {
@@ -171,7 +175,7 @@ pub(super) fn decode_tail(body: &[u8]) -> Result<Row, Why> {
     let length = pop_length(body, &mut at)?;
     let names = std::str::from_utf8(&body[at..]).map_err(|_| "names are not UTF-8".to_owned())?;
     let (path, version) = names.split_at_checked(length).ok_or("the path is cut off")?;
-    Ok(Row { lines: lines_of(path, version, &body[HEADER_BYTES..][..64])?, leaf })
+    Ok(Row { lines: lines_of(path, version, &body[HEADER_BYTES..][..64]), leaf })
 }
 
 /// Puts a checksum in front of a body that has no header of its own.
@@ -212,14 +216,11 @@ fn check(body: &[u8], least: usize) -> Result<(), Why> {
     if sum == xxh3_64(&body[HEADER_BYTES..]) { Ok(()) } else { Err("the checksum does not match".to_owned()) }
 }
 
-fn lines_of(path: &str, version: &str, hashes: &[u8]) -> Result<ModuleLines, Why> {
+fn lines_of(path: &str, version: &str, hashes: &[u8]) -> ModuleLines {
     let (zip, go_mod) = hashes.split_first_chunk::<32>().expect("a record has 64 bytes of hashes");
     let go_mod = go_mod.try_into().expect("a record has 64 bytes of hashes");
-    Ok(ModuleLines {
-        module: ModuleVersion::from_parts(path, version).map_err(|error| error.to_string())?,
-        zip: H1::from_bytes(*zip),
-        go_mod: H1::from_bytes(go_mod),
-    })
+    let module = ModuleVersion::from_store(path, version);
+    ModuleLines { module, zip: H1::from_bytes(*zip), go_mod: H1::from_bytes(go_mod) }
 }
 
 fn push_length(out: &mut Vec<u8>, mut length: usize) {

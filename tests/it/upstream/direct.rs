@@ -4,7 +4,6 @@
 //! configuration leads the repository's URL to a local directory: so the real go and git run, and nothing leaves the machine.
 
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -43,9 +42,13 @@ impl Place {
     fn with_go(script: &str) -> Place {
         let mut place = Place::new();
         place.options.go = place.dir.path().join("go");
-        let mut file = std::fs::File::create(&place.options.go).unwrap();
-        write!(file, "#!/bin/sh\n{script}\n").unwrap();
-        file.set_permissions(std::fs::Permissions::from_mode(0o700)).unwrap();
+        // Written by another process: a writable handle of ours could be inherited by a program that another test starts just
+        // then, and the script would be "busy".
+        let mut writer = Command::new("/bin/sh");
+        writer.args(["-c", "cat > \"$0\" && chmod 700 \"$0\""]).arg(&place.options.go).stdin(Stdio::piped());
+        let mut writer = writer.spawn().unwrap();
+        writer.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
         place
     }
 

@@ -304,6 +304,9 @@ async fn a_proxy_is_used_for_other_hosts_and_never_for_this_machine() {
     let get = async |text: &str| client.get(&url(text), MAX_BYTES, within(AMPLE)).await;
     assert_eq!(get("http://public.invalid/x").await.unwrap().body, "by proxy");
     assert_eq!(proxy.paths(), ["http://public.invalid/x"]);
+    // base64("proxyuser:proxypass")
+    let basic = Some("Basic cHJveHl1c2VyOnByb3h5cGFzcw==");
+    assert_eq!(proxy.requests()[0].header("proxy-authorization"), basic);
     assert_eq!(get(&direct.url()).await.unwrap().body, "direct");
     let port = direct.port();
     assert_eq!(get(&format!("http://localhost:{port}/")).await.unwrap().body, "direct");

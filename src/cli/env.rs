@@ -1,0 +1,72 @@
+//! `tallystick env`: the lines that make a `go` command ask this log.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::client::{Client, Shell};
+use super::{Common, Exit, block_on, bypass, output, remote};
+use crate::config::source::UpstreamUrl;
+use crate::config::{Environment, GoEnvironment, keys};
+
+/// Print the client's variables, from this machine's log or from a server
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --server the key comes from the server: compare its fingerprint, printed on stderr, with that of \
+`tallystick key show` on the server before you rely on it.
+
+Examples:
+  eval \"$(tallystick env)\"
+  tallystick env --shell fish | source
+  tallystick env --shell powershell | Out-String | Invoke-Expression
+  tallystick env --server https://sum.corp.example
+  tallystick env --json")]
+pub(super) struct Env {
+    /// Whose syntax to print
+    #[arg(long, value_enum, default_value_t = Shell::Sh, conflicts_with = "json")]
+    shell: Shell,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Ask this server for its name and key instead of reading the data directory
+    #[arg(long, value_name = "URL")]
+    server: Option<UpstreamUrl>,
+}
+
+impl Env {
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
+        let config = common.load()?;
+        let client = match &self.server {
+            Some(server) => block_on(remote::log_of(server, config.roots.as_deref()))?,
+            None => {
+                let (_, key) = keys::load_verifier(&config.data, config.name.as_deref())?;
+                Client::new(&key, &config.client_url())
+            }
+        };
+        let warnings = bypass::warnings(&GoEnvironment::read(&Environment::of_process()));
+        if self.json {
+            let variables: Map<String, Value> =
+                client.variables().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+            output::print_json(&json!({
+                "name": client.name,
+                "vkey": client.vkey,
+                "url": client.url,
+                "fingerprint": client.fingerprint,
+                "env": variables,
+                "go_env_w": client.go_env_lines(),
+                "warnings": warnings,
+            }))?;
+            return Ok(Exit::Done);
+        }
+        output::print(&client.script(self.shell))?;
+        for warning in warnings {
+            output::warning(&warning);
+        }
+        if let Some(server) = &self.server {
+            output::note(&format!(
+                "the key of {} as {server} gave it has the fingerprint\n  {}\n  compare it with `tallystick key show` on the server",
+                client.name, client.fingerprint
+            ));
+        }
+        Ok(Exit::Done)
+    }
+}

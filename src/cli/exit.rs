@@ -1,0 +1,111 @@
+//! Exit codes, the same for every command, so that a script can tell "try again" from "a person must look".
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::config::keys::KeyError;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done; also: nothing new.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// Something is not reachable: try again.
+    Unreachable = 3,
+    /// Misbehaviour or damage was found: a person must look.
+    Damage = 4,
+    /// Another process is already running on this data.
+    Running = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The code of an error: the one it was given by [`OrExit`], or the one that its type stands for.
+    pub fn of(error: &anyhow::Error) -> Exit {
+        error.chain().find_map(Exit::of_cause).unwrap_or(Exit::Failed)
+    }
+
+    fn of_cause(cause: &(dyn Error + 'static)) -> Option<Exit> {
+        if let Some(coded) = cause.downcast_ref::<Coded>() {
+            return Some(coded.exit);
+        }
+        if cause.is::<ConfigError>() {
+            return Some(Exit::Usage);
+        }
+        cause.downcast_ref::<KeyError>().map(|error| match error {
+            KeyError::Io { .. } | KeyError::Exists { .. } | KeyError::NoRandomness { .. } => Exit::Failed,
+            KeyError::Malformed { .. } | KeyError::Mismatch { .. } => Exit::Damage,
+            KeyError::LoosePermissions { .. }
+            | KeyError::NameDiffers { .. }
+            | KeyError::Several { .. }
+            | KeyError::Missing { .. }
+            | KeyError::BadName { .. } => Exit::Usage,
+        })
+    }
+}
+
+/// Gives an error its exit code.
+pub(super) trait OrExit<T> {
+    /// The same result; an error will end the process with `exit`.
+    fn or_exit(self, exit: Exit) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, exit: Exit) -> anyhow::Result<T> {
+        self.map_err(|error| anyhow::Error::new(Coded { exit, error: error.into() }))
+    }
+}
+
+/// An error with its exit code; it reads like the error alone.
+struct Coded {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl fmt::Display for Coded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl fmt::Debug for Coded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for Coded {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    /// The table is that of the design: 0 done, 1 failed, 2 usage, 3 unreachable, 4 damage, 5 running.
+    #[test]
+    fn codes_survive_context_and_read_like_the_error() {
+        let error = Err::<(), _>(anyhow::anyhow!("no route to host")).or_exit(Exit::Unreachable);
+        let error = error.context("asking sum.corp.example").unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Unreachable);
+        assert_eq!(format!("{error:#}"), "asking sum.corp.example: no route to host");
+        assert_eq!(Exit::of(&anyhow::anyhow!("anything")), Exit::Failed);
+        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Unreachable, Exit::Damage, Exit::Running];
+        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
+    }
+}

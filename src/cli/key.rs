@@ -1,0 +1,73 @@
+//! `tallystick key`: make and show the log's key.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Common, Exit, output};
+use crate::config::{Config, Environment, Overrides, keys};
+
+/// Make or show the log's key
+#[derive(Debug, Args)]
+#[command(after_help = "\
+`serve` makes a key at its first start; `key new` is for those who want to see it, or back it up, before.
+
+Examples:
+  tallystick key new --name sum.corp.example
+  tallystick key show
+  tallystick key show --data /var/lib/tallystick --json")]
+pub(super) struct Key {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make the log's key; an existing one is never overwritten
+    New {
+        /// The log's name, for ever part of the key [default: tallystick.local/<8 hex>]
+        #[arg(long)]
+        name: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the log's name, verifier key and fingerprint
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Key {
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
+        let (name, json, is_new) = match self.action {
+            Action::New { name, json } => (name, json, true),
+            Action::Show { json } => (None, json, false),
+        };
+        let config = Config::load(&Overrides { name, ..common.overrides() }, &Environment::of_process())?;
+        if is_new {
+            keys::create(&config.data, config.name.as_deref())?;
+        }
+        show(&config, json)?;
+        Ok(Exit::Done)
+    }
+}
+
+fn show(config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let (path, key) = keys::load_verifier(&config.data, config.name.as_deref())?;
+    let (name, fingerprint) = (key.name().to_string(), keys::fingerprint(&key));
+    if as_json {
+        return output::print_json(&json!({
+            "name": name,
+            "vkey": key.to_string(),
+            "fingerprint": fingerprint,
+            "file": path,
+        }));
+    }
+    output::print(&format!(
+        "name          {name}\nverifier key  {key}\nfingerprint   {fingerprint}\nfile          {}\n",
+        path.display()
+    ))?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What people and programs read: results on stdout, everything else on stderr, colours and bars on terminals only.
+
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// Without a terminal a bar becomes this many log lines, however long it takes.
+const PROGRESS_LINES: u64 = 10;
+
+const RED: &str = "\u{1b}[1;31m";
+const YELLOW: &str = "\u{1b}[1;33m";
+const PLAIN: &str = "\u{1b}[0m";
+
+/// Writes a result to stdout. A reader that has gone away (`| head`) is not an error.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Writes a result to stdout as indented JSON.
+pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    Ok(print(&text)?)
+}
+
+/// Writes rows under headers to stdout, as wide as the terminal, or as wide as they are where there is none.
+pub(super) fn print_table<const N: usize>(
+    headers: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headers.map(str::to_uppercase));
+    for row in rows {
+        table.add_row(row);
+    }
+    if io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end()))
+        .collect();
+    print(&lines.concat())
+}
+
+/// Says why the command failed.
+pub(super) fn error(text: &str) {
+    say(RED, "error", text);
+}
+
+/// Says what is allowed but should be known.
+pub(super) fn warning(text: &str) {
+    say(YELLOW, "warning", text);
+}
+
+/// Says something that is no result: `env` is read by `eval`, so that nothing else may be on stdout.
+pub(super) fn note(text: &str) {
+    say("", "note", text);
+}
+
+fn say(colour: &str, word: &str, text: &str) {
+    let reset = if colour.is_empty() { "" } else { PLAIN };
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(anstream::stderr().lock(), "{colour}{word}{reset}: {text}");
+}
+
+/// How far a long command is: a bar on a terminal, at most ten log lines elsewhere.
+pub struct Progress {
+    bar: ProgressBar,
+    what: &'static str,
+    total: u64,
+    logged_tenth: u64,
+}
+
+impl Progress {
+    /// Starts at 0 of `total` things that are called `what` ("lines", "records").
+    pub fn new(what: &'static str, total: u64) -> Progress {
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let template = "{wide_bar} {human_pos}/{human_len} {msg}  {per_sec}  {eta} left";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style);
+        bar.set_message(what);
+        Progress { bar, what, total, logged_tenth: 0 }
+    }
+
+    /// Moves to `done`.
+    pub fn set(&mut self, done: u64) {
+        self.bar.set_position(done);
+        let tenth = (u128::from(done) * u128::from(PROGRESS_LINES) / u128::from(self.total.max(1))) as u64;
+        if self.bar.is_hidden() && tenth > self.logged_tenth {
+            self.logged_tenth = tenth;
+            tracing::info!(done, total = self.total, "{}", self.what);
+        }
+    }
+
+    /// Removes the bar, so that the result stands alone.
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}

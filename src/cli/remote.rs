@@ -1,0 +1,109 @@
+//! Asks a server who it is: `GET <server>/api/v1/log`, of which we need
+//!
+//! ```json
+//! {"name": "sum.corp.example", "keys": [{"verifier": "sum.corp.example+1c2d3e4f+AZ…", "since": "2026-11-01T00:00:00Z"}]}
+//! ```
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use serde::Deserialize;
+
+use super::client::Client;
+use super::exit::{Exit, OrExit};
+use super::output;
+use crate::config::source::UpstreamUrl;
+use crate::note::VerifierKey;
+
+/// The answer holds a few keys and one head.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Someone waits at a prompt.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+#[derive(Deserialize)]
+struct LogAnswer {
+    name: String,
+    keys: Vec<KeyAnswer>,
+}
+
+#[derive(Deserialize)]
+struct KeyAnswer {
+    verifier: String,
+    /// Set for keys that no longer sign.
+    until: Option<serde::de::IgnoredAny>,
+}
+
+/// The log of a server, with the first of its keys that still signs.
+pub(super) async fn log_of(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow::Result<Client> {
+    if server.expose().scheme() == "http" && !server.literal_ip().is_some_and(|ip| ip.is_loopback()) {
+        output::warning(
+            "the key travels over http: anyone on the way could give you theirs. Compare the fingerprint.",
+        );
+    }
+    let body = fetch(server, roots).await?;
+    let answer: LogAnswer = serde_json::from_slice(&body).with_context(|| {
+        format!("{server} is no Tallystick server: /api/v1/log is not the JSON that one answers")
+    })?;
+    let Some(key) = answer.keys.into_iter().find(|key| key.until.is_none()) else {
+        bail!("{server} names no key in use for its log \"{}\"", answer.name);
+    };
+    let key: VerifierKey = key.verifier.parse().with_context(|| format!("{server} gave a malformed key"))?;
+    if key.name().as_str() != answer.name {
+        return Err(anyhow!(
+            "{server} calls its log \"{}\", but gave the key of \"{}\"",
+            answer.name,
+            key.name()
+        ))
+        .or_exit(Exit::Damage);
+    }
+    let mut url = server.expose().clone();
+    // GOSUMDB is shown, stored and inherited: credentials belong into netrc. A URL with a host can lose its userinfo.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.set_query(None);
+    Ok(Client::new(&key, url.as_str().trim_end_matches('/')))
+}
+
+async fn fetch(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
+        // A redirect would hand out a key in the name of a URL that the user did not type.
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(DEADLINE);
+    if let Some(path) = roots {
+        let pem = std::fs::read(path).with_context(|| format!("cannot read roots {}", path.display()))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+            .with_context(|| format!("{} holds no PEM certificates", path.display()))?;
+        builder = builder.tls_certs_only(certificates);
+    }
+    let request = builder.build()?.get(server.join("api/v1/log").expose().clone());
+    // The error's own URL may hold credentials.
+    let unreachable = |error: reqwest::Error| {
+        let error = anyhow::Error::new(error.without_url()).context(format!("{server} does not answer"));
+        Err::<Vec<u8>, _>(error).or_exit(Exit::Unreachable)
+    };
+    let mut response = match request.send().await {
+        Ok(response) => response,
+        Err(error) => return unreachable(error),
+    };
+    let status = response.status();
+    if status.is_redirection() {
+        bail!("{server} redirects elsewhere\n  fix: name the server that it redirects to, if you trust it");
+    }
+    if !status.is_success() {
+        let exit = if status.is_server_error() { Exit::Unreachable } else { Exit::Failed };
+        return Err(anyhow!("{server} answered {status} for /api/v1/log")).or_exit(exit);
+    }
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(body),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) => return unreachable(error),
+        }
+        if body.len() > MAX_ANSWER_BYTES {
+            bail!("{server} is no Tallystick server: /api/v1/log is longer than {MAX_ANSWER_BYTES} bytes");
+        }
+    }
+}

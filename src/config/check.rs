@@ -1,0 +1,239 @@
+//! What must hold between the settings, and what is allowed but should be known.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::layers::Environment;
+use super::origin::Origin;
+use super::problem::{Problem, ProblemKind};
+use super::reference::{self, KEYS};
+use super::source::{Source, UpstreamUrl};
+use super::{Checksum, Config, Route, SUM_GOLANG_ORG};
+use crate::note::KeyName;
+
+/// Everything wrong between the settings, in the order of the file.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut wrong = |key: &str, why: String, fix: &str| {
+        let kind = ProblemKind::Value { key: key.to_owned(), why, fix: fix.to_owned() };
+        problems.push(Problem { place: config.origin(key), kind });
+    };
+    if let Some(name) = &config.name {
+        if let Err(error) = name.parse::<KeyName>() {
+            wrong(
+                "name",
+                format!("is no name of a log: {error}"),
+                "use the host name of the server, as in sum.corp.example",
+            );
+        } else if name == SUM_GOLANG_ORG || config.sumdbs.contains_key(name) {
+            wrong(
+                "name",
+                "is the name of a remote checksum database".to_owned(),
+                "give this log a name of its own",
+            );
+        }
+    }
+    if config.listen == config.metrics_listen && config.listen.port() != 0 {
+        wrong("metrics_listen", "is the same address as `listen`".to_owned(), "give it another port");
+    }
+    if config.url.as_ref().is_some_and(|url| url.has_credentials() || url.expose().query().is_some()) {
+        wrong(
+            "url",
+            "holds credentials or a query, and every client would see them".to_owned(),
+            "leave them out",
+        );
+    }
+    for (name, sumdb) in &config.sumdbs {
+        if name == "compute" {
+            let why = "is the word for hashing the source, so that no route could name it".to_owned();
+            let kind =
+                ProblemKind::Value { key: "sumdb.compute".to_owned(), why, fix: "remove it".to_owned() };
+            problems.push(Problem { place: sumdb.key_origin.clone(), kind });
+        }
+        // The built-in URL is wrong only together with a name that is told above.
+        let is_set = sumdb.urls_origin != Origin::Default;
+        let back = sumdb.urls.iter().filter(|url| is_set && leads_back(url, config));
+        problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.urls_origin)));
+    }
+    for (i, route) in config.routes.iter().enumerate() {
+        let kinds = route_problems(config, i, route);
+        problems.extend(kinds.into_iter().map(|kind| Problem { place: route.origin.clone(), kind }));
+    }
+    problems
+}
+
+fn route_problems(config: &Config, index: usize, route: &Route) -> Vec<ProblemKind> {
+    let number = index + 1;
+    let mut kinds = Vec::new();
+    match &route.checksum {
+        Checksum::SumDb(name) if !config.sumdbs.contains_key(name) => {
+            let known = config.sumdbs.keys().cloned().collect();
+            kinds.push(ProblemKind::UnknownSumDb { route: number, name: name.clone(), known });
+        }
+        Checksum::Compute if route.source.0.is_empty() => kinds.push(ProblemKind::Value {
+            key: format!("route.{number}.source"),
+            why: "is missing, and checksum = \"compute\" has nothing to hash without it".to_owned(),
+            fix: "add source = [\"https://goproxy.corp.example\"], or \"direct\" for version control"
+                .to_owned(),
+        }),
+        _ => {}
+    }
+    if route.source.has_direct() && !route.modules.has_literal_host() {
+        let wildcard = |pattern: &&String| !crate::module::PathPatterns::parse(pattern).has_literal_host();
+        let pattern = route.patterns.iter().find(wildcard).cloned().unwrap_or_default();
+        kinds.push(ProblemKind::DirectNeedsHost { route: number, pattern });
+    }
+    for source in route.source.sources() {
+        if let Source::Proxy(url) = source
+            && leads_back(url, config)
+        {
+            kinds.push(loop_problem(format!("route.{number}.source"), url, &route.origin).kind);
+        }
+    }
+    kinds.extend(route.patterns.iter().filter_map(|pattern| {
+        let samples = samples(pattern);
+        let covers = |earlier: &Route| samples.iter().all(|path| earlier.modules.matches(path));
+        let earlier = config.routes[..index].iter().position(covers)?;
+        let leak = match (&config.routes[earlier].checksum, &route.checksum) {
+            (Checksum::SumDb(_), Checksum::Compute) => {
+                ", so that these private paths would be sent to a public database"
+            }
+            _ => "",
+        };
+        Some(ProblemKind::Unreachable { route: number, pattern: pattern.clone(), earlier: earlier + 1, leak })
+    }));
+    kinds
+}
+
+/// Two module paths that `pattern` matches and that have nothing else in common: an earlier route that matches both
+/// matches all, or so much that the later one is a mistake.
+fn samples(pattern: &str) -> [String; 2] {
+    ["qj7", "x0-w"].map(|filler| {
+        let mut path = String::new();
+        let mut rest = pattern.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '*' => path.push_str(filler),
+                '?' => path.extend(filler.chars().next()),
+                '[' => path.extend(rest.by_ref().take_while(|c| *c != ']').find(|c| c.is_alphanumeric())),
+                '\\' => path.extend(rest.next()),
+                c => path.push(c),
+            }
+        }
+        path
+    })
+}
+
+/// Whether a request to `url` would come back to this server.
+pub(super) fn leads_back(url: &UpstreamUrl, config: &Config) -> bool {
+    let host = url.host().to_string();
+    let is_own = match &config.url {
+        Some(own) => own.host() == url.host() && own.port() == url.port() && is_below(own, url),
+        // Most logs are named after their host; one that is not says so with `url`.
+        None => config.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&host)),
+    };
+    if is_own {
+        return true;
+    }
+    let listen = config.listen;
+    let reaches = |ip: IpAddr| ip == listen.ip() || (ip.is_loopback() && listen.ip().is_unspecified());
+    listen.port() == url.port()
+        && match url.literal_ip() {
+            Some(_) if host == "localhost" => listen.ip().is_loopback() || listen.ip().is_unspecified(),
+            Some(ip) => reaches(ip),
+            None => false,
+        }
+}
+
+/// Whether the path of `url` is that of `own` or below it.
+fn is_below(own: &UpstreamUrl, url: &UpstreamUrl) -> bool {
+    let rest = url.expose().path().strip_prefix(own.expose().path().trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn loop_problem(key: String, url: &UpstreamUrl, place: &Origin) -> Problem {
+    let why = format!("leads back to this server ({url}), so that a miss would ask itself");
+    let fix =
+        "name the server that the modules or lines come from; if that is this one, set `url` to the address \
+               that clients of this log use"
+            .to_owned();
+    Problem { place: place.clone(), kind: ProblemKind::Value { key, why, fix } }
+}
+
+/// What is allowed but should be known.
+pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String> {
+    let mut notices = Vec::new();
+    if config.origin("anchor") == Origin::Default {
+        notices.push(format!(
+            "the anchor {} lies beside the data: restored or copied together with it, it protects against nothing. \
+             Set `anchor` to a path on another disk.",
+            config.anchor.display()
+        ));
+    }
+    if !config.listen.ip().is_loopback() && config.tls.is_none() {
+        notices.push(format!(
+            "{} is open to other machines without TLS: the names of private modules travel in the clear, and the \
+             go command sends credentials over https only. Set [tls], or put a TLS proxy in front.",
+            config.listen
+        ));
+    }
+    if config.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+        notices.push(
+            "trusted_proxies holds every address: any client can write its own X-Forwarded-For and evade the limit of \
+             misses per client. Name the load balancers only."
+                .to_owned(),
+        );
+    }
+    let anything = samples("*");
+    if !config.routes.is_empty() && !anything.iter().all(|path| config.route(path).is_some()) {
+        notices.push(
+            "module paths that no route matches are answered 404, which fails the build. End with a route for \"*\"."
+                .to_owned(),
+        );
+    }
+    notices.extend(environment.names().filter_map(mistyped_variable));
+    notices
+}
+
+/// A variable that looks like one of ours with a typing error. Others may start with TALLYSTICK_ too: Kubernetes
+/// sets TALLYSTICK_PORT and more beside a service of that name.
+fn mistyped_variable(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("TALLYSTICK_")?;
+    let known: Vec<String> = KEYS.iter().filter_map(reference::Key::variable).collect();
+    if rest == "CONFIG" || known.iter().any(|known| known == name) {
+        return None;
+    }
+    let (distance, near) =
+        known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).min()?;
+    (distance <= 2).then(|| format!("the environment variable {name} is not read; did you mean {near}?"))
+}
+
+impl Config {
+    /// Files and directories that the configuration names and that cannot be opened. Apart from [`Config::load`], because `env` and
+    /// `key` must work for users who may not read the server's private files.
+    pub fn missing_files(&self) -> Vec<Problem> {
+        let tls = self
+            .tls
+            .iter()
+            .flat_map(|tls| [("tls.cert", tls.cert.as_path()), ("tls.key", tls.key.as_path())]);
+        let others = [("roots", self.roots.as_deref()), ("git_config", self.git_config.as_deref())];
+        let named = tls.chain(others.into_iter().filter_map(|(key, path)| Some((key, path?))));
+        let mut problems: Vec<Problem> =
+            named.filter_map(|(key, path)| missing(key, path, self.origin(key))).collect();
+        for (i, route) in self.routes.iter().enumerate() {
+            let key = format!("route.{}.source", i + 1);
+            problems.extend(route.source.sources().filter_map(|source| match source {
+                Source::Directory(path) => missing(&key, path, route.origin.clone()),
+                Source::Proxy(_) | Source::Direct => None,
+            }));
+        }
+        problems
+    }
+}
+
+fn missing(key: &str, path: &Path, place: Origin) -> Option<Problem> {
+    let error = std::fs::File::open(path).err()?;
+    let why = format!("names {}, which cannot be read: {error}", path.display());
+    let fix = "create it, make it readable for this user, or correct the path".to_owned();
+    Some(Problem { place, kind: ProblemKind::Value { key: key.to_owned(), why, fix } })
+}

@@ -1,0 +1,227 @@
+//! Every key of the configuration, as data: `config show`, the errors, the README and the tests all read this one
+//! table, so that they cannot disagree.
+
+/// One key. `*` in `path` stands for a name (`sumdb.*.key`) or a number (`route.*.modules`).
+#[derive(Debug)]
+pub struct Key {
+    /// The key with its section, dots between.
+    pub path: &'static str,
+    /// The flag that overrides it, where there is one.
+    pub flag: Option<&'static str>,
+    /// Whether an environment variable overrides it; [`Key::variable`] names it.
+    pub environment: bool,
+    /// The shape of a value, for people.
+    pub shape: &'static str,
+    /// A valid value as TOML.
+    pub example: &'static str,
+    /// What is in force when nobody says anything, for people.
+    pub default: &'static str,
+    /// What it does, and what follows from changing it.
+    pub consequence: &'static str,
+    /// What someone who controls this value could do.
+    pub attacker: &'static str,
+}
+
+impl Key {
+    /// `TALLYSTICK_LIMITS_DEADLINE_SECONDS` for `limits.deadline_seconds`; none for keys of lists.
+    pub fn variable(&self) -> Option<String> {
+        self.environment.then(|| variable(self.path))
+    }
+}
+
+/// The environment variable of a key's path.
+pub(super) fn variable(path: &str) -> String {
+    format!("TALLYSTICK_{}", path.to_ascii_uppercase().replace('.', "_"))
+}
+
+/// The row of `path`, numbers and names already replaced by `*`.
+pub fn key(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The whole table as Markdown, one section a key, for the README.
+pub fn markdown() -> String {
+    let mut text = String::new();
+    for key in KEYS {
+        let mut ways = Vec::new();
+        ways.extend(key.flag.map(|flag| format!("`{flag}`")));
+        ways.extend(key.variable().map(|name| format!("`{name}`")));
+        let ways = if ways.is_empty() { String::new() } else { format!(" Also {}.", ways.join(", ")) };
+        text += &format!(
+            "- **`{}`** = `{}` ({}; default: {}).{ways}\n  {}\n  *An attacker who controls it* {}\n",
+            key.path, key.example, key.shape, key.default, key.consequence, key.attacker
+        );
+    }
+    text
+}
+
+const fn scalar(
+    path: &'static str,
+    shape: &'static str,
+    example: &'static str,
+    default: &'static str,
+) -> Key {
+    Key { path, flag: None, environment: true, shape, example, default, consequence: "", attacker: "" }
+}
+
+const fn listed(
+    path: &'static str,
+    shape: &'static str,
+    example: &'static str,
+    default: &'static str,
+) -> Key {
+    Key { environment: false, ..scalar(path, shape, example, default) }
+}
+
+impl Key {
+    const fn flag(self, flag: &'static str) -> Key {
+        Key { flag: Some(flag), ..self }
+    }
+
+    const fn means(self, consequence: &'static str, attacker: &'static str) -> Key {
+        Key { consequence, attacker, ..self }
+    }
+}
+
+/// The table, in the order in which a file is best written.
+pub static KEYS: &[Key] = &[
+    scalar("name", "text without spaces and `+`", "\"sum.corp.example\"", "that of the key; a new key gets `tallystick.local/<8 hex>`")
+        .flag("--name")
+        .means(
+            "The log's name, part of its verifier key and of every client's GOSUMDB. It is fixed when the key is made; a name that differs from the key's is refused at start.",
+            "can keep the server from starting, not sign under another name: the key decides.",
+        ),
+    scalar("url", "http or https URL", "\"https://sum.corp.example\"", "made from `listen` and `[tls]`")
+        .means(
+            "The address that clients use, where a load balancer or proxy stands in front. Only printed (by `serve` and `env`), never listened on.",
+            "can send clients to another server, which cannot forge this log's signature but can refuse to answer.",
+        ),
+    scalar("data", "path of a directory", "\"/var/lib/tallystick\"", "`tallystick-data`")
+        .flag("--data")
+        .means(
+            "Holds the log database, the keys and the control socket. Created with mode 0700. Not on a network file system.",
+            "can point the server at a log and key of their own; clients refuse it, because the verifier key differs.",
+        ),
+    scalar("anchor", "path of a file", "\"/mnt/other-disk/tallystick.anchor\"", "`anchor.db` in `data`")
+        .means(
+            "Remembers the highest tree head ever published, so that a restored backup cannot fork the log. Put it on another disk: a copy made together with the data protects against nothing.",
+            "who also restores old data can make the log sign a second history; auditors and clients that saw the first one will find out.",
+        ),
+    scalar("listen", "address and port", "\"127.0.0.1:8470\"", "`127.0.0.1:8470`")
+        .flag("--listen")
+        .means(
+            "The public door. The default answers this machine only; without `[tls]` put a TLS proxy in front before you open it wider.",
+            "can expose the names of private modules to whoever reaches the address.",
+        ),
+    scalar("metrics_listen", "address and port", "\"127.0.0.1:8471\"", "`127.0.0.1:8471`")
+        .flag("--metrics-listen")
+        .means(
+            "Health and metrics, read-only, for load balancers and Prometheus. It has no TLS and no access control: keep it on an internal address.",
+            "can expose counts and states, no module names.",
+        ),
+    scalar("tls.cert", "path of a PEM file", "\"tls/cert.pem\"", "no TLS")
+        .means(
+            "Certificate chain of the public door, leaf first; read again when it changes. Needs `tls.key`. Clients send credentials over https only.",
+            "who also has its key can read and answer what clients ask, not forge the log.",
+        ),
+    scalar("tls.key", "path of a PEM file", "\"tls/key.pem\"", "no TLS")
+        .means("The private key of `tls.cert`.", "can impersonate the server's host, not the log."),
+    scalar("trusted_proxies", "list of addresses or networks", "[\"10.0.0.0/8\"]", "none")
+        .means(
+            "Peers whose X-Forwarded-For is believed when misses are counted per client. Without your load balancer in it, all clients count as one.",
+            "can write any client address and so evade the limit of misses per client.",
+        ),
+    scalar("roots", "path of a PEM file", "\"corp-ca.pem\"", "the system's certificates")
+        .means(
+            "Root certificates that outgoing connections trust, in place of the system's.",
+            "can read and answer outgoing requests; lines of a sumdb stay safe (they are signed), computed lines do not.",
+        ),
+    scalar("git_config", "path of a file", "\"gitconfig\"", "none: no credentials, no rewrites")
+        .means(
+            "The Git configuration that `direct` sources use (credential helpers, insteadOf). Nothing else of the server's home is seen by Git.",
+            "can run commands as the server's user: Git configuration may name programs.",
+        ),
+    scalar("log_format", "`text` or `json`", "\"json\"", "`text`")
+        .means("The form of the log lines on stderr.", "can make a log collector misread the lines."),
+    scalar("log_filter", "tracing directives", "\"info,tallystick::log=debug\"", "`info` for serve, `warn` for the other commands")
+        .means("Which log lines are written. Secrets are in none of them.", "can hide the traces of what they do."),
+    listed("sumdb.*.key", "verifier key", "\"sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8\"", "built in for sum.golang.org")
+        .means(
+            "The key under which the tree heads of that checksum database must verify. Its name must be the section's name.",
+            "who also answers at `urls` can have forged lines enter the log as public ones.",
+        ),
+    listed("sumdb.*.urls", "list of http or https URLs", "[\"https://sum.golang.org\"]", "built in for sum.golang.org")
+        .means(
+            "Where that database is asked, in this order: itself, or the passthrough of a module proxy (`<proxy>/sumdb/<name>`). Answers are verified, so any of them will do.",
+            "can see which public modules are asked for, and refuse to answer. Forged answers are refused.",
+        ),
+    listed("route.*.modules", "list of patterns as in GOPRIVATE", "[\"corp.example/*\", \"git.corp.example\"]", "required")
+        .means(
+            "Which module paths this route is for. Routes are tried in order and the first match wins, so private routes come before `\"*\"`. A path that no route matches is answered 404.",
+            "can move private modules to a public route, which tells their names to the public database.",
+        ),
+    listed("route.*.source", "GOPROXY list", "[\"https://goproxy.corp.example\", \"direct\"]", "none; required with checksum = \"compute\"")
+        .means(
+            "Where the modules are fetched: http, https, file, or `direct` (version control through the `go` command, only where every pattern's host is literal). A comma or a new element asks the next one after 404 and 410, a `|` after any error.",
+            "decides what a private module's first, and for ever only, hash is.",
+        ),
+    listed("route.*.checksum", "`compute` or the name of a sumdb", "\"sum.golang.org\"", "required")
+        .means(
+            "Where the lines come from: hash what the source serves, or take them, verified, from that checksum database (no zip is downloaded then).",
+            "can replace lines that the public log vouches for by lines that the source makes up.",
+        ),
+    scalar("limits.deadline_seconds", "1 to 600", "50", "50")
+        .means(
+            "How long a look-up of an unknown module may take before the client gets 503 and is told to retry. Keep it below the load balancer's time-out (often 60), which says nothing useful.",
+            "can make every look-up of a new module fail, or let slow upstreams hold connections.",
+        ),
+    scalar("limits.concurrency", "1 to 10000", "64", "64")
+        .means(
+            "How many unknown modules are fetched or looked up upstream at the same time; more wait their turn within the deadline.",
+            "can exhaust memory, descriptors or the upstream's patience.",
+        ),
+    scalar("limits.zip_bytes", "1 to 524288000", "524288000", "524288000 (500 MiB, the go command's own limit)")
+        .means("The largest module zip that is hashed.", "can refuse large modules, or fill the scratch disk."),
+    scalar("limits.client_misses_per_minute", "1 to 1000000", "3000", "3000")
+        .means(
+            "How many look-ups of unknown modules one client address may cause. Every miss can make the log grow for ever. A cold build of a large project causes a few hundred.",
+            "can grow the log faster, or lock clients out.",
+        ),
+    scalar("limits.misses_per_minute", "1 to 10000000", "30000", "30000")
+        .means("The same for all clients together.", "can grow the log faster, or lock clients out."),
+    scalar("limits.negative_cache_seconds", "0 to 60", "30", "30")
+        .means(
+            "How long a `not found` is remembered before the source is asked again. 0 asks every time; above 60 a freshly published version would be missing for too long.",
+            "can delay a new version by a minute.",
+        ),
+    scalar("cache.tile_bytes", "0 to 1099511627776", "33554432", "33554432 (32 MiB)")
+        .means("Memory for tiles that were asked for lately.", "can exhaust memory or slow the server down."),
+    scalar("cache.lookup_bytes", "0 to 1099511627776", "33554432", "33554432 (32 MiB)")
+        .means("Memory for answers to look-ups.", "can exhaust memory or slow the server down."),
+    scalar("cache.database_bytes", "0 to 1099511627776", "33554432", "33554432 (32 MiB)")
+        .means("Memory for pages of the database, all readers together.", "can exhaust memory or slow the server down."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_key_is_documented_once() {
+        let mut seen = BTreeSet::new();
+        for key in KEYS {
+            assert!(seen.insert(key.path), "{} twice", key.path);
+            for text in [key.shape, key.example, key.default, key.consequence, key.attacker] {
+                assert!(!text.is_empty(), "{} has an empty column", key.path);
+            }
+            assert!(key.consequence.ends_with('.') && key.attacker.ends_with('.'), "{}", key.path);
+            assert!(markdown().contains(&format!("**`{}`**", key.path)));
+        }
+        assert_eq!(
+            key("limits.deadline_seconds").unwrap().variable().unwrap(),
+            "TALLYSTICK_LIMITS_DEADLINE_SECONDS"
+        );
+        assert_eq!(key("route.*.source").unwrap().variable(), None);
+    }
+}

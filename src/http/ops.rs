@@ -1,0 +1,79 @@
+//! The second door, for operators and their machines: read-only, and not for the public.
+//!
+//! | path | 200 | 503 |
+//! |---|---|---|
+//! | `/healthz` | the process is alive: `ok` | never |
+//! | `/readyz` | reads are answered: `ready`, or `ready, read-only: <why>` | `not ready: <why>` |
+//! | `/metrics` | OpenMetrics text | never |
+//!
+//! A log that is read-only still answers every look-up that hits, so load balancers must keep it: it is ready, and
+//! `tallystick_read_only` is what alerts watch.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use super::answer::{self, Answer};
+use super::listen::Limits;
+use super::metrics::Metrics;
+
+/// What the server can do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Everything.
+    Ready,
+    /// Reads are answered, nothing is appended or signed.
+    ReadOnly {
+        /// The cause and what to do.
+        why: String,
+    },
+    /// Send nothing here: starting, or going down.
+    NotReady {
+        /// The cause.
+        why: String,
+    },
+}
+
+/// Knows what the server can do.
+pub trait Health: Send + Sync + 'static {
+    /// Quick: asked every few seconds.
+    fn readiness(&self) -> Readiness;
+}
+
+#[derive(Clone)]
+struct Ops {
+    health: Arc<dyn Health>,
+    metrics: Arc<Metrics>,
+}
+
+/// Connections of the second door: a scraper and a few probes.
+const CONNECTIONS_MAX: usize = 64;
+
+/// What a client of the second door may take.
+pub fn limits() -> Limits {
+    Limits { connections: CONNECTIONS_MAX, ..Limits::default() }
+}
+
+/// The router of the second door.
+pub fn router(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || answer::plain(StatusCode::OK, "ok\n")))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(async |State(ops): State<Ops>| answer::open_metrics(ops.metrics.to_text())))
+        .method_not_allowed_fallback(async || answer::method_not_allowed())
+        .fallback(async || answer::unknown_path())
+        .with_state(Ops { health, metrics })
+}
+
+async fn readyz(State(ops): State<Ops>) -> Answer {
+    match ops.health.readiness() {
+        Readiness::Ready => answer::plain(StatusCode::OK, "ready\n"),
+        Readiness::ReadOnly { why } => answer::plain(StatusCode::OK, format!("ready, read-only: {why}\n")),
+        Readiness::NotReady { why } => {
+            answer::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Notarising ahead: what the go.mod of a new module requires enters the log with it, before anybody asks.
+//!
+//! A client that looks up a module asks next for everything that its go.mod requires. If each of these is a miss, each costs a new
+//! head and each head fresh tiles. So the requirements are fetched while the first look-up waits for them (as long as
+//! they make progress, at most [`AheadLimits::wait`](super::AheadLimits::wait)), and all enter under one head.
+//!
+//! Anybody can write a go.mod. So only modules of the *same route* are tried, each look-up has a bounded number of them, they are
+//! counted against allowances of their own, and they take places that no client's look-up could have. What fails is forgotten.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+
+use super::Inner;
+use super::flight::Flight;
+use super::limits::ClientId;
+use crate::module::{ModuleVersion, gomod};
+
+/// If nothing becomes ready for this long, the look-up does not wait any more.
+const STALL: Duration = Duration::from_millis(300);
+/// What is kept of the deadline for the append itself.
+const MARGIN: Duration = Duration::from_secs(2);
+/// A go.mod this small is read right here.
+const INLINE_GO_MOD_BYTES: usize = 16 << 10;
+
+/// What belongs to one look-up.
+pub(super) struct Group {
+    /// How many more it may have.
+    left: AtomicUsize,
+    /// How many are not ready yet.
+    pending: watch::Sender<usize>,
+}
+
+/// How a flight that is ahead hangs together with others.
+pub(super) struct Ahead {
+    /// 1 for what the module requires that a client asked for.
+    depth: u32,
+    group: Arc<Group>,
+}
+
+/// Counts down when it is dropped: the flight is ready, has failed, or has died.
+pub(super) struct Readiness(Arc<Group>);
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        self.0.pending.send_modify(|pending| *pending -= 1);
+    }
+}
+
+/// One of the flights that are ahead; as long as it lives.
+struct Counted(Arc<Inner>);
+
+impl Counted {
+    fn new(inner: Arc<Inner>) -> Counted {
+        inner.ahead_flights.fetch_add(1, Ordering::AcqRel);
+        Counted(inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.ahead_flights.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Group {
+    fn new(left: usize) -> Arc<Group> {
+        Arc::new(Group { left: AtomicUsize::new(left), pending: watch::Sender::new(0) })
+    }
+
+    fn take_one(&self) -> bool {
+        self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok()
+    }
+
+    fn enter(self: &Arc<Self>) -> Readiness {
+        self.pending.send_modify(|pending| *pending += 1);
+        Readiness(self.clone())
+    }
+
+    /// Waits until all are ready, one does not move, or `until`.
+    async fn ready(&self, inner: &Inner, until: Instant) {
+        let mut pending = self.pending.subscribe();
+        while *pending.borrow_and_update() > 0 {
+            let patience = until.min(inner.clock.instant() + STALL);
+            if timeout_at(patience.into(), pending.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Whether the go.mod of this flight's module would be looked at.
+    pub(super) fn goes_ahead(&self, flight: &Flight) -> bool {
+        let depth = flight.ahead.as_ref().map_or(0, |ahead| ahead.depth);
+        let limits = &self.limits.ahead;
+        limits.enabled && depth < limits.depth && flight.client != ClientId::Operator
+    }
+
+    /// Starts what `go_mod` requires. Who waits for the flight waits for these too, for a while.
+    pub(super) async fn go_ahead(self: &Arc<Self>, flight: &Flight, go_mod: Bytes) {
+        let depth = flight.ahead.as_ref().map_or(0, |ahead| ahead.depth) + 1;
+        let new_group = || Group::new(self.limits.ahead.per_lookup);
+        let group = flight.ahead.as_ref().map_or_else(new_group, |ahead| ahead.group.clone());
+        for module in self.unknown_requirements(flight.route, go_mod).await {
+            if self.flights.contains(&module) || self.negative.recall(&module, self.clock.instant()).is_some()
+            {
+                continue;
+            }
+            let total = self.limits.ahead.max_flights;
+            let room = self.ahead_flights.load(Ordering::Acquire) < total;
+            if !(room && group.take_one() && self.gate.admit_ahead(&flight.client)) {
+                self.counters.ahead_limited.add(1);
+                break;
+            }
+            let ahead = Ahead { depth, group: group.clone() };
+            self.take_off_ahead(module, flight, ahead);
+        }
+        if flight.is_wanted() {
+            let now = self.clock.instant();
+            let latest = flight.started + self.limits.deadline.saturating_sub(MARGIN);
+            group.ready(self, latest.min(now + self.limits.ahead.wait)).await;
+        }
+    }
+
+    fn take_off_ahead(self: &Arc<Self>, module: ModuleVersion, parent: &Flight, ahead: Ahead) {
+        let readiness = ahead.group.enter();
+        let (client, now) = (parent.client.clone(), self.clock.instant());
+        let flight = Flight::new(module, parent.route, client, Some(ahead), now, self.crowd.clone());
+        if let Ok((flight, true)) = self.flights.start(flight, self.max_flights()) {
+            let counted = Counted::new(self.clone());
+            tokio::spawn(async move { counted.0.clone().fly(flight, Some(readiness)).await });
+        }
+    }
+
+    /// What the go.mod requires on this route and the log does not have, in the order of the go.mod.
+    async fn unknown_requirements(self: &Arc<Self>, route: usize, go_mod: Bytes) -> Vec<ModuleVersion> {
+        let inner = self.clone();
+        let small = go_mod.len() <= INLINE_GO_MOD_BYTES;
+        let read = move || {
+            let snapshot = inner.log.snapshot();
+            let mut modules = gomod::requirements(&go_mod);
+            modules.retain(|module| {
+                inner.route_of(module) == Some(route) && matches!(snapshot.find(module), Ok(None))
+            });
+            modules
+        };
+        if small {
+            return read();
+        }
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    }
+}

@@ -1,0 +1,277 @@
+//! `checksum = "compute"`: the lines of a module version from the files that its source serves.
+//!
+//! The zip is hashed entry by entry as x/mod does, the `.mod` as the single file `go.mod`. The two must belong together: a
+//! client checks them against two lines and would never notice that the `.mod` by which it chose its dependencies is not the
+//! go.mod that it compiles with. A zip without go.mod comes with the one that the `go` command makes up for it:
+//!
+//! ```text
+//! module golang.org/toolchain
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::error::NotaryError;
+use super::limits::Gate;
+use super::{Delay, seconds};
+use crate::clock::Clock;
+use crate::dirhash::{HashedZip, ReadAt, ZipError, ZipLimits, hash_go_mod, hash_zip};
+use crate::gosum::ModuleLines;
+use crate::module::ModuleVersion;
+use crate::store::Evidence;
+use crate::upstream::{
+    FetchError, FetchedModule, GoProxy, ModuleError, ModuleInfo, SourceName, Spooled, VcsError,
+};
+
+/// Hashed right here up to this size: that takes less than handing it to another thread and back.
+const INLINE_ZIP_BYTES: u64 = 8 << 10;
+/// When a source does not say how long to wait.
+pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Lines on their way into the log.
+pub(super) struct Found {
+    pub(super) lines: ModuleLines,
+    pub(super) evidence: Evidence,
+    /// The go.mod that the second line hashes, where it is at hand.
+    pub(super) go_mod: Option<Bytes>,
+}
+
+/// What computing lines needs beside the module.
+pub(super) struct Computing<'a> {
+    pub(super) source: &'a GoProxy,
+    pub(super) place: Arc<str>,
+    pub(super) limits: &'a ZipLimits,
+    pub(super) gate: &'a Gate,
+    pub(super) clock: &'a Clock,
+}
+
+impl Computing<'_> {
+    /// Fetches and hashes.
+    pub(super) async fn lines(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Found, NotaryError> {
+        let fetched = self.source.fetch_module(module, deadline).await;
+        let fetched = fetched.map_err(|error| self.fetch_failed(module, &error))?;
+        let fetched_at = self.clock.now();
+        let FetchedModule { source, go_mod, zip, info } = fetched;
+        let (zip, hashed) = self.hash(module, zip).await;
+        let hashed = hashed.map_err(|error| match error {
+            ZipError::Io(error) => NotaryError::internal(module, format!("reading the fetched zip: {error}")),
+            error => self.refused(module, error.to_string()),
+        })?;
+        check_go_mod(module, &go_mod, hashed.go_mod.as_deref())
+            .map_err(|why| self.refused(module, why.to_owned()))?;
+        let lines = ModuleLines { module: module.clone(), zip: hashed.h1, go_mod: hash_go_mod(&go_mod) };
+        let evidence = Evidence::Computed {
+            source: self.source.list().to_string(),
+            url: zip_url(module, &source, info.as_ref()),
+            fetched_at,
+            zip_sha256: zip.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            zip_bytes: zip.size,
+            origin: info.and_then(|info| origin(&info.raw)),
+        };
+        Ok(Found { lines, evidence, go_mod: Some(go_mod) })
+    }
+
+    async fn hash(&self, module: &ModuleVersion, zip: Spooled) -> (Spooled, Result<HashedZip, ZipError>) {
+        if zip.size <= INLINE_ZIP_BYTES {
+            let hashed = hash_zip(&ZipBytes(&zip), module, self.limits);
+            return (zip, hashed);
+        }
+        let _processor = self.gate.hashing().await;
+        let (module, limits) = (module.clone(), self.limits.clone());
+        let hashing = tokio::task::spawn_blocking(move || {
+            let hashed = hash_zip(&ZipBytes(&zip), &module, &limits);
+            (zip, hashed)
+        });
+        hashing.await.expect("hashing does not panic, and the runtime outlives its tasks")
+    }
+
+    fn refused(&self, module: &ModuleVersion, why: String) -> NotaryError {
+        NotaryError::Refused { module: module.clone(), place: self.place.clone(), why: why.into() }
+    }
+
+    fn fetch_failed(&self, module: &ModuleVersion, error: &ModuleError) -> NotaryError {
+        tracing::info!(%module, %error, "the source gave no module");
+        let (module, place) = (module.clone(), self.place.clone());
+        let said = error_said(error);
+        match error {
+            ModuleError::Off => NotaryError::Forbidden { module, place, said },
+            error if error.is_not_found() => {
+                NotaryError::NotFound { module, place, said, max_age: Duration::ZERO }
+            }
+            ModuleError::Fetch(FetchError::Forbidden { .. })
+            | ModuleError::Direct(VcsError::Forbidden { .. }) => {
+                NotaryError::Forbidden { module, place, said }
+            }
+            error if error.is_transient() => {
+                let why = cause(error).into();
+                let retry_after = match error {
+                    ModuleError::Fetch(error) => error.retry_after(),
+                    _ => None,
+                };
+                let retry_after = retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
+                NotaryError::TryLater { module, why: Delay::Source { place, why }, retry_after }
+            }
+            ModuleError::Fetch(FetchError::Local { .. })
+            | ModuleError::Direct(VcsError::Local { .. } | VcsError::NoGo { .. })
+            | ModuleError::DirectNotAllowed
+            | ModuleError::Url(_) => NotaryError::internal(&module, error),
+            error => NotaryError::Refused { module, place, why: cause(error).into() },
+        }
+    }
+}
+
+/// What the source said in words.
+fn error_said(error: &ModuleError) -> crate::upstream::Said {
+    match error {
+        ModuleError::Fetch(
+            FetchError::NotFound { said, .. }
+            | FetchError::Forbidden { said, .. }
+            | FetchError::Unavailable { said, .. }
+            | FetchError::UnexpectedStatus { said, .. },
+        )
+        | ModuleError::Direct(
+            VcsError::NotFound { said }
+            | VcsError::Forbidden { said }
+            | VcsError::Unreachable { said }
+            | VcsError::Failed { said },
+        ) => said.clone(),
+        _ => Default::default(),
+    }
+}
+
+/// What happened, for clients: without the addresses of our side.
+fn cause(error: &ModuleError) -> String {
+    let ModuleError::Fetch(error) = error else { return error.to_string() };
+    match error {
+        FetchError::Unavailable { status, said, .. } | FetchError::UnexpectedStatus { status, said, .. } => {
+            format!("it answered with status {status}{said}")
+        }
+        FetchError::Unreachable { stage, .. } => format!("it cannot be reached ({stage})"),
+        FetchError::Broken { received, .. } => format!("its answer broke off after {received} bytes"),
+        FetchError::Timeout { waiting, after, .. } => {
+            format!("it gave nothing for {} s while {waiting} was awaited", seconds(*after))
+        }
+        FetchError::TooLarge { max_bytes, .. } => {
+            format!("a file is larger than the allowed {max_bytes} bytes")
+        }
+        FetchError::Redirect { refusal, .. } => format!("its redirect is not followed: {refusal}"),
+        FetchError::BadContent { why, .. } => format!("its answer is no file: {why}"),
+        FetchError::NotFound { .. } | FetchError::Forbidden { .. } | FetchError::Local { .. } => {
+            "it did not give the file".to_owned()
+        }
+    }
+}
+
+/// Whether the `.mod` that the source serves belongs to the zip.
+fn check_go_mod(module: &ModuleVersion, served: &[u8], in_zip: Option<&[u8]>) -> Result<(), &'static str> {
+    match in_zip {
+        Some(in_zip) if in_zip == served => Ok(()),
+        Some(_) => Err("its .mod file differs from the go.mod in its zip"),
+        // A module path needs no quotes in a go.mod.
+        None if served == format!("module {}\n", module.path).as_bytes() => Ok(()),
+        None => Err(
+            "its zip has no go.mod, and its .mod file is not the single module line that go makes up then",
+        ),
+    }
+}
+
+/// Where the zip came from, without credentials.
+fn zip_url(module: &ModuleVersion, source: &SourceName, info: Option<&ModuleInfo>) -> String {
+    match source {
+        SourceName::Proxy(base) => {
+            let (base, query) =
+                base.as_str().split_at(base.as_str().find('?').unwrap_or(base.as_str().len()));
+            let (path, version) = (module.path.escaped(), module.version.escaped());
+            format!("{}/{path}/@v/{version}.zip{query}", base.trim_end_matches('/'))
+        }
+        SourceName::Direct => {
+            let origin = info.and_then(|info| info.origin.as_ref()).map(|origin| origin.url.clone());
+            origin.filter(|url| !url.is_empty()).unwrap_or_else(|| "direct".to_owned())
+        }
+    }
+}
+
+/// The `Origin` of an `.info`, as the source says it.
+fn origin(info: &str) -> Option<Box<RawValue>> {
+    let mut info: serde_json::Value = serde_json::from_str(info).ok()?;
+    let origin = info.get_mut("Origin").map(serde_json::Value::take).filter(|origin| !origin.is_null())?;
+    serde_json::value::to_raw_value(&origin).ok()
+}
+
+/// A fetched zip, readable at any position by several threads.
+struct ZipBytes<'a>(&'a Spooled);
+
+impl ZipBytes<'_> {
+    fn file(&self) -> &File {
+        self.0.file().expect("a body is in memory or in a file")
+    }
+}
+
+impl ReadAt for ZipBytes<'_> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.size)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.0.bytes() {
+            Some(bytes) => bytes[..].read_exact_at(buffer, offset),
+            None => self.file().read_exact_at(buffer, offset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_go_mod_of_a_zip_without_one_is_the_one_that_go_makes_up() {
+        let toolchain =
+            ModuleVersion::from_parts("golang.org/toolchain", "v0.0.1-go1.26.8.linux-amd64").unwrap();
+        assert!(check_go_mod(&toolchain, b"module golang.org/toolchain\n", None).is_ok());
+        for other in [
+            "",
+            "module golang.org/toolchain",
+            "module golang.org/toolchain\n\ngo 1.26\n",
+            "module a.example/b\n",
+        ] {
+            assert!(check_go_mod(&toolchain, other.as_bytes(), None).is_err(), "{other:?}");
+        }
+        assert!(check_go_mod(&toolchain, b"module x\n", Some(b"module x\n")).is_ok());
+        assert!(check_go_mod(&toolchain, b"module x\n", Some(b"module x")).is_err());
+    }
+
+    #[test]
+    fn the_origin_is_kept_as_the_source_says_it() {
+        let info =
+            r#"{"Version":"v1.0.0","Origin":{"VCS":"git","URL":"https://git.corp.example/m","Extra":[1]}}"#;
+        let kept = origin(info).unwrap();
+        let kept: serde_json::Value = serde_json::from_str(kept.get()).unwrap();
+        assert_eq!(
+            kept,
+            serde_json::json!({"VCS": "git", "URL": "https://git.corp.example/m", "Extra": [1]})
+        );
+        assert!(origin(r#"{"Version":"v1.0.0"}"#).is_none());
+        assert!(origin(r#"{"Version":"v1.0.0","Origin":null}"#).is_none());
+    }
+
+    #[test]
+    fn the_address_of_a_zip_hides_credentials() {
+        let module = ModuleVersion::from_parts("corp.example/M", "v1.0.0").unwrap();
+        let base =
+            crate::upstream::SourceUrl::parse("https://ci:s3cret@goproxy.example/go/?token=t").unwrap();
+        let url = zip_url(&module, &SourceName::Proxy(base.redacted()), None);
+        assert_eq!(url, "https://***@goproxy.example/go/corp.example/!m/@v/v1.0.0.zip?***");
+        assert_eq!(zip_url(&module, &SourceName::Direct, None), "direct");
+    }
+}

@@ -1,0 +1,487 @@
+//! Why a look-up has no record, and what its developer reads at the `go` prompt.
+//!
+//! The `go` command prints at most 8 lines and 648 bytes of an error's body, and drops it whole for one character that is not
+//! graphic. So each text is a short first line that says what happened, then the cause and the remedy:
+//!
+//! ```text
+//! corp.example/m@v1.0.0 is in this log with other hashes since 2026-11-21 13:00:00 UTC
+//! The line that stands: h1:… (go.mod h1:…), record 17, computed from https://goproxy.corp.example
+//! Offered now: h1:… (go.mod h1:…)
+//! A version keeps its hashes for ever: publish the changed module as a new version. There is no override.
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::limits::Allowance;
+use crate::gosum::ModuleLines;
+use crate::log::{Conflict, ReadOnly};
+use crate::module::ModuleVersion;
+use crate::store::Evidence;
+use crate::tlog::RecordId;
+use crate::upstream::Said;
+
+/// The most lines and bytes of an error's body that the `go` command prints, two bytes for each line break.
+const MAX_TEXT_LINES: usize = 8;
+const MAX_TEXT_BYTES: usize = 648;
+/// The first line is what is read.
+const MAX_FIRST_LINE_BYTES: usize = 299;
+/// Longer paths, versions and addresses lose their middle.
+const MAX_NAME_CHARS: usize = 120;
+
+/// Why a module version is not in the log. `Display` is for the server's log, [`NotaryError::to_client_text`] for clients.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotaryError {
+    /// No route matches the path: the operator has not said where such modules come from. An answer like "not found".
+    #[error("{module}: no route matches its path")]
+    NoRoute {
+        /// What was asked for.
+        module: ModuleVersion,
+    },
+    /// The source says that there is no such module version.
+    #[error("{module}: not found at {place}{said}")]
+    NotFound {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// Who says so.
+        place: Arc<str>,
+        /// In which words.
+        said: Said,
+        /// How long that may be believed.
+        max_age: Duration,
+    },
+    /// The source refuses access. Remedy: credentials, which are the operator's matter.
+    #[error("{module}: access refused by {place}{said}")]
+    Forbidden {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// Who says so.
+        place: Arc<str>,
+        /// In which words.
+        said: Said,
+    },
+    /// It may work later with nobody changing anything.
+    #[error("{module}: try again in {} s: {why}", seconds(*.retry_after))]
+    TryLater {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// What is in the way.
+        why: Delay,
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// The log has other hashes for this module version. It is kept as an incident; there is no override.
+    #[error("{0}")]
+    Conflict(Box<ConflictReport>),
+    /// A remote log contradicts what it signed before. Nothing is taken from it until a person has looked.
+    #[error("{module}: the checksum database {log} misbehaved: {summary}")]
+    Misbehaviour {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// The remote log.
+        log: Arc<str>,
+        /// What it did.
+        summary: Arc<str>,
+    },
+    /// The log signs nothing at the moment.
+    #[error("{module}: not taken in: {reason}")]
+    ReadOnly {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// Why not.
+        reason: Box<ReadOnly>,
+    },
+    /// What the source serves cannot be taken in, now or later: the source must be repaired.
+    #[error("{module}: refused: {why}")]
+    Refused {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// Whose files they are.
+        place: Arc<str>,
+        /// What is wrong with them.
+        why: Arc<str>,
+    },
+    /// Our own failure: a damaged row, a full scratch disk, a missing `go` command.
+    #[error("{module}: {why}")]
+    Internal {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// What failed; not for clients.
+        why: Arc<str>,
+    },
+}
+
+/// What is in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delay {
+    /// The source does not answer, or not properly.
+    Source {
+        /// Which.
+        place: Arc<str>,
+        /// What it did, for clients too.
+        why: Arc<str>,
+    },
+    /// The client's deadline passed; the work goes on.
+    StillWorking {
+        /// Who is waited for.
+        place: Arc<str>,
+        /// How long the client waited.
+        waited: Duration,
+    },
+    /// Too many misses.
+    Limited(Allowance),
+    /// Too many misses at the same time.
+    Crowded,
+    /// The server is being stopped.
+    Stopping,
+}
+
+/// Two sets of hashes for one module version: which stands, since when, from where, and which was refused.
+#[derive(Clone, Debug)]
+pub struct ConflictReport {
+    /// The record that stands.
+    pub record: RecordId,
+    /// Its lines.
+    pub standing: ModuleLines,
+    /// When it was appended.
+    pub since: Timestamp,
+    /// Where it came from.
+    pub evidence: Evidence,
+    /// The lines that were refused.
+    pub offered: ModuleLines,
+}
+
+impl NotaryError {
+    pub(super) fn internal(module: &ModuleVersion, why: impl fmt::Display) -> NotaryError {
+        NotaryError::Internal { module: module.clone(), why: why.to_string().into() }
+    }
+
+    /// What was asked for.
+    pub fn module(&self) -> &ModuleVersion {
+        match self {
+            NotaryError::NoRoute { module }
+            | NotaryError::NotFound { module, .. }
+            | NotaryError::Forbidden { module, .. }
+            | NotaryError::TryLater { module, .. }
+            | NotaryError::Misbehaviour { module, .. }
+            | NotaryError::ReadOnly { module, .. }
+            | NotaryError::Refused { module, .. }
+            | NotaryError::Internal { module, .. } => module,
+            NotaryError::Conflict(report) => &report.standing.module,
+        }
+    }
+
+    /// What the developer reads: at most 8 lines and 648 bytes of graphic characters, the first line under 300 bytes. It names no
+    /// credentials, no local paths and none of our own internals.
+    pub fn to_client_text(&self) -> String {
+        let module = short(&self.module().to_string());
+        match self {
+            NotaryError::NoRoute { .. } => fit(&[
+                &format!("not found: no route of this checksum database covers {module}"),
+                "Its operator can add a [[route]] for this path to the configuration.",
+            ]),
+            NotaryError::NotFound { place, said, max_age, .. } => fit(&[
+                &format!("not found: {} does not have {module}", short(place)),
+                &quoted("It says: ", said),
+                &format!(
+                    "Check path and version. A version that was just published is found within {} s.",
+                    seconds(*max_age).max(1)
+                ),
+            ]),
+            NotaryError::Forbidden { place, said, .. } => fit(&[
+                &format!("{} refuses the checksum database access to {module}", short(place)),
+                &quoted("It says: ", said),
+                "The operator of the checksum database must give it credentials that may read this module.",
+            ]),
+            NotaryError::TryLater { why, retry_after, .. } => try_later(&module, why, seconds(*retry_after)),
+            NotaryError::Conflict(report) => report.to_client_text(),
+            NotaryError::Misbehaviour { log, .. } => fit(&[
+                &format!("{module} is not taken in: {} contradicts what it signed before", short(log)),
+                "This may be an attack. Nothing is taken from that database until the operator of this one has looked; the \
+                 evidence is kept.",
+            ]),
+            NotaryError::ReadOnly { .. } => fit(&[
+                &format!("{module} cannot be taken in: this checksum database is read-only at the moment"),
+                "Modules that it has already are verified as before. Its operator finds the cause in the server's log and at \
+                 /readyz.",
+            ]),
+            NotaryError::Refused { place, why, .. } => fit(&[
+                &format!("{module} is refused: {}", short(why)),
+                &format!("The files come from {} and must be repaired there.", short(place)),
+            ]),
+            NotaryError::Internal { .. } => fit(&[
+                &format!("internal error: the checksum database could not take in {module}"),
+                "Tell its operator; the server's log has the details.",
+            ]),
+        }
+    }
+}
+
+fn try_later(module: &str, why: &Delay, wait: u64) -> String {
+    let again = format!("Run the command again in {wait} s.");
+    match why {
+        Delay::Source { place, why } => fit(&[
+            &format!("try again: {} cannot give {module} at the moment", short(place)),
+            &short(why),
+            &format!("{again} Nothing is known to be wrong with the module."),
+        ]),
+        Delay::StillWorking { place, waited } => fit(&[
+            &format!("try again: {module} takes longer than {} s", seconds(*waited)),
+            &format!("It is still being fetched from {}. {again}", short(place)),
+        ]),
+        Delay::Limited(Allowance::Client) => fit(&[
+            &format!("try again: too many new modules from your address, so {module} has to wait"),
+            &format!("Each new module makes the log grow for ever, so there is a limit a minute. {again}"),
+        ]),
+        Delay::Limited(Allowance::All) => fit(&[
+            &format!("try again: too many new modules from all clients, so {module} has to wait"),
+            &format!("Each new module makes the log grow for ever, so there is a limit a minute. {again}"),
+        ]),
+        Delay::Crowded => fit(&[
+            &format!("try again: too many new modules are being fetched, so {module} has to wait"),
+            &again,
+        ]),
+        Delay::Stopping => {
+            fit(&[&format!("try again: the checksum database restarts, so {module} has to wait"), &again])
+        }
+    }
+}
+
+impl ConflictReport {
+    /// The conflict, with what is known about the record that stands.
+    pub(super) fn new(conflict: Conflict, since: Timestamp, evidence: Evidence) -> ConflictReport {
+        let Conflict { standing, offered } = conflict;
+        ConflictReport { record: standing.id, standing: standing.lines, since, evidence, offered }
+    }
+
+    fn to_client_text(&self) -> String {
+        let module = short(&self.standing.module.to_string());
+        let (standing, offered) = (&self.standing, &self.offered);
+        // A zip that is the same on both sides need not be read: what differs is the go.mod.
+        let (kind, stands, refused) = match standing.zip == offered.zip {
+            true => ("go.mod ", &standing.go_mod, &offered.go_mod),
+            false => ("", &standing.zip, &offered.zip),
+        };
+        fit(&[
+            &format!("{module} is in this log with another {kind}hash since {}", date(self.since)),
+            &format!("What stands: {stands}, record {}, {}", self.record, origin(&self.evidence)),
+            &format!("Refused now: {refused}"),
+            "A version keeps its hashes for ever: publish the changed module as a new version. There is no override.",
+        ])
+    }
+}
+
+impl fmt::Display for ConflictReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConflictReport { record, standing, since, offered, .. } = self;
+        write!(
+            f,
+            "{}: record {record} of {since} says {} and {}, now {} and {} were offered",
+            standing.module, standing.zip, standing.go_mod, offered.zip, offered.go_mod
+        )
+    }
+}
+
+impl fmt::Display for Delay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Delay::Source { place, why } => write!(f, "{place}: {why}"),
+            Delay::StillWorking { place, waited } => {
+                write!(f, "still fetching from {place} after {waited:.1?}")
+            }
+            Delay::Limited(Allowance::Client) => f.write_str("the client's allowance of misses is used up"),
+            Delay::Limited(Allowance::All) => {
+                f.write_str("the allowance of misses of all clients is used up")
+            }
+            Delay::Crowded => f.write_str("too many misses at the same time"),
+            Delay::Stopping => f.write_str("the server is being stopped"),
+        }
+    }
+}
+
+/// Where a line comes from, in words.
+fn origin(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Sumdb { log, record, .. } => format!("from {}, record {record}", short(log)),
+        Evidence::Computed { url, .. } => format!("computed from {}", short(&for_clients(url))),
+        Evidence::Imported { importer } => format!("imported by {}", short(importer)),
+    }
+}
+
+/// An address as clients may read it: local paths are nobody's business.
+pub(super) fn for_clients(place: &str) -> String {
+    let entry = |entry: &'_ str| match entry {
+        "direct" => "version control".to_owned(),
+        local if local.starts_with("file:") => "the server's module directory".to_owned(),
+        remote => remote.to_owned(),
+    };
+    place.split([',', '|']).map(entry).collect::<Vec<_>>().join(", then ")
+}
+
+fn quoted(before: &str, said: &Said) -> String {
+    if said.as_str().is_empty() { String::new() } else { format!("{before}{}", said.as_str()) }
+}
+
+fn date(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// Whole seconds, rounded up.
+pub(super) fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// Takes the middle out of what is too long to be read.
+fn short(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= MAX_NAME_CHARS {
+        return text.to_owned();
+    }
+    let half = MAX_NAME_CHARS / 2;
+    let head: String = text.chars().take(half).collect();
+    let tail: String = text.chars().skip(count - half + 1).collect();
+    format!("{head}…{tail}")
+}
+
+/// Puts lines together so that the `go` command prints them all; empty ones are left out.
+fn fit(lines: &[&str]) -> String {
+    let mut text = String::new();
+    let lines = lines.iter().filter(|line| !line.is_empty()).take(MAX_TEXT_LINES);
+    for (n, line) in lines.enumerate() {
+        let room = match n {
+            0 => MAX_FIRST_LINE_BYTES,
+            _ => MAX_TEXT_BYTES.saturating_sub(text.len() + 2 * n + 2),
+        };
+        let mut line: String = line.chars().map(|c| if is_graphic(c) { c } else { '?' }).collect();
+        if line.len() > room {
+            line.truncate(line.floor_char_boundary(room.saturating_sub('…'.len_utf8())));
+            line.push('…');
+            if room < '…'.len_utf8() {
+                break;
+            }
+        }
+        if n > 0 {
+            text.push('\n');
+        }
+        text.push_str(&line);
+    }
+    text
+}
+
+/// Stricter than Go's `unicode.IsGraphic`: what may not be shown somewhere is not worth showing.
+fn is_graphic(c: char) -> bool {
+    let hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..);
+    !hidden && !c.is_control()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(path: &str) -> ModuleVersion {
+        ModuleVersion::from_parts(path, "v1.0.0").unwrap()
+    }
+
+    fn lines(zip: u8, go_mod: u8) -> ModuleLines {
+        let h1 = |byte| crate::dirhash::H1::from_bytes([byte; 32]);
+        ModuleLines { module: module("corp.example/m"), zip: h1(zip), go_mod: h1(go_mod) }
+    }
+
+    fn errors(module: &ModuleVersion, words: &str) -> Vec<NotaryError> {
+        let module = || module.clone();
+        let said = || Said::clean(words.as_bytes());
+        let place: Arc<str> = for_clients("https://***@goproxy.corp.example,file:///srv/secret").into();
+        let why: Arc<str> = words.into();
+        let later =
+            |why| NotaryError::TryLater { module: module(), why, retry_after: Duration::from_millis(2500) };
+        vec![
+            NotaryError::NoRoute { module: module() },
+            NotaryError::NotFound {
+                module: module(),
+                place: place.clone(),
+                said: said(),
+                max_age: Duration::from_secs(30),
+            },
+            NotaryError::Forbidden { module: module(), place: place.clone(), said: said() },
+            later(Delay::Source { place: place.clone(), why: why.clone() }),
+            later(Delay::StillWorking { place: place.clone(), waited: Duration::from_secs(25) }),
+            later(Delay::Limited(Allowance::Client)),
+            later(Delay::Limited(Allowance::All)),
+            later(Delay::Crowded),
+            later(Delay::Stopping),
+            NotaryError::Misbehaviour {
+                module: module(),
+                log: "sum.golang.org".into(),
+                summary: why.clone(),
+            },
+            NotaryError::ReadOnly {
+                module: module(),
+                reason: Box::new(ReadOnly::Stopped { why: "/srv/secret".into() }),
+            },
+            NotaryError::Refused { module: module(), place: place.clone(), why: why.clone() },
+            NotaryError::internal(&module(), "/srv/secret is full"),
+        ]
+    }
+
+    #[test]
+    fn every_text_fits_the_go_prompt_and_names_the_module() {
+        let long = format!("corp.example/{}", "x".repeat(900));
+        for (path, words) in
+            [("corp.example/m", "plain words"), (&long, &"long words ".repeat(100)), (&long, "")]
+        {
+            for error in errors(&module(path), words) {
+                let text = error.to_client_text();
+                let breaks = text.matches('\n').count();
+                assert!(text.len() + breaks < MAX_TEXT_BYTES, "{} bytes: {text}", text.len());
+                assert!(breaks < MAX_TEXT_LINES && !text.contains("\n\n"), "{text}");
+                let first = text.lines().next().unwrap();
+                assert!(first.len() < 300 && first.contains("corp.example/"), "{text}");
+                assert!(text.chars().all(|c| c == '\n' || is_graphic(c)), "{text}");
+                assert!(!text.contains("secret"), "{text}");
+                assert!(text.lines().count() > 1, "cause and remedy: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_conflict_says_what_stands_since_when_and_from_where() {
+        let report = ConflictReport {
+            record: RecordId(17),
+            standing: lines(1, 3),
+            since: "2026-11-21T13:00:00.123Z".parse().unwrap(),
+            evidence: Evidence::Sumdb {
+                log: "sum.golang.org".into(),
+                record: 5,
+                head_size: 9,
+                head_root: String::new(),
+            },
+            offered: lines(2, 3),
+        };
+        insta::assert_snapshot!(NotaryError::Conflict(Box::new(report.clone())).to_client_text(), @r"
+        corp.example/m@v1.0.0 is in this log with another hash since 2026-11-21 13:00:00 UTC
+        What stands: h1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=, record 17, from sum.golang.org, record 5
+        Refused now: h1:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
+        A version keeps its hashes for ever: publish the changed module as a new version. There is no override.
+        ");
+        let go_mod = ConflictReport { offered: lines(1, 4), ..report };
+        let text = NotaryError::Conflict(Box::new(go_mod)).to_client_text();
+        assert!(text.contains("another go.mod hash") && text.contains("h1:BAQEBAQ"), "{text}");
+    }
+
+    #[test]
+    fn odd_characters_do_not_cost_the_whole_text() {
+        assert_eq!(fit(&["a\u{202e}b\u{7}c", "", "é"]), "a?b?c\né");
+    }
+
+    #[test]
+    fn places_are_shown_without_local_paths() {
+        assert_eq!(
+            for_clients("https://a.example|file:///srv/x,direct"),
+            "https://a.example, then the server's module directory, then version control"
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! One flight per module version: the work for a miss, which all who ask for the module wait for.
+//!
+//! A flight is a task of its own. Who asked first may go away, the flight goes on: others may wait for it, and who
+//! comes back finds its result in the log. A flight that was started ahead of any client is *wanted* from the moment
+//! that one asks.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+
+use super::ahead::Ahead;
+use super::gather::Crowd;
+use super::limits::ClientId;
+use super::{Notarized, NotaryError};
+use crate::module::ModuleVersion;
+
+/// What a flight brings home.
+pub(super) type Answer = Result<Notarized, NotaryError>;
+
+/// The work for one module version.
+pub(super) struct Flight {
+    pub(super) module: ModuleVersion,
+    /// The route's place in the configuration.
+    pub(super) route: usize,
+    pub(super) started: Instant,
+    /// Who started it; what is notarised ahead on its account is counted for this client.
+    pub(super) client: ClientId,
+    /// Set where no client asked for it at first.
+    pub(super) ahead: Option<Ahead>,
+    wanted: AtomicBool,
+    wanted_now: Notify,
+    /// Whether it is still on its way to the gatherer. Guards the changes of `wanted`, so that the crowd is counted right.
+    fetching: Mutex<bool>,
+    crowd: Arc<Crowd>,
+    answer: watch::Sender<Option<Answer>>,
+}
+
+impl Flight {
+    /// A flight that somebody waits for, unless it is ahead.
+    pub(super) fn new(
+        module: ModuleVersion,
+        route: usize,
+        client: ClientId,
+        ahead: Option<Ahead>,
+        started: Instant,
+        crowd: Arc<Crowd>,
+    ) -> Flight {
+        let wanted = ahead.is_none();
+        if wanted {
+            crowd.opened(true, started);
+        }
+        Flight {
+            module,
+            route,
+            started,
+            client,
+            ahead,
+            wanted: AtomicBool::new(wanted),
+            wanted_now: Notify::new(),
+            fetching: Mutex::new(true),
+            crowd,
+            answer: watch::Sender::new(None),
+        }
+    }
+
+    /// Whether a client waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Says that a client waits for it.
+    pub(super) fn want(&self, now: Instant) {
+        let fetching = self.fetching();
+        if !self.wanted.swap(true, Ordering::AcqRel) {
+            self.crowd.opened(*fetching, now);
+            self.wanted_now.notify_one();
+        }
+    }
+
+    /// Returns when a client waits for it. For one waiter.
+    pub(super) async fn until_wanted(&self) {
+        while !self.is_wanted() {
+            self.wanted_now.notified().await;
+        }
+    }
+
+    /// Says that its candidate is ready, or that there will be none. Others no longer wait for it.
+    pub(super) fn fetched(&self) {
+        let mut fetching = self.fetching();
+        if std::mem::replace(&mut *fetching, false) && self.is_wanted() {
+            self.crowd.fetched();
+        }
+    }
+
+    /// Waits for the answer.
+    pub(super) async fn answer(&self) -> Answer {
+        let mut answer = self.answer.subscribe();
+        let answer = answer.wait_for(Option::is_some).await.expect("the flight holds the sender itself");
+        answer.clone().expect("it was waited for")
+    }
+
+    fn land(&self, answer: Answer) {
+        self.fetched();
+        // Under the lock, so that nobody begins to want it between the count and the answer.
+        let _fetching = self.fetching();
+        if self.is_wanted() {
+            self.crowd.closed();
+        }
+        self.answer.send_replace(Some(answer));
+    }
+
+    fn fetching(&self) -> MutexGuard<'_, bool> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All flights, by module version.
+#[derive(Default)]
+pub(super) struct Flights {
+    by_module: Mutex<HashMap<ModuleVersion, Arc<Flight>>>,
+    landed: Notify,
+}
+
+/// Why a flight was not started.
+pub(super) struct TooMany;
+
+impl Flights {
+    /// The flight of a module version, which is wanted from now on.
+    pub(super) fn join(&self, module: &ModuleVersion, now: Instant) -> Option<Arc<Flight>> {
+        let flights = self.flights();
+        let flight = flights.get(module)?;
+        flight.want(now);
+        Some(flight.clone())
+    }
+
+    /// Takes off, unless there is a flight for that module already (then that one is returned, and wanted if this one
+    /// is) or too many are in the air.
+    pub(super) fn start(&self, flight: Flight, max: usize) -> Result<(Arc<Flight>, bool), TooMany> {
+        let mut flights = self.flights();
+        if let Some(other) = flights.get(&flight.module) {
+            let other = other.clone();
+            if flight.is_wanted() {
+                other.want(flight.started);
+                flight.fetched();
+                flight.crowd.closed();
+            }
+            return Ok((other, false));
+        }
+        if flights.len() >= max {
+            if flight.is_wanted() {
+                flight.fetched();
+                flight.crowd.closed();
+            }
+            return Err(TooMany);
+        }
+        let flight = Arc::new(flight);
+        flights.insert(flight.module.clone(), flight.clone());
+        Ok((flight, true))
+    }
+
+    /// Whether a module version is on its way.
+    pub(super) fn contains(&self, module: &ModuleVersion) -> bool {
+        self.flights().contains_key(module)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.flights().len()
+    }
+
+    /// Waits until all have landed.
+    pub(super) async fn all_landed(&self) {
+        loop {
+            let landed = self.landed.notified();
+            tokio::pin!(landed);
+            landed.as_mut().enable();
+            if self.len() == 0 {
+                return;
+            }
+            landed.await;
+        }
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<ModuleVersion, Arc<Flight>>> {
+        self.by_module.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers those who wait, whatever becomes of the task: a panic must not leave them hanging, nor block the module for ever.
+pub(super) struct Landing<'a> {
+    flights: &'a Flights,
+    flight: &'a Flight,
+    answer: Option<Answer>,
+}
+
+impl<'a> Landing<'a> {
+    pub(super) fn new(flights: &'a Flights, flight: &'a Flight) -> Landing<'a> {
+        Landing { flights, flight, answer: None }
+    }
+
+    pub(super) fn with(mut self, answer: Answer) {
+        self.answer = Some(answer);
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        let died = || NotaryError::internal(&self.flight.module, "the task of this look-up ended early");
+        let answer = self.answer.take().unwrap_or_else(|| Err(died()));
+        // Out of the map first: who comes now looks into the log, where the record is, or starts again.
+        self.flights.flights().remove(&self.flight.module);
+        self.flight.land(answer);
+        self.flights.landed.notify_waiters();
+    }
+}

@@ -1,0 +1,215 @@
+//! Gathering: candidates that are ready at about the same time enter the log in one append, under one head.
+//!
+//! Every new head costs every client fresh tiles, so two modules under one head are cheaper than two heads. A candidate waits
+//! a few milliseconds, and only while others are on their way:
+//!
+//! * a lone miss is appended at once; so is the last of several that arrive together
+//! * misses that come in company (the `go` command asks for GOMAXPROCS modules at a time) are expected to go on coming
+//!   so: a candidate then waits for as many as there were a moment ago, once in vain, and the expectation is gone
+//! * what was notarised ahead waits for whoever needs it, or for [`AHEAD_PATIENCE`]
+//!
+//! While one append is under way the next batch collects by itself.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::sleep_until;
+
+use super::counters::Counters;
+use super::flight::Flight;
+use crate::clock::Clock;
+use crate::log::{AppendError, Candidate, Log, Outcome, Snapshot};
+
+/// Candidates in one append at most; far below the log's own limit, so that an append stays short.
+const MAX_BATCH: usize = 1_024;
+/// Candidates that may wait for the gatherer.
+const QUEUE: usize = 1_024;
+/// How long company is remembered: a client's turn from one look-up to the next, with a download between them. Remembering it
+/// too long costs one candidate the gathering time.
+const COMPANY_MEMORY: Duration = Duration::from_secs(1);
+/// How long a candidate that nobody waits for is kept back. Whoever needs it makes it go at once.
+const AHEAD_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The misses that clients wait for.
+#[derive(Default)]
+pub(super) struct Crowd {
+    /// Those whose candidate is not ready yet.
+    fetching: AtomicUsize,
+    /// Those that are not answered yet.
+    open: AtomicUsize,
+    /// The most that were open at a time, and when that was.
+    company: Mutex<Option<(usize, Instant)>>,
+    changed: Notify,
+}
+
+impl Crowd {
+    pub(super) fn opened(&self, fetching: bool, now: Instant) {
+        let open = self.open.fetch_add(1, Ordering::AcqRel) + 1;
+        if fetching {
+            self.fetching.fetch_add(1, Ordering::AcqRel);
+        }
+        if open > 1 {
+            let mut company = self.company();
+            let before = expected(*company, now);
+            *company = Some((before.max(open), now));
+        }
+        self.changed.notify_one();
+    }
+
+    pub(super) fn fetched(&self) {
+        self.fetching.fetch_sub(1, Ordering::AcqRel);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Clients' look-ups that are not answered yet.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    fn company(&self) -> MutexGuard<'_, Option<(usize, Instant)>> {
+        self.company.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many come together, as far as is remembered.
+fn expected(company: Option<(usize, Instant)>, now: Instant) -> usize {
+    match company {
+        Some((count, at)) if now.saturating_duration_since(at) < COMPANY_MEMORY => count,
+        _ => 1,
+    }
+}
+
+/// What became of a candidate, and a view of the log that contains it.
+pub(super) type Appended = Result<(Outcome, Snapshot), AppendError>;
+
+struct Submission {
+    candidate: Candidate,
+    flight: Arc<Flight>,
+    reply: oneshot::Sender<Appended>,
+}
+
+/// The way to the gatherer.
+pub(super) struct Gatherer {
+    queue: mpsc::Sender<Submission>,
+}
+
+/// A candidate that was handed over. Its answer comes when it is in the log.
+pub(super) struct Pending(oneshot::Receiver<Appended>);
+
+impl Gatherer {
+    /// Starts the gatherer's task, which ends with the last handle.
+    pub(super) fn start(
+        log: Log,
+        clock: Clock,
+        window: Duration,
+        crowd: Arc<Crowd>,
+        counters: Arc<Counters>,
+    ) -> Gatherer {
+        let (queue, arrivals) = mpsc::channel(QUEUE);
+        tokio::spawn(Task { log, clock, window, crowd, counters, arrivals }.run());
+        Gatherer { queue }
+    }
+
+    /// Hands a candidate over. When this returns it will be in the next batch that is made.
+    pub(super) async fn submit(&self, candidate: Candidate, flight: Arc<Flight>) -> Option<Pending> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Submission { candidate, flight, reply }).await.ok()?;
+        Some(Pending(answer))
+    }
+}
+
+impl Pending {
+    /// Waits until it is in the log; `None` when the gatherer is gone.
+    pub(super) async fn appended(self) -> Option<Appended> {
+        self.0.await.ok()
+    }
+}
+
+struct Task {
+    log: Log,
+    clock: Clock,
+    window: Duration,
+    crowd: Arc<Crowd>,
+    counters: Arc<Counters>,
+    arrivals: mpsc::Receiver<Submission>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        while let Some(first) = self.arrivals.recv().await {
+            let batch = self.gather(first).await;
+            self.append(batch).await;
+        }
+    }
+
+    /// Collects what belongs under one head.
+    async fn gather(&mut self, first: Submission) -> Vec<Submission> {
+        let started = self.clock.instant();
+        let mut batch = vec![first];
+        let mut wanted_since: Option<Instant> = None;
+        loop {
+            while batch.len() < MAX_BATCH {
+                let Ok(next) = self.arrivals.try_recv() else { break };
+                batch.push(next);
+            }
+            let now = self.clock.instant();
+            let wanted = batch.iter().filter(|submission| submission.flight.is_wanted()).count();
+            let until = match wanted {
+                0 => started + AHEAD_PATIENCE,
+                _ => *wanted_since.get_or_insert(now) + self.window,
+            };
+            let all_here = wanted > 0
+                && self.crowd.fetching.load(Ordering::Acquire) == 0
+                && wanted >= expected(*self.crowd.company(), now);
+            if all_here || batch.len() >= MAX_BATCH || now >= until {
+                self.learn(wanted, now);
+                return batch;
+            }
+            tokio::select! {
+                next = self.arrivals.recv() => match next {
+                    Some(next) => batch.push(next),
+                    // The notary is gone; what was handed over still enters.
+                    None => return batch,
+                },
+                () = self.crowd.changed.notified() => {}
+                () = sleep_until(until.into()) => {}
+            }
+        }
+    }
+
+    /// As many came together as came: the next one waits for no more than that.
+    fn learn(&self, wanted: usize, now: Instant) {
+        if wanted == 0 {
+            return;
+        }
+        let mut company = self.crowd.company();
+        *company = company.map(|_| (wanted, now)).filter(|(count, _)| *count > 1);
+    }
+
+    async fn append(&self, batch: Vec<Submission>) {
+        self.counters.batches.add(1);
+        let (candidates, replies): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|submission| (submission.candidate, (submission.flight, submission.reply)))
+            .unzip();
+        // A flight that went away has lost nothing: its record is in the log.
+        match self.log.append(candidates).await {
+            Ok(receipt) => {
+                for ((_, reply), outcome) in replies.into_iter().zip(receipt.outcomes) {
+                    let _ = reply.send(Ok((outcome, receipt.snapshot.clone())));
+                }
+            }
+            Err(error) => {
+                for (_, reply) in replies {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+}

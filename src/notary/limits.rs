@@ -1,0 +1,330 @@
+//! What look-ups of unknown modules may cost: time, memory, requests to sources, and growth of the log.
+//!
+//! The growth is the one that cannot be taken back: a record stays for ever. So every miss that starts work is counted, for its
+//! client and in all, and what is notarised ahead is counted apart, so that it can never make a client's own look-up fail. In all,
+//! the log grows by at most one and a half times [`NotaryLimits::misses_per_minute`].
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::flight::Flight;
+use crate::clock::Clock;
+use crate::dirhash::ZipLimits;
+
+/// Negative answers are kept no longer than this, whatever is configured: a version that was just published must appear.
+pub const MAX_NEGATIVE_CACHE: Duration = Duration::from_secs(60);
+/// Clients whose recent misses are remembered, some 100 bytes each. Idle ones are dropped; beyond this all share one allowance.
+const MAX_CLIENTS: usize = 65_536;
+/// Idle clients are dropped after this many misses: often enough that they cannot pile up, rarely enough to cost nothing.
+const MISSES_BETWEEN_SWEEPS: u32 = 1_024;
+
+/// The limits of a notary. The defaults are those of the configuration where it has a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotaryLimits {
+    /// How long a client waits at most. Below the 60 s after which load balancers give up without saying why.
+    pub deadline: Duration,
+    /// How long the work itself may take. Longer than `deadline`: who was told to try again finds it done.
+    pub flight_deadline: Duration,
+    /// Misses that are worked on at the same time; more wait their turn.
+    pub concurrency: usize,
+    /// The same for one route: a source that hangs must not stop the others.
+    pub route_concurrency: usize,
+    /// Misses that are worked on or wait. Beyond it clients are told to try later.
+    pub max_flights: usize,
+    /// Misses of one client in a minute, all of which may come at once.
+    pub client_misses_per_minute: NonZeroU32,
+    /// Misses of all clients in a minute.
+    pub misses_per_minute: NonZeroU32,
+    /// How long "not found" and "forbidden" are remembered, at most [`MAX_NEGATIVE_CACHE`].
+    pub negative_cache: Duration,
+    /// The sizes that a zip may have.
+    pub zip: ZipLimits,
+    /// How long a finished candidate waits for others that are on their way.
+    pub gather: Duration,
+    /// What is notarised before anybody asks.
+    pub ahead: AheadLimits,
+}
+
+/// The limits of notarising ahead what a go.mod requires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AheadLimits {
+    /// Whether it is done at all.
+    pub enabled: bool,
+    /// How far from what a client asked for: 1 is what its go.mod requires. Since Go 1.17 that names all that a build needs.
+    pub depth: u32,
+    /// Modules for one look-up.
+    pub per_lookup: usize,
+    /// Modules that are fetched at the same time.
+    pub concurrency: usize,
+    /// Modules that are fetched or wait for it.
+    pub max_flights: usize,
+    /// How long the look-up that led to them waits for them, as long as they make progress.
+    pub wait: Duration,
+}
+
+impl Default for NotaryLimits {
+    fn default() -> NotaryLimits {
+        NotaryLimits {
+            deadline: Duration::from_secs(25),
+            flight_deadline: Duration::from_secs(120),
+            concurrency: 64,
+            route_concurrency: 48,
+            max_flights: 4_096,
+            client_misses_per_minute: NonZeroU32::new(3_000).expect("it is not zero"),
+            misses_per_minute: NonZeroU32::new(30_000).expect("it is not zero"),
+            negative_cache: Duration::from_secs(30),
+            zip: ZipLimits::default(),
+            gather: Duration::from_millis(10),
+            ahead: AheadLimits::default(),
+        }
+    }
+}
+
+impl Default for AheadLimits {
+    fn default() -> AheadLimits {
+        AheadLimits {
+            enabled: true,
+            depth: 1,
+            // The longest go.mod files that people write list some hundreds; one that lists more is served as it is asked.
+            per_lookup: 512,
+            concurrency: 24,
+            max_flights: 1_024,
+            wait: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ClientId {
+    /// A client known by its address. IPv6 addresses count by their /64, which one customer has whole.
+    Address(IpAddr),
+    /// A client known by name.
+    Named(Arc<str>),
+    /// A command of the operator: not limited, and nothing is done ahead for it.
+    Operator,
+}
+
+/// Which allowance is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// The client's own.
+    Client,
+    /// That of all clients together.
+    All,
+}
+
+/// An allowance is used up for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exhausted {
+    pub(super) allowance: Allowance,
+    pub(super) retry_after: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Address(IpAddr),
+    Named(Arc<str>),
+    /// Everybody, when there are more clients than are remembered.
+    Crowd,
+}
+
+/// The program's clock for the rate limiters.
+#[derive(Clone, Debug)]
+struct LimiterClock(Clock);
+
+impl governor::clock::Clock for LimiterClock {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        self.0.instant()
+    }
+}
+
+type Middleware = NoOpMiddleware<Instant>;
+type PerClient = RateLimiter<Key, DashMapStateStore<Key>, LimiterClock, Middleware>;
+type InAll = RateLimiter<NotKeyed, InMemoryState, LimiterClock, Middleware>;
+
+/// Rates of one kind of miss.
+struct Rates {
+    per_client: PerClient,
+    in_all: InAll,
+    unswept: AtomicU32,
+}
+
+impl Rates {
+    fn new(per_client: NonZeroU32, in_all: NonZeroU32, clock: &Clock) -> Rates {
+        let clock = LimiterClock(clock.clone());
+        Rates {
+            per_client: RateLimiter::new(
+                Quota::per_minute(per_client),
+                DashMapStateStore::default(),
+                clock.clone(),
+            ),
+            in_all: RateLimiter::direct_with_clock(Quota::per_minute(in_all), clock),
+            unswept: AtomicU32::new(0),
+        }
+    }
+
+    /// The client's allowance first: one that exceeds its own must not use up that of all.
+    fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
+        let key = match client {
+            ClientId::Operator => return Ok(()),
+            ClientId::Address(address) => Key::Address(network_of(*address)),
+            ClientId::Named(name) => Key::Named(name.clone()),
+        };
+        if self.unswept.fetch_add(1, Ordering::Relaxed) >= MISSES_BETWEEN_SWEEPS {
+            self.unswept.store(0, Ordering::Relaxed);
+            self.per_client.retain_recent();
+        }
+        let key = if self.per_client.len() < MAX_CLIENTS { key } else { Key::Crowd };
+        let exhausted = |allowance| move |retry_after| Exhausted { allowance, retry_after };
+        let now = self.per_client.clock().now();
+        self.per_client
+            .check_key(&key)
+            .map_err(|until| until.wait_time_from(now))
+            .map_err(exhausted(Allowance::Client))?;
+        self.in_all.check().map_err(|until| until.wait_time_from(now)).map_err(exhausted(Allowance::All))
+    }
+}
+
+/// What one customer has whole.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+/// Rates and places, shared by all flights.
+pub(super) struct Gate {
+    misses: Rates,
+    ahead: Rates,
+    places: Semaphore,
+    route_places: Vec<Semaphore>,
+    ahead_places: Semaphore,
+    /// Hashing and inflating keep a processor busy; more at once would only take it from look-ups that hit.
+    hashing: Semaphore,
+}
+
+/// A place among those that are worked on.
+pub(super) struct Place<'a> {
+    _route: Option<SemaphorePermit<'a>>,
+    _all: SemaphorePermit<'a>,
+}
+
+impl Gate {
+    pub(super) fn new(limits: &NotaryLimits, routes: usize, clock: &Clock) -> Gate {
+        let all = limits.misses_per_minute;
+        let half = NonZeroU32::new(all.get() / 2).unwrap_or(NonZeroU32::MIN);
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let per_route = limits.route_concurrency.clamp(1, limits.concurrency.max(1));
+        Gate {
+            misses: Rates::new(limits.client_misses_per_minute, all, clock),
+            ahead: Rates::new(limits.client_misses_per_minute, half, clock),
+            places: Semaphore::new(limits.concurrency.max(1)),
+            route_places: (0..routes).map(|_| Semaphore::new(per_route)).collect(),
+            ahead_places: Semaphore::new(limits.ahead.concurrency.max(1)),
+            hashing: Semaphore::new(processors),
+        }
+    }
+
+    /// Counts a miss.
+    pub(super) fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
+        self.misses.admit(client)
+    }
+
+    /// Counts a module that is notarised ahead.
+    pub(super) fn admit_ahead(&self, client: &ClientId) -> bool {
+        self.ahead.admit(client).is_ok()
+    }
+
+    /// Waits for a place. A flight that nobody waits for has few; as soon as somebody does, it stands with the others.
+    pub(super) async fn place(&self, flight: &Flight) -> Place<'_> {
+        if !flight.is_wanted() {
+            tokio::select! {
+                permit = self.ahead_places.acquire() => return Place { _route: None, _all: open(permit) },
+                () = flight.until_wanted() => {}
+            }
+        }
+        // The route's first: waiting for a slow route must not take a place from the others.
+        let route = open(self.route_places[flight.route].acquire().await);
+        Place { _route: Some(route), _all: open(self.places.acquire().await) }
+    }
+
+    /// Waits for a processor.
+    pub(super) async fn hashing(&self) -> SemaphorePermit<'_> {
+        open(self.hashing.acquire().await)
+    }
+}
+
+fn open<T>(permit: Result<T, tokio::sync::AcquireError>) -> T {
+    permit.expect("these semaphores are never closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(per_client: u32, in_all: u32) -> (Rates, Clock) {
+        let clock = Clock::fixed("2026-11-21T13:00:00Z".parse().unwrap());
+        (Rates::new(NonZeroU32::new(per_client).unwrap(), NonZeroU32::new(in_all).unwrap(), &clock), clock)
+    }
+
+    fn address(text: &str) -> ClientId {
+        ClientId::Address(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_client_has_its_own_allowance_and_gets_it_back() {
+        let (rates, clock) = rates(2, 100);
+        let (a, b) = (address("10.0.0.1"), address("10.0.0.2"));
+        assert!(rates.admit(&a).is_ok() && rates.admit(&a).is_ok());
+        let refused = rates.admit(&a).unwrap_err();
+        assert_eq!(refused.allowance, Allowance::Client);
+        assert_eq!(refused.retry_after, Duration::from_secs(30), "two a minute");
+        assert!(rates.admit(&b).is_ok(), "another client is not affected");
+        clock.advance(Duration::from_secs(30));
+        assert!(rates.admit(&a).is_ok());
+        assert!((0..1000).all(|_| rates.admit(&ClientId::Operator).is_ok()));
+    }
+
+    #[test]
+    fn all_clients_together_are_limited() {
+        let (rates, _) = rates(10, 3);
+        let refused = (0..4).map(|n| rates.admit(&address(&format!("10.0.0.{n}")))).find_map(Result::err);
+        assert_eq!(refused.unwrap().allowance, Allowance::All);
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_are_one_client() {
+        let (rates, _) = rates(1, 100);
+        assert!(rates.admit(&address("2001:db8:0:1::1")).is_ok());
+        assert!(rates.admit(&address("2001:db8:0:1:ffff::2")).is_err());
+        assert!(rates.admit(&address("2001:db8:0:2::1")).is_ok());
+        assert!(rates.admit(&address("10.0.0.1")).is_ok());
+        assert!(rates.admit(&address("::ffff:10.0.0.1")).is_err());
+    }
+
+    #[test]
+    fn idle_clients_are_forgotten() {
+        let (rates, clock) = rates(10, 1_000_000);
+        for n in 0..MISSES_BETWEEN_SWEEPS {
+            assert!(rates.admit(&ClientId::Address(IpAddr::from(n.to_be_bytes()))).is_ok());
+        }
+        assert_eq!(rates.per_client.len(), MISSES_BETWEEN_SWEEPS as usize);
+        clock.advance(Duration::from_secs(60));
+        assert!(rates.admit(&address("10.0.0.1")).is_ok());
+        assert_eq!(rates.per_client.len(), 1);
+    }
+}

@@ -1,0 +1,223 @@
+//! One answer: its status and headers judged, its body counted, its failures named.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use tokio::time::timeout_at;
+
+use super::error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
+use super::network::{NameError, causes, root_cause};
+use super::url::RedactedUrl;
+use crate::clock::Clock;
+
+/// A server that asks for a longer pause is asked again after this long.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// How much of an error body is read, and for how long at most: it is only for people.
+const MAX_ERROR_BODY_BYTES: usize = 2048;
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Header values that are handed on are cut off here.
+const MAX_HEADER_VALUE_BYTES: usize = 256;
+
+/// An answer whose body is still to be read.
+pub(super) struct Download {
+    pub(super) url: RedactedUrl,
+    pub(super) response: reqwest::Response,
+    max_bytes: u64,
+    received: u64,
+    timer: Timer,
+}
+
+/// The time limits of one fetch.
+#[derive(Clone, Debug)]
+pub(super) struct Timer {
+    pub(super) clock: Clock,
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
+    pub(super) read_timeout: Duration,
+}
+
+impl Download {
+    /// Judges status and headers.
+    pub(super) async fn start(
+        url: RedactedUrl,
+        response: reqwest::Response,
+        max_bytes: u64,
+        timer: Timer,
+    ) -> Result<Download, FetchError> {
+        if response.status() != StatusCode::OK {
+            return Err(failure(url, response, &timer).await);
+        }
+        if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
+            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+        {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes()).chars().take(40).collect::<String>();
+            return Err(FetchError::BadContent {
+                url,
+                why: format!("it is sent with the encoding {encoding:?}, which was not asked for"),
+            });
+        }
+        if response.content_length().is_some_and(|length| length > max_bytes) {
+            return Err(FetchError::TooLarge { url, max_bytes });
+        }
+        Ok(Download { url, response, max_bytes, received: 0, timer })
+    }
+
+    /// The next bytes of the body; none at its end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
+        let wait = self.timer.until(self.timer.read_timeout);
+        let chunk = match timeout_at(wait.into(), self.response.chunk()).await {
+            Err(_) => return Err(self.timer.expired(self.url.clone(), Waiting::Body)),
+            Ok(Err(e)) => {
+                return Err(classify(self.url.clone(), &e, self.received, Waiting::Body, &self.timer));
+            }
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Ok(Some(chunk))) => chunk,
+        };
+        self.received += chunk.len() as u64;
+        if self.received > self.max_bytes {
+            return Err(FetchError::TooLarge { url: self.url.clone(), max_bytes: self.max_bytes });
+        }
+        // A body that always has bytes ready would never let the timer above run out.
+        if self.timer.clock.instant() >= self.timer.deadline {
+            return Err(self.timer.expired(self.url.clone(), Waiting::Body));
+        }
+        Ok(Some(chunk))
+    }
+}
+
+impl Timer {
+    /// The end of a wait of at most `longest`.
+    pub(super) fn until(&self, longest: Duration) -> Instant {
+        self.deadline.min(self.clock.instant() + longest)
+    }
+
+    pub(super) fn expired(&self, url: RedactedUrl, waiting: Waiting) -> FetchError {
+        FetchError::Timeout { url, waiting, after: self.clock.instant() - self.started }
+    }
+
+    /// Bounds work on local files, which hangs where a network file system does.
+    pub(super) async fn limit_file<T>(
+        &self,
+        url: RedactedUrl,
+        work: impl Future<Output = Result<T, FetchError>>,
+    ) -> Result<T, FetchError> {
+        match timeout_at(self.deadline.into(), work).await {
+            Ok(done) => done,
+            Err(_) => Err(self.expired(url, Waiting::File)),
+        }
+    }
+}
+
+/// Turns an answer that is not a 200 into an error, with what the server said if it is plain text.
+async fn failure(url: RedactedUrl, mut response: reqwest::Response, timer: &Timer) -> FetchError {
+    let status = response.status().as_u16();
+    let now = timer.clock.now();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| parse_retry_after(v, now));
+    let plain = short_header(&response, CONTENT_TYPE)
+        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/plain"));
+    let mut text = Vec::new();
+    if plain && !response.headers().contains_key(CONTENT_ENCODING) {
+        let until = timer.until(ERROR_BODY_TIMEOUT);
+        while text.len() < MAX_ERROR_BODY_BYTES {
+            let Ok(Ok(Some(chunk))) = timeout_at(until.into(), response.chunk()).await else { break };
+            text.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BODY_BYTES)]);
+        }
+    }
+    let said = Said::clean(&text);
+    match status {
+        404 | 410 => FetchError::NotFound { url, status, said },
+        401 | 403 | 407 => FetchError::Forbidden { url, status, said },
+        429 | 500..=599 => FetchError::Unavailable { url, status, retry_after, said },
+        _ => FetchError::UnexpectedStatus { url, status, said },
+    }
+}
+
+/// `Retry-After: 120` or an HTTP date.
+fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    let wait = match value.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = DateTimeParser::new().parse_timestamp(value).ok()?;
+            Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO)
+        }
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// A header's value if it is short text.
+pub(super) fn short_header(response: &reqwest::Response, name: HeaderName) -> Option<String> {
+    let value = response.headers().get(name)?.to_str().ok()?;
+    (value.len() <= MAX_HEADER_VALUE_BYTES).then(|| value.to_owned())
+}
+
+/// Sorts an error of the HTTP library by its cause.
+pub(super) fn classify(
+    url: RedactedUrl,
+    error: &reqwest::Error,
+    received: u64,
+    waiting: Waiting,
+    timer: &Timer,
+) -> FetchError {
+    let why = root_cause(error);
+    if error.is_timeout() {
+        let waiting = if error.is_connect() { Waiting::Connect } else { waiting };
+        return timer.expired(url, waiting);
+    }
+    if let Some(name) = causes(error).find_map(|cause| cause.downcast_ref::<NameError>()) {
+        // Only redirects are confined to public addresses, so the place it came from was allowed and this one is not.
+        return match name {
+            NameError::Private => {
+                FetchError::Redirect { to: url.clone(), url, refusal: RedirectRefusal::PrivateAddress }
+            }
+            NameError::Failed(_) | NameError::Empty => {
+                FetchError::Unreachable { url, stage: Stage::Dns, why }
+            }
+        };
+    }
+    // A peer that does not speak TLS often just hangs up.
+    let hung_up = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::UnexpectedEof;
+    let in_handshake = error.is_connect() && causes(error).filter_map(|c| c.downcast_ref()).any(hung_up);
+    if in_handshake || (received == 0 && causes(error).any(|cause| cause.is::<rustls::Error>())) {
+        return FetchError::Unreachable { url, stage: Stage::Tls, why };
+    }
+    if error.is_connect() {
+        return FetchError::Unreachable { url, stage: Stage::Connect, why };
+    }
+    let is_not_http = |cause: &hyper::Error| cause.is_parse() || cause.is_parse_too_large();
+    if causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(is_not_http) {
+        return FetchError::BadContent { url, why: format!("not a valid HTTP answer: {why}") };
+    }
+    FetchError::Broken { url, received, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_capped() {
+        let now: Timestamp = "2026-11-21T13:00:00Z".parse().unwrap();
+        for (value, want) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("Sat, 21 Nov 2026 13:00:30 GMT", Some(30)),
+            ("Sat, 21 Nov 2026 12:00:00 GMT", Some(0)),
+            ("999999999999", Some(3600)),
+            ("Thu, 30 Dec 2027 00:00:00 GMT", Some(3600)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_retry_after(value, now), want.map(Duration::from_secs), "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Without routes: what is made out of the go command's own settings, and what is refused.
+
+use std::os::unix::fs::PermissionsExt;
+
+use tallystick::config::{Environment, GoEnvironment};
+
+use super::{EXAMPLE, Shown, load};
+use crate::cli::{Ran, Sandbox, installed};
+
+/// A `go` command that answers with these settings.
+fn fake_go(sandbox: &Sandbox, json: &str) {
+    std::fs::create_dir_all(sandbox.path("bin")).unwrap();
+    sandbox.write(
+        "bin/go",
+        &format!("#!/bin/sh\n[ \"$1\" = env ] && [ \"$2\" = -json ] || exit 1\necho '{json}'\n"),
+    );
+    std::fs::set_permissions(sandbox.path("bin/go"), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn discover(go: &str, environment: &[(&str, &str)]) -> Ran {
+    let sandbox = Sandbox::new();
+    fake_go(&sandbox, go);
+    let bin = sandbox.path("bin");
+    let mut all = vec![("PATH", bin.to_str().unwrap())];
+    all.extend(environment);
+    sandbox.run_with(&["config", "show", "--json"], &all)
+}
+
+#[test]
+fn without_routes_the_go_settings_count() {
+    let ran = discover(
+        r#"{"GOPROXY":"https://p.example,https://ci:s3cret@q.example/go|direct","GOPRIVATE":"git.corp.example,github.com/corp/*","GONOSUMDB":"git.corp.example,other.example/x","GOSUMDB":"sum.golang.org"}"#,
+        &[("GONOSUMDB", "none")],
+    );
+    let shown = Shown::of(&ran);
+    assert_eq!(
+        shown.row("route.1.modules"),
+        (&serde_json::json!(["git.corp.example", "github.com/corp/*"]), "go env GOPRIVATE")
+    );
+    assert_eq!(shown.row("route.1.source").0, &serde_json::json!(["direct"]));
+    assert_eq!(shown.row("route.1.checksum").0, "compute");
+    assert_eq!(shown.row("route.2.modules"), (&serde_json::json!(["*"]), "go env GOPROXY"));
+    assert_eq!(
+        shown.row("route.2.source").0,
+        &serde_json::json!(["https://p.example", "https://***@q.example/go"])
+    );
+    assert_eq!(shown.row("route.2.checksum").0, "sum.golang.org");
+    let urls = serde_json::json!([
+        "https://p.example/sumdb/sum.golang.org",
+        "https://***@q.example/go/sumdb/sum.golang.org",
+        "https://sum.golang.org"
+    ]);
+    assert_eq!(shown.row("sumdb.sum.golang.org.urls"), (&urls, "go env GOPROXY"));
+    assert_eq!(shown.row("sumdb.sum.golang.org.key").1, "default");
+
+    // The environment counts first, and GONOSUMDB alone keeps its modules from the public database, too.
+    let ran = discover(
+        r#"{"GOPROXY":"https://p.example"}"#,
+        &[
+            ("GOPROXY", "https://e.example"),
+            ("GONOSUMDB", "other.example/x"),
+            ("GOSUMDB", "sum.golang.google.cn"),
+        ],
+    );
+    let shown = Shown::of(&ran);
+    assert_eq!(
+        shown.row("route.1.modules"),
+        (&serde_json::json!(["other.example/x"]), "environment GONOSUMDB")
+    );
+    assert_eq!(
+        shown.row("route.2.source"),
+        (&serde_json::json!(["https://e.example"]), "environment GOPROXY")
+    );
+    let urls = &shown.row("sumdb.sum.golang.org.urls").0;
+    assert_eq!(urls[1], "https://sum.golang.google.cn");
+}
+
+#[test]
+fn go_settings_that_give_no_source_have_a_clear_answer() {
+    let refused: [(&[(&str, &str)], &str); 9] = [
+        (&[("GOPROXY", "off")], "error: environment GOPROXY: GOPROXY is \"off\", which forbids every source"),
+        (
+            &[("GOPROXY", "http://127.0.0.1:8470")],
+            "GOPROXY leads back to this server (http://127.0.0.1:8470), so that every miss would ask itself",
+        ),
+        (
+            &[("GOPROXY", "https://p.example,http://localhost:8470/")],
+            "GOPROXY leads back to this server (http://localhost:8470)",
+        ),
+        (
+            &[("GOPROXY", "http://[::1]:8470"), ("TALLYSTICK_LISTEN", "[::]:8470")],
+            "GOPROXY leads back to this server",
+        ),
+        (
+            &[("GOPROXY", "https://sum.corp.example/"), ("TALLYSTICK_NAME", "sum.corp.example")],
+            "GOPROXY leads back to this server",
+        ),
+        (&[("GOPROXY", "file:///srv/goproxy")], "GOPROXY names only a directory (file:///srv/goproxy)"),
+        (&[("GOPROXY", "p.example")], "error: environment GOPROXY: GOPROXY is not a URL"),
+        (
+            &[("GOPRIVATE", "*.corp.example")],
+            "error: environment GOPRIVATE: `*.corp.example` in GOPRIVATE or GONOSUMDB has a wildcard in its host",
+        ),
+        (
+            &[("GOPRIVATE", "corp.example/[a")],
+            "`corp.example/[a` in GOPRIVATE or GONOSUMDB is not a complete pattern",
+        ),
+    ];
+    for (environment, want) in refused {
+        let ran = discover("{}", environment);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{want}");
+        assert!(ran.stderr.contains(want) && ran.stderr.contains("\n  fix: "), "{want}: {}", ran.stderr);
+    }
+    let accepted: [(&[(&str, &str)], &str); 3] = [
+        (
+            &[("GOPROXY", "direct")],
+            "GOPROXY is \\\"direct\\\" alone: public lines are asked at https://sum.golang.org itself",
+        ),
+        (&[], "GOPROXY is not set: public lines are asked at https://sum.golang.org itself"),
+        (
+            &[("GOPROXY", "https://p.example"), ("GOSUMDB", "off")],
+            "GOSUMDB is \\\"off\\\" here; this server still takes public lines",
+        ),
+    ];
+    for (environment, want) in accepted {
+        let shown = Shown::of(&discover("{}", environment));
+        assert!(shown.notices().contains(want), "{want}: {}", shown.notices());
+        assert_eq!(shown.row("route.1.checksum").0, "sum.golang.org");
+    }
+}
+
+#[test]
+fn without_a_go_command_the_environment_is_enough() {
+    let sandbox = Sandbox::new();
+    let shown =
+        Shown::of(&sandbox.run_with(&["config", "show", "--json"], &[("GOPROXY", "https://p.example")]));
+    assert_eq!(shown.row("route.1.source").0[0], "https://p.example");
+    let shown = Shown::of(&sandbox.run(&["config", "show", "--json"]));
+    assert!(shown.notices().contains("the go command cannot be run"), "{}", shown.notices());
+    let broken = Shown::of(&discover("no json", &[]));
+    assert!(broken.notices().contains("answered no JSON"), "{}", broken.notices());
+}
+
+#[test]
+fn configured_routes_are_left_alone() {
+    let mut config = load(EXAMPLE);
+    config
+        .discover(&GoEnvironment::of(&Environment::from([("GOPROXY", "off"), ("GOPRIVATE", "*")])))
+        .unwrap();
+    assert_eq!(config.routes.len(), 2);
+}
+
+/// The real `go env`, with the file that `go env -w` writes.
+#[test]
+fn the_installed_go_command_is_asked() {
+    let test = "config::the_installed_go_command_is_asked";
+    let Some(go) = installed("go", test) else { return };
+    let sandbox = Sandbox::new();
+    sandbox.write("goenv", "GOPROXY=https://written.example\nGOPRIVATE=git.corp.example\n");
+    let (path, goenv) = (go.parent().unwrap().to_str().unwrap(), sandbox.path("goenv"));
+    let environment = [("PATH", path), ("GOENV", goenv.to_str().unwrap())];
+    let shown = Shown::of(&sandbox.run_with(&["config", "show", "--json"], &environment));
+    assert_eq!(shown.row("route.1.modules"), (&serde_json::json!(["git.corp.example"]), "go env GOPRIVATE"));
+    assert_eq!(
+        shown.row("route.2.source"),
+        (&serde_json::json!(["https://written.example"]), "go env GOPROXY")
+    );
+}

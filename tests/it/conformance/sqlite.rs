@@ -1,0 +1,1 @@
+//! What only the store in SQLite promises: triggers, the index on disk, other processes.
