@@ -143,3 +143,8 @@ fn unproven(result: Result<Proven, RemoteError>) -> std::sync::Arc<tallystick::m
         other => panic!("expected unproven, got {other:?}"),
     }
 }
+
+#[tokio::test]
+async fn every_lie_is_refused() {
+    liars::each_lie_is_neither_answered_nor_kept().await;
+}

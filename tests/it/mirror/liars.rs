@@ -26,8 +26,14 @@ fn spliced(body: Vec<u8>, before: &str, extra: &str) -> Vec<u8> {
     format!("{}{extra}{}", &text[..at], &text[at..]).into_bytes()
 }
 
-/// What each liar does, and words that its refusal must have.
-fn liars() -> Vec<(&'static str, &'static str, Change)> {
+/// What a liar does, and words that its refusal must have.
+type Liar = (&'static str, &'static str, Change);
+
+fn liars() -> impl Iterator<Item = Liar> {
+    liars_about_the_record().into_iter().chain(liars_about_the_tree())
+}
+
+fn liars_about_the_record() -> Vec<Liar> {
     const EXTRA: &str = "rsc.io/quote v1.5.2 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
     let other = || fixture_answer("lookup/github.com/google/uuid@v1.6.0").unwrap();
     // The head of the look-up is another one than that of `/latest`, signed and true.
@@ -111,6 +117,12 @@ fn liars() -> Vec<(&'static str, &'static str, Change)> {
         ("an empty answer", "reading record", about("/lookup/", |_| Vec::new())),
         ("packed bytes", "reading record", about("/lookup/", |_| vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3])),
         ("an encoding that nobody asked for", "was not asked for", Arc::new(gzip)),
+    ]
+}
+
+/// The same about heads and tiles.
+fn liars_about_the_tree() -> Vec<Liar> {
+    vec![
         (
             "an error page as the head",
             "reading tree note",
@@ -138,8 +150,8 @@ fn server(change: &Change) -> HostileServer {
     fixture_server(move |path, body| change(path, body))
 }
 
-#[tokio::test]
-async fn a_lie_is_neither_answered_nor_kept() {
+/// Called from [`super::every_lie_is_refused`], the name under which `lib.rs` lists it.
+pub(super) async fn each_lie_is_neither_answered_nor_kept() {
     for (what, words, change) in liars() {
         let (client, server) = (Client::golang(), server(&change));
         let log = client.open(&[server.url()]);

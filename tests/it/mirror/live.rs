@@ -24,13 +24,14 @@ async fn one_record_of_the_real_log() {
     };
     let http = HttpClient::new(ClientOptions::default()).unwrap();
     let soon = Clock::system().instant() + Duration::from_secs(15);
-    match supported(&http, &proxy, GOLANG, soon).await {
+    let through = passthrough(&proxy, GOLANG).unwrap();
+    match supported(&http, &through, soon).await {
         Ok(true) => {}
         Ok(false) => return skipped("the proxy does not pass sum.golang.org through"),
         Err(error) => return skipped(&error.to_string()),
     }
     let client = Client::golang();
-    let transport = RemoteSumdb::new(GOLANG.to_owned(), vec![passthrough(&proxy, GOLANG).unwrap()], http);
+    let transport = RemoteSumdb::new(GOLANG.to_owned(), vec![through], http);
     let log = RemoteLog::open(client.options(transport)).unwrap();
     let quote = module("rsc.io/quote@v1.5.2");
     let proven = match log.lookup(&quote, ample()).await {
