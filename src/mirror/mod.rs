@@ -211,6 +211,11 @@ impl RemoteLog {
         Ok(prove(&self.0.store, &head.tree, record, &leaf)?)
     }
 
+    /// Where it is reached, with what is known of each URL.
+    pub fn transport(&self) -> &RemoteSumdb {
+        &self.0.transport
+    }
+
     /// The contradiction for which this log was stopped, if it was.
     pub fn is_stopped(&self) -> Option<Arc<Misbehaviour>> {
         self.0.stopped.get().cloned()

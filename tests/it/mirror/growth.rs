@@ -101,3 +101,33 @@ async fn look_ups_in_flight_are_bounded_and_abandoned_ones_count() {
         "{refused:?}"
     );
 }
+
+#[tokio::test]
+async fn what_is_not_durable_is_not_used() {
+    let log = SmallLog::new(300);
+    let served = log.clone();
+    let server = HostileServer::start(move |path| {
+        if path == "/latest" {
+            Behaviour::ok(served.note(100))
+        } else {
+            answer(served.answer(path, 300, |_| 300))
+        }
+    });
+    let client = Client::new(NAME, &log.vkey());
+    let remote = client.open(&[server.url()]);
+    let database = rusqlite::Connection::open(client.database()).unwrap();
+    for (table, newest) in [("head", None), ("tile", Some(100)), ("record", Some(100))] {
+        let refuse = format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        );
+        database.execute_batch(&refuse).unwrap();
+        let failed = remote.lookup(&nth(7), ample()).await;
+        assert!(matches!(failed, Err(RemoteError::Store(_))), "{table}: {failed:?}");
+        assert_eq!(remote.find(&nth(7)).unwrap(), None, "{table}");
+        assert_eq!(remote.newest().map(|head| head.tree.size.0), newest, "{table}");
+        database.execute_batch("DROP TRIGGER refuse").unwrap();
+    }
+    let proven = remote.lookup(&nth(7), ample()).await.unwrap();
+    assert_eq!(proven.head, log.head(300));
+    assert_provable(&remote, &proven);
+}

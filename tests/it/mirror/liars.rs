@@ -8,6 +8,9 @@ use super::*;
 const QUOTE: &str = "rsc.io/quote@v1.5.2";
 const QUOTE_PATH: &str = "/lookup/rsc.io/quote@v1.5.2";
 
+/// A line that is no part of any record.
+const EXTRA: &str = "rsc.io/quote v1.5.2 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+
 type Change = Arc<dyn Fn(&str, Vec<u8>) -> Behaviour + Send + Sync>;
 
 /// A lie about each answer whose path begins so.
@@ -30,20 +33,15 @@ fn spliced(body: Vec<u8>, before: &str, extra: &str) -> Vec<u8> {
 type Liar = (&'static str, &'static str, Change);
 
 fn liars() -> impl Iterator<Item = Liar> {
-    liars_about_the_record().into_iter().chain(liars_about_the_tree())
+    [liars_about_the_record(), liars_about_the_note(), liars_about_the_tree()].into_iter().flatten()
 }
 
 fn liars_about_the_record() -> Vec<Liar> {
-    const EXTRA: &str = "rsc.io/quote v1.5.2 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
     let other = || fixture_answer("lookup/github.com/google/uuid@v1.6.0").unwrap();
     // The head of the look-up is another one than that of `/latest`, signed and true.
     let own_note = || {
         let answer = String::from_utf8(fixture_answer(QUOTE_PATH).unwrap()).unwrap();
         answer.split_once("\n\n").unwrap().1.to_owned()
-    };
-    let gzip = |_: &str, body: Vec<u8>| {
-        let headers = vec![("Content-Encoding", "gzip".to_owned())];
-        Behaviour::Answer { status: 200, headers, body }
     };
     let with_note = move |record: &str| format!("{record}\n{}", own_note()).into_bytes();
     let forged = with_note(&format!(
@@ -78,6 +76,16 @@ fn liars_about_the_record() -> Vec<Liar> {
             "reading record",
             about(QUOTE_PATH, |body| spliced(body, "\n\n", &format!("\n{}", EXTRA.trim_end()))),
         ),
+    ]
+}
+
+/// The same about the note after the record, and about the answer as a whole.
+fn liars_about_the_note() -> Vec<Liar> {
+    let gzip = |_: &str, body: Vec<u8>| {
+        let headers = vec![("Content-Encoding", "gzip".to_owned())];
+        Behaviour::Answer { status: 200, headers, body }
+    };
+    vec![
         (
             "lines between record and note",
             "reading tree note",
