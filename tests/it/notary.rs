@@ -1,1 +1,8 @@
-//! (being written)
+//! The notary: misses, from every kind of source, under every kind of limit.
+
+mod ahead;
+mod computed;
+mod limits;
+mod remote;
+mod routes;
+mod world;
