@@ -2,6 +2,7 @@
 
 mod ahead;
 mod computed;
+mod go_client;
 mod limits;
 mod remote;
 mod routes;
