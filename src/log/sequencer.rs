@@ -10,7 +10,7 @@
 //! 5. publish in memory, then answer. Stop here: a client that got no answer asks again and is told the same number
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -110,7 +110,7 @@ impl Sequencer {
             State::ReadOnly(ReadOnly::DiskFull { .. }) | State::Writing => {}
             State::ReadOnly(reason) => return Some(reason.clone()),
         }
-        let full = self.disks.iter().find_map(disk_full);
+        let full = self.disks.iter().find_map(|disk| disk_full(disk));
         match full {
             Some(reason) => self.shared.turn(State::ReadOnly(reason.clone())),
             None => self.shared.turn(State::Writing),
@@ -122,7 +122,7 @@ impl Sequencer {
     fn fail(&mut self, error: &StoreError) -> ReadOnly {
         let reason = match error {
             StoreError::Full => match self.store.reload() {
-                Ok(()) => self.disks.iter().find_map(disk_full).unwrap_or_else(|| ReadOnly::DiskFull {
+                Ok(()) => self.disks.iter().find_map(|disk| disk_full(disk)).unwrap_or_else(|| ReadOnly::DiskFull {
                     path: self.disks.first().map_or_else(String::new, |disk| disk.display().to_string()),
                     free_bytes: 0,
                     floor_bytes: FREE_SPACE_FLOOR_BYTES,
@@ -192,7 +192,7 @@ fn full_or_none(shared: &Shared) -> Option<ReadOnly> {
     }
 }
 
-fn disk_full(disk: &PathBuf) -> Option<ReadOnly> {
+fn disk_full(disk: &Path) -> Option<ReadOnly> {
     match free_bytes(disk) {
         Ok(free_bytes) if free_bytes >= FREE_SPACE_FLOOR_BYTES => None,
         Ok(free_bytes) => Some(ReadOnly::DiskFull {
