@@ -28,19 +28,16 @@ pub(super) struct Readers {
     next: AtomicUsize,
 }
 
-struct Reader {
-    db: Connection,
-    decoder: Decoder,
+/// A reading connection and what it unpacks with.
+pub(super) struct Reader {
+    pub(super) db: Connection,
+    pub(super) decoder: Decoder,
 }
 
 impl Readers {
     pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Readers, StoreError> {
         let count = std::thread::available_parallelism().map_or(2, usize::from);
-        let reader = |_| {
-            let decoder =
-                Decoder::new().map_err(|source| StoreError::File { path: "zstd".to_owned(), source })?;
-            Ok(Mutex::new(Reader { db: open_reader(path, cache_kib)?, decoder }))
-        };
+        let reader = |_| Reader::open(path, cache_kib).map(Mutex::new);
         Ok(Readers {
             readers: (0..count).map(reader).collect::<Result<_, StoreError>>()?,
             next: AtomicUsize::new(0),
@@ -58,17 +55,33 @@ impl Readers {
 }
 
 impl Reader {
+    pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Reader, StoreError> {
+        let decoder =
+            Decoder::new().map_err(|source| StoreError::File { path: "zstd".to_owned(), source })?;
+        Ok(Reader { db: open_reader(path, cache_kib)?, decoder })
+    }
+
     /// Runs several statements on one state of the database.
     fn consistent<T>(
         &mut self,
         read: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let run =
-            |db: &Connection, sql| db.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
-        run(&self.db, "BEGIN").map_err(failed("begin"))?;
+        self.begin()?;
         let result = read(self);
-        run(&self.db, "COMMIT").map_err(failed("end of a read"))?;
+        self.end()?;
         result
+    }
+
+    pub(super) fn begin(&self) -> Result<(), StoreError> {
+        self.run("BEGIN").map_err(failed("begin"))
+    }
+
+    pub(super) fn end(&self) -> Result<(), StoreError> {
+        self.run("COMMIT").map_err(failed("end of a read"))
+    }
+
+    fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.db.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop)
     }
 }
 
@@ -80,15 +93,7 @@ impl LogReader for Shared {
     }
 
     fn records(&self, ids: Range<u64>) -> Result<Vec<StoredRecord>, StoreError> {
-        self.readers.any().consistent(|Reader { db, decoder }| {
-            let mut records = sealed_records(db, decoder, ids.clone())?;
-            let from = ids.start + records.len() as u64;
-            tail_rows(db, from..ids.end, |id, body| {
-                records.push(StoredRecord { id, lines: decode_tail(body)?.lines });
-                Ok(())
-            })?;
-            Ok(records)
-        })
+        self.readers.any().consistent(|Reader { db, decoder }| records(db, decoder, ids))
     }
 
     fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError> {
@@ -225,6 +230,21 @@ fn sealed_record(
         .map_err(failed("read of segment"))?;
     let lines = lines.transpose().map_err(damaged(format!("segment {segment}")))?;
     Ok(lines.map(|lines| StoredRecord { id: RecordId(id), lines }))
+}
+
+/// The records in `ids`, sealed or not.
+pub(super) fn records(
+    db: &Connection,
+    decoder: &mut Decoder,
+    ids: Range<u64>,
+) -> Result<Vec<StoredRecord>, StoreError> {
+    let mut records = sealed_records(db, decoder, ids.clone())?;
+    let from = ids.start + records.len() as u64;
+    tail_rows(db, from..ids.end, |id, body| {
+        records.push(StoredRecord { id, lines: decode_tail(body)?.lines });
+        Ok(())
+    })?;
+    Ok(records)
 }
 
 /// The records in `ids` that are sealed.
