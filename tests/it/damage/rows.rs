@@ -45,7 +45,7 @@ fn places(findings: &[Finding]) -> Vec<&str> {
     findings.iter().map(|finding| finding.place.as_str()).collect()
 }
 
-fn middle(value: &mut Vec<u8>) {
+fn middle(value: &mut [u8]) {
     let at = value.len() / 2;
     value[at] ^= 0x10;
 }
