@@ -5,6 +5,7 @@ mod bypass;
 mod client;
 mod completions;
 mod config;
+mod engines;
 mod env;
 mod exit;
 mod fsck;

@@ -1,13 +1,37 @@
 //! `tallystick serve`: the whole server in one process.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::client::Client;
-use super::{Common, Exit, block_on, bypass, logging};
+use super::engines::{Engines, anchor_notice};
+use super::exit::OrExit;
+use super::{Common, Exit, block_on, bypass, logging, output};
 use crate::config::{Config, Environment, GoEnvironment, Overrides, keys};
-use crate::note::SignerKey;
+use crate::http::listen::{Door, Limits, raise_descriptor_limit};
+use crate::http::metrics::{Metrics, Traffic};
+use crate::http::own::{CacheSizes, LogFigures, NotaryFigures, OwnLog};
+use crate::http::proxies::TrustedProxies;
+use crate::http::site::PublicSite;
+use crate::http::sumdb::Registry;
+use crate::http::tls::{Reload, TlsKeeper};
+use crate::http::{api, ops};
+use crate::log::{Log, ReadOnly, State};
+use crate::note::{SignerKey, VerifierKey};
+
+/// The notary answers by its own deadline, with the cause; the site's is there in case it does not.
+const ANSWER_MARGIN: Duration = Duration::from_secs(3);
+/// How long work whose clients are gone may go on after the doors are closed.
+const NOTARY_PATIENCE: Duration = Duration::from_secs(5);
+/// A renewed certificate is used after this long at most.
+const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 
 /// Run the log: answer the go command, notarise what it asks for
 #[derive(Debug, Args)]
@@ -65,9 +89,9 @@ impl Serve {
 }
 
 /// What `serve` prints on stdout once it listens: the key, and the lines to paste.
-pub(super) fn announcement(options: &ServeOptions, url: &str) -> String {
-    let client = Client::new(&options.signer.verifier(), url);
-    let made = if options.is_new_key { " (made just now: back up the keys directory)" } else { "" };
+fn announcement(key: &VerifierKey, is_new_key: bool, url: &str) -> String {
+    let client = Client::new(key, url);
+    let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
     let mut text = format!(
         "log           {}\nverifier key  {}{made}\naddress       {url}\n\n",
         client.name, client.vkey
@@ -79,8 +103,129 @@ pub(super) fn announcement(options: &ServeOptions, url: &str) -> String {
     text
 }
 
-/// SEAM: opens anchor, store and log, starts notary and listeners, prints [`announcement`], ends on SIGTERM.
+/// Opens the log, starts notary and listeners, prints [`announcement`], and ends on SIGTERM or SIGINT.
 async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
-    let _announcement = announcement(&options, &options.config.client_url());
-    anyhow::bail!("not wired yet: serve")
+    let ServeOptions { config, signer, is_new_key } = options;
+    let key = signer.verifier();
+    if let Some(limit) = raise_descriptor_limit() {
+        tracing::debug!(limit, "descriptors");
+    }
+    // The doors first: a port that is taken is found before anything is created.
+    let public = TcpListener::bind(config.listen).await.with_context(|| in_use("listen", config.listen))?;
+    let private = TcpListener::bind(config.metrics_listen)
+        .await
+        .with_context(|| in_use("metrics_listen", config.metrics_listen))?;
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|tls| TlsKeeper::load(&tls.cert, &tls.key))
+        .transpose()
+        .or_exit(Exit::Usage)?;
+    let tls = tls.map(Arc::new);
+    let Engines { log, notary, clock } = Engines::open(&config, signer).await?;
+    if let Some(notice) = anchor_notice(&config) {
+        tracing::warn!("{notice}");
+    }
+    let mut bound = config.clone();
+    bound.listen = public.local_addr()?;
+    output::print(&announcement(&key, is_new_key, &bound.client_url()))?;
+
+    let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
+    let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), sizes, clock.clone()));
+    let metrics = Arc::new(Metrics::new(vec![
+        Box::new(LogFigures(own.clone())),
+        Box::new(NotaryFigures(notary.clone())),
+    ]));
+    let (stop, stopped) = watch::channel(false);
+    let site = PublicSite {
+        registry: Registry::new(own.clone(), Vec::new()),
+        rest: api::router(own.clone()),
+        proxies: TrustedProxies::new(config.trusted_proxies.clone()),
+        lookup_deadline: config.limits.deadline + ANSWER_MARGIN,
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+    };
+    let (limits, traffic) = (Limits::default(), metrics.traffic.clone());
+    let door = Door { site: Arc::new(site), tls: tls.clone(), limits, traffic };
+    let ops = Door {
+        site: Arc::new(ops::router(own, metrics)),
+        tls: None,
+        limits: ops::limits(),
+        traffic: Traffic::default(),
+    };
+    let doors = (
+        tokio::spawn(door.serve(public, until(stopped.clone()))),
+        tokio::spawn(ops.serve(private, until(stopped.clone()))),
+    );
+    let reloads = tls.map(|tls| tokio::spawn(reload_certificate(tls)));
+
+    let ended = tokio::select! {
+        signal = signalled() => signal.map(|name| { tracing::info!(signal = name, "stopping"); Exit::Done }),
+        reason = fatal(&log) => { tracing::error!(%reason, "stopping"); Ok(Exit::Failed) }
+    };
+    stop.send_replace(true);
+    let (closed, _) = (doors.0.await?, doors.1.await?);
+    if closed.cut > 0 {
+        tracing::warn!(connections = closed.cut, "cut before they were done");
+    }
+    if let Some(reloads) = reloads {
+        reloads.abort();
+    }
+    // Flights go on without their clients; what they append is in the log, what is not done is asked again.
+    notary.stop(NOTARY_PATIENCE).await;
+    tokio::task::spawn_blocking(move || log.close()).await?;
+    ended
+}
+
+fn in_use(key: &str, address: SocketAddr) -> String {
+    format!("cannot listen on {address}: free it or choose another with `{key}`")
+}
+
+/// Ready when the process is asked to end.
+async fn signalled() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Ready when a write has failed and the process must be started again.
+async fn fatal(log: &Log) -> ReadOnly {
+    let mut changes = log.watch();
+    loop {
+        if let State::ReadOnly(reason @ ReadOnly::Stopped { .. }) = &*log.state() {
+            return reason.clone();
+        }
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is the same.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Takes a renewed certificate as soon as it lies there. A bad one is named once and the old one kept.
+async fn reload_certificate(tls: Arc<TlsKeeper>) {
+    let mut said = String::new();
+    let mut ticks = tokio::time::interval(CERTIFICATE_POLL);
+    loop {
+        ticks.tick().await;
+        match tls.reload() {
+            Ok(Reload::Unchanged) => {}
+            Ok(Reload::Replaced) => {
+                said.clear();
+                tracing::info!("the certificate was renewed");
+            }
+            Err(error) if error.to_string() != said => {
+                said = error.to_string();
+                tracing::error!(%error, "the new certificate is not used");
+            }
+            Err(_) => {}
+        }
+    }
 }

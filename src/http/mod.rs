@@ -18,6 +18,7 @@ pub mod api;
 pub mod listen;
 pub mod metrics;
 pub mod ops;
+pub mod own;
 pub mod proxies;
 pub mod site;
 pub mod sumdb;

@@ -11,83 +11,24 @@
 //! An entry that is no address ends the reading: the client is then the proxy that passed it on.
 
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 
 use axum::http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// A network of addresses: `10.0.0.0/8`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IpNetwork {
-    address: IpAddr,
-    prefix_bits: u32,
-}
-
-/// The text is no network.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no address or network, as 192.0.2.1 or 10.0.0.0/8 or fd00::/8 (without host bits)")]
-pub struct IpNetworkError {
-    text: String,
-}
-
-impl FromStr for IpNetwork {
-    type Err = IpNetworkError;
-
-    fn from_str(text: &str) -> Result<IpNetwork, IpNetworkError> {
-        parse_network(text).ok_or_else(|| IpNetworkError { text: text.to_owned() })
-    }
-}
-
-fn parse_network(text: &str) -> Option<IpNetwork> {
-    let (address, prefix) = match text.split_once('/') {
-        None => (text, None),
-        Some((address, prefix)) => (address, Some(prefix)),
-    };
-    let address: IpAddr = address.parse().ok()?;
-    let (bits, width) = bits_of(address);
-    let prefix_bits = match prefix {
-        None => width,
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
-        Some(_) => return None,
-    };
-    // Host bits are a typing error more often than not: 10.1.2.3/8 may have been meant as /32.
-    let is_network = prefix_bits <= width && bits & host_mask(width - prefix_bits) == 0;
-    is_network.then_some(IpNetwork { address, prefix_bits })
-}
-
-impl IpNetwork {
-    /// Whether the address is in the network. IPv4 addresses match IPv4 networks only.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let ((network, width), (bits, other_width)) = (bits_of(self.address), bits_of(address));
-        width == other_width && (network ^ bits) & !host_mask(width - self.prefix_bits) == 0
-    }
-}
-
-/// The address as a number, and its width in bits.
-fn bits_of(address: IpAddr) -> (u128, u32) {
-    match address {
-        IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32),
-        IpAddr::V6(v6) => (u128::from(v6), 128),
-    }
-}
-
-fn host_mask(host_bits: u32) -> u128 {
-    if host_bits >= 128 { u128::MAX } else { (1 << host_bits) - 1 }
-}
-
 /// The proxies in front of this server.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNetwork>);
+pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
     /// None in the list: every peer is the client.
-    pub fn new(networks: Vec<IpNetwork>) -> TrustedProxies {
+    pub fn new(networks: Vec<IpNet>) -> TrustedProxies {
         TrustedProxies(networks)
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        self.0.iter().any(|network| network.contains(&address))
     }
 
     /// The address of the client that sent a request with these headers through `peer`.
@@ -121,27 +62,6 @@ fn parse_entry(entry: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
-
-    #[test]
-    fn networks() {
-        for (network, inside, outside) in [
-            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
-            ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
-            ("0.0.0.0/0", "8.8.8.8", "::1"),
-            ("::/0", "2001:db8::1", "8.8.8.8"),
-            ("fd00::/8", "fdff::1", "fe00::1"),
-            ("192.0.2.128/25", "192.0.2.255", "192.0.2.127"),
-        ] {
-            let network: IpNetwork = network.parse().expect(network);
-            assert!(network.contains(inside.parse().unwrap()), "{network:?} {inside}");
-            assert!(!network.contains(outside.parse().unwrap()), "{network:?} {outside}");
-        }
-        for bad in
-            ["", "x", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0/8", "::1/64"]
-        {
-            assert!(bad.parse::<IpNetwork>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn the_client_is_the_last_address_that_our_own_proxies_do_not_have() {

@@ -40,10 +40,6 @@ impl Edge {
         Ok(edge)
     }
 
-    pub(super) fn size(&self) -> TreeSize {
-        TreeSize(self.size)
-    }
-
     /// The hashes of the unfinished tile of a level.
     pub(super) fn level(&self, level: u8) -> &[Hash] {
         self.levels.get(usize::from(level)).map_or(&[], |hashes| hashes)

@@ -22,6 +22,7 @@ mod flight;
 mod gather;
 mod limits;
 mod negative;
+mod remote;
 mod route;
 
 use std::sync::Arc;

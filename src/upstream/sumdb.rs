@@ -182,15 +182,13 @@ impl Inquiry {
     }
 }
 
-/// Whether a module proxy passes a checksum database through: `GET <proxy>/sumdb/<name>/supported`, 200 for yes, 404 or 410 for no.
+/// Whether a module proxy's [`passthrough`] is one: `GET <proxy>/sumdb/<name>/supported`, 200 for yes, 404 or 410 for no.
 pub async fn supported(
     client: &HttpClient,
-    proxy: &SourceUrl,
-    name: &str,
+    passthrough: &SourceUrl,
     deadline: Instant,
 ) -> Result<bool, FetchError> {
-    let url =
-        passthrough(proxy, name).and_then(|base| base.join("supported")).map_err(|e| unusable(proxy, &e))?;
+    let url = passthrough.join("supported").map_err(|e| unusable(passthrough, &e))?;
     match client.get(&url, MAX_SUPPORTED_BYTES, deadline).await {
         Ok(_) => Ok(true),
         Err(e) if e.is_not_found() => Ok(false),

@@ -4,6 +4,7 @@
 
 mod api;
 mod fake;
+mod go;
 mod limits;
 mod nginx;
 mod tls;

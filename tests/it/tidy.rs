@@ -93,7 +93,9 @@ fn a_module_uses_only_the_layers_before_it() {
 #[test]
 fn sql_is_only_in_the_store() {
     let wrong = offences(&read("src"), |source, line| {
-        let is_sql = ["rusqlite", "SELECT ", "INSERT INTO", "DELETE FROM", "PRAGMA "].iter().any(|word| line.contains(word));
+        let is_sql = ["rusqlite", "SELECT ", "INSERT INTO", "DELETE FROM", "PRAGMA "]
+            .iter()
+            .any(|word| line.contains(word));
         is_sql && source.layer() != Some("store")
     });
     assert_none(wrong, "SQL belongs into store/");
@@ -102,7 +104,9 @@ fn sql_is_only_in_the_store() {
 #[test]
 fn time_is_read_only_by_the_clock() {
     let wrong = offences(&read("src"), |source, line| {
-        let reads = ["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"].iter().any(|word| line.contains(word));
+        let reads = ["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"]
+            .iter()
+            .any(|word| line.contains(word));
         reads && source.layer() != Some("clock")
     });
     assert_none(wrong, "what time it is, clock.rs says");
@@ -110,7 +114,8 @@ fn time_is_read_only_by_the_clock() {
 
 #[test]
 fn the_core_has_no_input_or_output() {
-    const OUTSIDE: [&str; 7] = ["std::fs", "std::net", "tokio::", "async fn", "tracing::", "reqwest::", "std::env"];
+    const OUTSIDE: [&str; 7] =
+        ["std::fs", "std::net", "tokio::", "async fn", "tracing::", "reqwest::", "std::env"];
     let wrong = offences(&read("src"), |source, line| {
         let core = source.layer().is_some_and(|layer| LAYERS[..5].contains(&layer));
         core && OUTSIDE.iter().any(|word| line.contains(word))
@@ -120,13 +125,16 @@ fn the_core_has_no_input_or_output() {
 
 #[test]
 fn answers_are_made_only_by_http() {
-    let wrong = offences(&read("src"), |source, line| line.contains("axum::") && !matches!(source.layer(), Some("http" | "cli")));
+    let wrong = offences(&read("src"), |source, line| {
+        line.contains("axum::") && !matches!(source.layer(), Some("http" | "cli"))
+    });
     assert_none(wrong, "what we answer over HTTP is decided in http/");
 }
 
 #[test]
 fn errors_are_typed_below_the_command_line() {
-    let wrong = offences(&read("src"), |source, line| line.contains("anyhow") && source.layer() != Some("cli"));
+    let wrong =
+        offences(&read("src"), |source, line| line.contains("anyhow") && source.layer() != Some("cli"));
     assert_none(wrong, "anyhow is for cli/ and tests");
 }
 
@@ -140,7 +148,8 @@ fn nothing_is_unfinished_and_no_check_vanishes() {
 #[test]
 fn tests_do_not_sleep_and_are_not_ignored() {
     let wrong = offences(&read("tests"), |source, line| {
-        let marks = line.contains("#[ignore") || line.contains("thread::sleep(") || line.contains("time::sleep(");
+        let marks =
+            line.contains("#[ignore") || line.contains("thread::sleep(") || line.contains("time::sleep(");
         marks && !source.path.ends_with("tidy.rs") && !source.path.to_string_lossy().contains("/support/")
     });
     assert_none(wrong, "a test that waits polls with a deadline (tests/it/support), and none is ignored");
@@ -156,9 +165,11 @@ fn files_and_functions_are_short() {
         if lines > LONGEST_FILE {
             wrong.push(format!("{path}: {lines} lines, more than {LONGEST_FILE}"));
         }
-        wrong.extend(long_functions(&source.text).into_iter().map(|(name, lines)| {
-            format!("{path}: {name} has {lines} lines, more than {LONGEST_FUNCTION}")
-        }));
+        wrong.extend(
+            long_functions(&source.text).into_iter().map(|(name, lines)| {
+                format!("{path}: {name} has {lines} lines, more than {LONGEST_FUNCTION}")
+            }),
+        );
     }
     assert_none(wrong, "too long");
 }
@@ -171,7 +182,8 @@ fn long_functions(text: &str) -> Vec<(String, usize)> {
     for (start, line) in lines.iter().enumerate() {
         let Some((before, after)) = line.split_once("fn ") else { continue };
         let is_item = before.split_whitespace().all(|word| {
-            ["pub", "async", "const", "unsafe", "extern"].iter().any(|start| word.starts_with(start)) || word.ends_with(')')
+            ["pub", "async", "const", "unsafe", "extern"].iter().any(|start| word.starts_with(start))
+                || word.ends_with(')')
         });
         if !is_item || line.trim_start().starts_with("//") {
             continue;
@@ -188,7 +200,8 @@ fn long_functions(text: &str) -> Vec<(String, usize)> {
 fn documented_commands_and_keys_exist_and_the_other_way_round() {
     let readme = fs::read_to_string(root().join("README.md")).expect("a README");
     let command = tallystick::cli::command();
-    let known: BTreeSet<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let known: BTreeSet<String> =
+        command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let mut shown = BTreeSet::new();
     // In code only: `tallystick serve`, ./target/release/tallystick env, and the same through cargo run.
     for after in readme.split("tallystick ").skip(1).chain(readme.split("cargo run --release -- ").skip(1)) {
@@ -197,7 +210,10 @@ fn documented_commands_and_keys_exist_and_the_other_way_round() {
             shown.insert(word);
         } else {
             let before_prose = readme.contains(&format!("`tallystick {word}"));
-            assert!(!before_prose || word.is_empty(), "README.md shows `tallystick {word}`, which is no command");
+            assert!(
+                !before_prose || word.is_empty(),
+                "README.md shows `tallystick {word}`, which is no command"
+            );
         }
     }
     assert_eq!(shown, known, "commands in README.md, and commands that exist");
@@ -223,6 +239,9 @@ fn every_invariant_names_a_test_that_exists() {
     assert!(named.len() >= 10, "ten invariants, each with a test: only {named:?}");
     for name in named {
         let function = name.rsplit("::").next().expect("a last part");
-        assert!(tests.contains(&format!("fn {function}(")), "lib.rs names the test {name}, which does not exist");
+        assert!(
+            tests.contains(&format!("fn {function}(")),
+            "lib.rs names the test {name}, which does not exist"
+        );
     }
 }

@@ -58,5 +58,5 @@ fn futures_can_move_between_threads() {
     is_send(&vcs.download(&module, &ModuleLimits::default(), deadline));
     let remote = RemoteSumdb::new("x".into(), vec![url("https://sum.invalid")], client());
     is_send(&remote.latest(deadline).next());
-    is_send(&supported(&client(), &url("https://sum.invalid"), "x", deadline));
+    is_send(&supported(&client(), &url("https://sum.invalid"), deadline));
 }

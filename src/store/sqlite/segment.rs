@@ -113,7 +113,11 @@ impl Decoder {
         check_segment(body)?;
         let names = self.unpack(body)?;
         let hashes = body[HEADER_BYTES..][..HASHES_BYTES].chunks_exact(64);
-        Ok(names.iter().zip(hashes).map(|((path, version), hashes)| lines_of(path, version, hashes)).collect())
+        Ok(names
+            .iter()
+            .zip(hashes)
+            .map(|((path, version), hashes)| lines_of(path, version, hashes))
+            .collect())
     }
 
     fn unpack(&mut self, body: &[u8]) -> Result<[(&str, &str); WIDTH], Why> {

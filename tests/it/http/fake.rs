@@ -27,6 +27,11 @@ pub(super) const NOTE: &str = "go.sum database tree\n1\nAAAA\n\n\u{2014} fake AA
 pub(super) const HIT: &str =
     "0\nexample.com/hit v1.0.0 h1:AA\nexample.com/hit v1.0.0/go.mod h1:BB\n\ngo.sum database tree\n";
 
+/// More lines and bytes than `go` prints, with characters that make it print nothing.
+pub(super) fn long_text() -> String {
+    format!("\u{202e}\u{1b}[31mcafé \u{2014} \u{1F600} \u{ad}{}\n", "x".repeat(80)).repeat(30)
+}
+
 pub(super) struct FakeLog {
     name: String,
     head: Mutex<LatestHead>,
@@ -118,6 +123,7 @@ impl Sumdb for FakeLog {
                     Ok(Bytes::from_static(b"2\nslow\n"))
                 }
                 "example.com/forbidden" => Err(LookupRefusal::Forbidden { text }),
+                "example.com/long" => Err(LookupRefusal::Forbidden { text: long_text() }),
                 "example.com/busy" => {
                     Err(LookupRefusal::TryLater { text, retry_after: Duration::from_millis(6500) })
                 }

@@ -223,19 +223,40 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The head of a GET on its stream: :method GET, :scheme http, :path as a literal, :authority x.
+fn get_frame(stream: u32, path: &str) -> Vec<u8> {
+    let mut headers = vec![0x82, 0x86, 0x04, path.len() as u8];
+    headers.extend_from_slice(path.as_bytes());
+    headers.extend_from_slice(&[0x01, 0x01, b'x']);
+    frame(1, 0x5, stream, &headers)
+}
+
+fn http2_start() -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_connection_that_rests_is_told_to_go() {
+    let limits = Limits { head: SHORT, idle: SHORT, ..Limits::default() };
+    let server = Setup { limits, ..Setup::default() }.start().await;
+    let mut stream = server.connect().await;
+    stream.write_all(&[http2_start(), get_frame(1, "/latest"), frame(4, 1, 0, &[])].concat()).await.unwrap();
+    let answer = until_closed(&mut stream).await;
+    let note = super::fake::NOTE.as_bytes();
+    assert!(answer.windows(note.len()).any(|window| window == note), "it is answered first");
+    // RFC 9113 §6.8: the first GOAWAY of a graceful end names the highest stream number, and no error.
+    let goaway_without_error = frame(7, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    assert!(answer.windows(goaway_without_error.len()).any(|window| window == goaway_without_error));
+}
+
 /// CVE-2023-44487: streams are opened and reset at once, so that they never count as open.
 #[tokio::test(flavor = "multi_thread")]
 async fn rapid_reset_ends_the_connection() {
     let server = TestServer::start().await;
     let mut stream = server.connect().await;
-    let mut attack = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    attack.extend(frame(4, 0, 0, &[]));
-    // :method GET, :scheme http, :path as a literal, :authority x
-    let mut headers = vec![0x82, 0x86, 0x04, SLOW.len() as u8];
-    headers.extend_from_slice(SLOW.as_bytes());
-    headers.extend_from_slice(&[0x01, 0x01, b'x']);
+    let mut attack = http2_start();
     for number in 0..20_000 {
-        attack.extend(frame(1, 0x5, number * 2 + 1, &headers));
+        attack.extend(get_frame(number * 2 + 1, SLOW));
         attack.extend(frame(3, 0, number * 2 + 1, &8u32.to_be_bytes()));
     }
     let (mut reading, mut writing) = stream.split();

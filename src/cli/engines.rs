@@ -1,0 +1,226 @@
+//! From a configuration to engines that run: the one place where everything is put together.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::exit::{Exit, OrExit};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::log::{ANCHOR_FILE, Log, LogOptions, OpenError};
+use crate::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
+use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
+use crate::note::SignerKey;
+use crate::store::StoreError;
+use crate::upstream::{
+    ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings, RemoteSumdb, SourceUrl,
+    Vcs, VcsOptions, supported,
+};
+
+/// What we call ourselves to other servers.
+const USER_AGENT: &str = concat!("tallystick/", env!("CARGO_PKG_VERSION"), " (private Go checksum database)");
+/// How long a proxy may take to say whether it passes a checksum database on.
+const SUPPORTED_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The log and its notary, ready.
+pub(super) struct Engines {
+    pub(super) log: Log,
+    pub(super) notary: Notary,
+    pub(super) clock: Clock,
+}
+
+impl Engines {
+    /// Opens everything that the configuration names. Asks proxies whether they pass checksum databases on.
+    pub(super) async fn open(config: &Config, signer: SignerKey) -> anyhow::Result<Engines> {
+        let clock = Clock::system();
+        let log = open_log(config, vec![signer], clock.clone())?;
+        let notary = open_notary(config, log.clone(), clock.clone()).await?;
+        Ok(Engines { log, notary, clock })
+    }
+}
+
+/// Opens the log. Without signers it can only be read.
+pub(super) fn open_log(config: &Config, signers: Vec<SignerKey>, clock: Clock) -> anyhow::Result<Log> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from) as u64;
+    let reader_cache_kib = u32::try_from(config.cache.database_bytes / cores / 1024).unwrap_or(u32::MAX);
+    let options = LogOptions {
+        directory: config.data.clone(),
+        anchor: config.anchor.clone(),
+        signers,
+        reader_cache_kib,
+        clock,
+    };
+    let opened = Log::open(options).map_err(|error| {
+        let exit = exit_of(&error);
+        (error, exit)
+    });
+    match opened {
+        Ok(log) => Ok(log),
+        Err((error, exit)) => Err(error).or_exit(exit),
+    }
+}
+
+/// Warns where the anchor cannot do its work.
+pub(super) fn anchor_notice(config: &Config) -> Option<String> {
+    let beside = config.anchor == config.data.join(ANCHOR_FILE);
+    beside.then(|| {
+        format!(
+            "the anchor {} lies beside the log: a restore or a clone brings it back too, and it protects against nothing then. \
+             Set `anchor` to a file on another disk.",
+            config.anchor.display()
+        )
+    })
+}
+
+fn exit_of(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Store(StoreError::Locked { .. }) => Exit::Running,
+        OpenError::Store(StoreError::Damaged { .. }) => Exit::Damage,
+        OpenError::WrongKey { .. }
+        | OpenError::Store(StoreError::Foreign { .. } | StoreError::NewerSchema { .. }) => Exit::Usage,
+        OpenError::Store(_) => Exit::Failed,
+    }
+}
+
+async fn open_notary(config: &Config, log: Log, clock: Clock) -> anyhow::Result<Notary> {
+    let client = HttpClient::new(ClientOptions {
+        roots: config.roots.clone(),
+        user_agent: USER_AGENT.to_owned(),
+        clock: clock.clone(),
+        ..ClientOptions::default()
+    })?;
+    let scratch = config.data.join("scratch");
+    let mirrors = config.data.join("mirror");
+    for directory in [&scratch, &mirrors] {
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    let git_config = config.git_config.as_deref().map(std::fs::read_to_string).transpose();
+    let git_config = git_config.context("cannot read git_config")?;
+    // Routes that name one remote log share it.
+    let mut remotes: BTreeMap<&str, Arc<RemoteLog>> = BTreeMap::new();
+    let mut routes = Vec::new();
+    for route in &config.routes {
+        let checksum = match &route.checksum {
+            config::Checksum::Compute => Checksum::Compute,
+            config::Checksum::SumDb(name) => {
+                if !remotes.contains_key(name.as_str()) {
+                    let remote = open_remote(config, name, &mirrors, &client, clock.clone()).await?;
+                    remotes.insert(name, Arc::new(remote));
+                }
+                Checksum::Sumdb(remotes[name.as_str()].clone())
+            }
+        };
+        routes.push(Route {
+            patterns: route.modules.clone(),
+            source: source(config, route, &client, &scratch, &git_config)?,
+            checksum,
+        });
+    }
+    Ok(Notary::new(NotaryOptions { log, routes, limits: limits(config), clock })?)
+}
+
+/// The sources of a route, ready to be asked.
+fn source(
+    config: &Config,
+    route: &config::Route,
+    client: &HttpClient,
+    scratch: &Path,
+    git_config: &Option<String>,
+) -> anyhow::Result<Option<GoProxy>> {
+    let text = route.source.expose();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let list = GoProxyList::parse(&text)?;
+    let vcs = list.has_direct().then(|| {
+        let options = VcsOptions {
+            roots: config.roots.clone(),
+            proxies: ProxySettings::from_env(),
+            git_config: git_config.clone(),
+            clock: client.clock().clone(),
+            ..VcsOptions::new(scratch.to_owned())
+        };
+        Vcs::new(options)
+    });
+    let limits = ModuleLimits { max_zip_bytes: config.limits.zip_bytes, ..ModuleLimits::default() };
+    // Where a remote log gives the lines only small go.mod files are read from the list, never from version control.
+    Ok(Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.to_owned())))
+}
+
+/// A remote log, at those of its URLs that answer for it.
+async fn open_remote(
+    config: &Config,
+    name: &str,
+    mirrors: &Path,
+    client: &HttpClient,
+    clock: Clock,
+) -> anyhow::Result<RemoteLog> {
+    let sumdb =
+        config.sumdbs.get(name).with_context(|| format!("no [sumdb.\"{name}\"] in the configuration"))?;
+    let mut urls = Vec::new();
+    for url in &sumdb.urls {
+        let source = SourceUrl::parse(url.expose().as_str())?;
+        // What cannot be reached now may be later, so it stays.
+        let deadline = client.clock().instant() + SUPPORTED_PATIENCE;
+        if url.is_passthrough_of(name) && !supported(client, &source, deadline).await.unwrap_or(true) {
+            tracing::info!(url = %source.redacted(), "this proxy does not pass the checksum database on");
+            continue;
+        }
+        urls.push(source);
+    }
+    let transport = RemoteSumdb::new(name.to_owned(), urls, client.clone());
+    let database = mirrors.join(format!("{}.db", file_name(name)));
+    Ok(RemoteLog::open(RemoteLogOptions {
+        name: name.to_owned(),
+        key: sumdb.key.clone(),
+        transport,
+        database,
+        clock,
+        limits: RemoteLimits::default(),
+    })?)
+}
+
+/// A log's name as a file name that cannot leave its directory: everything but letters, digits, `.`, `-` as `%xx`.
+fn file_name(name: &str) -> String {
+    let mut file = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => file.push(byte.into()),
+            b'.' if !file.is_empty() => file.push('.'),
+            _ => file += &format!("%{byte:02x}"),
+        }
+    }
+    file
+}
+
+fn limits(config: &Config) -> NotaryLimits {
+    let defaults = NotaryLimits::default();
+    NotaryLimits {
+        deadline: config.limits.deadline,
+        concurrency: config.limits.concurrency,
+        route_concurrency: (config.limits.concurrency * 3).div_ceil(4),
+        client_misses_per_minute: config
+            .limits
+            .client_misses_per_minute
+            .try_into()
+            .unwrap_or(defaults.client_misses_per_minute),
+        misses_per_minute: config.limits.misses_per_minute.try_into().unwrap_or(defaults.misses_per_minute),
+        negative_cache: config.limits.negative_cache,
+        zip: crate::dirhash::ZipLimits { zip_bytes: config.limits.zip_bytes, ..defaults.zip.clone() },
+        ..defaults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn names_of_logs_cannot_leave_their_directory() {
+        assert_eq!(file_name("sum.golang.org"), "sum.golang.org");
+        assert_eq!(file_name("corp.example/log"), "corp.example%2flog");
+        assert_eq!(file_name("../x"), "%2e.%2fx");
+    }
+}

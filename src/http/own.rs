@@ -1,0 +1,308 @@
+//! The own log as HTTP sees it: reads from its snapshot, misses go to the notary.
+//!
+//! What was asked lately is kept in memory, by weight. A record never changes, so a kept answer is the record's part,
+//! to which the newest head is joined each time; a tile of one width never changes at all.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use moka::sync::Cache;
+
+use super::api::{HeadInfo, KeyInfo, LogApi, LogInfo, RecordInfo};
+use super::metrics::{Sample, SampleValue, Source};
+use super::ops::{Health, Readiness};
+use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
+use crate::clock::Clock;
+use crate::log::{Log, ReadOnly, Snapshot, State, evidence_of};
+use crate::module::ModuleVersion;
+use crate::notary::{ClientId, Counter, Notary, NotaryError};
+use crate::store::{StoreError, StoredHead, StoredRecord};
+use crate::tlog::{RecordId, Tile, TreeSize};
+
+/// What a kept entry costs beside its bytes: key, hash table and bookkeeping.
+const ENTRY_BYTES: u32 = 160;
+
+/// A path that no route covers stays so until the operator changes the configuration.
+const NO_ROUTE_AGE: Duration = Duration::from_secs(60);
+/// A read-only log waits for a person, or for space on its disk.
+const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
+
+/// The own log with what is kept of it in memory.
+pub struct OwnLog {
+    log: Log,
+    notary: Notary,
+    clock: Clock,
+    tiles: Cache<Tile, Bytes>,
+    /// Number and lines of records, as look-ups begin.
+    lookups: Cache<ModuleVersion, Bytes>,
+    latest: ArcSwapOption<(TreeSize, LatestHead)>,
+}
+
+/// How much memory is spent on what was asked lately.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSizes {
+    /// Bytes of tiles.
+    pub tile_bytes: u64,
+    /// Bytes of look-ups.
+    pub lookup_bytes: u64,
+}
+
+impl OwnLog {
+    /// A log and the notary that answers what it does not have.
+    pub fn new(log: Log, notary: Notary, sizes: CacheSizes, clock: Clock) -> OwnLog {
+        let weight =
+            |bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_BYTES);
+        let tiles =
+            Cache::builder().max_capacity(sizes.tile_bytes).weigher(move |_, body| weight(body)).build();
+        let lookups =
+            Cache::builder().max_capacity(sizes.lookup_bytes).weigher(move |_, body| weight(body)).build();
+        OwnLog { log, notary, clock, tiles, lookups, latest: ArcSwapOption::empty() }
+    }
+
+    /// What a failed read means: a damaged row is 500 for itself, and the end of signing.
+    fn failed(&self, error: StoreError) -> ReadError {
+        if let StoreError::Damaged { .. } = error {
+            tracing::error!(%error, "a stored row is damaged");
+            self.log.stop_signing(&error);
+            return ReadError::Damaged { what: error.to_string() };
+        }
+        ReadError::Unavailable { why: error.to_string() }
+    }
+
+    fn record_info(&self, snapshot: &Snapshot, record: StoredRecord) -> Result<RecordInfo, ReadError> {
+        let kept = evidence_of(snapshot, record.id).map_err(|error| self.failed(error))?;
+        let evidence = serde_json::to_value(&kept.evidence).expect("evidence has only string keys");
+        let lines = record.lines.to_text().lines().map(str::to_owned).collect();
+        Ok(RecordInfo { id: record.id, lines, appended_at: kept.appended_at, evidence })
+    }
+}
+
+/// The body of a look-up: number, lines, blank line, signed head.
+fn with_head(record: &[u8], head: &StoredHead) -> Bytes {
+    let mut body = BytesMut::with_capacity(record.len() + 1 + head.note.len());
+    body.put_slice(record);
+    body.put_u8(b'\n');
+    body.put_slice(head.note.as_bytes());
+    body.freeze()
+}
+
+fn record_part(record: &StoredRecord) -> Bytes {
+    format!("{}\n{}", record.id, record.lines.to_text()).into()
+}
+
+impl Sumdb for OwnLog {
+    fn name(&self) -> &str {
+        &self.log.identity().name
+    }
+
+    fn latest(&self) -> Result<LatestHead, ReadError> {
+        let snapshot = self.log.snapshot();
+        if let Some(kept) = &*self.latest.load()
+            && kept.0 == snapshot.size()
+        {
+            return Ok(kept.1.clone());
+        }
+        let latest = LatestHead::new(snapshot.head().note.clone());
+        self.latest.store(Some(Arc::new((snapshot.size(), latest.clone()))));
+        Ok(latest)
+    }
+
+    fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
+        if let Some(body) = self.tiles.get(tile) {
+            return Ok(Some(body));
+        }
+        let body = self.log.snapshot().tile(tile).map_err(|error| self.failed(error))?;
+        Ok(body.map(|body| {
+            let body = Bytes::from(body);
+            self.tiles.insert(*tile, body.clone());
+            body
+        }))
+    }
+
+    fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
+        // The record first, then the head: what was kept from an older head is in every newer one.
+        let kept = self.lookups.get(module);
+        let snapshot = self.log.snapshot();
+        if let Some(record) = kept {
+            return Ok(Some(with_head(&record, snapshot.head())));
+        }
+        let Some(record) = snapshot.find(module).map_err(|error| self.failed(error))? else {
+            return Ok(None);
+        };
+        let part = record_part(&record);
+        self.lookups.insert(module.clone(), part.clone());
+        Ok(Some(with_head(&part, snapshot.head())))
+    }
+
+    fn notarize_lookup(
+        &self,
+        module: ModuleVersion,
+        client: Client,
+    ) -> BoxFuture<'_, Result<Bytes, LookupRefusal>> {
+        Box::pin(async move {
+            let notarized = self
+                .notary
+                .lookup(module, ClientId::Address(client.address))
+                .await
+                .map_err(|error| refusal(&error))?;
+            Ok(with_head(&record_part(&notarized.record), notarized.snapshot.head()))
+        })
+    }
+}
+
+/// What the notary's refusal is over HTTP.
+fn refusal(error: &NotaryError) -> LookupRefusal {
+    let text = error.to_client_text();
+    tracing::info!(%error, "look-up refused");
+    match error {
+        NotaryError::NoRoute { .. } => LookupRefusal::NotFound { text, max_age: NO_ROUTE_AGE },
+        NotaryError::NotFound { max_age, .. } => LookupRefusal::NotFound { text, max_age: *max_age },
+        NotaryError::Forbidden { .. } => LookupRefusal::Forbidden { text },
+        NotaryError::TryLater { retry_after, .. } => {
+            LookupRefusal::TryLater { text, retry_after: *retry_after }
+        }
+        NotaryError::ReadOnly { .. } => LookupRefusal::TryLater { text, retry_after: READ_ONLY_RETRY },
+        NotaryError::Conflict(_) | NotaryError::Refused { .. } => LookupRefusal::Conflict { text },
+        NotaryError::Misbehaviour { .. } | NotaryError::Internal { .. } => LookupRefusal::Internal { text },
+    }
+}
+
+fn head_info(head: &StoredHead) -> HeadInfo {
+    HeadInfo {
+        size: head.tree.size,
+        root: head.tree.root,
+        note: head.note.clone(),
+        signed_at: head.signed_at,
+    }
+}
+
+impl LogApi for OwnLog {
+    fn log(&self) -> Result<LogInfo, ReadError> {
+        let identity = self.log.identity();
+        let key = KeyInfo { verifier: self.log.verifier(), since: identity.created_at, until: None };
+        Ok(LogInfo {
+            name: identity.name.clone(),
+            origin: identity.name.clone(),
+            keys: vec![key],
+            head: head_info(self.log.snapshot().head()),
+        })
+    }
+
+    fn record(&self, id: RecordId) -> Result<Option<RecordInfo>, ReadError> {
+        let snapshot = self.log.snapshot();
+        let record = snapshot.record(id).map_err(|error| self.failed(error))?;
+        record.map(|record| self.record_info(&snapshot, record)).transpose()
+    }
+
+    fn module(&self, module: &ModuleVersion) -> Result<Option<RecordInfo>, ReadError> {
+        let snapshot = self.log.snapshot();
+        let record = snapshot.find(module).map_err(|error| self.failed(error))?;
+        record.map(|record| self.record_info(&snapshot, record)).transpose()
+    }
+
+    fn heads(&self, before: Option<TreeSize>, limit: usize) -> Result<Vec<HeadInfo>, ReadError> {
+        let snapshot = self.log.snapshot();
+        let before = before.unwrap_or(TreeSize(u64::MAX));
+        let heads = snapshot.heads(before, limit).map_err(|error| self.failed(error))?;
+        Ok(heads.iter().map(head_info).collect())
+    }
+
+    fn head(&self, size: TreeSize) -> Result<Option<HeadInfo>, ReadError> {
+        let head = self.log.snapshot().head_at(size).map_err(|error| self.failed(error))?;
+        Ok(head.as_ref().map(head_info))
+    }
+}
+
+impl Health for OwnLog {
+    fn readiness(&self) -> Readiness {
+        match &*self.log.state() {
+            State::Writing => Readiness::Ready,
+            State::ReadOnly(reason @ ReadOnly::Stopped { .. }) => {
+                Readiness::NotReady { why: reason.to_string() }
+            }
+            State::ReadOnly(reason) => Readiness::ReadOnly { why: reason.to_string() },
+        }
+    }
+}
+
+impl fmt::Debug for OwnLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnLog").field("name", &self.log.identity().name).finish_non_exhaustive()
+    }
+}
+
+/// The log's figures for the metrics page.
+#[derive(Debug)]
+pub struct LogFigures(pub Arc<OwnLog>);
+
+impl Source for LogFigures {
+    fn samples(&self) -> Vec<Sample> {
+        let OwnLog { log, clock, tiles, lookups, .. } = &*self.0;
+        let head = log.snapshot().head().clone();
+        let gauge = |name, help, value| Sample { name, help, value: SampleValue::Gauge(value) };
+        let age = clock.now().duration_since(head.signed_at).as_secs_f64();
+        let writing = matches!(*log.state(), State::Writing);
+        vec![
+            gauge("tree_size", "Records in the newest published head", head.tree.size.0 as f64),
+            gauge("head_age_seconds", "Seconds since the newest head was signed", age),
+            gauge("read_only", "1 when the log signs nothing, 0 when it does", f64::from(u8::from(!writing))),
+            gauge("tile_cache_bytes", "Bytes of the tiles kept in memory", tiles.weighted_size() as f64),
+            gauge(
+                "lookup_cache_bytes",
+                "Bytes of the look-ups kept in memory",
+                lookups.weighted_size() as f64,
+            ),
+        ]
+    }
+}
+
+/// The notary's figures for the metrics page.
+pub struct NotaryFigures(pub Notary);
+
+impl fmt::Debug for NotaryFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NotaryFigures")
+    }
+}
+
+impl Source for NotaryFigures {
+    fn samples(&self) -> Vec<Sample> {
+        let (flights, waited_for) = self.0.in_flight();
+        let gauge = |name, help, value: usize| Sample { name, help, value: SampleValue::Gauge(value as f64) };
+        let mut samples = vec![
+            gauge("misses_in_flight", "Unknown module versions that are being notarised", flights),
+            gauge("misses_waited_for", "Those of them that a client waits for", waited_for),
+        ];
+        let c = self.0.counters();
+        let counters = [
+            ("notary_appended", "New records that clients asked for", &c.appended),
+            ("notary_present", "Misses whose record another had appended meanwhile", &c.present),
+            ("notary_not_found", "Misses whose source has no such module version", &c.not_found),
+            ("notary_forbidden", "Misses whose source refused access", &c.forbidden),
+            ("notary_unavailable", "Misses whose source was not available or too slow", &c.unavailable),
+            ("notary_refused", "Misses whose files cannot be taken in", &c.refused),
+            ("notary_conflicts", "Misses that contradicted the log", &c.conflict),
+            ("notary_misbehaviour", "Misses whose checksum database contradicted itself", &c.misbehaviour),
+            ("notary_read_only", "Misses while the log signed nothing", &c.read_only),
+            ("notary_internal_errors", "Misses that failed by our own fault", &c.internal),
+            ("notary_limited", "Misses refused for an allowance that was used up", &c.limited),
+            ("notary_joined", "Misses that found the work under way", &c.joined),
+            ("notary_negative_hits", "Misses answered from a remembered failure", &c.negative_hits),
+            ("notary_late", "Misses told to try again while the work went on", &c.late),
+            ("notary_batches", "Appends to the log", &c.batches),
+            ("notary_ahead_appended", "Modules notarised before a client asked", &c.ahead_appended),
+            ("notary_ahead_failed", "Modules tried ahead in vain", &c.ahead_failed),
+            ("notary_ahead_limited", "Modules that a limit kept from being tried ahead", &c.ahead_limited),
+        ];
+        let counter = |(name, help, counter): (_, _, &Counter)| Sample {
+            name,
+            help,
+            value: SampleValue::Counter(counter.value()),
+        };
+        samples.extend(counters.map(counter));
+        samples
+    }
+}

@@ -1,0 +1,36 @@
+//! The mirror of a remote log as a [`Prover`].
+
+use std::time::Instant;
+
+use super::route::{ProveError, Proven, Prover, Proving};
+use crate::mirror::{RemoteError, RemoteLog};
+use crate::module::ModuleVersion;
+use crate::upstream::Said;
+
+impl Prover for RemoteLog {
+    fn name(&self) -> &str {
+        RemoteLog::name(self)
+    }
+
+    fn prove<'a>(&'a self, module: &'a ModuleVersion, deadline: Instant) -> Proving<'a> {
+        Box::pin(async move {
+            let proven = self.lookup(module, deadline).await.map_err(prove_error)?;
+            Ok(Proven { lines: proven.lines, record: proven.record, head: proven.head })
+        })
+    }
+}
+
+fn prove_error(error: RemoteError) -> ProveError {
+    match error {
+        RemoteError::NotFound { text } => ProveError::NotFound { said: Said::clean(text.as_bytes()) },
+        RemoteError::Forbidden { text } => ProveError::Forbidden { said: Said::clean(text.as_bytes()) },
+        RemoteError::Unavailable { text, retry_after } => ProveError::Unavailable { why: text, retry_after },
+        RemoteError::Unproven(unproven) => {
+            ProveError::Unavailable { why: unproven.to_string(), retry_after: None }
+        }
+        RemoteError::Misbehaviour(misbehaviour) => {
+            ProveError::Misbehaviour { summary: misbehaviour.to_string() }
+        }
+        RemoteError::Store(error) => ProveError::Local { why: error.to_string() },
+    }
+}
