@@ -140,8 +140,10 @@ class Finished:
     rss_mib: float
 
 
-def run(command: list, timeout: float, cwd: Path | None = None, environment: dict | None = None, stdout: Path | None = None) -> Finished:
-    """Runs a command to its end; raises Failed with its last words when it fails. `stdout` takes what it prints."""
+def run(command: list, timeout: float, cwd: Path | None = None, environment: dict | None = None, stdout: Path | None = None,
+        watch: bool = False) -> Finished:
+    """Runs a command to its end; raises Failed with its last words when it fails. `stdout` takes what it prints.
+    `watch` looks at its memory all the while."""
     with contextlib.ExitStack() as files:
         output = files.enter_context(stdout.open("w+b") if stdout else tempfile.TemporaryFile())
         errors = files.enter_context(tempfile.TemporaryFile())
@@ -154,6 +156,7 @@ def run(command: list, timeout: float, cwd: Path | None = None, environment: dic
         timer = threading.Timer(timeout, lambda: (late.set(), os.kill(process.pid, signal.SIGKILL)))
         timer.daemon = True
         timer.start()
+        peak = PeakMemory(process.pid if watch else None)
         try:
             # Not Popen's own wait: only wait4 tells the resources of this very child.
             _, status, usage = os.wait4(process.pid, 0)
@@ -163,6 +166,7 @@ def run(command: list, timeout: float, cwd: Path | None = None, environment: dic
             raise
         finally:
             timer.cancel()
+            peak.stop()
         seconds = time.perf_counter() - started
         if late.is_set():
             raise Failed(f"{command[0]} took longer than {timeout} s")
@@ -172,4 +176,23 @@ def run(command: list, timeout: float, cwd: Path | None = None, environment: dic
             raise Failed(f"{' '.join(str(part) for part in command[:3])} ended with {process.returncode}: {words}")
         output.seek(0)
         text = "" if stdout else output.read().decode()
-    return Finished(text, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Finished(text, seconds, usage.ru_utime + usage.ru_stime, peak.mib)
+
+
+class PeakMemory:
+    """Looks at a process's highest resident size until it is stopped. Not ru_maxrss: that begins with the size of the
+    harness, from which the process was forked."""
+
+    def __init__(self, pid: int | None):
+        self.mib = 0.0
+        self.stopped = threading.Event()
+        if pid is not None:
+            threading.Thread(target=self.look, args=(Path(f"/proc/{pid}/status"),), daemon=True).start()
+
+    def look(self, status: Path) -> None:
+        while not self.stopped.wait(0.02):
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                self.mib = max(self.mib, int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024)
+
+    def stop(self) -> None:
+        self.stopped.set()

@@ -7,7 +7,7 @@ from statistics import median
 METRICS = {
     "per_s": ("per second", 0), "p50_ms": ("p50 ms", 2), "p99_ms": ("p99 ms", 2), "cpu_us": ("CPU µs each", 1),
     "rss_mib": ("RSS MiB", 0), "seconds": ("seconds", 3), "requests": ("requests", 0), "us_each": ("µs each", 1),
-    "bytes_each": ("bytes each", 1), "upstream": ("upstream requests each", 2),
+    "bytes_each": ("bytes each", 1), "upstream": ("source requests each", 2), "source_cpu_us": ("source's CPU µs each", 1), "ratio": ("ratio", 2),
 }
 
 
@@ -66,7 +66,7 @@ class Row:
     targets: list[Target] = field(default_factory=list)
     samples: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
     plot: str = "per_s"
 
     def add(self, subject: str, sample: dict[str, float]) -> None:
