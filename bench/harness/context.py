@@ -13,9 +13,9 @@ class Context:
     tools: Tools
     settings: Settings
     rows: list[Row] = field(default_factory=list)
-    # The log of the growth rows, once it is there.
+    # The log of the growth rows, once it is there, and how many of its records come from the stream.
     large_log: Path | None = None
-    large_size: int = 0
+    large_records: int = 0
 
     def row(self, row: Row) -> Row:
         print(f"\n{row.title}", flush=True)

@@ -12,7 +12,7 @@ from ..servers import Servers
 def run(context: Context) -> None:
     """On the log of the growth rows, where those are measured, else on one block."""
     if context.large_log:
-        return measure(context, context.large_log, context.large_size)
+        return measure(context, context.large_log, context.large_records)
     stream = data.records(context.tools, 0, context.settings.block)
     log = data.scratch("start")
     data.bulk_append(context.tools, log, stream)
@@ -21,6 +21,7 @@ def run(context: Context) -> None:
 
 
 def measure(context: Context, log: Path, size: int) -> None:
+    """`size` records come from the stream; other rows may have added some."""
     row = context.row(Row("start", f"start of serve, log of {size:,} records", [
         Target("≤ 0.1 s to the first answer" + ("" if size >= 10_000_000 else f" (target is for 10M; here {size:,})"),
                "tallystick", "seconds", 0.1, at_least=False),
@@ -33,5 +34,5 @@ def measure(context: Context, log: Path, size: int) -> None:
             row.add("tallystick", {"seconds": server.start_seconds, "rss_mib": server.rss_mib()})
             if not body_of(server.port, last).startswith(f"{size - 1}\n".encode()):
                 raise Failed(f"{last} is not answered with record {size - 1}")
-            if body_of(server.port, "/latest").split(b"\n")[1] != str(size).encode():
-                raise Failed(f"/latest is not of size {size}")
+            if int(body_of(server.port, "/latest").split(b"\n")[1]) < size:
+                raise Failed(f"/latest is smaller than {size}")
