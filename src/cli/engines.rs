@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::exit::{Exit, OrExit};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::log::{ANCHOR_FILE, Log, LogOptions, OpenError};
+use crate::log::{Log, LogOptions, OpenError};
 use crate::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
 use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
 use crate::note::SignerKey;
@@ -60,18 +60,6 @@ pub(super) fn open_log(config: &Config, signers: Vec<SignerKey>, clock: Clock) -
         Ok(log) => Ok(log),
         Err((error, exit)) => Err(error).or_exit(exit),
     }
-}
-
-/// Warns where the anchor cannot do its work.
-pub(super) fn anchor_notice(config: &Config) -> Option<String> {
-    let beside = config.anchor == config.data.join(ANCHOR_FILE);
-    beside.then(|| {
-        format!(
-            "the anchor {} lies beside the log: a restore or a clone brings it back too, and it protects against nothing then. \
-             Set `anchor` to a file on another disk.",
-            config.anchor.display()
-        )
-    })
 }
 
 fn exit_of(error: &OpenError) -> Exit {

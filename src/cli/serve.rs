@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::client::Client;
-use super::engines::{Engines, anchor_notice};
+use super::engines::Engines;
 use super::exit::OrExit;
 use super::{Common, Exit, block_on, bypass, logging, output};
 use crate::config::{Config, Environment, GoEnvironment, Overrides, keys};
@@ -123,9 +123,6 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         .or_exit(Exit::Usage)?;
     let tls = tls.map(Arc::new);
     let Engines { log, notary, clock } = Engines::open(&config, signer).await?;
-    if let Some(notice) = anchor_notice(&config) {
-        tracing::warn!("{notice}");
-    }
     let mut bound = config.clone();
     bound.listen = public.local_addr()?;
     output::print(&announcement(&key, is_new_key, &bound.client_url()))?;

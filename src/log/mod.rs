@@ -8,27 +8,28 @@ mod edge;
 mod fsck;
 mod sequencer;
 mod snapshot;
+mod start;
 mod state;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::gosum::ModuleLines;
 use crate::note::{SignerKey, VerifierKey};
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
 use crate::store::sqlite::SqliteStore;
-use crate::store::sqlite::anchor::{Anchor, Anchored};
-use crate::store::{Evidence, Identity, LogStore, StoreError, StoredHead, StoredRecord, evidence};
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
-use edge::Edge;
+use crate::store::{Evidence, Identity, LogStore, StoreError, StoredRecord, evidence};
+use crate::tlog::{Hash, RecordId, TreeSize};
 pub use fsck::{Finding, FsckReport, fsck};
-use sequencer::{MAX_BATCH_RECORDS, Sequencer, Submission};
+use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use snapshot::{Snapshot, TILE_HEIGHT};
+use start::start;
 pub use state::{ReadOnly, State};
 
 /// File name of the log's database in the data directory.
@@ -157,13 +158,17 @@ impl Shared {
         self.changed.send_replace(size);
     }
 
-    /// Changes the state, and wakes up who watches it.
+    /// Changes the state, and wakes up who watches it. A full disk is the only reason that goes away while the process
+    /// lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment.
     fn turn(&self, state: State) {
-        if matches!((&*self.state.load_full(), &state), (State::Writing, State::Writing)) {
-            return;
+        let stays = |now: &State| match now {
+            State::Writing => matches!(state, State::Writing),
+            State::ReadOnly(reason) => !matches!(reason, ReadOnly::DiskFull { .. }),
+        };
+        let before = self.state.rcu(|now| if stays(now) { now.clone() } else { Arc::new(state.clone()) });
+        if !stays(&before) {
+            self.changed.send_modify(|_| {});
         }
-        self.state.store(Arc::new(state));
-        self.changed.send_modify(|_| {});
     }
 }
 
@@ -172,13 +177,15 @@ impl Shared {
 pub struct Log {
     identity: Arc<Identity>,
     shared: Arc<Shared>,
-    queue: Option<mpsc::Sender<Submission>>,
     writer: Arc<Writer>,
 }
 
 /// Waits for the writer's thread when the last handle goes, and only then lets the next process in.
 struct Writer {
-    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Absent in a log that is only read. Its length is bounded by `places`.
+    queue: Option<mpsc::UnboundedSender<Job>>,
+    places: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     _lock: Option<DirectoryLock>,
 }
 
@@ -254,22 +261,32 @@ impl Log {
                 AppendError::ReadOnly(ReadOnly::Stopped { why: "the writer has ended".to_owned() })
             }
         };
-        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        let queue = self.writer.queue.as_ref().ok_or_else(stopped)?;
+        let place = self.writer.places.clone().acquire_owned().await.map_err(|_| stopped())?;
         let (reply, answer) = oneshot::channel();
-        queue.send(Submission { candidates, reply }).await.map_err(|_| stopped())?;
+        queue.send(Job::Append(Submission { candidates, reply, place })).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
     /// Ends the writer after what was submitted, and waits for it. Other handles can only read from then on.
     pub fn close(self) {
-        let Log { queue, writer, .. } = self;
-        drop(queue);
-        writer.join();
+        self.writer.end();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
 impl Writer {
-    fn join(&self) {
+    fn end(&self) {
+        self.places.close();
+        if let Some(queue) = &self.queue {
+            // An error says that the writer has ended already.
+            let _ = queue.send(Job::Close);
+        }
         let thread = self.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -277,133 +294,6 @@ impl Writer {
             tracing::error!("the writer's thread panicked");
         }
     }
-}
-
-/// Compares database, head and anchor, and starts the writer when they agree.
-fn start(
-    mut store: Box<dyn LogStore>,
-    anchor_path: Option<&Path>,
-    signers: Vec<SignerKey>,
-    clock: Clock,
-    disks: Vec<PathBuf>,
-    lock: Option<DirectoryLock>,
-) -> Result<Log, OpenError> {
-    let identity = store.identity().clone();
-    if let Some(signer) = signers.first()
-        && signer.verifier().to_string() != identity.vkey
-    {
-        return Err(OpenError::WrongKey {
-            path: identity.name.clone(),
-            offered: signer.verifier().to_string(),
-            standing: identity.vkey,
-        });
-    }
-    let newest = store.newest()?;
-    let tree =
-        newest.as_ref().map_or(TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE }, |head| head.tree);
-    let reader = store.reader();
-    let edge = Arc::new(Edge::recover(tree.size, &*reader)?);
-    let head =
-        newest.clone().unwrap_or(StoredHead { tree, note: String::new(), signed_at: identity.created_at });
-    let snapshot = Snapshot { head: Arc::new(head), edge, reader };
-    let shared = Arc::new(Shared {
-        published: ArcSwap::from_pointee(snapshot.clone()),
-        state: ArcSwap::from_pointee(State::Writing),
-        changed: watch::Sender::new(tree.size),
-    });
-    let claimed = match check(&snapshot) {
-        Some(reason) => Err(reason),
-        None => match anchor_path {
-            Some(path) => claim(&mut *store, &snapshot, path, &clock)?,
-            None => Ok((None, store.epoch()?)),
-        },
-    };
-    let mut log = Log {
-        identity: Arc::new(identity),
-        shared: shared.clone(),
-        queue: None,
-        writer: Arc::new(Writer { thread: Default::default(), _lock: lock }),
-    };
-    let (anchor, epoch) = match claimed {
-        Ok(claimed) if !signers.is_empty() => claimed,
-        Ok(_) => return Ok(log),
-        Err(reason) => {
-            tracing::error!(%reason, "the log is read-only");
-            shared.turn(State::ReadOnly(reason));
-            return Ok(log);
-        }
-    };
-    let mut sequencer = Sequencer { store, anchor, epoch, signers, clock, shared, disks };
-    if newest.is_none() {
-        sequencer.first_head()?;
-        let head = sequencer.store.newest()?.expect("the head that was just committed");
-        sequencer.shared.publish(Snapshot { head: Arc::new(head), ..snapshot });
-    }
-    let (sender, receiver) = mpsc::channel(QUEUE_SUBMISSIONS);
-    let thread =
-        std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(receiver));
-    let thread =
-        thread.map_err(|source| StoreError::File { path: "the sequencer's thread".to_owned(), source })?;
-    *log.writer.thread.lock().expect("nobody else has it yet") = Some(thread);
-    log.queue = Some(sender);
-    Ok(log)
-}
-
-/// What the stored bytes say about the newest head.
-fn check(snapshot: &Snapshot) -> Option<ReadOnly> {
-    let (stored, head) = (snapshot.tree(), snapshot.head.tree);
-    if stored == head {
-        return None;
-    }
-    let why = format!(
-        "the stored records have the root {} at size {}, the newest head says {} at size {}",
-        stored.root, stored.size, head.root, head.size
-    );
-    Some(ReadOnly::Damaged { why })
-}
-
-type Claimed = Result<(Option<Anchor>, u64), ReadOnly>;
-
-/// Makes this process the writer, if database and anchor agree.
-fn claim(
-    store: &mut dyn LogStore,
-    snapshot: &Snapshot,
-    path: &Path,
-    clock: &Clock,
-) -> Result<Claimed, StoreError> {
-    let (tree, vkey) = (snapshot.head.tree, store.identity().vkey.clone());
-    let (mut anchor, anchored) = match Anchor::open(path)? {
-        Some(found) => found,
-        // Without records there is nothing that could be contradicted: the empty tree has one root.
-        None if tree.size == TreeSize(0) => {
-            let anchored = Anchored { vkey: vkey.clone(), epoch: 0, tree };
-            (Anchor::create(path, &anchored, clock.now())?, anchored)
-        }
-        None => {
-            let path = path.display().to_string();
-            return Ok(Err(ReadOnly::AnchorMissing { path, size: tree.size.0 }));
-        }
-    };
-    if anchored.vkey != vkey {
-        let path = path.display().to_string();
-        return Ok(Err(ReadOnly::AnchorForeign { path, vkey: anchored.vkey }));
-    }
-    if anchored.tree.size > tree.size {
-        return Ok(Err(ReadOnly::Behind { found: tree, anchored: anchored.tree }));
-    }
-    let found = snapshot.root_at(anchored.tree.size)?;
-    if found != anchored.tree.root {
-        return Ok(Err(ReadOnly::Beside { found, anchored: anchored.tree }));
-    }
-    let epoch = anchored.epoch.max(store.epoch()?) + 1;
-    anchor.claim(anchored.epoch, epoch)?;
-    // If we stop here the anchor is an epoch ahead of the database: the next start claims a larger one in both.
-    store.claim(epoch)?;
-    if anchored.tree != tree {
-        // The last process stopped between its commit and its anchor. What it committed was signed, so it is published now.
-        anchor.advance(epoch, &anchored.tree, &tree, clock.now())?;
-    }
-    Ok(Ok((Some(anchor), epoch)))
 }
 
 /// Whether a directory holds a log.

@@ -98,6 +98,15 @@ impl RemoteError {
         RemoteError::Unavailable { text, retry_after: None }
     }
 
+    /// Adds the lies that were refused before the one that ended it.
+    pub(super) fn after(self, mut earlier: Vec<Lie>) -> RemoteError {
+        let RemoteError::Unproven(unproven) = self else { return self };
+        let mut unproven = Arc::unwrap_or_clone(unproven);
+        earlier.append(&mut unproven.lies);
+        unproven.lies = earlier;
+        RemoteError::Unproven(Arc::new(unproven))
+    }
+
     /// No URL (more) has an answer to the question itself, after some that were refused.
     pub(super) fn unanswered(error: &SumdbError, path: &str, lies: Vec<Lie>) -> RemoteError {
         let text = error.to_string();

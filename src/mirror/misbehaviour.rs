@@ -2,26 +2,27 @@
 //!
 //! Unsigned bad bytes prove nothing about a log. This does: both notes carry the log's signature, and the proof shows
 //! that the newer tree's first records have another root than the older note says. The text is that of the `go`
-//! command's own security error, so that people recognise it; it holds all that a verifier needs.
+//! command's own security error, so that people recognise it, with one tab before each line of the notes and of the
+//! proof; it holds all that a verifier needs.
 //!
 //! ```text
 //! SECURITY ERROR
 //! go.sum database server misbehavior detected!
 //!
 //! old database:
-//! 	go.sum database tree
-//! 	1
-//! 	pM9vICzx+FkCeR+Npo8WxsuyLNzKqlMExVkt8FAGYWM=
+//!     go.sum database tree
+//!     1
+//!     pM9vICzx+FkCeR+Npo8WxsuyLNzKqlMExVkt8FAGYWM=
 //!
-//! 	— localhost.localdev/sumdb AAAPEbRz…
+//!     — localhost.localdev/sumdb AAAPEbRz…
 //!
 //! new database:
-//! 	go.sum database tree
-//! 	…
+//!     go.sum database tree
+//!     …
 //!
 //! proof of misbehavior:
-//! 	T7i+H/8ER4nXOiw4Bj0koZOkGjkxoNvlI34GpvhHhQg=
-//! 	Nsuejv72de9hYNM5bqFv8rv3gm3zJQwv/DT/WNbLDLA=
+//!     T7i+H/8ER4nXOiw4Bj0koZOkGjkxoNvlI34GpvhHhQg=
+//!     Nsuejv72de9hYNM5bqFv8rv3gm3zJQwv/DT/WNbLDLA=
 //! ```
 //!
 //! The first hash of the proof is the root of the newer tree's first records, as many as the older tree has; the

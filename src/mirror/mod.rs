@@ -16,6 +16,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `lookup` | who is asked, in which order, for how long |
 //! | `verify` | what is checked, in which order |
 //! | `tiles` | verified hashes: from memory, the store, the URLs |
 //! | `flight` | what several callers want is done once |
@@ -27,6 +28,7 @@
 
 mod error;
 mod flight;
+mod lookup;
 mod misbehaviour;
 mod tiles;
 mod verify;
@@ -37,7 +39,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Semaphore;
-use tokio::time::timeout_at;
 
 use crate::clock::Clock;
 use crate::gosum::ModuleLines;
@@ -49,12 +50,11 @@ use crate::tlog::{
     Hash, InclusionProof, RecordId, Tile, TileLevel, TilePlan, TreeHead, TreeSize, inclusion_proof_indexes,
     prove_inclusion, stored_hash_index, verify_inclusion,
 };
-use crate::upstream::{Inquiry, RemoteSumdb, SumdbAnswer};
+use crate::upstream::RemoteSumdb;
 pub use error::{Lie, RemoteError, Unproven};
 use flight::Flights;
 pub use misbehaviour::{EvidenceError, Misbehaviour};
 use tiles::TileReader;
-use verify::Refusal;
 
 /// The tile height of sum.golang.org, of our own log, and of every client.
 const TILE_HEIGHT: u8 = 8;
@@ -78,6 +78,8 @@ pub struct RemoteLogOptions {
 /// How much one remote log may take.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteLimits {
+    /// Look-ups in flight at once, those included for which nobody waits any more.
+    pub lookups: usize,
     /// Requests in flight at once.
     pub requests: usize,
     /// Verified tiles that are kept in memory, in bytes.
@@ -89,6 +91,8 @@ pub struct RemoteLimits {
 impl Default for RemoteLimits {
     fn default() -> RemoteLimits {
         RemoteLimits {
+            // Each holds a few kilobytes, and its tiles until they are verified.
+            lookups: 1024,
             // A look-up needs some ten tiles at once; the log's operators should not notice us.
             requests: 32,
             // 2,000 full tiles: those that the look-ups of a large build have in common, many times over.
@@ -122,6 +126,9 @@ struct Inner {
     tiles: Arc<TileReader>,
     clock: Clock,
     patience: Duration,
+    /// One for each look-up in flight.
+    places: Semaphore,
+    /// One for each request in flight.
     permits: Arc<Semaphore>,
     newest: ArcSwapOption<SeenHead>,
     stopped: OnceLock<Arc<Misbehaviour>>,
@@ -144,6 +151,7 @@ impl RemoteLog {
             tiles: Arc::new(tiles),
             clock,
             patience: limits.patience,
+            places: Semaphore::new(limits.lookups.max(1)),
             permits,
             newest: ArcSwapOption::from_pointee(store.newest()?),
             stopped: OnceLock::new(),
@@ -167,11 +175,7 @@ impl RemoteLog {
         if let Some(proven) = self.0.find(module)? {
             return Ok(proven);
         }
-        let (inner, wanted) = (self.0.clone(), module.clone());
-        let seat = self.0.lookups.join(module.clone(), || async move { inner.lookup(wanted).await });
-        timeout_at(deadline.into(), seat.answer())
-            .await
-            .unwrap_or_else(|_| Err(self.0.too_late(&lookup_path(module))))
+        self.0.join_lookup(module, deadline).await
     }
 
     /// A module version that was proved before; no network.
@@ -207,6 +211,11 @@ impl RemoteLog {
         Ok(prove(&self.0.store, &head.tree, record, &leaf)?)
     }
 
+    /// Where it is reached, with what is known of each URL.
+    pub fn transport(&self) -> &RemoteSumdb {
+        &self.0.transport
+    }
+
     /// The contradiction for which this log was stopped, if it was.
     pub fn is_stopped(&self) -> Option<Arc<Misbehaviour>> {
         self.0.stopped.get().cloned()
@@ -234,78 +243,6 @@ impl Inner {
         Ok(Some(Proven { lines: record.lines, record: record.id, head: head.tree }))
     }
 
-    /// The flight of one look-up.
-    async fn lookup(self: Arc<Self>, module: ModuleVersion) -> Result<Proven, RemoteError> {
-        // The flight before may have brought it between the caller's look and this one.
-        if let Some(proven) = self.find(&module)? {
-            return Ok(proven);
-        }
-        let (path, deadline) = (lookup_path(&module), self.clock.instant() + self.patience);
-        if self.newest.load().is_none() {
-            match self.advance(deadline).await {
-                // Some passthroughs serve only what the go command asks for. The look-up has a signed head of its own.
-                Ok(()) | Err(RemoteError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let work = async {
-            let mut inquiry = self.transport.lookup(&module, deadline);
-            let mut lies = Vec::new();
-            loop {
-                let answer = self.ask(&mut inquiry, &path, &mut lies).await?;
-                match self.accept(&module, &answer.body, &path, deadline).await {
-                    Ok(proven) => return Ok(proven),
-                    Err(Refusal::Bad(why)) => self.refuse(answer, why, &mut lies),
-                    Err(Refusal::Fatal(error)) => return Err(error),
-                }
-            }
-        };
-        timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(self.too_late(&path)))
-    }
-
-    /// Asks for `/latest`, one flight at a time, and moves to it.
-    async fn advance(self: &Arc<Self>, deadline: Instant) -> Result<(), RemoteError> {
-        let inner = self.clone();
-        let seat = self.advances.join((), || async move {
-            let deadline = inner.clock.instant() + inner.patience;
-            let work = async {
-                let mut inquiry = inner.transport.latest(deadline);
-                let mut lies = Vec::new();
-                loop {
-                    let answer = inner.ask(&mut inquiry, LATEST, &mut lies).await?;
-                    let reconciled = match inner.open_head(&answer.body) {
-                        Ok(head) => inner.reconcile(head, None, LATEST, deadline).await,
-                        Err(refusal) => Err(refusal),
-                    };
-                    match reconciled {
-                        Ok(_) => return Ok(()),
-                        Err(Refusal::Bad(why)) => inner.refuse(answer, why, &mut lies),
-                        Err(Refusal::Fatal(error)) => return Err(error),
-                    }
-                }
-            };
-            timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(inner.too_late(LATEST)))
-        });
-        timeout_at(deadline.into(), seat.answer()).await.unwrap_or_else(|_| Err(self.too_late(LATEST)))
-    }
-
-    async fn ask(
-        &self,
-        inquiry: &mut Inquiry,
-        path: &str,
-        lies: &mut Vec<Lie>,
-    ) -> Result<SumdbAnswer, RemoteError> {
-        tiles::next(&self.permits, inquiry)
-            .await
-            .map_err(|error| RemoteError::unanswered(&error, path, std::mem::take(lies)))
-    }
-
-    fn refuse(&self, answer: SumdbAnswer, why: String, lies: &mut Vec<Lie>) {
-        tracing::warn!(url = %answer.url, why, "a URL of a remote log sent what does not verify");
-        self.transport.mark_bad(answer.from, &why);
-        lies.push(Lie { url: answer.url, why });
-    }
-
     /// Publishes a head that is durable, unless a newer one is there.
     fn move_newest(&self, head: &SeenHead) {
         self.newest.rcu(|newest| match newest {
@@ -329,12 +266,6 @@ impl Inner {
         self.stopped.get_or_init(|| Arc::new(misbehaviour));
         Ok(())
     }
-}
-
-const LATEST: &str = "latest";
-
-fn lookup_path(module: &ModuleVersion) -> String {
-    format!("lookup/{}", module.escaped())
 }
 
 /// An inclusion proof from the tiles in the store, verified like those from the network.

@@ -157,8 +157,9 @@ impl TileReader {
         let mut result = Ok(());
         for (tile, seat) in waiting {
             match seat.answer().await {
-                Ok(sent) => drop(attempt.got.insert(tile, Got::Fetched { sent, _seat: seat })),
-                Err(error) => result = result.and(Err(error)),
+                Some(Ok(sent)) => drop(attempt.got.insert(tile, Got::Fetched { sent, _seat: seat })),
+                Some(Err(error)) => result = result.and(Err(error)),
+                None => result = Err(RemoteError::too_late(self.remote.name(), &tile.path())),
             }
         }
         result
@@ -243,7 +244,10 @@ impl TileReader {
         let mut texts = Vec::new();
         for failure in &failures {
             match failure {
-                RemoteError::Unproven(unproven) => lies.extend(unproven.lies.iter().cloned()),
+                RemoteError::Unproven(unproven) => {
+                    lies.extend(unproven.lies.iter().cloned());
+                    texts.extend(unproven.failures.iter().cloned());
+                }
                 RemoteError::Store(_) => return failure.clone(),
                 other => texts.push(other.to_string()),
             }

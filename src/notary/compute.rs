@@ -100,7 +100,7 @@ impl Computing<'_> {
     }
 
     fn fetch_failed(&self, module: &ModuleVersion, error: &ModuleError) -> NotaryError {
-        tracing::info!(%module, %error, "the source gave no module");
+        tracing::debug!(%module, %error, "the source gave no module");
         let (module, place) = (module.clone(), self.place.clone());
         let said = error_said(error);
         match error {

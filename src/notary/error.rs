@@ -225,7 +225,7 @@ fn try_later(module: &str, why: &Delay, wait: u64) -> String {
     match why {
         Delay::Source { place, why } => fit(&[
             &format!("try again: {} cannot give {module} at the moment", short(place)),
-            &short(why),
+            &format!("Cause: {}.", short(why)),
             &format!("{again} Nothing is known to be wrong with the module."),
         ]),
         Delay::StillWorking { place, waited } => fit(&[
@@ -316,7 +316,7 @@ pub(super) fn for_clients(place: &str) -> String {
     let entry = |entry: &'_ str| match entry {
         "direct" => "version control".to_owned(),
         local if local.starts_with("file:") => "the server's module directory".to_owned(),
-        remote => remote.to_owned(),
+        remote => remote.trim_end_matches('/').to_owned(),
     };
     place.split([',', '|']).map(entry).collect::<Vec<_>>().join(", then ")
 }

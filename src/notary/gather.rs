@@ -5,12 +5,13 @@
 //!
 //! * a lone miss is appended at once; so is the last of several that arrive together
 //! * misses that come in company (the `go` command asks for GOMAXPROCS modules at a time) are expected to go on coming
-//!   so: a candidate then waits for as many as there were a moment ago, once in vain, and the expectation is gone
+//!   so: a candidate then waits for as many as there were a moment ago, twice as long; once in vain, and the
+//!   expectation is gone
 //! * what was notarised ahead waits for whoever needs it, or for [`AHEAD_PATIENCE`]
 //!
 //! While one append is under way the next batch collects by itself.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub(super) struct Crowd {
     open: AtomicUsize,
     /// The most that were open at a time, and when that was.
     company: Mutex<Option<(usize, Instant)>>,
+    /// Set at the end: nothing waits any more.
+    hurry: AtomicBool,
     changed: Notify,
 }
 
@@ -65,6 +68,12 @@ impl Crowd {
 
     pub(super) fn closed(&self) {
         self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Lets nothing wait from now on.
+    pub(super) fn hurry(&self) {
+        self.hurry.store(true, Ordering::Release);
+        self.changed.notify_one();
     }
 
     /// Clients' look-ups that are not answered yet.
@@ -160,14 +169,16 @@ impl Task {
             }
             let now = self.clock.instant();
             let wanted = batch.iter().filter(|submission| submission.flight.is_wanted()).count();
+            let nobody_fetches = self.crowd.fetching.load(Ordering::Acquire) == 0;
             let until = match wanted {
                 0 => started + AHEAD_PATIENCE,
+                // Between the answers and the next questions of a client lies more than between two of its questions.
+                _ if nobody_fetches => *wanted_since.get_or_insert(now) + 2 * self.window,
                 _ => *wanted_since.get_or_insert(now) + self.window,
             };
-            let all_here = wanted > 0
-                && self.crowd.fetching.load(Ordering::Acquire) == 0
-                && wanted >= expected(*self.crowd.company(), now);
-            if all_here || batch.len() >= MAX_BATCH || now >= until {
+            let all_here = wanted > 0 && nobody_fetches && wanted >= expected(*self.crowd.company(), now);
+            let hurry = self.crowd.hurry.load(Ordering::Acquire);
+            if all_here || hurry || batch.len() >= MAX_BATCH || now >= until {
                 self.learn(wanted, now);
                 return batch;
             }

@@ -164,6 +164,7 @@ impl Notary {
     /// Starts nothing more, and waits for what is under way, at most `patience`. Returns whether all is done.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.0.stopping.store(true, Ordering::Release);
+        self.0.crowd.hurry();
         timeout(patience, self.0.flights.all_landed()).await.is_ok()
     }
 }

@@ -236,8 +236,10 @@ fn parse_parts(text: &str) -> Result<(KeyName, KeyId, Zeroizing<[u8; KEY_SIZE]>)
     let (id, key) = rest.split_once('+').ok_or(KeyError::Malformed)?;
     let id = KeyId::parse(id).ok_or(KeyError::Malformed)?;
     let name = name.parse()?;
-    let bytes = Zeroizing::new(STANDARD.decode(key).map_err(|_| KeyError::Malformed)?);
-    match bytes.split_first() {
+    // A buffer of our own, so that a secret is overwritten even when the text turns out to be malformed.
+    let mut bytes = Zeroizing::new([0; 1 + KEY_SIZE]);
+    let length = STANDARD.decode_slice(key, &mut bytes[..]).map_err(|_| KeyError::Malformed)?;
+    match bytes[..length].split_first() {
         None => Err(KeyError::Malformed),
         Some((&ALGORITHM_ED25519, key)) => {
             let key: [u8; KEY_SIZE] = key.try_into().map_err(|_| KeyError::Malformed)?;
@@ -251,7 +253,7 @@ fn parse_parts(text: &str) -> Result<(KeyName, KeyId, Zeroizing<[u8; KEY_SIZE]>)
 fn encode_key(key: &[u8; KEY_SIZE]) -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([ALGORITHM_ED25519; 1 + KEY_SIZE]);
     bytes[1..].copy_from_slice(key);
-    Zeroizing::new(STANDARD.encode(*bytes))
+    Zeroizing::new(STANDARD.encode(&bytes[..]))
 }
 
 #[cfg(test)]

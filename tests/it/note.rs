@@ -224,7 +224,7 @@ fn opening_against_x_mod() {
 }
 
 fn signer(name: &str, seed: u8) -> SignerKey {
-    SignerKey::generate(name.parse().unwrap(), [seed; 32])
+    SignerKey::generate(name.parse().expect("a key name"), [seed; 32])
 }
 
 #[test]

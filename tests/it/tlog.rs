@@ -34,20 +34,20 @@ impl MemoryLog {
 
     fn head(&self, size: u64) -> TreeHead {
         let size = TreeSize(size);
-        let root = tree_hash(size, &self.read(&tree_hash_indexes(size))).unwrap();
+        let root = tree_hash(size, &self.read(&tree_hash_indexes(size))).expect("as many hashes as planned");
         TreeHead { size, root }
     }
 
     fn inclusion(&self, size: u64, id: u64) -> InclusionProof {
         let (size, id) = (TreeSize(size), RecordId(id));
-        let hashes = self.read(&inclusion_proof_indexes(size, id).unwrap());
-        prove_inclusion(size, id, &hashes).unwrap()
+        let hashes = self.read(&inclusion_proof_indexes(size, id).expect("a record of the tree"));
+        prove_inclusion(size, id, &hashes).expect("as many hashes as planned")
     }
 
     fn consistency(&self, size: u64, old: u64) -> ConsistencyProof {
         let (size, old) = (TreeSize(size), TreeSize(old));
-        let hashes = self.read(&consistency_proof_indexes(size, old).unwrap());
-        prove_consistency(size, old, &hashes).unwrap()
+        let hashes = self.read(&consistency_proof_indexes(size, old).expect("an older tree"));
+        prove_consistency(size, old, &hashes).expect("as many hashes as planned")
     }
 
     fn tile_data(&self, tile: &Tile) -> Vec<u8> {

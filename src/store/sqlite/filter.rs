@@ -55,7 +55,7 @@ impl Filter {
         let mixed = (hash << (64 - HASH_BITS) | hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let blocks = (self.words.len() / BLOCK_WORDS) as u128;
-        let block = (u128::from(mixed) * blocks >> 64) as usize * BLOCK_WORDS;
+        let block = ((u128::from(mixed) * blocks) >> 64) as usize * BLOCK_WORDS;
         let bits = mixed.wrapping_mul(0x94d0_49bb_1331_11eb);
         (block, (0..PROBES).map(move |probe| (bits >> (10 + 9 * probe)) as usize % BLOCK_BITS as usize))
     }

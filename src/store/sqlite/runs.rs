@@ -131,7 +131,7 @@ pub(super) fn read_filter(db: &Connection, id: u64) -> Result<Filter, StoreError
         .prepare_cached("SELECT body FROM index_filter WHERE part_id >= ? AND part_id < ? ORDER BY part_id")
         .map_err(failed("read of index_filter"))?;
     let mut rows =
-        select.query([(id << 16) as i64, (id + 1 << 16) as i64]).map_err(failed("read of index_filter"))?;
+        select.query([(id << 16) as i64, ((id + 1) << 16) as i64]).map_err(failed("read of index_filter"))?;
     let (mut bytes, damaged) =
         (Vec::new(), |why| StoreError::Damaged { place: format!("index_filter of run {id}"), why });
     while let Some(row) = rows.next().map_err(failed("read of index_filter"))? {
@@ -156,7 +156,7 @@ pub(super) fn sweep(db: &Connection, id: u64, limit: u64) -> Result<bool, StoreE
         return Ok(false);
     }
     db.prepare_cached("DELETE FROM index_filter WHERE part_id >= ? AND part_id < ?")
-        .and_then(|mut delete| delete.execute([(id << 16) as i64, (id + 1 << 16) as i64]))
+        .and_then(|mut delete| delete.execute([(id << 16) as i64, ((id + 1) << 16) as i64]))
         .and_then(|_| db.prepare_cached("DELETE FROM index_run WHERE run_id = ?")?.execute([id as i64]))
         .map(|_| true)
         .map_err(failed("delete from index_run"))

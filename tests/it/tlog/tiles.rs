@@ -5,7 +5,7 @@ use super::*;
 /// The plan for all records of a tree, and the true data of its tiles.
 fn plan_for_all_records(log: &MemoryLog, size: u64, height: u8) -> (TilePlan, Vec<Vec<u8>>) {
     let indexes: Vec<HashIndex> = (0..size).map(|id| stored_hash_index(0, id)).collect();
-    let plan = TilePlan::new(&log.head(size), height, &indexes).unwrap();
+    let plan = TilePlan::new(&log.head(size), height, &indexes).expect("records of the tree");
     let data: Vec<Vec<u8>> = plan.tiles().iter().map(|tile| log.tile_data(tile)).collect();
     assert_eq!(plan.finish(&data).as_deref(), Ok(&log.leaves[..size as usize]));
     (plan, data)
@@ -207,16 +207,17 @@ fn the_largest_head_is_planned_without_overflow() {
 fn hashes_of_a_tile() {
     let log = MemoryLog::new(100);
     for height in [1, 2, 3, 8] {
-        let tiles = new_tiles(height, TreeSize(0), TreeSize(100));
-        for tile in &tiles {
-            let data = log.tile_data(tile);
+        // Each tile also at every narrower width, as older trees had it.
+        let widths = |tile: Tile| (1..=tile.width.min(16)).map(move |width| Tile { width, ..tile });
+        for tile in new_tiles(height, TreeSize(0), TreeSize(100)).into_iter().flat_map(widths) {
+            let data = log.tile_data(&tile);
             for index in (0..stored_hash_count(TreeSize(100))).map(HashIndex) {
                 let narrow = Tile::for_hash_index(height, index);
                 let inside = (narrow.level, narrow.number) == (tile.level, tile.number);
                 let want = if inside && narrow.width <= tile.width {
                     Ok(log.stored[index.0 as usize])
                 } else {
-                    Err(TileError::IndexOutsideTile { index, tile: *tile })
+                    Err(TileError::IndexOutsideTile { index, tile })
                 };
                 assert_eq!(tile.hash_at(&data, index), want);
             }

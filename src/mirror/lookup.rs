@@ -1,0 +1,123 @@
+//! Who is asked, in which order, for how long. Each question is a flight: it goes on when the caller who asked first has
+//! given up, for `patience` at most, and what it verified is kept.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
+
+use super::error::{Lie, RemoteError};
+use super::flight::Seat;
+use super::verify::Refusal;
+use super::{Inner, Proven, tiles};
+use crate::module::ModuleVersion;
+use crate::upstream::{Inquiry, SumdbAnswer};
+
+const LATEST: &str = "latest";
+/// When all places for look-ups are taken, a caller may come back after this long.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+fn lookup_path(module: &ModuleVersion) -> String {
+    format!("lookup/{}", module.escaped())
+}
+
+impl Inner {
+    /// Joins the flight of a module version, or starts it, and waits until `deadline` at the latest.
+    pub(super) async fn join_lookup(
+        self: &Arc<Self>,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<Proven, RemoteError> {
+        let (inner, wanted) = (self.clone(), module.clone());
+        let seat = self.lookups.join(module.clone(), || async move {
+            let Ok(_place) = inner.places.try_acquire() else {
+                let text = format!("checksum database {}: too many look-ups at once", inner.name);
+                return Err(RemoteError::Unavailable { text, retry_after: Some(BUSY_PAUSE) });
+            };
+            inner.clone().fly(wanted).await
+        });
+        self.wait(seat, &lookup_path(module), deadline).await
+    }
+
+    async fn wait<T: Clone>(
+        &self,
+        seat: Seat<Result<T, RemoteError>>,
+        path: &str,
+        deadline: Instant,
+    ) -> Result<T, RemoteError> {
+        let answer = timeout_at(deadline.into(), seat.answer()).await.ok().flatten();
+        answer.unwrap_or_else(|| Err(self.too_late(path)))
+    }
+
+    /// The flight of one look-up.
+    async fn fly(self: Arc<Self>, module: ModuleVersion) -> Result<Proven, RemoteError> {
+        // The flight before may have brought it between the caller's look and this one.
+        if let Some(proven) = self.find(&module)? {
+            return Ok(proven);
+        }
+        let (path, deadline) = (lookup_path(&module), self.clock.instant() + self.patience);
+        if self.newest.load().is_none() {
+            match self.advance(deadline).await {
+                // Some passthroughs serve only what the go command asks for. The look-up has a signed head of its own.
+                Ok(()) | Err(RemoteError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let work = async {
+            let mut inquiry = self.transport.lookup(&module, deadline);
+            let mut lies = Vec::new();
+            loop {
+                let answer = self.ask(&mut inquiry, &path, &mut lies).await?;
+                match self.accept(&module, &answer.body, &path, deadline).await {
+                    Ok(proven) => return Ok(proven),
+                    Err(Refusal::Bad(why)) => self.refuse(answer, why, &mut lies),
+                    Err(Refusal::Fatal(error)) => return Err(error.after(lies)),
+                }
+            }
+        };
+        timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(self.too_late(&path)))
+    }
+
+    /// Asks for `/latest`, one flight at a time, and moves to it.
+    pub(super) async fn advance(self: &Arc<Self>, deadline: Instant) -> Result<(), RemoteError> {
+        let inner = self.clone();
+        let seat = self.advances.join((), || async move {
+            let deadline = inner.clock.instant() + inner.patience;
+            let work = async {
+                let mut inquiry = inner.transport.latest(deadline);
+                let mut lies = Vec::new();
+                loop {
+                    let answer = inner.ask(&mut inquiry, LATEST, &mut lies).await?;
+                    let reconciled = match inner.open_head(&answer.body) {
+                        Ok(head) => inner.reconcile(head, None, LATEST, deadline).await,
+                        Err(refusal) => Err(refusal),
+                    };
+                    match reconciled {
+                        Ok(_) => return Ok(()),
+                        Err(Refusal::Bad(why)) => inner.refuse(answer, why, &mut lies),
+                        Err(Refusal::Fatal(error)) => return Err(error.after(lies)),
+                    }
+                }
+            };
+            timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(inner.too_late(LATEST)))
+        });
+        self.wait(seat, LATEST, deadline).await
+    }
+
+    async fn ask(
+        &self,
+        inquiry: &mut Inquiry,
+        path: &str,
+        lies: &mut Vec<Lie>,
+    ) -> Result<SumdbAnswer, RemoteError> {
+        tiles::next(&self.permits, inquiry)
+            .await
+            .map_err(|error| RemoteError::unanswered(&error, path, std::mem::take(lies)))
+    }
+
+    fn refuse(&self, answer: SumdbAnswer, why: String, lies: &mut Vec<Lie>) {
+        tracing::warn!(url = %answer.url, why, "a URL of a remote log sent what does not verify");
+        self.transport.mark_bad(answer.from, &why);
+        lies.push(Lie { url: answer.url, why });
+    }
+}

@@ -1,0 +1,51 @@
+//! The real log, through the module proxy that the environment names.
+
+use std::process::Command;
+
+use tallystick::upstream::{passthrough, supported};
+
+use super::*;
+
+/// The first http(s) entry of `go env GOPROXY`.
+fn proxy() -> Result<SourceUrl, String> {
+    let output = Command::new("go").args(["env", "GOPROXY"]).output().map_err(|error| error.to_string())?;
+    let list = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let url = list.split([',', '|']).find(|entry| entry.starts_with("http"));
+    let url = url.ok_or_else(|| format!("GOPROXY={list} names no proxy"))?;
+    SourceUrl::parse(url).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn one_record_of_the_real_log() {
+    let skipped = |why: &str| eprintln!("SKIPPED: mirror::live::one_record_of_the_real_log: {why}");
+    let proxy = match proxy() {
+        Ok(proxy) => proxy,
+        Err(why) => return skipped(&why),
+    };
+    let http = HttpClient::new(ClientOptions::default()).unwrap();
+    let soon = Clock::system().instant() + Duration::from_secs(15);
+    let through = passthrough(&proxy, GOLANG).unwrap();
+    match supported(&http, &through, soon).await {
+        Ok(true) => {}
+        Ok(false) => return skipped("the proxy does not pass sum.golang.org through"),
+        Err(error) => return skipped(&error.to_string()),
+    }
+    let client = Client::golang();
+    let transport = RemoteSumdb::new(GOLANG.to_owned(), vec![through], http);
+    let log = RemoteLog::open(client.options(transport)).unwrap();
+    let quote = module("rsc.io/quote@v1.5.2");
+    let proven = match log.lookup(&quote, ample()).await {
+        Err(RemoteError::Unavailable { text, .. }) => return skipped(&text),
+        answer => answer.unwrap(),
+    };
+    assert_eq!(proven.record.0, 942);
+    assert_eq!(
+        proven.lines.to_text(),
+        "rsc.io/quote v1.5.2 h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=\n\
+         rsc.io/quote v1.5.2/go.mod h1:LzX7hefJvL54yjefDEDHNONDjII0t9xZLPXsUe+TKr0=\n"
+    );
+    assert!(proven.head.size.0 >= 66_398_721, "the log does not shrink: {}", proven.head);
+    assert_provable(&log, &proven);
+    drop(log);
+    assert_eq!(client.open_offline().lookup(&quote, ample()).await.unwrap(), proven);
+}

@@ -1,0 +1,113 @@
+//! Lines out of a remote checksum database. What it proves is the mirror's business; here it is what comes of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tallystick::dirhash::{H1, hash_go_mod};
+use tallystick::gosum::ModuleLines;
+use tallystick::log::evidence_of;
+use tallystick::module::ModuleVersion;
+use tallystick::notary::{Delay, NotaryError, ProveError, Proven, Prover, Proving};
+use tallystick::store::Evidence;
+use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use tallystick::upstream::Said;
+
+use super::world::{Files, Proxy, World, client, file, module};
+
+#[derive(Default)]
+struct Remote {
+    go_mods: Mutex<HashMap<ModuleVersion, H1>>,
+    errors: Mutex<HashMap<ModuleVersion, ProveError>>,
+    asked: Mutex<Vec<ModuleVersion>>,
+}
+
+impl Remote {
+    fn add(&self, module: &ModuleVersion, go_mod: &[u8]) {
+        self.go_mods.lock().unwrap().insert(module.clone(), hash_go_mod(go_mod));
+    }
+}
+
+impl Prover for Remote {
+    fn name(&self) -> &str {
+        "sum.golang.org"
+    }
+
+    fn prove<'a>(&'a self, module: &'a ModuleVersion, _: Instant) -> Proving<'a> {
+        self.asked.lock().unwrap().push(module.clone());
+        let go_mod = self.go_mods.lock().unwrap().get(module).copied();
+        let error = self.errors.lock().unwrap().remove(module);
+        Box::pin(async move {
+            if let Some(error) = error {
+                return Err(error);
+            }
+            let go_mod = go_mod.ok_or(ProveError::NotFound { said: Said::clean(b"unknown revision") })?;
+            let lines = ModuleLines { module: module.clone(), zip: H1::from_bytes([1; 32]), go_mod };
+            let head = TreeHead { size: TreeSize(77), root: Hash::from_bytes([3; 32]) };
+            Ok(Proven { lines, record: RecordId(5), head })
+        })
+    }
+}
+
+#[tokio::test]
+async fn lines_and_evidence_come_from_the_proof_and_no_zip_is_asked_for() {
+    let remote = Arc::new(Remote::default());
+    let proxy = Proxy::start(Files::default()).await;
+    let (root, lib, forged) =
+        (module("a.example/m@v1.0.0"), module("a.example/lib@v1.0.0"), module("a.example/forged@v1.0.0"));
+    proxy.add(&root, &[lib.clone()]);
+    proxy.add(&forged, &[module("a.example/other@v1.0.0")]);
+    let go_mod = "module a.example/m\n\ngo 1.17\n\nrequire a.example/lib v1.0.0\n";
+    remote.add(&root, go_mod.as_bytes());
+    remote.add(&lib, b"module a.example/lib\n");
+    remote.add(&forged, b"module a.example/forged\n");
+    let world = World::new();
+    let notary = world.notary(vec![world.sumdb("*", Some(&proxy.url), remote.clone())]);
+    let found = notary.lookup(root.clone(), client()).await.unwrap();
+    assert_eq!(found.record.lines.zip, H1::from_bytes([1; 32]));
+    assert_eq!(found.snapshot.size().0, 2, "what the vouched go.mod requires comes along");
+    let kept = evidence_of(&found.snapshot, found.record.id).unwrap();
+    let Evidence::Sumdb { log, record, head_size, head_root } = kept.evidence else { panic!("{kept:?}") };
+    assert_eq!((log.as_str(), record, head_size), ("sum.golang.org", 5, 77));
+    assert_eq!(head_root, Hash::from_bytes([3; 32]).to_string());
+    assert_eq!(proxy.requests(), [file(&root, "mod")]);
+
+    notary.lookup(forged.clone(), client()).await.unwrap();
+    assert_eq!(world.size(), 3);
+    let asked = remote.asked.lock().unwrap().clone();
+    assert_eq!(asked, [root, lib, forged], "a go.mod that nobody vouches for leads nowhere");
+}
+
+#[tokio::test]
+async fn failures_of_the_remote_log_are_told_apart() {
+    let remote = Arc::new(Remote::default());
+    let modules: Vec<_> = (0..5).map(|n| module(&format!("a.example/m{n}@v1.0.0"))).collect();
+    let said = Said::clean(b"410 Gone");
+    let errors = [
+        ProveError::NotFound { said: said.clone() },
+        ProveError::Forbidden { said },
+        ProveError::Unavailable {
+            why: "no address answers".into(),
+            retry_after: Some(Duration::from_secs(9)),
+        },
+        ProveError::Misbehaviour { summary: "two roots".into() },
+        ProveError::Local { why: "/srv/secret is full".into() },
+    ];
+    remote.errors.lock().unwrap().extend(modules.iter().cloned().zip(errors));
+    let world = World::new();
+    let notary = world.notary(vec![world.sumdb("*", None, remote)]);
+    let mut failures = Vec::new();
+    for module in modules {
+        failures.push(notary.lookup(module, client()).await.err().unwrap());
+    }
+    assert!(matches!(&failures[0], NotaryError::NotFound { said, .. } if said.as_str() == "410 Gone"));
+    assert!(matches!(&failures[1], NotaryError::Forbidden { .. }));
+    assert!(
+        matches!(&failures[2], NotaryError::TryLater { why: Delay::Source { .. }, retry_after, .. } if retry_after.as_secs() == 9)
+    );
+    assert!(matches!(&failures[3], NotaryError::Misbehaviour { .. }));
+    assert!(matches!(&failures[4], NotaryError::Internal { .. }));
+    assert!(failures[3].to_client_text().contains("sum.golang.org contradicts what it signed before"));
+    assert!(!failures[4].to_client_text().contains("secret"));
+    assert_eq!(world.size(), 0);
+}
