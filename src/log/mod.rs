@@ -11,15 +11,16 @@ mod snapshot;
 mod state;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::gosum::ModuleLines;
-use crate::note::{SignerKey, VerifierKey};
+use crate::note::{self, SignerKey, VerifierKey};
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::anchor::{Anchor, Anchored};
@@ -27,7 +28,7 @@ use crate::store::{Evidence, Identity, LogStore, StoreError, StoredHead, StoredR
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 use edge::Edge;
 pub use fsck::{Finding, FsckReport, fsck};
-use sequencer::{MAX_BATCH_RECORDS, Sequencer, Submission};
+use sequencer::{Job, MAX_BATCH_RECORDS, Sequencer, Submission};
 pub use snapshot::{Snapshot, TILE_HEIGHT};
 pub use state::{ReadOnly, State};
 
@@ -157,13 +158,17 @@ impl Shared {
         self.changed.send_replace(size);
     }
 
-    /// Changes the state, and wakes up who watches it.
+    /// Changes the state, and wakes up who watches it. A full disk is the only reason that goes away while the process
+    /// lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment.
     fn turn(&self, state: State) {
-        if matches!((&*self.state.load_full(), &state), (State::Writing, State::Writing)) {
-            return;
+        let stays = |now: &State| match now {
+            State::Writing => matches!(state, State::Writing),
+            State::ReadOnly(reason) => !matches!(reason, ReadOnly::DiskFull { .. }),
+        };
+        let before = self.state.rcu(|now| if stays(now) { now.clone() } else { Arc::new(state.clone()) });
+        if !stays(&before) {
+            self.changed.send_modify(|_| {});
         }
-        self.state.store(Arc::new(state));
-        self.changed.send_modify(|_| {});
     }
 }
 
@@ -172,13 +177,15 @@ impl Shared {
 pub struct Log {
     identity: Arc<Identity>,
     shared: Arc<Shared>,
-    queue: Option<mpsc::Sender<Submission>>,
     writer: Arc<Writer>,
 }
 
 /// Waits for the writer's thread when the last handle goes, and only then lets the next process in.
 struct Writer {
-    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Absent in a log that is only read. Its length is bounded by `places`.
+    queue: Option<mpsc::UnboundedSender<Job>>,
+    places: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     _lock: Option<DirectoryLock>,
 }
 
@@ -254,22 +261,32 @@ impl Log {
                 AppendError::ReadOnly(ReadOnly::Stopped { why: "the writer has ended".to_owned() })
             }
         };
-        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        let queue = self.writer.queue.as_ref().ok_or_else(stopped)?;
+        let place = self.writer.places.clone().acquire_owned().await.map_err(|_| stopped())?;
         let (reply, answer) = oneshot::channel();
-        queue.send(Submission { candidates, reply }).await.map_err(|_| stopped())?;
+        queue.send(Job::Append(Submission { candidates, reply, place })).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
     /// Ends the writer after what was submitted, and waits for it. Other handles can only read from then on.
     pub fn close(self) {
-        let Log { queue, writer, .. } = self;
-        drop(queue);
-        writer.join();
+        self.writer.end();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
 impl Writer {
-    fn join(&self) {
+    fn end(&self) {
+        self.places.close();
+        if let Some(queue) = &self.queue {
+            // An error says that the writer has ended already.
+            let _ = queue.send(Job::Close);
+        }
         let thread = self.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -311,55 +328,79 @@ fn start(
         state: ArcSwap::from_pointee(State::Writing),
         changed: watch::Sender::new(tree.size),
     });
-    let claimed = match check(&snapshot) {
+    let claimed = match check(&snapshot, newest.is_some(), &identity) {
         Some(reason) => Err(reason),
+        // Who only reads leaves the epoch to who writes.
+        None if signers.is_empty() => Err(ReadOnly::NoKey),
         None => match anchor_path {
             Some(path) => claim(&mut *store, &snapshot, path, &clock)?,
             None => Ok((None, store.epoch()?)),
         },
     };
-    let mut log = Log {
+    let log = |queue, thread| Log {
         identity: Arc::new(identity),
         shared: shared.clone(),
-        queue: None,
-        writer: Arc::new(Writer { thread: Default::default(), _lock: lock }),
+        writer: Arc::new(Writer {
+            queue,
+            places: Arc::new(Semaphore::new(QUEUE_SUBMISSIONS)),
+            thread: Mutex::new(thread),
+            _lock: lock,
+        }),
     };
     let (anchor, epoch) = match claimed {
-        Ok(claimed) if !signers.is_empty() => claimed,
-        Ok(_) => return Ok(log),
+        Ok(claimed) => claimed,
         Err(reason) => {
-            tracing::error!(%reason, "the log is read-only");
+            if !matches!(reason, ReadOnly::NoKey) {
+                tracing::error!(%reason, "the log is read-only");
+            }
             shared.turn(State::ReadOnly(reason));
-            return Ok(log);
+            return Ok(log(None, None));
         }
     };
-    let mut sequencer = Sequencer { store, anchor, epoch, signers, clock, shared, disks };
+    let mut sequencer =
+        Sequencer { store, anchor, epoch, signers, clock, shared: shared.clone(), disks, pending: None };
     if newest.is_none() {
         sequencer.first_head()?;
         let head = sequencer.store.newest()?.expect("the head that was just committed");
         sequencer.shared.publish(Snapshot { head: Arc::new(head), ..snapshot });
     }
-    let (sender, receiver) = mpsc::channel(QUEUE_SUBMISSIONS);
+    let (sender, receiver) = mpsc::unbounded_channel();
     let thread =
         std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(receiver));
     let thread =
         thread.map_err(|source| StoreError::File { path: "the sequencer's thread".to_owned(), source })?;
-    *log.writer.thread.lock().expect("nobody else has it yet") = Some(thread);
-    log.queue = Some(sender);
-    Ok(log)
+    Ok(log(Some(sender), Some(thread)))
 }
 
-/// What the stored bytes say about the newest head.
-fn check(snapshot: &Snapshot) -> Option<ReadOnly> {
-    let (stored, head) = (snapshot.tree(), snapshot.head.tree);
-    if stored == head {
+/// What the stored bytes say about the newest head: whether it is theirs, and whether it was signed as it is.
+fn check(snapshot: &Snapshot, signed: bool, identity: &Identity) -> Option<ReadOnly> {
+    let (stored, head) = (snapshot.tree(), &snapshot.head);
+    if stored != head.tree {
+        let why = format!(
+            "the stored records have the root {} at size {}, the newest head says {} at size {}",
+            stored.root, stored.size, head.tree.root, head.tree.size
+        );
+        return Some(ReadOnly::Damaged { why });
+    }
+    if !signed {
         return None;
     }
-    let why = format!(
-        "the stored records have the root {} at size {}, the newest head says {} at size {}",
-        stored.root, stored.size, head.root, head.size
-    );
+    let why = match identity.vkey.parse::<VerifierKey>() {
+        Ok(verifier) => check_note(head, &verifier).err()?,
+        Err(error) => format!("the log's verifier key {}: {error}", identity.vkey),
+    };
     Some(ReadOnly::Damaged { why })
+}
+
+/// Whether a head's note is signed by the log and says what the head says.
+fn check_note(head: &StoredHead, verifier: &VerifierKey) -> Result<(), String> {
+    let size = head.tree.size;
+    let note = note::open(head.note.as_bytes(), &[verifier])
+        .map_err(|error| format!("the note of the head of size {size}: {error}"))?;
+    if note.text == head.tree.format() {
+        return Ok(());
+    }
+    Err(format!("the note of the head of size {size} is not about that head"))
 }
 
 type Claimed = Result<(Option<Anchor>, u64), ReadOnly>;
@@ -372,7 +413,14 @@ fn claim(
     clock: &Clock,
 ) -> Result<Claimed, StoreError> {
     let (tree, vkey) = (snapshot.head.tree, store.identity().vkey.clone());
-    let (mut anchor, anchored) = match Anchor::open(path)? {
+    let opened = match Anchor::open(path) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let (path, why) = (path.display().to_string(), error.to_string());
+            return Ok(Err(ReadOnly::AnchorUnreadable { path, why }));
+        }
+    };
+    let (mut anchor, anchored) = match opened {
         Some(found) => found,
         // Without records there is nothing that could be contradicted: the empty tree has one root.
         None if tree.size == TreeSize(0) => {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::edge::Edge;
 use super::snapshot::Snapshot;
@@ -29,17 +29,26 @@ use crate::store::{
     Append, Batch, FullTile, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead,
     StoredRecord,
 };
-use crate::tlog::RecordId;
+use crate::tlog::{RecordId, TreeHead};
 
 /// Records in one commit at most: bounds memory and the time that a single look-up can wait behind a bulk import.
 pub(super) const MAX_BATCH_RECORDS: usize = 16_384;
 /// A store may report a conflict that is none (a lost answer, a busy lock); it is believed after this many tries.
 const CONFLICT_TRIES: u32 = 3;
 
+/// What the handles of a log want from its writer.
+pub(super) enum Job {
+    Append(Submission),
+    /// Serve what was submitted before this, then end.
+    Close,
+}
+
 /// Candidates and where their outcomes go.
 pub(super) struct Submission {
     pub(super) candidates: Vec<Candidate>,
     pub(super) reply: oneshot::Sender<Result<Receipt, AppendError>>,
+    /// Its place in the queue, free again when it is served.
+    pub(super) place: OwnedSemaphorePermit,
 }
 
 /// The writer's thread owns this.
@@ -53,23 +62,46 @@ pub(super) struct Sequencer {
     pub(super) shared: Arc<Shared>,
     /// Directories on whose disks there must be space.
     pub(super) disks: Vec<PathBuf>,
+    /// What is committed but not published, because the anchor could not be moved: from this head to this snapshot.
+    pub(super) pending: Option<(TreeHead, Snapshot)>,
+}
+
+/// Says that nothing is signed any more when the writer's thread ends in a panic.
+struct Alarm(Arc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "the writer ended by a mistake of this program, which its log tells".to_owned();
+            self.0.turn(State::ReadOnly(ReadOnly::Stopped { why }));
+        }
+    }
 }
 
 impl Sequencer {
-    /// Works until every handle of the log is gone, or until it must not sign any more.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Submission>) {
-        while let Some(first) = queue.blocking_recv() {
-            let mut records = first.candidates.len();
-            let mut submissions = vec![first];
-            while records < MAX_BATCH_RECORDS {
-                let Ok(next) = queue.try_recv() else { break };
-                records += next.candidates.len();
-                submissions.push(next);
+    /// Works until it is told to end.
+    pub(super) fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
+        let _alarm = Alarm(self.shared.clone());
+        while let Some(job) = queue.blocking_recv() {
+            let (mut records, mut submissions, mut next) = (0, Vec::new(), Some(job));
+            while let Some(job) = next {
+                match job {
+                    Job::Append(submission) => {
+                        records += submission.candidates.len();
+                        submissions.push(submission);
+                    }
+                    // What is in the queue by now is still served; nothing joins it.
+                    Job::Close => queue.close(),
+                }
+                next = if records < MAX_BATCH_RECORDS { queue.try_recv().ok() } else { None };
             }
             self.serve(submissions);
         }
-        // Every handle is gone and everything acknowledged is durable. A tidy file is a courtesy, not a promise.
-        if let Err(error) = self.store.settle() {
+        // Everything acknowledged is durable. A tidy file is a courtesy, not a promise, and after a failure nobody
+        // knows what is in the file: the next start reads it first.
+        if matches!(&*self.shared.state.load_full(), State::Writing)
+            && let Err(error) = self.store.settle()
+        {
             tracing::warn!(%error, "the database was not tidied at the end");
         }
     }
@@ -80,11 +112,18 @@ impl Sequencer {
                 let _ = submission.reply.send(Err(AppendError::ReadOnly(reason.clone())));
             }
         };
+        if submissions.is_empty() {
+            return;
+        }
         if let Some(reason) = self.cannot_write() {
             return refused(submissions, reason);
         }
-        let (candidates, replies): (Vec<_>, Vec<_>) =
-            submissions.into_iter().map(|submission| (submission.candidates, submission.reply)).unzip();
+        let split = |submission: Submission| {
+            let Submission { candidates, reply, place } = submission;
+            drop(place);
+            (candidates, reply)
+        };
+        let (candidates, replies): (Vec<_>, Vec<_>) = submissions.into_iter().map(split).unzip();
         match self.append_surely(&candidates) {
             Ok(mut outcomes) => {
                 let snapshot = self.shared.snapshot();
@@ -149,6 +188,7 @@ impl Sequencer {
 
     /// One batch, from beginning to publication. Outcomes in the order of the candidates.
     fn append(&mut self, candidates: &[Vec<Candidate>]) -> Result<Vec<Outcome>, StoreError> {
+        self.publish_pending()?;
         let published = self.shared.snapshot();
         let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
             .expect("the clock gives valid times");
@@ -162,16 +202,23 @@ impl Sequencer {
         let batch = Batch { records: sorted.records, tiles, head, incidents: sorted.incidents, at };
         transaction.commit(&batch)?;
         if let Some(head) = batch.head {
-            if let Some(anchor) = &mut self.anchor {
-                anchor.advance(self.epoch, &published.head.tree, &head.tree, at)?;
-            }
-            self.shared.publish(Snapshot {
-                head: Arc::new(head),
-                edge: Arc::new(edge),
-                reader: published.reader,
-            });
+            let snapshot = Snapshot { head: Arc::new(head), edge: Arc::new(edge), reader: published.reader };
+            self.pending = Some((published.head.tree, snapshot));
+            self.publish_pending()?;
         }
         Ok(sorted.outcomes)
+    }
+
+    /// Moves the anchor to what is committed, then publishes it. When that fails it is tried again before the next batch:
+    /// the commit stands, and nothing can be built beside it.
+    fn publish_pending(&mut self) -> Result<(), StoreError> {
+        let Some((from, snapshot)) = &self.pending else { return Ok(()) };
+        if let Some(anchor) = &mut self.anchor {
+            anchor.advance(self.epoch, from, &snapshot.head.tree, snapshot.head.signed_at)?;
+        }
+        self.shared.publish(snapshot.clone());
+        self.pending = None;
+        Ok(())
     }
 
     /// Signs the head of a log that has none yet, or publishes the one that it has.

@@ -27,6 +27,17 @@ pub enum ReadOnly {
         /// Size of the log.
         size: u64,
     },
+    /// The anchor's file is damaged, or something else.
+    #[error(
+        "the anchor at {path} cannot be read: {why}. Put the anchor back, or, when you know that no newer head was ever \
+         published, run `tallystick anchor reset`"
+    )]
+    AnchorUnreadable {
+        /// Where the anchor is.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The anchor is one of another log.
     #[error("the anchor at {path} belongs to the log {vkey}: set `anchor` to this log's own")]
     AnchorForeign {
@@ -59,6 +70,9 @@ pub enum ReadOnly {
         /// The highest head ever published.
         anchored: TreeHead,
     },
+    /// There is no key to sign with, because nobody wanted to sign.
+    #[error("the log was opened without its signing key, only to be read")]
+    NoKey,
     /// Something stored is not what was written.
     #[error(
         "{why}. Nothing is signed: run `tallystick fsck`, then restore the database from a backup or a replica"

@@ -28,6 +28,8 @@ use reader::Readers;
 use writer::{Job, Work, Writer};
 
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/remote_0001.sql")];
+/// "remo" in ASCII: what is kept of a remote log is not mistaken for a log of ours.
+const APPLICATION_ID: i64 = 0x7265_6d6f;
 
 /// A signed head of the remote log, and when it was seen first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +100,7 @@ impl RemoteStore {
     /// Opens the database at `path`, and creates it when there is none. One of another log, or of this log with
     /// another key, is refused.
     pub fn open(path: &Path, name: &str, vkey: &str, at: Timestamp) -> Result<RemoteStore, StoreError> {
-        let db = open_writing(path, MIGRATIONS)?;
+        let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
         writer::identify(&db, path, name, vkey, at)?;
         let readers = Readers::open(path)?;
         let (jobs, queue) = mpsc::channel();

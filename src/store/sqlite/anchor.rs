@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::{connect, failed, migrate, to_micros};
+use super::{check_owner, connect, failed, migrate, to_micros};
 use crate::store::StoreError;
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/anchor_0001.sql")];
+
+/// "anch" in ASCII: an anchor is not mistaken for a log, nor a log for an anchor.
+const APPLICATION_ID: i64 = 0x616e_6368;
 
 /// What an anchor knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +67,12 @@ impl Anchor {
 
     fn connect(path: &Path) -> Result<Anchor, StoreError> {
         let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        check_owner(&db, path, APPLICATION_ID, MIGRATIONS)?;
         // One append and one fsync a move, as in the log's database.
         db.pragma_update(None, "journal_mode", "wal").map_err(failed("pragma"))?;
         // A head is published when the anchor knows it: it must still know after a power cut.
         db.pragma_update(None, "synchronous", "full").map_err(failed("pragma"))?;
-        migrate(&db, path, MIGRATIONS)?;
+        migrate(&db, APPLICATION_ID, MIGRATIONS)?;
         Ok(Anchor { db, path: path.to_owned() })
     }
 

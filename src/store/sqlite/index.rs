@@ -31,6 +31,9 @@ pub(super) const FAN_OUT: usize = 8;
 /// Entries of a bucket, on average, are between this and twice as many: a row of about a kilobyte.
 const BUCKET: u64 = 96;
 
+/// Buckets are numbered with 32 bits, of which one stays free so that there is a number after the last.
+pub(super) const MAX_BITS: u32 = 31;
+
 /// The hash of a module version under the database's secret.
 pub(super) fn hash_module(key: &[u8; 16], module: &ModuleVersion) -> u64 {
     let mut sip = SipHasher13::new_with_key(key);
@@ -64,7 +67,7 @@ impl Shape {
     /// The shape of a run over these records.
     pub(super) fn over(first: u64, finish: u64) -> Shape {
         let buckets = ((finish - first) / BUCKET).max(1);
-        Shape { first, finish, bits: buckets.ilog2().min(32) }
+        Shape { first, finish, bits: buckets.ilog2().min(MAX_BITS) }
     }
 
     pub(super) fn entries(self) -> u64 {

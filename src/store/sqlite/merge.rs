@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::failed;
 use super::filter::Filter;
-use super::index::{Entry, FLUSH, Run, Shape, View, plan_merge};
+use super::index::{Entry, FLUSH, MAX_BITS, Run, Shape, View, plan_merge};
 use super::runs::{self, FIRST_MERGED, LIVE, MERGING, SWEPT};
 use crate::store::StoreError;
 
@@ -54,50 +54,91 @@ pub(super) struct Change {
     merged: Option<(Vec<Arc<Run>>, Arc<Run>)>,
 }
 
-impl Index {
-    /// Reads the runs, and sweeps what a crash has left half merged.
-    pub(super) fn load(db: &Connection, view: Arc<ArcSwap<View>>) -> Result<Index, StoreError> {
-        let (mut live, mut dead) = (Vec::new(), Vec::new());
-        let mut select = db
-            .prepare_cached("SELECT run_id, state, first, finish, bits FROM index_run")
-            .map_err(failed("read of index_run"))?;
-        let rows = select
-            .query_map([], |row| {
-                let number = |at| row.get::<_, i64>(at).map(|value| value as u64);
-                let shape = Shape { first: number(2)?, finish: number(3)?, bits: row.get(4)? };
-                Ok((number(0)?, row.get::<_, i64>(1)?, shape))
-            })
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(failed("read of index_run"))?;
-        for (id, state, shape) in &rows {
-            let filter = if *state == LIVE { runs::read_filter(db, *id)? } else { Filter::for_keys(0) };
-            let run = Arc::new(Run { id: *id, shape: *shape, filter });
-            if *state == LIVE { live.push(run) } else { dead.push(run) }
-        }
-        live.sort_by_key(|run| run.shape.first);
-        let mut flushed = 0;
-        for run in &live {
-            if run.shape.first != flushed || run.shape.finish <= run.shape.first {
-                let why =
-                    format!("the run {} starts at record {}, {flushed} expected", run.id, run.shape.first);
-                return Err(StoreError::Damaged { place: "index_run".to_owned(), why });
+/// The runs as the tables have them.
+pub(super) struct Loaded {
+    /// What is searched, oldest first.
+    pub(super) live: Vec<Arc<Run>>,
+    /// What is to be swept.
+    dead: Vec<Arc<Run>>,
+    ids: Vec<u64>,
+    /// Records below this are in the live runs.
+    pub(super) flushed: u64,
+}
+
+/// Reads the runs. Those that are `known` stay the same objects.
+pub(super) fn load_runs(db: &Connection, known: &[Arc<Run>]) -> Result<Loaded, StoreError> {
+    let (mut live, mut dead) = (Vec::new(), Vec::new());
+    let mut select = db
+        .prepare_cached("SELECT run_id, state, first, finish, bits FROM index_run")
+        .map_err(failed("read of index_run"))?;
+    let rows = select
+        .query_map([], |row| {
+            let number = |at| row.get::<_, i64>(at).map(|value| value as u64);
+            let shape = Shape { first: number(2)?, finish: number(3)?, bits: row.get(4)? };
+            Ok((number(0)?, row.get::<_, i64>(1)?, shape))
+        })
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(failed("read of index_run"))?;
+    for (id, state, shape) in &rows {
+        let run = match known.iter().find(|run| run.id == *id && run.shape == *shape) {
+            Some(run) => run.clone(),
+            None => {
+                let filter = if *state == LIVE { runs::read_filter(db, *id)? } else { Filter::for_keys(0) };
+                Arc::new(Run { id: *id, shape: *shape, filter })
             }
-            flushed = run.shape.finish;
+        };
+        if *state == LIVE { live.push(run) } else { dead.push(run) }
+    }
+    live.sort_by_key(|run| run.shape.first);
+    let mut flushed = 0;
+    for run in &live {
+        let Shape { first, finish, bits } = run.shape;
+        if first != flushed || finish <= first || bits > MAX_BITS {
+            let why = format!("run {} has records {first} to {finish}, {flushed} expected", run.id);
+            return Err(StoreError::Damaged { place: "index_run".to_owned(), why });
         }
+        flushed = finish;
+    }
+    let ids = rows.iter().map(|row| row.0).collect();
+    Ok(Loaded { live, dead, ids, flushed })
+}
+
+impl Index {
+    /// Reads the runs, and sweeps what a crash has left half merged. Readers see nothing of it before [`Index::show`].
+    ///
+    /// `known` are the runs of an index of the same database that this one replaces: a reader may be using them, so
+    /// they must stay the same objects, or the count of their owners would not say when their rows may go.
+    pub(super) fn load(
+        db: &Connection,
+        view: Arc<ArcSwap<View>>,
+        known: &[Arc<Run>],
+    ) -> Result<(Index, Vec<Arc<Run>>), StoreError> {
+        let Loaded { live, dead, ids, flushed } = load_runs(db, known)?;
         let next = |from: u64, to: u64| {
-            rows.iter().map(|row| row.0).filter(|id| (from..to).contains(id)).max().map_or(from, |id| id + 1)
+            ids.iter().filter(|id| (from..to).contains(*id)).max().map_or(from, |id| id + 1)
         };
         let (next_flush, next_merged) = (next(0, FIRST_MERGED), next(FIRST_MERGED, u64::MAX));
-        view.store(Arc::new(View { runs: live, recent: RwLock::default() }));
-        Ok(Index { view, merge: None, dead, next_flush, next_merged, flushed })
+        Ok((Index { view, merge: None, dead, next_flush, next_merged, flushed }, live))
+    }
+
+    /// Shows readers an index that was just loaded, with the entries that are durable as records and in no run yet.
+    /// All at once: a reader that saw only a part of it would miss records.
+    pub(super) fn show(&self, runs: Vec<Arc<Run>>, recent: Vec<Entry>) {
+        let recent = RwLock::new(recent.into_iter().collect());
+        self.view.store(Arc::new(View { runs, recent }));
+    }
+
+    /// Every run that a reader may be using.
+    pub(super) fn known(&self) -> Vec<Arc<Run>> {
+        self.view.load().runs.iter().chain(&self.dead).cloned().collect()
     }
 
     pub(super) fn view(&self) -> Arc<View> {
         self.view.load_full()
     }
 
-    /// Adds entries that are not in a run yet and are already durable as records; at start.
-    pub(super) fn remember(&self, entries: impl IntoIterator<Item = Entry>) {
+    /// Adds entries that are not in a run yet and are already durable as records.
+    fn remember(&self, entries: impl IntoIterator<Item = Entry>) {
         self.view.load().recent.write().expect("nobody panics while holding this lock").extend(entries);
     }
 

@@ -7,6 +7,7 @@ pub mod anchor;
 mod filter;
 mod index;
 mod merge;
+mod observer;
 mod reader;
 mod runs;
 mod segment;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::StoreError;
+pub use observer::SqliteReader;
 pub use writer::SqliteStore;
 
 /// Versions before this one can corrupt a write-ahead log that two connections use.
@@ -32,7 +34,7 @@ const CHECKPOINT_PAGES: u32 = 1_000;
 const WAL_BYTES_KEPT: u32 = 64 << 20;
 
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_log.sql")];
-/// "tall" in ASCII: marks the file as ours.
+/// "tall" in ASCII: marks the file as a log of ours.
 const APPLICATION_ID: i64 = 0x7461_6c6c;
 
 /// Turns what SQLite said into what a caller can act on.
@@ -42,6 +44,10 @@ pub(in crate::store) fn failed(action: &'static str) -> impl Fn(rusqlite::Error)
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StoreError::Damaged { place: "a page of the database".to_owned(), why: source.to_string() }
         }
+        // A flipped bit in a row's header makes a number of a text.
+        None if is_conversion(&source) => {
+            StoreError::Damaged { place: format!("a row ({action})"), why: source.to_string() }
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Conflict {
             expected: "the database's write lock".to_owned(),
             found: format!("another connection that holds it ({source})"),
@@ -50,18 +56,36 @@ pub(in crate::store) fn failed(action: &'static str) -> impl Fn(rusqlite::Error)
     }
 }
 
+/// Whether a column did not hold what its table says.
+fn is_conversion(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
+    matches!(
+        error,
+        Error::InvalidColumnType(..)
+            | Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::Utf8Error(..)
+    )
+}
+
 pub(in crate::store) fn damaged(place: String) -> impl FnOnce(String) -> StoreError {
     move |why| StoreError::Damaged { place, why }
 }
 
 /// Opens the writing connection of a log's database.
 fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    open_writing(path, MIGRATIONS)
+    open_writing(path, APPLICATION_ID, MIGRATIONS)
 }
 
-/// Opens a writing connection and brings the schema up to date.
-pub(in crate::store) fn open_writing(path: &Path, migrations: &[&str]) -> Result<Connection, StoreError> {
+/// Opens a writing connection and brings the schema up to date. The application id marks the kind of database.
+pub(in crate::store) fn open_writing(
+    path: &Path,
+    application: i64,
+    migrations: &[&str],
+) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    // First of all: what is not ours stays as it is.
+    check_owner(&connection, path, application, migrations)?;
     let set = |name, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
     };
@@ -76,7 +100,7 @@ pub(in crate::store) fn open_writing(path: &Path, migrations: &[&str]) -> Result
     set("journal_size_limit", &WAL_BYTES_KEPT)?;
     // INSERT OR REPLACE deletes silently unless this is on: with it, the triggers see the deletion.
     set("recursive_triggers", &true)?;
-    migrate(&connection, path, migrations)?;
+    migrate(&connection, application, migrations)?;
     Ok(connection)
 }
 
@@ -114,26 +138,36 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Applies the migrations that the file has not seen, each in a transaction of its own.
-fn migrate(connection: &Connection, path: &Path, migrations: &[&str]) -> Result<(), StoreError> {
-    let pragma = |name| {
-        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed("pragma"))
-    };
-    let (found, known) = (pragma("user_version")?, migrations.len() as i64);
-    if found > known {
-        return Err(StoreError::NewerSchema { found, known });
-    }
+fn pragma_value(connection: &Connection, name: &str) -> Result<i64, StoreError> {
+    connection.pragma_query_value(None, name, |row| row.get(0)).map_err(failed("pragma"))
+}
+
+/// Refuses databases of others and of newer programs, having only read from them.
+fn check_owner(
+    connection: &Connection,
+    path: &Path,
+    application: i64,
+    migrations: &[&str],
+) -> Result<(), StoreError> {
+    let (marked, found) =
+        (pragma_value(connection, "application_id")?, pragma_value(connection, "user_version")?);
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(failed("read of the schema"))?;
-    let application = pragma("application_id")?;
-    if tables > 0 && application != APPLICATION_ID {
-        let why = format!("application_id {application:#x} and {tables} tables");
+    if tables > 0 && marked != application {
+        let why = format!("application_id {marked:#x} and {tables} tables");
         return Err(StoreError::Foreign { path: path.display().to_string(), why });
     }
+    let known = migrations.len() as i64;
+    if found > known { Err(StoreError::NewerSchema { found, known }) } else { Ok(()) }
+}
+
+/// Applies the migrations that the file has not seen, each in a transaction of its own.
+fn migrate(connection: &Connection, application: i64, migrations: &[&str]) -> Result<(), StoreError> {
+    let found = pragma_value(connection, "user_version")?;
     for (version, migration) in (1..).zip(migrations).skip(found as usize) {
         let script = format!(
-            "BEGIN IMMEDIATE; {migration}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
+            "BEGIN IMMEDIATE; {migration}; PRAGMA application_id = {application}; PRAGMA user_version = {version}; COMMIT;"
         );
         connection.execute_batch(&script).map_err(failed("migration"))?;
     }

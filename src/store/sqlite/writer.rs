@@ -7,10 +7,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::index::{View, hash_module};
+use super::index::{Run, View, hash_module};
 use super::merge::{Change, Index};
 use super::reader::{self, Readers};
-use super::segment::{Decoder, Encoder, Row, SEGMENT_WIDTH, decode_tail, encode_tail, wrap};
+use super::segment::{
+    Decoder, Encoder, Row, SEGMENT_WIDTH, check_tail_evidence, decode_tail, encode_tail, wrap,
+};
 use super::{damaged, failed, from_micros, open_writer, to_micros};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Evidence, Kept};
@@ -29,6 +31,8 @@ pub struct SqliteStore {
     path: PathBuf,
     identity: Identity,
     shared: Arc<Shared>,
+    /// The epoch under which this store may write: what it claimed, or found when it was opened.
+    epoch: u64,
     index: Index,
     edge: Edge,
     encoder: Encoder,
@@ -72,19 +76,21 @@ impl SqliteStore {
         let (identity, index_key) = read_identity(&db, path, identity)?;
         let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
         let readers = Readers::open(path, reader_cache_kib)?;
-        let index = Index::load(&db, view.clone())?;
+        let (index, runs) = Index::load(&db, view.clone(), &[])?;
         let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
         let mut store = SqliteStore {
             db,
             path: path.to_owned(),
             identity,
             shared: Arc::new(Shared { index_key, view, readers }),
+            epoch: 0,
             index,
             edge: Edge::default(),
             encoder: Encoder::new().map_err(codec)?,
             decoder: Decoder::new().map_err(codec)?,
         };
-        store.load_edge()?;
+        store.load_edge(runs)?;
+        store.epoch = store.epoch()?;
         Ok(store)
     }
 
@@ -93,8 +99,8 @@ impl SqliteStore {
         &self.path
     }
 
-    /// Reads the tail, and gives the index back the entries that were not in a run yet.
-    fn load_edge(&mut self) -> Result<(), StoreError> {
+    /// Reads the tail, and gives the index its runs and the entries that are not in a run yet.
+    fn load_edge(&mut self, runs: Vec<Arc<Run>>) -> Result<(), StoreError> {
         let sealed: i64 = self
             .db
             .query_row("SELECT coalesce(max(segment_id), -1) + 1 FROM segment", [], |row| row.get(0))
@@ -113,6 +119,8 @@ impl SqliteStore {
             }
             let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
             let evidence: Arc<str> = row.get::<_, String>(2).map_err(failed("read of tail"))?.into();
+            // It goes into a sealed row as it is here: what is damaged must not be sealed.
+            check_tail_evidence(body, &evidence).map_err(at())?;
             edge.rows.push_back((decode_tail(body).map_err(at())?, evidence));
         }
         edge.stored = edge.rows.len();
@@ -128,7 +136,7 @@ impl SqliteStore {
                 entries.push((hash_module(key, &row.lines.module), id));
             }
         }
-        self.index.remember(entries);
+        self.index.show(runs, entries);
         self.edge = edge;
         Ok(())
     }
@@ -147,7 +155,7 @@ fn create_identity(db: &Connection, identity: &Identity) -> Result<(), StoreErro
         .map_err(failed("insert into identity"))
 }
 
-fn read_identity(
+pub(super) fn read_identity(
     db: &Connection,
     path: &Path,
     wanted: Option<&Identity>,
@@ -177,10 +185,9 @@ impl LogStore for SqliteStore {
     }
 
     fn claim(&mut self, epoch: u64) -> Result<(), StoreError> {
-        self.db
-            .execute("UPDATE writer SET epoch = ?", [epoch as i64])
-            .map(drop)
-            .map_err(failed("update of writer"))
+        self.db.execute("UPDATE writer SET epoch = ?", [epoch as i64]).map_err(failed("update of writer"))?;
+        self.epoch = epoch;
+        Ok(())
     }
 
     fn epoch(&mut self) -> Result<u64, StoreError> {
@@ -211,8 +218,9 @@ impl LogStore for SqliteStore {
     }
 
     fn reload(&mut self) -> Result<(), StoreError> {
-        self.index = Index::load(&self.db, self.shared.view.clone())?;
-        self.load_edge()
+        let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
+        self.index = index;
+        self.load_edge(runs)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
@@ -222,10 +230,18 @@ impl LogStore for SqliteStore {
     fn settle(&mut self) -> Result<(), StoreError> {
         const BUDGET: u64 = 1 << 20;
         loop {
-            let transaction = self.db.unchecked_transaction().map_err(failed("begin"))?;
-            let (change, idle) = self.index.tidy(&transaction, BUDGET)?;
-            transaction.commit().map_err(failed("commit"))?;
-            self.index.publish(change);
+            let epoch = self.epoch;
+            self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"))?;
+            let mut transaction = Transaction { store: self, open: true };
+            let found = transaction.epoch()?;
+            if found != epoch {
+                // What this store believes of the index may be long past.
+                let (expected, found) = (format!("epoch {epoch}"), format!("epoch {found}"));
+                return Err(StoreError::Conflict { expected, found });
+            }
+            let SqliteStore { index, db, .. } = &mut *transaction.store;
+            let (change, idle) = index.tidy(db, BUDGET)?;
+            transaction.finish(change)?;
             if idle {
                 break;
             }
@@ -262,6 +278,15 @@ impl Transaction<'_> {
             .prepare_cached("SELECT epoch FROM writer")
             .and_then(|mut s| s.query_row([], |r| r.get::<_, i64>(0)));
         epoch.map(|epoch| epoch as u64).map_err(failed("read of writer"))
+    }
+
+    /// Makes everything durable, then visible.
+    fn finish(&mut self, change: Change) -> Result<(), StoreError> {
+        self.store.db.execute_batch("COMMIT").map_err(failed("commit"))?;
+        // If we stop here the batch is durable: the next start finds its head ahead of the anchor and rolls that on.
+        self.open = false;
+        self.store.index.publish(change);
+        Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<Change, StoreError> {
@@ -340,7 +365,7 @@ impl Transaction<'_> {
             .map_err(failed("insert into tail"))?;
         for (id, (row, evidence)) in (edge.first..).zip(&edge.rows).skip(edge.stored) {
             insert
-                .execute(params![id as i64, encode_tail(row), evidence])
+                .execute(params![id as i64, encode_tail(row, evidence), evidence])
                 .map_err(failed("insert into tail"))?;
         }
         edge.stored = edge.rows.len();
@@ -356,11 +381,7 @@ impl Append for Transaction<'_> {
 
     fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), StoreError> {
         let change = self.write(batch)?;
-        self.store.db.execute_batch("COMMIT").map_err(failed("commit"))?;
-        // If we stop here the batch is durable: the next start finds its head ahead of the anchor and rolls that on.
-        self.open = false;
-        self.store.index.publish(change);
-        Ok(())
+        self.finish(change)
     }
 }
 

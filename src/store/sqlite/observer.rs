@@ -1,0 +1,176 @@
+//! Reading a log without being its writer: for tools that run beside a server, or on a copy.
+//!
+//! A server's own readers are told by its writer what the index looks like. This reader is told by nobody: each look-up
+//! first sees whether the file has changed, and takes over the runs and records that are new, in the same read
+//! transaction in which it then looks.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use rusqlite::Connection;
+
+use super::index::{View, hash_module};
+use super::merge::{Loaded, load_runs};
+use super::reader::{self, Reader, Readers};
+use super::writer::{Shared, read_identity};
+use super::{APPLICATION_ID, MIGRATIONS, check_owner, failed};
+use crate::module::ModuleVersion;
+use crate::store::evidence::{Kept, KeptIncident};
+use crate::store::{Identity, LogReader, StoreError, StoredHead, StoredRecord};
+use crate::tlog::{Hash, RecordId, TreeSize};
+
+/// Problems that [`SqliteReader::check_pages`] lists.
+const MAX_PAGE_PROBLEMS: u32 = 100;
+
+/// A log in an SQLite file, for reading only. Takes no lock and changes nothing.
+pub struct SqliteReader {
+    identity: Identity,
+    shared: Shared,
+    follower: Mutex<Follower>,
+}
+
+/// The index as this reader knows it.
+struct Follower {
+    index_key: [u8; 16],
+    reader: Reader,
+    /// What `data_version` was when the rest was read; none before the first time and after a failure.
+    version: Option<i64>,
+    view: View,
+    /// Records below this are in the view.
+    size: u64,
+}
+
+impl SqliteReader {
+    /// Opens the log at `path`, which must exist. `cache_kib` is the page cache of each of a few connections.
+    pub fn open(path: &Path, cache_kib: u32) -> Result<SqliteReader, StoreError> {
+        if !path.exists() {
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no log here");
+            return Err(StoreError::File { path: path.display().to_string(), source });
+        }
+        let reader = Reader::open(path, cache_kib)?;
+        check_owner(&reader.db, path, APPLICATION_ID, MIGRATIONS)?;
+        let (identity, index_key) = read_identity(&reader.db, path, None)?;
+        let view = || View { runs: Vec::new(), recent: Default::default() };
+        let readers = Readers::open(path, cache_kib)?;
+        let shared = Shared { index_key, view: Arc::new(ArcSwap::from_pointee(view())), readers };
+        let follower = Mutex::new(Follower { index_key, reader, version: None, view: view(), size: 0 });
+        Ok(SqliteReader { identity, shared, follower })
+    }
+
+    /// Who this log is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Lets SQLite check the structure of its pages, which says nothing about what is in them. Empty when all is well.
+    pub fn check_pages(&self) -> Result<Vec<String>, StoreError> {
+        let follower = self.follower.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut problems: Vec<String> = follower
+            .reader
+            .db
+            .prepare(&format!("PRAGMA quick_check({MAX_PAGE_PROBLEMS})"))
+            .and_then(|mut check| check.query_map([], |row| row.get(0))?.collect())
+            .map_err(failed("check of the pages"))?;
+        problems.retain(|problem| problem != "ok");
+        Ok(problems)
+    }
+}
+
+impl Follower {
+    fn find(&mut self, module: &ModuleVersion, below: TreeSize) -> Result<Option<StoredRecord>, StoreError> {
+        self.reader.begin()?;
+        let found = match self.follow() {
+            Ok(()) => {
+                let Reader { db, decoder } = &mut self.reader;
+                reader::find(db, decoder, &self.view, &self.index_key, module, below.0)
+            }
+            Err(error) => {
+                // The view may be half of the old and half of the new.
+                self.version = None;
+                Err(error)
+            }
+        };
+        self.reader.end()?;
+        found
+    }
+
+    /// Takes over what other processes have changed. Must run in the transaction that then reads.
+    fn follow(&mut self) -> Result<(), StoreError> {
+        let Reader { db, decoder } = &mut self.reader;
+        let version = db
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut select| select.query_row([], |row| row.get::<_, i64>(0)))
+            .map_err(failed("pragma"))?;
+        if self.version == Some(version) {
+            return Ok(());
+        }
+        let Loaded { live: runs, flushed, .. } = load_runs(db, &self.view.runs)?;
+        let same = runs.len() == self.view.runs.len()
+            && runs.iter().zip(&self.view.runs).all(|(new, old)| Arc::ptr_eq(new, old));
+        let size = stored_size(db)?;
+        let recent = self.view.recent.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let from = if same && self.version.is_some() {
+            self.size
+        } else {
+            recent.clear();
+            flushed
+        };
+        // In pieces: a log whose index was dropped has all its records here.
+        for first in (from..size).step_by(4_096) {
+            for record in reader::records(db, decoder, first..(first + 4_096).min(size))? {
+                recent.insert((hash_module(&self.index_key, &record.lines.module), record.id.0));
+            }
+        }
+        (self.view.runs, self.size, self.version) = (runs, size, Some(version));
+        Ok(())
+    }
+}
+
+impl LogReader for SqliteReader {
+    fn find(&self, module: &ModuleVersion, below: TreeSize) -> Result<Option<StoredRecord>, StoreError> {
+        let mut follower = self.follower.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        follower.find(module, below)
+    }
+
+    fn records(&self, ids: Range<u64>) -> Result<Vec<StoredRecord>, StoreError> {
+        self.shared.records(ids)
+    }
+
+    fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError> {
+        self.shared.leaves(ids)
+    }
+
+    fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        self.shared.tile(level, number)
+    }
+
+    fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+        self.shared.evidence(id)
+    }
+
+    fn head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
+        self.shared.head(size)
+    }
+
+    fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
+        self.shared.heads(before, limit)
+    }
+
+    fn incidents(&self, limit: usize) -> Result<Vec<KeptIncident>, StoreError> {
+        self.shared.incidents(limit)
+    }
+}
+
+/// How many records the tables hold.
+fn stored_size(db: &Connection) -> Result<u64, StoreError> {
+    let size: i64 = db
+        .prepare_cached(
+            "SELECT max((SELECT coalesce(max(segment_id) + 1, 0) * 16 FROM segment),
+                        (SELECT coalesce(max(record_id) + 1, 0) FROM tail))",
+        )
+        .and_then(|mut select| select.query_row([], |row| row.get(0)))
+        .map_err(failed("read of tail"))?;
+    Ok(size as u64)
+}
