@@ -8,7 +8,9 @@ use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
 
 use super::stream::{Gone, drain};
-use super::{Committed, Control, Event, Events, Malformation, RecordConflict, RecordParser, Refusal, Trusted};
+use super::{
+    Committed, Control, Event, Events, Malformation, RecordConflict, RecordParser, Refusal, Trusted,
+};
 use crate::log::{AppendError, Candidate, Outcome, Receipt};
 use crate::store::Evidence;
 
