@@ -90,11 +90,11 @@ impl Serve {
 }
 
 /// What `serve` prints on stdout once it listens: the key, and the lines to paste.
-fn announcement(key: &VerifierKey, is_new_key: bool, url: &str) -> String {
+fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketAddr) -> String {
     let client = Client::new(key, url);
     let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
     let mut text = format!(
-        "log           {}\nverifier key  {}{made}\naddress       {url}\n\n",
+        "log           {}\nverifier key  {}{made}\naddress       {url}\nmetrics       http://{metrics}/metrics\n\n",
         client.name, client.vkey
     );
     text += "For one shell:    eval \"$(tallystick env)\"\nFor this user:\n";
@@ -127,7 +127,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
     let mut bound = config.clone();
     bound.listen = public.local_addr()?;
-    output::print(&announcement(&key, is_new_key, &bound.client_url()))?;
+    output::print(&announcement(&key, is_new_key, &bound.client_url(), private.local_addr()?))?;
 
     let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
     let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), sizes, clock.clone()));
