@@ -45,7 +45,7 @@ fn places(findings: &[Finding]) -> Vec<&str> {
     findings.iter().map(|finding| finding.place.as_str()).collect()
 }
 
-fn middle(value: &mut Vec<u8>) {
+fn middle(value: &mut [u8]) {
     let at = value.len() / 2;
     value[at] ^= 0x10;
 }
@@ -65,7 +65,7 @@ fn a_flipped_bit_in_any_column_is_an_error_of_its_row() {
     for (table, column, row, named) in cases {
         let directory = tempfile::tempdir().unwrap();
         let path = build(directory.path());
-        spoil(&path, table, column, row, middle);
+        spoil(&path, table, column, row, |value| middle(value));
         let reader = SqliteReader::open(&path, 1024).unwrap();
         let errors = read_all(&reader, table);
         assert!(
@@ -85,7 +85,7 @@ fn a_flipped_bit_in_any_column_is_an_error_of_its_row() {
 fn damage_is_confined_to_what_shares_the_row() {
     let directory = tempfile::tempdir().unwrap();
     let path = build(directory.path());
-    spoil(&path, "segment", "body", "segment_id = 20", middle);
+    spoil(&path, "segment", "body", "segment_id = 20", |value| middle(value));
     let reader = SqliteReader::open(&path, 1024).unwrap();
     for id in 0..SIZE {
         let damaged = (320..336).contains(&id);
@@ -249,7 +249,7 @@ fn damage_in_the_index_and_in_the_tiles_is_found() {
     }
     // A segment under a full level-1 tile: the tile stands in, so that everything else is still checked.
     std::fs::write(&path, &good).unwrap();
-    spoil(&path, "segment", "body", "segment_id = 20", middle);
+    spoil(&path, "segment", "body", "segment_id = 20", |value| middle(value));
     let reader = SqliteReader::open(&path, 1024).unwrap();
     let report = check(&reader);
     assert_eq!(places(&report.findings), ["segment 20", "tree of sizes 257 to 511"], "{report:?}");
