@@ -161,11 +161,13 @@ impl Sequencer {
     fn fail(&mut self, error: &StoreError) -> ReadOnly {
         let reason = match error {
             StoreError::Full => match self.store.reload() {
-                Ok(()) => self.disks.iter().find_map(|disk| disk_full(disk)).unwrap_or_else(|| ReadOnly::DiskFull {
-                    path: self.disks.first().map_or_else(String::new, |disk| disk.display().to_string()),
-                    free_bytes: 0,
-                    floor_bytes: FREE_SPACE_FLOOR_BYTES,
-                }),
+                Ok(()) => {
+                    self.disks.iter().find_map(|disk| disk_full(disk)).unwrap_or_else(|| ReadOnly::DiskFull {
+                        path: self.disks.first().map_or_else(String::new, |disk| disk.display().to_string()),
+                        free_bytes: 0,
+                        floor_bytes: FREE_SPACE_FLOOR_BYTES,
+                    })
+                }
                 Err(error) => ReadOnly::from(&error),
             },
             error => ReadOnly::from(error),
