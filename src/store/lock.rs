@@ -34,13 +34,17 @@ impl DirectoryLock {
             .truncate(false)
             .open(&path)
             .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(DirectoryLock { _file: file, path }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(StoreError::Locked { path: path.display().to_string() })
+        for tries_left in (0..LOCK_TRIES).rev() {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(DirectoryLock { _file: file, path }),
+                Err(rustix::io::Errno::WOULDBLOCK) if tries_left > 0 => std::thread::sleep(LOCK_PAUSE),
+                Err(rustix::io::Errno::WOULDBLOCK) => break,
+                Err(errno) => {
+                    return Err(StoreError::File { path: path.display().to_string(), source: errno.into() });
+                }
             }
-            Err(errno) => Err(StoreError::File { path: path.display().to_string(), source: errno.into() }),
         }
+        Err(StoreError::Locked { path: path.display().to_string() })
     }
 
     /// The lock file.
