@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, duplex};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::engines::Engines;
 use super::exit::{Exit, OrExit};
@@ -86,14 +86,15 @@ impl Session {
 
     /// Whoever has the lock may be a server that is just starting.
     async fn wait_for_server(config: &Config) -> anyhow::Result<Option<Session>> {
-        let until = Instant::now() + SOCKET_PATIENCE;
-        while Instant::now() < until {
-            if let Some(session) = Session::running(config).await? {
-                return Ok(Some(session));
+        let appears = async {
+            loop {
+                match Session::running(config).await {
+                    Ok(None) => sleep(SOCKET_POLL).await,
+                    found => return found,
+                }
             }
-            sleep(SOCKET_POLL).await;
-        }
-        Ok(None)
+        };
+        timeout(SOCKET_PATIENCE, appears).await.unwrap_or(Ok(None))
     }
 
     async fn own(mut config: Config, needs: Needs) -> anyhow::Result<Session> {
@@ -187,10 +188,7 @@ impl Session {
 async fn start(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> anyhow::Result<SendRequest<Pipe<Infallible>>> {
-    let until = Instant::now() + SOCKET_PATIENCE;
-    let greeted =
-        timeout_at(until, handshake(TokioIo::new(stream))).await.context("the server does not answer");
-    let (requests, connection) = greeted.or_exit(Exit::Unreachable)??;
+    let (requests, connection) = handshake(TokioIo::new(stream)).await?;
     // What goes wrong with it, requests and answers tell.
     tokio::spawn(connection);
     Ok(requests)

@@ -161,9 +161,11 @@ fn check_pages(reader: &SqliteReader, findings: &mut Vec<Found>) {
 
 impl Report {
     fn print(&self) -> anyhow::Result<()> {
-        let Report { log, records, heads, findings, unlisted, .. } = self;
+        let Report { log, records, heads, findings, unlisted, anchor, .. } = self;
         if self.clean {
-            output::print(&format!("{}: clean; {records} records, {heads} heads\n", log.name))?;
+            let anchor =
+                anchor.size.map_or_else(|| "no anchor yet".to_owned(), |size| format!("anchor at {size}"));
+            output::print(&format!("{}: clean; {records} records, {heads} heads, {anchor}\n", log.name))?;
             return Ok(());
         }
         let rows = findings.iter().map(|Found { place, why }| [place.clone(), why.clone()]);

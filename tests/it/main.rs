@@ -6,6 +6,7 @@
 mod anchor;
 mod cli;
 mod client;
+mod commands;
 mod config;
 mod conformance;
 mod crash;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
-use crate::gosum::ModuleLines;
+use crate::gosum::{LineKind, ModuleLines, parse_go_sum};
 use crate::log::Candidate;
 use crate::store::Evidence;
 
@@ -103,7 +103,12 @@ impl RecordParser {
             if let Some(source) = std::error::Error::source(&error) {
                 why += &format!(": {source}");
             }
-            self.malformed(why)
+            let first = text.split('\n').next().unwrap_or_default();
+            let is_second = parse_go_sum(first).is_ok_and(|lines| match &*lines {
+                [line] => line.kind == LineKind::Zip && line.to_string() == first,
+                _ => false,
+            });
+            Malformed { line: self.lines + 1 + u64::from(is_second), why }
         })
     }
 
