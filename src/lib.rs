@@ -34,25 +34,28 @@
 //! What must never happen, and the test that would see it.
 //!
 //! 1. There are never two signed heads of one size with different roots. One process writes, and the database itself
-//!    refuses a second: `sequencer::an_older_writer_is_refused_by_the_database`.
+//!    refuses a second: `sequencer::failures::a_second_process_is_refused_by_the_database_itself`.
 //! 2. Whatever was acknowledged stays, byte for byte; the log's rows are insert-only, by trigger too:
-//!    `crash::acknowledged_records_survive_kills`, `conformance::triggers_refuse_changes_to_the_truth`.
+//!    `crash::acknowledged_records_survive_kills`, `conformance::sqlite::nothing_of_the_truth_can_be_changed`.
 //! 3. One set of hashes per module version for ever. Uniqueness is checked inside the append transaction:
-//!    `sequencer::races_for_one_version_have_one_winner`.
+//!    `sequencer::one_set_of_hashes_stands_however_many_race`.
 //! 4. A head that was ever served implies that every tile, record and proof under it can be served:
-//!    `conformance::every_tile_of_every_width_is_what_the_tree_says`.
+//!    `sequencer::tiles::every_size_to_600_one_by_one`.
 //! 5. No signature leaves before the commit that holds it is durable and the anchor knows it:
-//!    `anchor::a_commit_that_the_anchor_missed_is_rolled_forward`.
+//!    `anchor::a_commit_whose_anchor_fails_is_not_published_until_the_next_start`.
 //! 6. Bytes of another log are proved under a verified head before they are stored or served, and never repaired:
 //!    `mirror::every_lie_is_refused`.
 //! 7. After a failed write the process signs nothing more. A full disk turns read-only until there is space. A damaged row
-//!    answers 500 for itself and stops signing: `sequencer::after_a_failed_write_nothing_is_signed`,
-//!    `sequencer::a_full_disk_is_read_only_until_there_is_space`, `damage::a_flipped_byte_is_never_served`.
-//! 8. A restored, rolled-back or cloned database signs nothing: `anchor::a_restored_backup_signs_nothing`.
+//!    answers 500 for itself and stops signing: `sequencer::failures::after_a_failed_commit_nothing_is_signed`,
+//!    `sequencer::failures::a_full_disk_turns_read_only_and_back`,
+//!    `damage::flipped_bits_anywhere_are_never_served_and_never_panic`.
+//! 8. A restored, rolled-back or cloned database signs nothing:
+//!    `anchor::a_restored_backup_is_read_only_until_the_newer_one_is_back`,
+//!    `anchor::of_a_clone_and_its_original_the_older_epoch_loses`.
 //! 9. The core has no I/O, SQL is only in the store, time is only in the clock; secret key bytes are never printed:
-//!    `tidy::a_module_uses_only_the_layers_before_it`, `note::secrets_are_not_printed`.
+//!    `tidy::a_module_uses_only_the_layers_before_it`, `note::key::the_secret_is_shown_by_to_skey_only`.
 //! 10. Everything is bounded: bodies, headers, entries, redirects, fetches in flight, queues, signatures:
-//!     `http::limits_hold`, `upstream::hostile_servers_are_bounded`.
+//!     `http::limits::long_urls_and_headers_are_refused`, `upstream::http::too_much_is_refused_with_and_without_a_length`.
 //!
 //! # Walkthroughs
 //!

@@ -81,17 +81,34 @@ pub struct Progress {
 impl Progress {
     /// Starts at 0 of `total` things that are called `what` ("lines", "records").
     pub fn new(what: &'static str, total: u64) -> Progress {
+        Progress::start(what, Some(total), "{wide_bar} {human_pos}/{human_len} {msg}  {per_sec}  {eta} left")
+    }
+
+    /// Starts at 0 of `total` bytes that hold what is called `what`; the total of a pipe is not known.
+    pub fn bytes(what: &'static str, total: Option<u64>) -> Progress {
+        let template = match total {
+            Some(_) => "{wide_bar} {bytes}/{total_bytes}  {msg}  {bytes_per_sec}  {eta} left",
+            None => "{spinner} {bytes}  {msg}  {bytes_per_sec}",
+        };
+        Progress::start(what, total, template)
+    }
+
+    fn start(what: &'static str, total: Option<u64>, template: &str) -> Progress {
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
-        let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = "{wide_bar} {human_pos}/{human_len} {msg}  {per_sec}  {eta} left";
+        let bar = ProgressBar::with_draw_target(total, target);
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         bar.set_message(what);
-        Progress { bar, what, total, logged_tenth: 0 }
+        Progress { bar, what, total: total.unwrap_or(u64::MAX), logged_tenth: 0 }
+    }
+
+    /// Says more about where it is.
+    pub fn say(&self, text: String) {
+        self.bar.set_message(text);
     }
 
     /// Moves to `done`.

@@ -15,6 +15,7 @@ use super::engines::Engines;
 use super::exit::OrExit;
 use super::{Common, Exit, block_on, bypass, logging, output};
 use crate::config::{Config, Environment, GoEnvironment, Overrides, keys};
+use crate::http::control::{Control, Socket};
 use crate::http::listen::{Door, Limits, raise_descriptor_limit};
 use crate::http::metrics::{Metrics, Traffic};
 use crate::http::own::{CacheSizes, LogFigures, NotaryFigures, OwnLog};
@@ -123,6 +124,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         .or_exit(Exit::Usage)?;
     let tls = tls.map(Arc::new);
     let Engines { log, notary, clock } = Engines::open(&config, signer).await?;
+    let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
     let mut bound = config.clone();
     bound.listen = public.local_addr()?;
     output::print(&announcement(&key, is_new_key, &bound.client_url(), private.local_addr()?))?;
@@ -155,6 +157,8 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
     let reloads = tls.map(|tls| tokio::spawn(reload_certificate(tls)));
+    let control = Control::new(log.clone(), notary.clone(), stopped);
+    let control = tokio::spawn(control.serve(socket));
 
     let ended = tokio::select! {
         signal = signalled() => signal.map(|name| { tracing::info!(signal = name, "stopping"); Exit::Done }),
@@ -162,6 +166,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     };
     stop.send_replace(true);
     let (closed, _) = (doors.0.await?, doors.1.await?);
+    control.await?;
     if closed.cut > 0 {
         tracing::warn!(connections = closed.cut, "cut before they were done");
     }

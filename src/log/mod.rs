@@ -8,6 +8,7 @@ mod edge;
 mod fsck;
 mod sequencer;
 mod snapshot;
+mod start;
 mod state;
 
 use std::path::{Path, PathBuf};
@@ -20,16 +21,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::gosum::ModuleLines;
-use crate::note::{self, SignerKey, VerifierKey};
+use crate::note::{SignerKey, VerifierKey};
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
 use crate::store::sqlite::SqliteStore;
-use crate::store::sqlite::anchor::{Anchor, Anchored};
-use crate::store::{Evidence, Identity, LogStore, StoreError, StoredHead, StoredRecord, evidence};
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
-use edge::Edge;
+use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
+use crate::tlog::{Hash, RecordId, TreeSize};
 pub use fsck::{Finding, FsckReport, fsck};
-use sequencer::{Job, MAX_BATCH_RECORDS, Sequencer, Submission};
+use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use snapshot::{Snapshot, TILE_HEIGHT};
+use start::start;
 pub use state::{ReadOnly, State};
 
 /// File name of the log's database in the data directory.
@@ -87,6 +87,15 @@ impl Candidate {
         let leaf = Hash::of_record(lines.to_text().as_bytes());
         Candidate { lines, leaf, evidence }
     }
+}
+
+/// Something that a person must look at, seen outside of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What kind of incident it is.
+    pub kind: IncidentKind,
+    /// What was seen, as JSON.
+    pub detail: String,
 }
 
 /// What became of a candidate.
@@ -255,6 +264,16 @@ impl Log {
     /// At most 16,384 at a time. Dropping the future does not take back what was submitted.
     pub async fn append(&self, candidates: Vec<Candidate>) -> Result<Receipt, AppendError> {
         assert!(candidates.len() <= MAX_BATCH_RECORDS, "{} candidates at once", candidates.len());
+        self.submit(candidates, Vec::new()).await
+    }
+
+    /// Keeps incidents that were found outside of an append, in one commit with whatever else has arrived. What is known
+    /// already, by its kind and detail, is not kept twice.
+    pub async fn report(&self, reports: Vec<Report>) -> Result<(), AppendError> {
+        self.submit(Vec::new(), reports).await.map(|_| ())
+    }
+
+    async fn submit(&self, candidates: Vec<Candidate>, reports: Vec<Report>) -> Result<Receipt, AppendError> {
         let stopped = || match &*self.state() {
             State::ReadOnly(reason) => AppendError::ReadOnly(reason.clone()),
             State::Writing => {
@@ -264,7 +283,8 @@ impl Log {
         let queue = self.writer.queue.as_ref().ok_or_else(stopped)?;
         let place = self.writer.places.clone().acquire_owned().await.map_err(|_| stopped())?;
         let (reply, answer) = oneshot::channel();
-        queue.send(Job::Append(Submission { candidates, reply, place })).map_err(|_| stopped())?;
+        let submission = Submission { candidates, reports, reply, place };
+        queue.send(Job::Append(submission)).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -294,164 +314,6 @@ impl Writer {
             tracing::error!("the writer's thread panicked");
         }
     }
-}
-
-/// Compares database, head and anchor, and starts the writer when they agree.
-fn start(
-    mut store: Box<dyn LogStore>,
-    anchor_path: Option<&Path>,
-    signers: Vec<SignerKey>,
-    clock: Clock,
-    disks: Vec<PathBuf>,
-    lock: Option<DirectoryLock>,
-) -> Result<Log, OpenError> {
-    let identity = store.identity().clone();
-    if let Some(signer) = signers.first()
-        && signer.verifier().to_string() != identity.vkey
-    {
-        return Err(OpenError::WrongKey {
-            path: identity.name.clone(),
-            offered: signer.verifier().to_string(),
-            standing: identity.vkey,
-        });
-    }
-    let newest = store.newest()?;
-    let tree =
-        newest.as_ref().map_or(TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE }, |head| head.tree);
-    let reader = store.reader();
-    let edge = Arc::new(Edge::recover(tree.size, &*reader)?);
-    let head =
-        newest.clone().unwrap_or(StoredHead { tree, note: String::new(), signed_at: identity.created_at });
-    let snapshot = Snapshot { head: Arc::new(head), edge, reader };
-    let shared = Arc::new(Shared {
-        published: ArcSwap::from_pointee(snapshot.clone()),
-        state: ArcSwap::from_pointee(State::Writing),
-        changed: watch::Sender::new(tree.size),
-    });
-    let claimed = match check(&snapshot, newest.is_some(), &identity) {
-        Some(reason) => Err(reason),
-        // Who only reads leaves the epoch to who writes.
-        None if signers.is_empty() => Err(ReadOnly::NoKey),
-        None => match anchor_path {
-            Some(path) => claim(&mut *store, &snapshot, path, &clock)?,
-            None => Ok((None, store.epoch()?)),
-        },
-    };
-    let log = |queue, thread| Log {
-        identity: Arc::new(identity),
-        shared: shared.clone(),
-        writer: Arc::new(Writer {
-            queue,
-            places: Arc::new(Semaphore::new(QUEUE_SUBMISSIONS)),
-            thread: Mutex::new(thread),
-            _lock: lock,
-        }),
-    };
-    let (anchor, epoch) = match claimed {
-        Ok(claimed) => claimed,
-        Err(reason) => {
-            if !matches!(reason, ReadOnly::NoKey) {
-                tracing::error!(%reason, "the log is read-only");
-            }
-            shared.turn(State::ReadOnly(reason));
-            return Ok(log(None, None));
-        }
-    };
-    let mut sequencer =
-        Sequencer { store, anchor, epoch, signers, clock, shared: shared.clone(), disks, pending: None };
-    if newest.is_none() {
-        sequencer.first_head()?;
-        let head = sequencer.store.newest()?.expect("the head that was just committed");
-        sequencer.shared.publish(Snapshot { head: Arc::new(head), ..snapshot });
-    }
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let thread =
-        std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(receiver));
-    let thread =
-        thread.map_err(|source| StoreError::File { path: "the sequencer's thread".to_owned(), source })?;
-    Ok(log(Some(sender), Some(thread)))
-}
-
-/// What the stored bytes say about the newest head: whether it is theirs, and whether it was signed as it is.
-fn check(snapshot: &Snapshot, signed: bool, identity: &Identity) -> Option<ReadOnly> {
-    let (stored, head) = (snapshot.tree(), &snapshot.head);
-    if stored != head.tree {
-        let why = format!(
-            "the stored records have the root {} at size {}, the newest head says {} at size {}",
-            stored.root, stored.size, head.tree.root, head.tree.size
-        );
-        return Some(ReadOnly::Damaged { why });
-    }
-    if !signed {
-        return None;
-    }
-    let why = match identity.vkey.parse::<VerifierKey>() {
-        Ok(verifier) => check_note(head, &verifier).err()?,
-        Err(error) => format!("the log's verifier key {}: {error}", identity.vkey),
-    };
-    Some(ReadOnly::Damaged { why })
-}
-
-/// Whether a head's note is signed by the log and says what the head says.
-fn check_note(head: &StoredHead, verifier: &VerifierKey) -> Result<(), String> {
-    let size = head.tree.size;
-    let note = note::open(head.note.as_bytes(), &[verifier])
-        .map_err(|error| format!("the note of the head of size {size}: {error}"))?;
-    if note.text == head.tree.format() {
-        return Ok(());
-    }
-    Err(format!("the note of the head of size {size} is not about that head"))
-}
-
-type Claimed = Result<(Option<Anchor>, u64), ReadOnly>;
-
-/// Makes this process the writer, if database and anchor agree.
-fn claim(
-    store: &mut dyn LogStore,
-    snapshot: &Snapshot,
-    path: &Path,
-    clock: &Clock,
-) -> Result<Claimed, StoreError> {
-    let (tree, vkey) = (snapshot.head.tree, store.identity().vkey.clone());
-    let opened = match Anchor::open(path) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let (path, why) = (path.display().to_string(), error.to_string());
-            return Ok(Err(ReadOnly::AnchorUnreadable { path, why }));
-        }
-    };
-    let (mut anchor, anchored) = match opened {
-        Some(found) => found,
-        // Without records there is nothing that could be contradicted: the empty tree has one root.
-        None if tree.size == TreeSize(0) => {
-            let anchored = Anchored { vkey: vkey.clone(), epoch: 0, tree };
-            (Anchor::create(path, &anchored, clock.now())?, anchored)
-        }
-        None => {
-            let path = path.display().to_string();
-            return Ok(Err(ReadOnly::AnchorMissing { path, size: tree.size.0 }));
-        }
-    };
-    if anchored.vkey != vkey {
-        let path = path.display().to_string();
-        return Ok(Err(ReadOnly::AnchorForeign { path, vkey: anchored.vkey }));
-    }
-    if anchored.tree.size > tree.size {
-        return Ok(Err(ReadOnly::Behind { found: tree, anchored: anchored.tree }));
-    }
-    let found = snapshot.root_at(anchored.tree.size)?;
-    if found != anchored.tree.root {
-        return Ok(Err(ReadOnly::Beside { found, anchored: anchored.tree }));
-    }
-    let epoch = anchored.epoch.max(store.epoch()?) + 1;
-    anchor.claim(anchored.epoch, epoch)?;
-    // If we stop here the anchor is an epoch ahead of the database: the next start claims a larger one in both.
-    store.claim(epoch)?;
-    if anchored.tree != tree {
-        // The last process stopped between its commit and its anchor. What it committed was signed, so it is published now.
-        anchor.advance(epoch, &anchored.tree, &tree, clock.now())?;
-    }
-    Ok(Ok((Some(anchor), epoch)))
 }
 
 /// Whether a directory holds a log.

@@ -50,7 +50,7 @@ pub struct Counters {
     pub late: Counter,
     /// Appends to the log.
     pub batches: Counter,
-    /// Modules that were notarised before a client asked.
+    /// New records that were begun before a client asked.
     pub ahead_appended: Counter,
     /// Modules that were tried ahead in vain.
     pub ahead_failed: Counter,

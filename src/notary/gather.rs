@@ -5,8 +5,7 @@
 //!
 //! * a lone miss is appended at once; so is the last of several that arrive together
 //! * misses that come in company (the `go` command asks for GOMAXPROCS modules at a time) are expected to go on coming
-//!   so: a candidate then waits for as many as there were a moment ago, twice as long; once in vain, and the
-//!   expectation is gone
+//!   so: a candidate then waits for as many as there were a moment ago; once in vain, and the expectation is gone
 //! * what was notarised ahead waits for whoever needs it, or for [`AHEAD_PATIENCE`]
 //!
 //! While one append is under way the next batch collects by itself.
@@ -30,6 +29,9 @@ const QUEUE: usize = 1_024;
 /// How long company is remembered: a client's turn from one look-up to the next, with a download between them. Remembering it
 /// too long costs one candidate the gathering time.
 const COMPANY_MEMORY: Duration = Duration::from_secs(1);
+/// The gathering time is at most so many times the configured one: where fetching takes long anyway, and where company is
+/// expected, since a client's answers and its next questions lie further apart than two of its questions.
+const PATIENCE: u32 = 5;
 /// How long a candidate that nobody waits for is kept back. Whoever needs it makes it go at once.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -172,9 +174,15 @@ impl Task {
             let nobody_fetches = self.crowd.fetching.load(Ordering::Acquire) == 0;
             let until = match wanted {
                 0 => started + AHEAD_PATIENCE,
-                // Between the answers and the next questions of a client lies more than between two of its questions.
-                _ if nobody_fetches => *wanted_since.get_or_insert(now) + 2 * self.window,
-                _ => *wanted_since.get_or_insert(now) + self.window,
+                _ => {
+                    let since = *wanted_since.get_or_insert(now);
+                    since
+                        + if nobody_fetches {
+                            self.window * PATIENCE
+                        } else {
+                            self.while_fetching(&batch, since)
+                        }
+                }
             };
             let all_here = wanted > 0 && nobody_fetches && wanted >= expected(*self.crowd.company(), now);
             let hurry = self.crowd.hurry.load(Ordering::Acquire);
@@ -192,6 +200,14 @@ impl Task {
                 () = sleep_until(until.into()) => {}
             }
         }
+    }
+
+    /// How long to wait for others that are on their way: no longer than the own way took, within bounds.
+    fn while_fetching(&self, batch: &[Submission], since: Instant) -> Duration {
+        let wanted = batch.iter().filter(|submission| submission.flight.is_wanted());
+        let longest =
+            wanted.map(|submission| since.saturating_duration_since(submission.flight.started)).max();
+        longest.unwrap_or_default().clamp(self.window, self.window * PATIENCE)
     }
 
     /// As many came together as came: the next one waits for no more than that.

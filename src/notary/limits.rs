@@ -49,7 +49,8 @@ pub struct NotaryLimits {
     pub negative_cache: Duration,
     /// The sizes that a zip may have.
     pub zip: ZipLimits,
-    /// How long a finished candidate waits for others that are on their way.
+    /// How long a finished candidate waits for others that are on their way; up to five times as long where they are known to
+    /// come together.
     pub gather: Duration,
     /// What is notarised before anybody asks.
     pub ahead: AheadLimits,

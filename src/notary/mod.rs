@@ -286,12 +286,13 @@ impl Inner {
             NotaryError::ReadOnly { module: flight.module.clone(), reason: Box::new(reason) }
         })?;
         match outcome {
-            Outcome::Appended(id) => {
-                self.counters.appended.add(1);
-                Ok(Notarized { record: StoredRecord { id, lines }, snapshot })
-            }
-            Outcome::Present(id) => {
-                self.counters.present.add(1);
+            Outcome::Appended(id) | Outcome::Present(id) => {
+                let counter = match (&outcome, &flight.ahead) {
+                    (Outcome::Present(_), _) => &self.counters.present,
+                    (_, Some(_)) => &self.counters.ahead_appended,
+                    (_, None) => &self.counters.appended,
+                };
+                counter.add(1);
                 Ok(Notarized { record: StoredRecord { id, lines }, snapshot })
             }
             Outcome::Conflict(conflict) => {
@@ -345,12 +346,6 @@ impl Inner {
     fn count(&self, flight: &Flight, answer: &Answer) {
         let duration_ms = self.clock.instant().saturating_duration_since(flight.started).as_millis() as u64;
         let (counters, module) = (&self.counters, &flight.module);
-        if flight.ahead.is_some() {
-            match answer {
-                Ok(_) => counters.ahead_appended.add(1),
-                Err(_) => counters.ahead_failed.add(1),
-            }
-        }
         let error = match answer {
             Ok(notarized) => {
                 tracing::info!(%module, record.id = notarized.record.id.0, duration_ms, "notarised");
@@ -358,6 +353,12 @@ impl Inner {
             }
             Err(error) => error,
         };
+        if !flight.is_wanted() {
+            // Nobody asked, and whoever does is told.
+            counters.ahead_failed.add(1);
+            tracing::debug!(%error, duration_ms, "not notarised ahead");
+            return;
+        }
         let counter = match error {
             NotaryError::NoRoute { .. } | NotaryError::NotFound { .. } => &counters.not_found,
             NotaryError::Forbidden { .. } => &counters.forbidden,

@@ -22,15 +22,27 @@ impl Prover for RemoteLog {
 
 fn prove_error(error: RemoteError) -> ProveError {
     match error {
-        RemoteError::NotFound { text } => ProveError::NotFound { said: Said::clean(text.as_bytes()) },
-        RemoteError::Forbidden { text } => ProveError::Forbidden { said: Said::clean(text.as_bytes()) },
-        RemoteError::Unavailable { text, retry_after } => ProveError::Unavailable { why: text, retry_after },
+        RemoteError::NotFound { text } => ProveError::NotFound { said: said(&text) },
+        RemoteError::Forbidden { text } => ProveError::Forbidden { said: said(&text) },
+        RemoteError::Unavailable { text, retry_after } => {
+            ProveError::Unavailable { why: without_paths(&text), retry_after }
+        }
         RemoteError::Unproven(unproven) => {
-            ProveError::Unavailable { why: unproven.to_string(), retry_after: None }
+            ProveError::Unavailable { why: without_paths(&unproven.to_string()), retry_after: None }
         }
         RemoteError::Misbehaviour(misbehaviour) => {
             ProveError::Misbehaviour { summary: misbehaviour.to_string() }
         }
         RemoteError::Store(error) => ProveError::Local { why: error.to_string() },
     }
+}
+
+fn said(text: &str) -> Said {
+    Said::clean(without_paths(text).as_bytes())
+}
+
+/// Clients read it, and local paths are nobody's business.
+fn without_paths(text: &str) -> String {
+    let words = text.split(' ').map(|word| if word.starts_with("file://") { "its directory:" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }

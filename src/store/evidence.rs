@@ -146,13 +146,13 @@ pub struct Incident {
 impl Incident {
     /// What makes two incidents the same: kind and detail, not the time.
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::new()
-            .chain_update(self.kind.as_str())
-            .chain_update([0])
-            .chain_update(&self.detail)
-            .finalize()
-            .into()
+        digest_of(self.kind.as_str(), &self.detail)
     }
+}
+
+/// The digest of an incident, which also shows whether it is as it was written.
+pub(super) fn digest_of(kind: &str, detail: &str) -> [u8; 32] {
+    Sha256::new().chain_update(kind).chain_update([0]).chain_update(detail).finalize().into()
 }
 
 /// An incident as it is kept.

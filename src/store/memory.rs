@@ -91,7 +91,7 @@ impl Faults {
             None => list.random.as_mut().and_then(|(state, one_in, faults)| {
                 let drawn = next_random(state);
                 let fault = faults[(drawn >> 32) as usize % faults.len()];
-                (drawn % *one_in == 0 && fault.hits(step)).then_some(fault)
+                (drawn.is_multiple_of(*one_in) && fault.hits(step)).then_some(fault)
             }),
         };
         list.happened += u64::from(fault.is_some());

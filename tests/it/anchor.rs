@@ -1,1 +1,421 @@
-//! (being written)
+//! The anchor: every point at which a process may stop, and every way in which a log and its anchor can disagree.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use tallystick::log::{AppendError, Log, ReadOnly, State};
+use tallystick::note::{self, KeyName, SignerKey};
+use tallystick::store::sqlite::SqliteStore;
+use tallystick::store::sqlite::anchor::{Anchor, Anchored};
+use tallystick::store::{LogStore, StoredHead};
+use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
+
+use crate::support::logs::{
+    Writer, candidate, candidates, identity_of, lines, open_log_with, signer, start_time,
+};
+
+/// Two disks: one with the log, one with the anchor.
+struct Site {
+    root: tempfile::TempDir,
+}
+
+impl Site {
+    fn new() -> Site {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("data")).unwrap();
+        std::fs::create_dir(root.path().join("other-disk")).unwrap();
+        Site { root }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    fn database(&self) -> PathBuf {
+        self.data().join("log.db")
+    }
+
+    fn anchor(&self) -> PathBuf {
+        self.root.path().join("other-disk/anchor.db")
+    }
+
+    fn open(&self) -> Log {
+        open_log_with(&self.data(), &self.anchor(), vec![signer()]).unwrap()
+    }
+
+    fn anchored(&self) -> Option<Anchored> {
+        Anchor::open(&self.anchor()).unwrap().map(|(_, anchored)| anchored)
+    }
+
+    fn store(&self) -> SqliteStore {
+        SqliteStore::open(&self.database(), Some(&identity_of(&signer())), 1024).unwrap()
+    }
+}
+
+/// Copies a database that nobody writes at the moment, as a crash would leave it: with its write-ahead log.
+fn copy(from: &Path, to: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let with = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        let _ = std::fs::remove_file(with(to));
+        if suffix != "-shm" && with(from).exists() {
+            std::fs::copy(with(from), with(to)).unwrap();
+        }
+    }
+}
+
+fn empty() -> TreeHead {
+    TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE }
+}
+
+fn vkey() -> String {
+    signer().verifier().to_string()
+}
+
+/// The log signs again, everything before stands, and the anchor follows.
+async fn check_writes(site: &Site, log: &Log, before: &StoredHead) {
+    assert!(matches!(&*log.state(), State::Writing), "{:?}", log.state());
+    assert_eq!(**log.snapshot().head(), *before, "the same head, byte for byte");
+    assert_eq!(site.anchored().unwrap().tree, before.tree);
+    let i = 1_000 + before.tree.size.0;
+    let receipt = log.append(vec![candidate(i)]).await.unwrap();
+    let head = receipt.snapshot.head();
+    assert_eq!(receipt.snapshot.root_at(before.tree.size).unwrap(), before.tree.root);
+    note::open(head.note.as_bytes(), &[&log.verifier()]).unwrap();
+    assert_eq!(site.anchored().unwrap().tree, head.tree);
+    assert_eq!(receipt.snapshot.head_at(before.tree.size).unwrap().as_ref(), Some(before));
+}
+
+/// The log serves the head and the records that it has, signs nothing, and leaves the anchor alone.
+async fn check_reads_only(site: &Site, log: &Log, expected: fn(&ReadOnly) -> bool, says: &[&str]) {
+    let State::ReadOnly(reason) = &*log.state() else { panic!("it writes") };
+    assert!(expected(reason), "{reason:?}");
+    let text = reason.to_string();
+    assert!(says.iter().all(|part| text.contains(part)), "{text}");
+    let snapshot = log.snapshot();
+    let (head, anchor) = (snapshot.head().clone(), std::fs::read(site.anchor()).ok());
+    for id in 0..snapshot.size().0 {
+        assert!(snapshot.record(RecordId(id)).unwrap().is_some());
+    }
+    assert_eq!(snapshot.root_at(snapshot.size()).unwrap(), head.tree.root);
+    let refused = log.append(vec![candidate(77_777)]).await.err().unwrap();
+    let AppendError::ReadOnly(refused) = &refused;
+    assert_eq!(refused.to_string(), text);
+    assert_eq!(log.snapshot().head(), &head);
+    assert_eq!(std::fs::read(site.anchor()).ok(), anchor, "the anchor is left alone");
+}
+
+#[tokio::test]
+async fn stopped_before_the_first_head() {
+    let created = |site: &Site| drop(site.store());
+    let anchored = |site: &Site| {
+        created(site);
+        let anchored = Anchored { vkey: vkey(), epoch: 0, tree: empty() };
+        drop(Anchor::create(&site.anchor(), &anchored, start_time()).unwrap());
+    };
+    let claimed = |site: &Site| {
+        anchored(site);
+        Anchor::open(&site.anchor()).unwrap().unwrap().0.claim(0, 1).unwrap();
+    };
+    let claimed_in_both = |site: &Site| {
+        claimed(site);
+        site.store().claim(1).unwrap();
+    };
+    let signed = |site: &Site| {
+        claimed(site);
+        drop(Writer::new(Box::new(site.store())));
+    };
+    let nothing = |_: &Site| {};
+    let points: [&dyn Fn(&Site); 6] = [&nothing, &created, &anchored, &claimed, &claimed_in_both, &signed];
+    for (point, stop) in points.iter().enumerate() {
+        let site = Site::new();
+        stop(&site);
+        for _ in 0..2 {
+            let log = site.open();
+            let note = note::sign(&empty().format(), &[&signer()]).unwrap();
+            assert_eq!(
+                (log.snapshot().head().tree, &log.snapshot().head().note),
+                (empty(), &note),
+                "point {point}"
+            );
+            assert!(matches!(&*log.state(), State::Writing), "point {point}: {:?}", log.state());
+        }
+        let log = site.open();
+        let before = (**log.snapshot().head()).clone();
+        check_writes(&site, &log, &before).await;
+    }
+}
+
+#[tokio::test]
+async fn an_anchor_file_that_was_never_filled_is_no_anchor() {
+    let site = Site::new();
+    // The file exists, and the process stopped before it wrote the row: as SQLite leaves it, and with the schema.
+    std::fs::write(site.anchor(), "").unwrap();
+    drop(site.open());
+    let other = Site::new();
+    let anchored = Anchored { vkey: vkey(), epoch: 0, tree: empty() };
+    drop(Anchor::create(&other.anchor(), &anchored, start_time()).unwrap());
+    Connection::open(other.anchor())
+        .unwrap()
+        .execute_batch("DROP TRIGGER anchor_delete; DELETE FROM anchor")
+        .unwrap();
+    let log = other.open();
+    log.append(candidates(0..3)).await.unwrap();
+    let before = (**log.snapshot().head()).clone();
+    check_writes(&other, &log, &before).await;
+}
+
+#[tokio::test]
+async fn stopped_after_the_commit_and_before_the_anchor() {
+    let site = Site::new();
+    let stale = site.root.path().join("stale.db");
+    let log = site.open();
+    for round in 0..4 {
+        log.append(candidates(round * 300..round * 300 + 5)).await.unwrap();
+    }
+    copy(&site.anchor(), &stale);
+    log.append(candidates(2_000..2_300)).await.unwrap();
+    let before = (**log.snapshot().head()).clone();
+    log.close();
+    // As if the process had ended between the two: this anchor has the same epoch and the head before.
+    copy(&stale, &site.anchor());
+    assert_eq!(site.anchored().unwrap().tree.size, TreeSize(20));
+    check_writes(&site, &site.open(), &before).await;
+    // And as if it had ended there in several lives, one after another, with the anchor left further and further behind.
+    copy(&stale, &site.anchor());
+    let log = site.open();
+    let before = (**log.snapshot().head()).clone();
+    check_writes(&site, &log, &before).await;
+}
+
+#[tokio::test]
+async fn stopped_after_the_anchor_and_before_the_answer() {
+    let site = Site::new();
+    let log = site.open();
+    let receipt = log.append(candidates(0..20)).await.unwrap();
+    let (copied, before) = (site.root.path().join("copy.db"), (**receipt.snapshot.head()).clone());
+    copy(&site.database(), &copied);
+    let anchor = site.root.path().join("anchor-copy.db");
+    copy(&site.anchor(), &anchor);
+    drop(log);
+    // The files as they were while the process lived: nothing was closed in order.
+    copy(&copied, &site.database());
+    copy(&anchor, &site.anchor());
+    let log = site.open();
+    check_writes(&site, &log, &before).await;
+    let again = log.append(candidates(0..20)).await.unwrap();
+    let ids: Vec<_> = again.outcomes.iter().map(|outcome| format!("{outcome:?}")).collect();
+    assert_eq!(ids[7], "Present(RecordId(7))", "who asks again is told the same number");
+}
+
+#[tokio::test]
+async fn a_commit_whose_anchor_fails_is_not_published_until_the_next_start() {
+    let site = Site::new();
+    let log = site.open();
+    log.append(candidates(0..20)).await.unwrap();
+    let published = log.snapshot().head().clone();
+    let raw = Connection::open(site.anchor()).unwrap();
+    raw.execute_batch(
+        "CREATE TRIGGER stuck BEFORE UPDATE ON anchor BEGIN SELECT RAISE(ABORT, 'a test'); END",
+    )
+    .unwrap();
+    let AppendError::ReadOnly(refused) = log.append(vec![candidate(20)]).await.err().unwrap();
+    assert!(matches!(refused, ReadOnly::Stopped { .. }), "{refused}");
+    assert_eq!(log.snapshot().head(), &published, "nobody sees a head that the anchor does not know");
+    assert!(log.append(vec![candidate(21)]).await.is_err());
+    raw.execute_batch("DROP TRIGGER stuck").unwrap();
+    drop((log, raw));
+    let log = site.open();
+    let head = (**log.snapshot().head()).clone();
+    assert_eq!(head.tree.size, TreeSize(21));
+    assert_eq!(log.snapshot().record(RecordId(20)).unwrap().unwrap().lines, lines(20));
+    check_writes(&site, &log, &head).await;
+}
+
+#[tokio::test]
+async fn a_restored_backup_is_read_only_until_the_newer_one_is_back() {
+    let site = Site::new();
+    let [old, new] = ["old.db", "new.db"].map(|name| site.root.path().join(name));
+    let log = site.open();
+    log.append(candidates(0..300)).await.unwrap();
+    let old_head = log.snapshot().head().clone();
+    log.close();
+    copy(&site.database(), &old);
+    let log = site.open();
+    log.append(candidates(300..310)).await.unwrap();
+    let new_head = (**log.snapshot().head()).clone();
+    log.close();
+    copy(&site.database(), &new);
+
+    copy(&old, &site.database());
+    let log = site.open();
+    assert_eq!(log.snapshot().head(), &old_head);
+    let behind = |reason: &ReadOnly| matches!(reason, ReadOnly::Behind { .. });
+    check_reads_only(&site, &log, behind, &["300", "310", "rolled back", "nothing is signed"]).await;
+    drop(log);
+
+    copy(&new, &site.database());
+    check_writes(&site, &site.open(), &new_head).await;
+}
+
+#[tokio::test]
+async fn a_database_that_was_lost_is_behind_too() {
+    let site = Site::new();
+    let log = site.open();
+    log.append(candidates(0..5)).await.unwrap();
+    log.close();
+    std::fs::remove_dir_all(site.data()).unwrap();
+    std::fs::create_dir(site.data()).unwrap();
+    let log = site.open();
+    let behind = |reason: &ReadOnly| matches!(reason, ReadOnly::Behind { .. });
+    check_reads_only(&site, &log, behind, &["a head of 5 records was published"]).await;
+}
+
+#[tokio::test]
+async fn a_fork_is_read_only() {
+    // The same key, other records: once of the anchor's size, once beyond it.
+    for size in [20, 21, 600] {
+        let [real, fork] = [Site::new(), Site::new()];
+        real.open().append(candidates(0..20)).await.unwrap();
+        fork.open().append(candidates(1_000..1_000 + size)).await.unwrap();
+        copy(&real.anchor(), &fork.anchor());
+        let beside = |reason: &ReadOnly| matches!(reason, ReadOnly::Beside { .. });
+        check_reads_only(
+            &fork,
+            &fork.open(),
+            beside,
+            &["at size 20", "fork of the real log", "nothing is signed"],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_with_records_and_no_anchor_is_read_only() {
+    let site = Site::new();
+    let log = site.open();
+    log.append(candidates(0..5)).await.unwrap();
+    let before = (**log.snapshot().head()).clone();
+    log.close();
+    let kept = site.root.path().join("kept.db");
+    copy(&site.anchor(), &kept);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", site.anchor().display()));
+    }
+    for _ in 0..2 {
+        let missing = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorMissing { size: 5, .. });
+        let path = site.anchor().display().to_string();
+        check_reads_only(
+            &site,
+            &site.open(),
+            missing,
+            &[&path, "no anchor", "restored from a backup", "tallystick anchor reset"],
+        )
+        .await;
+        assert!(!site.anchor().exists(), "looking does not make one");
+    }
+    copy(&kept, &site.anchor());
+    check_writes(&site, &site.open(), &before).await;
+}
+
+#[tokio::test]
+async fn an_empty_log_without_anchor_gets_a_new_one() {
+    let site = Site::new();
+    site.open().close();
+    std::fs::remove_file(site.anchor()).unwrap();
+    let log = site.open();
+    let before = (**log.snapshot().head()).clone();
+    check_writes(&site, &log, &before).await;
+}
+
+#[tokio::test]
+async fn the_anchor_of_another_log_is_refused() {
+    let site = Site::new();
+    let log = site.open();
+    log.append(candidates(0..5)).await.unwrap();
+    log.close();
+    std::fs::remove_file(site.anchor()).unwrap();
+    let other =
+        SignerKey::generate("sum.other.example".parse::<KeyName>().unwrap(), [9; 32]).verifier().to_string();
+    let anchored = Anchored { vkey: other.clone(), epoch: 3, tree: empty() };
+    drop(Anchor::create(&site.anchor(), &anchored, start_time()).unwrap());
+    let foreign = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorForeign { .. });
+    check_reads_only(&site, &site.open(), foreign, &[&other, "set `anchor`"]).await;
+}
+
+#[tokio::test]
+async fn an_anchor_that_cannot_be_read_is_no_reason_not_to_serve() {
+    let garbage = |site: &Site| std::fs::write(site.anchor(), "no database at all ".repeat(2_000)).unwrap();
+    let cut = |site: &Site| {
+        let bytes = std::fs::read(site.anchor()).unwrap();
+        std::fs::write(site.anchor(), &bytes[..bytes.len() / 2]).unwrap();
+    };
+    let newer = |site: &Site| {
+        Connection::open(site.anchor()).unwrap().pragma_update(None, "user_version", 9).unwrap()
+    };
+    let a_log = |site: &Site| copy(&site.database(), &site.anchor());
+    let spoilers: [&dyn Fn(&Site); 4] = [&garbage, &cut, &newer, &a_log];
+    for spoil in spoilers {
+        let site = Site::new();
+        let log = site.open();
+        log.append(candidates(0..5)).await.unwrap();
+        log.close();
+        spoil(&site);
+        let unreadable = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorUnreadable { .. });
+        let path = site.anchor().display().to_string();
+        check_reads_only(
+            &site,
+            &site.open(),
+            unreadable,
+            &[&path, "cannot be read", "tallystick anchor reset"],
+        )
+        .await;
+    }
+}
+
+/// A live directory, and a copy of it that shares its anchor.
+async fn clones() -> (Site, Log, PathBuf, Log) {
+    let site = Site::new();
+    let original = site.open();
+    original.append(candidates(0..20)).await.unwrap();
+    let directory = site.root.path().join("clone");
+    std::fs::create_dir(&directory).unwrap();
+    copy(&site.database(), &directory.join("log.db"));
+    let clone = open_log_with(&directory, &site.anchor(), vec![signer()]).unwrap();
+    assert!(matches!(&*clone.state(), State::Writing));
+    (site, original, directory, clone)
+}
+
+#[tokio::test]
+async fn of_a_clone_and_its_original_the_older_epoch_loses() {
+    let (site, original, _, clone) = clones().await;
+    clone.append(vec![candidate(100)]).await.unwrap();
+    let published = original.snapshot().head().clone();
+    let AppendError::ReadOnly(refused) = original.append(vec![candidate(200)]).await.err().unwrap();
+    assert!(matches!(&refused, ReadOnly::Stopped { why } if why.contains("anchor")), "{refused}");
+    assert_eq!(original.snapshot().head(), &published, "the original publishes nothing any more");
+    clone.append(vec![candidate(101)]).await.unwrap();
+    assert_eq!(site.anchored().unwrap().tree, clone.snapshot().head().tree);
+    // What the original committed and never published is a fork, and stays one.
+    drop(original);
+    let beside = |reason: &ReadOnly| matches!(reason, ReadOnly::Beside { .. } | ReadOnly::Behind { .. });
+    check_reads_only(&site, &site.open(), beside, &["Restore"]).await;
+    clone.append(vec![candidate(102)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_original_that_comes_back_first_stops_its_clone() {
+    let (site, original, directory, clone) = clones().await;
+    // The clone has the epoch and has published nothing: the original fails once, and wins when it is started again.
+    assert!(original.append(vec![candidate(200)]).await.is_err());
+    drop(original);
+    let original = site.open();
+    assert!(matches!(&*original.state(), State::Writing), "{:?}", original.state());
+    assert_eq!(original.snapshot().size(), TreeSize(21));
+    assert!(clone.append(vec![candidate(100)]).await.is_err());
+    assert_eq!(clone.snapshot().size(), TreeSize(20));
+    original.append(vec![candidate(201)]).await.unwrap();
+    assert_eq!(site.anchored().unwrap().tree, original.snapshot().head().tree);
+    drop(clone);
+    let clone = open_log_with(&directory, &site.anchor(), vec![signer()]).unwrap();
+    assert!(matches!(&*clone.state(), State::ReadOnly(ReadOnly::Behind { .. } | ReadOnly::Beside { .. })));
+}

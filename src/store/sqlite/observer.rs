@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use rusqlite::Connection;
 
-use super::index::{View, hash_module};
+use super::index::{Entry, View, hash_module};
 use super::merge::{Loaded, load_runs};
 use super::reader::{self, Reader, Readers};
 use super::writer::{Shared, read_identity};
@@ -23,6 +23,9 @@ use crate::tlog::{Hash, RecordId, TreeSize};
 
 /// Problems that [`SqliteReader::check_pages`] lists.
 const MAX_PAGE_PROBLEMS: u32 = 100;
+
+/// Records that are read at a time.
+const PIECE: usize = 4_096;
 
 /// A log in an SQLite file, for reading only. Takes no lock and changes nothing.
 pub struct SqliteReader {
@@ -40,6 +43,8 @@ struct Follower {
     view: View,
     /// Records below this are in the view.
     size: u64,
+    /// Place and reason of a record that is in no run and cannot be read, so that nobody knows what it is.
+    unreadable: Option<(String, String)>,
 }
 
 impl SqliteReader {
@@ -55,7 +60,14 @@ impl SqliteReader {
         let view = || View { runs: Vec::new(), recent: Default::default() };
         let readers = Readers::open(path, cache_kib)?;
         let shared = Shared { index_key, view: Arc::new(ArcSwap::from_pointee(view())), readers };
-        let follower = Mutex::new(Follower { index_key, reader, version: None, view: view(), size: 0 });
+        let follower = Mutex::new(Follower {
+            index_key,
+            reader,
+            version: None,
+            view: view(),
+            size: 0,
+            unreadable: None,
+        });
         Ok(SqliteReader { identity, shared, follower })
     }
 
@@ -84,7 +96,14 @@ impl Follower {
         let found = match self.follow() {
             Ok(()) => {
                 let Reader { db, decoder } = &mut self.reader;
-                reader::find(db, decoder, &self.view, &self.index_key, module, below.0)
+                let found = reader::find(db, decoder, &self.view, &self.index_key, module, below.0);
+                match (found, &self.unreadable) {
+                    // It may be the record that cannot be read.
+                    (Ok(None), Some((place, why))) => {
+                        Err(StoreError::Damaged { place: place.clone(), why: why.clone() })
+                    }
+                    (found, _) => found,
+                }
             }
             Err(error) => {
                 // The view may be half of the old and half of the new.
@@ -117,10 +136,25 @@ impl Follower {
             recent.clear();
             flushed
         };
+        if from == flushed {
+            self.unreadable = None;
+        }
         // In pieces: a log whose index was dropped has all its records here.
-        for first in (from..size).step_by(4_096) {
-            for record in reader::records(db, decoder, first..(first + 4_096).min(size))? {
-                recent.insert((hash_module(&self.index_key, &record.lines.module), record.id.0));
+        for first in (from..size).step_by(PIECE) {
+            let piece = first..(first + PIECE as u64).min(size);
+            let ids = match reader::records(db, decoder, piece.clone()) {
+                Ok(records) => {
+                    recent.extend(records.iter().map(|record| entry(&self.index_key, record)));
+                    continue;
+                }
+                Err(_) => piece,
+            };
+            for id in ids {
+                match reader::records(db, decoder, id..id + 1) {
+                    Ok(records) => recent.extend(records.iter().map(|record| entry(&self.index_key, record))),
+                    Err(StoreError::Damaged { place, why }) => self.unreadable = Some((place, why)),
+                    Err(error) => return Err(error),
+                }
             }
         }
         (self.view.runs, self.size, self.version) = (runs, size, Some(version));
@@ -161,6 +195,10 @@ impl LogReader for SqliteReader {
     fn incidents(&self, limit: usize) -> Result<Vec<KeptIncident>, StoreError> {
         self.shared.incidents(limit)
     }
+}
+
+fn entry(key: &[u8; 16], record: &StoredRecord) -> Entry {
+    (hash_module(key, &record.lines.module), record.id.0)
 }
 
 /// How many records the tables hold.

@@ -11,11 +11,11 @@ use std::sync::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::{View, hash_module};
-use super::segment::{Decoder, SEGMENT_WIDTH, decode_tail, segment_leaves, unwrap};
+use super::segment::{Decoder, SEGMENT_WIDTH, check_tail_evidence, decode_tail, segment_leaves, unwrap};
 use super::writer::Shared;
 use super::{damaged, failed, from_micros, open_reader, runs};
 use crate::module::ModuleVersion;
-use crate::store::evidence::{Kept, KeptIncident};
+use crate::store::evidence::{Kept, KeptIncident, digest_of};
 use crate::store::{LogReader, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
@@ -146,17 +146,21 @@ impl LogReader for Shared {
         let mut select = reader
             .db
             .prepare_cached(
-                "SELECT incident_id, at, kind, detail FROM incident ORDER BY incident_id DESC LIMIT ?",
+                "SELECT incident_id, at, kind, detail, digest FROM incident ORDER BY incident_id DESC LIMIT ?",
             )
             .map_err(failed("read of incident"))?;
         let rows = select
             .query_map([limit as i64], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             })
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(failed("read of incident"))?;
-        let incident = |(id, at, kind, detail)| {
-            let at = from_micros(at).map_err(damaged(format!("incident {id}")))?;
+        let incident = |(id, at, kind, detail, digest): (i64, i64, String, String, [u8; 32])| {
+            let place = || damaged(format!("incident {id}"));
+            let at = from_micros(at).map_err(place())?;
+            if digest_of(&kind, &detail) != digest {
+                return Err(place()("the digest does not match".to_owned()));
+            }
             Ok(KeptIncident { id: id as u64, at, kind, detail })
         };
         rows.into_iter().map(incident).collect()
@@ -335,11 +339,17 @@ fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, StoreError> {
         }
         return Ok(Some(all.swap_remove((id.0 % TILE_WIDTH) as usize)));
     }
-    let json: Option<String> = db
-        .prepare_cached("SELECT evidence FROM tail WHERE record_id = ?")
-        .and_then(|mut select| select.query_row([id.0 as i64], |row| row.get(0)).optional())
+    let tail = db
+        .prepare_cached("SELECT body, evidence FROM tail WHERE record_id = ?")
+        .and_then(|mut select| {
+            select
+                .query_row([id.0 as i64], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?)))
+                .optional()
+        })
         .map_err(failed("read of tail"))?;
-    json.map(|json| serde_json::from_str(&json).map_err(|error| at()(error.to_string()))).transpose()
+    let Some((body, json)) = tail else { return Ok(None) };
+    check_tail_evidence(&body, &json).map_err(at())?;
+    serde_json::from_str(&json).map(Some).map_err(|error| at()(error.to_string()))
 }
 
 fn blob(db: &Connection, sql: &str, id: i64, action: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -361,9 +371,14 @@ pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<St
         })
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(failed("read of head"))?;
-    let head = |(size, root, note, signed_at)| {
-        let signed_at = from_micros(signed_at).map_err(damaged(format!("head {size}")))?;
+    let head = |(size, root, note, signed_at): (i64, [u8; 32], String, i64)| {
+        let at = || damaged(format!("head {size}"));
+        let signed_at = from_micros(signed_at).map_err(at())?;
         let tree = TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) };
+        // The row has no checksum: size and root are in it twice, and the note's signature is checked by who reads it.
+        if !note.starts_with(&tree.format()) {
+            return Err(at()("its note says something else".to_owned()));
+        }
         Ok(StoredHead { tree, note, signed_at })
     };
     rows.into_iter().map(head).collect()

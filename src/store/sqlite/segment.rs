@@ -14,7 +14,7 @@
 //!
 //! The hashes cannot be compressed and the names can, to about a third when sixteen neighbours share a frame.
 //! The checksum finds a flipped bit whenever the row is read; it proves nothing to a stranger, the leaves do.
-//! A tail row has the same fields for one record, with the names as they are.
+//! A tail row has the same fields for one record, then XXH3-64 of its evidence, then the names as they are.
 
 use std::io;
 
@@ -34,6 +34,10 @@ const HEADER_BYTES: usize = 10;
 const HASHES_BYTES: usize = WIDTH * 64;
 const LEAVES_BYTES: usize = WIDTH * 32;
 const NAMES_AT: usize = HEADER_BYTES + HASHES_BYTES + LEAVES_BYTES;
+/// In a row of the right edge: where the leaf is, the checksum of its evidence, and the names.
+const TAIL_LEAF_AT: usize = HEADER_BYTES + 64;
+const TAIL_EVIDENCE_AT: usize = TAIL_LEAF_AT + 32;
+const TAIL_NAMES_AT: usize = TAIL_EVIDENCE_AT + 8;
 /// The longest names of sixteen records: module paths and versions come from URLs, which are limited to far less.
 const MAX_NAMES_BYTES: usize = WIDTH * 8192;
 /// Level 3 is zstd's default; higher levels gain nothing on a kilobyte.
@@ -152,13 +156,14 @@ pub(super) fn segment_leaves(body: &[u8]) -> Result<impl Iterator<Item = Hash> +
         .map(|hash| Hash::from_slice(hash).expect("the chunks are 32 bytes long")))
 }
 
-/// A row of the right edge.
-pub(super) fn encode_tail(row: &Row) -> Vec<u8> {
+/// A row of the right edge. The evidence lies beside it as text, and is covered by a checksum in here.
+pub(super) fn encode_tail(row: &Row, evidence: &str) -> Vec<u8> {
     let mut body = vec![VERSION, 0];
     body.extend([0; 8]);
     body.extend(row.lines.zip.as_bytes());
     body.extend(row.lines.go_mod.as_bytes());
     body.extend(row.leaf.as_bytes());
+    body.extend(xxh3_64(evidence.as_bytes()).to_le_bytes());
     push_length(&mut body, row.lines.module.path.as_str().len());
     body.extend(row.lines.module.path.as_str().as_bytes());
     body.extend(row.lines.module.version.as_str().as_bytes());
@@ -168,14 +173,23 @@ pub(super) fn encode_tail(row: &Row) -> Vec<u8> {
 
 /// Reads a row of the right edge.
 pub(super) fn decode_tail(body: &[u8]) -> Result<Row, Why> {
-    const FIXED: usize = HEADER_BYTES + 96;
-    check(body, FIXED)?;
-    let leaf = Hash::from_slice(&body[HEADER_BYTES + 64..FIXED]).expect("the slice is 32 bytes long");
-    let mut at = FIXED;
+    check(body, TAIL_NAMES_AT)?;
+    let leaf = Hash::from_slice(&body[TAIL_LEAF_AT..TAIL_EVIDENCE_AT]).expect("the slice is 32 bytes long");
+    let mut at = TAIL_NAMES_AT;
     let length = pop_length(body, &mut at)?;
     let names = std::str::from_utf8(&body[at..]).map_err(|_| "names are not UTF-8".to_owned())?;
     let (path, version) = names.split_at_checked(length).ok_or("the path is cut off")?;
     Ok(Row { lines: lines_of(path, version, &body[HEADER_BYTES..][..64]), leaf })
+}
+
+/// Whether a text is the evidence that was stored beside a row of the right edge.
+pub(super) fn check_tail_evidence(body: &[u8], evidence: &str) -> Result<(), Why> {
+    check(body, TAIL_NAMES_AT)?;
+    if body[TAIL_EVIDENCE_AT..TAIL_NAMES_AT] == xxh3_64(evidence.as_bytes()).to_le_bytes() {
+        Ok(())
+    } else {
+        Err("the checksum of the evidence does not match".to_owned())
+    }
 }
 
 /// Puts a checksum in front of a body that has no header of its own.

@@ -10,7 +10,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::index::{Run, View, hash_module};
 use super::merge::{Change, Index};
 use super::reader::{self, Readers};
-use super::segment::{Decoder, Encoder, Row, SEGMENT_WIDTH, decode_tail, encode_tail, wrap};
+use super::segment::{
+    Decoder, Encoder, Row, SEGMENT_WIDTH, check_tail_evidence, decode_tail, encode_tail, wrap,
+};
 use super::{damaged, failed, from_micros, open_writer, to_micros};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Evidence, Kept};
@@ -117,6 +119,8 @@ impl SqliteStore {
             }
             let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
             let evidence: Arc<str> = row.get::<_, String>(2).map_err(failed("read of tail"))?.into();
+            // It goes into a sealed row as it is here: what is damaged must not be sealed.
+            check_tail_evidence(body, &evidence).map_err(at())?;
             edge.rows.push_back((decode_tail(body).map_err(at())?, evidence));
         }
         edge.stored = edge.rows.len();
@@ -361,7 +365,7 @@ impl Transaction<'_> {
             .map_err(failed("insert into tail"))?;
         for (id, (row, evidence)) in (edge.first..).zip(&edge.rows).skip(edge.stored) {
             insert
-                .execute(params![id as i64, encode_tail(row), evidence])
+                .execute(params![id as i64, encode_tail(row, evidence), evidence])
                 .map_err(failed("insert into tail"))?;
         }
         edge.stored = edge.rows.len();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tallystick::store::{Batch, Evidence, Incident, IncidentKind, StoreError, evidence::Kept};
+use tallystick::store::{Evidence, Incident, IncidentKind, StoreError, evidence::Kept};
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
 use super::{Place, on_every_store};

@@ -3,12 +3,12 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::fake::{HIT, NOTE, PATIENCE, Setup};
+use super::fake::{HIT, NOTE, Setup};
 use super::tls::{Pair, client, make_pair};
+use crate::support::eventually;
 
 const TEST: &str = "nginx_passes_everything_through";
 
@@ -73,12 +73,11 @@ async fn nginx_passes_everything_through() {
     let Some(mut nginx) = start(dir.path(), &config(dir.path(), port, server.addr, &pair)) else { return };
     let client = client(&pair.cert);
     let url = |path: &str| format!("https://localhost:{port}{path}");
-    let started = Instant::now();
-    while client.get(url("/latest")).send().await.is_err() {
+    eventually("nginx answers", async || {
         assert!(nginx.0.try_wait().unwrap().is_none(), "nginx ended: see its message above");
-        assert!(started.elapsed() < PATIENCE, "nginx does not answer");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        client.get(url("/latest")).send().await.is_ok()
+    })
+    .await;
     let latest = client.get(url("/latest")).send().await.unwrap();
     assert_eq!(latest.version(), reqwest::Version::HTTP_2);
     assert_eq!(latest.headers()["cache-control"], "no-cache");

@@ -109,7 +109,7 @@ async fn requirements_that_fail_or_hang_do_not_stop_who_requires_them() {
     let slow = Proxy::start(Files::default()).await;
     let (root, lonely) = (module("corp.example/root2@v1.0.0"), module("corp.example/slow@v1.0.0"));
     let mut files = Files::default();
-    files.add(&root, &[lonely.clone()]);
+    files.add(&root, std::slice::from_ref(&lonely));
     let tree = tempfile::tempdir().unwrap();
     files.write(tree.path());
     slow.add(&lonely, &[]);

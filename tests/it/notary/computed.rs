@@ -1,5 +1,6 @@
 //! Lines that are computed from what a source serves.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -7,9 +8,12 @@ use serde_json::Value;
 use tallystick::dirhash::H1;
 use tallystick::gosum::ModuleLines;
 use tallystick::log::{Candidate, evidence_of};
-use tallystick::module::ModuleVersion;
-use tallystick::notary::{Notarized, NotaryError};
+use tallystick::module::{ModuleVersion, PathPatterns};
+use tallystick::notary::{Checksum, Notarized, NotaryError, Route};
 use tallystick::store::{Evidence, LogStore as _, sqlite::SqliteStore};
+use tallystick::upstream::{
+    ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings, Vcs, VcsOptions,
+};
 
 use super::world::{Files, Proxy, Say, World, client, file, file_url, module, zip};
 
@@ -117,7 +121,7 @@ async fn files_that_do_not_belong_together_are_refused() {
     let go_file = (format!("{wanted}/m.go"), b"package m\n".to_vec());
     let with_go_mod =
         zip(&[(format!("{wanted}/go.mod"), b"module corp.example/m\n".to_vec()), go_file.clone()]);
-    let without = zip(&[go_file.clone()]);
+    let without = zip(std::slice::from_ref(&go_file));
     let elsewhere = zip(&[("corp.example/other@v1.0.0/m.go".to_owned(), vec![])]);
     let mut cut = with_go_mod.clone();
     cut.truncate(cut.len() - 1);
@@ -249,4 +253,75 @@ async fn another_hash_for_what_is_in_the_log_is_a_conflict_and_an_incident() {
     let incidents = store.reader().incidents(10).unwrap();
     assert_eq!(incidents.len(), 1);
     assert!(incidents[0].detail.contains(&report.offered.zip.to_string()), "{incidents:?}");
+}
+
+/// Runs git in a repository, with nothing of the user's configuration.
+fn git(repository: &Path, arguments: &[&str]) -> bool {
+    let output = Command::new("git")
+        .args(["-c", "user.name=a", "-c", "user.email=a@corp.example", "-c", "init.defaultBranch=main"])
+        .args(arguments)
+        .current_dir(repository)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("HOME", repository)
+        .output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn version_control_is_a_source_too() {
+    let world = World::new();
+    let base = tempfile::tempdir().unwrap();
+    let repository = base.path().join("m.git");
+    std::fs::create_dir(&repository).unwrap();
+    let has_go = Command::new("go").arg("version").output().is_ok();
+    if !has_go || !git(&repository, &["init", "-q"]) {
+        eprintln!("SKIPPED: version_control_is_a_source_too: it takes go and git");
+        return;
+    }
+    let go_mod = "module corp.example/m.git\n";
+    std::fs::write(repository.join("go.mod"), go_mod).unwrap();
+    std::fs::write(repository.join("m.go"), "package m\n").unwrap();
+    for arguments in [&["add", "."][..], &["commit", "-q", "-m", "first"], &["tag", "v1.0.0"]] {
+        assert!(git(&repository, arguments), "{arguments:?}");
+    }
+    // A path with `.git` in it names its repository; the git configuration leads there without a network.
+    let vcs = Vcs::new(VcsOptions {
+        proxies: ProxySettings::default(),
+        git_config: Some(format!(
+            "[url \"{}/\"]\n\tinsteadOf = https://corp.example/\n",
+            file_url(base.path())
+        )),
+        ..VcsOptions::new(world.directory.path().to_owned())
+    });
+    let client_options = ClientOptions { proxies: ProxySettings::default(), ..ClientOptions::default() };
+    let source = GoProxy::new(
+        GoProxyList::parse("direct").unwrap(),
+        HttpClient::new(client_options).unwrap(),
+        Some(vcs),
+        ModuleLimits::default(),
+        world.directory.path().to_owned(),
+    );
+    let patterns = PathPatterns::parse("corp.example");
+    let route = Route { patterns, source: Some(source), checksum: Checksum::Compute };
+    let notary = world.notary(vec![route]);
+    let wanted = module("corp.example/m.git@v1.0.0");
+    let found = notary.lookup(wanted.clone(), client()).await.unwrap();
+    // The same files in a zip of our own have the same hash.
+    let content = [("go.mod", go_mod), ("m.go", "package m\n")];
+    let content = content.map(|(name, text)| (format!("{wanted}/{name}"), text.as_bytes().to_vec()));
+    let mut files = Files::default();
+    files.add_files(&wanted, go_mod.as_bytes(), zip(&content));
+    let tree = tempfile::tempdir().unwrap();
+    files.write(tree.path());
+    let other = World::new();
+    let by_proxy = other.notary(vec![other.compute("*", &file_url(tree.path()))]);
+    let by_proxy = by_proxy.lookup(wanted, client()).await.unwrap();
+    assert_eq!(found.record.lines, by_proxy.record.lines);
+    let kept = evidence_of(&found.snapshot, found.record.id).unwrap();
+    let Evidence::Computed { source, origin, .. } = kept.evidence else { panic!("{kept:?}") };
+    let origin: Value = serde_json::from_str(origin.unwrap().get()).unwrap();
+    assert_eq!((source.as_str(), origin["VCS"].as_str()), ("direct", Some("git")));
+    assert_eq!(origin["Hash"].as_str().unwrap().len(), 40);
+    let missing = notary.lookup(module("corp.example/m.git@v1.9.9"), client()).await.err().unwrap();
+    assert!(missing.to_client_text().starts_with("not found: version control does not have"), "{missing:?}");
 }

@@ -1,17 +1,19 @@
 //! Lines out of a remote checksum database. What it proves is the mirror's business; here it is what comes of it.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tallystick::dirhash::{H1, hash_go_mod};
 use tallystick::gosum::ModuleLines;
 use tallystick::log::evidence_of;
+use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
 use tallystick::module::ModuleVersion;
 use tallystick::notary::{Delay, NotaryError, ProveError, Proven, Prover, Proving};
 use tallystick::store::Evidence;
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
-use tallystick::upstream::Said;
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, Said, SourceUrl};
 
 use super::world::{Files, Proxy, World, client, file, module};
 
@@ -110,4 +112,39 @@ async fn failures_of_the_remote_log_are_told_apart() {
     assert!(failures[3].to_client_text().contains("sum.golang.org contradicts what it signed before"));
     assert!(!failures[4].to_client_text().contains("secret"));
     assert_eq!(world.size(), 0);
+}
+
+/// The real database's answers, verified by the real client, as a `file://` directory.
+#[tokio::test]
+async fn records_of_the_real_database_enter_with_their_evidence() {
+    const KEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sum.golang.org");
+    let world = World::new();
+    let options = ClientOptions { proxies: ProxySettings::default(), ..ClientOptions::default() };
+    let url = SourceUrl::directory(&fixture).unwrap();
+    let transport = RemoteSumdb::new("sum.golang.org".into(), vec![url], HttpClient::new(options).unwrap());
+    let remote = RemoteLog::open(RemoteLogOptions {
+        name: "sum.golang.org".into(),
+        key: KEY.parse().unwrap(),
+        transport,
+        database: world.directory.path().join("remote.db"),
+        clock: world.clock.clone(),
+        limits: RemoteLimits::default(),
+    });
+    let notary = world.notary(vec![world.sumdb("*", None, Arc::new(remote.unwrap()))]);
+    for name in ["rsc.io/quote@v1.5.2", "github.com/BurntSushi/toml@v1.3.2", "golang.org/x/text@v0.3.0"] {
+        let module = module(name);
+        let found = notary.lookup(module.clone(), client()).await.unwrap();
+        let answer = std::fs::read_to_string(fixture.join("lookup").join(module.escaped())).unwrap();
+        let (number, rest) = answer.split_once('\n').unwrap();
+        assert!(rest.starts_with(&found.record.lines.to_text()), "{name}");
+        let kept = evidence_of(&found.snapshot, found.record.id).unwrap();
+        let Evidence::Sumdb { record, head_size, .. } = kept.evidence else { panic!("{kept:?}") };
+        assert_eq!((record.to_string().as_str(), head_size), (number, 66_398_721));
+    }
+    let error = notary.lookup(module("corp.example/secret@v1.0.0"), client()).await.err().unwrap();
+    let text = error.to_client_text();
+    assert!(matches!(error, NotaryError::NotFound { .. }), "{error:?}");
+    assert!(text.starts_with("not found: sum.golang.org does not have corp.example/secret@v1.0.0"), "{text}");
+    assert!(!text.contains("file:") && !text.contains(fixture.to_str().unwrap()), "{text}");
 }

@@ -4,3 +4,15 @@ pub(crate) mod logs;
 pub(crate) mod serve;
 pub(crate) mod tree;
 pub(crate) mod web;
+
+/// How long something that must happen may take, on a machine that is busy with other tests.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Looks again and again until it has happened; for what gives no sign when it does.
+pub(crate) async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !happened().await {
+        assert!(started.elapsed() < PATIENCE, "it did not happen in time: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}

@@ -3,6 +3,7 @@
 //! A module path with `.git` in it names its repository without asking a web server, and `url.<base>.insteadOf` in the git
 //! configuration leads the repository's URL to a local directory: so the real go and git run, and nothing leaves the machine.
 
+use crate::support::eventually;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -214,15 +215,16 @@ async fn it_is_killed_when_nobody_waits_any_more() {
     {
         let download = place.download("corp.example/x.git", "v1.0.0", PATIENT);
         tokio::pin!(download);
-        let started =
-            async { poll(|| std::fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n'))).await };
+        let started = eventually("go runs", async || {
+            std::fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n'))
+        });
         tokio::select! {
             got = &mut download => panic!("it cannot end: {:?}", got.err()),
             () = started => {}
         }
     }
     assert_gone(&pid);
-    poll(|| place.scratch_is_empty()).await;
+    eventually("the scratch directory is gone", async || place.scratch_is_empty()).await;
 }
 
 #[tokio::test]
@@ -257,13 +259,5 @@ fn assert_gone(pid: &Path) {
         }
         assert!(within(Duration::ZERO) < deadline, "process {} is alive: {stat}", pid.trim());
         std::thread::yield_now();
-    }
-}
-
-async fn poll(done: impl Fn() -> bool) {
-    let deadline = within(AMPLE);
-    while !done() {
-        assert!(within(Duration::ZERO) < deadline, "it did not happen in time");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
