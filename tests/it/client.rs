@@ -28,6 +28,7 @@ use std::path::Path;
 
 use tallystick::clock::Clock;
 use tallystick::config::keys;
+use tallystick::http::sumdb::percent_decode;
 use tallystick::log::{Log, LogOptions};
 use tallystick::note::SignerKey;
 
@@ -40,6 +41,10 @@ use crate::upstream::hostile::{Behaviour, HostileServer};
 
 /// The name of most logs here.
 const NAME: &str = "sum.corp.example";
+
+/// For logs that notarise nothing: without any route the server would take its routes from GOPROXY.
+const NO_MODULES: &str =
+    "[[route]]\nmodules = [\"none.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
 
 /// A log that hashes all of `corp.example` from `proxy`.
 fn log_over(proxy: &Proxy) -> LogDirectory {
@@ -92,9 +97,14 @@ fn forward(url: &str, path: &str, change: impl FnOnce(Page) -> Page) -> Behaviou
     }
 }
 
-/// A server of the files below `directory`.
+/// The `go` command writes `!` as `%21`.
+fn decoded(path: &str) -> String {
+    percent_decode(path).expect("go sends well-formed paths").into_owned()
+}
+
+/// What a server of files answers: those below `directory`.
 fn file(directory: &Path, path: &str) -> Behaviour {
-    match std::fs::read(directory.join(path.trim_start_matches('/'))) {
+    match std::fs::read(directory.join(decoded(path).trim_start_matches('/'))) {
         Ok(body) => Behaviour::ok(body),
         Err(_) => Behaviour::not_found(),
     }
