@@ -9,11 +9,12 @@ use anyhow::Context;
 use super::exit::{Exit, OrExit};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::log::{Log, LogOptions, OpenError};
+use crate::log::{DATABASE_FILE, Log, LogOptions, OpenError};
 use crate::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
 use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
 use crate::note::SignerKey;
 use crate::store::StoreError;
+use crate::store::sqlite::SqliteReader;
 use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings, RemoteSumdb, SourceUrl,
     Vcs, VcsOptions, supported,
@@ -43,13 +44,11 @@ impl Engines {
 
 /// Opens the log. Without signers it can only be read.
 pub(super) fn open_log(config: &Config, signers: Vec<SignerKey>, clock: Clock) -> anyhow::Result<Log> {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from) as u64;
-    let reader_cache_kib = u32::try_from(config.cache.database_bytes / cores / 1024).unwrap_or(u32::MAX);
     let options = LogOptions {
         directory: config.data.clone(),
         anchor: config.anchor.clone(),
         signers,
-        reader_cache_kib,
+        reader_cache_kib: reader_cache_kib(config),
         clock,
     };
     let opened = Log::open(options).map_err(|error| {
@@ -64,12 +63,41 @@ pub(super) fn open_log(config: &Config, signers: Vec<SignerKey>, clock: Clock) -
 
 fn exit_of(error: &OpenError) -> Exit {
     match error {
-        OpenError::Store(StoreError::Locked { .. }) => Exit::Running,
-        OpenError::Store(StoreError::Damaged { .. }) => Exit::Damage,
-        OpenError::WrongKey { .. }
-        | OpenError::Store(StoreError::Foreign { .. } | StoreError::NewerSchema { .. }) => Exit::Usage,
-        OpenError::Store(_) => Exit::Failed,
+        OpenError::Store(error) => exit_of_store(error),
+        OpenError::WrongKey { .. } => Exit::Usage,
     }
+}
+
+pub(super) fn exit_of_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Locked { .. } => Exit::Running,
+        StoreError::Damaged { .. } => Exit::Damage,
+        StoreError::Foreign { .. } | StoreError::NewerSchema { .. } => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+/// Opens the log's database for reading only, beside a server or without one.
+pub(super) fn open_reader(config: &Config) -> anyhow::Result<SqliteReader> {
+    let path = config.data.join(DATABASE_FILE);
+    anyhow::ensure!(
+        path.exists(),
+        "there is no log in {}\n  fix: start `tallystick serve` once, or name the right directory with --data",
+        config.data.display()
+    );
+    match SqliteReader::open(&path, reader_cache_kib(config)) {
+        Ok(reader) => Ok(reader),
+        Err(error) => {
+            let exit = exit_of_store(&error);
+            Err(error).or_exit(exit)
+        }
+    }
+}
+
+/// The page cache of each reading connection.
+fn reader_cache_kib(config: &Config) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from) as u64;
+    u32::try_from(config.cache.database_bytes / cores / 1024).unwrap_or(u32::MAX)
 }
 
 async fn open_notary(config: &Config, log: Log, clock: Clock) -> anyhow::Result<Notary> {
@@ -157,6 +185,12 @@ async fn open_remote(
             continue;
         }
         urls.push(source);
+    }
+    if urls.is_empty() {
+        let why = format!(
+            "no URL of [sumdb.\"{name}\"] passes that database on: set `urls` to an address of it, or to a proxy that does"
+        );
+        return Err(anyhow::anyhow!(why)).or_exit(Exit::Usage);
     }
     let transport = RemoteSumdb::new(name.to_owned(), urls, client.clone());
     let database = mirrors.join(format!("{}.db", file_name(name)));

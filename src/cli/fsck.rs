@@ -1,13 +1,27 @@
 //! `tallystick fsck`: is everything in the log's database what it must be?
 
+use anyhow::Context;
 use clap::Args;
+use serde::Serialize;
 
-use super::{Common, Exit, block_on};
-use crate::config::Config;
+use super::engines::{exit_of_store, open_reader};
+use super::exit::OrExit;
+use super::{Common, Exit, Progress, output};
+use crate::config::{Config, keys};
+use crate::http::control::LogName;
+use crate::log::{Finding, fsck};
+use crate::note::VerifierKey;
+use crate::store::sqlite::SqliteReader;
+use crate::store::sqlite::anchor::{Anchor, Anchored};
+use crate::store::{Identity, LogReader, StoreError};
+use crate::tlog::TreeSize;
 
 /// Recompute every hash, tile, index entry and signature from the stored records
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Reads only, and may run beside a server; it looks at the log as it is when it begins, and compares it with its key \
+and its anchor.
+
 Exit codes: 0 clean, 4 damage found (each fault is named with its place).
 
 Examples:
@@ -19,22 +33,152 @@ pub(super) struct Fsck {
     json: bool,
 }
 
-/// What to check.
-#[derive(Debug)]
-pub(super) struct FsckOptions {
-    /// The configuration.
-    pub(super) config: Config,
-    /// Whether to print JSON.
-    pub(super) json: bool,
+/// What was looked at, and what is wrong.
+#[derive(Debug, Serialize)]
+struct Report {
+    log: LogName,
+    clean: bool,
+    records: u64,
+    heads: u64,
+    anchor: AnchorState,
+    findings: Vec<Found>,
+    /// Findings that are not listed because there are too many.
+    unlisted: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct AnchorState {
+    path: String,
+    /// The highest head ever published; absent without an anchor that can be read.
+    size: Option<u64>,
+    root: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
+    place: String,
+    why: String,
+}
+
+impl From<Finding> for Found {
+    fn from(Finding { place, why }: Finding) -> Found {
+        Found { place, why }
+    }
 }
 
 impl Fsck {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
-        block_on(engine(FsckOptions { config: common.load()?, json: self.json }))
+        let config = common.load()?;
+        let report = check(&config)?;
+        if self.json {
+            output::print_json(&report)?;
+        } else {
+            report.print()?;
+        }
+        Ok(if report.clean { Exit::Done } else { Exit::Damage })
     }
 }
 
-/// SEAM: opens the log read-only, checks it, prints what is wrong where; [`Exit::Damage`] if anything is.
-async fn engine(options: FsckOptions) -> anyhow::Result<Exit> {
-    anyhow::bail!("not wired yet: fsck of {} (json {})", options.config.data.display(), options.json)
+fn check(config: &Config) -> anyhow::Result<Report> {
+    let mut findings = Vec::new();
+    // Before the log: the anchor may move ahead of the head that is found there, never the other way round.
+    let anchored = read_anchor(config, &mut findings);
+    let reader = open_reader(config)?;
+    let identity = reader.identity().clone();
+    check_key(config, &identity, &mut findings)?;
+    let verifier: VerifierKey = identity
+        .vkey
+        .parse()
+        .with_context(|| format!("the database holds the malformed key {}", identity.vkey))
+        .or_exit(Exit::Damage)?;
+    let newest = damage_or(reader.heads(TreeSize(u64::MAX), 1))?.pop();
+    let size = newest.map_or(0, |head| head.tree.size.0);
+    if anchored.is_none() && size > 0 && findings.iter().all(|found| found.place != "anchor") {
+        let path = config.anchor.display();
+        let why = format!("there is none at {path}, so the log signs nothing after its next start");
+        findings.push(Found { place: "anchor".to_owned(), why });
+    }
+    check_pages(&reader, &mut findings);
+    let mut progress = Progress::new("records", size);
+    let checked = fsck(&reader, &verifier, anchored.as_ref(), &mut |done| progress.set(done));
+    progress.finish();
+    let checked = damage_or(checked)?;
+    findings.extend(checked.findings.into_iter().map(Found::from));
+    Ok(Report {
+        log: LogName::new(&identity),
+        clean: findings.is_empty(),
+        records: checked.records,
+        heads: checked.heads,
+        anchor: AnchorState {
+            path: config.anchor.display().to_string(),
+            size: anchored.as_ref().map(|anchored| anchored.tree.size.0),
+            root: anchored.as_ref().map(|anchored| anchored.tree.root.to_string()),
+        },
+        findings,
+        unlisted: checked.unlisted,
+    })
+}
+
+fn damage_or<T>(result: Result<T, StoreError>) -> anyhow::Result<T> {
+    result.or_else(|error| {
+        let exit = exit_of_store(&error);
+        Err(error).or_exit(exit)
+    })
+}
+
+fn read_anchor(config: &Config, findings: &mut Vec<Found>) -> Option<Anchored> {
+    match Anchor::open(&config.anchor) {
+        Ok(found) => found.map(|(_, anchored)| anchored),
+        Err(error) => {
+            let why = format!("{} cannot be read: {error}", config.anchor.display());
+            findings.push(Found { place: "anchor".to_owned(), why });
+            None
+        }
+    }
+}
+
+/// A copy of a log has no key beside it, which is no fault; another log's key is.
+fn check_key(config: &Config, identity: &Identity, findings: &mut Vec<Found>) -> anyhow::Result<()> {
+    match keys::load_verifier(&config.data, config.name.as_deref()) {
+        Ok((path, key)) if key.to_string() != identity.vkey => {
+            let why = format!("{} is not the key of this log, which is {}", path.display(), identity.vkey);
+            findings.push(Found { place: "key".to_owned(), why });
+        }
+        Ok(_) | Err(keys::KeyError::Missing { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// What SQLite itself finds wrong with its pages.
+fn check_pages(reader: &SqliteReader, findings: &mut Vec<Found>) {
+    let place = || "pages of the database".to_owned();
+    match reader.check_pages() {
+        Ok(problems) => findings.extend(problems.into_iter().map(|why| Found { place: place(), why })),
+        Err(error) => findings.push(Found { place: place(), why: error.to_string() }),
+    }
+}
+
+impl Report {
+    fn print(&self) -> anyhow::Result<()> {
+        let Report { log, records, heads, findings, unlisted, anchor, .. } = self;
+        if self.clean {
+            let anchor =
+                anchor.size.map_or_else(|| "no anchor yet".to_owned(), |size| format!("anchor at {size}"));
+            output::print(&format!("{}: clean; {records} records, {heads} heads, {anchor}\n", log.name))?;
+            return Ok(());
+        }
+        let rows = findings.iter().map(|Found { place, why }| [place.clone(), why.clone()]);
+        output::print_table(["place", "what is wrong"], rows)?;
+        if *unlisted > 0 {
+            output::print(&format!("and {unlisted} more\n"))?;
+        }
+        let count = findings.len() as u64 + unlisted;
+        output::error(&format!(
+            "{count} findings in {}, which has {records} records\n  fix: restore the database from a backup or a replica; \
+             nothing in it can be repaired in place",
+            log.name
+        ));
+        Ok(())
+    }
 }

@@ -5,6 +5,7 @@ mod bypass;
 mod client;
 mod completions;
 mod config;
+mod control;
 mod engines;
 mod env;
 mod exit;
@@ -49,6 +50,11 @@ pub struct Cli {
     command: Command,
 }
 
+/// What a command logs unless it is told otherwise: its progress, where there is no terminal for a bar, and warnings, but
+/// none of those that its result shows anyway.
+const COMMAND_LOG_FILTER: &str =
+    "warn,tallystick::cli=info,tallystick::notary=off,tallystick::http::control=off";
+
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 struct Common {
@@ -68,7 +74,7 @@ impl Common {
     /// The configuration for a command that is not `serve`, and logging as it says.
     fn load(&self) -> anyhow::Result<Config> {
         let config = Config::load(&self.overrides(), &Environment::of_process())?;
-        logging::start(config.log_format, config.log_filter.as_deref(), "warn");
+        logging::start(config.log_format, config.log_filter.as_deref(), COMMAND_LOG_FILTER);
         Ok(config)
     }
 }

@@ -1,13 +1,18 @@
 //! What people and programs read: results on stdout, everything else on stderr, colours and bars on terminals only.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-/// Without a terminal a bar becomes this many log lines, however long it takes.
+use crate::clock::Clock;
+
+/// Without a terminal a bar becomes this many log lines, however long it takes ...
 const PROGRESS_LINES: u64 = 10;
+/// ... and fewer when it is soon done.
+const PROGRESS_LINE_EVERY: Duration = Duration::from_secs(5);
 
 const RED: &str = "\u{1b}[1;31m";
 const YELLOW: &str = "\u{1b}[1;33m";
@@ -76,30 +81,55 @@ pub struct Progress {
     what: &'static str,
     total: u64,
     logged_tenth: u64,
+    clock: Clock,
+    logged_at: Instant,
 }
 
 impl Progress {
     /// Starts at 0 of `total` things that are called `what` ("lines", "records").
     pub fn new(what: &'static str, total: u64) -> Progress {
+        Progress::start(what, Some(total), "{wide_bar} {human_pos}/{human_len} {msg}  {per_sec}  {eta} left")
+    }
+
+    /// Starts at 0 of `total` bytes that hold what is called `what`; the total of a pipe is not known.
+    pub fn bytes(what: &'static str, total: Option<u64>) -> Progress {
+        let template = match total {
+            Some(_) => "{wide_bar} {bytes}/{total_bytes}  {msg}  {bytes_per_sec}  {eta} left",
+            None => "{spinner} {bytes}  {msg}  {bytes_per_sec}",
+        };
+        Progress::start(what, total, template)
+    }
+
+    fn start(what: &'static str, total: Option<u64>, template: &str) -> Progress {
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
-        let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = "{wide_bar} {human_pos}/{human_len} {msg}  {per_sec}  {eta} left";
+        let bar = ProgressBar::with_draw_target(total, target);
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         bar.set_message(what);
-        Progress { bar, what, total, logged_tenth: 0 }
+        let clock = Clock::system();
+        let logged_at = clock.instant();
+        Progress { bar, what, total: total.unwrap_or(u64::MAX), logged_tenth: 0, clock, logged_at }
+    }
+
+    /// Says more about where it is.
+    pub fn say(&self, text: String) {
+        self.bar.set_message(text);
     }
 
     /// Moves to `done`.
     pub fn set(&mut self, done: u64) {
         self.bar.set_position(done);
         let tenth = (u128::from(done) * u128::from(PROGRESS_LINES) / u128::from(self.total.max(1))) as u64;
-        if self.bar.is_hidden() && tenth > self.logged_tenth {
-            self.logged_tenth = tenth;
+        if !self.bar.is_hidden() || tenth <= self.logged_tenth {
+            return;
+        }
+        let now = self.clock.instant();
+        if now.saturating_duration_since(self.logged_at) >= PROGRESS_LINE_EVERY {
+            (self.logged_tenth, self.logged_at) = (tenth, now);
             tracing::info!(done, total = self.total, "{}", self.what);
         }
     }

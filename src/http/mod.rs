@@ -15,6 +15,7 @@
 mod activity;
 pub mod answer;
 pub mod api;
+pub mod control;
 pub mod listen;
 pub mod metrics;
 pub mod ops;

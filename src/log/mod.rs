@@ -24,7 +24,7 @@ use crate::gosum::ModuleLines;
 use crate::note::{SignerKey, VerifierKey};
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Evidence, Identity, LogStore, StoreError, StoredRecord, evidence};
+use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
 use crate::tlog::{Hash, RecordId, TreeSize};
 pub use fsck::{Finding, FsckReport, fsck};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
@@ -87,6 +87,15 @@ impl Candidate {
         let leaf = Hash::of_record(lines.to_text().as_bytes());
         Candidate { lines, leaf, evidence }
     }
+}
+
+/// Something that a person must look at, seen outside of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What kind of incident it is.
+    pub kind: IncidentKind,
+    /// What was seen, as JSON.
+    pub detail: String,
 }
 
 /// What became of a candidate.
@@ -255,6 +264,16 @@ impl Log {
     /// At most 16,384 at a time. Dropping the future does not take back what was submitted.
     pub async fn append(&self, candidates: Vec<Candidate>) -> Result<Receipt, AppendError> {
         assert!(candidates.len() <= MAX_BATCH_RECORDS, "{} candidates at once", candidates.len());
+        self.submit(candidates, Vec::new()).await
+    }
+
+    /// Keeps incidents that were found outside of an append, in one commit with whatever else has arrived. What is known
+    /// already, by its kind and detail, is not kept twice.
+    pub async fn report(&self, reports: Vec<Report>) -> Result<(), AppendError> {
+        self.submit(Vec::new(), reports).await.map(|_| ())
+    }
+
+    async fn submit(&self, candidates: Vec<Candidate>, reports: Vec<Report>) -> Result<Receipt, AppendError> {
         let stopped = || match &*self.state() {
             State::ReadOnly(reason) => AppendError::ReadOnly(reason.clone()),
             State::Writing => {
@@ -264,7 +283,8 @@ impl Log {
         let queue = self.writer.queue.as_ref().ok_or_else(stopped)?;
         let place = self.writer.places.clone().acquire_owned().await.map_err(|_| stopped())?;
         let (reply, answer) = oneshot::channel();
-        queue.send(Job::Append(Submission { candidates, reply, place })).map_err(|_| stopped())?;
+        let submission = Submission { candidates, reports, reply, place };
+        queue.send(Job::Append(submission)).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 

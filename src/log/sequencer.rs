@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::edge::Edge;
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
-use super::{AppendError, Candidate, Conflict, Outcome, Receipt, Shared};
+use super::{AppendError, Candidate, Conflict, Outcome, Receipt, Report, Shared};
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
 use crate::note::{self, SignerKey};
@@ -46,6 +46,7 @@ pub(super) enum Job {
 /// Candidates and where their outcomes go.
 pub(super) struct Submission {
     pub(super) candidates: Vec<Candidate>,
+    pub(super) reports: Vec<Report>,
     pub(super) reply: oneshot::Sender<Result<Receipt, AppendError>>,
     /// Its place in the queue, free again when it is served.
     pub(super) place: OwnedSemaphorePermit,
@@ -118,13 +119,15 @@ impl Sequencer {
         if let Some(reason) = self.cannot_write() {
             return refused(submissions, reason);
         }
+        let mut reports = Vec::new();
         let split = |submission: Submission| {
-            let Submission { candidates, reply, place } = submission;
+            let Submission { candidates, reports: more, reply, place } = submission;
             drop(place);
+            reports.extend(more);
             (candidates, reply)
         };
         let (candidates, replies): (Vec<_>, Vec<_>) = submissions.into_iter().map(split).unzip();
-        match self.append_surely(&candidates) {
+        match self.append_surely(&candidates, &reports) {
             Ok(mut outcomes) => {
                 let snapshot = self.shared.snapshot();
                 for (candidates, reply) in candidates.iter().zip(replies) {
@@ -178,24 +181,34 @@ impl Sequencer {
     }
 
     /// A conflict is believed when it stays: what was committed or anchored elsewhere conflicts again.
-    fn append_surely(&mut self, candidates: &[Vec<Candidate>]) -> Result<Vec<Outcome>, StoreError> {
+    fn append_surely(
+        &mut self,
+        candidates: &[Vec<Candidate>],
+        reports: &[Report],
+    ) -> Result<Vec<Outcome>, StoreError> {
         for _ in 1..CONFLICT_TRIES {
-            match self.append(candidates) {
+            match self.append(candidates, reports) {
                 Err(StoreError::Conflict { .. }) => self.store.reload()?,
                 result => return result,
             }
         }
-        self.append(candidates)
+        self.append(candidates, reports)
     }
 
     /// One batch, from beginning to publication. Outcomes in the order of the candidates.
-    fn append(&mut self, candidates: &[Vec<Candidate>]) -> Result<Vec<Outcome>, StoreError> {
+    fn append(
+        &mut self,
+        candidates: &[Vec<Candidate>],
+        reports: &[Report],
+    ) -> Result<Vec<Outcome>, StoreError> {
         self.publish_pending()?;
         let published = self.shared.snapshot();
         let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
             .expect("the clock gives valid times");
         let mut transaction = self.store.begin(Some(&published.head.tree), self.epoch)?;
-        let sorted = sort_out(&mut *transaction, candidates.iter().flatten(), published.size().0, at)?;
+        let mut sorted = sort_out(&mut *transaction, candidates.iter().flatten(), published.size().0, at)?;
+        let incident = |Report { kind, detail }: Report| Incident { kind, at, detail };
+        sorted.incidents.extend(reports.iter().cloned().map(incident));
         if sorted.records.is_empty() && sorted.incidents.is_empty() {
             return Ok(sorted.outcomes);
         }

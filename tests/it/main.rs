@@ -7,6 +7,7 @@ mod anchor;
 mod attack;
 mod cli;
 mod client;
+mod commands;
 mod config;
 mod conformance;
 mod crash;

@@ -1,0 +1,248 @@
+//! go.sum files: read and checked whole, then each module version is notarised and its lines compared.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Input, Needs, Options, in_session};
+use crate::cli::control::{Session, refused};
+use crate::cli::{Exit, Progress, output};
+use crate::gosum::{LineKind, parse_go_sum};
+use crate::http::control::{
+    Claim, ClaimConflict, Event, ModuleClaims, ModuleOutcome, Outcome, Reason, Refusal,
+};
+use crate::module::ModuleVersion;
+
+/// The largest go.sum file. Those of the largest repositories have a few MB.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+/// Lines of all files together: about a GB of memory.
+const MAX_LINES: usize = 2_000_000;
+/// Different lines about one module version. Two of them can be right.
+const MAX_CLAIMS: usize = 256;
+
+/// Imports go.sum files and prints how each module version fared.
+pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
+    let Options { config, files, importer, json } = options;
+    let mut claims = Claims::default();
+    for file in files {
+        claims.read(file)?;
+    }
+    let outcomes =
+        in_session(&config, Needs::Routes, async |session| follow(session, &importer, &claims).await).await?;
+    let report = Report::new(outcomes, &claims);
+    if json {
+        output::print_json(&report)?;
+    } else {
+        report.print()?;
+    }
+    Ok(report.exit())
+}
+
+/// What all files claim.
+#[derive(Default)]
+struct Claims {
+    /// In the order of their first lines.
+    modules: Vec<ModuleClaims>,
+    indexes: HashMap<ModuleVersion, usize>,
+    /// Where a line stands again.
+    again: HashMap<(ModuleVersion, LineKind, String), Vec<(String, u64)>>,
+    lines: usize,
+}
+
+impl Claims {
+    fn read(&mut self, input: Input) -> anyhow::Result<()> {
+        let Input { name, reader, .. } = input;
+        let mut text = String::new();
+        let read = reader.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
+        let bytes = read.with_context(|| format!("cannot read {name}"))? as u64;
+        ensure!(bytes <= MAX_FILE_BYTES, "{name} is larger than {MAX_FILE_BYTES} bytes: no go.sum file is");
+        for (line, number) in text.split('\n').zip(1..) {
+            let parsed = match parse_go_sum(line) {
+                Ok(parsed) => parsed,
+                Err(error) => bail!(
+                    "{name}:{number}: {}\n  fix: nothing was imported; repair the file first, as with `go mod tidy`",
+                    error.reason
+                ),
+            };
+            for line in parsed {
+                let claim = Claim { file: name.clone(), line: number, kind: line.kind, hash: line.hash };
+                self.add(line.module, claim)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, module: ModuleVersion, claim: Claim) -> anyhow::Result<()> {
+        self.lines += 1;
+        ensure!(self.lines <= MAX_LINES, "more than {MAX_LINES} lines: import fewer files at a time");
+        let index = *self.indexes.entry(module.clone()).or_insert_with(|| {
+            self.modules.push(ModuleClaims { module: module.clone(), claims: Vec::new() });
+            self.modules.len() - 1
+        });
+        let claims = &mut self.modules[index].claims;
+        if claims.iter().any(|known| (known.kind, known.hash) == (claim.kind, claim.hash)) {
+            let key = (module, claim.kind, claim.hash.to_string());
+            self.again.entry(key).or_default().push((claim.file, claim.line));
+            return Ok(());
+        }
+        ensure!(claims.len() < MAX_CLAIMS, "{module} has more than {MAX_CLAIMS} different lines");
+        claims.push(claim);
+        Ok(())
+    }
+
+    /// A wrong line at every place where it stands.
+    fn everywhere(&self, module: &ModuleVersion, conflict: ClaimConflict) -> Vec<ClaimConflict> {
+        let ClaimConflict { claim, standing } = &conflict;
+        let key = (module.clone(), claim.kind, claim.hash.to_string());
+        let others = self.again.get(&key).into_iter().flatten().map(|(file, line)| {
+            let claim = Claim { file: file.clone(), line: *line, ..claim.clone() };
+            ClaimConflict { claim, standing: *standing }
+        });
+        let others: Vec<_> = others.collect();
+        std::iter::once(conflict).chain(others).collect()
+    }
+}
+
+/// Sends the claims, and collects what becomes of them.
+async fn follow(
+    session: &mut Session,
+    importer: &str,
+    claims: &Claims,
+) -> anyhow::Result<Vec<ModuleOutcome>> {
+    let (sender, parts) = Session::parts();
+    let lines: Vec<Bytes> = claims
+        .modules
+        .iter()
+        .map(|module| serde_json::to_vec(module).map(|line| [line, b"\n".to_vec()].concat().into()))
+        .collect::<Result<_, _>>()?;
+    tokio::spawn(async move {
+        for line in lines {
+            // Who does not take it any more says why.
+            if sender.send(Ok(line)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut told = session.stream("/v1/import", importer, parts).await?;
+    let mut progress = Progress::new("module versions", claims.modules.len() as u64);
+    let mut outcomes = Vec::new();
+    loop {
+        match told.next().await? {
+            Event::Module(outcome) => outcomes.push(outcome),
+            Event::Done => break,
+            Event::Stopped(refusal) => {
+                progress.finish();
+                return refused(refusal).with_context(|| format!("after {} module versions", outcomes.len()));
+            }
+            other => bail!("the server answered {other:?}"),
+        }
+        progress.set(outcomes.len() as u64);
+    }
+    progress.finish();
+    Ok(outcomes)
+}
+
+/// The result of an import.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Module versions that are in the log now.
+    new: u64,
+    /// That were there already.
+    present: u64,
+    /// With a line that is not what the log says.
+    conflict: u64,
+    /// Whose sources do not have them.
+    not_found: u64,
+    /// That could not be taken in.
+    failed: u64,
+    /// All of them, in the order of the files.
+    modules: Vec<ModuleOutcome>,
+}
+
+impl Report {
+    fn new(mut outcomes: Vec<ModuleOutcome>, claims: &Claims) -> Report {
+        outcomes.sort_by_key(|outcome| claims.indexes.get(&outcome.module));
+        let mut report = Report::default();
+        for mut outcome in outcomes {
+            *match outcome.outcome {
+                Outcome::New => &mut report.new,
+                Outcome::Present => &mut report.present,
+                Outcome::Conflict => &mut report.conflict,
+                Outcome::NotFound => &mut report.not_found,
+                Outcome::Failed => &mut report.failed,
+            } += 1;
+            let conflicts = std::mem::take(&mut outcome.conflicts).into_iter();
+            outcome.conflicts =
+                conflicts.flat_map(|conflict| claims.everywhere(&outcome.module, conflict)).collect();
+            report.modules.push(outcome);
+        }
+        report
+    }
+
+    fn print(&self) -> anyhow::Result<()> {
+        let rows: Vec<[String; 3]> = self.modules.iter().flat_map(rows).collect();
+        if !rows.is_empty() {
+            output::print_table(["outcome", "module", "why"], rows)?;
+            output::print("\n")?;
+        }
+        let counts = [self.new, self.present, self.conflict, self.not_found, self.failed];
+        output::print_table(
+            ["new", "present", "conflict", "not found", "failed"],
+            [counts.map(|count| count.to_string())],
+        )?;
+        if self.conflict > 0 {
+            output::error(
+                "go.sum lines disagree with the log; they are kept as incidents\n  fix: find out who changed the module, \
+                 or the file. A version keeps its hashes: a changed module needs a new version",
+            );
+        }
+        Ok(())
+    }
+
+    fn exit(&self) -> Exit {
+        let reasons =
+            || self.modules.iter().filter_map(|module| module.refusal.as_ref()).map(|refusal| refusal.reason);
+        if self.conflict > 0 || reasons().any(|reason| reason == Reason::Alarming) {
+            Exit::Damage
+        } else if self.not_found + self.failed == 0 {
+            Exit::Done
+        } else if reasons().all(|reason| reason == Reason::Unavailable) {
+            Exit::Unreachable
+        } else {
+            Exit::Failed
+        }
+    }
+}
+
+/// The lines of the table: what is in the log as it should be is only counted.
+fn rows(module: &ModuleOutcome) -> Vec<[String; 3]> {
+    let row = |outcome: &str, why: String| [outcome.to_owned(), module.module.to_string(), why];
+    let mut rows = Vec::new();
+    for ClaimConflict { claim, standing } in &module.conflicts {
+        let what = match claim.kind {
+            LineKind::Zip => "",
+            LineKind::GoMod => " for its go.mod",
+        };
+        let record = module.record.map_or_else(String::new, |record| format!(" (record {record})"));
+        let Claim { file, line, hash, .. } = claim;
+        rows.push(row(
+            "conflict",
+            format!("{file}:{line} says {hash}{what}, the log says {standing}{record}"),
+        ));
+    }
+    if let Some(Refusal { why, .. }) = &module.refusal {
+        // The notary's text begins with the module version, which stands in its own column.
+        let prefix = format!("{}: ", module.module);
+        let why = why.strip_prefix(&prefix).unwrap_or(why).to_owned();
+        rows.push(match module.outcome {
+            Outcome::NotFound => row("not found", why),
+            Outcome::Conflict if module.conflicts.is_empty() => row("conflict", why),
+            Outcome::Conflict => row("conflict", format!("not kept as an incident: {why}")),
+            Outcome::New | Outcome::Present | Outcome::Failed => row("failed", why),
+        });
+    }
+    rows
+}

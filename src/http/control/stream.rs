@@ -1,0 +1,128 @@
+//! Bodies that are written while they are read, and lines of bodies.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::HttpBody;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+
+use super::{Event, Never, pipe};
+
+/// The longest line of a stream: a module version with sixteen claims, each with a path of a file.
+pub const MAX_LINE_BYTES: usize = 128 << 10;
+/// Events that may wait for a reader.
+const QUEUE_EVENTS: usize = 64;
+
+/// A body whose parts come through a channel; an error ends it without an end, so that the other side sees a cut.
+pub struct Pipe<E>(mpsc::Receiver<Result<Bytes, E>>);
+
+impl<E> Pipe<E> {
+    /// The body of what `receiver` gives.
+    pub fn new(receiver: mpsc::Receiver<Result<Bytes, E>>) -> Pipe<E> {
+        Pipe(receiver)
+    }
+}
+
+impl<E> HttpBody for Pipe<E> {
+    type Data = Bytes;
+    type Error = E;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        self.0.poll_recv(context).map(|part| part.map(|part| part.map(Frame::data)))
+    }
+}
+
+/// Where an import tells what happens.
+pub struct Events(mpsc::Sender<Result<Bytes, Never>>);
+
+/// Nobody listens any more.
+pub(super) struct Gone;
+
+impl Events {
+    /// A teller, and the body that carries what it tells.
+    pub(super) fn new() -> (Events, Pipe<Never>) {
+        let (sender, body) = pipe(QUEUE_EVENTS);
+        (Events(sender), body)
+    }
+
+    /// Tells one thing, and waits while the reader is behind.
+    pub(super) async fn tell(&self, event: &Event) -> Result<(), Gone> {
+        let mut line = serde_json::to_vec(event).expect("events have string keys only");
+        line.push(b'\n');
+        self.0.send(Ok(line.into())).await.map_err(|_| Gone)
+    }
+}
+
+/// Why there is no next line.
+#[derive(Debug, thiserror::Error)]
+pub enum LinesError {
+    /// The other side went away in the middle.
+    #[error("the connection was cut: {0}")]
+    Cut(String),
+    /// A line is longer than [`MAX_LINE_BYTES`].
+    #[error("a line has more than {MAX_LINE_BYTES} bytes")]
+    TooLong,
+}
+
+/// The lines of a body, each without its end. Between two calls nothing is lost when a call is given up.
+pub struct Lines<B> {
+    body: B,
+    buffer: BytesMut,
+    /// Bytes of the buffer that hold no line end.
+    searched: usize,
+    ended: bool,
+}
+
+impl<B> Lines<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    /// The lines of `body`.
+    pub fn new(body: B) -> Lines<B> {
+        Lines { body, buffer: BytesMut::new(), searched: 0, ended: false }
+    }
+
+    /// The next line; `None` after the last one, whose end may be missing.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, LinesError> {
+        loop {
+            if let Some(at) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let mut line = self.buffer.split_to(self.searched + at + 1);
+                line.truncate(line.len() - 1);
+                self.searched = 0;
+                return Ok(Some(line.freeze()));
+            }
+            self.searched = self.buffer.len();
+            if self.searched > MAX_LINE_BYTES {
+                return Err(LinesError::TooLong);
+            }
+            if self.ended {
+                self.searched = 0;
+                let last = self.buffer.split().freeze();
+                return Ok((!last.is_empty()).then_some(last));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.buffer.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => return Err(LinesError::Cut(error.to_string())),
+                None => self.ended = true,
+            }
+        }
+    }
+
+    /// Reads the rest and throws it away: who still writes would see a broken connection instead of the answer.
+    pub(super) async fn drain(mut self) {
+        self.buffer.clear();
+        drain(&mut self.body).await;
+    }
+}
+
+/// Reads the rest of a body and throws it away.
+pub(super) async fn drain(body: &mut (impl HttpBody + Unpin)) {
+    while let Some(Ok(_)) = body.frame().await {}
+}
