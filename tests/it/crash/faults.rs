@@ -14,7 +14,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::campaign::{Random, Tally, seed, times};
 use super::history::History;
@@ -108,13 +108,22 @@ impl Bench {
         let server = place.serve();
         let strace = Strace::attach(server.sequencer(), faults, &place.path("strace"));
         let modules = [self.fresh.next(), self.fresh.next()];
-        for number in modules {
-            self.ask(&server, number, &mut history)?;
-        }
+        let (over, mut watcher) = (AtomicBool::new(false), history.another());
+        std::thread::scope(|scope| {
+            let watching = scope.spawn(|| watcher.watch(&server, &over));
+            let asked =
+                modules.iter().try_for_each(|number| self.ask(&server, *number, &mut history).map(drop));
+            over.store(true, Ordering::SeqCst);
+            asked.and(watching.join().expect("it does not panic"))
+        })?;
+        history.absorb(watcher)?;
         // What is read must not need the writer: either the process is gone, or it answers.
-        let latest = server.get("/latest").map(|answer| answer.status);
-        if latest.as_ref().is_ok_and(|status| *status != 200) {
-            return Err(format!("/latest answered {latest:?}"));
+        let latest = server.get("/latest");
+        if let Ok(answer) = &latest {
+            history.observe_head(&answer.text(), history.floor())?;
+        }
+        if let [fault] = faults {
+            self.check_kind(template, fault, &server, modules[0], &mut history)?;
         }
         let seen = strace.detach();
         // A killed process may be gone before strace has written so.
@@ -124,6 +133,30 @@ impl Bench {
         self.check_end(&ended, faults)?;
         self.check_restart(&place, &mut history, &modules, random)?;
         Ok(met)
+    }
+
+    /// What a single fault of a commit itself must lead to. A checkpoint may fail: it is made again later.
+    fn check_kind(
+        &self,
+        template: &Template,
+        fault: &Fault,
+        server: &Server,
+        module: u64,
+        history: &mut History,
+    ) -> Result<(), String> {
+        if template.name == "checkpoint" || !fault.target.ends_with("-wal") {
+            return Ok(());
+        }
+        match (fault.effect, fault.call.as_str()) {
+            // There is space again: nobody has to start anything.
+            (Effect::Space, "pwrite64") if !self.ask(server, module, history)? => {
+                Err("after ENOSPC the log takes nothing in, although there is space".to_owned())
+            }
+            (Effect::Io, _) | (Effect::Space, "fsync") if server.get("/latest").is_ok() => {
+                Err("the server goes on after a write that failed".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// One try with faults in a start.

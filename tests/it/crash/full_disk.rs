@@ -103,8 +103,6 @@ impl Client {
         assert_eq!(answer.status, 503, "{}", answer.text());
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
         assert!(answer.text().contains("read-only"), "the reason: {}", answer.text());
-        let said = server.stderr();
-        assert!(said.contains("read-only until there is space"), "what the operator is told: {said}");
         let readiness = server.readiness();
         assert!(readiness.contains("read-only") && readiness.contains("full"), "{readiness}");
         if history.records() > 0 {
@@ -134,6 +132,8 @@ fn a_full_disk_is_read_only_until_there_is_space_and_loses_nothing() {
         disk.fill(if round % 2 == 0 { random.below(FLOOR - MIB) } else { 0 });
         client.is_read_only(&server, &mut history);
         client.is_read_only(&server, &mut history);
+        let said = server.stderr();
+        assert!(said.contains("read-only until there is space"), "what the operator is told: {said}");
         disk.empty();
         client.writes_again(&server, &mut history);
         disk.fill(random.below(FLOOR - MIB));

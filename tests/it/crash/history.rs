@@ -11,6 +11,7 @@
 //! record is where it was, in the tiles and in its look-up.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tallystick::log::TILE_HEIGHT;
 use tallystick::note::{self, VerifierKey};
@@ -92,6 +93,36 @@ impl History {
             }
         }
         Ok(head)
+    }
+
+    /// Another client of the same log, who knows the same heads.
+    pub(crate) fn another(&self) -> History {
+        History { heads: self.heads.clone(), ..History::new(self.verifier.clone()) }
+    }
+
+    /// Asks for the newest head again and again, until the server is gone or it is over: a head that was seen for a
+    /// moment only is a head that was published.
+    pub(crate) fn watch(&mut self, server: &Server, over: &AtomicBool) -> Result<(), String> {
+        let Ok(mut connection) = Connection::open(server.address) else { return Ok(()) };
+        while !over.load(Ordering::SeqCst) {
+            let Ok(answer) = connection.get("/latest") else { return Ok(()) };
+            if answer.status != 200 {
+                return Err(format!("/latest: {} {}", answer.status, answer.text()));
+            }
+            self.observe_head(&answer.text(), self.floor())?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the heads that another client of the same log has seen.
+    pub(crate) fn absorb(&mut self, other: History) -> Result<(), String> {
+        for (size, (root, note)) in other.heads {
+            let known = self.heads.entry(size).or_insert_with(|| (root, note.clone()));
+            if known.1 != note {
+                return Err(format!("two notes of one size:\n{}\n{note}", known.1));
+            }
+        }
+        Ok(())
     }
 
     /// Takes in the answer to a look-up of module `number`.

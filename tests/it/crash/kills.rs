@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -110,6 +110,11 @@ impl World {
                 });
             }
             drop(alive);
+            scope.spawn(|| {
+                let mut watcher = self.with_history(|history| history.another());
+                self.violated(watcher.watch(&server, &AtomicBool::new(false)));
+                self.violated(self.with_history(|history| history.absorb(watcher)));
+            });
             wait(&ended, load.start + random.below(load.end - load.start));
             let paused = random.below(3) == 0;
             if paused {
