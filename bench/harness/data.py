@@ -14,6 +14,8 @@ DATA = OUT / "data"
 MODULE = "bench.example/zip"
 VERSION = "v1.0.0"
 NAME = "bench.example"
+# x/mod/zip accepts 500 MiB.
+UNPACKED_BYTES = 498 << 20
 SOURCE_SUFFIXES = {".go", ".s", ".c", ".h", ".md", ".txt", ".js", ".html"}
 
 
@@ -135,14 +137,21 @@ def write_zip(path: Path, kind: str, size: int) -> None:
             for number in range(max(1, size >> 20)):
                 archive.writestr(f"{prefix}random{number}.bin", draw.randbytes(1 << 20))
             return
-        sources = source_files()
-        copy = 0
-        while archive.fp.tell() < size:
+        sources, copy, unpacked = source_files(), 0, 0
+        while True:
             for name, file in sources:
-                archive.write(file, f"{prefix}copy{copy}/{name}")
-                if archive.fp.tell() >= size:
+                unpacked += file.stat().st_size
+                if archive.fp.tell() >= size or unpacked > UNPACKED_BYTES:
                     return
+                archive.write(file, f"{prefix}copy{copy}/{name}")
             copy += 1
+
+
+def zip_facts(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    unpacked = sum(entry.file_size for entry in entries) / (1 << 20)
+    return f"{len(entries):,} files, {path.stat().st_size / (1 << 20):.0f} MiB, {unpacked:.0f} MiB unpacked."
 
 
 def source_files() -> list[tuple[str, Path]]:

@@ -120,6 +120,7 @@ class Server:
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
+                print(f"WARNING: {self.name} did not end within {STOP_SECONDS} s of SIGTERM and was killed", flush=True)
                 self.process.kill()
                 self.process.wait()
 

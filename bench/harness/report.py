@@ -19,7 +19,8 @@ def write(context: Context, machine: dict[str, str], troubles: dict[str, str]) -
     rows = [{**row.as_json(), "run": run} for row in context.rows if row.samples]
     if settings.merge and RESULTS.exists():
         measured = {row["id"] for row in rows}
-        old = [row for row in json.loads(RESULTS.read_text())["rows"] if row["id"] not in measured]
+        old = json.loads(RESULTS.read_text())["rows"]
+        old = [row for row in old if row["id"] not in measured and row["run"]["quick"] == settings.quick]
         rows = sorted(old + rows, key=lambda row: order(row["id"]))
     results = {"run": run, "rows": rows, "troubles": list(troubles.values())}
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
@@ -69,7 +70,7 @@ def detail(row: dict, run: dict) -> list[str]:
         ratio = median(sample[key] for sample in samples) / median(sample[key] for sample in base)
         lines.append(f"| {subject} | " + " | ".join(cells) + f" | {number(ratio)} |")
     lines += [""] + [f"{note}  " for note in row["notes"].values()]
-    if (row["run"]["machine"], row["run"]["quick"]) != (run["machine"], run["quick"]):
+    if row["run"] != run:
         lines.append(f"Measured in a run of its own: {row['run']['measured']}, commit {row['run']['machine']['commit']}.  ")
     return lines + [""]
 

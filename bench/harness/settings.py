@@ -17,7 +17,7 @@ bench/out changes, unless --record is given. Exit code 1 when a row failed; a ta
 examples:
   bench/run --quick                       everything once through, small and short: is the harness sound?
   bench/run --only lookup,tiles           two families of rows
-  bench/run --large --record              all of it, ten million records included, for the record (about half an hour)
+  bench/run --large --record              all of it, ten million records included (about 20 minutes)
   bench/run --only client --record --merge    measure one row again, keep the others of the record
 """
 

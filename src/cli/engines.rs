@@ -186,6 +186,12 @@ async fn open_remote(
         }
         urls.push(source);
     }
+    if urls.is_empty() {
+        let why = format!(
+            "no URL of [sumdb.\"{name}\"] passes that database on: set `urls` to an address of it, or to a proxy that does"
+        );
+        return Err(anyhow::anyhow!(why)).or_exit(Exit::Usage);
+    }
     let transport = RemoteSumdb::new(name.to_owned(), urls, client.clone());
     let database = mirrors.join(format!("{}.db", file_name(name)));
     Ok(RemoteLog::open(RemoteLogOptions {

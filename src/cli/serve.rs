@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::client::Client;
 use super::engines::Engines;
 use super::exit::OrExit;
 use super::{Common, Exit, block_on, bypass, logging, output};
+use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment, Overrides, keys};
 use crate::http::control::{Control, Socket};
 use crate::http::listen::{Door, Limits, raise_descriptor_limit};
@@ -25,6 +26,7 @@ use crate::http::sumdb::Registry;
 use crate::http::tls::{Reload, TlsKeeper};
 use crate::http::{api, ops};
 use crate::log::{Log, ReadOnly, State};
+use crate::notary::Notary;
 use crate::note::{SignerKey, VerifierKey};
 
 /// The notary answers by its own deadline, with the cause; the site's is there in case it does not.
@@ -90,11 +92,11 @@ impl Serve {
 }
 
 /// What `serve` prints on stdout once it listens: the key, and the lines to paste.
-fn announcement(key: &VerifierKey, is_new_key: bool, url: &str) -> String {
+fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketAddr) -> String {
     let client = Client::new(key, url);
     let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
     let mut text = format!(
-        "log           {}\nverifier key  {}{made}\naddress       {url}\n\n",
+        "log           {}\nverifier key  {}{made}\naddress       {url}\nmetrics       http://{metrics}/metrics\n\n",
         client.name, client.vkey
     );
     text += "For one shell:    eval \"$(tallystick env)\"\nFor this user:\n";
@@ -108,6 +110,7 @@ fn announcement(key: &VerifierKey, is_new_key: bool, url: &str) -> String {
 async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let ServeOptions { config, signer, is_new_key } = options;
     let key = signer.verifier();
+    let mut signals = Signals::new()?;
     if let Some(limit) = raise_descriptor_limit() {
         tracing::debug!(limit, "descriptors");
     }
@@ -127,31 +130,10 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
     let mut bound = config.clone();
     bound.listen = public.local_addr()?;
-    output::print(&announcement(&key, is_new_key, &bound.client_url()))?;
+    output::print(&announcement(&key, is_new_key, &bound.client_url(), private.local_addr()?))?;
 
-    let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
-    let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), sizes, clock.clone()));
-    let metrics = Arc::new(Metrics::new(vec![
-        Box::new(LogFigures(own.clone())),
-        Box::new(NotaryFigures(notary.clone())),
-    ]));
     let (stop, stopped) = watch::channel(false);
-    let site = PublicSite {
-        registry: Registry::new(own.clone(), Vec::new()),
-        rest: api::router(own.clone()),
-        proxies: TrustedProxies::new(config.trusted_proxies.clone()),
-        lookup_deadline: config.limits.deadline + ANSWER_MARGIN,
-        metrics: metrics.clone(),
-        clock: clock.clone(),
-    };
-    let (limits, traffic) = (Limits::default(), metrics.traffic.clone());
-    let door = Door { site: Arc::new(site), tls: tls.clone(), limits, traffic };
-    let ops = Door {
-        site: Arc::new(ops::router(own, metrics)),
-        tls: None,
-        limits: ops::limits(),
-        traffic: Traffic::default(),
-    };
+    let (door, ops) = doors(&config, &log, &notary, &clock, tls.clone());
     let doors = (
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
@@ -161,7 +143,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let control = tokio::spawn(control.serve(socket));
 
     let ended = tokio::select! {
-        signal = signalled() => signal.map(|name| { tracing::info!(signal = name, "stopping"); Exit::Done }),
+        name = signals.next() => { tracing::info!(signal = name, "stopping"); Ok(Exit::Done) }
         reason = fatal(&log) => { tracing::error!(%reason, "stopping"); Ok(Exit::Failed) }
     };
     stop.send_replace(true);
@@ -179,18 +161,57 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     ended
 }
 
+/// The public door and the operators' door.
+fn doors(
+    config: &Config,
+    log: &Log,
+    notary: &Notary,
+    clock: &Clock,
+    tls: Option<Arc<TlsKeeper>>,
+) -> (Door<PublicSite>, Door<axum::Router>) {
+    let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
+    let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), sizes, clock.clone()));
+    let metrics = Arc::new(Metrics::new(vec![
+        Box::new(LogFigures(own.clone())),
+        Box::new(NotaryFigures(notary.clone())),
+    ]));
+    let site = PublicSite {
+        registry: Registry::new(own.clone(), Vec::new()),
+        rest: api::router(own.clone()),
+        proxies: TrustedProxies::new(config.trusted_proxies.clone()),
+        lookup_deadline: config.limits.deadline + ANSWER_MARGIN,
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+    };
+    let traffic = metrics.traffic.clone();
+    let public = Door { site: Arc::new(site), tls, limits: Limits::default(), traffic };
+    let site = Arc::new(ops::router(own, metrics));
+    let private = Door { site, tls: None, limits: ops::limits(), traffic: Traffic::default() };
+    (public, private)
+}
+
 fn in_use(key: &str, address: SocketAddr) -> String {
     format!("cannot listen on {address}: free it or choose another with `{key}`")
 }
 
-/// Ready when the process is asked to end.
-async fn signalled() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// How the process is asked to end. Made before anything else: a signal from then on is an orderly end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Signals { terminate, interrupt })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Ready when a write has failed and the process must be started again.

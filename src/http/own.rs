@@ -156,7 +156,8 @@ impl Sumdb for OwnLog {
 /// What the notary's refusal is over HTTP.
 fn refusal(error: &NotaryError) -> LookupRefusal {
     let text = error.to_client_text();
-    tracing::info!(%error, "look-up refused");
+    // The notary has logged it, where it was more than a limit or a remembered answer.
+    tracing::debug!(%error, "look-up refused");
     match error {
         NotaryError::NoRoute { .. } => LookupRefusal::NotFound { text, max_age: NO_ROUTE_AGE },
         NotaryError::NotFound { max_age, .. } => LookupRefusal::NotFound { text, max_age: *max_age },

@@ -32,14 +32,10 @@ pub(super) fn start(
     lock: Option<DirectoryLock>,
 ) -> Result<Log, OpenError> {
     let identity = store.identity().clone();
-    if let Some(signer) = signers.first()
-        && signer.verifier().to_string() != identity.vkey
+    if let Some(offered) = signers.first().map(|signer| signer.verifier().to_string())
+        && offered != identity.vkey
     {
-        return Err(OpenError::WrongKey {
-            path: identity.name.clone(),
-            offered: signer.verifier().to_string(),
-            standing: identity.vkey,
-        });
+        return Err(OpenError::WrongKey { path: identity.name, offered, standing: identity.vkey });
     }
     let newest = store.newest()?;
     let snapshot = recover(&mut *store, newest.clone())?;

@@ -32,6 +32,9 @@ const COMPANY_MEMORY: Duration = Duration::from_secs(1);
 /// The gathering time is at most so many times the configured one: where fetching takes long anyway, and where company is
 /// expected, since a client's answers and its next questions lie further apart than two of its questions.
 const PATIENCE: u32 = 5;
+/// Up to so many misses at a time are taken for one client's. Where more come, most share a head anyway, and those who came early
+/// would wait for strangers.
+const SMALL_COMPANY: usize = 4;
 /// How long a candidate that nobody waits for is kept back. Whoever needs it makes it go at once.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -163,6 +166,7 @@ impl Task {
     async fn gather(&mut self, first: Submission) -> Vec<Submission> {
         let started = self.clock.instant();
         let mut batch = vec![first];
+        let mut until = started + AHEAD_PATIENCE;
         let mut wanted_since: Option<Instant> = None;
         loop {
             while batch.len() < MAX_BATCH {
@@ -172,19 +176,21 @@ impl Task {
             let now = self.clock.instant();
             let wanted = batch.iter().filter(|submission| submission.flight.is_wanted()).count();
             let nobody_fetches = self.crowd.fetching.load(Ordering::Acquire) == 0;
-            let until = match wanted {
-                0 => started + AHEAD_PATIENCE,
-                _ => {
-                    let since = *wanted_since.get_or_insert(now);
-                    since
-                        + if nobody_fetches {
-                            self.window * PATIENCE
-                        } else {
-                            self.while_fetching(&batch, since)
-                        }
-                }
-            };
-            let all_here = wanted > 0 && nobody_fetches && wanted >= expected(*self.crowd.company(), now);
+            let company = expected(*self.crowd.company(), now);
+            if wanted > 0 {
+                let since = *wanted_since.get_or_insert_with(|| {
+                    until = now;
+                    now
+                });
+                let patience = match nobody_fetches {
+                    true if company <= SMALL_COMPANY => self.window * PATIENCE,
+                    true => self.window,
+                    false => self.while_fetching(&batch, since),
+                };
+                // Never earlier than before: when the one that was waited for begins to fetch, it is still waited for.
+                until = until.max(since + patience);
+            }
+            let all_here = wanted > 0 && nobody_fetches && wanted >= company;
             let hurry = self.crowd.hurry.load(Ordering::Acquire);
             if all_here || hurry || batch.len() >= MAX_BATCH || now >= until {
                 self.learn(wanted, now);

@@ -11,6 +11,11 @@ use super::StoreError;
 /// and the logs that a full disk makes everybody write.
 pub const FREE_SPACE_FLOOR_BYTES: u64 = 64 << 20;
 
+/// A holder that has just ended may have been starting a program: its copy has the lock too until it becomes that program.
+/// So a lock that is taken is tried again for a fifth of a second before somebody is said to be in the way.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// The lock on a log's directory, released by the kernel when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DirectoryLock {
@@ -29,13 +34,17 @@ impl DirectoryLock {
             .truncate(false)
             .open(&path)
             .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(DirectoryLock { _file: file, path }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(StoreError::Locked { path: path.display().to_string() })
+        for tries_left in (0..LOCK_TRIES).rev() {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(DirectoryLock { _file: file, path }),
+                Err(rustix::io::Errno::WOULDBLOCK) if tries_left > 0 => std::thread::sleep(LOCK_PAUSE),
+                Err(rustix::io::Errno::WOULDBLOCK) => break,
+                Err(errno) => {
+                    return Err(StoreError::File { path: path.display().to_string(), source: errno.into() });
+                }
             }
-            Err(errno) => Err(StoreError::File { path: path.display().to_string(), source: errno.into() }),
         }
+        Err(StoreError::Locked { path: path.display().to_string() })
     }
 
     /// The lock file.

@@ -165,7 +165,7 @@ async fn an_anchor_file_that_was_never_filled_is_no_anchor() {
 }
 
 #[tokio::test]
-async fn stopped_after_the_commit_and_before_the_anchor() {
+async fn a_commit_that_the_anchor_missed_is_rolled_forward() {
     let site = Site::new();
     let stale = site.root.path().join("stale.db");
     let log = site.open();
@@ -232,7 +232,7 @@ async fn a_commit_whose_anchor_fails_is_not_published_until_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_restored_backup_is_read_only_until_the_newer_one_is_back() {
+async fn a_restored_backup_signs_nothing() {
     let site = Site::new();
     let [old, new] = ["old.db", "new.db"].map(|name| site.root.path().join(name));
     let log = site.open();

@@ -251,7 +251,7 @@ async fn another_hash_is_refused_and_kept_as_an_incident_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_set_of_hashes_stands_however_many_race() {
+async fn races_for_one_version_have_one_winner() {
     const MODULES: u64 = 40;
     let directory = tempfile::tempdir().unwrap();
     let log = open_log(directory.path()).unwrap();

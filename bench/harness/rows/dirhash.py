@@ -19,6 +19,7 @@ def run(context: Context) -> None:
         row = context.row(Row(f"dirhash-{kind}", f"dirhash of a zip of {TITLES[kind]}, {settings.zip_mib} MiB (MiB of zip per second)", [
             Target(f"≥ {factor} × x/mod", TALLYSTICK, "per_s", factor, against=XMOD),
         ]))
+        row.notes["zip"] = data.zip_facts(zip_file)
         commands = {
             TALLYSTICK: [tools.workload, "hashzip", zip_file, f"{data.MODULE}@{data.VERSION}"],
             XMOD: [tools.peers / "hashzip", zip_file],

@@ -17,7 +17,7 @@ fn raw(place: &InSqlite) -> Connection {
 }
 
 #[test]
-fn nothing_of_the_truth_can_be_changed() {
+fn triggers_refuse_changes_to_the_truth() {
     let place = InSqlite::new();
     let mut writer = Writer::new(place.open());
     writer.grow_to(65_536 + 3);

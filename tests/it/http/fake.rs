@@ -162,7 +162,10 @@ impl Setup {
             registry: Registry::new(log.clone(), vec![other]),
             rest: api::router(Arc::new(super::api::FakeApi)),
             proxies: TrustedProxies::new(
-                self.trusted_proxies.iter().map(|net| net.parse().unwrap()).collect(),
+                self.trusted_proxies
+                    .iter()
+                    .map(|ip| ip.parse::<std::net::IpAddr>().unwrap().into())
+                    .collect(),
             ),
             lookup_deadline: self.lookup_deadline.unwrap_or(PATIENCE),
             metrics: metrics.clone(),

@@ -57,7 +57,7 @@ async fn lines_and_evidence_come_from_the_proof_and_no_zip_is_asked_for() {
     let proxy = Proxy::start(Files::default()).await;
     let (root, lib, forged) =
         (module("a.example/m@v1.0.0"), module("a.example/lib@v1.0.0"), module("a.example/forged@v1.0.0"));
-    proxy.add(&root, &[lib.clone()]);
+    proxy.add(&root, std::slice::from_ref(&lib));
     proxy.add(&forged, &[module("a.example/other@v1.0.0")]);
     let go_mod = "module a.example/m\n\ngo 1.17\n\nrequire a.example/lib v1.0.0\n";
     remote.add(&root, go_mod.as_bytes());

@@ -147,7 +147,7 @@ async fn a_real_second_writer_stops_the_first() {
 }
 
 #[tokio::test]
-async fn a_full_disk_turns_read_only_and_back() {
+async fn a_full_disk_is_read_only_until_there_is_space() {
     let disk = Disk::default();
     let log = over(&disk);
     log.append(candidates(0..3)).await.unwrap();
@@ -172,7 +172,7 @@ async fn a_full_disk_turns_read_only_and_back() {
 }
 
 #[tokio::test]
-async fn after_a_failed_commit_nothing_is_signed() {
+async fn after_a_failed_write_nothing_is_signed() {
     for fault in [Fault::CommitFailed, Fault::CommitFailedAfterwards, Fault::CommitPanic] {
         let disk = Disk::default();
         let log = over(&disk);
@@ -310,7 +310,7 @@ async fn a_second_process_is_refused_at_start() {
 }
 
 #[tokio::test]
-async fn a_second_process_is_refused_by_the_database_itself() {
+async fn an_older_writer_is_refused_by_the_database() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
     let open = || Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap());
