@@ -40,8 +40,8 @@ fn fifty_thousand_records_enter_as_they_are() {
         }
         let module = lines(40_000).module.to_string();
         let shown = world.json(&["lookup", &module, "--json"]);
-        assert_eq!(shown["record"], 40_000);
-        assert_eq!(shown["evidence"], json!({ "kind": "imported", "importer": "build-7" }));
+        assert_eq!(shown["found"]["record"], 40_000);
+        assert_eq!(shown["found"]["evidence"], json!({ "kind": "imported", "importer": "build-7" }));
         let shown = world.succeed(&["lookup", &module]);
         assert!(shown.contains("imported by build-7, whose word is the only evidence"), "{shown}");
 
