@@ -46,6 +46,9 @@ pub(super) enum Needs {
     Log,
 }
 
+/// A piece of a body that is still being written.
+type Part = Result<Bytes, Infallible>;
+
 /// A connection to whoever has the log open.
 pub(super) struct Session {
     requests: SendRequest<Pipe<Infallible>>,
@@ -138,7 +141,7 @@ impl Session {
         &mut self,
         path: &str,
         importer: &str,
-        parts: mpsc::Receiver<Result<Bytes, Infallible>>,
+        parts: mpsc::Receiver<Part>,
     ) -> anyhow::Result<Told> {
         let query =
             url::form_urlencoded::Serializer::new(String::new()).append_pair("importer", importer).finish();
@@ -147,8 +150,7 @@ impl Session {
     }
 
     /// A channel for [`Session::stream`].
-    pub(super) fn parts()
-    -> (mpsc::Sender<Result<Bytes, Infallible>>, mpsc::Receiver<Result<Bytes, Infallible>>) {
+    pub(super) fn parts() -> (mpsc::Sender<Part>, mpsc::Receiver<Part>) {
         mpsc::channel(QUEUE_PARTS)
     }
 
