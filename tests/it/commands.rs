@@ -142,16 +142,13 @@ checksum = "sum.golang.org"
     fn serve_with(&self, environment: &[(&str, &str)]) -> Server {
         let mut command = self.sandbox.command(&self.arguments(&["serve"]));
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Killed and waited for when it is dropped, also when the announcement never comes.
         let mut server = Server { child: command.spawn().unwrap(), announced: String::new() };
         let mut lines = BufReader::new(server.child.stdout.take().unwrap()).lines();
-        loop {
+        while !server.announced.contains("go env -w GONOSUMDB") {
             let line = lines.next().expect("the announcement is not cut").unwrap();
             server.announced += &format!("{line}\n");
-            if line.contains("go env -w GONOSUMDB") {
-                return server;
-            }
         }
+        server
     }
 
     /// Runs what holds with a server and without one.
