@@ -41,7 +41,8 @@ impl Target {
 
     fn of(source: Source, place: Place) -> Target {
         let server = place.serve();
-        let mut target = Target { history: History::new(server.verifier.clone()), source, _place: place, server };
+        let mut target =
+            Target { history: History::new(server.verifier.clone()), source, _place: place, server };
         (0..KNOWN).for_each(|number| target.ask(number).expect("nothing is wrong yet"));
         target
     }
@@ -64,7 +65,7 @@ impl Target {
         });
         let attacked = attacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         tally.note(format!(
-            "good client: {} answers, p50 {:.2} ms, p99 {:.2} ms; before the attack p50 {:.2} ms, p99 {:.2} ms",
+            "good client: {} times 10 answers, p50 {:.2} ms, p99 {:.2} ms; before the attack p50 {:.2} ms, p99 {:.2} ms",
             during.len(),
             quantile(&during, 50),
             quantile(&during, 99),

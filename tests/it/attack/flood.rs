@@ -95,7 +95,10 @@ fn a_go_mod_that_requires_thousands_fills_nothing_and_probes_nothing() {
     let mut tally = Tally::new("08-requires", "module that requires thousands");
     let mut lines = String::from("require (\n");
     for number in 0..3_000 {
-        lines += &format!("\t{} v1.0.0\n\tsecret.example/m{number} v1.0.0\n", module(500_000 + number).path.as_str());
+        lines += &format!(
+            "\t{} v1.0.0\n\tsecret.example/m{number} v1.0.0\n",
+            module(500_000 + number).path.as_str()
+        );
     }
     lines += ")\n";
     let hostile = KNOWN + 1..KNOWN + 1 + times(3);

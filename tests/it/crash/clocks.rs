@@ -41,8 +41,12 @@ fn a_wrong_clock_changes_nothing_but_times() {
     let mut tally = Tally::new("10-clock", "start with a clock that is years off or stands still");
     let (mut history, mut next) = (None, 0);
     let this_year = jiff::Timestamp::now().to_string()[..4].parse::<i32>().expect("a year");
-    let clocks =
-        [("+10y", this_year + 10), ("-10y", this_year - 10), ("2020-02-29 12:00:00", 2020), ("+0", this_year)];
+    let clocks = [
+        ("+10y", this_year + 10),
+        ("-10y", this_year - 10),
+        ("2020-02-29 12:00:00", 2020),
+        ("+0", this_year),
+    ];
     for round in 0..times(1) {
         for (time, year) in clocks {
             let server = serve_at(&place, library, time);
@@ -53,7 +57,10 @@ fn a_wrong_clock_changes_nothing_but_times() {
                 next += 1;
             }
             let believed = year_of(&server, next - 1);
-            assert!((believed - year).abs() <= 1, "round {round}, {time}: the clock is not faked: {believed}");
+            assert!(
+                (believed - year).abs() <= 1,
+                "round {round}, {time}: the clock is not faked: {believed}"
+            );
             assert_eq!(server.get("/lookup/crash.example/none@v1.0.0").expect("an answer").status, 404);
             history.verify_all(&server, &source, &mut Random::new(seed())).unwrap();
             assert_eq!(server.readiness(), "ready\n");

@@ -29,7 +29,11 @@ fn check_reads_only(server: &Server, history: &mut History, source: &Source, wor
         assert!(readiness.contains(word), "{word:?} in {readiness}");
         assert!(log.contains(word), "{word:?} in {log}");
     }
-    assert!(refused.text().contains("read-only") || words.iter().any(|word| refused.text().contains(word)), "{}", refused.text());
+    assert!(
+        refused.text().contains("read-only") || words.iter().any(|word| refused.text().contains(word)),
+        "{}",
+        refused.text()
+    );
 }
 
 #[test]

@@ -102,7 +102,9 @@ impl Client {
         let answer = server.get(&Source::lookup(self.next)).expect("an answer");
         assert_eq!(answer.status, 503, "{}", answer.text());
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
-        assert!(answer.text().contains("full"), "the reason: {}", answer.text());
+        assert!(answer.text().contains("read-only"), "the reason: {}", answer.text());
+        let said = server.stderr();
+        assert!(said.contains("read-only until there is space"), "what the operator is told: {said}");
         let readiness = server.readiness();
         assert!(readiness.contains("read-only") && readiness.contains("full"), "{readiness}");
         if history.records() > 0 {

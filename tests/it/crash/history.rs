@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use tallystick::log::TILE_HEIGHT;
 use tallystick::note::{self, VerifierKey};
 use tallystick::tlog::{
-    Hash, HashIndex, Tile, TileLevel, TilePlan, TreeHead, TreeSize, consistency_proof_indexes,
-    parse_record, prove_consistency, split_data_tile, verify_consistency,
+    Hash, HashIndex, Tile, TileLevel, TilePlan, TreeHead, TreeSize, consistency_proof_indexes, parse_record,
+    prove_consistency, split_data_tile, verify_consistency,
 };
 
 use super::campaign::Random;
@@ -86,7 +86,8 @@ impl History {
             Some((_, known)) if known == note => {}
             Some((_, known)) => return Err(format!("two notes of one size:\n{known}\n{note}")),
             None => {
-                note::open(note.as_bytes(), &[&self.verifier]).map_err(|error| format!("{error}: {note:?}"))?;
+                note::open(note.as_bytes(), &[&self.verifier])
+                    .map_err(|error| format!("{error}: {note:?}"))?;
                 self.heads.insert(head.size.0, (head.root, note.to_owned()));
             }
         }
@@ -142,7 +143,9 @@ impl History {
         for (number, acknowledged) in &self.acknowledged {
             if texts.get(acknowledged.id as usize) != Some(&acknowledged.text) {
                 let now = texts.get(acknowledged.id as usize);
-                return Err(format!("module {number} was acknowledged as {acknowledged:?}, now it is {now:?}"));
+                return Err(format!(
+                    "module {number} was acknowledged as {acknowledged:?}, now it is {now:?}"
+                ));
             }
         }
         self.prove(&mut connection, &head, random)?;
@@ -189,7 +192,9 @@ impl History {
         }
         for (size, (root, _)) in self.heads.range(self.verified..) {
             if tree.head_at(*size).root != *root {
-                return Err(format!("the head of size {size} is not that of the records that are served now"));
+                return Err(format!(
+                    "the head of size {size} is not that of the records that are served now"
+                ));
             }
         }
         self.verified = head.size.0;

@@ -4,6 +4,7 @@
 //! for a random while (sometimes stopped and continued, sometimes killed while it is stopped or while it starts), and
 //! kills it. Clients write down only whole answers: what they did not hear, they do not know.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -21,6 +22,11 @@ use super::wire::Connection;
 const CLIENTS: usize = 6;
 /// Rounds on one data directory in the long form: then the log is as large as those of most companies.
 const ROUNDS_OF_ONE_LOG: u64 = 250;
+
+/// Milliseconds of load before a kill: what is interesting are starts and kills ...
+const SHORT: Range<u64> = 20..100;
+/// ... or what clients are told meanwhile.
+const LONG: Range<u64> = 400..800;
 
 /// What the clients of one log share.
 struct World {
@@ -84,7 +90,7 @@ impl World {
         }
     }
 
-    fn round(&self, round: u64, random: &mut Random) {
+    fn round(&self, round: u64, load: Range<u64>, random: &mut Random) {
         if round % 10 == 7 {
             self.kill_while_it_starts(random);
         }
@@ -104,7 +110,7 @@ impl World {
                 });
             }
             drop(alive);
-            wait(&ended, 20 + random.below(80));
+            wait(&ended, load.start + random.below(load.end - load.start));
             let paused = random.below(3) == 0;
             if paused {
                 server.signal(Signal::STOP);
@@ -139,15 +145,9 @@ impl World {
         if ended.code != Some(0) {
             self.violated(Err(format!("the last server did not stop: {ended:?}")));
         }
-        let mut fsck = self.place.command();
-        fsck.stdout(std::process::Stdio::piped());
-        let fsck = std::process::Command::new(fsck.get_program())
-            .args(["fsck", "--config", "tallystick.toml"])
-            .current_dir(self.place.path(""))
-            .output()
-            .expect("the program runs");
-        if !fsck.status.success() {
-            self.violated(Err(format!("fsck: {}", String::from_utf8_lossy(&fsck.stdout))));
+        let fsck = self.place.run(&["fsck", "--config", "tallystick.toml"]);
+        if fsck.code != Some(0) {
+            self.violated(Err(format!("fsck: {fsck:?}")));
         }
     }
 }
@@ -167,7 +167,7 @@ fn acknowledged_records_survive_kills() {
     for first in (0..rounds).step_by(ROUNDS_OF_ONE_LOG as usize) {
         let world = World::new();
         for round in first..rounds.min(first + ROUNDS_OF_ONE_LOG) {
-            world.round(round, &mut random);
+            world.round(round, SHORT, &mut random);
             tally.tried(1);
             for violation in world.violations.lock().unwrap().drain(..) {
                 tally.failed(format!("seed {}, round {round}: {violation}", seed()));
@@ -185,5 +185,26 @@ fn acknowledged_records_survive_kills() {
     }
     assert!(records > 0, "nothing was acknowledged: the rounds are too short to show anything");
     tally.note(format!("{answers} answers checked, {records} records acknowledged, {heads} heads seen"));
+    tally.finish();
+}
+
+/// As above, with more answers between the kills: look-ups are monotone, a module version has one set of hashes, heads
+/// never shrink.
+#[test]
+fn answers_never_go_back() {
+    let wanted = times(10_000);
+    let mut random = Random::new(seed() ^ 0x0013);
+    let mut tally = Tally::new("13-history", "answer to one of several clients under kills and pauses");
+    let (world, mut round) = (World::new(), 0);
+    let answers = || world.history.lock().unwrap().as_ref().map_or(0, |history| history.answers);
+    while answers() < wanted {
+        world.round(round, LONG, &mut random);
+        round += 1;
+        for violation in world.violations.lock().unwrap().drain(..) {
+            tally.failed(format!("seed {}, round {round}: {violation}", seed()));
+        }
+    }
+    tally.tried(answers());
+    tally.note(format!("{round} kills, {} records", world.with_history(|history| history.records())));
     tally.finish();
 }

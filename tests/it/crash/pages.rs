@@ -16,16 +16,22 @@ const RECORDS: u64 = 300;
 fn check(place: &Place, history: &mut History, source: &Source) -> Result<&'static str, String> {
     let server = match place.try_serve() {
         Ok(server) => server,
-        Err(ended) if ended.fault().is_none() && matches!(ended.code, Some(1 | 2 | 4)) => return Ok("refused"),
+        Err(ended) if ended.fault().is_none() && matches!(ended.code, Some(1 | 2 | 4)) => {
+            return Ok("refused");
+        }
         Err(ended) => return Err(format!("it ended badly: {ended:?}")),
     };
     let mut refusals = 0;
     let mut connection = Connection::open(server.address).map_err(|error| error.to_string())?;
-    let mut get = |path: &str| connection.get(path).map_err(|error| format!("{path}: {error}: {}", server.stderr()));
+    let mut get =
+        |path: &str| connection.get(path).map_err(|error| format!("{path}: {error}: {}", server.stderr()));
     let mut paths: Vec<(String, Option<u64>)> =
         (0..RECORDS).step_by(7).map(|number| (Source::lookup(number), Some(number))).collect();
     paths.push((Source::lookup(1_000_000), Some(1_000_000)));
-    paths.extend(["/latest", "/tile/8/0/000", "/tile/8/data/000", "/tile/8/1/000.p/1"].map(|path| (path.to_owned(), None)));
+    paths.extend(
+        ["/latest", "/tile/8/0/000", "/tile/8/data/000", "/tile/8/1/000.p/1"]
+            .map(|path| (path.to_owned(), None)),
+    );
     for (path, number) in paths {
         let answer = get(&path)?;
         match (answer.status, number) {

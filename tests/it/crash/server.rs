@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tallystick::note::VerifierKey;
@@ -110,17 +110,23 @@ impl Place {
 
     /// The command that starts the server.
     pub(crate) fn command(&self) -> Command {
-        self.command_of(Path::new(env!("CARGO_BIN_EXE_tallystick")))
+        self.program(&["serve", "--config", "tallystick.toml"])
     }
 
-    /// The same under another program, which the caller puts before it.
-    pub(crate) fn command_of(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        if program == Path::new(env!("CARGO_BIN_EXE_tallystick")) {
-            command.args(["serve", "--config", "tallystick.toml"]);
-        }
+    /// Runs another command of the program to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        let output = self.program(arguments).output().expect("the program runs");
+        let text = [output.stdout, output.stderr].concat();
+        let (code, signal) = (output.status.code(), output.status.signal());
+        Ended { code, signal, stderr: String::from_utf8_lossy(&text).into_owned() }
+    }
+
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tallystick"));
+        command.args(arguments);
         command.current_dir(&self.root).stdin(Stdio::null()).stdout(Stdio::piped());
-        command.env_clear().env("HOME", &self.root).env("PATH", "/nonexistent").env("TALLYSTICK_LOG_FILTER", "warn");
+        command.env_clear().env("HOME", &self.root).env("PATH", "/nonexistent");
+        command.env("TALLYSTICK_LOG_FILTER", "warn");
         command
     }
 
@@ -144,7 +150,10 @@ impl Place {
     }
 
     pub(crate) fn spawn(&self, mut command: Command, stderr: &Path) -> Child {
-        command.stderr(File::create(stderr).expect("a file for stderr")).spawn().expect("the server's program")
+        command
+            .stderr(File::create(stderr).expect("a file for stderr"))
+            .spawn()
+            .expect("the server's program")
     }
 
     fn await_start(&self, mut child: Child, stderr: PathBuf) -> Result<Server, Ended> {
@@ -197,7 +206,8 @@ impl Ended {
 
     /// What is wrong with this end, if it was the server's own: a panic, or an error without a sentence.
     pub(crate) fn fault(&self) -> Option<String> {
-        let panicked = self.stderr.contains("panicked at") || self.code == Some(101) || self.signal == Some(6);
+        let panicked =
+            self.stderr.contains("panicked at") || self.code == Some(101) || self.signal == Some(6);
         (panicked || self.stderr.is_empty() && self.signal.is_none()).then(|| format!("{self:?}"))
     }
 }
@@ -212,20 +222,20 @@ impl Server {
         wire::get(self.ops, "/readyz").expect("the second door answers").text()
     }
 
-    pub(crate) fn metrics(&self) -> String {
-        wire::get(self.ops, "/metrics").expect("the second door answers").text()
-    }
-
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The number of the thread that writes.
-    pub(crate) fn sequencer(&self) -> Option<u32> {
+    /// The number of the thread that writes. A thread gives itself its name, which may take a moment.
+    pub(crate) fn sequencer(&self) -> u32 {
+        poll("the sequencer's thread", PATIENCE, || self.thread("sequencer"))
+    }
+
+    fn thread(&self, wanted: &str) -> Option<u32> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).ok()?;
         tasks.flatten().map(|task| task.path()).find_map(|task| {
             let name = fs::read_to_string(task.join("comm")).ok()?;
-            (name.trim() == "sequencer").then(|| task.file_name()?.to_str()?.parse().ok())?
+            (name.trim() == wanted).then(|| task.file_name()?.to_str()?.parse().ok())?
         })
     }
 
@@ -248,20 +258,9 @@ impl Server {
 
     /// Waits until it has ended by itself.
     pub(crate) fn wait(mut self) -> Ended {
-        let status = poll("the end of the server", PATIENCE, || self.child.try_wait().expect("it is our child"));
+        let status =
+            poll("the end of the server", PATIENCE, || self.child.try_wait().expect("it is our child"));
         Ended::of(status, &self.stderr)
-    }
-
-    /// Its end, if it ends within `patience`.
-    pub(crate) fn ended_within(&mut self, patience: Duration) -> Option<Ended> {
-        let deadline = Instant::now() + patience;
-        let status = poll("the end of the server, or of our patience", PATIENCE, || {
-            match self.child.try_wait().expect("it is our child") {
-                Some(status) => Some(Some(status)),
-                None => (Instant::now() >= deadline).then_some(None),
-            }
-        });
-        status.map(|status| Ended::of(status, &self.stderr))
     }
 
     pub(crate) fn stderr(&self) -> String {

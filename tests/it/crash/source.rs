@@ -127,7 +127,8 @@ impl Shared {
 
     /// The record's text.
     fn lines(&self, number: u64, generation: u64) -> String {
-        let files = self.files(number, generation).into_iter().map(|(name, bytes)| (name, Cursor::new(bytes)));
+        let files =
+            self.files(number, generation).into_iter().map(|(name, bytes)| (name, Cursor::new(bytes)));
         ModuleLines {
             module: module(number),
             zip: hash_files(files).expect("two small files"),

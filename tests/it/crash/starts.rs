@@ -44,12 +44,17 @@ fn check_end(name: &str, ended: &Ended, code: i32, words: &[&str]) {
 
 fn key_file(place: &Place) -> PathBuf {
     let files = fs::read_dir(place.data().join("keys")).expect("there are keys");
-    files.flatten().map(|file| file.path()).find(|file| file.extension().is_some_and(|end| end == "skey")).expect("a key")
+    files
+        .flatten()
+        .map(|file| file.path())
+        .find(|file| file.extension().is_some_and(|end| end == "skey"))
+        .expect("a key")
 }
 
 #[test]
 fn keys_that_cannot_be_right_are_refused() {
-    let mut tally = Tally::new("05-keys", "start with a key that is missing, wrong, open to others or damaged");
+    let mut tally =
+        Tally::new("05-keys", "start with a key that is missing, wrong, open to others or damaged");
     let mut case = |name: &str, code: i32, words: &[&str], change: &dyn Fn(&Place)| {
         let (_source, place) = place_with_a_log();
         let before = fs::read(key_file(&place)).unwrap();
@@ -71,7 +76,9 @@ fn keys_that_cannot_be_right_are_refused() {
     case("no key directory", USAGE, &["no key", "keys", "fix"], &|place| {
         fs::remove_dir_all(place.data().join("keys")).unwrap();
     });
-    case("no key file", USAGE, &["no key", "keys", "fix"], &|place| fs::remove_file(key_file(place)).unwrap());
+    case("no key file", USAGE, &["no key", "keys", "fix"], &|place| {
+        fs::remove_file(key_file(place)).unwrap()
+    });
     case("key of another log", USAGE, &["does not belong to the log", "sum.crash.example"], &|place| {
         let (_source, other) = place_with_a_log();
         fs::remove_dir_all(place.data().join("keys")).unwrap();
@@ -80,7 +87,9 @@ fn keys_that_cannot_be_right_are_refused() {
     case("open to others", USAGE, &["mode 0644", "chmod 600"], &|place| {
         fs::set_permissions(key_file(place), Permissions::from_mode(0o644)).unwrap();
     });
-    case("not a key", DAMAGE, &["backup", ".skey"], &|place| fs::write(key_file(place), "PRIVATE+KEY+nonsense\n").unwrap());
+    case("not a key", DAMAGE, &["backup", ".skey"], &|place| {
+        fs::write(key_file(place), "PRIVATE+KEY+nonsense\n").unwrap()
+    });
     case("an empty key", DAMAGE, &["backup", ".skey"], &|place| fs::write(key_file(place), "").unwrap());
     tally.finish();
 }
@@ -105,7 +114,8 @@ fn databases_that_cannot_be_right_are_refused() {
         sql(place, "data/log.db", "CREATE TABLE accounts (name TEXT)");
     });
     case("text", DAMAGE, &["damaged", "database"], &|place| {
-        fs::write(place.path("data/log.db"), "This is not a database, it is a sentence. ".repeat(100)).unwrap();
+        fs::write(place.path("data/log.db"), "This is not a database, it is a sentence. ".repeat(100))
+            .unwrap();
     });
     case("a directory", FAILED, &["log.db"], &|place| {
         fs::remove_file(place.path("data/log.db")).unwrap();
@@ -186,6 +196,11 @@ fn a_read_only_disk_is_named() {
     let ended = place.try_serve().map(|_| "it runs");
     let _ = Command::new("umount").arg("-l").arg(&data).status();
     assert!(read_only);
-    check_end("read-only", &ended.expect_err("nothing can be written"), FAILED, &["Read-only file system", "data"]);
+    check_end(
+        "read-only",
+        &ended.expect_err("nothing can be written"),
+        FAILED,
+        &["Read-only file system", "data"],
+    );
     assert_eq!(place.serve().readiness(), "ready\n");
 }

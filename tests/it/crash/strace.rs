@@ -17,8 +17,19 @@ use super::campaign::skipped;
 
 /// System calls that change files; locks and memory are not what fails on a bad disk.
 const WRITES: [&str; 13] = [
-    "write", "pwrite64", "writev", "pwritev", "fsync", "fdatasync", "ftruncate", "fallocate", "openat", "rename",
-    "renameat2", "unlink", "mkdir",
+    "write",
+    "pwrite64",
+    "writev",
+    "pwritev",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "fallocate",
+    "openat",
+    "rename",
+    "renameat2",
+    "unlink",
+    "mkdir",
 ];
 /// Those that fail when there is no space.
 const NEED_SPACE: [&str; 9] =
@@ -73,7 +84,9 @@ pub(crate) fn is_available(test: &str) -> bool {
     let program = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output();
     let why = match program {
         Ok(output) if output.status.success() => return true,
-        Ok(output) => format!("strace may not trace here: {}", String::from_utf8_lossy(&output.stderr).trim()),
+        Ok(output) => {
+            format!("strace may not trace here: {}", String::from_utf8_lossy(&output.stderr).trim())
+        }
         Err(_) => "strace is not installed".to_owned(),
     };
     skipped(test, &why);
