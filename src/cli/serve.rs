@@ -28,6 +28,8 @@ use crate::http::{api, ops};
 use crate::log::{Log, ReadOnly, State};
 use crate::notary::Notary;
 use crate::note::{SignerKey, VerifierKey};
+use crate::store::StoreError;
+use crate::store::lock::DirectoryLock;
 
 /// The notary answers by its own deadline, with the cause; the site's is there in case it does not.
 const ANSWER_MARGIN: Duration = Duration::from_secs(3);
@@ -86,9 +88,28 @@ impl Serve {
         for notice in config.notices.iter().chain(&bypass::warnings(&go)) {
             tracing::warn!("{notice}");
         }
-        let (signer, is_new_key) = keys::load_or_create(&config.data, config.name.as_deref())?;
+        let (signer, is_new_key) = signing_key(&config)?;
         block_on(engine(ServeOptions { config, signer, is_new_key }))
     }
+}
+
+/// The log's key, made now where there is neither key nor log, and whether it was.
+fn signing_key(config: &Config) -> anyhow::Result<(SignerKey, bool)> {
+    let name = config.name.as_deref();
+    if !crate::log::exists(&config.data) {
+        return Ok(keys::load_or_create(&config.data, name)?);
+    }
+    // A new key could not sign for this log, and would be in the way of the right one.
+    let missing = || {
+        anyhow::anyhow!(
+            "there is no key in {}, but a log in {}, which only its own key can sign\n  fix: put its key files back from \
+             your backup, or choose another --data for a new log",
+            keys::directory(&config.data).display(),
+            config.data.display()
+        )
+    };
+    let key = keys::load(&config.data, name)?.ok_or_else(missing).or_exit(Exit::Usage)?;
+    Ok((key, false))
 }
 
 /// What `serve` prints on stdout once it listens: the key, and the lines to paste.
@@ -115,10 +136,8 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         tracing::debug!(limit, "descriptors");
     }
     // The doors first: a port that is taken is found before anything is created.
-    let public = TcpListener::bind(config.listen).await.with_context(|| in_use("listen", config.listen))?;
-    let private = TcpListener::bind(config.metrics_listen)
-        .await
-        .with_context(|| in_use("metrics_listen", config.metrics_listen))?;
+    let public = listen(&config, "listen", config.listen).await?;
+    let private = listen(&config, "metrics_listen", config.metrics_listen).await?;
     let tls = config
         .tls
         .as_ref()
@@ -190,8 +209,19 @@ fn doors(
     (public, private)
 }
 
-fn in_use(key: &str, address: SocketAddr) -> String {
-    format!("cannot listen on {address}: free it or choose another with `{key}`")
+/// Takes a port. Who has it is most often this log's own server, and then the answer is that it runs already.
+async fn listen(config: &Config, key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let error = match TcpListener::bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    if error.kind() == std::io::ErrorKind::AddrInUse
+        && crate::log::exists(&config.data)
+        && let Err(locked @ StoreError::Locked { .. }) = DirectoryLock::acquire(&config.data)
+    {
+        return Err(locked).or_exit(Exit::Running);
+    }
+    Err(error).with_context(|| format!("cannot listen on {address}: free it or choose another with `{key}`"))
 }
 
 /// How the process is asked to end. Made before anything else: a signal from then on is an orderly end.

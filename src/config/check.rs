@@ -163,7 +163,7 @@ fn loop_problem(key: String, url: &UpstreamUrl, place: &Origin) -> Problem {
 /// What is allowed but should be known.
 pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String> {
     let mut notices = Vec::new();
-    if config.origin("anchor") == Origin::Default {
+    if config.anchor.starts_with(&config.data) {
         notices.push(format!(
             "the anchor {} lies beside the data: restored or copied together with it, it protects against nothing. \
              Set `anchor` to a path on another disk.",

@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::gosum::ModuleLines;
 use crate::note::{SignerKey, VerifierKey};
-use crate::store::lock::{DirectoryLock, refuse_network_file_system};
+use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
 use crate::tlog::{Hash, RecordId, TreeSize};
@@ -38,6 +38,9 @@ pub const DATABASE_FILE: &str = "log.db";
 pub const ANCHOR_FILE: &str = "anchor.db";
 /// Submissions that may wait for the sequencer. Beyond it callers wait: each of them holds its own memory.
 const QUEUE_SUBMISSIONS: usize = 1_024;
+
+/// What opening databases takes: their first pages, write-ahead logs and shared memory files.
+const OPENING_BYTES: u64 = 1 << 20;
 
 /// Where a log is and who signs it.
 pub struct LogOptions {
@@ -204,6 +207,8 @@ impl Log {
         refuse_network_file_system(&options.directory)?;
         let lock = DirectoryLock::acquire(&options.directory)?;
         let path = options.directory.join(DATABASE_FILE);
+        let disks = [Some(options.directory.as_path()), options.anchor.parent()];
+        let disks: Vec<PathBuf> = disks.into_iter().flatten().map(Path::to_owned).collect();
         let identity = options.signers.first().map(|signer| Identity {
             name: signer.name().as_str().to_owned(),
             vkey: signer.verifier().to_string(),
@@ -217,11 +222,15 @@ impl Log {
                     standing: why.trim_start_matches("it holds the log ").to_owned(),
                 });
             }
-            store => store?,
+            store => store.map_err(|error| cause(error, &disks))?,
         };
-        let disks = [Some(options.directory.as_path()), options.anchor.parent()];
-        let disks = disks.into_iter().flatten().map(Path::to_owned).collect();
-        start(Box::new(store), Some(&options.anchor), options.signers, options.clock, disks, Some(lock))
+        let LogOptions { anchor, signers, clock, .. } = options;
+        start(Box::new(store), Some(&anchor), signers, clock, disks.clone(), Some(lock)).map_err(|error| {
+            match error {
+                OpenError::Store(error) => OpenError::Store(cause(error, &disks)),
+                error => error,
+            }
+        })
     }
 
     /// A log over a store of the caller's, without anchor or lock; for tests.
@@ -297,6 +306,15 @@ impl Log {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Without any space SQLite fails in many ways, most of which do not say so.
+fn cause(error: StoreError, disks: &[PathBuf]) -> StoreError {
+    let no_space = |disk: &PathBuf| free_bytes(disk).is_ok_and(|free| free < OPENING_BYTES);
+    match error {
+        StoreError::Database { .. } if disks.iter().any(no_space) => StoreError::Full,
+        error => error,
     }
 }
 

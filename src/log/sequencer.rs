@@ -148,14 +148,24 @@ impl Sequencer {
 
     /// Why nothing can be written now, if so. A full disk is looked at again each time.
     fn cannot_write(&self) -> Option<ReadOnly> {
-        match &*self.shared.state.load_full() {
-            State::ReadOnly(ReadOnly::DiskFull { .. }) | State::Writing => {}
+        let was_full = match &*self.shared.state.load_full() {
+            State::Writing => false,
+            State::ReadOnly(ReadOnly::DiskFull { .. }) => true,
             State::ReadOnly(reason) => return Some(reason.clone()),
-        }
-        let full = self.disks.iter().find_map(|disk| disk_full(disk));
-        match full {
-            Some(reason) => self.shared.turn(State::ReadOnly(reason.clone())),
-            None => self.shared.turn(State::Writing),
+        };
+        match self.disks.iter().find_map(|disk| disk_full(disk)) {
+            Some(reason) => {
+                if !was_full {
+                    tracing::error!(%reason, "the log is read-only until there is space");
+                }
+                self.shared.turn(State::ReadOnly(reason));
+            }
+            None => {
+                if was_full {
+                    tracing::info!("there is space again: the log writes");
+                }
+                self.shared.turn(State::Writing);
+            }
         }
         full_or_none(&self.shared)
     }

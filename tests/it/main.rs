@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod anchor;
+mod attack;
 mod cli;
 mod client;
 mod commands;

@@ -16,3 +16,15 @@ pub(crate) async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bo
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
+
+/// Looks again and again until there is something to see; for what gives no sign, without an async runtime.
+pub(crate) fn poll<T>(what: &str, patience: std::time::Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(started.elapsed() < patience, "it did not happen in time: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
