@@ -34,9 +34,9 @@
 //! What must never happen, and the test that would see it.
 //!
 //! 1. There are never two signed heads of one size with different roots. One process writes, and the database itself
-//!    refuses a second: `sequencer::failures::a_second_process_is_refused_by_the_database_itself`.
+//!    refuses a second: `sequencer::failures::an_older_writer_is_refused_by_the_database`.
 //! 2. Whatever was acknowledged stays, byte for byte; the log's rows are insert-only, by trigger too:
-//!    `crash::acknowledged_records_survive_kills`, `conformance::sqlite::nothing_of_the_truth_can_be_changed`.
+//!    `crash::acknowledged_records_survive_kills`, `conformance::sqlite::triggers_refuse_changes_to_the_truth`.
 //! 3. One set of hashes per module version for ever. Uniqueness is checked inside the append transaction:
 //!    `sequencer::one_set_of_hashes_stands_however_many_race`.
 //! 4. A head that was ever served implies that every tile, record and proof under it can be served:

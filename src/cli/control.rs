@@ -3,7 +3,6 @@
 //! Without a server a command opens the log itself, under the same lock, and speaks the control protocol to itself through
 //! a pipe. So there is one path, and what a command does is the same with a server and without.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -48,7 +47,7 @@ pub(super) enum Needs {
 
 /// A connection to whoever has the log open.
 pub(super) struct Session {
-    requests: SendRequest<Pipe<Infallible>>,
+    requests: SendRequest<Pipe>,
     own: Option<Own>,
 }
 
@@ -119,11 +118,10 @@ impl Session {
         path: &str,
         request: &impl Serialize,
     ) -> anyhow::Result<Result<T, Refusal>> {
-        let (sender, receiver) = mpsc::channel(1);
-        let body = serde_json::to_vec(request)?;
-        sender.send(Ok(Bytes::from(body))).await.map_err(|_| cut())?;
+        let (sender, body) = Pipe::new(1);
+        sender.send(serde_json::to_vec(request)?.into()).await?;
         drop(sender);
-        let response = self.send(path, Pipe::new(receiver)).await?;
+        let response = self.send(path, body).await?;
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER_BYTES);
         let body = http_body_util::BodyExt::collect(body).await.map_err(|error| anyhow!(error))?.to_bytes();
@@ -133,26 +131,20 @@ impl Session {
         Ok(Ok(serde_json::from_slice(&body).context("the server's answer is not what this program knows")?))
     }
 
-    /// Sends what comes through `parts`, and returns what is told meanwhile.
-    pub(super) async fn stream(
-        &mut self,
-        path: &str,
-        importer: &str,
-        parts: mpsc::Receiver<Result<Bytes, Infallible>>,
-    ) -> anyhow::Result<Told> {
+    /// Sends what is put into the other end of `body`, and returns what is told meanwhile.
+    pub(super) async fn stream(&mut self, path: &str, importer: &str, body: Pipe) -> anyhow::Result<Told> {
         let query =
             url::form_urlencoded::Serializer::new(String::new()).append_pair("importer", importer).finish();
-        let response = self.send(&format!("{path}?{query}"), Pipe::new(parts)).await?;
+        let response = self.send(&format!("{path}?{query}"), body).await?;
         Ok(Told(Lines::new(response.into_body())))
     }
 
-    /// A channel for [`Session::stream`].
-    pub(super) fn parts()
-    -> (mpsc::Sender<Result<Bytes, Infallible>>, mpsc::Receiver<Result<Bytes, Infallible>>) {
-        mpsc::channel(QUEUE_PARTS)
+    /// A body for [`Session::stream`], and where its parts are put in.
+    pub(super) fn body() -> (mpsc::Sender<Bytes>, Pipe) {
+        Pipe::new(QUEUE_PARTS)
     }
 
-    async fn send(&mut self, path: &str, body: Pipe<Infallible>) -> anyhow::Result<Response<Incoming>> {
+    async fn send(&mut self, path: &str, body: Pipe) -> anyhow::Result<Response<Incoming>> {
         let request = Request::post(path).header(header::HOST, "control").body(body)?;
         self.requests.ready().await.map_err(|_| cut()).or_exit(Exit::Unreachable)?;
         let response = self.requests.send_request(request).await;
@@ -187,7 +179,7 @@ impl Session {
 
 async fn start(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> anyhow::Result<SendRequest<Pipe<Infallible>>> {
+) -> anyhow::Result<SendRequest<Pipe>> {
     let (requests, connection) = handshake(TokioIo::new(stream)).await?;
     // What goes wrong with it, requests and answers tell.
     tokio::spawn(connection);

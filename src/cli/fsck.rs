@@ -9,7 +9,7 @@ use super::exit::OrExit;
 use super::{Common, Exit, Progress, output};
 use crate::config::{Config, keys};
 use crate::http::control::LogName;
-use crate::log::{Finding, fsck};
+use crate::log::{Finding, FsckReport, fsck};
 use crate::note::VerifierKey;
 use crate::store::sqlite::SqliteReader;
 use crate::store::sqlite::anchor::{Anchor, Anchored};
@@ -91,7 +91,8 @@ fn check(config: &Config) -> anyhow::Result<Report> {
         .parse()
         .with_context(|| format!("the database holds the malformed key {}", identity.vkey))
         .or_exit(Exit::Damage)?;
-    let newest = damage_or(reader.heads(TreeSize(u64::MAX), 1))?.pop();
+    // A head that cannot be read is found below.
+    let newest = reader.heads(TreeSize(u64::MAX), 1).ok().and_then(|mut heads| heads.pop());
     let size = newest.map_or(0, |head| head.tree.size.0);
     if anchored.is_none() && size > 0 && findings.iter().all(|found| found.place != "anchor") {
         let path = config.anchor.display();
@@ -102,7 +103,16 @@ fn check(config: &Config) -> anyhow::Result<Report> {
     let mut progress = Progress::new("records", size);
     let checked = fsck(&reader, &verifier, anchored.as_ref(), &mut |done| progress.set(done));
     progress.finish();
-    let checked = damage_or(checked)?;
+    let checked = match checked {
+        // Without its newest head nothing is known of a log, and that is what is found.
+        Err(StoreError::Damaged { place, why }) => {
+            FsckReport { findings: vec![Finding { place, why }], ..FsckReport::default() }
+        }
+        checked => checked.or_else(|error| {
+            let exit = exit_of_store(&error);
+            Err(error).or_exit(exit)
+        })?,
+    };
     findings.extend(checked.findings.into_iter().map(Found::from));
     Ok(Report {
         log: LogName::new(&identity),
@@ -116,13 +126,6 @@ fn check(config: &Config) -> anyhow::Result<Report> {
         },
         findings,
         unlisted: checked.unlisted,
-    })
-}
-
-fn damage_or<T>(result: Result<T, StoreError>) -> anyhow::Result<T> {
-    result.or_else(|error| {
-        let exit = exit_of_store(&error);
-        Err(error).or_exit(exit)
     })
 }
 

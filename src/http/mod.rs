@@ -6,6 +6,7 @@
 //!           │   ├ sumdb   /latest /lookup/ /tile/ /sumdb/<name>/…   answered from a Sumdb
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
+//! control  the socket through which our own commands reach a log that is open
 //! answer   every status code, header value and text of ours      tls, proxies, metrics   as named
 //! ```
 //!

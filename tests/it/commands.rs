@@ -142,16 +142,13 @@ checksum = "sum.golang.org"
     fn serve_with(&self, environment: &[(&str, &str)]) -> Server {
         let mut command = self.sandbox.command(&self.arguments(&["serve"]));
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut announced = String::new();
-        loop {
+        let mut server = Server { child: command.spawn().unwrap(), announced: String::new() };
+        let mut lines = BufReader::new(server.child.stdout.take().unwrap()).lines();
+        while !server.announced.contains("go env -w GONOSUMDB") {
             let line = lines.next().expect("the announcement is not cut").unwrap();
-            announced += &format!("{line}\n");
-            if line.contains("go env -w GONOSUMDB") {
-                return Server { child, announced };
-            }
+            server.announced += &format!("{line}\n");
         }
+        server
     }
 
     /// Runs what holds with a server and without one.

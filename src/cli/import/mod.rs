@@ -103,7 +103,7 @@ impl Input {
         let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
         let about = file.metadata().with_context(|| format!("cannot read {name}"))?;
         anyhow::ensure!(!about.is_dir(), "cannot read {name}: it is a directory");
-        let bytes = about.is_file().then(|| about.len());
+        let bytes = about.is_file().then_some(about.len());
         Ok(Input { name, bytes, reader: Box::new(file) })
     }
 }

@@ -112,7 +112,7 @@ async fn follow(
     importer: &str,
     claims: &Claims,
 ) -> anyhow::Result<Vec<ModuleOutcome>> {
-    let (sender, parts) = Session::parts();
+    let (sender, body) = Session::body();
     let lines: Vec<Bytes> = claims
         .modules
         .iter()
@@ -121,12 +121,12 @@ async fn follow(
     tokio::spawn(async move {
         for line in lines {
             // Who does not take it any more says why.
-            if sender.send(Ok(line)).await.is_err() {
+            if sender.send(line).await.is_err() {
                 return;
             }
         }
     });
-    let mut told = session.stream("/v1/import", importer, parts).await?;
+    let mut told = session.stream("/v1/import", importer, body).await?;
     let mut progress = Progress::new("module versions", claims.modules.len() as u64);
     let mut outcomes = Vec::new();
     loop {

@@ -1,6 +1,5 @@
 //! Record streams: read in pieces, sent as they are, counted when they are durable.
 
-use std::convert::Infallible;
 use std::io::{self, Read};
 
 use anyhow::{Context, anyhow};
@@ -88,9 +87,9 @@ async fn import_file(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let Input { name, bytes, reader } = input;
-    let (sender, parts) = Session::parts();
+    let (sender, body) = Session::body();
     let reading = read(reader, sender);
-    let mut told = session.stream("/v1/import-trusted", importer, parts).await?;
+    let mut told = session.stream("/v1/import-trusted", importer, body).await?;
     let mut progress = Progress::bytes("records", bytes);
     let mut committed = Committed::default();
     let last = loop {
@@ -131,10 +130,7 @@ async fn import_file(
 
 /// Reads on a thread of its own, as fast as it is taken. The thread is never waited for: nobody knows when standard
 /// input gives something again.
-fn read(
-    reader: Box<dyn Read + Send>,
-    parts: mpsc::Sender<Result<Bytes, Infallible>>,
-) -> oneshot::Receiver<io::Result<()>> {
+fn read(reader: Box<dyn Read + Send>, parts: mpsc::Sender<Bytes>) -> oneshot::Receiver<io::Result<()>> {
     let (sender, ended) = oneshot::channel();
     std::thread::spawn(move || {
         let read = read_pieces(reader, &parts);
@@ -145,10 +141,7 @@ fn read(
     ended
 }
 
-fn read_pieces(
-    mut reader: Box<dyn Read + Send>,
-    parts: &mpsc::Sender<Result<Bytes, Infallible>>,
-) -> io::Result<()> {
+fn read_pieces(mut reader: Box<dyn Read + Send>, parts: &mpsc::Sender<Bytes>) -> io::Result<()> {
     loop {
         let mut piece = vec![0; PIECE_BYTES];
         let length = match reader.read(&mut piece) {
@@ -159,7 +152,7 @@ fn read_pieces(
         };
         piece.truncate(length);
         // Who does not take it any more says why.
-        if parts.blocking_send(Ok(piece.into())).is_err() {
+        if parts.blocking_send(piece.into()).is_err() {
             return Ok(());
         }
     }

@@ -23,7 +23,6 @@ mod stream;
 mod trusted;
 mod wire;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -268,12 +267,3 @@ fn response(status: StatusCode, content_type: &'static str, body: Body) -> Respo
     let builder = Response::builder().status(status).header(header::CONTENT_TYPE, content_type);
     builder.body(body).expect("a status and a header that are constants")
 }
-
-/// A body that one side writes while the other reads.
-fn pipe<E>(capacity: usize) -> (mpsc::Sender<Result<bytes::Bytes, E>>, Pipe<E>) {
-    let (sender, receiver) = mpsc::channel(capacity);
-    (sender, Pipe::new(receiver))
-}
-
-/// What cannot happen to an answer while it is written.
-type Never = Infallible;

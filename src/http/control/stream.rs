@@ -1,5 +1,6 @@
 //! Bodies that are written while they are read, and lines of bodies.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,45 +10,46 @@ use http_body_util::BodyExt;
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-use super::{Event, Never, pipe};
+use super::Event;
 
 /// The longest line of a stream: a module version with sixteen claims, each with a path of a file.
 pub const MAX_LINE_BYTES: usize = 128 << 10;
 /// Events that may wait for a reader.
 const QUEUE_EVENTS: usize = 64;
 
-/// A body whose parts come through a channel; an error ends it without an end, so that the other side sees a cut.
-pub struct Pipe<E>(mpsc::Receiver<Result<Bytes, E>>);
+/// A body whose parts come through a channel. It ends when the other end of the channel is dropped.
+pub struct Pipe(mpsc::Receiver<Bytes>);
 
-impl<E> Pipe<E> {
-    /// The body of what `receiver` gives.
-    pub fn new(receiver: mpsc::Receiver<Result<Bytes, E>>) -> Pipe<E> {
-        Pipe(receiver)
+impl Pipe {
+    /// A body of which `parts` may wait, and where they are put in.
+    pub fn new(parts: usize) -> (mpsc::Sender<Bytes>, Pipe) {
+        let (sender, receiver) = mpsc::channel(parts);
+        (sender, Pipe(receiver))
     }
 }
 
-impl<E> HttpBody for Pipe<E> {
+impl HttpBody for Pipe {
     type Data = Bytes;
-    type Error = E;
+    type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
-        self.0.poll_recv(context).map(|part| part.map(|part| part.map(Frame::data)))
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|part| part.map(|part| Ok(Frame::data(part))))
     }
 }
 
 /// Where an import tells what happens.
-pub struct Events(mpsc::Sender<Result<Bytes, Never>>);
+pub struct Events(mpsc::Sender<Bytes>);
 
 /// Nobody listens any more.
 pub(super) struct Gone;
 
 impl Events {
     /// A teller, and the body that carries what it tells.
-    pub(super) fn new() -> (Events, Pipe<Never>) {
-        let (sender, body) = pipe(QUEUE_EVENTS);
+    pub(super) fn new() -> (Events, Pipe) {
+        let (sender, body) = Pipe::new(QUEUE_EVENTS);
         (Events(sender), body)
     }
 
@@ -55,7 +57,7 @@ impl Events {
     pub(super) async fn tell(&self, event: &Event) -> Result<(), Gone> {
         let mut line = serde_json::to_vec(event).expect("events have string keys only");
         line.push(b'\n');
-        self.0.send(Ok(line.into())).await.map_err(|_| Gone)
+        self.0.send(line.into()).await.map_err(|_| Gone)
     }
 }
 

@@ -50,8 +50,8 @@ pub struct LookupAnswer {
     /// `path@version`.
     #[serde(with = "text")]
     pub module: ModuleVersion,
-    /// Its record; absent when the log does not have it.
-    #[serde(flatten)]
+    /// Its record; null when the log does not have it. Not flattened: that would lose the origin in the evidence, whose
+    /// JSON is kept as it is.
     pub found: Option<FoundRecord>,
     /// Whether this request brought it in.
     pub appended: bool,

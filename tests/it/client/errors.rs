@@ -27,7 +27,7 @@ fn troubled(proxy: &Proxy, upstream: &HostileServer) -> LogDirectory {
         route("lies", &proxy.url()),
     ]
     .concat();
-    LogDirectory::new(NAME, &format!("[limits]\ndeadline_seconds = 1\n{routes}"))
+    LogDirectory::new(NAME, &format!("[limits]\ndeadline_seconds = 2\n{routes}"))
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn every_refusal_is_read_whole_at_the_prompt() {
         ("forbidden", "403 Forbidden", &["refuses the checksum database access", "must give it credentials"]),
         ("down", "503 Service Unavailable", &["try again: ", "Run the command again in"]),
         ("broken", "503 Service Unavailable", &["try again: ", "Run the command again in"]),
-        ("stalls", "503 Service Unavailable", &["takes longer than 1 s", "Run the command again in 10 s."]),
+        ("stalls", "503 Service Unavailable", &["takes longer than 2 s", "Run the command again in 10 s."]),
         ("lies", "409 Conflict", &["corp.example/lies@v1.0.0 is refused: ", "must be repaired there"]),
     ];
     for (name, status, texts) in table {

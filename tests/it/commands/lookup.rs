@@ -48,6 +48,9 @@ fn a_private_module_is_shown_with_its_evidence() {
         for part in ["computed from file://", "v0.4.0.zip", &format!("SHA-256 {sha256}"), "0123abc"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
+        let evidence =
+            world.json(&["lookup", "corp.example/billing@v0.4.0", "--json"])["found"]["evidence"].take();
+        assert_eq!(evidence["origin"], json!({ "VCS": "git", "Hash": "0123abc" }), "{evidence}");
         // A private path is never sent to a public upstream.
         assert_eq!(world.golang.requests().len(), 0);
     });
@@ -63,22 +66,24 @@ fn json_has_everything() {
         let text =
             "go.sum database tree\n1\nYIbrIfbx/MNcPidoYOgRXWdOys26yALyiA3vKAesRjw=\n\n— sum.corp.example ";
         assert!(note.as_str().unwrap().starts_with(text), "{note}");
-        for time in [answer["appended_at"].take(), answer["head"]["signed_at"].take()] {
+        for time in [answer["found"]["appended_at"].take(), answer["head"]["signed_at"].take()] {
             time.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
         }
         let expected = json!({
             "module": "rsc.io/quote@v1.5.2",
-            "record": 0,
-            "lines": QUOTE.lines().collect::<Vec<_>>(),
-            // The tree of one record has the hash of that record as its root.
-            "hash": "YIbrIfbx/MNcPidoYOgRXWdOys26yALyiA3vKAesRjw=",
-            "appended_at": null,
-            "evidence": {
-                "kind": "sumdb",
-                "log": "sum.golang.org",
-                "record": 942,
-                "head_size": 66398721,
-                "head_root": "5oXTdOltbW8oy+WAHSPYkUE7FskIY/5ZJCYGy+buJ3g=",
+            "found": {
+                "record": 0,
+                "lines": QUOTE.lines().collect::<Vec<_>>(),
+                // The tree of one record has the hash of that record as its root.
+                "hash": "YIbrIfbx/MNcPidoYOgRXWdOys26yALyiA3vKAesRjw=",
+                "appended_at": null,
+                "evidence": {
+                    "kind": "sumdb",
+                    "log": "sum.golang.org",
+                    "record": 942,
+                    "head_size": 66398721,
+                    "head_root": "5oXTdOltbW8oy+WAHSPYkUE7FskIY/5ZJCYGy+buJ3g=",
+                },
             },
             "appended": false,
             "log": { "name": "sum.corp.example", "verifier": key },
@@ -93,7 +98,7 @@ fn json_has_everything() {
         let missing = world.run(&["lookup", "rsc.io/quote@v1.5.1", "--json"]);
         assert_eq!(missing.code, 1);
         let missing: Value = serde_json::from_str(&missing.stdout).unwrap();
-        assert_eq!((&missing["module"], missing.get("record")), (&json!("rsc.io/quote@v1.5.1"), None));
+        assert_eq!((&missing["module"], &missing["found"]), (&json!("rsc.io/quote@v1.5.1"), &json!(null)));
         assert_eq!(missing["head"]["size"], 1);
     });
 }

@@ -1,6 +1,10 @@
 //! `import --trust`: record streams in bulk.
 
+use std::sync::Arc;
+
 use serde_json::json;
+use tallystick::http::control::RecordParser;
+use tallystick::store::Evidence;
 
 use super::*;
 use crate::support::logs::{lines, lines_with};
@@ -40,8 +44,8 @@ fn fifty_thousand_records_enter_as_they_are() {
         }
         let module = lines(40_000).module.to_string();
         let shown = world.json(&["lookup", &module, "--json"]);
-        assert_eq!(shown["record"], 40_000);
-        assert_eq!(shown["evidence"], json!({ "kind": "imported", "importer": "build-7" }));
+        assert_eq!(shown["found"]["record"], 40_000);
+        assert_eq!(shown["found"]["evidence"], json!({ "kind": "imported", "importer": "build-7" }));
         let shown = world.succeed(&["lookup", &module]);
         assert!(shown.contains("imported by build-7, whose word is the only evidence"), "{shown}");
 
@@ -170,4 +174,32 @@ fn an_importer_must_have_a_name() {
         assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
     }
     assert!(!world.database().exists());
+}
+
+/// Pieces end anywhere: what is read must not depend on it.
+#[test]
+fn a_stream_is_the_same_in_pieces_of_any_size() {
+    let stream = format!("\n{}{}\n\n{}", records(0..5), lines(5).to_text(), lines(6).to_text());
+    let parse = |piece_bytes: usize| {
+        let evidence = Arc::new(Evidence::Imported { importer: "x".to_owned() });
+        let (mut parser, mut records) = (RecordParser::new(evidence), Vec::new());
+        for piece in stream.as_bytes().chunks(piece_bytes) {
+            parser.feed(piece, &mut records).unwrap();
+        }
+        parser.end().unwrap();
+        records.iter().map(|record| (record.line, record.end)).collect::<Vec<_>>()
+    };
+    // By counting: a record and the blank line after it are three lines.
+    let firsts = [2, 5, 8, 11, 14, 17, 21];
+    let whole = parse(stream.len());
+    assert_eq!(whole.iter().map(|(line, _)| *line).collect::<Vec<_>>(), firsts);
+    assert_eq!(whole[6].1, stream.len() as u64);
+    for (line, end) in &whole {
+        let text: String =
+            stream[..*end as usize].lines().skip(*line as usize - 1).map(|l| format!("{l}\n")).collect();
+        assert!(tallystick::gosum::ModuleLines::parse(&text).is_ok(), "{text}");
+    }
+    for piece_bytes in 1..stream.len() {
+        assert_eq!(parse(piece_bytes), whole, "{piece_bytes} bytes at a time");
+    }
 }

@@ -117,7 +117,7 @@ impl Shared {
     }
 
     fn files(&self, number: u64, generation: u64) -> Vec<(String, Vec<u8>)> {
-        let generation = if number % 5 == 0 { generation } else { 0 };
+        let generation = if number.is_multiple_of(5) { generation } else { 0 };
         let padding = self.padding.lock().unwrap().get(&number).copied().unwrap_or(0);
         let mut code = format!("package m\n\nconst Generation = {generation}\n").into_bytes();
         code.extend(std::iter::repeat_n(b'\n', padding));

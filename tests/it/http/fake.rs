@@ -161,12 +161,7 @@ impl Setup {
         let site = PublicSite {
             registry: Registry::new(log.clone(), vec![other]),
             rest: api::router(Arc::new(super::api::FakeApi)),
-            proxies: TrustedProxies::new(
-                self.trusted_proxies
-                    .iter()
-                    .map(|ip| ip.parse::<std::net::IpAddr>().unwrap().into())
-                    .collect(),
-            ),
+            proxies: TrustedProxies::new(self.trusted_proxies.iter().map(|net| network(net)).collect()),
             lookup_deadline: self.lookup_deadline.unwrap_or(PATIENCE),
             metrics: metrics.clone(),
             clock: Clock::system(),
@@ -272,4 +267,9 @@ impl Reply {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// A network, or one address.
+fn network(text: &str) -> ipnet::IpNet {
+    text.parse().unwrap_or_else(|_| text.parse::<std::net::IpAddr>().unwrap().into())
 }
