@@ -14,8 +14,7 @@ pub(super) fn start(format: LogFormat, filter: Option<&str>, default: &str) {
     // The configuration has checked the filter.
     let filter = filter.and_then(parse).or_else(|| parse(default)).unwrap_or_default();
     let registry = tracing_subscriber::registry().with(filter);
-    // A message that cannot be written, as on a full disk, is lost. Telling stderr so would be a panic of whoever spoke.
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let started = match format {
         LogFormat::Text => registry.with(layer.with_ansi(io::stderr().is_terminal())).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
