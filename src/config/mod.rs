@@ -2,7 +2,7 @@
 //!
 //! A TOML file (unknown keys are errors), overridden by environment variables (`TALLYSTICK_` and the key in capitals,
 //! dots as underscores), overridden by flags. Every value keeps its [`Origin`]. Paths in the file are relative to the
-//! file's directory; those of flags and variables to the working directory. [`reference`] documents every key.
+//! file's directory; those of flags and variables to the working directory. [`mod@reference`] documents every key.
 //!
 //! ```toml
 //! name   = "sum.corp.example"

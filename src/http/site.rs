@@ -1,7 +1,7 @@
 //! What stands behind the public door.
 //!
 //! One function sees every request: it measures and counts it, refuses what is too long, sends what a log
-//! answers to [`sumdb`](super::sumdb) and the rest to a router. Look-ups, tiles and heads thereby skip the router's
+//! answers to [`sumdb`] and the rest to a router. Look-ups, tiles and heads thereby skip the router's
 //! pattern matching, and a hit is answered without waiting for anything.
 
 use std::net::SocketAddr;

@@ -20,7 +20,7 @@
 //! skey   = PRIVATE+KEY+name+<key id>+base64(0x01 || seed)
 //! ```
 //!
-//! A note is worth nothing before [`open`] has verified it. Signatures of unknown keys are kept aside; a bad
+//! A note is worth nothing before [`open()`] has verified it. Signatures of unknown keys are kept aside; a bad
 //! signature of a known key fails the whole note.
 //!
 //! ```
