@@ -38,7 +38,7 @@
 //! 2. Whatever was acknowledged stays, byte for byte; the log's rows are insert-only, by trigger too:
 //!    `crash::acknowledged_records_survive_kills`, `conformance::sqlite::triggers_refuse_changes_to_the_truth`.
 //! 3. One set of hashes per module version for ever. Uniqueness is checked inside the append transaction:
-//!    `sequencer::one_set_of_hashes_stands_however_many_race`.
+//!    `sequencer::races_for_one_version_have_one_winner`.
 //! 4. A head that was ever served implies that every tile, record and proof under it can be served:
 //!    `sequencer::tiles::every_size_to_600_one_by_one`.
 //! 5. No signature leaves before the commit that holds it is durable and the anchor knows it:
@@ -46,11 +46,11 @@
 //! 6. Bytes of another log are proved under a verified head before they are stored or served, and never repaired:
 //!    `mirror::every_lie_is_refused`.
 //! 7. After a failed write the process signs nothing more. A full disk turns read-only until there is space. A damaged row
-//!    answers 500 for itself and stops signing: `sequencer::failures::after_a_failed_commit_nothing_is_signed`,
-//!    `sequencer::failures::a_full_disk_turns_read_only_and_back`,
-//!    `damage::flipped_bits_anywhere_are_never_served_and_never_panic`.
+//!    answers 500 for itself and stops signing: `sequencer::failures::after_a_failed_write_nothing_is_signed`,
+//!    `sequencer::failures::a_full_disk_is_read_only_until_there_is_space`,
+//!    `damage::a_flipped_byte_is_never_served`.
 //! 8. A restored, rolled-back or cloned database signs nothing:
-//!    `anchor::a_restored_backup_is_read_only_until_the_newer_one_is_back`,
+//!    `anchor::a_restored_backup_signs_nothing`,
 //!    `anchor::of_a_clone_and_its_original_the_older_epoch_loses`.
 //! 9. The core has no I/O, SQL is only in the store, time is only in the clock; secret key bytes are never printed:
 //!    `tidy::a_module_uses_only_the_layers_before_it`, `note::key::the_secret_is_shown_by_to_skey_only`.

@@ -170,6 +170,16 @@ impl Shared {
         self.changed.send_replace(size);
     }
 
+    /// Why the writer takes nothing more.
+    fn stopped(&self) -> AppendError {
+        match &*self.state.load_full() {
+            State::ReadOnly(reason) => AppendError::ReadOnly(reason.clone()),
+            State::Writing => {
+                AppendError::ReadOnly(ReadOnly::Stopped { why: "the writer has ended".to_owned() })
+            }
+        }
+    }
+
     /// Changes the state, and wakes up who watches it. A full disk is the only reason that goes away while the process
     /// lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment.
     fn turn(&self, state: State) {
@@ -181,6 +191,19 @@ impl Shared {
         if !stays(&before) {
             self.changed.send_modify(|_| {});
         }
+    }
+}
+
+/// Candidates that have their place in the queue. Dropping it does not take them back.
+pub struct Submitted {
+    answer: oneshot::Receiver<Result<Receipt, AppendError>>,
+    shared: Arc<Shared>,
+}
+
+impl Submitted {
+    /// Waits until they are published.
+    pub async fn receipt(self) -> Result<Receipt, AppendError> {
+        self.answer.await.map_err(|_| self.shared.stopped())?
     }
 }
 
@@ -272,29 +295,34 @@ impl Log {
     ///
     /// At most 16,384 at a time. Dropping the future does not take back what was submitted.
     pub async fn append(&self, candidates: Vec<Candidate>) -> Result<Receipt, AppendError> {
+        self.submit(candidates).await?.receipt().await
+    }
+
+    /// Hands candidates to the writer, and returns as soon as they have their place: what one caller submits one after the
+    /// other enters the log in that order.
+    pub async fn submit(&self, candidates: Vec<Candidate>) -> Result<Submitted, AppendError> {
         assert!(candidates.len() <= MAX_BATCH_RECORDS, "{} candidates at once", candidates.len());
-        self.submit(candidates, Vec::new()).await
+        self.queue(candidates, Vec::new()).await
     }
 
     /// Keeps incidents that were found outside of an append, in one commit with whatever else has arrived. What is known
     /// already, by its kind and detail, is not kept twice.
     pub async fn report(&self, reports: Vec<Report>) -> Result<(), AppendError> {
-        self.submit(Vec::new(), reports).await.map(|_| ())
+        self.queue(Vec::new(), reports).await?.receipt().await.map(|_| ())
     }
 
-    async fn submit(&self, candidates: Vec<Candidate>, reports: Vec<Report>) -> Result<Receipt, AppendError> {
-        let stopped = || match &*self.state() {
-            State::ReadOnly(reason) => AppendError::ReadOnly(reason.clone()),
-            State::Writing => {
-                AppendError::ReadOnly(ReadOnly::Stopped { why: "the writer has ended".to_owned() })
-            }
-        };
+    async fn queue(
+        &self,
+        candidates: Vec<Candidate>,
+        reports: Vec<Report>,
+    ) -> Result<Submitted, AppendError> {
+        let stopped = || self.shared.stopped();
         let queue = self.writer.queue.as_ref().ok_or_else(stopped)?;
         let place = self.writer.places.clone().acquire_owned().await.map_err(|_| stopped())?;
         let (reply, answer) = oneshot::channel();
         let submission = Submission { candidates, reports, reply, place };
         queue.send(Job::Append(submission)).map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        Ok(Submitted { answer, shared: self.shared.clone() })
     }
 
     /// Ends the writer after what was submitted, and waits for it. Other handles can only read from then on.

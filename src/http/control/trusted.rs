@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http_body_util::BodyExt;
-use tokio::task::JoinHandle;
 
 use super::stream::{Gone, drain};
 use super::{
     Committed, Control, Event, Events, Malformation, RecordConflict, RecordParser, Refusal, Trusted,
 };
-use crate::log::{AppendError, Candidate, Outcome, Receipt};
+use crate::log::{Candidate, Outcome, Submitted};
 use crate::store::Evidence;
 
 /// Records in one append. The sequencer makes larger commits of those that wait, so this only bounds how long a look-up
@@ -42,7 +41,7 @@ struct Import {
 
 /// A batch on its way into the log.
 struct UnderWay {
-    append: JoinHandle<Result<Receipt, AppendError>>,
+    append: Submitted,
     /// The first line of each record.
     lines: Vec<u64>,
     /// Bytes of the stream up to its end.
@@ -97,8 +96,9 @@ impl Import {
         let Some(end) = records.last().map(|record| record.end) else { return Ok(()) };
         let (candidates, lines): (Vec<Candidate>, _) =
             records.into_iter().map(|Trusted { candidate, line, .. }| (candidate, line)).unzip();
-        let log = self.control.log().clone();
-        let append = tokio::spawn(async move { log.append(candidates).await });
+        // Submitted one after the other: the records enter the log in the stream's order.
+        let append = self.control.log().submit(candidates).await;
+        let append = append.map_err(|error| Ended::Refused(Refusal::from(&error)))?;
         self.under_way.push_back(UnderWay { append, lines, end });
         if self.under_way.len() > BATCHES_UNDER_WAY {
             self.settle().await?;
@@ -109,8 +109,7 @@ impl Import {
     /// Waits for the oldest append and tells about it. False when none is under way.
     async fn settle(&mut self) -> Result<bool, Ended> {
         let Some(UnderWay { append, lines, end }) = self.under_way.pop_front() else { return Ok(false) };
-        let appended = append.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let receipt = appended.map_err(|error| Ended::Refused(Refusal::from(&error)))?;
+        let receipt = append.receipt().await.map_err(|error| Ended::Refused(Refusal::from(&error)))?;
         for (outcome, line) in receipt.outcomes.into_iter().zip(lines) {
             match outcome {
                 Outcome::Appended(_) => self.done.new += 1,

@@ -124,25 +124,6 @@ async fn two_hundred_modules_behind_one_cost_215_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_modules_in_a_go_mod_cost_310_requests() {
-    let (tree, _, modules) = two_hundred();
-    let world = World::new();
-    let notary = world.notary(vec![world.compute("*", &file_url(tree.path()))]);
-    let (server, url) = Server::start(&world, notary).await;
-    let go_mod = format!("module main.example/m\n\ngo 1.21\n\n{}", require(&modules));
-    let Some(ran) = go(&world, &url, tree.path(), &go_mod, &["mod", "download"]).await else {
-        eprintln!("SKIPPED: two_hundred_modules_in_a_go_mod_cost_310_requests: {NO_GO}");
-        return;
-    };
-    assert!(ran.success, "{}", ran.stderr);
-    let requests = server.requests.lock().unwrap().clone();
-    let lookups = requests.iter().filter(|path| path.starts_with("lookup/")).count();
-    assert_eq!((lookups, world.size()), (200, 200));
-    let heads = server.notary.counters().batches.value();
-    assert!(requests.len() <= 310, "{} requests, {heads} heads", requests.len());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cause_is_read_at_the_prompt() {
     let (tree, _, _) = two_hundred();
     let (wanted, other) = (module("corp.example/new@v1.0.0"), tempfile::tempdir().unwrap());
