@@ -126,8 +126,11 @@ async fn what_arrives_together_is_committed_together() {
             })
         })
         .collect();
-    // This runtime has one thread: after this every task has submitted and waits.
-    tokio::task::yield_now().await;
+    // This runtime has one thread, and a task that yields goes to the end of its queue: after this every task has submitted
+    // and waits. More than once, because the runtime gives each turn a budget.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
     gate.set(true);
     for (i, waiter) in waiters.into_iter().enumerate() {
         let receipt = waiter.await.unwrap().unwrap();

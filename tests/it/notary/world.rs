@@ -166,7 +166,9 @@ async fn answer(State(state): State<Arc<ProxyState>>, uri: Uri) -> Response<Body
             answer.body(Body::from(*body)).unwrap()
         }
         (Some(Say::CutOff), Some(content)) => {
-            let answer = Response::builder().header("content-length", content.len());
+            // Closed when it ends: a connection that stays open would be an answer that stalls, not one that breaks off.
+            let answer =
+                Response::builder().header("content-length", content.len()).header("connection", "close");
             answer.body(Body::from(content[..content.len() / 2].to_vec())).unwrap()
         }
         (None, Some(content)) => Response::new(Body::from(content)),
