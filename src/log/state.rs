@@ -18,8 +18,8 @@ pub enum ReadOnly {
     /// The log has records and no anchor.
     #[error(
         "the log has {size} records but there is no anchor at {path}: it may have been restored from a backup, and signing could \
-         contradict heads that clients have seen. Put the anchor back, or, when you know that no newer head was ever published, \
-         run `tallystick anchor reset`"
+         contradict heads that clients have seen. Put the anchor's file back, or set `anchor` to where it is; until then nothing is \
+         signed"
     )]
     AnchorMissing {
         /// Where the anchor should be.
@@ -29,8 +29,8 @@ pub enum ReadOnly {
     },
     /// The anchor's file is damaged, or something else.
     #[error(
-        "the anchor at {path} cannot be read: {why}. Put the anchor back, or, when you know that no newer head was ever \
-         published, run `tallystick anchor reset`"
+        "the anchor at {path} cannot be read: {why}. Put the anchor's file back, or set `anchor` to where it is; until \
+         then nothing is signed"
     )]
     AnchorUnreadable {
         /// Where the anchor is.

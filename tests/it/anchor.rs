@@ -308,7 +308,7 @@ async fn a_log_with_records_and_no_anchor_is_read_only() {
             &site,
             &site.open(),
             missing,
-            &[&path, "no anchor", "restored from a backup", "tallystick anchor reset"],
+            &[&path, "no anchor", "restored from a backup", "Put the anchor's file back"],
         )
         .await;
         assert!(!site.anchor().exists(), "looking does not make one");
@@ -366,7 +366,7 @@ async fn an_anchor_that_cannot_be_read_is_no_reason_not_to_serve() {
             &site,
             &site.open(),
             unreadable,
-            &[&path, "cannot be read", "tallystick anchor reset"],
+            &[&path, "cannot be read", "Put the anchor's file back"],
         )
         .await;
     }
