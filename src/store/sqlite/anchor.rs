@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::{check_owner, connect, failed, migrate, to_micros};
+use super::{check_owner, checkpoint_aloud, connect, failed, migrate, to_micros};
 use crate::store::StoreError;
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
@@ -16,6 +16,20 @@ const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/anchor_00
 
 /// "anch" in ASCII: an anchor is not mistaken for a log, nor a log for an anchor.
 const APPLICATION_ID: i64 = 0x616e_6368;
+
+/// Renames an anchor that cannot be read, with its write-ahead log, and says to what.
+pub fn set_aside(path: &Path, at: Timestamp) -> Result<PathBuf, StoreError> {
+    let mark = at.strftime("%Y%m%dT%H%M%SZ");
+    let named = |suffix: &str| PathBuf::from(format!("{}.unreadable-{mark}{suffix}", path.display()));
+    for suffix in ["-wal", "-shm", ""] {
+        let from = PathBuf::from(format!("{}{suffix}", path.display()));
+        if from.exists() {
+            let failed = |source| StoreError::File { path: from.display().to_string(), source };
+            std::fs::rename(&from, named(suffix)).map_err(failed)?;
+        }
+    }
+    Ok(named(""))
+}
 
 /// What an anchor knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,13 +80,14 @@ impl Anchor {
     }
 
     fn connect(path: &Path) -> Result<Anchor, StoreError> {
-        let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         check_owner(&db, path, APPLICATION_ID, MIGRATIONS)?;
         // One append and one fsync a move, as in the log's database.
         db.pragma_update(None, "journal_mode", "wal").map_err(failed("pragma"))?;
         // A head is published when the anchor knows it: it must still know after a power cut.
         db.pragma_update(None, "synchronous", "full").map_err(failed("pragma"))?;
         migrate(&db, APPLICATION_ID, MIGRATIONS)?;
+        checkpoint_aloud(&mut db)?;
         Ok(Anchor { db, path: path.to_owned() })
     }
 

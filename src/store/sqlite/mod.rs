@@ -9,6 +9,7 @@ mod index;
 mod merge;
 mod observer;
 mod reader;
+mod rebuild;
 mod runs;
 mod segment;
 mod writer;
@@ -16,10 +17,12 @@ mod writer;
 use std::path::Path;
 
 use jiff::Timestamp;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::StoreError;
 pub use observer::SqliteReader;
+pub use rebuild::rebuild_index;
 pub use writer::SqliteStore;
 
 /// Versions before this one can corrupt a write-ahead log that two connections use.
@@ -29,7 +32,7 @@ const PAGE_BYTES: u32 = 16 << 10;
 /// Page cache of the writing connection: the inner pages of every table and the edges that grow.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
 /// The write-ahead log is checkpointed beyond this many pages (16 MiB) ...
-const CHECKPOINT_PAGES: u32 = 1_000;
+const CHECKPOINT_PAGES: i32 = 1_000;
 /// ... and its file is cut back to this size afterwards.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
 
@@ -83,7 +86,7 @@ pub(in crate::store) fn open_writing(
     application: i64,
     migrations: &[&str],
 ) -> Result<Connection, StoreError> {
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     // First of all: what is not ours stays as it is.
     check_owner(&connection, path, application, migrations)?;
     let set = |name, value: &dyn rusqlite::ToSql| {
@@ -96,12 +99,31 @@ pub(in crate::store) fn open_writing(
     // With NORMAL a power cut may take back the last commits, and with them heads that clients have seen.
     set("synchronous", &"full")?;
     set("cache_size", &-i64::from(WRITER_CACHE_KIB))?;
-    set("wal_autocheckpoint", &CHECKPOINT_PAGES)?;
     set("journal_size_limit", &WAL_BYTES_KEPT)?;
     // INSERT OR REPLACE deletes silently unless this is on: with it, the triggers see the deletion.
     set("recursive_triggers", &true)?;
     migrate(&connection, application, migrations)?;
+    checkpoint_aloud(&mut connection)?;
     Ok(connection)
+}
+
+/// Checkpoints after a commit that leaves the write-ahead log long, as SQLite would by itself, but not in silence: when it fails
+/// nobody knows what is in the file, so the commit reports it and the process ends. The commit itself stands.
+fn checkpoint_aloud(connection: &mut Connection) -> Result<(), StoreError> {
+    let hook = |wal: &mut Wal, pages: i32| {
+        if pages < CHECKPOINT_PAGES {
+            return Ok(());
+        }
+        match wal.checkpoint().map_err(|error| (error.sqlite_error_code(), error)) {
+            // Somebody else is at it, or there is no space now: the log stays long until the next commit.
+            Err((Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull), _)) => {
+                Ok(())
+            }
+            Err((_, error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
+    };
+    connection.wal_hook(Some(hook)).map_err(failed("wal hook"))
 }
 
 /// Opens a reading connection.

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use rusqlite::Connection;
 
 use super::index::{Entry, View, hash_module};
 use super::merge::{Loaded, load_runs};
@@ -76,6 +75,12 @@ impl SqliteReader {
         &self.identity
     }
 
+    /// The epoch of the process that may write, or wrote last.
+    pub fn epoch(&self) -> Result<u64, StoreError> {
+        let follower = self.follower.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        reader::epoch(&follower.reader.db)
+    }
+
     /// Lets SQLite check the structure of its pages, which says nothing about what is in them. Empty when all is well.
     pub fn check_pages(&self) -> Result<Vec<String>, StoreError> {
         let follower = self.follower.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -128,7 +133,7 @@ impl Follower {
         let Loaded { live: runs, flushed, .. } = load_runs(db, &self.view.runs)?;
         let same = runs.len() == self.view.runs.len()
             && runs.iter().zip(&self.view.runs).all(|(new, old)| Arc::ptr_eq(new, old));
-        let size = stored_size(db)?;
+        let size = reader::stored_size(db)?;
         let recent = self.view.recent.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         let from = if same && self.version.is_some() {
             self.size
@@ -199,16 +204,4 @@ impl LogReader for SqliteReader {
 
 fn entry(key: &[u8; 16], record: &StoredRecord) -> Entry {
     (hash_module(key, &record.lines.module), record.id.0)
-}
-
-/// How many records the tables hold.
-fn stored_size(db: &Connection) -> Result<u64, StoreError> {
-    let size: i64 = db
-        .prepare_cached(
-            "SELECT max((SELECT coalesce(max(segment_id) + 1, 0) * 16 FROM segment),
-                        (SELECT coalesce(max(record_id) + 1, 0) FROM tail))",
-        )
-        .and_then(|mut select| select.query_row([], |row| row.get(0)))
-        .map_err(failed("read of tail"))?;
-    Ok(size as u64)
 }

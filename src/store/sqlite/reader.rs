@@ -383,3 +383,23 @@ pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<St
     };
     rows.into_iter().map(head).collect()
 }
+
+/// The epoch of the process that may write.
+pub(super) fn epoch(db: &Connection) -> Result<u64, StoreError> {
+    db.prepare_cached("SELECT epoch FROM writer")
+        .and_then(|mut select| select.query_row([], |row| row.get::<_, i64>(0)))
+        .map(|epoch| epoch as u64)
+        .map_err(failed("read of writer"))
+}
+
+/// How many records the tables hold.
+pub(super) fn stored_size(db: &Connection) -> Result<u64, StoreError> {
+    let size: i64 = db
+        .prepare_cached(
+            "SELECT max((SELECT coalesce(max(segment_id) + 1, 0) * 16 FROM segment),
+                        (SELECT coalesce(max(record_id) + 1, 0) FROM tail))",
+        )
+        .and_then(|mut select| select.query_row([], |row| row.get(0)))
+        .map_err(failed("read of tail"))?;
+    Ok(size as u64)
+}

@@ -156,6 +156,27 @@ pub(super) fn segment_leaves(body: &[u8]) -> Result<impl Iterator<Item = Hash> +
         .map(|hash| Hash::from_slice(hash).expect("the chunks are 32 bytes long")))
 }
 
+/// Whether a body that is about to be written gives back what went in, hash by hash: what is written wrong stays so for ever.
+pub(super) fn check_written(decoder: &mut Decoder, body: &[u8], text: &mut String) -> Result<(), Why> {
+    let records = decoder.all(body)?;
+    for (at, (lines, leaf)) in records.iter().zip(segment_leaves(body)?).enumerate() {
+        check_leaf(lines, leaf, text).map_err(|why| format!("record {at} of it: {why}"))?;
+    }
+    Ok(())
+}
+
+/// Whether a leaf is the hash of its record. `text` is only room to write in.
+pub(super) fn check_leaf(lines: &ModuleLines, leaf: Hash, text: &mut String) -> Result<(), Why> {
+    text.clear();
+    lines.push_text(text);
+    let computed = Hash::of_record(text.as_bytes());
+    if computed == leaf {
+        Ok(())
+    } else {
+        Err(format!("the lines have the hash {computed}, its leaf is {leaf}"))
+    }
+}
+
 /// A row of the right edge. The evidence lies beside it as text, and is covered by a checksum in here.
 pub(super) fn encode_tail(row: &Row, evidence: &str) -> Vec<u8> {
     let mut body = vec![VERSION, 0];

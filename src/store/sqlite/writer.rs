@@ -11,7 +11,8 @@ use super::index::{Run, View, hash_module};
 use super::merge::{Change, Index};
 use super::reader::{self, Readers};
 use super::segment::{
-    Decoder, Encoder, Row, SEGMENT_WIDTH, check_tail_evidence, decode_tail, encode_tail, wrap,
+    Decoder, Encoder, Row, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written, decode_tail,
+    encode_tail, wrap,
 };
 use super::{damaged, failed, from_micros, open_writer, to_micros};
 use crate::module::ModuleVersion;
@@ -111,6 +112,7 @@ impl SqliteStore {
             .prepare_cached("SELECT record_id, body, evidence FROM tail ORDER BY record_id")
             .map_err(failed("read of tail"))?;
         let mut rows = select.query([]).map_err(failed("read of tail"))?;
+        let mut text = String::new();
         while let Some(row) = rows.next().map_err(failed("read of tail"))? {
             let id: i64 = row.get(0).map_err(failed("read of tail"))?;
             let at = || damaged(format!("tail {id}"));
@@ -121,7 +123,9 @@ impl SqliteStore {
             let evidence: Arc<str> = row.get::<_, String>(2).map_err(failed("read of tail"))?.into();
             // It goes into a sealed row as it is here: what is damaged must not be sealed.
             check_tail_evidence(body, &evidence).map_err(at())?;
-            edge.rows.push_back((decode_tail(body).map_err(at())?, evidence));
+            let row = decode_tail(body).map_err(at())?;
+            check_leaf(&row.lines, row.leaf, &mut text).map_err(at())?;
+            edge.rows.push_back((row, evidence));
         }
         edge.stored = edge.rows.len();
         drop(rows);
@@ -191,11 +195,7 @@ impl LogStore for SqliteStore {
     }
 
     fn epoch(&mut self) -> Result<u64, StoreError> {
-        let epoch: i64 = self
-            .db
-            .query_row("SELECT epoch FROM writer", [], |row| row.get(0))
-            .map_err(failed("read of writer"))?;
-        Ok(epoch as u64)
+        reader::epoch(&self.db)
     }
 
     fn newest(&mut self) -> Result<Option<StoredHead>, StoreError> {
@@ -205,7 +205,7 @@ impl LogStore for SqliteStore {
     fn begin(&mut self, expected: Option<&TreeHead>, epoch: u64) -> Result<Box<dyn Append + '_>, StoreError> {
         self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"))?;
         let transaction = Transaction { store: self, open: true };
-        let found = (transaction.newest()?, transaction.epoch()?);
+        let found = (transaction.newest()?, reader::epoch(&transaction.store.db)?);
         let expected = (expected.map(|head| (head.size, head.root)), epoch);
         if found != expected {
             let show = |(head, epoch): (Option<(TreeSize, Hash)>, u64)| match head {
@@ -233,7 +233,7 @@ impl LogStore for SqliteStore {
             let epoch = self.epoch;
             self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"))?;
             let mut transaction = Transaction { store: self, open: true };
-            let found = transaction.epoch()?;
+            let found = reader::epoch(&transaction.store.db)?;
             if found != epoch {
                 // What this store believes of the index may be long past.
                 let (expected, found) = (format!("epoch {epoch}"), format!("epoch {found}"));
@@ -269,15 +269,6 @@ impl Transaction<'_> {
     fn newest(&self) -> Result<Option<(TreeSize, Hash)>, StoreError> {
         let newest = reader::heads(&self.store.db, i64::MAX, 1)?.pop();
         Ok(newest.map(|head| (head.tree.size, head.tree.root)))
-    }
-
-    fn epoch(&self) -> Result<u64, StoreError> {
-        let epoch = self
-            .store
-            .db
-            .prepare_cached("SELECT epoch FROM writer")
-            .and_then(|mut s| s.query_row([], |r| r.get::<_, i64>(0)));
-        epoch.map(|epoch| epoch as u64).map_err(failed("read of writer"))
     }
 
     /// Makes everything durable, then visible.
@@ -327,14 +318,17 @@ impl Transaction<'_> {
 
     /// Moves 256 records from the right edge into segments.
     fn seal_tile(&mut self) -> Result<(), StoreError> {
-        let SqliteStore { db, edge, encoder, .. } = &mut *self.store;
+        let SqliteStore { db, edge, encoder, decoder, .. } = &mut *self.store;
         let sealed: Vec<(Row, Arc<str>)> = edge.rows.drain(..TILE_WIDTH as usize).collect();
         let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
         let mut insert = db
             .prepare_cached("INSERT INTO segment (segment_id, body) VALUES (?, ?)")
             .map_err(failed("insert into segment"))?;
+        let mut text = String::new();
         for (id, rows) in (edge.first / SEGMENT_WIDTH..).zip(sealed.chunks(SEGMENT_WIDTH as usize)) {
             let body = encoder.segment(rows.iter().map(|(row, _)| row)).map_err(codec)?;
+            // Some of these rows have waited in memory since they became part of the tree.
+            check_written(decoder, &body, &mut text).map_err(damaged(format!("segment {id} in memory")))?;
             insert.execute(params![id as i64, body]).map_err(failed("insert into segment"))?;
         }
         let mut json = String::from("[");
@@ -360,13 +354,15 @@ impl Transaction<'_> {
 
     fn store_tail(&mut self) -> Result<(), StoreError> {
         let SqliteStore { db, edge, .. } = &mut *self.store;
+        let mut text = String::new();
         let mut insert = db
             .prepare_cached("INSERT INTO tail (record_id, body, evidence) VALUES (?, ?, ?)")
             .map_err(failed("insert into tail"))?;
         for (id, (row, evidence)) in (edge.first..).zip(&edge.rows).skip(edge.stored) {
-            insert
-                .execute(params![id as i64, encode_tail(row, evidence), evidence])
-                .map_err(failed("insert into tail"))?;
+            let body = encode_tail(row, evidence);
+            let written = decode_tail(&body).and_then(|row| check_leaf(&row.lines, row.leaf, &mut text));
+            written.map_err(damaged(format!("tail {id} in memory")))?;
+            insert.execute(params![id as i64, body, evidence]).map_err(failed("insert into tail"))?;
         }
         edge.stored = edge.rows.len();
         Ok(())
