@@ -9,10 +9,11 @@ use super::exit::OrExit;
 use super::{Common, Exit, Progress, output};
 use crate::config::{Config, keys};
 use crate::http::control::LogName;
-use crate::log::{Finding, FsckReport, fsck};
+use crate::log::{DATABASE_FILE, Finding, FsckReport, fsck};
 use crate::note::VerifierKey;
-use crate::store::sqlite::SqliteReader;
+use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::anchor::{Anchor, Anchored};
+use crate::store::sqlite::{SqliteReader, rebuild_index};
 use crate::store::{Identity, LogReader, StoreError};
 use crate::tlog::TreeSize;
 
@@ -20,17 +21,22 @@ use crate::tlog::TreeSize;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Reads only, and may run beside a server; it looks at the log as it is when it begins, and compares it with its key \
-and its anchor.
+and its anchor. The index, through which records are found, can be made again from them: --rebuild-index does that \
+first, and wants the server stopped.
 
 Exit codes: 0 clean, 4 damage found (each fault is named with its place).
 
 Examples:
   tallystick fsck
-  tallystick fsck --data /var/lib/tallystick --json")]
+  tallystick fsck --data /var/lib/tallystick --json
+  tallystick fsck --rebuild-index")]
 pub(super) struct Fsck {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Make the index again from the records before checking
+    #[arg(long)]
+    rebuild_index: bool,
 }
 
 /// What was looked at, and what is wrong.
@@ -69,6 +75,9 @@ impl From<Finding> for Found {
 impl Fsck {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
+        if self.rebuild_index {
+            rebuild(&config)?;
+        }
         let report = check(&config)?;
         if self.json {
             output::print_json(&report)?;
@@ -129,6 +138,25 @@ fn check(config: &Config) -> anyhow::Result<Report> {
     })
 }
 
+/// Makes the index again, with nobody else at the log.
+fn rebuild(config: &Config) -> anyhow::Result<()> {
+    open_reader(config)?;
+    let rebuilt = DirectoryLock::acquire(&config.data).and_then(|_lock| {
+        let mut progress: Option<Progress> = None;
+        let rebuilt = rebuild_index(&config.data.join(DATABASE_FILE), &mut |done, size| {
+            progress.get_or_insert_with(|| Progress::new("index", size)).set(done);
+        });
+        if let Some(progress) = progress {
+            progress.finish();
+        }
+        rebuilt
+    });
+    rebuilt.map(drop).or_else(|error| {
+        let exit = exit_of_store(&error);
+        Err(error).or_exit(exit)
+    })
+}
+
 fn read_anchor(config: &Config, findings: &mut Vec<Found>) -> Option<Anchored> {
     match Anchor::open(&config.anchor) {
         Ok(found) => found.map(|(_, anchored)| anchored),
@@ -177,9 +205,14 @@ impl Report {
             output::print(&format!("and {unlisted} more\n"))?;
         }
         let count = findings.len() as u64 + unlisted;
+        let fix = if findings.iter().all(|found| found.place.starts_with("index")) {
+            "only the index is damaged, which is made again from the records: stop the server and run \
+             `tallystick fsck --rebuild-index`"
+        } else {
+            "restore the database from a backup or a replica; nothing in it can be repaired in place"
+        };
         output::error(&format!(
-            "{count} findings in {}, which has {records} records\n  fix: restore the database from a backup or a replica; \
-             nothing in it can be repaired in place",
+            "{count} findings in {}, which has {records} records\n  fix: {fix}",
             log.name
         ));
         Ok(())

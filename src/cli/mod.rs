@@ -1,6 +1,7 @@
 //! The command line: one file a command. Parsing and printing are here; what a command does is in the engines, and
 //! each command that needs one calls it through a function named `engine` that takes plain options.
 
+mod anchor;
 mod bypass;
 mod client;
 mod completions;
@@ -87,6 +88,7 @@ enum Command {
     Lookup(lookup::Lookup),
     Import(import::Import),
     Fsck(fsck::Fsck),
+    Anchor(anchor::AnchorCommand),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
 }
@@ -124,6 +126,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Lookup(lookup) => lookup.run(common),
         Command::Import(import) => import.run(common),
         Command::Fsck(fsck) => fsck.run(common),
+        Command::Anchor(anchor) => anchor.run(common),
         Command::Config(config) => config.run(common),
         Command::Completions(completions) => completions.run(),
     }

@@ -35,6 +35,8 @@ use crate::store::lock::DirectoryLock;
 const ANSWER_MARGIN: Duration = Duration::from_secs(3);
 /// How long work whose clients are gone may go on after the doors are closed.
 const NOTARY_PATIENCE: Duration = Duration::from_secs(5);
+/// Space on a disk that was full is found after this long at most, also when nobody asks for anything.
+const SPACE_POLL: Duration = Duration::from_secs(5);
 /// A renewed certificate is used after this long at most.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 
@@ -158,6 +160,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
     let reloads = tls.map(|tls| tokio::spawn(reload_certificate(tls)));
+    let space = tokio::spawn(wait_for_space(log.clone()));
     let control = Control::new(log.clone(), notary.clone(), stopped);
     let control = tokio::spawn(control.serve(socket));
 
@@ -171,6 +174,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     if closed.cut > 0 {
         tracing::warn!(connections = closed.cut, "cut before they were done");
     }
+    space.abort();
     if let Some(reloads) = reloads {
         reloads.abort();
     }
@@ -254,6 +258,22 @@ async fn fatal(log: &Log) -> ReadOnly {
         if changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Looks for space as long as there is none: an append of nothing is what makes the log look.
+async fn wait_for_space(log: Log) {
+    let mut changes = log.watch();
+    let mut ticks = tokio::time::interval(SPACE_POLL);
+    loop {
+        if !matches!(&*log.state(), State::ReadOnly(ReadOnly::DiskFull { .. })) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        ticks.tick().await;
+        let _ = log.append(Vec::new()).await;
     }
 }
 

@@ -24,18 +24,11 @@ impl Edge {
     /// tile that does not fit gives another root than the head says, and the caller finds it before it signs.
     pub(super) fn recover(size: TreeSize, reader: &dyn LogReader) -> Result<Edge, StoreError> {
         let mut edge = Edge { size: size.0, levels: Vec::new() };
-        let full = size.0 / TILE_WIDTH * TILE_WIDTH;
-        edge.levels.push(Arc::new(reader.leaves(full..size.0)?));
-        let mut below = size.0 / TILE_WIDTH;
-        let mut level = 1_u8;
-        while below > 0 {
-            let mut hashes = Vec::new();
-            for number in below / TILE_WIDTH * TILE_WIDTH..below {
-                hashes.push(tile_root(&full_tile(reader, level - 1, number)?));
+        for level in 0.. {
+            if level > 0 && hashes_at(size, level) == 0 {
+                break;
             }
-            edge.levels.push(Arc::new(hashes));
-            below /= TILE_WIDTH;
-            level += 1;
+            edge.levels.push(Arc::new(unfinished_tile(reader, size, level)?));
         }
         Ok(edge)
     }
@@ -93,6 +86,30 @@ fn merkle(row: &[Hash]) -> Option<Hash> {
             Some(Hash::of_node(&left, &merkle(right).expect("the split leaves something on the right")))
         }
     }
+}
+
+/// How many hashes a tree has at a tile level.
+pub(super) fn hashes_at(size: TreeSize, level: u8) -> u64 {
+    size.0.checked_shr(u32::from(level) * 8).unwrap_or(0)
+}
+
+/// The hashes of the unfinished tile of a level, from what is stored below it.
+pub(super) fn unfinished_tile(
+    reader: &dyn LogReader,
+    size: TreeSize,
+    level: u8,
+) -> Result<Vec<Hash>, StoreError> {
+    let end = hashes_at(size, level);
+    let first = end / TILE_WIDTH * TILE_WIDTH;
+    if level > 0 {
+        return (first..end).map(|number| Ok(tile_root(&full_tile(reader, level - 1, number)?))).collect();
+    }
+    let leaves = reader.leaves(first..end)?;
+    if leaves.len() as u64 == end - first {
+        return Ok(leaves);
+    }
+    let place = format!("leaf of record {}", first + leaves.len() as u64);
+    Err(StoreError::Damaged { place, why: "missing".to_owned() })
 }
 
 /// A full tile of any level.

@@ -7,12 +7,15 @@
 mod edge;
 mod fsck;
 mod sequencer;
+mod settle;
 mod snapshot;
 mod start;
 mod state;
+mod tower;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
@@ -23,13 +26,14 @@ use crate::clock::Clock;
 use crate::gosum::ModuleLines;
 use crate::note::{SignerKey, VerifierKey};
 use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{SqliteReader, SqliteStore};
 use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
 use crate::tlog::{Hash, RecordId, TreeSize};
 pub use fsck::{Finding, FsckReport, fsck};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
+pub use settle::{SettleError, Settled, settle_anchor};
 pub use snapshot::{Snapshot, TILE_HEIGHT};
-use start::start;
+use start::{start, start_damaged};
 pub use state::{ReadOnly, State};
 
 /// File name of the log's database in the data directory.
@@ -38,6 +42,9 @@ pub const DATABASE_FILE: &str = "log.db";
 pub const ANCHOR_FILE: &str = "anchor.db";
 /// Submissions that may wait for the sequencer. Beyond it callers wait: each of them holds its own memory.
 const QUEUE_SUBMISSIONS: usize = 1_024;
+
+/// Damaged places that become incidents while a process lives: more tell nobody more.
+const MAX_DAMAGE_TOLD: usize = 256;
 
 /// What opening databases takes: their first pages, write-ahead logs and shared memory files.
 const OPENING_BYTES: u64 = 1 << 20;
@@ -101,6 +108,17 @@ pub struct Report {
     pub detail: String,
 }
 
+impl Report {
+    /// A damaged row or page.
+    fn damage(error: &StoreError) -> Report {
+        let detail = match error {
+            StoreError::Damaged { place, why } => json!({ "place": place, "why": why }),
+            error => json!({ "why": error.to_string() }),
+        };
+        Report { kind: IncidentKind::Damage, detail: detail.to_string() }
+    }
+}
+
 /// What became of a candidate.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -157,6 +175,8 @@ struct Shared {
     published: ArcSwap<Snapshot>,
     state: ArcSwap<State>,
     changed: watch::Sender<TreeSize>,
+    /// The damage that became incidents.
+    damage_told: Mutex<HashSet<String>>,
 }
 
 impl Shared {
@@ -237,17 +257,23 @@ impl Log {
             vkey: signer.verifier().to_string(),
             created_at: options.clock.now(),
         });
-        let store = match SqliteStore::open(&path, identity.as_ref(), options.reader_cache_kib) {
+        let LogOptions { anchor, signers, clock, reader_cache_kib, .. } = options;
+        let store = match SqliteStore::open(&path, identity.as_ref(), reader_cache_kib) {
             Err(StoreError::Foreign { why, .. }) if why.starts_with("it holds the log ") => {
                 return Err(OpenError::WrongKey {
-                    path: options.directory.display().to_string(),
+                    path: path.display().to_string(),
                     offered: identity.map_or_else(String::new, |identity| identity.vkey),
                     standing: why.trim_start_matches("it holds the log ").to_owned(),
                 });
             }
+            Err(error @ StoreError::Damaged { .. }) => {
+                return match SqliteReader::open(&path, reader_cache_kib) {
+                    Ok(reader) => start_damaged(reader, error, &signers, lock),
+                    Err(_) => Err(error.into()),
+                };
+            }
             store => store.map_err(|error| cause(error, &disks))?,
         };
-        let LogOptions { anchor, signers, clock, .. } = options;
         start(Box::new(store), Some(&anchor), signers, clock, disks.clone(), Some(lock)).map_err(|error| {
             match error {
                 OpenError::Store(error) => OpenError::Store(cause(error, &disks)),
@@ -286,9 +312,23 @@ impl Log {
         self.shared.changed.subscribe()
     }
 
-    /// Stops signing because something stored is damaged; who found it says where.
+    /// Stops signing because something stored is damaged; who found it says where. It becomes an incident too, once.
     pub fn stop_signing(&self, error: &StoreError) {
         self.shared.turn(State::ReadOnly(ReadOnly::from(error)));
+        let report = Report::damage(error);
+        let is_new = {
+            let mut told = self.shared.damage_told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.len() < MAX_DAMAGE_TOLD && told.insert(report.detail.clone())
+        };
+        // Nobody waits for it, and a log without a writer keeps nothing: whoever reads is told each time.
+        if is_new
+            && let Some(queue) = &self.writer.queue
+            && let Ok(place) = self.writer.places.clone().try_acquire_owned()
+        {
+            let (reply, _) = oneshot::channel();
+            let submission = Submission { candidates: Vec::new(), reports: vec![report], reply, place };
+            let _ = queue.send(Job::Append(submission));
+        }
     }
 
     /// Appends candidates in one commit with whatever else has arrived, and waits until it is published.

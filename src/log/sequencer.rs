@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::edge::Edge;
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
+use super::tower::Tower;
 use super::{AppendError, Candidate, Conflict, Outcome, Receipt, Report, Shared};
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
@@ -29,7 +30,7 @@ use crate::store::{
     Append, Batch, FullTile, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead,
     StoredRecord,
 };
-use crate::tlog::{RecordId, TreeHead};
+use crate::tlog::{Hash, RecordId, TreeHead};
 
 /// Records in one commit at most: bounds memory and the time that a single look-up can wait behind a bulk import.
 pub(super) const MAX_BATCH_RECORDS: usize = 16_384;
@@ -63,6 +64,8 @@ pub(super) struct Sequencer {
     pub(super) shared: Arc<Shared>,
     /// Directories on whose disks there must be space.
     pub(super) disks: Vec<PathBuf>,
+    /// The tree of what is committed, by the second way.
+    pub(super) tower: Tower,
     /// What is committed but not published, because the anchor could not be moved: from this head to this snapshot.
     pub(super) pending: Option<(TreeHead, Snapshot)>,
 }
@@ -108,17 +111,21 @@ impl Sequencer {
     }
 
     fn serve(&mut self, submissions: Vec<Submission>) {
-        let refused = |submissions: Vec<Submission>, reason: ReadOnly| {
-            for submission in submissions {
-                let _ = submission.reply.send(Err(AppendError::ReadOnly(reason.clone())));
-            }
-        };
         if submissions.is_empty() {
             return;
         }
-        if let Some(reason) = self.cannot_write() {
-            return refused(submissions, reason);
+        let Some(reason) = self.cannot_write() else { return self.write(submissions) };
+        // An incident is no record: what is damaged is told, and nothing is signed by it.
+        let is_damaged = matches!(reason, ReadOnly::Damaged { .. });
+        let (reports, refused): (Vec<_>, Vec<_>) =
+            submissions.into_iter().partition(|submission| is_damaged && submission.candidates.is_empty());
+        if !reports.is_empty() {
+            self.write(reports);
         }
+        refuse(refused.into_iter().map(|submission| submission.reply), &reason);
+    }
+
+    fn write(&mut self, submissions: Vec<Submission>) {
         let mut reports = Vec::new();
         let split = |submission: Submission| {
             let Submission { candidates, reports: more, reply, place } = submission;
@@ -137,12 +144,7 @@ impl Sequencer {
                     let _ = reply.send(Ok(Receipt { outcomes, snapshot: snapshot.clone() }));
                 }
             }
-            Err(error) => {
-                let reason = self.fail(&error);
-                for reply in replies {
-                    let _ = reply.send(Err(AppendError::ReadOnly(reason.clone())));
-                }
-            }
+            Err(error) => refuse(replies.into_iter(), &self.fail(&error)),
         }
     }
 
@@ -187,6 +189,11 @@ impl Sequencer {
         };
         tracing::error!(%error, "the log signs nothing more");
         self.shared.turn(State::ReadOnly(reason.clone()));
+        if let StoreError::Damaged { .. } = error
+            && let Err(error) = self.append(&[], &[Report::damage(error)])
+        {
+            tracing::warn!(%error, "the damage could not be kept as an incident");
+        }
         reason
     }
 
@@ -222,13 +229,15 @@ impl Sequencer {
         if sorted.records.is_empty() && sorted.incidents.is_empty() {
             return Ok(sorted.outcomes);
         }
-        let mut edge = (*published.edge).clone();
-        let (head, tiles) = build(&mut edge, &sorted.records, &self.signers, at);
+        let edge = published.edge.as_deref().cloned().expect("a log without its right edge has no writer");
+        let Grown { edge, tower, tiles } = grow(edge, self.tower.clone(), &sorted.records)?;
+        let head = (!sorted.records.is_empty()).then(|| sign_head(&edge, &self.signers, at));
         let batch = Batch { records: sorted.records, tiles, head, incidents: sorted.incidents, at };
         transaction.commit(&batch)?;
         if let Some(head) = batch.head {
-            let snapshot = Snapshot { head: Arc::new(head), edge: Arc::new(edge), reader: published.reader };
-            self.pending = Some((published.head.tree, snapshot));
+            self.tower = tower;
+            let (head, edge) = (Arc::new(head), Some(Arc::new(edge)));
+            self.pending = Some((published.head.tree, Snapshot { head, edge, reader: published.reader }));
             self.publish_pending()?;
         }
         Ok(sorted.outcomes)
@@ -254,6 +263,14 @@ impl Sequencer {
         let transaction = self.store.begin(None, self.epoch)?;
         let batch = Batch { records: vec![], tiles: vec![], head: Some(head), incidents: vec![], at };
         transaction.commit(&batch)
+    }
+}
+
+type Reply = oneshot::Sender<Result<Receipt, AppendError>>;
+
+fn refuse(replies: impl Iterator<Item = Reply>, reason: &ReadOnly) {
+    for reply in replies {
+        let _ = reply.send(Err(AppendError::ReadOnly(reason.clone())));
     }
 }
 
@@ -324,18 +341,35 @@ fn sort_out<'a>(
     Ok(sorted)
 }
 
-/// Grows the tree and signs its head; no head when nothing is new.
-fn build(
-    edge: &mut Edge,
-    records: &[NewRecord],
-    signers: &[SignerKey],
-    at: Timestamp,
-) -> (Option<StoredHead>, Vec<FullTile>) {
-    let mut tiles = Vec::new();
+/// The tree with the records of a batch.
+#[derive(Debug)]
+struct Grown {
+    edge: Edge,
+    tower: Tower,
+    /// The tiles of level 1 and up that they complete.
+    tiles: Vec<FullTile>,
+}
+
+/// Grows the tree by both ways: the edge by the leaves as they came, the tower by the lines as they will be stored. A bit that
+/// flipped in between makes the two disagree, and then nothing is signed.
+fn grow(mut edge: Edge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown, StoreError> {
+    let (mut tiles, mut text) = (Vec::new(), String::new());
     for record in records {
         edge.push(record.leaf, &mut tiles);
+        text.clear();
+        record.lines.push_text(&mut text);
+        tower.push(0, Hash::of_record(text.as_bytes()), |_, _| {});
     }
-    ((!records.is_empty()).then(|| sign_head(edge, signers, at)), tiles)
+    let (by_edge, by_tower) = (edge.tree(), tower.head());
+    if by_edge == by_tower {
+        return Ok(Grown { edge, tower, tiles });
+    }
+    let place = format!("the tree of size {} in memory", by_edge.size);
+    let why = format!(
+        "its root is {} by the leaves and {} by the records: the memory of this machine cannot be trusted",
+        by_edge.root, by_tower.root
+    );
+    Err(StoreError::Damaged { place, why })
 }
 
 fn sign_head(edge: &Edge, signers: &[SignerKey], at: Timestamp) -> StoredHead {
@@ -343,4 +377,59 @@ fn sign_head(edge: &Edge, signers: &[SignerKey], at: Timestamp) -> StoredHead {
     let signers: Vec<&SignerKey> = signers.iter().collect();
     let note = note::sign(&tree.format(), &signers).expect("a tree head is a valid note text");
     StoredHead { tree, note, signed_at: at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dirhash::H1;
+    use crate::gosum::ModuleLines;
+    use crate::store::Evidence;
+
+    fn records(count: u64) -> Vec<NewRecord> {
+        let record = |i: u64| {
+            let module = ModuleVersion::from_parts("corp.example/a", &format!("v1.0.{i}")).unwrap();
+            let lines = ModuleLines { module, zip: H1::from_bytes([1; 32]), go_mod: H1::from_bytes([2; 32]) };
+            let leaf = Hash::of_record(lines.to_text().as_bytes());
+            NewRecord { lines, leaf, evidence: Arc::new(Evidence::Imported { importer: "x".to_owned() }) }
+        };
+        (0..count).map(record).collect()
+    }
+
+    #[test]
+    fn both_ways_agree_at_every_size() {
+        let (mut edge, mut tower) = (Edge::default(), Tower::default());
+        for record in records(600).chunks(7) {
+            let grown = grow(edge, tower, record).unwrap();
+            (edge, tower) = (grown.edge, grown.tower);
+        }
+        assert_eq!(edge.tree(), tower.head());
+    }
+
+    #[test]
+    fn a_bit_that_flips_before_it_is_signed_is_found() {
+        let flip = |hash: &Hash| {
+            let mut bytes = *hash.as_bytes();
+            bytes[17] ^= 0x20;
+            Hash::from_bytes(bytes)
+        };
+        for at in [0, 1, 254, 255, 256, 299] {
+            let mut batch = records(300);
+            batch[at].leaf = flip(&batch[at].leaf);
+            let refused = grow(Edge::default(), Tower::default(), &batch).unwrap_err();
+            assert!(refused.to_string().contains("memory of this machine"), "{at}: {refused}");
+            // Or in the lines, after the leaf was computed.
+            let mut batch = records(300);
+            let mut zip = *batch[at].lines.zip.as_bytes();
+            zip[3] ^= 1;
+            batch[at].lines.zip = H1::from_bytes(zip);
+            assert!(grow(Edge::default(), Tower::default(), &batch).is_err(), "{at}");
+        }
+        // Or in the tree as it was kept from the batch before.
+        let grown = grow(Edge::default(), Tower::default(), &records(300)).unwrap();
+        let head = grown.tower.head();
+        let other = grow(Edge::default(), Tower::default(), &records(301)[1..]).unwrap();
+        assert!(grow(other.edge, grown.tower, &records(1)).is_err());
+        assert!(Tower::over(&head, &[head.root]).is_err());
+    }
 }

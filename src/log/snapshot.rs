@@ -1,15 +1,15 @@
 //! One consistent view of the log: size, root, records and tiles that belong together.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::edge::{Edge, full_tile};
+use super::edge::{Edge, full_tile, hashes_at, unfinished_tile};
 use crate::module::ModuleVersion;
 use crate::store::evidence::Kept;
 use crate::store::{LogReader, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
-use crate::tlog::{
-    Hash, HashIndex, RecordId, Tile, TileLevel, TreeHead, TreeSize, split_stored_hash_index, tile_root,
-};
+use crate::tlog::{Hash, HashIndex, RecordId, Tile, TileLevel, TreeSize, split_stored_hash_index, tile_root};
 
 /// The only tile height that is served: what the `go` command asks for.
 pub const TILE_HEIGHT: u8 = 8;
@@ -18,7 +18,8 @@ pub const TILE_HEIGHT: u8 = 8;
 #[derive(Clone)]
 pub struct Snapshot {
     pub(super) head: Arc<StoredHead>,
-    pub(super) edge: Arc<Edge>,
+    /// Absent where the right edge is damaged: then each of its tiles is read when it is asked for, as far as it can be.
+    pub(super) edge: Option<Arc<Edge>>,
     pub(super) reader: Arc<dyn LogReader>,
 }
 
@@ -105,25 +106,32 @@ impl Snapshot {
 
     /// The hashes of a tile, as many as this tree has.
     fn tile_hashes(&self, level: u8, number: u64) -> Result<Vec<Hash>, StoreError> {
-        if number == hashes_at(self.size(), level) / TILE_WIDTH {
-            Ok(self.edge.level(level).to_vec())
-        } else {
-            full_tile(&*self.reader, level, number)
+        if number < hashes_at(self.size(), level) / TILE_WIDTH {
+            return full_tile(&*self.reader, level, number);
+        }
+        match &self.edge {
+            Some(edge) => Ok(edge.level(level).to_vec()),
+            None => unfinished_tile(&*self.reader, self.size(), level),
         }
     }
 
-    /// Stored hashes of the tree, for proofs and for the roots of smaller trees.
+    /// Stored hashes of the tree, for proofs and for the roots of smaller trees. Each tile is read once: most hashes of a proof
+    /// lie in the same few.
     pub fn hashes(&self, indexes: &[HashIndex]) -> Result<Vec<Hash>, StoreError> {
-        indexes.iter().map(|index| self.hash(*index)).collect()
-    }
-
-    fn hash(&self, index: HashIndex) -> Result<Hash, StoreError> {
-        let (level, offset) = split_stored_hash_index(index);
-        let (tile_level, above) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
-        let first = offset << above;
-        let hashes = self.tile_hashes(tile_level, first / TILE_WIDTH)?;
-        let at = (first % TILE_WIDTH) as usize;
-        Ok(tile_root(&hashes[at..at + (1 << above)]))
+        let mut tiles: HashMap<(u8, u64), Vec<Hash>> = HashMap::new();
+        let mut hash = |index: &HashIndex| {
+            let (level, offset) = split_stored_hash_index(*index);
+            let (tile_level, above) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+            let first = offset << above;
+            let tile = (tile_level, first / TILE_WIDTH);
+            let hashes = match tiles.entry(tile) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(unread) => unread.insert(self.tile_hashes(tile.0, tile.1)?),
+            };
+            let at = (first % TILE_WIDTH) as usize;
+            Ok(tile_root(&hashes[at..at + (1 << above)]))
+        };
+        indexes.iter().map(&mut hash).collect()
     }
 
     /// The root of the first `size` records.
@@ -132,16 +140,6 @@ impl Snapshot {
         let hashes = self.hashes(&crate::tlog::tree_hash_indexes(size))?;
         Ok(crate::tlog::tree_hash(size, &hashes).expect("as many hashes as were asked for"))
     }
-
-    /// The tree as the edge knows it, which is what the head must say.
-    pub(super) fn tree(&self) -> TreeHead {
-        self.edge.tree()
-    }
-}
-
-/// How many hashes a tree has at a tile level.
-fn hashes_at(size: TreeSize, level: u8) -> u64 {
-    size.0.checked_shr(u32::from(level) * u32::from(TILE_HEIGHT)).unwrap_or(0)
 }
 
 fn data_tile(records: &[StoredRecord]) -> Vec<u8> {

@@ -6,21 +6,24 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::edge::Edge;
-use super::sequencer::Sequencer;
+use super::sequencer::{Job, Sequencer};
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
+use super::tower::Tower;
 use super::{Log, OpenError, QUEUE_SUBMISSIONS, Shared, Writer};
 use crate::clock::Clock;
 use crate::note::{self, SignerKey, VerifierKey};
 use crate::store::lock::DirectoryLock;
+use crate::store::sqlite::SqliteReader;
 use crate::store::sqlite::anchor::{Anchor, Anchored};
-use crate::store::{Identity, LogStore, StoreError, StoredHead};
-use crate::tlog::{Hash, TreeHead, TreeSize};
+use crate::store::{Identity, LogReader, LogStore, StoreError, StoredHead};
+use crate::tlog::{Hash, TreeHead, TreeSize, tree_hash_indexes};
 
 /// Compares database, head and anchor, and starts the writer when they agree.
 pub(super) fn start(
@@ -32,49 +35,26 @@ pub(super) fn start(
     lock: Option<DirectoryLock>,
 ) -> Result<Log, OpenError> {
     let identity = store.identity().clone();
-    if let Some(offered) = signers.first().map(|signer| signer.verifier().to_string())
-        && offered != identity.vkey
-    {
-        return Err(OpenError::WrongKey { path: identity.name, offered, standing: identity.vkey });
-    }
+    check_key(&signers, &identity)?;
     let newest = store.newest()?;
-    let snapshot = recover(&mut *store, newest.clone())?;
-    let shared = Arc::new(Shared {
-        published: ArcSwap::from_pointee(snapshot.clone()),
-        state: ArcSwap::from_pointee(State::Writing),
-        changed: watch::Sender::new(snapshot.size()),
-    });
-    let claimed = match check(&snapshot, newest.is_some(), &identity) {
-        Some(reason) => Err(reason),
+    let (snapshot, tower) = recover(newest.clone(), &identity, store.reader());
+    let claimed = match (tower, anchor_path) {
+        (Err(error), _) => Err(ReadOnly::from(&error)),
         // Who only reads leaves the epoch to who writes.
-        None if signers.is_empty() => Err(ReadOnly::NoKey),
-        None => match anchor_path {
-            Some(path) => claim(&mut *store, &snapshot, path, &clock)?,
-            None => Ok((None, store.epoch()?)),
-        },
-    };
-    let log = |queue, thread| Log {
-        identity: Arc::new(identity),
-        shared: shared.clone(),
-        writer: Arc::new(Writer {
-            queue,
-            places: Arc::new(Semaphore::new(QUEUE_SUBMISSIONS)),
-            thread: Mutex::new(thread),
-            _lock: lock,
-        }),
-    };
-    let (anchor, epoch) = match claimed {
-        Ok(claimed) => claimed,
-        Err(reason) => {
-            if !matches!(reason, ReadOnly::NoKey) {
-                tracing::error!(%reason, "the log is read-only");
-            }
-            shared.turn(State::ReadOnly(reason));
-            return Ok(log(None, None));
+        (Ok(_), _) if signers.is_empty() => Err(ReadOnly::NoKey),
+        (Ok(tower), Some(path)) => {
+            claim(&mut *store, &snapshot, path, &clock)?.map(|(anchor, epoch)| (Some(anchor), epoch, tower))
         }
+        (Ok(tower), None) => Ok((None, store.epoch()?, tower)),
     };
+    let (anchor, epoch, tower) = match claimed {
+        Ok(claimed) => claimed,
+        Err(reason) => return Ok(only_read(identity, snapshot, reason, lock)),
+    };
+    let shared = share(&snapshot);
+    let pending = None;
     let mut sequencer =
-        Sequencer { store, anchor, epoch, signers, clock, shared: shared.clone(), disks, pending: None };
+        Sequencer { store, anchor, epoch, signers, clock, shared: shared.clone(), disks, tower, pending };
     if newest.is_none() {
         sequencer.first_head()?;
         let head = sequencer.store.newest()?.expect("the head that was just committed");
@@ -85,39 +65,112 @@ pub(super) fn start(
         std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(receiver));
     let thread =
         thread.map_err(|source| StoreError::File { path: "the sequencer's thread".to_owned(), source })?;
-    Ok(log(Some(sender), Some(thread)))
+    Ok(handle(identity, shared, Some(sender), Some(thread), lock))
 }
 
-/// The newest head with the edge of the tree as the stored bytes give it; an empty tree where there is no head yet.
-fn recover(store: &mut dyn LogStore, newest: Option<StoredHead>) -> Result<Snapshot, StoreError> {
+/// A log whose right edge is so damaged that it has no writer: whatever can be read is served. `error` says what is damaged, and
+/// is returned where not even the newest head can be read.
+pub(super) fn start_damaged(
+    reader: SqliteReader,
+    error: StoreError,
+    signers: &[SignerKey],
+    lock: DirectoryLock,
+) -> Result<Log, OpenError> {
+    let identity = reader.identity().clone();
+    check_key(signers, &identity)?;
+    let Ok(Some(newest)) = reader.heads(TreeSize(u64::MAX), 1).map(|mut heads| heads.pop()) else {
+        return Err(error.into());
+    };
+    let (snapshot, _) = recover(Some(newest), &identity, Arc::new(reader));
+    Ok(only_read(identity, snapshot, ReadOnly::from(&error), Some(lock)))
+}
+
+fn check_key(signers: &[SignerKey], identity: &Identity) -> Result<(), OpenError> {
+    let Some(offered) = signers.first().map(|signer| signer.verifier().to_string()) else { return Ok(()) };
+    if offered == identity.vkey {
+        return Ok(());
+    }
+    Err(OpenError::WrongKey { path: identity.name.clone(), offered, standing: identity.vkey.clone() })
+}
+
+/// A log that is served and signs nothing.
+fn only_read(identity: Identity, snapshot: Snapshot, reason: ReadOnly, lock: Option<DirectoryLock>) -> Log {
+    if !matches!(reason, ReadOnly::NoKey) {
+        tracing::error!(%reason, "the log is read-only");
+    }
+    let shared = share(&snapshot);
+    shared.turn(State::ReadOnly(reason));
+    handle(identity, shared, None, None, lock)
+}
+
+fn share(snapshot: &Snapshot) -> Arc<Shared> {
+    Arc::new(Shared {
+        published: ArcSwap::from_pointee(snapshot.clone()),
+        state: ArcSwap::from_pointee(State::Writing),
+        changed: watch::Sender::new(snapshot.size()),
+        damage_told: Mutex::default(),
+    })
+}
+
+fn handle(
+    identity: Identity,
+    shared: Arc<Shared>,
+    queue: Option<mpsc::UnboundedSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    lock: Option<DirectoryLock>,
+) -> Log {
+    let places = Arc::new(Semaphore::new(QUEUE_SUBMISSIONS));
+    let writer = Writer { queue, places, thread: Mutex::new(thread), _lock: lock };
+    Log { identity: Arc::new(identity), shared, writer: Arc::new(writer) }
+}
+
+/// The newest head with the edge of the tree as the stored bytes give it; an empty tree where there is no head yet. And, where
+/// those bytes give the root that was signed, the tower that goes on from there.
+fn recover(
+    newest: Option<StoredHead>,
+    identity: &Identity,
+    reader: Arc<dyn LogReader>,
+) -> (Snapshot, Result<Tower, StoreError>) {
+    let signed = newest.is_some();
     let head = newest.unwrap_or_else(|| StoredHead {
         tree: TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE },
         note: String::new(),
-        signed_at: store.identity().created_at,
+        signed_at: identity.created_at,
     });
-    let reader = store.reader();
-    let edge = Arc::new(Edge::recover(head.tree.size, &*reader)?);
-    Ok(Snapshot { head: Arc::new(head), edge, reader })
+    let mut snapshot = Snapshot { head: Arc::new(head), edge: None, reader };
+    let size = snapshot.size();
+    let edge = match Edge::recover(size, &*snapshot.reader) {
+        Ok(edge) => edge,
+        Err(error) => return (snapshot, Err(error)),
+    };
+    if let Err(error) = check(&edge, &snapshot.head, signed, identity) {
+        return (snapshot, Err(error));
+    }
+    snapshot.edge = Some(Arc::new(edge));
+    let roots = snapshot.hashes(&tree_hash_indexes(size));
+    let tower = roots.and_then(|roots| Tower::over(&snapshot.head.tree, &roots));
+    (snapshot, tower)
 }
 
 /// What the stored bytes say about the newest head: whether it is theirs, and whether it was signed as it is.
-fn check(snapshot: &Snapshot, signed: bool, identity: &Identity) -> Option<ReadOnly> {
-    let (stored, head) = (snapshot.tree(), &snapshot.head);
+pub(super) fn check(
+    edge: &Edge,
+    head: &StoredHead,
+    signed: bool,
+    identity: &Identity,
+) -> Result<(), StoreError> {
+    let (stored, place) = (edge.tree(), || format!("the newest head, of size {}", head.tree.size));
     if stored != head.tree {
-        let why = format!(
-            "the stored records have the root {} at size {}, the newest head says {} at size {}",
-            stored.root, stored.size, head.tree.root, head.tree.size
-        );
-        return Some(ReadOnly::Damaged { why });
+        let why = format!("it says the root {}, the stored records have {}", head.tree.root, stored.root);
+        return Err(StoreError::Damaged { place: place(), why });
     }
     if !signed {
-        return None;
+        return Ok(());
     }
-    let why = match identity.vkey.parse::<VerifierKey>() {
-        Ok(verifier) => check_note(head, &verifier).err()?,
-        Err(error) => format!("the log's verifier key {}: {error}", identity.vkey),
-    };
-    Some(ReadOnly::Damaged { why })
+    let verifier = identity.vkey.parse::<VerifierKey>();
+    let checked = verifier.map_err(|error| format!("the log's verifier key {}: {error}", identity.vkey));
+    let checked = checked.and_then(|verifier| check_note(head, &verifier));
+    checked.map_err(|why| StoreError::Damaged { place: place(), why })
 }
 
 /// Whether a head's note is signed by the log and says what the head says.
@@ -131,7 +184,7 @@ pub(super) fn check_note(head: &StoredHead, verifier: &VerifierKey) -> Result<()
     Err(format!("the note of the head of size {size} is not about that head"))
 }
 
-type Claimed = Result<(Option<Anchor>, u64), ReadOnly>;
+type Claimed = Result<(Anchor, u64), ReadOnly>;
 
 /// Makes this process the writer, if database and anchor agree.
 fn claim(
@@ -179,5 +232,5 @@ fn claim(
         // The last process stopped between its commit and its anchor. What it committed was signed, so it is published now.
         anchor.advance(epoch, &anchored.tree, &tree, clock.now())?;
     }
-    Ok(Ok((Some(anchor), epoch)))
+    Ok(Ok((anchor, epoch)))
 }

@@ -18,8 +18,8 @@ pub enum ReadOnly {
     /// The log has records and no anchor.
     #[error(
         "the log has {size} records but there is no anchor at {path}: it may have been restored from a backup, and signing could \
-         contradict heads that clients have seen. Put the anchor's file back, or set `anchor` to where it is; until then nothing is \
-         signed"
+         contradict heads that clients have seen. Put the anchor's file back, or set `anchor` to where it is; if it is lost, and this is \
+         the newest copy of the log, `tallystick anchor settle` makes a new one. Until then nothing is signed"
     )]
     AnchorMissing {
         /// Where the anchor should be.
@@ -29,8 +29,8 @@ pub enum ReadOnly {
     },
     /// The anchor's file is damaged, or something else.
     #[error(
-        "the anchor at {path} cannot be read: {why}. Put the anchor's file back, or set `anchor` to where it is; until \
-         then nothing is signed"
+        "the anchor at {path} cannot be read: {why}. Put the anchor's file back, or set `anchor` to where it is; if it \
+         is lost, and this is the newest copy of the log, `tallystick anchor settle` makes a new one. Until then nothing is signed"
     )]
     AnchorUnreadable {
         /// Where the anchor is.
@@ -74,9 +74,7 @@ pub enum ReadOnly {
     #[error("the log was opened without its signing key, only to be read")]
     NoKey,
     /// Something stored is not what was written.
-    #[error(
-        "{why}. Nothing is signed: run `tallystick fsck`, then restore the database from a backup or a replica"
-    )]
+    #[error("{why}. Nothing is signed: `tallystick fsck` names all that is damaged, and what mends it")]
     Damaged {
         /// What is damaged.
         why: String,

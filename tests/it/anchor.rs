@@ -1,5 +1,7 @@
 //! The anchor: every point at which a process may stop, and every way in which a log and its anchor can disagree.
 
+mod settle;
+
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;

@@ -1,18 +1,18 @@
 //! Damage on disk: what is read is what was written or an error that names the place, and fsck finds it.
 
 mod fsck;
-mod rows;
+pub(crate) mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tallystick::log::{FsckReport, OpenError, ReadOnly, State, fsck};
-use tallystick::store::sqlite::{SqliteReader, SqliteStore};
+use tallystick::log::{FsckReport, Log, OpenError, Outcome, ReadOnly, State, fsck};
+use tallystick::store::sqlite::{SqliteReader, SqliteStore, rebuild_index};
 use tallystick::store::{Evidence, Incident, IncidentKind, LogReader, StoreError, evidence::Kept};
-use tallystick::tlog::{RecordId, TreeSize};
+use tallystick::tlog::{RecordId, Tile, TileLevel, TreeSize};
 
 use crate::support::logs::{
-    Writer, candidate, identity_of, leaf, lines, module, open_log, signer, start_time,
+    Writer, candidate, candidates, identity_of, leaf, lines, module, open_log, signer, start_time,
 };
 
 /// Records of the log that is damaged here: two sealed tiles and a right edge.
@@ -181,6 +181,117 @@ async fn a_log_with_a_damaged_newest_note_signs_nothing_and_is_read() {
     assert!(why.contains("head of size 1") && reason.to_string().contains("tallystick fsck"), "{reason}");
     assert!(log.append(vec![candidate(1)]).await.is_err());
     assert_eq!(log.snapshot().record(RecordId(0)).unwrap().unwrap().lines, lines(0));
+}
+
+/// A log whose right edge lost a byte.
+async fn open_damaged(records: u64, table: &str, row: &str) -> (tempfile::TempDir, Log) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_log(directory.path()).unwrap();
+    log.append(candidates(0..records)).await.unwrap();
+    log.close();
+    rows::spoil(&directory.path().join("log.db"), table, "body", row, |body| {
+        let at = body.len() / 2;
+        body[at] ^= 4;
+    });
+    let log = open_log(directory.path()).unwrap();
+    (directory, log)
+}
+
+#[tokio::test]
+async fn a_damaged_right_edge_is_served_as_far_as_it_can_be_read() {
+    // Records, table, row, what is named, and which records of 600 are lost.
+    let cases = [
+        ("tail", "record_id = 555", "tail 555", 555..556),
+        ("tail", "record_id = 599", "tail 599", 599..600),
+        ("segment", "segment_id = 31", "segment 31", 496..512),
+        ("segment", "segment_id = 0", "segment 0", 0..16),
+    ];
+    for (table, row, named, lost) in cases {
+        let (_directory, log) = open_damaged(600, table, row).await;
+        let state = log.state();
+        let State::ReadOnly(ReadOnly::Damaged { why }) = &*state else { panic!("{row}: {state:?}") };
+        assert!(why.contains(named), "{row}: {why}");
+        assert!(log.append(vec![candidate(1_000)]).await.is_err(), "{row}: it signs nothing");
+        let snapshot = log.snapshot();
+        assert_eq!(snapshot.size(), TreeSize(600), "{row}: the newest head is served");
+        for id in 0..600 {
+            let (record, found) = (snapshot.record(RecordId(id)), snapshot.find(&module(id)));
+            if lost.contains(&id) {
+                assert!(record.is_err() && found.is_err(), "{row}: record {id}");
+            } else {
+                assert_eq!(record.unwrap().unwrap().lines, lines(id), "{row}: record {id}");
+                assert_eq!(found.unwrap().unwrap().id, RecordId(id), "{row}: look-up of {id}");
+            }
+        }
+        for (number, width) in [(0, 256), (1, 256), (2, 88)] {
+            let tile = Tile { height: 8, level: TileLevel::Hash(0), number, width };
+            let is_lost = lost.start / 256 == number;
+            assert_eq!(snapshot.tile(&tile).is_err(), is_lost, "{row}: tile {number}");
+            if !is_lost {
+                let leaves =
+                    (number * 256..number * 256 + u64::from(width)).flat_map(|id| *leaf(id).as_bytes());
+                assert_eq!(snapshot.tile(&tile).unwrap().unwrap(), leaves.collect::<Vec<u8>>(), "{row}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_row_that_is_read_becomes_an_incident() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_log(directory.path()).unwrap();
+    log.append(candidates(0..600)).await.unwrap();
+    let incidents =
+        || SqliteReader::open(&directory.path().join("log.db"), 1024).unwrap().incidents(10).unwrap();
+    assert_eq!(incidents(), []);
+    let damage = |place: &str| StoreError::Damaged { place: place.to_owned(), why: "a test".to_owned() };
+    for _ in 0..3 {
+        log.stop_signing(&damage("segment 3"));
+    }
+    log.stop_signing(&damage("tile 7"));
+    // What is submitted now is refused, after what was submitted before it.
+    assert!(log.append(vec![candidate(700)]).await.is_err());
+    let kept: Vec<_> = incidents().into_iter().map(|incident| (incident.kind, incident.detail)).collect();
+    let kind = || "damage".to_owned();
+    assert_eq!(
+        kept,
+        [
+            (kind(), r#"{"place":"tile 7","why":"a test"}"#.to_owned()),
+            (kind(), r#"{"place":"segment 3","why":"a test"}"#.to_owned())
+        ]
+    );
+    assert_eq!(log.snapshot().size(), TreeSize(600), "and nothing was signed");
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let log = open_log(directory.path()).unwrap();
+    for first in (0..20_000).step_by(5_000) {
+        log.append(candidates(first..first + 5_000)).await.unwrap();
+    }
+    let newest = log.snapshot().head().clone();
+    log.close();
+    for (table, row) in [
+        ("index_filter", "part_id = (SELECT max(part_id) FROM index_filter)"),
+        ("index_bucket", "bucket_id = (SELECT max(bucket_id) FROM index_bucket)"),
+    ] {
+        rows::spoil(&path, table, "body", row, |body| body[20] ^= 1);
+        assert!(!check(&SqliteReader::open(&path, 1024).unwrap()).is_clean(), "{table}");
+        let mut seen = Vec::new();
+        assert_eq!(rebuild_index(&path, &mut |done, size| seen.push((done, size))).unwrap(), 20_000);
+        assert_eq!(seen.last(), Some(&(20_000, 20_000)), "{table}");
+        let report = check(&SqliteReader::open(&path, 1024).unwrap());
+        assert!(report.is_clean(), "{table}: {report:?}");
+    }
+    let log = open_log(directory.path()).unwrap();
+    assert_eq!(log.snapshot().head(), &newest);
+    let receipt = log.append(vec![candidate(19_999), candidate(20_000)]).await.unwrap();
+    assert!(matches!(
+        receipt.outcomes[..],
+        [Outcome::Present(RecordId(19_999)), Outcome::Appended(RecordId(20_000))]
+    ));
 }
 
 #[test]

@@ -9,7 +9,7 @@
 
 mod heads;
 mod index;
-mod tower;
+mod tiles;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use crate::store::sqlite::anchor::Anchored;
 use crate::store::{FullTile, LogReader, StoreError, StoredRecord, TILE_WIDTH};
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 use heads::Heads;
-use tower::Tower;
+use tiles::TiledTower;
 
 /// Findings that are listed. A damaged disk has more than anybody reads; the others are counted.
 const MAX_FINDINGS: usize = 1_000;
@@ -104,7 +104,7 @@ pub fn fsck(
         anchored,
         size,
         heads: Heads::new(reader, size),
-        tower: Some(Tower::default()),
+        tower: Some(TiledTower::default()),
         findings: Findings::default(),
         report: FsckReport::default(),
     };
@@ -141,7 +141,7 @@ struct Check<'a> {
     size: TreeSize,
     heads: Heads<'a>,
     /// Absent when a hash is lost that nothing stands in for.
-    tower: Option<Tower>,
+    tower: Option<TiledTower>,
     findings: Findings,
     report: FsckReport,
 }

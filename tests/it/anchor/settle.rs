@@ -1,0 +1,106 @@
+//! A lost anchor is settled by an operator, a contradicting one never.
+
+use tallystick::clock::Clock;
+use tallystick::log::{ReadOnly, SettleError, Settled, State, settle_anchor};
+use tallystick::store::sqlite::anchor::{Anchor, Anchored};
+use tallystick::tlog::{Hash, TreeHead, TreeSize};
+
+use super::{Site, candidates, check_writes, start_time, vkey};
+use crate::damage::rows::spoil;
+use crate::support::logs::candidate;
+
+/// A log of so many records that was closed, and the head that it published last.
+async fn closed(site: &Site, records: u64) -> TreeHead {
+    let log = site.open();
+    log.append(candidates(0..records)).await.unwrap();
+    let tree = log.snapshot().head().tree;
+    log.close();
+    tree
+}
+
+fn settle(site: &Site, size: u64) -> Result<Settled, SettleError> {
+    settle_anchor(&site.data(), &site.anchor(), TreeSize(size), &Clock::system())
+}
+
+fn lose_anchor(site: &Site) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", site.anchor().display()));
+    }
+}
+
+#[tokio::test]
+async fn a_missing_anchor_is_made_again_at_the_size_that_the_operator_names() {
+    let site = Site::new();
+    let tree = closed(&site, 300).await;
+    let epoch = site.anchored().unwrap().epoch;
+    lose_anchor(&site);
+    let state = site.open().state();
+    let State::ReadOnly(reason @ ReadOnly::AnchorMissing { .. }) = &*state else { panic!("{state:?}") };
+    assert!(reason.to_string().contains("tallystick anchor settle"), "{reason}");
+
+    for wrong in [0, 299, 301] {
+        let refused = settle(&site, wrong).unwrap_err();
+        assert!(matches!(refused, SettleError::OtherSize { found: TreeSize(300), .. }), "{refused:?}");
+        assert!(site.anchored().is_none(), "nothing was made");
+    }
+    assert_eq!(settle(&site, 300).unwrap(), Settled { tree, set_aside: None });
+    let log = site.open();
+    assert!(site.anchored().unwrap().epoch > epoch, "an older writer has lost its right");
+    let head = log.snapshot().head().clone();
+    check_writes(&site, &log, &head).await;
+}
+
+#[tokio::test]
+async fn an_unreadable_anchor_is_put_aside() {
+    let site = Site::new();
+    let tree = closed(&site, 3).await;
+    lose_anchor(&site);
+    std::fs::write(
+        site.anchor(),
+        "no database, and longer than the header of one, which has a hundred bytes".repeat(3),
+    )
+    .unwrap();
+    let state = site.open().state();
+    assert!(matches!(&*state, State::ReadOnly(ReadOnly::AnchorUnreadable { .. })), "{state:?}");
+    let settled = settle(&site, 3).unwrap();
+    assert_eq!(settled.tree, tree);
+    let aside = settled.set_aside.unwrap();
+    assert!(std::fs::read_to_string(&aside).unwrap().starts_with("no database"), "{aside:?}");
+    let log = site.open();
+    let head = log.snapshot().head().clone();
+    check_writes(&site, &log, &head).await;
+}
+
+#[tokio::test]
+async fn an_anchor_that_can_be_read_is_right() {
+    let site = Site::new();
+    let tree = closed(&site, 5).await;
+    let ahead = TreeHead { size: TreeSize(6), root: Hash::of_record(b"more\n") };
+    let beside = TreeHead { size: TreeSize(5), root: Hash::of_record(b"other\n") };
+    for anchored in [tree, ahead, beside] {
+        lose_anchor(&site);
+        let anchored = Anchored { vkey: vkey(), epoch: 9, tree: anchored };
+        drop(Anchor::create(&site.anchor(), &anchored, start_time()).unwrap());
+        let refused = settle(&site, 5).unwrap_err();
+        assert!(matches!(&refused, SettleError::Readable { .. }), "{refused:?}");
+        assert_eq!(site.anchored(), Some(anchored), "it is left alone");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_trusted_gets_no_anchor() {
+    let site = Site::new();
+    closed(&site, 5).await;
+    let log = site.open();
+    lose_anchor(&site);
+    let locked = settle(&site, 5).unwrap_err();
+    assert!(locked.to_string().contains("in use by another"), "{locked}");
+    log.close();
+    spoil(&site.database(), "tail", "body", "record_id = 2", |body| body[40] ^= 1);
+    lose_anchor(&site);
+    let refused = settle(&site, 5).unwrap_err();
+    assert!(refused.to_string().contains("tail 2"), "{refused}");
+    assert!(site.anchored().is_none());
+    let log = site.open();
+    assert!(log.append(vec![candidate(9)]).await.is_err());
+}
