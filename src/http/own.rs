@@ -4,12 +4,14 @@
 //! to which the newest head is joined each time; a tile of one width never changes at all.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use super::api::{HeadInfo, KeyInfo, LogApi, LogInfo, RecordInfo};
 use super::metrics::{Sample, SampleValue, Source};
@@ -22,8 +24,11 @@ use crate::notary::{ClientId, Counter, Notary, NotaryError};
 use crate::store::{StoreError, StoredHead, StoredRecord};
 use crate::tlog::{RecordId, Tile, TreeSize};
 
-/// What a kept entry costs beside its bytes: key, hash table and bookkeeping.
-const ENTRY_BYTES: u32 = 160;
+/// What a kept entry costs beside its bytes: key, hash table, bookkeeping and what the allocator adds.
+const ENTRY_BYTES: u64 = 112;
+/// About what a tile and a look-up weigh: room for as many entries is made at first.
+const TILE_BYTES: u64 = 16 << 10;
+const LOOKUP_BYTES: u64 = 512;
 
 /// A path that no route covers stays so until the operator changes the configuration.
 const NO_ROUTE_AGE: Duration = Duration::from_secs(60);
@@ -35,10 +40,26 @@ pub struct OwnLog {
     log: Log,
     notary: Notary,
     clock: Clock,
-    tiles: Cache<Tile, Bytes>,
-    /// Number and lines of records, as look-ups begin.
-    lookups: Cache<ModuleVersion, Bytes>,
+    tiles: Cache<Tile, Bytes, Bytewise>,
+    /// Number and lines of records, as look-ups begin. By a secret hash of the module version, which is half the memory of the
+    /// names themselves; the lines say whose they are.
+    lookups: Cache<u64, Bytes, Bytewise>,
+    hasher: RandomState,
     latest: ArcSwapOption<(TreeSize, LatestHead)>,
+}
+
+/// An entry weighs what it takes.
+#[derive(Clone, Copy)]
+struct Bytewise;
+
+impl<K> Weighter<K, Bytes> for Bytewise {
+    fn weight(&self, _: &K, body: &Bytes) -> u64 {
+        body.len() as u64 + ENTRY_BYTES
+    }
+}
+
+fn cache<K: std::hash::Hash + Eq>(bytes: u64, each: u64) -> Cache<K, Bytes, Bytewise> {
+    Cache::with_weighter((bytes / each) as usize, bytes, Bytewise)
 }
 
 /// How much memory is spent on what was asked lately.
@@ -53,13 +74,15 @@ pub struct CacheSizes {
 impl OwnLog {
     /// A log and the notary that answers what it does not have.
     pub fn new(log: Log, notary: Notary, sizes: CacheSizes, clock: Clock) -> OwnLog {
-        let weight =
-            |bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_BYTES);
-        let tiles =
-            Cache::builder().max_capacity(sizes.tile_bytes).weigher(move |_, body| weight(body)).build();
-        let lookups =
-            Cache::builder().max_capacity(sizes.lookup_bytes).weigher(move |_, body| weight(body)).build();
-        OwnLog { log, notary, clock, tiles, lookups, latest: ArcSwapOption::empty() }
+        OwnLog {
+            log,
+            notary,
+            clock,
+            tiles: cache(sizes.tile_bytes, TILE_BYTES),
+            lookups: cache(sizes.lookup_bytes, LOOKUP_BYTES),
+            hasher: RandomState::new(),
+            latest: ArcSwapOption::empty(),
+        }
     }
 
     /// What a failed read means: a damaged row is 500 for itself, and the end of signing.
@@ -93,6 +116,14 @@ fn record_part(record: &StoredRecord) -> Bytes {
     format!("{}\n{}", record.id, record.lines.to_text()).into()
 }
 
+/// Whether a kept look-up is that of this module version: `<number>\n<path> <version> h1:…`.
+fn is_about(record: &[u8], module: &ModuleVersion) -> bool {
+    let line = record.iter().position(|byte| *byte == b'\n').map_or(&[][..], |end| &record[end + 1..]);
+    let rest = line.strip_prefix(module.path.as_str().as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
+    let rest = rest.and_then(|rest| rest.strip_prefix(module.version.as_str().as_bytes()));
+    rest.is_some_and(|rest| rest.starts_with(b" "))
+}
+
 impl Sumdb for OwnLog {
     fn name(&self) -> &str {
         &self.log.identity().name
@@ -124,16 +155,17 @@ impl Sumdb for OwnLog {
 
     fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
         // The record first, then the head: what was kept from an older head is in every newer one.
-        let kept = self.lookups.get(module);
+        let key = self.hasher.hash_one(module);
+        let kept = self.lookups.get(&key);
         let snapshot = self.log.snapshot();
-        if let Some(record) = kept {
+        if let Some(record) = kept.filter(|record| is_about(record, module)) {
             return Ok(Some(with_head(&record, snapshot.head())));
         }
         let Some(record) = snapshot.find(module).map_err(|error| self.failed(error))? else {
             return Ok(None);
         };
         let part = record_part(&record);
-        self.lookups.insert(module.clone(), part.clone());
+        self.lookups.insert(key, part.clone());
         Ok(Some(with_head(&part, snapshot.head())))
     }
 
@@ -250,12 +282,8 @@ impl Source for LogFigures {
             gauge("tree_size", "Records in the newest published head", head.tree.size.0 as f64),
             gauge("head_age_seconds", "Seconds since the newest head was signed", age),
             gauge("read_only", "1 when the log signs nothing, 0 when it does", f64::from(u8::from(!writing))),
-            gauge("tile_cache_bytes", "Bytes of the tiles kept in memory", tiles.weighted_size() as f64),
-            gauge(
-                "lookup_cache_bytes",
-                "Bytes of the look-ups kept in memory",
-                lookups.weighted_size() as f64,
-            ),
+            gauge("tile_cache_bytes", "Bytes of the tiles kept in memory", tiles.weight() as f64),
+            gauge("lookup_cache_bytes", "Bytes of the look-ups kept in memory", lookups.weight() as f64),
         ]
     }
 }

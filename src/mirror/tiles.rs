@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
@@ -23,7 +25,9 @@ use crate::tlog::{HASH_SIZE, Hash, Tile, TileError, TileLevel, TilePlan};
 use crate::upstream::{Inquiry, RedactedUrl, RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
 
 /// What a tile in memory costs beside its bytes.
-const ENTRY_BYTES: usize = 128;
+const ENTRY_BYTES: u64 = 128;
+/// A full tile.
+const TILE_BYTES: u64 = 8 << 10;
 /// How often one read asks for other bytes. Each attempt leaves out one more URL or passes over kept tiles, and no
 /// configuration has this many URLs; the bound is for edges whose senders are suspected in turn.
 const MAX_ATTEMPTS: usize = 32;
@@ -33,9 +37,19 @@ pub(super) struct TileReader {
     remote: RemoteSumdb,
     store: Arc<RemoteStore>,
     /// By level and number, the widest that was verified.
-    memory: moka::sync::Cache<(u8, u64), Bytes>,
+    memory: Cache<(u8, u64), Bytes, Bytewise>,
     flights: Flights<(Tile, Vec<UrlId>), Result<Sent, RemoteError>>,
     permits: Arc<Semaphore>,
+}
+
+/// A tile weighs what it takes.
+#[derive(Clone, Copy)]
+struct Bytewise;
+
+impl Weighter<(u8, u64), Bytes> for Bytewise {
+    fn weight(&self, _: &(u8, u64), body: &Bytes) -> u64 {
+        body.len() as u64 + ENTRY_BYTES
+    }
 }
 
 /// Hashes that were verified, and all the tiles that they were verified with.
@@ -80,9 +94,7 @@ impl TileReader {
         permits: Arc<Semaphore>,
         memory_bytes: u64,
     ) -> TileReader {
-        let weigher =
-            |_: &(u8, u64), body: &Bytes| u32::try_from(body.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
-        let memory = moka::sync::Cache::builder().max_capacity(memory_bytes).weigher(weigher).build();
+        let memory = Cache::with_weighter((memory_bytes / TILE_BYTES) as usize, memory_bytes, Bytewise);
         TileReader { remote, store, memory, flights: Flights::default(), permits }
     }
 

@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 use super::limits::MAX_NEGATIVE_CACHE;
 use super::{Delay, NotaryError};
 use crate::module::ModuleVersion;
 
 /// Failures that are remembered; each takes less than 2 KB.
-const MAX_FAILURES: u64 = 10_000;
+const MAX_FAILURES: usize = 10_000;
 /// How long a failure is remembered that may pass by itself.
 const PASSING: Duration = Duration::from_secs(2);
 
@@ -28,8 +28,7 @@ pub(super) struct Negative {
 
 impl Negative {
     pub(super) fn new(keep: Duration) -> Negative {
-        let failures = Cache::builder().max_capacity(MAX_FAILURES).time_to_live(MAX_NEGATIVE_CACHE).build();
-        Negative { failures, keep: keep.min(MAX_NEGATIVE_CACHE) }
+        Negative { failures: Cache::new(MAX_FAILURES), keep: keep.min(MAX_NEGATIVE_CACHE) }
     }
 
     /// Remembers a failure, if it is one to remember.
@@ -53,7 +52,7 @@ impl Negative {
         let failure = self.failures.get(module)?;
         let left = failure.until.checked_duration_since(now).filter(|left| !left.is_zero());
         let Some(left) = left else {
-            self.failures.invalidate(module);
+            self.failures.remove(module);
             return None;
         };
         let mut error = failure.error;

@@ -87,7 +87,7 @@ impl Anchor {
         // A head is published when the anchor knows it: it must still know after a power cut.
         db.pragma_update(None, "synchronous", "full").map_err(failed("pragma"))?;
         migrate(&db, APPLICATION_ID, MIGRATIONS)?;
-        checkpoint_aloud(&mut db)?;
+        checkpoint_aloud(&mut db, || {})?;
         Ok(Anchor { db, path: path.to_owned() })
     }
 

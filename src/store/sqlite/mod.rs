@@ -9,6 +9,7 @@ mod index;
 mod merge;
 mod observer;
 mod reader;
+mod readers;
 mod rebuild;
 mod runs;
 mod segment;
@@ -28,7 +29,7 @@ pub use writer::SqliteStore;
 /// Versions before this one can corrupt a write-ahead log that two connections use.
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// Rows of 1 to 2 KB waste a third of a 4 KiB page and a twentieth of a 16 KiB page.
-const PAGE_BYTES: u32 = 16 << 10;
+const PAGE_BYTES: u32 = 8 << 10;
 /// Page cache of the writing connection: the inner pages of every table and the edges that grow.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
 /// The write-ahead log is checkpointed beyond this many pages (16 MiB) ...
@@ -103,17 +104,22 @@ pub(in crate::store) fn open_writing(
     // INSERT OR REPLACE deletes silently unless this is on: with it, the triggers see the deletion.
     set("recursive_triggers", &true)?;
     migrate(&connection, application, migrations)?;
-    checkpoint_aloud(&mut connection)?;
+    checkpoint_aloud(&mut connection, || {})?;
     Ok(connection)
 }
 
 /// Checkpoints after a commit that leaves the write-ahead log long, as SQLite would by itself, but not in silence: when it fails
-/// nobody knows what is in the file, so the commit reports it and the process ends. The commit itself stands.
-fn checkpoint_aloud(connection: &mut Connection) -> Result<(), StoreError> {
-    let hook = |wal: &mut Wal, pages: i32| {
+/// nobody knows what is in the file, so the commit reports it and the process ends. The commit itself stands. `before` is called
+/// before each checkpoint.
+fn checkpoint_aloud(
+    connection: &mut Connection,
+    before: impl Fn() + Send + 'static,
+) -> Result<(), StoreError> {
+    let hook = move |wal: &mut Wal, pages: i32| {
         if pages < CHECKPOINT_PAGES {
             return Ok(());
         }
+        before();
         match wal.checkpoint().map_err(|error| (error.sqlite_error_code(), error)) {
             // Somebody else is at it, or there is no space now: the log stays long until the next commit.
             Err((Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull), _)) => {

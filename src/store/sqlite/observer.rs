@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 
 use super::index::{Entry, View, hash_module};
 use super::merge::{Loaded, load_runs};
-use super::reader::{self, Reader, Readers};
+use super::reader;
+use super::readers::{Commits, Reader, Readers};
 use super::writer::{Shared, read_identity};
 use super::{APPLICATION_ID, MIGRATIONS, check_owner, failed};
 use crate::module::ModuleVersion;
@@ -57,8 +58,9 @@ impl SqliteReader {
         check_owner(&reader.db, path, APPLICATION_ID, MIGRATIONS)?;
         let (identity, index_key) = read_identity(&reader.db, path, None)?;
         let view = || View { runs: Vec::new(), recent: Default::default() };
-        let readers = Readers::open(path, cache_kib)?;
-        let shared = Shared { index_key, view: Arc::new(ArcSwap::from_pointee(view())), readers };
+        let readers = Readers::open(path, cache_kib, Commits::Unknown)?;
+        let view_now = Arc::new(ArcSwap::from_pointee(view()));
+        let shared = Shared { index_key, view: view_now, readers: Arc::new(readers) };
         let follower = Mutex::new(Follower {
             index_key,
             reader,
@@ -100,7 +102,7 @@ impl Follower {
         self.reader.begin()?;
         let found = match self.follow() {
             Ok(()) => {
-                let Reader { db, decoder } = &mut self.reader;
+                let Reader { db, decoder, .. } = &mut self.reader;
                 let found = reader::find(db, decoder, &self.view, &self.index_key, module, below.0);
                 match (found, &self.unreadable) {
                     // It may be the record that cannot be read.
@@ -122,7 +124,7 @@ impl Follower {
 
     /// Takes over what other processes have changed. Must run in the transaction that then reads.
     fn follow(&mut self) -> Result<(), StoreError> {
-        let Reader { db, decoder } = &mut self.reader;
+        let Reader { db, decoder, .. } = &mut self.reader;
         let version = db
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut select| select.query_row([], |row| row.get::<_, i64>(0)))

@@ -4,16 +4,14 @@
 //! asked for. What spans several statements runs in one read transaction.
 
 use std::ops::Range;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::{View, hash_module};
+use super::readers::Reader;
 use super::segment::{Decoder, SEGMENT_WIDTH, check_tail_evidence, decode_tail, segment_leaves, unwrap};
 use super::writer::Shared;
-use super::{damaged, failed, from_micros, open_reader, runs};
+use super::{damaged, failed, from_micros, runs};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Kept, KeptIncident, digest_of};
 use crate::store::{LogReader, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
@@ -22,82 +20,20 @@ use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 /// The longest evidence of a tile, unpacked: 256 records with an `Origin` each.
 const MAX_EVIDENCE_BYTES: usize = 16 << 20;
 
-/// The reading connections.
-pub(super) struct Readers {
-    readers: Vec<Mutex<Reader>>,
-    next: AtomicUsize,
-}
-
-/// A reading connection and what it unpacks with.
-pub(super) struct Reader {
-    pub(super) db: Connection,
-    pub(super) decoder: Decoder,
-}
-
-impl Readers {
-    pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Readers, StoreError> {
-        let count = std::thread::available_parallelism().map_or(2, usize::from);
-        let reader = |_| Reader::open(path, cache_kib).map(Mutex::new);
-        Ok(Readers {
-            readers: (0..count).map(reader).collect::<Result<_, StoreError>>()?,
-            next: AtomicUsize::new(0),
-        })
-    }
-
-    /// A connection that is free, or the next one in turn when none is.
-    fn any(&self) -> MutexGuard<'_, Reader> {
-        if let Some(free) = self.readers.iter().find_map(|reader| reader.try_lock().ok()) {
-            return free;
-        }
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.readers.len();
-        self.readers[turn].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-impl Reader {
-    pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Reader, StoreError> {
-        let decoder =
-            Decoder::new().map_err(|source| StoreError::File { path: "zstd".to_owned(), source })?;
-        Ok(Reader { db: open_reader(path, cache_kib)?, decoder })
-    }
-
-    /// Runs several statements on one state of the database.
-    fn consistent<T>(
-        &mut self,
-        read: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.begin()?;
-        let result = read(self);
-        self.end()?;
-        result
-    }
-
-    pub(super) fn begin(&self) -> Result<(), StoreError> {
-        self.run("BEGIN").map_err(failed("begin"))
-    }
-
-    pub(super) fn end(&self) -> Result<(), StoreError> {
-        self.run("COMMIT").map_err(failed("end of a read"))
-    }
-
-    fn run(&self, sql: &str) -> rusqlite::Result<()> {
-        self.db.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop)
-    }
-}
-
 impl LogReader for Shared {
     fn find(&self, module: &ModuleVersion, below: TreeSize) -> Result<Option<StoredRecord>, StoreError> {
+        // The view first: its rows were committed before it was shown.
         let view = self.view.load();
-        let Reader { db, decoder } = &mut *self.readers.any();
-        find(db, decoder, &view, &self.index_key, module, below.0)
+        self.readers
+            .read(|Reader { db, decoder, .. }| find(db, decoder, &view, &self.index_key, module, below.0))
     }
 
     fn records(&self, ids: Range<u64>) -> Result<Vec<StoredRecord>, StoreError> {
-        self.readers.any().consistent(|Reader { db, decoder }| records(db, decoder, ids))
+        self.readers.read(|Reader { db, decoder, .. }| records(db, decoder, ids))
     }
 
     fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError> {
-        self.readers.any().consistent(|Reader { db, .. }| {
+        self.readers.read(|Reader { db, .. }| {
             let mut leaves = Vec::with_capacity((ids.end - ids.start).min(TILE_WIDTH) as usize);
             segments(db, ids.clone(), |first, body| {
                 let skip = ids.start.saturating_sub(first) as usize;
@@ -116,8 +52,8 @@ impl LogReader for Shared {
 
     fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
         let id = tile_id(level, number);
-        let body =
-            blob(&self.readers.any().db, "SELECT body FROM tile WHERE tile_id = ?", id, "read of tile")?;
+        let select = "SELECT body FROM tile WHERE tile_id = ?";
+        let body = self.readers.read(|reader| blob(&reader.db, select, id, "read of tile"))?;
         let at = || damaged(format!("tile {id}"));
         let Some(body) = body else { return Ok(None) };
         let body = unwrap(&body).map_err(at())?;
@@ -128,43 +64,46 @@ impl LogReader for Shared {
     }
 
     fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
-        self.readers.any().consistent(|Reader { db, .. }| evidence(db, id))
+        self.readers.read(|Reader { db, .. }| evidence(db, id))
     }
 
     fn head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
         let Ok(size) = i64::try_from(size.0) else { return Ok(None) };
-        let head = heads(&self.readers.any().db, size.saturating_add(1), 1)?.pop();
+        let head = self.readers.read(|reader| heads(&reader.db, size.saturating_add(1), 1))?.pop();
         Ok(head.filter(|head| head.tree.size.0 == size as u64))
     }
 
     fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
-        heads(&self.readers.any().db, i64::try_from(before.0).unwrap_or(i64::MAX), limit)
+        let before = i64::try_from(before.0).unwrap_or(i64::MAX);
+        self.readers.read(|reader| heads(&reader.db, before, limit))
     }
 
     fn incidents(&self, limit: usize) -> Result<Vec<KeptIncident>, StoreError> {
-        let reader = self.readers.any();
-        let mut select = reader
-            .db
-            .prepare_cached(
-                "SELECT incident_id, at, kind, detail, digest FROM incident ORDER BY incident_id DESC LIMIT ?",
-            )
-            .map_err(failed("read of incident"))?;
-        let rows = select
-            .query_map([limit as i64], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-            })
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(failed("read of incident"))?;
-        let incident = |(id, at, kind, detail, digest): (i64, i64, String, String, [u8; 32])| {
-            let place = || damaged(format!("incident {id}"));
-            let at = from_micros(at).map_err(place())?;
-            if digest_of(&kind, &detail) != digest {
-                return Err(place()("the digest does not match".to_owned()));
-            }
-            Ok(KeptIncident { id: id as u64, at, kind, detail })
-        };
-        rows.into_iter().map(incident).collect()
+        self.readers.read(|reader| incidents(&reader.db, limit))
     }
+}
+
+fn incidents(db: &Connection, limit: usize) -> Result<Vec<KeptIncident>, StoreError> {
+    let mut select = db
+        .prepare_cached(
+            "SELECT incident_id, at, kind, detail, digest FROM incident ORDER BY incident_id DESC LIMIT ?",
+        )
+        .map_err(failed("read of incident"))?;
+    let rows = select
+        .query_map([limit as i64], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(failed("read of incident"))?;
+    let incident = |(id, at, kind, detail, digest): (i64, i64, String, String, [u8; 32])| {
+        let place = || damaged(format!("incident {id}"));
+        let at = from_micros(at).map_err(place())?;
+        if digest_of(&kind, &detail) != digest {
+            return Err(place()("the digest does not match".to_owned()));
+        }
+        Ok(KeptIncident { id: id as u64, at, kind, detail })
+    };
+    rows.into_iter().map(incident).collect()
 }
 
 pub(super) fn tile_id(level: u8, number: u64) -> i64 {
@@ -195,7 +134,8 @@ pub(super) fn find(
     if let Some(found) = confirm(view.recent_with(hash))? {
         return Ok(Some(found));
     }
-    for run in view.runs.iter().rev() {
+    // The oldest runs are the largest, so most records are found in the first that are asked.
+    for run in &view.runs {
         if let Some(found) = confirm(runs::probe(db, run, hash)?)? {
             return Ok(Some(found));
         }
@@ -212,8 +152,7 @@ fn record(db: &Connection, decoder: &mut Decoder, id: u64) -> Result<Option<Stor
         let row = decode_tail(&body).map_err(damaged(format!("tail {id}")))?;
         return Ok(Some(StoredRecord { id: RecordId(id), lines: row.lines }));
     }
-    // Between the two reads a commit may have sealed it: then the segment is there now.
-    sealed_record(db, decoder, id)
+    Ok(None)
 }
 
 fn sealed_record(

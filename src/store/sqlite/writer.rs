@@ -9,12 +9,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::{Run, View, hash_module};
 use super::merge::{Change, Index};
-use super::reader::{self, Readers};
+use super::reader;
+use super::readers::{Commits, Readers};
 use super::segment::{
     Decoder, Encoder, Row, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written, decode_tail,
     encode_tail, wrap,
 };
-use super::{damaged, failed, from_micros, open_writer, to_micros};
+use super::{checkpoint_aloud, damaged, failed, from_micros, open_writer, to_micros};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Evidence, Kept};
 use crate::store::{
@@ -44,7 +45,7 @@ pub struct SqliteStore {
 pub(super) struct Shared {
     pub(super) index_key: [u8; 16],
     pub(super) view: Arc<ArcSwap<View>>,
-    pub(super) readers: Readers,
+    pub(super) readers: Arc<Readers>,
 }
 
 /// The records of the unfinished level-0 tile, as the `tail` table holds them.
@@ -70,13 +71,15 @@ impl SqliteStore {
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no log here");
             return Err(StoreError::File { path: path.display().to_string(), source });
         }
-        let db = open_writer(path)?;
+        let mut db = open_writer(path)?;
         if let Some(identity) = identity {
             create_identity(&db, identity)?;
         }
         let (identity, index_key) = read_identity(&db, path, identity)?;
         let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
-        let readers = Readers::open(path, reader_cache_kib)?;
+        let readers = Arc::new(Readers::open(path, reader_cache_kib, Commits::Told)?);
+        let held = readers.clone();
+        checkpoint_aloud(&mut db, move || held.let_go())?;
         let (index, runs) = Index::load(&db, view.clone(), &[])?;
         let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
         let mut store = SqliteStore {
@@ -220,6 +223,8 @@ impl LogStore for SqliteStore {
     fn reload(&mut self) -> Result<(), StoreError> {
         let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
         self.index = index;
+        // A commit that was reported as failed may have been one.
+        self.shared.readers.committed();
         self.load_edge(runs)
     }
 
@@ -246,6 +251,7 @@ impl LogStore for SqliteStore {
                 break;
             }
         }
+        self.shared.readers.let_go();
         self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))
     }
 }
@@ -276,6 +282,7 @@ impl Transaction<'_> {
         self.store.db.execute_batch("COMMIT").map_err(failed("commit"))?;
         // If we stop here the batch is durable: the next start finds its head ahead of the anchor and rolls that on.
         self.open = false;
+        self.store.shared.readers.committed();
         self.store.index.publish(change);
         Ok(())
     }
