@@ -13,6 +13,9 @@ use super::error::{FetchError, Said};
 use super::spool::{MEMORY_BYTES, Spool, Spooled, blocking};
 use super::url::RedactedUrl;
 
+/// A file is copied in pieces of at least this.
+const LEAST_PIECE_BYTES: u64 = 4 << 10;
+
 /// Reads a whole file of at most `max_bytes`.
 pub(super) async fn read(path: &Path, url: RedactedUrl, max_bytes: u64) -> Result<Bytes, FetchError> {
     let path = path.to_owned();
@@ -50,8 +53,11 @@ pub(super) fn copy_blocking(
     mut spool: Spool,
 ) -> Result<Spooled, FetchError> {
     let local = |source| FetchError::Local { url: url.clone(), source };
-    let mut file = open(path, url)?.take(max_bytes.saturating_add(1));
-    let mut piece = vec![0; MEMORY_BYTES / 4];
+    let file = open(path, url)?;
+    // One byte more than it has, so that most files need one piece and its end is seen with it.
+    let length = file.metadata().map_err(local)?.len().saturating_add(1);
+    let mut piece = vec![0; length.clamp(LEAST_PIECE_BYTES, MEMORY_BYTES as u64 / 4) as usize];
+    let mut file = file.take(max_bytes.saturating_add(1));
     let mut size = 0;
     loop {
         let n = match file.read(&mut piece) {

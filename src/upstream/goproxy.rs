@@ -155,17 +155,7 @@ impl GoProxy {
         module: &ModuleVersion,
         deadline: Instant,
     ) -> Result<Fetched<Bytes>, ModuleError> {
-        let content = |proxy, deadline| self.mod_from(proxy, module, deadline);
-        self.walk(deadline, move |source, deadline| {
-            Box::pin(async move {
-                let proxy = proxy_of(source)?;
-                Ok(Fetched {
-                    content: content(proxy, deadline).await?,
-                    source: SourceName::Proxy(proxy.redacted()),
-                })
-            })
-        })
-        .await
+        self.fetch_file(deadline, |proxy, deadline| Box::pin(self.mod_from(proxy, module, deadline))).await
     }
 
     /// Fetches the `.zip` file alone; as [`GoProxy::fetch_mod`].
@@ -174,17 +164,7 @@ impl GoProxy {
         module: &ModuleVersion,
         deadline: Instant,
     ) -> Result<Fetched<Spooled>, ModuleError> {
-        let content = |proxy, deadline| self.zip_from(proxy, module, deadline);
-        self.walk(deadline, move |source, deadline| {
-            Box::pin(async move {
-                let proxy = proxy_of(source)?;
-                Ok(Fetched {
-                    content: content(proxy, deadline).await?,
-                    source: SourceName::Proxy(proxy.redacted()),
-                })
-            })
-        })
-        .await
+        self.fetch_file(deadline, |proxy, deadline| Box::pin(self.zip_from(proxy, module, deadline))).await
     }
 
     /// Fetches the `.info` file alone; as [`GoProxy::fetch_mod`].
@@ -193,15 +173,22 @@ impl GoProxy {
         module: &ModuleVersion,
         deadline: Instant,
     ) -> Result<Fetched<ModuleInfo>, ModuleError> {
-        let content = |proxy, deadline| self.info_from(proxy, module, deadline);
-        self.walk(deadline, move |source, deadline| {
-            Box::pin(async move {
-                let proxy = proxy_of(source)?;
-                Ok(Fetched {
-                    content: content(proxy, deadline).await?,
-                    source: SourceName::Proxy(proxy.redacted()),
-                })
-            })
+        self.fetch_file(deadline, |proxy, deadline| Box::pin(self.info_from(proxy, module, deadline))).await
+    }
+
+    /// Fetches one file from the first proxy or directory that has it.
+    async fn fetch_file<'a, T: Send + 'a>(
+        &'a self,
+        deadline: Instant,
+        fetch: impl Fn(&'a SourceUrl, Instant) -> Asked<'a, T>,
+    ) -> Result<Fetched<T>, ModuleError> {
+        self.walk(deadline, |source, deadline| match source {
+            ModuleSource::Proxy(proxy) => {
+                let (content, source) = (fetch(proxy, deadline), SourceName::Proxy(proxy.redacted()));
+                Box::pin(async move { Ok(Fetched { content: content.await?, source }) })
+            }
+            ModuleSource::Off => fails(ModuleError::Off),
+            ModuleSource::Direct => fails(ModuleError::DirectNotAllowed),
         })
         .await
     }
@@ -254,15 +241,19 @@ impl GoProxy {
                 return Ok(direct.download(module, &self.limits, deadline).await?);
             }
         };
-        // The small file first: a module that is not there costs one request.
-        let go_mod = self.mod_from(proxy, module, deadline).await?;
         let info_deadline = deadline.min(self.client.clock().instant() + INFO_TIMEOUT);
-        let (zip, info) = tokio::join!(
-            self.zip_from(proxy, module, deadline),
-            self.info_from(proxy, module, info_deadline)
-        );
+        let others = async {
+            tokio::join!(self.zip_from(proxy, module, deadline), self.info_from(proxy, module, info_deadline))
+        };
+        let go_mod = self.mod_from(proxy, module, deadline);
+        let (go_mod, (zip, info)) = if proxy.is_file() {
+            tokio::join!(go_mod, others)
+        } else {
+            // The small file first: a module that is not there costs one request.
+            (Ok(go_mod.await?), others.await)
+        };
         let source = SourceName::Proxy(proxy.redacted());
-        Ok(FetchedModule { source, go_mod, zip: zip?, info: info.ok() })
+        Ok(FetchedModule { source, go_mod: go_mod?, zip: zip?, info: info.ok() })
     }
 
     async fn mod_from(
@@ -303,12 +294,8 @@ pub(super) fn file_name(module: &ModuleVersion, extension: &str) -> String {
     format!("{}/@v/{}.{extension}", module.path.escaped(), module.version.escaped())
 }
 
-fn proxy_of(source: &ModuleSource) -> Result<&SourceUrl, ModuleError> {
-    match source {
-        ModuleSource::Proxy(proxy) => Ok(proxy),
-        ModuleSource::Off => Err(ModuleError::Off),
-        ModuleSource::Direct => Err(ModuleError::DirectNotAllowed),
-    }
+fn fails<'a, T: Send + 'a>(error: ModuleError) -> Asked<'a, T> {
+    Box::pin(std::future::ready(Err(error)))
 }
 
 /// How telling an error is, as in `cmd/go`: version control's over a proxy's failure over "not found". Among equals the first

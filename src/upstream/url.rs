@@ -161,6 +161,11 @@ impl SourceUrl {
     pub(super) fn kind(&self) -> &Kind {
         &self.0
     }
+
+    /// Whether it names a file of this machine.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.0, Kind::File(_))
+    }
 }
 
 impl RemoteUrl {
