@@ -312,6 +312,7 @@ impl Source for NotaryFigures {
             ("notary_not_found", "Misses whose source has no such module version", &c.not_found),
             ("notary_forbidden", "Misses whose source refused access", &c.forbidden),
             ("notary_unavailable", "Misses whose source was not available or too slow", &c.unavailable),
+            ("notary_unproven", "Misses whose checksum database sent what does not verify", &c.unproven),
             ("notary_refused", "Misses whose files cannot be taken in", &c.refused),
             ("notary_conflicts", "Misses that contradicted the log", &c.conflict),
             ("notary_misbehaviour", "Misses whose checksum database contradicted itself", &c.misbehaviour),

@@ -30,6 +30,8 @@ pub struct Counters {
     pub forbidden: Counter,
     /// A source was not available or too slow.
     pub unavailable: Counter,
+    /// Answers of a remote log's addresses that do not verify.
+    pub unproven: Counter,
     /// Files that cannot be taken in, such as a .mod that differs from the zip's.
     pub refused: Counter,
     /// Lines that contradict what the log has.

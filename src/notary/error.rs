@@ -124,6 +124,13 @@ pub enum Delay {
         /// What it did, for clients too.
         why: Arc<str>,
     },
+    /// A checksum database sent what does not verify.
+    Unproven {
+        /// Which.
+        place: Arc<str>,
+        /// What was sent, for clients too.
+        why: Arc<str>,
+    },
     /// The client's deadline passed; the work goes on.
     StillWorking {
         /// Who is waited for.
@@ -228,6 +235,14 @@ fn try_later(module: &str, why: &Delay, wait: u64) -> String {
             &format!("Cause: {}.", short(why)),
             &format!("{again} Nothing is known to be wrong with the module."),
         ]),
+        Delay::Unproven { place, why } => fit(&[
+            &format!(
+                "try again: what {} sends about {module} does not verify, so it was refused",
+                short(place)
+            ),
+            &format!("Cause: {}.", short(why)),
+            &format!("{again} If it stays so, tell the operator: somebody in between may be lying."),
+        ]),
         Delay::StillWorking { place, waited } => fit(&[
             &format!("try again: {module} takes longer than {} s", seconds(*waited)),
             &format!("It is still being fetched from {}. {again}", short(place)),
@@ -289,6 +304,7 @@ impl fmt::Display for Delay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Delay::Source { place, why } => write!(f, "{place}: {why}"),
+            Delay::Unproven { place, why } => write!(f, "{place} sends what does not verify: {why}"),
             Delay::StillWorking { place, waited } => {
                 write!(f, "still fetching from {place} after {waited:.1?}")
             }
@@ -408,6 +424,7 @@ mod tests {
             },
             NotaryError::Forbidden { module: module(), place: place.clone(), said: said() },
             later(Delay::Source { place: place.clone(), why: why.clone() }),
+            later(Delay::Unproven { place: place.clone(), why: why.clone() }),
             later(Delay::StillWorking { place: place.clone(), waited: Duration::from_secs(25) }),
             later(Delay::Limited(Allowance::Client)),
             later(Delay::Limited(Allowance::All)),

@@ -362,6 +362,7 @@ impl Inner {
         let counter = match error {
             NotaryError::NoRoute { .. } | NotaryError::NotFound { .. } => &counters.not_found,
             NotaryError::Forbidden { .. } => &counters.forbidden,
+            NotaryError::TryLater { why: Delay::Unproven { .. }, .. } => &counters.unproven,
             NotaryError::TryLater { .. } => &counters.unavailable,
             NotaryError::Conflict(_) => &counters.conflict,
             NotaryError::Misbehaviour { .. } => &counters.misbehaviour,
@@ -373,6 +374,9 @@ impl Inner {
         match error {
             NotaryError::NoRoute { .. } | NotaryError::NotFound { .. } => {
                 tracing::debug!(%error, duration_ms, "not notarised");
+            }
+            NotaryError::TryLater { why: Delay::Unproven { .. }, .. } => {
+                tracing::error!(%error, duration_ms, "not notarised: a person should look who sends this");
             }
             NotaryError::Forbidden { .. } | NotaryError::TryLater { .. } | NotaryError::Refused { .. } => {
                 tracing::warn!(%error, duration_ms, "not notarised");
@@ -409,6 +413,9 @@ fn unproven(module: &ModuleVersion, place: Arc<str>, log: &str, error: ProveErro
         ProveError::Unavailable { why, retry_after } => {
             let retry_after = retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
             NotaryError::TryLater { module, why: Delay::Source { place, why: why.into() }, retry_after }
+        }
+        ProveError::Unproven { why } => {
+            try_later(&module, Delay::Unproven { place, why: why.into() }, DEFAULT_RETRY_AFTER)
         }
         ProveError::Misbehaviour { summary } => {
             NotaryError::Misbehaviour { module, log: log.into(), summary: summary.into() }

@@ -35,9 +35,8 @@ impl Negative {
     pub(super) fn remember(&self, error: &NotaryError, now: Instant) {
         let keep = match error {
             NotaryError::NotFound { .. } | NotaryError::Forbidden { .. } => self.keep,
-            NotaryError::TryLater { why: Delay::Source { .. }, .. } | NotaryError::Refused { .. } => {
-                PASSING.min(self.keep)
-            }
+            NotaryError::TryLater { why: Delay::Source { .. } | Delay::Unproven { .. }, .. }
+            | NotaryError::Refused { .. } => PASSING.min(self.keep),
             _ => return,
         };
         if !keep.is_zero() {

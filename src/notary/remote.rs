@@ -27,9 +27,7 @@ fn prove_error(error: RemoteError) -> ProveError {
         RemoteError::Unavailable { text, retry_after } => {
             ProveError::Unavailable { why: without_paths(&text), retry_after }
         }
-        RemoteError::Unproven(unproven) => {
-            ProveError::Unavailable { why: without_paths(&unproven.to_string()), retry_after: None }
-        }
+        RemoteError::Unproven(unproven) => ProveError::Unproven { why: without_paths(&unproven.to_string()) },
         RemoteError::Misbehaviour(misbehaviour) => {
             ProveError::Misbehaviour { summary: misbehaviour.to_string() }
         }

@@ -69,13 +69,19 @@ pub enum ProveError {
         /// In which words.
         said: Said,
     },
-    /// It cannot be reached or does not answer properly; also when no address of it sends what verifies.
+    /// It cannot be reached or does not answer properly.
     #[error("{why}")]
     Unavailable {
         /// What happened, without local paths.
         why: String,
         /// How long it asked to wait.
         retry_after: Option<Duration>,
+    },
+    /// No address of it sends what verifies. Unsigned lies prove nothing about the log, but somebody should look who sends them.
+    #[error("{why}")]
+    Unproven {
+        /// What each address sent, without local paths.
+        why: String,
     },
     /// It contradicts what it signed before.
     #[error("misbehaviour: {summary}")]

@@ -83,7 +83,7 @@ async fn lines_and_evidence_come_from_the_proof_and_no_zip_is_asked_for() {
 #[tokio::test]
 async fn failures_of_the_remote_log_are_told_apart() {
     let remote = Arc::new(Remote::default());
-    let modules: Vec<_> = (0..5).map(|n| module(&format!("a.example/m{n}@v1.0.0"))).collect();
+    let modules: Vec<_> = (0..6).map(|n| module(&format!("a.example/m{n}@v1.0.0"))).collect();
     let said = Said::clean(b"410 Gone");
     let errors = [
         ProveError::NotFound { said: said.clone() },
@@ -94,6 +94,7 @@ async fn failures_of_the_remote_log_are_told_apart() {
         },
         ProveError::Misbehaviour { summary: "two roots".into() },
         ProveError::Local { why: "/srv/secret is full".into() },
+        ProveError::Unproven { why: "https://a.example: tile/8/0/001 does not match its parent".into() },
     ];
     remote.errors.lock().unwrap().extend(modules.iter().cloned().zip(errors));
     let world = World::new();
@@ -111,6 +112,9 @@ async fn failures_of_the_remote_log_are_told_apart() {
     assert!(matches!(&failures[4], NotaryError::Internal { .. }));
     assert!(failures[3].to_client_text().contains("sum.golang.org contradicts what it signed before"));
     assert!(!failures[4].to_client_text().contains("secret"));
+    assert!(matches!(&failures[5], NotaryError::TryLater { why: Delay::Unproven { .. }, .. }));
+    assert!(failures[5].to_client_text().contains("does not verify, so it was refused"));
+    assert_eq!((notary.counters().unproven.value(), notary.counters().unavailable.value()), (1, 1));
     assert_eq!(world.size(), 0);
 }
 
