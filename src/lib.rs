@@ -48,7 +48,7 @@
 //! 7. After a failed write the process signs nothing more. A full disk turns read-only until there is space. A damaged row
 //!    answers 500 for itself and stops signing: `sequencer::failures::after_a_failed_write_nothing_is_signed`,
 //!    `sequencer::failures::a_full_disk_is_read_only_until_there_is_space`,
-//!    `damage::a_flipped_byte_is_never_served`.
+//!    `damage::a_flipped_byte_is_never_served`, `damage::a_damaged_right_edge_is_served_as_far_as_it_can_be_read`.
 //! 8. A restored, rolled-back or cloned database signs nothing:
 //!    `anchor::a_restored_backup_signs_nothing`,
 //!    `anchor::of_a_clone_and_its_original_the_older_epoch_loses`.
@@ -71,18 +71,20 @@
 //! `go` command in a scratch directory → [`dirhash`] → candidate → sequencer → answer.
 //!
 //! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
-//! must be what it knows → sorts out new, present and conflicting → grows the edge of the tree, signs → commits, synced →
-//! moves the anchor, synced → publishes → answers. Stop it anywhere: the next start continues.
+//! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
+//! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced
+//! → moves the anchor, synced → publishes → answers. Stop it anywhere: the next start continues.
 //!
 //! **A start.** The directory's lock → the database's own bytes give the root again, which must be the newest head's → the
 //! anchor must hold a head that this log contains → the writer's epoch moves on in both → an anchor that is behind is moved.
-//! What disagrees is served read-only, with the reason in `/readyz` and in the refusal of every append.
+//! What disagrees or is damaged is served read-only as far as it can be read, with the reason in `/readyz` and in the refusal
+//! of every append.
 //!
 //! # Glossary
 //!
 //! **Record**: the two go.sum lines of a module version, a leaf of the tree. **Tree head**: size and root. **Note**: a text
 //! with signatures. **Tile**: 256 neighbouring hashes of one level, or 256 records. **Edge**: the unfinished tiles on the
-//! right. **Anchor**: a second, tiny database that remembers the highest head published. **Epoch**: which process may write.
+//! right. **Tower**: the same tree as a stack of complete subtrees, to compare with. **Anchor**: a second, tiny database that remembers the highest head published. **Epoch**: which process may write.
 //! **Evidence**: why a record is in the log. **Route**: what happens to modules of some paths. **Flight**: the work for one
 //! module version, shared by all who wait for it.
 
