@@ -69,7 +69,11 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
         }
     };
     let reader = open_reader(config)?;
-    let newest = reader.heads(TreeSize(u64::MAX), 1)?.pop().map(|head| head.tree);
+    let newest = reader.heads(TreeSize(u64::MAX), 1).or_else(|error| {
+        let exit = exit_of_store(&error);
+        Err(error).or_exit(exit)
+    })?;
+    let newest = newest.into_iter().next().map(|head| head.tree);
     let verdict = verdict(anchored.as_ref(), newest.as_ref(), &reader.identity().vkey);
     if as_json {
         let head = |tree: &TreeHead| json!({ "size": tree.size.0, "root": tree.root.to_string() });

@@ -78,6 +78,15 @@ impl Client {
     }
 }
 
+/// What a shell is told when there is nothing to tell: the `go` command refuses such a GOSUMDB, and the evaluation fails.
+pub(super) fn refusal(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Sh => "export GOSUMDB=tallystick-env-failed\nfalse\n",
+        Shell::Fish => "set -gx GOSUMDB tallystick-env-failed\nfalse\n",
+        Shell::Powershell => "$env:GOSUMDB = 'tallystick-env-failed'\nthrow 'tallystick env failed'\n",
+    }
+}
+
 /// `NAME="value"` as one argument.
 fn quote_assignment(shell: Shell, name: &str, value: &str) -> String {
     match shell {

@@ -3,8 +3,11 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::engines::redirect_rules;
+use super::exit::OrExit;
 use super::{Common, Exit, output};
 use crate::config::{Config, ConfigError, Environment, GoEnvironment};
+use crate::http::tls::TlsKeeper;
 
 /// Check or show the configuration
 #[derive(Debug, Args)]
@@ -46,11 +49,16 @@ fn check(config: &Config) -> anyhow::Result<Exit> {
     if !problems.is_empty() {
         return Err(ConfigError { problems }.into());
     }
+    redirect_rules(config)?;
+    if let Some(tls) = &config.tls {
+        TlsKeeper::load(&tls.cert, &tls.key).or_exit(Exit::Usage)?;
+    }
     for notice in &config.notices {
         output::warning(notice);
     }
     let what = config.file.as_ref().map_or("the defaults".to_owned(), |file| file.display().to_string());
-    output::print(&format!("ok: {what}, {} routes\n", config.routes.len()))?;
+    let routes = if config.routes.len() == 1 { "route" } else { "routes" };
+    output::print(&format!("ok: {what}, {} {routes}\n", config.routes.len()))?;
     Ok(Exit::Done)
 }
 

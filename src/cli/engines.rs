@@ -16,8 +16,8 @@ use crate::note::SignerKey;
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteReader;
 use crate::upstream::{
-    ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings, RemoteSumdb, SourceUrl,
-    Vcs, VcsOptions, supported,
+    ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
+    RemoteSumdb, SourceUrl, Vcs, VcsOptions, supported,
 };
 
 /// What we call ourselves to other servers.
@@ -104,6 +104,7 @@ async fn open_notary(config: &Config, log: Log, clock: Clock) -> anyhow::Result<
     let client = HttpClient::new(ClientOptions {
         roots: config.roots.clone(),
         user_agent: USER_AGENT.to_owned(),
+        redirects: redirect_rules(config)?,
         clock: clock.clone(),
         ..ClientOptions::default()
     })?;
@@ -135,6 +136,20 @@ async fn open_notary(config: &Config, log: Log, clock: Clock) -> anyhow::Result<
         });
     }
     Ok(Notary::new(NotaryOptions { log, routes, limits: limits(config), clock })?)
+}
+
+/// Where sources may redirect to.
+pub(super) fn redirect_rules(config: &Config) -> anyhow::Result<RedirectRules> {
+    let rules = |key: &str, texts: &[String]| {
+        let rules = texts.iter().map(|text| HostRule::parse(text)).collect::<Result<Vec<_>, _>>();
+        rules.with_context(|| key.to_owned()).or_exit(Exit::Usage)
+    };
+    let (hosts, private) = (&config.redirects.hosts, &config.redirects.private_sources);
+    Ok(RedirectRules {
+        hosts: rules("redirects.hosts", hosts)?,
+        private_hosts: rules("redirects.private_sources", private)?,
+        ..RedirectRules::default()
+    })
 }
 
 /// The sources of a route, ready to be asked.

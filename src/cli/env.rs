@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, Shell};
+use super::client::{self, Client, Shell};
 use super::{Common, Exit, block_on, bypass, output, remote};
 use crate::config::source::UpstreamUrl;
 use crate::config::{Environment, GoEnvironment, keys};
@@ -11,6 +11,8 @@ use crate::config::{Environment, GoEnvironment, keys};
 /// Print the client's variables, from this machine's log or from a server
 #[derive(Debug, Args)]
 #[command(after_help = "\
+What it prints when it fails makes the go command fail too, so that no build goes on unverified.
+
 With --server the key comes from the server: compare its fingerprint, printed on stderr, with that of \
 `tallystick key show` on the server before you rely on it.
 
@@ -34,6 +36,16 @@ pub(super) struct Env {
 
 impl Env {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
+        let (shell, json) = (self.shell, self.json);
+        let result = self.show(common);
+        if result.is_err() && !json {
+            // Whoever evaluates it would go on with the settings of before, and the build with another database or none.
+            output::print(client::refusal(shell))?;
+        }
+        result
+    }
+
+    fn show(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         let client = match &self.server {
             Some(server) => block_on(remote::log_of(server, config.roots.as_deref()))?,

@@ -205,14 +205,20 @@ impl Report {
             output::print(&format!("and {unlisted} more\n"))?;
         }
         let count = findings.len() as u64 + unlisted;
-        let fix = if findings.iter().all(|found| found.place.starts_with("index")) {
+        let all_in = |places: &[&str]| {
+            findings.iter().all(|found| places.iter().any(|place| found.place.starts_with(place)))
+        };
+        let fix = if all_in(&["index"]) {
             "only the index is damaged, which is made again from the records: stop the server and run \
              `tallystick fsck --rebuild-index`"
+        } else if all_in(&["anchor", "key"]) {
+            "the log itself is sound: put the log's own key files and anchor back; `tallystick anchor show` says more"
         } else {
             "restore the database from a backup or a replica; nothing in it can be repaired in place"
         };
+        let findings = if count == 1 { "finding" } else { "findings" };
         output::error(&format!(
-            "{count} findings in {}, which has {records} records\n  fix: {fix}",
+            "{count} {findings} in {}, which has {records} records\n  fix: {fix}",
             log.name
         ));
         Ok(())

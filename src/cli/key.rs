@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::exit::OrExit;
 use super::{Common, Exit, output};
 use crate::config::{Config, Environment, Overrides, keys};
 
@@ -46,6 +47,15 @@ impl Key {
             Action::Show { json } => (None, json, false),
         };
         let config = Config::load(&Overrides { name, ..common.overrides() }, &Environment::of_process())?;
+        if is_new && crate::log::exists(&config.data) {
+            let why = format!(
+                "there is a log in {}, which only its own key can sign\n  fix: put its key files back into {}, or choose another \
+                 --data for a new log",
+                config.data.display(),
+                keys::directory(&config.data).display()
+            );
+            return Err(anyhow::anyhow!(why)).or_exit(Exit::Usage);
+        }
         if is_new {
             keys::create(&config.data, config.name.as_deref())?;
         }

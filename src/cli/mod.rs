@@ -12,6 +12,7 @@ mod env;
 mod exit;
 mod fsck;
 mod import;
+mod incidents;
 mod key;
 mod logging;
 mod lookup;
@@ -89,6 +90,7 @@ enum Command {
     Import(import::Import),
     Fsck(fsck::Fsck),
     Anchor(anchor::AnchorCommand),
+    Incidents(incidents::Incidents),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
 }
@@ -127,6 +129,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Import(import) => import.run(common),
         Command::Fsck(fsck) => fsck.run(common),
         Command::Anchor(anchor) => anchor.run(common),
+        Command::Incidents(incidents) => incidents.run(common),
         Command::Config(config) => config.run(common),
         Command::Completions(completions) => completions.run(),
     }

@@ -115,18 +115,30 @@ fn signing_key(config: &Config) -> anyhow::Result<(SignerKey, bool)> {
 }
 
 /// What `serve` prints on stdout once it listens: the key, and the lines to paste.
-fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketAddr) -> String {
+fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketAddr, env: &str) -> String {
     let client = Client::new(key, url);
     let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
     let mut text = format!(
         "log           {}\nverifier key  {}{made}\naddress       {url}\nmetrics       http://{metrics}/metrics\n\n",
         client.name, client.vkey
     );
-    text += "For one shell:    eval \"$(tallystick env)\"\nFor this user:\n";
+    text += &format!("For one shell:    eval \"$({env})\"\nFor this user:\n");
     for line in client.go_env_lines() {
         text += &format!("  {line}\n");
     }
     text
+}
+
+/// How another shell on this machine gets the client's variables: what finds this log without asking it, else the question.
+fn env_command(config: &Config, url: &str) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "tallystick".to_owned());
+    let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:[]".contains(c));
+    let program = if is_plain(&program) { program } else { "tallystick".to_owned() };
+    if config.client_url() == url && config.is_by_default("data") && config.is_by_default("listen") {
+        format!("{program} env")
+    } else {
+        format!("{program} env --server {url}")
+    }
 }
 
 /// Opens the log, starts notary and listeners, prints [`announcement`], and ends on SIGTERM or SIGINT.
@@ -151,7 +163,8 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
     let mut bound = config.clone();
     bound.listen = public.local_addr()?;
-    output::print(&announcement(&key, is_new_key, &bound.client_url(), private.local_addr()?))?;
+    let url = bound.client_url();
+    output::print(&announcement(&key, is_new_key, &url, private.local_addr()?, &env_command(&config, &url)))?;
 
     let (stop, stopped) = watch::channel(false);
     let (door, ops) = doors(&config, &log, &notary, &clock, tls.clone());
@@ -165,12 +178,26 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let control = tokio::spawn(control.serve(socket));
 
     let ended = tokio::select! {
-        name = signals.next() => { tracing::info!(signal = name, "stopping"); Ok(Exit::Done) }
+        name = signals.next() => {
+            tracing::info!(signal = name, waiting_for = notary.in_flight().1, "stopping; a second signal ends it at once");
+            Ok(Exit::Done)
+        }
         reason = fatal(&log) => { tracing::error!(%reason, "stopping"); Ok(Exit::Failed) }
     };
     stop.send_replace(true);
-    let (closed, _) = (doors.0.await?, doors.1.await?);
-    control.await?;
+    let orderly = async {
+        let closed = (doors.0.await?, doors.1.await?);
+        control.await?;
+        anyhow::Ok(closed)
+    };
+    let (closed, _) = tokio::select! {
+        closed = orderly => closed?,
+        name = signals.next() => {
+            // Everything that was acknowledged is durable, so there is nothing to lose but the answers under way.
+            tracing::warn!(signal = name, "stopping at once");
+            return Ok(Exit::Failed);
+        }
+    };
     if closed.cut > 0 {
         tracing::warn!(connections = closed.cut, "cut before they were done");
     }
@@ -265,6 +292,7 @@ async fn fatal(log: &Log) -> ReadOnly {
 async fn wait_for_space(log: Log) {
     let mut changes = log.watch();
     let mut ticks = tokio::time::interval(SPACE_POLL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         if !matches!(&*log.state(), State::ReadOnly(ReadOnly::DiskFull { .. })) {
             if changes.changed().await.is_err() {

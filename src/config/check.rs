@@ -220,6 +220,11 @@ impl Config {
         let named = tls.chain(others.into_iter().filter_map(|(key, path)| Some((key, path?))));
         let mut problems: Vec<Problem> =
             named.filter_map(|(key, path)| missing(key, path, self.origin(key))).collect();
+        // The data directory is made by `serve`, the anchor's is where another disk should be.
+        let anchor = self.anchor.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if !self.anchor.starts_with(&self.data) {
+            problems.extend(anchor.and_then(|path| missing("anchor", path, self.origin("anchor"))));
+        }
         for (i, route) in self.routes.iter().enumerate() {
             let key = format!("route.{}.source", i + 1);
             problems.extend(route.source.sources().filter_map(|source| match source {

@@ -139,13 +139,8 @@ impl Config {
         if sumdb.urls_origin != Origin::Default {
             return;
         }
-        let mut urls: Vec<UpstreamUrl> = source
-            .sources()
-            .filter_map(|source| match source {
-                Source::Proxy(url) => Some(url.join(&format!("sumdb/{SUM_GOLANG_ORG}"))),
-                Source::Directory(_) | Source::Direct => None,
-            })
-            .collect();
+        let mut urls: Vec<UpstreamUrl> =
+            source.proxies().map(|url| url.join(&format!("sumdb/{SUM_GOLANG_ORG}"))).collect();
         urls.extend(go.var("GOSUMDB").and_then(|setting| other_address(&setting.value)));
         if !urls.is_empty() {
             sumdb.urls_origin = origin.clone();

@@ -41,6 +41,8 @@ pub(super) struct FileConfig {
     #[serde(default)]
     pub(super) tls: FileTls,
     #[serde(default)]
+    pub(super) redirects: FileRedirects,
+    #[serde(default)]
     pub(super) limits: FileLimits,
     #[serde(default)]
     pub(super) cache: FileCache,
@@ -55,6 +57,13 @@ pub(super) struct FileConfig {
 pub(super) struct FileTls {
     pub(super) cert: Placed<PathBuf>,
     pub(super) key: Placed<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileRedirects {
+    pub(super) hosts: Placed<Vec<String>>,
+    pub(super) private_sources: Placed<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -96,7 +96,7 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// There is no key where one is needed.
-    #[error("there is no key in {}\n  fix: start `tallystick serve` once or run `tallystick key new`, or name the right directory with --data", directory.display())]
+    #[error("there is no key in {}\n  fix: name the right directory with --data, or the configuration with --config or TALLYSTICK_CONFIG; a new log's key is made by `tallystick serve`, a lost one comes from your backup", directory.display())]
     Missing {
         /// The directory of the keys.
         directory: PathBuf,

@@ -16,7 +16,8 @@ use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference;
 use super::source::{MAX_SOURCES, SourceList, UpstreamUrl};
 use super::{
-    Cache, Checksum, Config, Limits, LogFormat, Route, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, SumDb, Tls, check,
+    Cache, Checksum, Config, Limits, LogFormat, Redirects, Route, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, SumDb,
+    Tls, check,
 };
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
@@ -36,6 +37,7 @@ impl Config {
         let mut layers = Layers { text, environment, origins: BTreeMap::new(), problems: Vec::new() };
         let mut config = layers.resolve(overrides, file);
         config.file = named;
+        config.prefer_passthroughs();
         if layers.problems.is_empty() {
             // Only then: a route or database that was left out would make other lines look wrong.
             config.origins = layers.origins;
@@ -69,6 +71,10 @@ impl Layers<'_> {
             trusted_proxies: self.proxies(file.trusted_proxies),
             roots: self.path("roots", None, file.roots),
             git_config: self.path("git_config", None, file.git_config),
+            redirects: Redirects {
+                hosts: self.list("redirects.hosts", file.redirects.hosts),
+                private_sources: self.list("redirects.private_sources", file.redirects.private_sources),
+            },
             log_format: self.parsed("log_format", file.log_format).unwrap_or(LogFormat::Text),
             log_filter: self.parsed("log_filter", file.log_filter).map(|LogFilter(filter)| filter),
             limits: self.limits(file.limits),
@@ -102,6 +108,11 @@ impl Layers<'_> {
                 None
             }
         }
+    }
+
+    fn list(&mut self, key: &'static str, file: Placed<Vec<String>>) -> Vec<String> {
+        let file = file.map(|list| Spanned::new(list.span(), TextList(list.into_inner())));
+        self.pick(key, None, file).map_or_else(Vec::new, |TextList(list)| list)
     }
 
     fn proxies(&mut self, file: Placed<Vec<String>>) -> Vec<IpNet> {
@@ -259,6 +270,30 @@ impl Layers<'_> {
             name => Checksum::SumDb(name),
         };
         Some(Route { modules: PathPatterns::parse(&patterns.join(",")), patterns, source, checksum, origin })
+    }
+}
+
+impl Config {
+    /// Where nobody said how a checksum database is reached, the proxies of the routes that use it are asked first: often the way
+    /// to the public database is open to them only. Those that do not pass it on are left out when the server starts.
+    fn prefer_passthroughs(&mut self) {
+        for (name, sumdb) in &mut self.sumdbs {
+            if sumdb.urls_origin != Origin::Default {
+                continue;
+            }
+            let routes = self.routes.iter().filter(|route| route.checksum == Checksum::SumDb(name.clone()));
+            let mut passthroughs: Vec<UpstreamUrl> = Vec::new();
+            for route in routes {
+                for url in route.source.proxies().map(|url| url.join(&format!("sumdb/{name}"))) {
+                    if !passthroughs.contains(&url) {
+                        sumdb.urls_origin = route.origin.clone();
+                        passthroughs.push(url);
+                    }
+                }
+            }
+            passthroughs.append(&mut sumdb.urls);
+            sumdb.urls = passthroughs;
+        }
     }
 }
 

@@ -86,6 +86,8 @@ pub struct Config {
     pub roots: Option<PathBuf>,
     /// Git configuration for `direct`.
     pub git_config: Option<PathBuf>,
+    /// Where sources may redirect to.
+    pub redirects: Redirects,
     /// Form of the log lines.
     pub log_format: LogFormat,
     /// Which log lines, where it was said.
@@ -110,6 +112,15 @@ pub struct Tls {
     pub cert: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+}
+
+/// Where module sources may redirect to, beside their own host: `host`, `host:port`, `*.domain`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redirects {
+    /// Other hosts, with public addresses.
+    pub hosts: Vec<String>,
+    /// Sources whose redirects may lead to addresses that are not public.
+    pub private_sources: Vec<String>,
 }
 
 /// The form of log lines.
@@ -200,6 +211,11 @@ impl Config {
     pub fn route(&self, path: &str) -> Option<(usize, &Route)> {
         let index = self.routes.iter().position(|route| route.modules.matches(path))?;
         Some((index + 1, &self.routes[index]))
+    }
+
+    /// Whether nobody set `key` (a path of [`reference::KEYS`] without `*`).
+    pub fn is_by_default(&self, key: &str) -> bool {
+        self.origin(key) == Origin::Default
     }
 
     /// Who set `key` (a path of [`reference::KEYS`] without `*`).

@@ -141,6 +141,16 @@ pub static KEYS: &[Key] = &[
             "The Git configuration that `direct` sources use (credential helpers, insteadOf). Nothing else of the server's home is seen by Git.",
             "can run commands as the server's user: Git configuration may name programs.",
         ),
+    scalar("redirects.hosts", "list of `host`, `host:port` or `*.domain`", "[\"storage.example\"]", "none")
+        .means(
+            "Hosts, beside its own, that a module source may redirect to: the storage behind a module proxy. Credentials never go along, nor does https become http.",
+            "who also controls a source can make the server fetch from those hosts.",
+        ),
+    scalar("redirects.private_sources", "list of `host`, `host:port` or `*.domain`", "[\"goproxy.corp.example\"]", "none")
+        .means(
+            "Sources whose redirects to `redirects.hosts` may lead to private addresses: where the storage is inside the company too.",
+            "who also controls such a source can reach the listed names inside the network, with GET and without credentials.",
+        ),
     scalar("log_format", "`text` or `json`", "\"json\"", "`text`")
         .means("The form of the log lines on stderr.", "can make a log collector misread the lines."),
     scalar("log_filter", "tracing directives", "\"info,tallystick::log=debug\"", "`info` for serve, `warn` for the other commands")
@@ -150,9 +160,9 @@ pub static KEYS: &[Key] = &[
             "The key under which the tree heads of that checksum database must verify. Its name must be the section's name.",
             "who also answers at `urls` can have forged lines enter the log as public ones.",
         ),
-    listed("sumdb.*.urls", "list of http or https URLs", "[\"https://sum.golang.org\"]", "built in for sum.golang.org")
+    listed("sumdb.*.urls", "list of http or https URLs", "[\"https://sum.golang.org\"]", "built in for sum.golang.org, after the proxies of its routes")
         .means(
-            "Where that database is asked, in this order: itself, or the passthrough of a module proxy (`<proxy>/sumdb/<name>`). Answers are verified, so any of them will do.",
+            "Where that database is asked, in this order: itself, or the passthrough of a module proxy (`<proxy>/sumdb/<name>`). Answers are verified, so any of them will do. By default the proxies in the `source` of the routes that use it are asked first, where their `supported` says that they pass it on.",
             "can see which public modules are asked for, and refuse to answer. Forged answers are refused.",
         ),
     listed("route.*.modules", "list of patterns as in GOPRIVATE", "[\"corp.example/*\", \"git.corp.example\"]", "required")

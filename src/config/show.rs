@@ -62,6 +62,8 @@ impl Config {
             ),
             ("roots", json!(self.roots)),
             ("git_config", json!(self.git_config)),
+            ("redirects.hosts", json!(self.redirects.hosts)),
+            ("redirects.private_sources", json!(self.redirects.private_sources)),
             ("log_format", json!(log_format)),
             ("log_filter", json!(self.log_filter)),
             ("limits.deadline_seconds", json!(limits.deadline.as_secs())),

@@ -160,6 +160,14 @@ impl SourceList {
         self.0.iter().map(|(source, _)| source)
     }
 
+    /// The module proxies among them.
+    pub fn proxies(&self) -> impl Iterator<Item = &UpstreamUrl> {
+        self.sources().filter_map(|source| match source {
+            Source::Proxy(url) => Some(url),
+            Source::Directory(_) | Source::Direct => None,
+        })
+    }
+
     /// The list as GOPROXY would hold it, with credentials: to hand to what fetches, and to nothing else.
     pub fn expose(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::new());

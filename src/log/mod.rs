@@ -201,11 +201,14 @@ impl Shared {
     }
 
     /// Changes the state, and wakes up who watches it. A full disk is the only reason that goes away while the process
-    /// lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment.
+    /// lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a
+    /// failed write is worse than damage: it ends the process.
     fn turn(&self, state: State) {
         let stays = |now: &State| match now {
             State::Writing => matches!(state, State::Writing),
-            State::ReadOnly(reason) => !matches!(reason, ReadOnly::DiskFull { .. }),
+            State::ReadOnly(ReadOnly::DiskFull { .. }) => false,
+            State::ReadOnly(ReadOnly::Stopped { .. }) => true,
+            State::ReadOnly(_) => !matches!(state, State::ReadOnly(ReadOnly::Stopped { .. })),
         };
         let before = self.state.rcu(|now| if stays(now) { now.clone() } else { Arc::new(state.clone()) });
         if !stays(&before) {
@@ -250,8 +253,7 @@ impl Log {
         refuse_network_file_system(&options.directory)?;
         let lock = DirectoryLock::acquire(&options.directory)?;
         let path = options.directory.join(DATABASE_FILE);
-        let disks = [Some(options.directory.as_path()), options.anchor.parent()];
-        let disks: Vec<PathBuf> = disks.into_iter().flatten().map(Path::to_owned).collect();
+        let disks = vec![options.directory.clone(), directory_of(&options.anchor)];
         let identity = options.signers.first().map(|signer| Identity {
             name: signer.name().as_str().to_owned(),
             vkey: signer.verifier().to_string(),
@@ -316,15 +318,14 @@ impl Log {
     pub fn stop_signing(&self, error: &StoreError) {
         self.shared.turn(State::ReadOnly(ReadOnly::from(error)));
         let report = Report::damage(error);
+        // Nobody waits for it, and a log without a writer keeps nothing: whoever reads is told each time.
+        let Some(queue) = &self.writer.queue else { return };
+        let Ok(place) = self.writer.places.clone().try_acquire_owned() else { return };
         let is_new = {
             let mut told = self.shared.damage_told.lock().unwrap_or_else(PoisonError::into_inner);
             told.len() < MAX_DAMAGE_TOLD && told.insert(report.detail.clone())
         };
-        // Nobody waits for it, and a log without a writer keeps nothing: whoever reads is told each time.
-        if is_new
-            && let Some(queue) = &self.writer.queue
-            && let Ok(place) = self.writer.places.clone().try_acquire_owned()
-        {
+        if is_new {
             let (reply, _) = oneshot::channel();
             let submission = Submission { candidates: Vec::new(), reports: vec![report], reply, place };
             let _ = queue.send(Job::Append(submission));
@@ -374,6 +375,14 @@ impl Log {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// The directory that a file is in; a bare name is in the current one.
+fn directory_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory.to_owned(),
+        _ => PathBuf::from("."),
     }
 }
 

@@ -149,16 +149,28 @@ impl Sequencer {
     }
 
     /// Why nothing can be written now, if so. A full disk is looked at again each time.
-    fn cannot_write(&self) -> Option<ReadOnly> {
+    fn cannot_write(&mut self) -> Option<ReadOnly> {
         let was_full = match &*self.shared.state.load_full() {
             State::Writing => false,
             State::ReadOnly(ReadOnly::DiskFull { .. }) => true,
             State::ReadOnly(reason) => return Some(reason.clone()),
         };
+        // A write-ahead log that grew while it was read takes space, and nothing else empties it now.
+        if was_full
+            && let Err(error) = self.store.shrink()
+            && !matches!(error, StoreError::Full)
+        {
+            return Some(self.fail(&error));
+        }
         match self.disks.iter().find_map(|disk| disk_full(disk)) {
             Some(reason) => {
                 if !was_full {
-                    tracing::error!(%reason, "the log is read-only until there is space");
+                    match &reason {
+                        ReadOnly::DiskFull { .. } => {
+                            tracing::error!(%reason, "the log is read-only until there is space");
+                        }
+                        reason => tracing::error!(%reason, "the log is read-only"),
+                    }
                 }
                 self.shared.turn(State::ReadOnly(reason));
             }
@@ -248,7 +260,15 @@ impl Sequencer {
     fn publish_pending(&mut self) -> Result<(), StoreError> {
         let Some((from, snapshot)) = &self.pending else { return Ok(()) };
         if let Some(anchor) = &mut self.anchor {
-            anchor.advance(self.epoch, from, &snapshot.head.tree, snapshot.head.signed_at)?;
+            let tree = &snapshot.head.tree;
+            anchor.advance(self.epoch, from, tree, snapshot.head.signed_at).map_err(|error| match error {
+                StoreError::Damaged { place, why } => {
+                    let (path, why) =
+                        (anchor.path().display().to_string(), format!("damaged: {place}: {why}"));
+                    StoreError::Anchor { path, why }
+                }
+                error => error,
+            })?;
         }
         self.shared.publish(snapshot.clone());
         self.pending = None;
@@ -364,12 +384,9 @@ fn grow(mut edge: Edge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown
     if by_edge == by_tower {
         return Ok(Grown { edge, tower, tiles });
     }
-    let place = format!("the tree of size {} in memory", by_edge.size);
-    let why = format!(
-        "its root is {} by the leaves and {} by the records: the memory of this machine cannot be trusted",
-        by_edge.root, by_tower.root
-    );
-    Err(StoreError::Damaged { place, why })
+    let place = format!("the tree of size {}", by_edge.size);
+    let why = format!("its root is {} by the leaves and {} by the records", by_edge.root, by_tower.root);
+    Err(StoreError::Memory { place, why })
 }
 
 fn sign_head(edge: &Edge, signers: &[SignerKey], at: Timestamp) -> StoredHead {

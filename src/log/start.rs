@@ -198,7 +198,10 @@ fn claim(
         Ok(opened) => opened,
         Err(error) => {
             let (path, why) = (path.display().to_string(), error.to_string());
-            return Ok(Err(ReadOnly::AnchorUnreadable { path, why }));
+            return Ok(Err(match error {
+                StoreError::Damaged { .. } => ReadOnly::AnchorUnreadable { path, why },
+                _ => ReadOnly::AnchorRefused { path, why },
+            }));
         }
     };
     let (mut anchor, anchored) = match opened {
@@ -220,7 +223,10 @@ fn claim(
     if anchored.tree.size > tree.size {
         return Ok(Err(ReadOnly::Behind { found: tree, anchored: anchored.tree }));
     }
-    let found = snapshot.root_at(anchored.tree.size)?;
+    let found = match snapshot.root_at(anchored.tree.size) {
+        Err(error @ StoreError::Damaged { .. }) => return Ok(Err(ReadOnly::from(&error))),
+        found => found?,
+    };
     if found != anchored.tree.root {
         return Ok(Err(ReadOnly::Beside { found, anchored: anchored.tree }));
     }

@@ -19,7 +19,7 @@ pub enum ReadOnly {
     #[error(
         "the log has {size} records but there is no anchor at {path}: it may have been restored from a backup, and signing could \
          contradict heads that clients have seen. Put the anchor's file back, or set `anchor` to where it is; if it is lost, and this is \
-         the newest copy of the log, `tallystick anchor settle` makes a new one. Until then nothing is signed"
+         the newest copy of the log, `tallystick anchor settle` makes a new one; until then nothing is signed"
     )]
     AnchorMissing {
         /// Where the anchor should be.
@@ -30,12 +30,22 @@ pub enum ReadOnly {
     /// The anchor's file is damaged, or something else.
     #[error(
         "the anchor at {path} cannot be read: {why}. Put the anchor's file back, or set `anchor` to where it is; if it \
-         is lost, and this is the newest copy of the log, `tallystick anchor settle` makes a new one. Until then nothing is signed"
+         is lost, and this is the newest copy of the log, `tallystick anchor settle` makes a new one; until then nothing is signed"
     )]
     AnchorUnreadable {
         /// Where the anchor is.
         path: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// The anchor's file cannot be opened, or is no anchor.
+    #[error(
+        "the anchor at {path} cannot be opened: {why}. See to that file, or set `anchor` to where it is; until then nothing is signed"
+    )]
+    AnchorRefused {
+        /// Where the anchor should be.
+        path: String,
+        /// What was said.
         why: String,
     },
     /// The anchor is one of another log.

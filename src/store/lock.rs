@@ -1,6 +1,7 @@
 //! One process per log: the lock that lasts as long as the process, and what the file system must be able to do.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statfs, statvfs};
@@ -50,6 +51,27 @@ impl DirectoryLock {
     /// The lock file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Which file a path named when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file that is at `path` now.
+    pub(super) fn of(path: &Path) -> Result<FileId, StoreError> {
+        let found = std::fs::metadata(path)
+            .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
+        Ok(FileId { device: found.dev(), inode: found.ino() })
+    }
+
+    /// Whether it is still there: moved away, deleted or replaced it lives on only as long as it is open.
+    pub(super) fn is_still(self, path: &Path) -> bool {
+        FileId::of(path).is_ok_and(|found| found == self)
     }
 }
 

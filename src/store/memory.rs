@@ -220,6 +220,10 @@ impl LogStore for MemoryStore {
         Arc::new(self.disk.clone())
     }
 
+    fn shrink(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn settle(&mut self) -> Result<(), StoreError> {
         Ok(())
     }

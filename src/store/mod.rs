@@ -117,6 +117,22 @@ pub enum StoreError {
         /// What does not fit.
         why: String,
     },
+    /// What was computed twice differs: a bit of this machine's memory flipped, or its processor errs. Nothing of it was written.
+    #[error("{place}: {why}; the memory of this machine cannot be trusted")]
+    Memory {
+        /// What was computed.
+        place: String,
+        /// The two results.
+        why: String,
+    },
+    /// The anchor failed under a log that is sound. Nothing more can be published before it is put right.
+    #[error("the anchor at {path}: {why}")]
+    Anchor {
+        /// Its file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The database was written by a newer version of this program.
     #[error(
         "the database has schema version {found}, this program knows {known}: run the newer program that wrote it"
@@ -192,6 +208,8 @@ pub trait LogStore: Send {
     fn reload(&mut self) -> Result<(), StoreError>;
     /// A reader of the same log.
     fn reader(&self) -> Arc<dyn LogReader>;
+    /// Gives back what disk space it can, without touching what is stored.
+    fn shrink(&mut self) -> Result<(), StoreError>;
     /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a while.
     fn settle(&mut self) -> Result<(), StoreError>;
 }

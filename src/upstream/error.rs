@@ -293,8 +293,8 @@ impl fmt::Display for RedirectRefusal {
         f.write_str(match self {
             RedirectRefusal::TooMany => "too many redirects",
             RedirectRefusal::Insecure => "it leads from https to http",
-            RedirectRefusal::Host => "its host is not listed in the configuration",
-            RedirectRefusal::PrivateAddress => "it leads to a private address",
+            RedirectRefusal::Host => "its host is not in the server's redirects.hosts",
+            RedirectRefusal::PrivateAddress => "it leads to a private address, and the source is not in the server's redirects.private_sources",
             RedirectRefusal::Malformed => "its Location is not a usable URL",
         })
     }

@@ -241,8 +241,8 @@ impl GoProxy {
                 return Ok(direct.download(module, &self.limits, deadline).await?);
             }
         };
-        let info_deadline = deadline.min(self.client.clock().instant() + INFO_TIMEOUT);
         let others = async {
+            let info_deadline = deadline.min(self.client.clock().instant() + INFO_TIMEOUT);
             tokio::join!(self.zip_from(proxy, module, deadline), self.info_from(proxy, module, info_deadline))
         };
         let go_mod = self.mod_from(proxy, module, deadline);

@@ -362,13 +362,15 @@ async fn an_anchor_that_cannot_be_read_is_no_reason_not_to_serve() {
         log.append(candidates(0..5)).await.unwrap();
         log.close();
         spoil(&site);
-        let unreadable = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorUnreadable { .. });
+        let unreadable = |reason: &ReadOnly| {
+            matches!(reason, ReadOnly::AnchorUnreadable { .. } | ReadOnly::AnchorRefused { .. })
+        };
         let path = site.anchor().display().to_string();
         check_reads_only(
             &site,
             &site.open(),
             unreadable,
-            &[&path, "cannot be read", "Put the anchor's file back"],
+            &[&path, "the anchor at", "until then nothing is signed"],
         )
         .await;
     }

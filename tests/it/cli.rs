@@ -277,7 +277,9 @@ fn env_of_a_server_that_is_none_says_what_is_wrong() {
     for (answer, code, text) in table {
         let url = server(vec![answer]);
         let ran = Sandbox::new().run(&["env", "--server", &url]);
-        assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{text}: {}", ran.stderr);
+        // Whoever evaluates it must not go on with another database.
+        let refusal = "export GOSUMDB=tallystick-env-failed\nfalse\n";
+        assert_eq!((ran.code, ran.stdout.as_str()), (code, refusal), "{text}: {}", ran.stderr);
         assert!(ran.stderr.contains(text), "{text}: {}", ran.stderr);
     }
     // Nobody listens on a port that was just given back.

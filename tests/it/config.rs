@@ -164,7 +164,7 @@ fn a_path_without_a_route_is_told() {
         "{}",
         ran.stderr
     );
-    assert_eq!(ran.stdout, "ok: t.toml, 1 routes\n");
+    assert_eq!(ran.stdout, "ok: t.toml, 1 route\n");
 }
 
 #[test]

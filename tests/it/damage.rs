@@ -285,6 +285,17 @@ async fn a_damaged_index_is_made_again() {
         let report = check(&SqliteReader::open(&path, 1024).unwrap());
         assert!(report.is_clean(), "{table}: {report:?}");
     }
+    // With a record that cannot be read nothing is thrown away.
+    let good = std::fs::read(&path).unwrap();
+    rows::spoil(&path, "segment", "body", "segment_id = 3", |body| body[20] ^= 1);
+    let refused = rebuild_index(&path, &mut |_, _| {}).unwrap_err();
+    assert!(refused.to_string().contains("segment 3"), "{refused}");
+    let found = SqliteReader::open(&path, 1024).unwrap().find(&module(19_000), TreeSize(20_000)).unwrap();
+    assert_eq!(found.unwrap().id, RecordId(19_000), "the index is still there");
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    std::fs::write(&path, good).unwrap();
     let log = open_log(directory.path()).unwrap();
     assert_eq!(log.snapshot().head(), &newest);
     let receipt = log.append(vec![candidate(19_999), candidate(20_000)]).await.unwrap();
@@ -292,6 +303,91 @@ async fn a_damaged_index_is_made_again() {
         receipt.outcomes[..],
         [Outcome::Present(RecordId(19_999)), Outcome::Appended(RecordId(20_000))]
     ));
+}
+
+#[tokio::test]
+async fn a_log_without_its_index_makes_it_when_it_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let log = open_log(directory.path()).unwrap();
+    for first in (0..80_000).step_by(16_000) {
+        log.append(candidates(first..first + 16_000)).await.unwrap();
+    }
+    log.close();
+    // As a rebuild that was stopped at its beginning leaves it.
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch("DELETE FROM index_bucket; DELETE FROM index_filter; DELETE FROM index_run").unwrap();
+    drop(raw);
+    let log = open_log(directory.path()).unwrap();
+    for id in (0..80_000).step_by(997).chain([79_999]) {
+        assert_eq!(log.snapshot().find(&module(id)).unwrap().unwrap().id, RecordId(id));
+    }
+    let receipt = log.append(vec![candidate(7), candidate(80_000)]).await.unwrap();
+    assert!(matches!(
+        receipt.outcomes[..],
+        [Outcome::Present(RecordId(7)), Outcome::Appended(RecordId(80_000))]
+    ));
+    log.close();
+    let report = check(&SqliteReader::open(&path, 1024).unwrap());
+    assert!(report.is_clean(), "{report:?}");
+}
+
+/// A commit that fails half-way leaves its store believing what it was about to write. What is written next must not.
+#[test]
+fn what_a_failed_commit_did_in_memory_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let mut writer =
+        Writer::new(Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap()));
+    writer.append(100);
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    let boom = "CREATE TRIGGER boom BEFORE INSERT ON evidence BEGIN SELECT RAISE(ABORT, 'a test'); END";
+    raw.execute_batch(boom).unwrap();
+    let (head, epoch) = (writer.tree.head(), writer.epoch);
+    let (batch, _) = writer.batch(500, &evidence());
+    assert!(writer.store.begin(Some(&head), epoch).unwrap().commit(&batch).is_err());
+    raw.execute_batch("DROP TRIGGER boom").unwrap();
+    // Nobody asks the store to reload: the incident of the failure is kept at once.
+    let incident = Incident { kind: IncidentKind::Damage, at: start_time(), detail: "{}".to_owned() };
+    writer.report(vec![incident]).unwrap();
+    writer.append(500);
+    let reader = SqliteReader::open(&path, 1024).unwrap();
+    let records = reader.records(0..700).unwrap();
+    assert_eq!(records.len(), 600);
+    for (id, record) in (0..).zip(records) {
+        assert_eq!((record.id, record.lines), (RecordId(id), lines(id)));
+    }
+    assert!(check(&reader).is_clean(), "{:?}", check(&reader));
+}
+
+/// Readers keep their view of the write-ahead log between reads: it must be emptied all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_write_ahead_log_stays_short_while_it_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_log(directory.path()).unwrap();
+    log.append(candidates(0..1_000)).await.unwrap();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let readers: Vec<_> = (0..4_u64)
+        .map(|seed| {
+            let (log, stop) = (log.clone(), stop.clone());
+            std::thread::spawn(move || {
+                let mut random = seed;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let id = next(&mut random) % log.snapshot().size().0;
+                    assert_eq!(log.snapshot().find(&module(id)).unwrap().unwrap().id, RecordId(id));
+                }
+            })
+        })
+        .collect();
+    let mut longest = 0;
+    for first in (1_000..61_000).step_by(100) {
+        log.append(candidates(first..first + 100)).await.unwrap();
+        longest = longest.max(directory.path().join("log.db-wal").metadata().unwrap().len());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    // It is checkpointed from 8 MiB on; more than a few of these would mean that it only grows.
+    assert!(longest < 64 << 20, "{longest} bytes");
 }
 
 #[test]

@@ -79,6 +79,10 @@ struct Gated {
 }
 
 impl LogStore for Gated {
+    fn shrink(&mut self) -> Result<(), StoreError> {
+        self.store.shrink()
+    }
+
     fn identity(&self) -> &Identity {
         self.store.identity()
     }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::{check_owner, checkpoint_aloud, connect, failed, migrate, to_micros};
 use crate::store::StoreError;
+use crate::store::lock::FileId;
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/anchor_0001.sql")];
@@ -46,6 +47,7 @@ pub struct Anchored {
 pub struct Anchor {
     db: Connection,
     path: PathBuf,
+    file: FileId,
 }
 
 impl Anchor {
@@ -87,8 +89,8 @@ impl Anchor {
         // A head is published when the anchor knows it: it must still know after a power cut.
         db.pragma_update(None, "synchronous", "full").map_err(failed("pragma"))?;
         migrate(&db, APPLICATION_ID, MIGRATIONS)?;
-        checkpoint_aloud(&mut db, || {})?;
-        Ok(Anchor { db, path: path.to_owned() })
+        checkpoint_aloud(&mut db, |_| {})?;
+        Ok(Anchor { db, path: path.to_owned(), file: FileId::of(path)? })
     }
 
     /// The file.
@@ -129,6 +131,11 @@ impl Anchor {
         to: &TreeHead,
         at: Timestamp,
     ) -> Result<(), StoreError> {
+        // What is written into a file without a name is gone with this process, and the log would not know what it published.
+        if !self.file.is_still(&self.path) {
+            let why = "its file was taken away or replaced while the server ran".to_owned();
+            return Err(StoreError::Anchor { path: self.path.display().to_string(), why });
+        }
         let row = params![
             to.size.0 as i64,
             to.root.as_bytes(),

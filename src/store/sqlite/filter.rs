@@ -18,13 +18,12 @@ pub(super) struct Filter {
 impl Filter {
     /// An empty filter for about `keys` keys.
     pub(super) fn for_keys(keys: u64) -> Filter {
-        let blocks = (keys * BITS_PER_KEY).div_ceil(BLOCK_BITS).max(1);
-        Filter { words: vec![0; blocks as usize * BLOCK_WORDS] }
+        Filter { words: vec![0; blocks(keys) as usize * BLOCK_WORDS] }
     }
 
-    /// A filter as [`Filter::to_bytes`] wrote it; `None` when the length is not one of a filter.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Filter> {
-        if bytes.is_empty() || !bytes.len().is_multiple_of(BLOCK_WORDS * 8) {
+    /// A filter as [`Filter::to_bytes`] wrote it; `None` when the length is not one of a filter for so many keys.
+    pub(super) fn from_bytes(bytes: &[u8], keys: u64) -> Option<Filter> {
+        if bytes.len() as u64 != blocks(keys) * BLOCK_BITS / 8 {
             return None;
         }
         let word =
@@ -61,6 +60,10 @@ impl Filter {
     }
 }
 
+fn blocks(keys: u64) -> u64 {
+    keys.saturating_mul(BITS_PER_KEY).div_ceil(BLOCK_BITS).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,13 +79,14 @@ mod tests {
         assert!((0..100_000).all(|i| filter.may_contain(hash(i))));
         let passed = (100_000..300_000).filter(|i| filter.may_contain(hash(*i))).count();
         assert!(passed < 200_000 / 40, "{passed} of 200000 absent keys passed");
-        assert_eq!(Filter::from_bytes(&filter.to_bytes()), Some(filter));
+        assert_eq!(Filter::from_bytes(&filter.to_bytes(), 100_000), Some(filter));
     }
 
     #[test]
     fn refuses_lengths_that_are_no_filter() {
-        assert_eq!(Filter::from_bytes(&[]), None);
-        assert_eq!(Filter::from_bytes(&[0; 63]), None);
-        assert!(Filter::from_bytes(&[0; 64]).is_some());
+        assert_eq!(Filter::from_bytes(&[], 1), None);
+        assert_eq!(Filter::from_bytes(&[0; 63], 1), None);
+        assert!(Filter::from_bytes(&[0; 64], 51).is_some());
+        assert_eq!(Filter::from_bytes(&[0; 64], 52), None);
     }
 }

@@ -83,7 +83,8 @@ pub(super) fn load_runs(db: &Connection, known: &[Arc<Run>]) -> Result<Loaded, S
         let run = match known.iter().find(|run| run.id == *id && run.shape == *shape) {
             Some(run) => run.clone(),
             None => {
-                let filter = if *state == LIVE { runs::read_filter(db, *id)? } else { Filter::for_keys(0) };
+                let filter =
+                    if *state == LIVE { runs::read_filter(db, *id, *shape)? } else { Filter::for_keys(0) };
                 Arc::new(Run { id: *id, shape: *shape, filter })
             }
         };

@@ -28,11 +28,11 @@ pub use writer::SqliteStore;
 
 /// Versions before this one can corrupt a write-ahead log that two connections use.
 const OLDEST_SQLITE: i32 = 3_051_003;
-/// Rows of 1 to 2 KB waste a third of a 4 KiB page and a twentieth of a 16 KiB page.
+/// Rows of 1 to 2 KB waste a third of a 4 KiB page, a tenth of this, a twentieth of 16 KiB; a look-up reads two pages.
 const PAGE_BYTES: u32 = 8 << 10;
 /// Page cache of the writing connection: the inner pages of every table and the edges that grow.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
-/// The write-ahead log is checkpointed beyond this many pages (16 MiB) ...
+/// The write-ahead log is checkpointed beyond this many pages (8 MiB) ...
 const CHECKPOINT_PAGES: i32 = 1_000;
 /// ... and its file is cut back to this size afterwards.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
@@ -104,22 +104,23 @@ pub(in crate::store) fn open_writing(
     // INSERT OR REPLACE deletes silently unless this is on: with it, the triggers see the deletion.
     set("recursive_triggers", &true)?;
     migrate(&connection, application, migrations)?;
-    checkpoint_aloud(&mut connection, || {})?;
+    checkpoint_aloud(&mut connection, |_| {})?;
     Ok(connection)
 }
 
 /// Checkpoints after a commit that leaves the write-ahead log long, as SQLite would by itself, but not in silence: when it fails
-/// nobody knows what is in the file, so the commit reports it and the process ends. The commit itself stands. `before` is called
-/// before each checkpoint.
+/// nobody knows what is in the file, so the commit reports it and nothing more is signed. The commit itself stands. `length` is told
+/// after each commit whether the write-ahead log is long.
 fn checkpoint_aloud(
     connection: &mut Connection,
-    before: impl Fn() + Send + 'static,
+    length: impl Fn(bool) + Send + 'static,
 ) -> Result<(), StoreError> {
     let hook = move |wal: &mut Wal, pages: i32| {
-        if pages < CHECKPOINT_PAGES {
+        let is_long = pages >= CHECKPOINT_PAGES;
+        length(is_long);
+        if !is_long {
             return Ok(());
         }
-        before();
         match wal.checkpoint().map_err(|error| (error.sqlite_error_code(), error)) {
             // Somebody else is at it, or there is no space now: the log stays long until the next commit.
             Err((Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull), _)) => {
@@ -147,8 +148,14 @@ pub(in crate::store) fn open_reader(path: &Path, cache_kib: u32) -> Result<Conne
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     assert!(rusqlite::version_number() >= OLDEST_SQLITE, "SQLite {} can corrupt a WAL", rusqlite::version());
     // No mutex: a connection belongs to one thread at a time, and Rust sees to that.
+    let opened = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
     let connection =
-        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed("open"))?;
+        opened.map_err(|error| match (error.sqlite_error_code(), why_not_opened(path, flags)) {
+            (Some(ErrorCode::CannotOpen), Some(source)) => {
+                StoreError::File { path: path.display().to_string(), source }
+            }
+            _ => failed("open")(error),
+        })?;
     let set = |name, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
     };
@@ -164,6 +171,12 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     // Each query is prepared once for the life of the connection.
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// What the system says where SQLite only says that it cannot open a file.
+fn why_not_opened(path: &Path, flags: OpenFlags) -> Option<std::io::Error> {
+    let creates = flags.contains(OpenFlags::SQLITE_OPEN_CREATE);
+    std::fs::File::options().read(true).append(true).create(creates).open(path).err()
 }
 
 fn pragma_value(connection: &Connection, name: &str) -> Result<i64, StoreError> {

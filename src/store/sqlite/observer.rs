@@ -43,6 +43,8 @@ struct Follower {
     view: View,
     /// Records below this are in the view.
     size: u64,
+    /// The version that could not be taken over, and where it is damaged: it stays so until the file changes.
+    damaged: Option<(i64, String, String)>,
     /// Place and reason of a record that is in no run and cannot be read, so that nobody knows what it is.
     unreadable: Option<(String, String)>,
 }
@@ -65,6 +67,7 @@ impl SqliteReader {
             index_key,
             reader,
             version: None,
+            damaged: None,
             view: view(),
             size: 0,
             unreadable: None,
@@ -124,14 +127,30 @@ impl Follower {
 
     /// Takes over what other processes have changed. Must run in the transaction that then reads.
     fn follow(&mut self) -> Result<(), StoreError> {
-        let Reader { db, decoder, .. } = &mut self.reader;
-        let version = db
+        let version = self
+            .reader
+            .db
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut select| select.query_row([], |row| row.get::<_, i64>(0)))
             .map_err(failed("pragma"))?;
         if self.version == Some(version) {
             return Ok(());
         }
+        match &self.damaged {
+            Some((at, place, why)) if *at == version => {
+                return Err(StoreError::Damaged { place: place.clone(), why: why.clone() });
+            }
+            _ => self.damaged = None,
+        }
+        let taken = self.take_over(version);
+        if let Err(StoreError::Damaged { place, why }) = &taken {
+            self.damaged = Some((version, place.clone(), why.clone()));
+        }
+        taken
+    }
+
+    fn take_over(&mut self, version: i64) -> Result<(), StoreError> {
+        let Reader { db, decoder, .. } = &mut self.reader;
         let Loaded { live: runs, flushed, .. } = load_runs(db, &self.view.runs)?;
         let same = runs.len() == self.view.runs.len()
             && runs.iter().zip(&self.view.runs).all(|(new, old)| Arc::ptr_eq(new, old));

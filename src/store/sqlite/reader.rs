@@ -331,6 +331,14 @@ pub(super) fn epoch(db: &Connection) -> Result<u64, StoreError> {
         .map_err(failed("read of writer"))
 }
 
+/// How many records are sealed.
+pub(super) fn sealed_size(db: &Connection) -> Result<u64, StoreError> {
+    let segments: i64 = db
+        .query_row("SELECT coalesce(max(segment_id), -1) + 1 FROM segment", [], |row| row.get(0))
+        .map_err(failed("read of segment"))?;
+    Ok(segments as u64 * SEGMENT_WIDTH)
+}
+
 /// How many records the tables hold.
 pub(super) fn stored_size(db: &Connection) -> Result<u64, StoreError> {
     let size: i64 = db

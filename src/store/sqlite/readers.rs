@@ -3,13 +3,14 @@
 //! To begin and end a read transaction costs as much as the read. So a connection of the writer's own process keeps its
 //! transaction until the next commit: within it, any number of reads take no lock at all. Two things follow. A commit is counted
 //! after it is durable and before the index that it made is shown, so that a reader who sees the index also sees its rows. And a
-//! write-ahead log that is still looked at cannot be emptied, so before each checkpoint the writer asks for the transactions back.
+//! write-ahead log that is still looked at cannot be emptied: when it is long the writer asks for the transactions back, and until
+//! it is short again nobody keeps one.
 //!
 //! A reader beside a server is told of no commits: it begins anew each time.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rusqlite::Connection;
 
@@ -30,7 +31,8 @@ pub(super) enum Commits {
 pub(super) struct Readers {
     readers: Vec<Mutex<Reader>>,
     next: AtomicUsize,
-    told: Commits,
+    /// Whether transactions are kept from one read to the next.
+    holds: AtomicBool,
     commits: AtomicU64,
 }
 
@@ -49,7 +51,7 @@ impl Readers {
         Ok(Readers {
             readers: (0..count).map(reader).collect::<Result<_, StoreError>>()?,
             next: AtomicUsize::new(0),
-            told,
+            holds: AtomicBool::new(told == Commits::Told),
             commits: AtomicU64::new(0),
         })
     }
@@ -68,7 +70,7 @@ impl Readers {
         }
         let result = read(reader);
         // After an error nobody knows what state the connection is in.
-        if result.is_err() || self.told == Commits::Unknown {
+        if result.is_err() || !self.holds.load(Ordering::Acquire) {
             let ended = reader.end();
             return result.and_then(|found| ended.map(|()| found));
         }
@@ -80,13 +82,18 @@ impl Readers {
         self.commits.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Ends the transactions of the readers that nobody uses at the moment.
-    pub(super) fn let_go(&self) {
-        for reader in &self.readers {
-            if let Ok(mut reader) = reader.try_lock() {
-                // One that cannot be ended fails its next read, which tells.
-                let _ = reader.end();
-            }
+    /// Says whether transactions are kept. When they are not, those end now that nobody uses at the moment; the others end with
+    /// the read that is under way.
+    pub(super) fn hold(&self, holds: bool) {
+        self.holds.store(holds, Ordering::Release);
+        for reader in self.readers.iter().filter(|_| !holds) {
+            let mut reader = match reader.try_lock() {
+                Ok(reader) => reader,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => continue,
+            };
+            // One that cannot be ended fails its next read, which tells.
+            let _ = reader.end();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The index made again from the records: it is derived, so damage in it is no loss.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use super::index::{FLUSH, View, hash_module};
 use super::merge::{Change, Index};
 use super::segment::Decoder;
 use super::writer::read_identity;
-use super::{failed, open_writer, reader};
-use crate::store::StoreError;
+use super::{damaged, failed, open_writer, reader};
+use crate::store::{StoreError, StoredRecord};
 
 /// Entries that a commit moves when only merging is left.
 const MERGED_PER_COMMIT: u64 = 1 << 20;
@@ -19,8 +20,8 @@ const MERGED_PER_COMMIT: u64 = 1 << 20;
 /// Throws away the index of the log at `path` and makes it again. Returns how many records it finds. `progress` is told how many
 /// are in it, and how many there are.
 ///
-/// For a log that nobody has open. Stopped anywhere it leaves an index of the first records, and the next start knows the
-/// others from the records themselves. A record that cannot be read is an error: such a log must be restored.
+/// For a log that nobody has open. Stopped anywhere it leaves an index of the first records, which the next start completes. A
+/// record that cannot be read is an error before anything is thrown away: such a log must be restored.
 pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<u64, StoreError> {
     if !path.exists() {
         let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no log here");
@@ -31,6 +32,9 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
     let mut decoder =
         Decoder::new().map_err(|source| StoreError::File { path: "zstd".to_owned(), source })?;
     let size = reader::stored_size(&db)?;
+    for piece in pieces(0..size) {
+        read(&db, &mut decoder, piece)?;
+    }
     commit(&db, || {
         let clear = "DELETE FROM index_bucket; DELETE FROM index_filter; DELETE FROM index_run";
         db.execute_batch(clear).map_err(failed("delete from index"))
@@ -38,15 +42,7 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
     let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
     let (mut index, runs) = Index::load(&db, view, &[])?;
     index.show(runs, Vec::new());
-    for first in (0..size).step_by(FLUSH as usize) {
-        let end = (first + FLUSH).min(size);
-        let records = reader::records(&db, &mut decoder, first..end)?;
-        let entries =
-            records.iter().map(|record| (hash_module(&key, &record.lines.module), record.id.0)).collect();
-        let change = commit(&db, || index.append(&db, entries))?;
-        index.publish(change);
-        progress(end, size);
-    }
+    fill(&db, &mut decoder, &key, &mut index, size, &mut |done| progress(done, size))?;
     loop {
         let (change, idle): (Change, bool) = commit(&db, || index.tidy(&db, MERGED_PER_COMMIT))?;
         index.publish(change);
@@ -56,6 +52,40 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
     }
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))?;
     Ok(size)
+}
+
+/// Adds the records from the end of the runs to before `end`, a bounded number at a time. The index must show its runs and nothing
+/// else.
+pub(super) fn fill(
+    db: &Connection,
+    decoder: &mut Decoder,
+    key: &[u8; 16],
+    index: &mut Index,
+    end: u64,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), StoreError> {
+    for piece in pieces(index.flushed..end) {
+        let done = piece.end;
+        let records = read(db, decoder, piece)?;
+        let entry = |record: &StoredRecord| (hash_module(key, &record.lines.module), record.id.0);
+        let change = commit(db, || index.append(db, records.iter().map(entry).collect()))?;
+        index.publish(change);
+        progress(done);
+    }
+    Ok(())
+}
+
+fn pieces(ids: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    ids.clone().step_by(FLUSH as usize).map(move |first| first..(first + FLUSH).min(ids.end))
+}
+
+fn read(db: &Connection, decoder: &mut Decoder, ids: Range<u64>) -> Result<Vec<StoredRecord>, StoreError> {
+    let records = reader::records(db, decoder, ids.clone())?;
+    if records.len() as u64 == ids.end - ids.start {
+        return Ok(records);
+    }
+    let place = format!("record {}", ids.start + records.len() as u64);
+    Err(damaged(place)("missing".to_owned()))
 }
 
 fn commit<T>(db: &Connection, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {

@@ -125,8 +125,8 @@ pub(super) fn insert_filter(db: &Connection, id: u64, filter: &Filter) -> Result
     Ok(())
 }
 
-/// The filter of a run.
-pub(super) fn read_filter(db: &Connection, id: u64) -> Result<Filter, StoreError> {
+/// The filter of a run. Its length says how many entries the run has, and so whether its row is right.
+pub(super) fn read_filter(db: &Connection, id: u64, shape: Shape) -> Result<Filter, StoreError> {
     let mut select = db
         .prepare_cached("SELECT body FROM index_filter WHERE part_id >= ? AND part_id < ? ORDER BY part_id")
         .map_err(failed("read of index_filter"))?;
@@ -139,7 +139,8 @@ pub(super) fn read_filter(db: &Connection, id: u64) -> Result<Filter, StoreError
             row.get_ref(0).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_filter"))?;
         bytes.extend(unwrap(body).map_err(damaged)?);
     }
-    Filter::from_bytes(&bytes).ok_or_else(|| damaged(format!("{} bytes", bytes.len())))
+    Filter::from_bytes(&bytes, shape.entries())
+        .ok_or_else(|| damaged(format!("{} bytes for {} entries", bytes.len(), shape.entries())))
 }
 
 /// Deletes up to `limit` rows of a dead run. True when nothing of it is left.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::index::{Run, View, hash_module};
+use super::index::{FLUSH, Run, View, hash_module};
 use super::merge::{Change, Index};
 use super::reader;
 use super::readers::{Commits, Readers};
+use super::rebuild::fill;
 use super::segment::{
     Decoder, Encoder, Row, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written, decode_tail,
     encode_tail, wrap,
@@ -18,12 +19,15 @@ use super::segment::{
 use super::{checkpoint_aloud, damaged, failed, from_micros, open_writer, to_micros};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Evidence, Kept};
+use crate::store::lock::FileId;
 use crate::store::{
     Append, Batch, FullTile, Identity, LogReader, LogStore, NewRecord, StoreError, StoredHead, StoredRecord,
     TILE_WIDTH,
 };
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
+/// Records that may be in no run when a log is opened: a flush comes with the commit that has as many, and a batch may be as large.
+const MOST_RECENT: u64 = 4 * FLUSH;
 /// Level of evidence's compression: written once, a tile at a time.
 const EVIDENCE_ZSTD_LEVEL: i32 = 3;
 
@@ -31,12 +35,15 @@ const EVIDENCE_ZSTD_LEVEL: i32 = 3;
 pub struct SqliteStore {
     db: Connection,
     path: PathBuf,
+    file: FileId,
     identity: Identity,
     shared: Arc<Shared>,
     /// The epoch under which this store may write: what it claimed, or found when it was opened.
     epoch: u64,
     index: Index,
     edge: Edge,
+    /// Whether a transaction that was not finished may have changed what is kept in memory.
+    is_dirty: bool,
     encoder: Encoder,
     decoder: Decoder,
 }
@@ -78,20 +85,30 @@ impl SqliteStore {
         let (identity, index_key) = read_identity(&db, path, identity)?;
         let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
         let readers = Arc::new(Readers::open(path, reader_cache_kib, Commits::Told)?);
-        let held = readers.clone();
-        checkpoint_aloud(&mut db, move || held.let_go())?;
-        let (index, runs) = Index::load(&db, view.clone(), &[])?;
+        let told = readers.clone();
+        checkpoint_aloud(&mut db, move |is_long| told.hold(!is_long))?;
+        let (mut index, mut runs) = Index::load(&db, view.clone(), &[])?;
         let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
+        let mut decoder = Decoder::new().map_err(codec)?;
+        // Only a rebuild that was stopped leaves so many: without runs they would all have to be kept in memory.
+        let sealed = reader::sealed_size(&db)?;
+        if sealed > index.flushed + MOST_RECENT {
+            index.show(runs, Vec::new());
+            fill(&db, &mut decoder, &index_key, &mut index, sealed, &mut |_| {})?;
+            runs = index.view().runs.clone();
+        }
         let mut store = SqliteStore {
             db,
             path: path.to_owned(),
+            file: FileId::of(path)?,
             identity,
             shared: Arc::new(Shared { index_key, view, readers }),
             epoch: 0,
             index,
             edge: Edge::default(),
+            is_dirty: false,
             encoder: Encoder::new().map_err(codec)?,
-            decoder: Decoder::new().map_err(codec)?,
+            decoder,
         };
         store.load_edge(runs)?;
         store.epoch = store.epoch()?;
@@ -105,11 +122,7 @@ impl SqliteStore {
 
     /// Reads the tail, and gives the index its runs and the entries that are not in a run yet.
     fn load_edge(&mut self, runs: Vec<Arc<Run>>) -> Result<(), StoreError> {
-        let sealed: i64 = self
-            .db
-            .query_row("SELECT coalesce(max(segment_id), -1) + 1 FROM segment", [], |row| row.get(0))
-            .map_err(failed("read of segment"))?;
-        let mut edge = Edge { first: sealed as u64 * SEGMENT_WIDTH, ..Edge::default() };
+        let mut edge = Edge { first: reader::sealed_size(&self.db)?, ..Edge::default() };
         let mut select = self
             .db
             .prepare_cached("SELECT record_id, body, evidence FROM tail ORDER BY record_id")
@@ -206,6 +219,13 @@ impl LogStore for SqliteStore {
     }
 
     fn begin(&mut self, expected: Option<&TreeHead>, epoch: u64) -> Result<Box<dyn Append + '_>, StoreError> {
+        if self.is_dirty {
+            self.reload()?;
+        }
+        if !self.file.is_still(&self.path) {
+            let why = "the file was taken away or replaced while the server ran".to_owned();
+            return Err(StoreError::Foreign { path: self.path.display().to_string(), why });
+        }
         self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"))?;
         let transaction = Transaction { store: self, open: true };
         let found = (transaction.newest()?, reader::epoch(&transaction.store.db)?);
@@ -217,12 +237,19 @@ impl LogStore for SqliteStore {
             };
             return Err(StoreError::Conflict { expected: show(expected), found: show(found) });
         }
+        // Records are stored where the tables end, and signed where the tree ends.
+        let (stored, signed) = (transaction.store.size(), expected.0.map_or(0, |(size, _)| size.0));
+        if stored != signed {
+            let why = format!("the tables hold {stored} records, the newest head has {signed}");
+            return Err(StoreError::Damaged { place: "tail".to_owned(), why });
+        }
         Ok(Box::new(transaction))
     }
 
     fn reload(&mut self) -> Result<(), StoreError> {
         let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
         self.index = index;
+        self.is_dirty = false;
         // A commit that was reported as failed may have been one.
         self.shared.readers.committed();
         self.load_edge(runs)
@@ -230,6 +257,11 @@ impl LogStore for SqliteStore {
 
     fn reader(&self) -> Arc<dyn LogReader> {
         self.shared.clone()
+    }
+
+    fn shrink(&mut self) -> Result<(), StoreError> {
+        self.shared.readers.hold(false);
+        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
@@ -251,8 +283,7 @@ impl LogStore for SqliteStore {
                 break;
             }
         }
-        self.shared.readers.let_go();
-        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))
+        self.shrink()
     }
 }
 
@@ -282,12 +313,23 @@ impl Transaction<'_> {
         self.store.db.execute_batch("COMMIT").map_err(failed("commit"))?;
         // If we stop here the batch is durable: the next start finds its head ahead of the anchor and rolls that on.
         self.open = false;
+        self.store.is_dirty = false;
         self.store.shared.readers.committed();
         self.store.index.publish(change);
         Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<Change, StoreError> {
+        self.store.is_dirty = true;
+        insert_incidents(&self.store.db, batch)?;
+        if batch.records.is_empty() {
+            // Nothing of the log is touched: an incident can be kept beside whatever is damaged.
+            return batch
+                .head
+                .iter()
+                .try_for_each(|head| insert_head(&self.store.db, head))
+                .map(|()| Change::default());
+        }
         let first = self.store.size();
         let entries = (first..)
             .zip(&batch.records)
@@ -299,7 +341,6 @@ impl Transaction<'_> {
         }
         self.store_tail()?;
         batch.tiles.iter().try_for_each(|tile| insert_tile(&self.store.db, tile))?;
-        insert_incidents(&self.store.db, batch)?;
         if let Some(head) = &batch.head {
             insert_head(&self.store.db, head)?;
         }
@@ -335,7 +376,7 @@ impl Transaction<'_> {
         for (id, rows) in (edge.first / SEGMENT_WIDTH..).zip(sealed.chunks(SEGMENT_WIDTH as usize)) {
             let body = encoder.segment(rows.iter().map(|(row, _)| row)).map_err(codec)?;
             // Some of these rows have waited in memory since they became part of the tree.
-            check_written(decoder, &body, &mut text).map_err(damaged(format!("segment {id} in memory")))?;
+            check_written(decoder, &body, &mut text).map_err(miswritten(format!("segment {id}")))?;
             insert.execute(params![id as i64, body]).map_err(failed("insert into segment"))?;
         }
         let mut json = String::from("[");
@@ -368,7 +409,7 @@ impl Transaction<'_> {
         for (id, (row, evidence)) in (edge.first..).zip(&edge.rows).skip(edge.stored) {
             let body = encode_tail(row, evidence);
             let written = decode_tail(&body).and_then(|row| check_leaf(&row.lines, row.leaf, &mut text));
-            written.map_err(damaged(format!("tail {id} in memory")))?;
+            written.map_err(miswritten(format!("tail {id}")))?;
             insert.execute(params![id as i64, body, evidence]).map_err(failed("insert into tail"))?;
         }
         edge.stored = edge.rows.len();
@@ -386,6 +427,10 @@ impl Append for Transaction<'_> {
         let change = self.write(batch)?;
         self.finish(change)
     }
+}
+
+fn miswritten(place: String) -> impl FnOnce(String) -> StoreError {
+    move |why| StoreError::Memory { place, why }
 }
 
 fn insert_tile(db: &Connection, tile: &FullTile) -> Result<(), StoreError> {

@@ -87,6 +87,23 @@ async fn an_anchor_that_can_be_read_is_right() {
     }
 }
 
+/// What is written into a file that has no name any more is lost with the process.
+#[tokio::test]
+async fn an_anchor_or_a_log_that_is_taken_away_ends_the_signing() {
+    for taken in ["anchor", "log"] {
+        let site = Site::new();
+        let log = site.open();
+        log.append(candidates(0..3)).await.unwrap();
+        let before = log.snapshot().head().clone();
+        let path = if taken == "anchor" { site.anchor() } else { site.database() };
+        std::fs::rename(&path, path.with_extension("moved")).unwrap();
+        let refused = log.append(vec![candidate(3)]).await.err().unwrap();
+        assert!(refused.to_string().contains("taken away or replaced"), "{taken}: {refused}");
+        assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::Stopped { .. })), "{taken}");
+        assert_eq!(log.snapshot().head(), &before, "{taken}: nothing was published");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_trusted_gets_no_anchor() {
     let site = Site::new();

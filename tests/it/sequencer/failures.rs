@@ -220,9 +220,30 @@ async fn what_is_found_damaged_stays_damaged() {
     log.stop_signing(&damage);
     let refused = reason(log.append(vec![candidate(3)]).await.err().unwrap());
     assert!(matches!(&refused, ReadOnly::Damaged { why } if why.contains("segment 7")), "{refused}");
-    log.stop_signing(&StoreError::Full);
-    assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::Damaged { .. })), "the first reason stays");
+    log.stop_signing(&StoreError::Damaged { place: "tile 1".to_owned(), why: "another".to_owned() });
+    let state = log.state();
+    assert!(
+        matches!(&*state, State::ReadOnly(ReadOnly::Damaged { why }) if why.contains("segment 7")),
+        "{state:?}"
+    );
     assert!(refused.to_string().contains("tallystick fsck"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_write_that_fails_ends_the_process_of_a_damaged_log_too() {
+    let disk = Disk::default();
+    let log = over(&disk);
+    log.append(candidates(0..3)).await.unwrap();
+    let mut watch = log.watch();
+    disk.faults.queue(Fault::CommitFailed);
+    // The incident is what cannot be written.
+    log.stop_signing(&StoreError::Damaged { place: "segment 7".to_owned(), why: "a test".to_owned() });
+    let stopped = async {
+        while !matches!(&*log.state(), State::ReadOnly(ReadOnly::Stopped { .. })) {
+            watch.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), stopped).await.expect("the process is told to end");
 }
 
 #[tokio::test]

@@ -1,0 +1,46 @@
+//! `tallystick incidents`: what a person must look at.
+
+use clap::Args;
+
+use super::engines::{exit_of_store, open_reader};
+use super::exit::OrExit;
+use super::{Common, Exit, output};
+use crate::store::LogReader;
+
+/// Show what a person must look at: conflicting hashes, misbehaviour of other logs, damage
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Newest first. An incident is kept for ever, once, however often it happens. Reads only, and may run beside a server.
+
+Examples:
+  tallystick incidents
+  tallystick incidents --limit 1000 --json")]
+pub(super) struct Incidents {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// How many at most
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+}
+
+impl Incidents {
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
+        let config = common.load()?;
+        let incidents = open_reader(&config)?.incidents(self.limit as usize).or_else(|error| {
+            let exit = exit_of_store(&error);
+            Err(error).or_exit(exit)
+        })?;
+        if self.json {
+            output::print_json(&incidents)?;
+        } else if incidents.is_empty() {
+            output::print("no incidents\n")?;
+        } else {
+            let rows = incidents.into_iter().map(|incident| {
+                [incident.id.to_string(), format!("{:.0}", incident.at), incident.kind, incident.detail]
+            });
+            output::print_table(["incident", "at", "kind", "detail"], rows)?;
+        }
+        Ok(Exit::Done)
+    }
+}
