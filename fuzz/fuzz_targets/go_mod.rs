@@ -20,7 +20,9 @@ fuzz_target!(|go_mod: &[u8]| {
     let path = module_path(go_mod);
     if let Some(path) = &path {
         let quoted = path.replace('\\', r"\\").replace('"', r#"\""#);
-        for plain in [format!("// of\nmodule \"{quoted}\""), format!("\tmodule \"{quoted}\" // x\nmodule y\n")] {
+        for plain in
+            [format!("// of\nmodule \"{quoted}\""), format!("\tmodule \"{quoted}\" // x\nmodule y\n")]
+        {
             assert_eq!(module_path(plain.as_bytes()).as_ref(), Some(path), "{plain:?}");
         }
     }

@@ -46,7 +46,10 @@ fn check_signed(
     tail: &[u8],
 ) {
     let note = open(message.as_bytes(), verifiers).expect("what was signed opens");
-    assert_eq!((note.text.as_str(), note.signatures.len(), note.unverified.len()), (text, verifiers.len(), 0));
+    assert_eq!(
+        (note.text.as_str(), note.signatures.len(), note.unverified.len()),
+        (text, verifiers.len(), 0)
+    );
     assert_eq!(render(&note), message);
 
     let mut changed = message.as_bytes().to_vec();

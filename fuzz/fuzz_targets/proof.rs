@@ -53,13 +53,7 @@ fn check_inclusion(size: TreeSize, id: RecordId, other: RecordId, damage: &Damag
     assert_eq!(holds, other == id, "record {id} of {size} as record {other}");
 }
 
-fn check_consistency(
-    size: TreeSize,
-    old: TreeSize,
-    other: TreeSize,
-    damage: &Damage,
-    arbitrary: &[Hash],
-) {
+fn check_consistency(size: TreeSize, old: TreeSize, other: TreeSize, damage: &Damage, arbitrary: &[Hash]) {
     let (root, old_root) = (FOREST.root(size), FOREST.root(old));
     let hashes = read(consistency_proof_indexes(size, old).expect("the old tree is no larger"));
     let proof = prove_consistency(size, old, &hashes).expect("the hashes are those of the plan");

@@ -14,8 +14,13 @@ use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 /// Small, so that inputs of some kilobytes reach them.
-const LIMITS: ZipLimits =
-    ZipLimits { zip_bytes: 1 << 20, unpacked_bytes: 1 << 16, go_mod_bytes: 1 << 10, license_bytes: 1 << 10, entries: 64 };
+const LIMITS: ZipLimits = ZipLimits {
+    zip_bytes: 1 << 20,
+    unpacked_bytes: 1 << 16,
+    go_mod_bytes: 1 << 10,
+    license_bytes: 1 << 10,
+    entries: 64,
+};
 
 /// What the end record and its comment are searched in.
 const TAIL_BYTES: u64 = 65 << 10;
