@@ -126,7 +126,11 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Proxy(url) => url.fmt(f),
-            Source::Directory(path) => write!(f, "file://{}", path.display()),
+            // A comma or a bar would divide the list that it stands in.
+            Source::Directory(path) => {
+                let url = Url::from_file_path(path).map_err(|()| fmt::Error)?;
+                f.write_str(&url.as_str().replace(',', "%2C").replace('|', "%7C"))
+            }
             Source::Direct => f.write_str("direct"),
         }
     }
@@ -307,6 +311,22 @@ mod tests {
         assert_eq!(list.0[2].0, Source::Directory("/srv/proxy".into()));
         assert!(list.has_direct());
         assert_eq!(list.expose().parse::<SourceList>().unwrap(), list);
+        for odd in [
+            "file:///a%2Cb",
+            "file:///a%7Cb",
+            "file:///a%23b",
+            "file:///a%2541",
+            "file:///a%3Fb",
+            "file:///a%20b",
+        ] {
+            let list: SourceList = odd.parse().unwrap();
+            assert_eq!(
+                list.expose().parse::<SourceList>().unwrap(),
+                list,
+                "{odd} is the directory that was meant"
+            );
+            assert_eq!(list.expose().as_str(), odd);
+        }
     }
 
     #[test]

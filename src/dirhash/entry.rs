@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::archive::{Directory, FLAG_DESCRIPTOR, FLAG_ENCRYPTED, read_error, u16_at, u32_at};
 use super::zip::{ReadAt, ZipError};
 
-const LOCAL_HEADER_LEN: usize = 30;
+pub(super) const LOCAL_HEADER_LEN: usize = 30;
 const LOCAL_HEADER_SIGNATURE: &[u8] = b"PK\x03\x04";
 const DESCRIPTOR_SIGNATURE: u32 = 0x0807_4b50;
 /// The part of a descriptor that every writer agrees on: a signature that may be missing, and the CRC-32. What

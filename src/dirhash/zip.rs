@@ -13,7 +13,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::archive::{self, Directory};
-use super::entry::{EntryHash, EntryReader};
+use super::entry::{EntryHash, EntryReader, LOCAL_HEADER_LEN};
 use super::{H1, names, summarize};
 use crate::module::ModuleVersion;
 
@@ -153,6 +153,7 @@ pub fn hash_zip<R: ReadAt + ?Sized>(
     let prefix = format!("{module}/");
     let go_mod = names::check(&directory, &prefix, limits)?;
 
+    check_room(&directory)?;
     let hashes = hash_entries(zip, &directory, go_mod)?;
     check_overlap(&directory, &hashes)?;
     let mut lines: Vec<(&[u8], [u8; 32])> = Vec::with_capacity(hashes.len());
@@ -217,11 +218,25 @@ fn reading_order(directory: &Directory) -> Vec<usize> {
     order
 }
 
+/// Before anything is read: entries whose declared bytes overlap would have the same bytes inflated for each of them.
+fn check_room(directory: &Directory) -> Result<(), ZipError> {
+    let mut spans: Vec<(u64, u64, usize)> = Vec::with_capacity(directory.entries.len());
+    for (index, entry) in directory.entries.iter().enumerate() {
+        let least = (LOCAL_HEADER_LEN + directory.name(index).len()) as u64;
+        spans.push((entry.header, entry.header.saturating_add(least).saturating_add(entry.packed), index));
+    }
+    check_spans(directory, spans)
+}
+
 /// Entries that share bytes are how a small zip unpacks to a vast one, and mean different files to readers that
 /// go by the local headers.
 fn check_overlap(directory: &Directory, hashes: &[EntryHash]) -> Result<(), ZipError> {
-    let mut spans: Vec<(u64, u64, usize)> =
-        hashes.iter().map(|hash| (directory.entries[hash.index].header, hash.end, hash.index)).collect();
+    let spans = hashes.iter().map(|hash| (directory.entries[hash.index].header, hash.end, hash.index));
+    check_spans(directory, spans.collect())
+}
+
+/// Header, end and index of each entry: each must end before the next one begins, the last before the directory.
+fn check_spans(directory: &Directory, mut spans: Vec<(u64, u64, usize)>) -> Result<(), ZipError> {
     spans.sort_unstable();
     let ends = spans.iter().skip(1).map(|span| span.0).chain([directory.start]);
     match spans.iter().zip(ends).find(|((_, end, _), next)| end > next) {

@@ -89,7 +89,7 @@ const STRICTER: &[(&str, &str)] = &[
     ("local header has a longer name", "another name in its local header"),
     ("encrypted flag", "encrypted"),
     ("strong encryption flag", "encrypted"),
-    ("zip64 packed size is vast", "reaches into the directory"),
+    ("zip64 packed size is vast", "overlaps with what follows it"),
     ("on another disk", "spread over several disks"),
     ("bytes before, offsets without them", "the directory does not end where its end record begins"),
     ("bytes after", "the comment does not end where the file ends"),
@@ -411,4 +411,48 @@ proptest! {
             prop_assert_eq!(hash.to_string(), text);
         }
     }
+}
+
+/// Many entries whose growing extra fields let all their data begin in one place: x/mod inflates those bytes for each of them.
+fn overlapping(entries: usize, data: &[u8]) -> Vec<u8> {
+    let name = |i: usize| format!("example.com/m@v1.0.0/{i:04}");
+    let header_bytes = 30 + name(0).len();
+    let (mut zip, mut directory) = (Vec::new(), Vec::new());
+    for i in 0..entries {
+        let (name, extra) = (name(i), ((entries - 1 - i) * header_bytes) as u16);
+        let sizes =
+            [&0_u32.to_le_bytes()[..], &(data.len() as u32).to_le_bytes(), &0_u32.to_le_bytes()].concat();
+        directory.extend(b"PK\x01\x02\x14\0\x14\0\0\0\x08\0\0\0\0\0");
+        directory.extend(&sizes);
+        directory.extend((name.len() as u16).to_le_bytes());
+        directory.extend([0; 12]);
+        directory.extend((zip.len() as u32).to_le_bytes());
+        directory.extend(name.as_bytes());
+        zip.extend(b"PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0");
+        zip.extend(&sizes);
+        zip.extend((name.len() as u16).to_le_bytes());
+        zip.extend(extra.to_le_bytes());
+        zip.extend(name.as_bytes());
+    }
+    zip.extend(data);
+    let start = zip.len() as u32;
+    zip.extend(&directory);
+    zip.extend(b"PK\x05\x06\0\0\0\0");
+    zip.extend([(entries as u16).to_le_bytes(), (entries as u16).to_le_bytes()].concat());
+    zip.extend([(directory.len() as u32).to_le_bytes(), start.to_le_bytes()].concat());
+    zip.extend([0; 2]);
+    zip
+}
+
+#[test]
+fn entries_that_share_bytes_are_refused_before_they_are_read() {
+    // Empty stored blocks: they unpack to nothing, so that no limit of sizes is met.
+    let data: Vec<u8> = [0, 0, 0, 0xff, 0xff].repeat(20_000).into_iter().chain([3, 0]).collect();
+    let zip = overlapping(500, &data);
+    let module = ModuleVersion::from_parts("example.com/m", "v1.0.0").unwrap();
+    let zip = CountedReads { bytes: zip, read: AtomicU64::new(0), fail_at: u64::MAX };
+    let refused = hash_zip(&zip, &module, &ZipLimits::default()).unwrap_err();
+    assert!(refused.to_string().contains("overlaps with what follows it"), "{refused}");
+    let (read, size) = (zip.read.into_inner(), zip.bytes.len() as u64);
+    assert!(read <= size + (65 << 10), "{read} bytes were read of a zip of {size}");
 }
