@@ -223,7 +223,11 @@ fn check_room(directory: &Directory) -> Result<(), ZipError> {
     let mut spans: Vec<(u64, u64, usize)> = Vec::with_capacity(directory.entries.len());
     for (index, entry) in directory.entries.iter().enumerate() {
         let least = (LOCAL_HEADER_LEN + directory.name(index).len()) as u64;
-        spans.push((entry.header, entry.header.saturating_add(least).saturating_add(entry.packed), index));
+        let end = entry.header.saturating_add(least).saturating_add(entry.packed);
+        if end > directory.start {
+            return Err(directory.entry_error(index, "reaches into the directory"));
+        }
+        spans.push((entry.header, end, index));
     }
     check_spans(directory, spans)
 }

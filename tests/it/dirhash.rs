@@ -89,7 +89,7 @@ const STRICTER: &[(&str, &str)] = &[
     ("local header has a longer name", "another name in its local header"),
     ("encrypted flag", "encrypted"),
     ("strong encryption flag", "encrypted"),
-    ("zip64 packed size is vast", "overlaps with what follows it"),
+    ("zip64 packed size is vast", "reaches into the directory"),
     ("on another disk", "spread over several disks"),
     ("bytes before, offsets without them", "the directory does not end where its end record begins"),
     ("bytes after", "the comment does not end where the file ends"),
