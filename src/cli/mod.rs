@@ -15,6 +15,7 @@ mod import;
 mod key;
 mod logging;
 mod lookup;
+mod mirror;
 mod output;
 mod remote;
 mod serve;
@@ -88,6 +89,7 @@ enum Command {
     Lookup(lookup::Lookup),
     Import(import::Import),
     Fsck(fsck::Fsck),
+    Mirror(mirror::MirrorCommand),
     Anchor(anchor::AnchorCommand),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
@@ -126,6 +128,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Lookup(lookup) => lookup.run(common),
         Command::Import(import) => import.run(common),
         Command::Fsck(fsck) => fsck.run(common),
+        Command::Mirror(mirror) => mirror.run(common),
         Command::Anchor(anchor) => anchor.run(common),
         Command::Config(config) => config.run(common),
         Command::Completions(completions) => completions.run(),
