@@ -162,7 +162,7 @@ pub static KEYS: &[Key] = &[
         ),
     listed("sumdb.*.poll", "1s to 24h", "\"30s\"", "30s for heads, 5m for on-demand")
         .means(
-            "How often `serve` asks for that database's newest head, more or less: a tenth is left to chance, and failures make it rarer.",
+            "How often `serve` asks for that database's newest head: up to a quarter earlier by chance, later after failures.",
             "can make the server a nuisance to that database, or let it notice a fork late.",
         ),
     listed("route.*.modules", "list of patterns as in GOPRIVATE", "[\"corp.example/*\", \"git.corp.example\"]", "required")

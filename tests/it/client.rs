@@ -15,6 +15,8 @@ mod errors;
 mod go;
 #[path = "client/gosumdb.rs"]
 mod gosumdb;
+#[path = "client/mirrored.rs"]
+mod mirrored;
 #[path = "client/oracle.rs"]
 mod oracle;
 #[path = "client/private.rs"]

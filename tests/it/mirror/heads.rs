@@ -1,4 +1,5 @@
-//! Signed heads: older and newer ones of one log are harmless, and two that contradict each other stop the log for ever.
+//! Signed heads: older and newer ones of one log are harmless, and two that contradict each other stop the log until a
+//! person has looked.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ fn misbehaviour(result: Result<Proven, RemoteError>) -> Arc<Misbehaviour> {
 }
 
 #[tokio::test]
-async fn a_fork_stops_the_log_for_ever() {
+async fn a_fork_stops_the_log() {
     let honest = SmallLog::new(700);
     let cases = [
         ("same size", honest.fork(500, 700)),
@@ -141,7 +142,10 @@ async fn an_older_head_is_compared_and_harmless() {
     let server = HostileServer::start(move |path| answer(old.answer(path, 300, |_| 300)));
     drop(remote);
     let remote = client.open(&[server.url()]);
-    assert_eq!(remote.advance(ample()).await.unwrap().tree, log.head(900));
+    let refused = remote.advance(ample()).await;
+    let Err(RemoteError::Unproven(unproven)) = &refused else { panic!("{refused:?}") };
+    assert_eq!(unproven.lies[0].why, "an older head of 300 records, after one of 900");
+    assert_eq!(remote.newest().unwrap().tree, log.head(900));
     assert_eq!(remote.lookup(&nth(899), ample()).await.unwrap().head, log.head(900));
     // A record of the old tree is proved under the new one, as far as tiles are known or served.
     let proven = remote.lookup(&nth(2), ample()).await.unwrap();
