@@ -8,7 +8,7 @@
 //! | mode | `latest` | `lookup` | hash tiles | data tiles | `supported` |
 //! |---|---|---|---|---|---|
 //! | on-demand | kept, else asked for | kept, else asked for | kept, else asked for | 404, says why | 200 |
-//! | heads | kept, else asked for | 404, says why | kept, else 404 | 404, says why | 404, says why |
+//! | heads | kept, else asked for | kept, else 404 | kept, else 404 | 404, says why | 404, says why |
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};

@@ -113,11 +113,19 @@ impl Inner {
     async fn accept_head(&self, message: &[u8], deadline: Instant) -> Result<TreeSize, Refusal> {
         let head = self.open_head(message)?;
         let (size, shown) = (head.tree.size, self.shown_size());
-        self.reconcile(head, None, LATEST, deadline).await?;
-        if size < shown {
-            return Err(Refusal::Bad(format!("an older head of {size} records, after one of {shown}")));
+        let reconciled = self.reconcile(head, None, LATEST, deadline).await;
+        if size >= shown {
+            return reconciled.map(|_| size);
         }
-        Ok(size)
+        let older = format!("an older head of {size} records, after one of {shown}");
+        Err(match reconciled {
+            Ok(_) => Refusal::Bad(older),
+            // A source that went back as a whole does not have the tiles of the larger tree. Another may.
+            Err(Refusal::Fatal(error @ (RemoteError::Unavailable { .. } | RemoteError::Unproven(_)))) => {
+                Refusal::Bad(format!("{older}, and they cannot be compared: {error}"))
+            }
+            Err(refusal) => refusal,
+        })
     }
 
     async fn ask(
