@@ -249,6 +249,12 @@ async fn rounds(config: &Config, options: &Sync) -> anyhow::Result<Exit> {
     let mut keeper = Keeper::open(config, options.name.as_ref()).await?;
     let mut names: Vec<MirrorStatus> = keeper.status().await?;
     names.retain(|status| options.name.as_ref().is_none_or(|only| *only == status.log));
+    if names.is_empty() {
+        let why = anyhow!(
+            "there is nothing to sync\n  fix: add a [sumdb.\"…\"]; a running server must be started again then"
+        );
+        return Err(why).or_exit(Exit::Usage);
+    }
     loop {
         let mut worst = Exit::Done;
         for status in &names {

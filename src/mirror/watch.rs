@@ -52,15 +52,40 @@ pub async fn watch(mirror: Arc<Mirror>) {
     }
 }
 
-/// The poll interval, less a random part; doubled with each failure; and never shorter than a server asked for.
+/// How long to wait after an attempt.
 fn pause(mirror: &Mirror, failed: Option<&RemoteError>) -> Duration {
-    let Some(error) = failed else {
-        return backoff(mirror.poll, mirror.poll, 1);
-    };
-    let asked = match error {
-        RemoteError::Unavailable { retry_after, .. } => retry_after.unwrap_or_default(),
+    let asked = match failed {
+        Some(RemoteError::Unavailable { retry_after, .. }) => retry_after.unwrap_or_default(),
         _ => Duration::ZERO,
     };
-    let failures = mirror.log.progress().failures_in_a_row.saturating_add(1);
-    backoff(mirror.poll, mirror.poll.max(LONGEST_PAUSE), failures).max(asked)
+    let failures = if failed.is_some() { mirror.log.progress().failures_in_a_row } else { 0 };
+    pause_after(mirror.poll, failures, asked)
+}
+
+/// The poll interval, doubled with each failure in a row, less a random part; never shorter than a server asked for.
+fn pause_after(poll: Duration, failures: u32, asked: Duration) -> Duration {
+    backoff(poll, poll.max(LONGEST_PAUSE), failures.saturating_add(1)).max(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_make_it_rarer_and_a_server_is_given_the_time_it_asks_for() {
+        let seconds = Duration::from_secs;
+        for (poll, failures, asked, want) in [
+            (30, 0, 0, 30),
+            (30, 1, 0, 60),
+            (30, 3, 0, 240),
+            (30, 9, 0, 600),
+            (30, u32::MAX, 0, 600),
+            (3600, 5, 0, 3600),
+            (30, 1, 900, 900),
+        ] {
+            let pause = pause_after(seconds(poll), failures, seconds(asked));
+            let shortest = seconds(want).mul_f64(0.7499).max(seconds(asked));
+            assert!((shortest..=seconds(want)).contains(&pause), "{poll} {failures} {asked}: {pause:?}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ mod gosumdb;
 #[path = "client/mirrored.rs"]
 mod mirrored;
 #[path = "client/oracle.rs"]
-mod oracle;
+pub(crate) mod oracle;
 #[path = "client/private.rs"]
 mod private;
 #[path = "client/public.rs"]

@@ -200,3 +200,28 @@ async fn the_empty_tree_is_the_beginning_of_every_tree() {
     assert_eq!(remote.lookup(&nth(1), ample()).await.unwrap().head, log.head(2));
     assert_eq!(remote.advance(ample()).await.unwrap().tree, log.head(2));
 }
+
+/// A database of the first version, which knew one contradiction without a number.
+#[tokio::test]
+async fn a_stop_that_was_kept_before_stops_had_numbers_stays() {
+    let (honest, fork) = (SmallLog::new(700), SmallLog::new(700).fork(500, 900));
+    let server = two_faced(&honest, &fork, 899);
+    let found = {
+        let log = client(&honest).open(&[server.url()]);
+        log.lookup(&nth(3), ample()).await.unwrap();
+        misbehaviour(log.lookup(&nth(899), ample()).await)
+    };
+    let client = client(&honest);
+    let database = rusqlite::Connection::open(client.database()).unwrap();
+    database.execute_batch(include_str!("../../../migrations/sqlite/remote_0001.sql")).unwrap();
+    database.execute_batch("PRAGMA user_version = 1; PRAGMA application_id = 1919249775;").unwrap();
+    database.execute("INSERT INTO identity VALUES (1, ?, ?, 0)", [NAME, &honest.vkey()]).unwrap();
+    database.execute("INSERT INTO misbehaviour VALUES (1, ?, 5)", [found.to_text()]).unwrap();
+    let log = client.open_offline();
+    let incident = log.incident().expect("it is stopped");
+    assert_eq!((incident.id, incident.misbehaviour.to_text()), (1, found.to_text()));
+    assert_eq!(std::fs::read_to_string(&incident.evidence).unwrap(), found.to_text());
+    assert_eq!((log.resume(2).await.unwrap(), log.resume(1).await.unwrap()), (false, true));
+    assert_eq!(client.open_offline().incident(), None);
+    assert!(incident.evidence.exists());
+}

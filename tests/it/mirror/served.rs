@@ -9,6 +9,7 @@ use tallystick::tlog::{TreeSize, new_tiles};
 
 use super::small_log::{NAME, SmallLog, answer, nth};
 use super::*;
+use crate::client::oracle::{self, Judged};
 use crate::support::poll;
 use crate::support::serve::{LogDirectory, Server};
 
@@ -47,10 +48,7 @@ fn growing(log: &SmallLog, size: &Arc<AtomicU64>) -> HostileServer {
 
 #[test]
 fn answers_are_the_logs_own_bytes() {
-    let mut log = SmallLog::new(700);
-    // A record with more lines than the two.
-    let three = format!("example.com/m v1.0.700 h1:x\n{}", log.text(5).replace("v1.0.5", "v1.0.700"));
-    log.push(&three.replace(" h1:x", " h2:another-kind"));
+    let log = SmallLog::new(701);
     let upstream = log.serve();
     let directory = mirroring(&log, &upstream.url(), "");
     let server = directory.serve();
@@ -92,7 +90,8 @@ fn answers_are_the_logs_own_bytes() {
 #[test]
 fn a_record_of_more_lines_is_answered_whole() {
     let mut log = SmallLog::new(300);
-    let more = log.text(7).replace("v1.0.7", "v1.0.300") + "example.com/other v1.0.0 h1:anything\n";
+    let more = log.text(7).replace("v1.0.7", "v1.0.300")
+        + "example.com/m v1.0.300 h2:x\nexample.com/other v1.0.0 h1:x\n";
     log.push(&more);
     let upstream = log.serve();
     let directory = mirroring(&log, &upstream.url(), "");
@@ -225,6 +224,12 @@ fn a_fork_stops_what_is_new_and_the_verified_prefix_is_served() {
     let found = Misbehaviour::parse(NAME, &evidence, Clock::system().now()).unwrap();
     assert_eq!(found.verify(&log.vkey().parse().unwrap()), Ok(()));
     assert_eq!((found.older, found.newer), (log.note(700), log.fork(500, 900).note(900)));
+    if oracle::is_there("a_fork_stops_what_is_new_and_the_verified_prefix_is_served") {
+        let proved = Judged { older: 700, newer: 900, error: String::new() };
+        assert_eq!(oracle::judge(&log.vkey(), &evidence), proved);
+        let other = evidence.replacen("\n\t700\n", "\n\t701\n", 1);
+        assert!(oracle::judge(&log.vkey(), &other).error.contains("old database: "));
+    }
 }
 
 #[test]
