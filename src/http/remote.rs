@@ -251,7 +251,11 @@ fn decided(text: String) -> LookupRefusal {
 
 /// What a client reads when something that is not kept cannot be fetched. The cause, with its addresses, is for our log.
 fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
-    tracing::info!(log, what, %error, "not fetched for a client");
+    match error {
+        // Said by the log, or logged when it was found.
+        RemoteError::NotFound { .. } | RemoteError::Misbehaviour(_) => {}
+        error => tracing::info!(log, what, %error, "not fetched for a client"),
+    }
     let later = |text, retry_after| LookupRefusal::TryLater { text, retry_after };
     match error {
         RemoteError::NotFound { .. } => {

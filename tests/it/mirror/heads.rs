@@ -206,12 +206,10 @@ async fn the_empty_tree_is_the_beginning_of_every_tree() {
 async fn a_stop_that_was_kept_before_stops_had_numbers_stays() {
     let (honest, fork) = (SmallLog::new(700), SmallLog::new(700).fork(500, 900));
     let server = two_faced(&honest, &fork, 899);
-    let found = {
-        let log = client(&honest).open(&[server.url()]);
-        log.lookup(&nth(3), ample()).await.unwrap();
-        misbehaviour(log.lookup(&nth(899), ample()).await)
-    };
-    let client = client(&honest);
+    let (victim, client) = (client(&honest), client(&honest));
+    let log = victim.open(&[server.url()]);
+    log.lookup(&nth(3), ample()).await.unwrap();
+    let found = misbehaviour(log.lookup(&nth(899), ample()).await);
     let database = rusqlite::Connection::open(client.database()).unwrap();
     database.execute_batch(include_str!("../../../migrations/sqlite/remote_0001.sql")).unwrap();
     database.execute_batch("PRAGMA user_version = 1; PRAGMA application_id = 1919249775;").unwrap();
