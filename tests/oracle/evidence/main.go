@@ -89,7 +89,7 @@ func open(key, msg string) (tlog.Tree, error) {
 	if err != nil {
 		return tlog.Tree{}, err
 	}
-	opened, err := note.Open([]byte(strings.TrimSuffix(msg, "\n")+"\n"), note.VerifierList(verifier))
+	opened, err := note.Open([]byte(strings.TrimSuffix(msg, "\n")), note.VerifierList(verifier))
 	if err != nil {
 		return tlog.Tree{}, err
 	}
