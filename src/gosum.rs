@@ -84,6 +84,27 @@ impl ModuleLines {
         }
         Ok(ModuleLines { module, zip: zip.parse()?, go_mod: go_mod.parse()? })
     }
+
+    /// The two lines of `module` in the text of a record that may have more: some logs' records do, and hashes of another
+    /// kind than `h1:` may come. `None` unless each of the two is there exactly once, well-formed.
+    pub fn find(text: &str, module: &ModuleVersion) -> Option<ModuleLines> {
+        let (path, version) = (module.path.as_str(), module.version.as_str());
+        let (mut zip, mut go_mod) = (None, None);
+        for [_, word, hash] in text.lines().filter_map(words).filter(|line| line[0] == path) {
+            let slot = match word.strip_prefix(version) {
+                Some("") => &mut zip,
+                Some(GO_MOD) => &mut go_mod,
+                _ => continue,
+            };
+            if !hash.starts_with("h1:") {
+                continue;
+            }
+            if slot.replace(hash.parse().ok()?).is_some() {
+                return None;
+            }
+        }
+        Some(ModuleLines { module: module.clone(), zip: zip?, go_mod: go_mod? })
+    }
 }
 
 impl fmt::Display for ModuleLines {

@@ -70,6 +70,10 @@
 //! **A look-up that misses, private.** [`notary`] → the route names a source → [`upstream`] fetches zip and go.mod, or runs the
 //! `go` command in a scratch directory → [`dirhash`] → candidate → sequencer → answer.
 //!
+//! **A look-up of another log.** `/sumdb/<name>/` → its mirror: the record that was proved before with the newest head known
+//! of that log, all of whose proof is kept → else, if the path is not private here, [`mirror`] looks it up and proves it
+//! while the client waits. Tiles alike. The notes are the other log's own.
+//!
 //! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
 //! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced

@@ -84,7 +84,7 @@ impl Session {
     }
 
     /// Whoever has the lock may be a server that is just starting.
-    async fn wait_for_server(config: &Config) -> anyhow::Result<Option<Session>> {
+    pub(super) async fn wait_for_server(config: &Config) -> anyhow::Result<Option<Session>> {
         let appears = async {
             loop {
                 match Session::running(config).await {
@@ -102,11 +102,14 @@ impl Session {
             signer.ok_or_else(|| keys::KeyError::Missing { directory: keys::directory(&config.data) })?;
         match needs {
             Needs::Routes => config.discover(&GoEnvironment::read(&Environment::of_process()))?,
-            Needs::Log => config.routes.clear(),
+            Needs::Log => {
+                config.routes.clear();
+                config.sumdbs.clear();
+            }
         }
-        let Engines { log, notary, .. } = Engines::open(&config, signer).await?;
+        let Engines { log, notary, mirrors, .. } = Engines::open(&config, signer).await?;
         let (stop, stopped) = watch::channel(false);
-        let control = Control::new(log.clone(), notary.clone(), stopped);
+        let control = Control::new(log.clone(), notary.clone(), mirrors, stopped);
         let (ours, theirs) = duplex(PIPE_BYTES);
         tokio::spawn(async move { control.serve_connection(theirs).await });
         Ok(Session { requests: start(ours).await?, own: Some(Own { log, notary, _stop: stop }) })
@@ -208,6 +211,8 @@ pub(super) fn exit_of(reason: Reason) -> Exit {
         Reason::NotFound | Reason::Failed => Exit::Failed,
         Reason::Unavailable => Exit::Unreachable,
         Reason::Alarming => Exit::Damage,
+        Reason::Busy => Exit::Running,
+        Reason::Usage => Exit::Usage,
     }
 }
 

@@ -1,7 +1,6 @@
 //! From a configuration to engines that run: the one place where everything is put together.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -10,7 +9,7 @@ use super::exit::{Exit, OrExit};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::log::{DATABASE_FILE, Log, LogOptions, OpenError};
-use crate::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
+use crate::mirror::{Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
 use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
 use crate::note::SignerKey;
 use crate::store::StoreError;
@@ -25,10 +24,11 @@ const USER_AGENT: &str = concat!("tallystick/", env!("CARGO_PKG_VERSION"), " (pr
 /// How long a proxy may take to say whether it passes a checksum database on.
 const SUPPORTED_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// The log and its notary, ready.
+/// The log, its notary and the mirrors, ready.
 pub(super) struct Engines {
     pub(super) log: Log,
     pub(super) notary: Notary,
+    pub(super) mirrors: Mirrors,
     pub(super) clock: Clock,
 }
 
@@ -37,8 +37,10 @@ impl Engines {
     pub(super) async fn open(config: &Config, signer: SignerKey) -> anyhow::Result<Engines> {
         let clock = Clock::system();
         let log = open_log(config, vec![signer], clock.clone())?;
-        let notary = open_notary(config, log.clone(), clock.clone()).await?;
-        Ok(Engines { log, notary, clock })
+        let client = http_client(config, &clock)?;
+        let mirrors = open_mirrors(config, config.mirrored().map(|(name, _)| name), &client).await?;
+        let notary = open_notary(config, log.clone(), &mirrors, &client)?;
+        Ok(Engines { log, notary, mirrors, clock })
     }
 }
 
@@ -100,41 +102,66 @@ fn reader_cache_kib(config: &Config) -> u32 {
     u32::try_from(config.cache.database_bytes / cores / 1024).unwrap_or(u32::MAX)
 }
 
-async fn open_notary(config: &Config, log: Log, clock: Clock) -> anyhow::Result<Notary> {
-    let client = HttpClient::new(ClientOptions {
+/// How other servers are asked.
+pub(super) fn http_client(config: &Config, clock: &Clock) -> anyhow::Result<HttpClient> {
+    Ok(HttpClient::new(ClientOptions {
         roots: config.roots.clone(),
         user_agent: USER_AGENT.to_owned(),
         redirects: redirect_rules(config)?,
         clock: clock.clone(),
         ..ClientOptions::default()
-    })?;
-    let scratch = config.data.join("scratch");
-    let mirrors = config.data.join("mirror");
-    for directory in [&scratch, &mirrors] {
-        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    })?)
+}
+
+/// Opens remote logs by name. Asks proxies whether they pass them on.
+pub(super) async fn open_mirrors(
+    config: &Config,
+    names: impl IntoIterator<Item = &String>,
+    client: &HttpClient,
+) -> anyhow::Result<Mirrors> {
+    let directory = mirror_directory(config);
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let mut mirrors = Vec::new();
+    for name in names {
+        let sumdb =
+            config.sumdbs.get(name).with_context(|| format!("no [sumdb.\"{name}\"] in the configuration"))?;
+        let log = open_remote(sumdb, name, mirror_database(config, name), client).await?;
+        mirrors.push(Mirror::new(log, sumdb.mode, sumdb.poll));
     }
+    Ok(Mirrors::new(mirrors))
+}
+
+/// Where the databases of remote logs are.
+fn mirror_directory(config: &Config) -> PathBuf {
+    config.data.join("mirror")
+}
+
+/// The database of a remote log.
+fn mirror_database(config: &Config, name: &str) -> PathBuf {
+    mirror_directory(config).join(format!("{}.db", file_name(name)))
+}
+
+fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient) -> anyhow::Result<Notary> {
+    let scratch = config.data.join("scratch");
+    std::fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let git_config = config.git_config.as_deref().map(std::fs::read_to_string).transpose();
     let git_config = git_config.context("cannot read git_config")?;
-    // Routes that name one remote log share it.
-    let mut remotes: BTreeMap<&str, Arc<RemoteLog>> = BTreeMap::new();
     let mut routes = Vec::new();
     for route in &config.routes {
         let checksum = match &route.checksum {
             config::Checksum::Compute => Checksum::Compute,
             config::Checksum::SumDb(name) => {
-                if !remotes.contains_key(name.as_str()) {
-                    let remote = open_remote(config, name, &mirrors, &client, clock.clone()).await?;
-                    remotes.insert(name, Arc::new(remote));
-                }
-                Checksum::Sumdb(remotes[name.as_str()].clone())
+                let mirror = mirrors.find(name).expect("what routes name is opened");
+                Checksum::Sumdb(Arc::new(mirror.log.clone()))
             }
         };
         routes.push(Route {
             patterns: route.modules.clone(),
-            source: source(config, route, &client, &scratch, &git_config)?,
+            source: source(config, route, client, &scratch, &git_config)?,
             checksum,
         });
     }
+    let clock = client.clock().clone();
     Ok(Notary::new(NotaryOptions { log, routes, limits: limits(config), clock })?)
 }
 
@@ -182,20 +209,19 @@ fn source(
 
 /// A remote log, at those of its URLs that answer for it.
 async fn open_remote(
-    config: &Config,
+    sumdb: &config::SumDb,
     name: &str,
-    mirrors: &Path,
+    database: PathBuf,
     client: &HttpClient,
-    clock: Clock,
 ) -> anyhow::Result<RemoteLog> {
-    let sumdb =
-        config.sumdbs.get(name).with_context(|| format!("no [sumdb.\"{name}\"] in the configuration"))?;
     let mut urls = Vec::new();
     for url in &sumdb.urls {
-        let source = SourceUrl::parse(url.expose().as_str())?;
+        let source = SourceUrl::parse(&url.expose())?;
         // What cannot be reached now may be later, so it stays.
         let deadline = client.clock().instant() + SUPPORTED_PATIENCE;
-        if url.is_passthrough_of(name) && !supported(client, &source, deadline).await.unwrap_or(true) {
+        if url.server().is_some_and(|url| url.is_passthrough_of(name))
+            && !supported(client, &source, deadline).await.unwrap_or(true)
+        {
             tracing::info!(url = %source.redacted(), "this proxy does not pass the checksum database on");
             continue;
         }
@@ -207,16 +233,46 @@ async fn open_remote(
         );
         return Err(anyhow::anyhow!(why)).or_exit(Exit::Usage);
     }
-    let transport = RemoteSumdb::new(name.to_owned(), urls, client.clone());
-    let database = mirrors.join(format!("{}.db", file_name(name)));
-    Ok(RemoteLog::open(RemoteLogOptions {
+    open_remote_at(sumdb, name, database, urls, client)
+}
+
+/// What is kept of the remote logs, to be looked at: nobody is asked for anything, and what is not there is left out.
+pub(super) fn open_kept_mirrors(config: &Config, client: &HttpClient) -> anyhow::Result<Mirrors> {
+    let mut mirrors = Vec::new();
+    for (name, sumdb) in config.mirrored() {
+        let database = mirror_database(config, name);
+        if database.exists() {
+            let urls = sumdb.urls.iter().map(|url| SourceUrl::parse(&url.expose()));
+            let urls = urls.collect::<Result<Vec<_>, _>>()?;
+            let log = open_remote_at(sumdb, name, database, urls, client)?;
+            mirrors.push(Mirror::new(log, sumdb.mode, sumdb.poll));
+        }
+    }
+    Ok(Mirrors::new(mirrors))
+}
+
+fn open_remote_at(
+    sumdb: &config::SumDb,
+    name: &str,
+    database: PathBuf,
+    urls: Vec<SourceUrl>,
+    client: &HttpClient,
+) -> anyhow::Result<RemoteLog> {
+    let opened = RemoteLog::open(RemoteLogOptions {
         name: name.to_owned(),
         key: sumdb.key.clone(),
-        transport,
+        transport: RemoteSumdb::new(name.to_owned(), urls, client.clone()),
         database,
-        clock,
+        clock: client.clock().clone(),
         limits: RemoteLimits::default(),
-    })?)
+    });
+    opened.or_else(|error| {
+        let exit = match &error {
+            RemoteError::Store(error) => exit_of_store(error),
+            _ => Exit::Failed,
+        };
+        Err(error).or_exit(exit)
+    })
 }
 
 /// A log's name as a file name that cannot leave its directory: everything but letters, digits, `.`, `-` as `%xx`.
@@ -232,7 +288,7 @@ fn file_name(name: &str) -> String {
     file
 }
 
-fn limits(config: &Config) -> NotaryLimits {
+pub(super) fn limits(config: &Config) -> NotaryLimits {
     let defaults = NotaryLimits::default();
     NotaryLimits {
         deadline: config.limits.deadline,

@@ -90,7 +90,7 @@ async fn notarize_module(config: &Config, module: ModuleVersion) -> anyhow::Resu
     answer?.or_else(|Refusal { reason, why }| {
         let fix = match reason {
             Reason::NotFound => "\n  fix: check path and version, and the routes in `tallystick config show`",
-            Reason::Unavailable | Reason::Alarming | Reason::Failed => "",
+            Reason::Unavailable | Reason::Alarming | Reason::Failed | Reason::Busy | Reason::Usage => "",
         };
         refused(Refusal { reason, why: format!("{why}{fix}") })
     })

@@ -16,6 +16,7 @@ mod incidents;
 mod key;
 mod logging;
 mod lookup;
+mod mirror;
 mod output;
 mod remote;
 mod serve;
@@ -89,6 +90,7 @@ enum Command {
     Lookup(lookup::Lookup),
     Import(import::Import),
     Fsck(fsck::Fsck),
+    Mirror(mirror::MirrorCommand),
     Anchor(anchor::AnchorCommand),
     Incidents(incidents::Incidents),
     Config(config::ConfigCommand),
@@ -128,6 +130,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Lookup(lookup) => lookup.run(common),
         Command::Import(import) => import.run(common),
         Command::Fsck(fsck) => fsck.run(common),
+        Command::Mirror(mirror) => mirror.run(common),
         Command::Anchor(anchor) => anchor.run(common),
         Command::Incidents(incidents) => incidents.run(common),
         Command::Config(config) => config.run(common),

@@ -8,25 +8,27 @@ use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
+use tokio::task::JoinSet;
 
 use super::client::Client;
-use super::engines::Engines;
+use super::engines::{Engines, limits};
 use super::exit::OrExit;
 use super::{Common, Exit, block_on, bypass, logging, output};
-use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment, Overrides, keys};
 use crate::http::control::{Control, Socket};
 use crate::http::listen::{Door, Limits, raise_descriptor_limit};
 use crate::http::metrics::{Metrics, Traffic};
-use crate::http::own::{CacheSizes, LogFigures, NotaryFigures, OwnLog};
+use crate::http::own::{LogFigures, NotaryFigures, OwnLog};
 use crate::http::proxies::TrustedProxies;
+use crate::http::remote::{MirrorFigures, MirrorOptions, MirroredLog};
 use crate::http::site::PublicSite;
 use crate::http::sumdb::Registry;
 use crate::http::tls::{Reload, TlsKeeper};
-use crate::http::{api, ops};
+use crate::http::{CacheSizes, Sumdb, api, ops};
 use crate::log::{Log, ReadOnly, State};
-use crate::notary::Notary;
+use crate::mirror::{Mirror, watch};
+use crate::notary::Rates;
 use crate::note::{SignerKey, VerifierKey};
 use crate::store::StoreError;
 use crate::store::lock::DirectoryLock;
@@ -159,22 +161,25 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         .transpose()
         .or_exit(Exit::Usage)?;
     let tls = tls.map(Arc::new);
-    let Engines { log, notary, clock } = Engines::open(&config, signer).await?;
+    let engines = Engines::open(&config, signer).await?;
+    let Engines { log, notary, mirrors, .. } = &engines;
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
     let mut bound = config.clone();
     bound.listen = public.local_addr()?;
     let url = bound.client_url();
     output::print(&announcement(&key, is_new_key, &url, private.local_addr()?, &env_command(&config, &url)))?;
 
-    let (stop, stopped) = watch::channel(false);
-    let (door, ops) = doors(&config, &log, &notary, &clock, tls.clone());
+    let (stop, stopped) = channel::channel(false);
+    let (door, ops) = doors(&config, &engines, tls.clone());
     let doors = (
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
-    let reloads = tls.map(|tls| tokio::spawn(reload_certificate(tls)));
-    let space = tokio::spawn(wait_for_space(log.clone()));
-    let control = Control::new(log.clone(), notary.clone(), stopped);
+    let mut background = JoinSet::new();
+    background.spawn(wait_for_space(log.clone()));
+    tls.map(|tls| background.spawn(reload_certificate(tls)));
+    mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
+    let control = Control::new(log.clone(), notary.clone(), mirrors.clone(), stopped);
     let control = tokio::spawn(control.serve(socket));
 
     let ended = tokio::select! {
@@ -182,7 +187,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
             tracing::info!(signal = name, waiting_for = notary.in_flight().1, "stopping; a second signal ends it at once");
             Ok(Exit::Done)
         }
-        reason = fatal(&log) => { tracing::error!(%reason, "stopping"); Ok(Exit::Failed) }
+        reason = fatal(log) => { tracing::error!(%reason, "stopping"); Ok(Exit::Failed) }
     };
     stop.send_replace(true);
     let orderly = async {
@@ -201,32 +206,29 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     if closed.cut > 0 {
         tracing::warn!(connections = closed.cut, "cut before they were done");
     }
-    space.abort();
-    if let Some(reloads) = reloads {
-        reloads.abort();
-    }
+    background.abort_all();
     // Flights go on without their clients; what they append is in the log, what is not done is asked again.
     notary.stop(NOTARY_PATIENCE).await;
-    tokio::task::spawn_blocking(move || log.close()).await?;
+    tokio::task::spawn_blocking(move || engines.log.close()).await?;
     ended
 }
 
 /// The public door and the operators' door.
 fn doors(
     config: &Config,
-    log: &Log,
-    notary: &Notary,
-    clock: &Clock,
+    engines: &Engines,
     tls: Option<Arc<TlsKeeper>>,
 ) -> (Door<PublicSite>, Door<axum::Router>) {
+    let Engines { log, notary, mirrors, clock } = engines;
     let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
     let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), sizes, clock.clone()));
     let metrics = Arc::new(Metrics::new(vec![
         Box::new(LogFigures(own.clone())),
         Box::new(NotaryFigures(notary.clone())),
+        Box::new(MirrorFigures { mirrors: mirrors.clone(), clock: clock.clone() }),
     ]));
     let site = PublicSite {
-        registry: Registry::new(own.clone(), Vec::new()),
+        registry: Registry::new(own.clone(), mirrored(config, engines, sizes)),
         rest: api::router(own.clone()),
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         lookup_deadline: config.limits.deadline + ANSWER_MARGIN,
@@ -238,6 +240,27 @@ fn doors(
     let site = Arc::new(ops::router(own, metrics));
     let private = Door { site, tls: None, limits: ops::limits(), traffic: Traffic::default() };
     (public, private)
+}
+
+/// The remote logs as they are served. What clients make us ask for them is counted together.
+fn mirrored(config: &Config, engines: &Engines, sizes: CacheSizes) -> Vec<Arc<dyn Sumdb>> {
+    let limits = limits(config);
+    let rates =
+        Arc::new(Rates::new(limits.client_misses_per_minute, limits.misses_per_minute, &engines.clock));
+    let config = Arc::new(config.clone());
+    let serve = |mirror: &Arc<Mirror>| {
+        let (config, name) = (config.clone(), mirror.log.name().to_owned());
+        let served: Arc<dyn Sumdb> = Arc::new(MirroredLog::new(MirrorOptions {
+            mirror: mirror.clone(),
+            rates: rates.clone(),
+            deadline: config.limits.deadline,
+            sizes,
+            clock: engines.clock.clone(),
+            may_tell: Box::new(move |path| config.may_tell(&name, path)),
+        }));
+        served
+    };
+    engines.mirrors.iter().map(serve).collect()
 }
 
 /// Takes a port. Who has it is most often this log's own server, and then the answer is that it runs already.
@@ -305,7 +328,7 @@ async fn wait_for_space(log: Log) {
     }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
+async fn until(mut stopped: channel::Receiver<bool>) {
     // An error means that the sender is gone, which is the same.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -7,8 +7,8 @@ use super::layers::Environment;
 use super::origin::Origin;
 use super::problem::{Problem, ProblemKind};
 use super::reference::{self, KEYS};
-use super::source::{Source, UpstreamUrl};
-use super::{Checksum, Config, Route, SUM_GOLANG_ORG};
+use super::source::{LogUrl, Source, UpstreamUrl};
+use super::{Checksum, Config, Mode, Route, SUM_GOLANG_ORG};
 use crate::note::KeyName;
 
 /// Everything wrong between the settings, in the order of the file.
@@ -52,7 +52,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         }
         // The built-in URL is wrong only together with a name that is told above.
         let is_set = sumdb.urls_origin != Origin::Default;
-        let back = sumdb.urls.iter().filter(|url| is_set && leads_back(url, config));
+        let servers = sumdb.urls.iter().filter_map(LogUrl::server);
+        let back = servers.filter(|url| is_set && leads_back(url, config));
         problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.urls_origin)));
     }
     for (i, route) in config.routes.iter().enumerate() {
@@ -70,6 +71,11 @@ fn route_problems(config: &Config, index: usize, route: &Route) -> Vec<ProblemKi
             let known = config.sumdbs.keys().cloned().collect();
             kinds.push(ProblemKind::UnknownSumDb { route: number, name: name.clone(), known });
         }
+        Checksum::SumDb(name) if config.sumdbs[name].mode == Mode::Heads => kinds.push(ProblemKind::Value {
+            key: format!("route.{number}.checksum"),
+            why: format!("takes lines from \"{name}\", whose mode \"heads\" keeps no records"),
+            fix: format!("set mode = \"on-demand\" in [sumdb.\"{name}\"]"),
+        }),
         Checksum::Compute if route.source.0.is_empty() => kinds.push(ProblemKind::Value {
             key: format!("route.{number}.source"),
             why: "is missing, and checksum = \"compute\" has nothing to hash without it".to_owned(),
@@ -224,6 +230,13 @@ impl Config {
         let anchor = self.anchor.parent().filter(|parent| !parent.as_os_str().is_empty());
         if !self.anchor.starts_with(&self.data) {
             problems.extend(anchor.and_then(|path| missing("anchor", path, self.origin("anchor"))));
+        }
+        for (name, sumdb) in &self.sumdbs {
+            let key = format!("sumdb.{name}.urls");
+            problems.extend(sumdb.urls.iter().filter_map(|url| match url {
+                LogUrl::Directory(path) => missing(&key, path, sumdb.urls_origin.clone()),
+                LogUrl::Server(_) => None,
+            }));
         }
         for (i, route) in self.routes.iter().enumerate() {
             let key = format!("route.{}.source", i + 1);

@@ -18,7 +18,7 @@ use super::check::leads_back;
 use super::layers::Environment;
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::source::{FallThrough, Source, SourceError, SourceList, UpstreamUrl};
+use super::source::{FallThrough, LogUrl, Source, SourceError, SourceList, UpstreamUrl};
 use super::{Checksum, Config, Route, SUM_GOLANG_ORG, SumDb};
 use crate::module::PathPatterns;
 
@@ -139,9 +139,11 @@ impl Config {
         if sumdb.urls_origin != Origin::Default {
             return;
         }
-        let mut urls: Vec<UpstreamUrl> =
-            source.proxies().map(|url| url.join(&format!("sumdb/{SUM_GOLANG_ORG}"))).collect();
-        urls.extend(go.var("GOSUMDB").and_then(|setting| other_address(&setting.value)));
+        let mut urls: Vec<LogUrl> = source
+            .proxies()
+            .map(|url| LogUrl::Server(url.join(&format!("sumdb/{SUM_GOLANG_ORG}"))))
+            .collect();
+        urls.extend(go.var("GOSUMDB").and_then(|setting| other_address(&setting.value)).map(LogUrl::Server));
         if !urls.is_empty() {
             sumdb.urls_origin = origin.clone();
         }

@@ -90,6 +90,8 @@ pub(super) struct FileCache {
 pub(super) struct FileSumDb {
     pub(super) key: Placed<String>,
     pub(super) urls: Placed<Vec<String>>,
+    pub(super) mode: Placed<String>,
+    pub(super) poll: Placed<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -14,13 +14,16 @@ use super::layers::{Environment, Layers, Overrides, TextList};
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference;
-use super::source::{MAX_SOURCES, SourceList, UpstreamUrl};
+use super::source::{LogUrl, MAX_SOURCES, SourceList};
 use super::{
-    Cache, Checksum, Config, Limits, LogFormat, Redirects, Route, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, SumDb,
-    Tls, check,
+    Cache, Checksum, Config, Limits, LogFormat, Mode, Redirects, Route, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY,
+    Span, SumDb, Tls, check,
 };
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
+
+/// Asked more often than every second a log's operator would rightly shut us out; less than once a day watches nothing.
+const POLLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 impl Config {
     /// Reads and checks the configuration. Without `--config` and TALLYSTICK_CONFIG there is no file, only defaults.
@@ -184,7 +187,13 @@ impl Layers<'_> {
 
     fn sumdb(&mut self, name: &str, entry: Spanned<FileSumDb>) -> Option<SumDb> {
         let section = self.place(&entry);
-        let FileSumDb { key, urls } = entry.into_inner();
+        let FileSumDb { key, urls, mode, poll } = entry.into_inner();
+        let (mode, mode_origin) = self.sumdb_value(name, "mode", mode, Mode::OnDemand);
+        let (Span(poll), poll_origin) = self.sumdb_value(name, "poll", poll, Span(mode.default_poll()));
+        if !POLLS.contains(&poll) {
+            let why = format!("{} is not between 1s and 24h", Span(poll));
+            self.wrong(poll_origin.clone(), format!("sumdb.{name}.poll"), "sumdb.*.poll", &why);
+        }
         let built_in = (name == SUM_GOLANG_ORG).then(SumDb::sum_golang_org);
         let (built_in_key, built_in_urls) = match built_in {
             Some(sumdb) => (Some((sumdb.key, Origin::Default)), Some((sumdb.urls, Origin::Default))),
@@ -199,7 +208,28 @@ impl Layers<'_> {
             None => self.or_missing(built_in_urls, &section, name, "urls"),
         };
         let ((key, key_origin), (urls, urls_origin)) = (key?, urls?);
-        Some(SumDb { key, urls, key_origin, urls_origin })
+        let is_named = true;
+        Some(SumDb { key, urls, mode, poll, is_named, key_origin, urls_origin, mode_origin, poll_origin })
+    }
+
+    /// A text of a section, parsed, or else its default.
+    fn sumdb_value<T: FromStr<Err: std::fmt::Display>>(
+        &mut self,
+        name: &str,
+        key: &str,
+        text: Placed<String>,
+        default: T,
+    ) -> (T, Origin) {
+        let Some(text) = text else { return (default, Origin::Default) };
+        let place = self.place(&text);
+        match text.get_ref().parse() {
+            Ok(value) => (value, place),
+            Err(error) => {
+                let row = format!("sumdb.*.{key}");
+                self.wrong(place.clone(), format!("sumdb.{name}.{key}"), &row, &error.to_string());
+                (default, place)
+            }
+        }
     }
 
     fn sumdb_key(&mut self, name: &str, text: Spanned<String>) -> Option<(VerifierKey, Origin)> {
@@ -213,9 +243,9 @@ impl Layers<'_> {
         None
     }
 
-    fn sumdb_urls(&mut self, name: &str, list: Spanned<Vec<String>>) -> Option<(Vec<UpstreamUrl>, Origin)> {
+    fn sumdb_urls(&mut self, name: &str, list: Spanned<Vec<String>>) -> Option<(Vec<LogUrl>, Origin)> {
         let place = self.place(&list);
-        let urls = list.get_ref().iter().map(|text| text.parse()).collect::<Result<Vec<UpstreamUrl>, _>>();
+        let urls = list.get_ref().iter().map(|text| text.parse()).collect::<Result<Vec<LogUrl>, _>>();
         let why = match urls {
             Ok(urls) if urls.is_empty() => "the list is empty".to_owned(),
             Ok(urls) if urls.len() > MAX_SOURCES => format!("it has more than {MAX_SOURCES} URLs"),
@@ -282,9 +312,11 @@ impl Config {
                 continue;
             }
             let routes = self.routes.iter().filter(|route| route.checksum == Checksum::SumDb(name.clone()));
-            let mut passthroughs: Vec<UpstreamUrl> = Vec::new();
+            let mut passthroughs: Vec<LogUrl> = Vec::new();
             for route in routes {
-                for url in route.source.proxies().map(|url| url.join(&format!("sumdb/{name}"))) {
+                for url in
+                    route.source.proxies().map(|url| LogUrl::Server(url.join(&format!("sumdb/{name}"))))
+                {
                     if !passthroughs.contains(&url) {
                         sumdb.urls_origin = route.origin.clone();
                         passthroughs.push(url);
@@ -303,8 +335,13 @@ impl SumDb {
         SumDb {
             key: SUM_GOLANG_ORG_KEY.parse().expect("the built-in key is valid"),
             urls: vec![format!("https://{SUM_GOLANG_ORG}").parse().expect("the built-in URL is valid")],
+            mode: Mode::OnDemand,
+            poll: Mode::OnDemand.default_poll(),
+            is_named: false,
             key_origin: Origin::Default,
             urls_origin: Origin::Default,
+            mode_origin: Origin::Default,
+            poll_origin: Origin::Default,
         }
     }
 }
@@ -331,6 +368,19 @@ fn bad_pattern(patterns: &[String]) -> Option<String> {
         };
         Some(format!("`{pattern}` {why}"))
     })
+}
+
+impl FromStr for Mode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Mode, &'static str> {
+        match text {
+            "on-demand" => Ok(Mode::OnDemand),
+            "heads" => Ok(Mode::Heads),
+            "full" => Err("full needs the replica of every record, which this version does not have yet"),
+            _ => Err("it is neither on-demand nor heads"),
+        }
+    }
 }
 
 /// Directives of tracing's EnvFilter, checked.

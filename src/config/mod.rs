@@ -37,6 +37,7 @@ mod problem;
 pub mod reference;
 mod show;
 pub mod source;
+mod span;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -50,10 +51,11 @@ pub use layers::{Environment, Overrides};
 pub use origin::Origin;
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use show::Entry;
+pub use span::{Span, SpanError};
 
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
-use source::{SourceList, UpstreamUrl};
+use source::{LogUrl, SourceList, UpstreamUrl};
 
 /// The name of Google's checksum database.
 pub const SUM_GOLANG_ORG: &str = "sum.golang.org";
@@ -166,11 +168,55 @@ pub struct SumDb {
     /// Its key; the key's name is the database's.
     pub key: VerifierKey,
     /// Where to ask, in order.
-    pub urls: Vec<UpstreamUrl>,
+    pub urls: Vec<LogUrl>,
+    /// What is kept of it.
+    pub mode: Mode,
+    /// How often a server asks for its newest head.
+    pub poll: Duration,
+    /// Whether the configuration has a section for it. The built-in one is there for routes and for nothing else.
+    pub is_named: bool,
     /// Who set the key.
     pub key_origin: Origin,
     /// Who set the URLs.
     pub urls_origin: Origin,
+    /// Who set the mode.
+    pub mode_origin: Origin,
+    /// Who set the poll interval.
+    pub poll_origin: Origin,
+}
+
+/// What is kept of a remote checksum database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What was asked for, verified: look-ups and tiles.
+    OnDemand,
+    /// Tree heads only, each consistent with the one before.
+    Heads,
+}
+
+impl Mode {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::OnDemand => "on-demand",
+            Mode::Heads => "heads",
+        }
+    }
+
+    /// How often the head is asked for where nobody says it: that is all that `heads` does, and look-ups bring heads
+    /// along anyway.
+    fn default_poll(self) -> Duration {
+        Duration::from_secs(match self {
+            Mode::OnDemand => 300,
+            Mode::Heads => 30,
+        })
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What happens with the modules of some paths.
@@ -216,6 +262,25 @@ impl Config {
     /// Whether nobody set `key` (a path of [`reference::KEYS`] without `*`).
     pub fn is_by_default(&self, key: &str) -> bool {
         self.origin(key) == Origin::Default
+    }
+
+    /// The remote checksum databases that are kept and served here: those with a section of their own, and those that
+    /// routes take lines from.
+    pub fn mirrored(&self) -> impl Iterator<Item = (&String, &SumDb)> {
+        self.sumdbs.iter().filter(|(name, sumdb)| sumdb.is_named || self.has_route_to(name))
+    }
+
+    fn has_route_to(&self, sumdb: &str) -> bool {
+        self.routes.iter().any(|route| matches!(&route.checksum, Checksum::SumDb(name) if name == sumdb))
+    }
+
+    /// Whether the remote database `sumdb` may be told a module path. Not what is hashed here: that is private. A path
+    /// without a route may be private too, so it is told only to a database that no route has to do with.
+    pub fn may_tell(&self, sumdb: &str, path: &str) -> bool {
+        match self.route(path) {
+            Some((_, route)) => route.checksum != Checksum::Compute,
+            None => !self.has_route_to(sumdb),
+        }
     }
 
     /// Who set `key` (a path of [`reference::KEYS`] without `*`).

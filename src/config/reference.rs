@@ -160,10 +160,20 @@ pub static KEYS: &[Key] = &[
             "The key under which the tree heads of that checksum database must verify. Its name must be the section's name.",
             "who also answers at `urls` can have forged lines enter the log as public ones.",
         ),
-    listed("sumdb.*.urls", "list of http or https URLs", "[\"https://sum.golang.org\"]", "built in for sum.golang.org, after the proxies of its routes")
+    listed("sumdb.*.urls", "list of http, https or file URLs", "[\"https://sum.golang.org\"]", "built in for sum.golang.org, after the proxies of its routes")
         .means(
-            "Where that database is asked, in this order: itself, or the passthrough of a module proxy (`<proxy>/sumdb/<name>`). Answers are verified, so any of them will do. By default the proxies in the `source` of the routes that use it are asked first, where their `supported` says that they pass it on.",
+            "Where that database is asked, in this order: itself, the passthrough of a module proxy (`<proxy>/sumdb/<name>`), or a directory of its files (`file:///srv/sum`). Answers are verified, so any of them will do. By default the proxies in the `source` of the routes that use it are asked first, where their `supported` says that they pass it on.",
             "can see which public modules are asked for, and refuse to answer. Forged answers are refused.",
+        ),
+    listed("sumdb.*.mode", "`on-demand` or `heads`", "\"on-demand\"", "`on-demand`")
+        .means(
+            "What is kept of that database: `on-demand` keeps what was asked for, verified, and answers it for ever; `heads` only watches its tree heads for a fork. Both are served under `/sumdb/<name>/`, as far as they go.",
+            "can take the mirror away from its clients; what it answers stays verified.",
+        ),
+    listed("sumdb.*.poll", "1s to 24h", "\"30s\"", "30s for heads, 5m for on-demand")
+        .means(
+            "How often `serve` asks for that database's newest head: up to a quarter earlier by chance, later after failures.",
+            "can make the server a nuisance to that database, or let it notice a fork late.",
         ),
     listed("route.*.modules", "list of patterns as in GOPRIVATE", "[\"corp.example/*\", \"git.corp.example\"]", "required")
         .means(

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Config, LogFormat, Origin, SourceList};
+use super::{Config, LogFormat, Origin, SourceList, Span};
 
 /// One row of `config show`.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +31,8 @@ impl Config {
             add(format!("sumdb.{name}.key"), json!(sumdb.key.to_string()), &sumdb.key_origin);
             let urls: Vec<String> = sumdb.urls.iter().map(ToString::to_string).collect();
             add(format!("sumdb.{name}.urls"), json!(urls), &sumdb.urls_origin);
+            add(format!("sumdb.{name}.mode"), json!(sumdb.mode.as_str()), &sumdb.mode_origin);
+            add(format!("sumdb.{name}.poll"), json!(Span(sumdb.poll).to_string()), &sumdb.poll_origin);
         }
         for (i, route) in self.routes.iter().enumerate() {
             let number = i + 1;

@@ -111,6 +111,56 @@ impl fmt::Debug for UpstreamUrl {
     }
 }
 
+/// Where a remote checksum database is: a server of it, or a directory of the files that one would answer with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogUrl {
+    /// http or https.
+    Server(UpstreamUrl),
+    /// A directory, from a `file://` URL.
+    Directory(PathBuf),
+}
+
+impl LogUrl {
+    /// The URL with its credentials, to hand to what fetches and to nothing else.
+    pub fn expose(&self) -> Zeroizing<String> {
+        Zeroizing::new(match self {
+            LogUrl::Server(url) => url.expose().to_string(),
+            LogUrl::Directory(path) => {
+                Url::from_file_path(path).expect("FromStr gives absolute paths").to_string()
+            }
+        })
+    }
+
+    /// The server, if it is one.
+    pub fn server(&self) -> Option<&UpstreamUrl> {
+        match self {
+            LogUrl::Server(url) => Some(url),
+            LogUrl::Directory(_) => None,
+        }
+    }
+}
+
+impl FromStr for LogUrl {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<LogUrl, SourceError> {
+        Ok(match parse_source(text)? {
+            Source::Directory(path) => LogUrl::Directory(path),
+            Source::Proxy(url) => LogUrl::Server(url),
+            Source::Direct => unreachable!("only the word `direct` in a list is that"),
+        })
+    }
+}
+
+impl fmt::Display for LogUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogUrl::Server(url) => url.fmt(f),
+            LogUrl::Directory(path) => write!(f, "file://{}", path.display()),
+        }
+    }
+}
+
 /// One place that serves modules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -221,6 +222,20 @@ pub struct Sample {
     pub help: &'static str,
     /// The figure.
     pub value: SampleValue,
+    /// Which remote log it is of, for figures that each has: the label `log`. Those of one name stand together.
+    pub log: Option<String>,
+}
+
+impl Sample {
+    /// A figure that is there once.
+    pub fn new(name: &'static str, help: &'static str, value: SampleValue) -> Sample {
+        Sample { name, help, value, log: None }
+    }
+
+    /// The same figure of a remote log.
+    pub fn of(self, log: &str) -> Sample {
+        Sample { log: Some(log.to_owned()), ..self }
+    }
 }
 
 /// The two kinds of figures.
@@ -237,19 +252,31 @@ struct SourceCollector(Box<dyn Source>);
 
 impl Collector for SourceCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        for Sample { name, help, value } in self.0.samples() {
-            match value {
-                SampleValue::Counter(value) => {
-                    let counter = ConstCounter::new(value);
-                    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
-                }
-                SampleValue::Gauge(value) => {
-                    let gauge = ConstGauge::new(value);
-                    gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
-                }
+        for family in self.0.samples().chunk_by(|one, next| one.name == next.name) {
+            let Sample { name, help, value, .. } = &family[0];
+            let kind = match value {
+                SampleValue::Counter(_) => MetricType::Counter,
+                SampleValue::Gauge(_) => MetricType::Gauge,
+            };
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            if family[0].log.is_none() {
+                value.encode(metric)?;
+                continue;
+            }
+            for Sample { value, log, .. } in family {
+                value.encode(metric.encode_family(&[("log", log.as_deref().unwrap_or_default())])?)?;
             }
         }
         Ok(())
+    }
+}
+
+impl SampleValue {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        match self {
+            SampleValue::Counter(value) => ConstCounter::new(*value).encode(encoder),
+            SampleValue::Gauge(value) => ConstGauge::new(*value).encode(encoder),
+        }
     }
 }
 
@@ -263,8 +290,10 @@ mod tests {
     impl Source for Tree {
         fn samples(&self) -> Vec<Sample> {
             vec![
-                Sample { name: "tree_size", help: "Records in the log", value: SampleValue::Gauge(1234.0) },
-                Sample { name: "incidents", help: "Incidents raised", value: SampleValue::Counter(3) },
+                Sample::new("tree_size", "Records in the log", SampleValue::Gauge(1234.0)),
+                Sample::new("incidents", "Incidents raised", SampleValue::Counter(3)),
+                Sample::new("mirror_size", "Records", SampleValue::Gauge(1.0)).of("a.example"),
+                Sample::new("mirror_size", "Records", SampleValue::Gauge(2.0)).of("b.example/log"),
             ]
         }
     }
@@ -283,6 +312,8 @@ mod tests {
             r#"tallystick_http_request_duration_seconds_bucket{le="0.00005",endpoint="lookup"} 1"#,
             "tallystick_tree_size 1234.0",
             "tallystick_incidents_total 3",
+            r#"tallystick_mirror_size{log="a.example"} 1.0"#,
+            r#"tallystick_mirror_size{log="b.example/log"} 2.0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -17,11 +17,13 @@ mod activity;
 pub mod answer;
 pub mod api;
 pub mod control;
+mod kept;
 pub mod listen;
 pub mod metrics;
 pub mod ops;
 pub mod own;
 pub mod proxies;
+pub mod remote;
 pub mod site;
 pub mod sumdb;
 pub mod tls;
@@ -36,22 +38,39 @@ use bytes::Bytes;
 
 use crate::module::ModuleVersion;
 use crate::tlog::Tile;
+pub use kept::CacheSizes;
 
 /// A future that the caller drives and that may borrow from its maker.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A checksum database as it is served: the own log, later the mirrors of other logs.
+/// A checksum database as it is served: the own log, and the mirrors of other logs.
 ///
-/// Everything but [`Sumdb::notarize_lookup`] is a quick local read and is called inline on the runtime's workers.
+/// What returns no future is a quick local read and is called inline on the runtime's workers.
 pub trait Sumdb: Send + Sync + 'static {
     /// The name that clients know it by; may contain `/`.
     fn name(&self) -> &str;
 
-    /// The newest head that was published.
-    fn latest(&self) -> Result<LatestHead, ReadError>;
+    /// Whether it is served at all, as `/sumdb/<name>/supported` says it.
+    fn supported(&self) -> Result<(), LookupRefusal> {
+        Ok(())
+    }
+
+    /// The newest head that was published; `None` when none is known yet.
+    fn latest(&self) -> Result<Option<LatestHead>, ReadError>;
+
+    /// Asked after [`Sumdb::latest`] found nothing, where there is somebody to ask.
+    fn fetch_latest(&self, _: Client) -> Option<BoxFuture<'_, Result<LatestHead, LookupRefusal>>> {
+        None
+    }
 
     /// The bytes of a tile of height 8, or `None` if the newest published tree does not have it in this width.
     fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError>;
+
+    /// Asked after [`Sumdb::tile`] found nothing, where there is somebody to ask, or more to say than that there is no
+    /// such tile.
+    fn fetch_tile(&self, _: Tile, _: Client) -> Option<BoxFuture<'_, Result<Bytes, LookupRefusal>>> {
+        None
+    }
 
     /// The whole answer to a look-up if the log has the module version: record number, lines, blank line, note.
     fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError>;
@@ -111,7 +130,7 @@ pub enum ReadError {
     },
 }
 
-/// Why a look-up has no record. Each text is printed by the `go` command at somebody's prompt: a short first line,
+/// Why a look-up has no record, or a mirror no tile. Each text is printed by the `go` command at somebody's prompt: a short first line,
 /// then cause and remedy (see [`answer::fit_for_go`] for what fits).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupRefusal {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::{BufMut as _, Bytes, BytesMut};
-use quick_cache::Weighter;
+use bytes::Bytes;
 use quick_cache::sync::Cache;
 
 use super::api::{HeadInfo, KeyInfo, LogApi, LogInfo, RecordInfo};
+use super::kept::{self, Bytewise, CacheSizes, is_about, with_head};
 use super::metrics::{Sample, SampleValue, Source};
 use super::ops::{Health, Readiness};
 use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
@@ -23,12 +23,6 @@ use crate::module::ModuleVersion;
 use crate::notary::{ClientId, Counter, Notary, NotaryError};
 use crate::store::{StoreError, StoredHead, StoredRecord};
 use crate::tlog::{RecordId, Tile, TreeSize};
-
-/// What a kept entry costs beside its bytes: key, hash table, bookkeeping and what the allocator adds.
-const ENTRY_BYTES: u64 = 112;
-/// About what a tile and a look-up weigh: room for as many entries is made at first.
-const TILE_BYTES: u64 = 16 << 10;
-const LOOKUP_BYTES: u64 = 512;
 
 /// A path that no route covers stays so until the operator changes the configuration.
 const NO_ROUTE_AGE: Duration = Duration::from_secs(60);
@@ -48,29 +42,6 @@ pub struct OwnLog {
     latest: ArcSwapOption<(TreeSize, LatestHead)>,
 }
 
-/// An entry weighs what it takes.
-#[derive(Clone, Copy)]
-struct Bytewise;
-
-impl<K> Weighter<K, Bytes> for Bytewise {
-    fn weight(&self, _: &K, body: &Bytes) -> u64 {
-        body.len() as u64 + ENTRY_BYTES
-    }
-}
-
-fn cache<K: std::hash::Hash + Eq>(bytes: u64, each: u64) -> Cache<K, Bytes, Bytewise> {
-    Cache::with_weighter((bytes / each) as usize, bytes, Bytewise)
-}
-
-/// How much memory is spent on what was asked lately.
-#[derive(Clone, Copy, Debug)]
-pub struct CacheSizes {
-    /// Bytes of tiles.
-    pub tile_bytes: u64,
-    /// Bytes of look-ups.
-    pub lookup_bytes: u64,
-}
-
 impl OwnLog {
     /// A log and the notary that answers what it does not have.
     pub fn new(log: Log, notary: Notary, sizes: CacheSizes, clock: Clock) -> OwnLog {
@@ -78,8 +49,8 @@ impl OwnLog {
             log,
             notary,
             clock,
-            tiles: cache(sizes.tile_bytes, TILE_BYTES),
-            lookups: cache(sizes.lookup_bytes, LOOKUP_BYTES),
+            tiles: kept::tiles(sizes),
+            lookups: kept::lookups(sizes),
             hasher: RandomState::new(),
             latest: ArcSwapOption::empty(),
         }
@@ -103,25 +74,8 @@ impl OwnLog {
     }
 }
 
-/// The body of a look-up: number, lines, blank line, signed head.
-fn with_head(record: &[u8], head: &StoredHead) -> Bytes {
-    let mut body = BytesMut::with_capacity(record.len() + 1 + head.note.len());
-    body.put_slice(record);
-    body.put_u8(b'\n');
-    body.put_slice(head.note.as_bytes());
-    body.freeze()
-}
-
 fn record_part(record: &StoredRecord) -> Bytes {
-    format!("{}\n{}", record.id, record.lines.to_text()).into()
-}
-
-/// Whether a kept look-up is that of this module version: `<number>\n<path> <version> h1:…`.
-fn is_about(record: &[u8], module: &ModuleVersion) -> bool {
-    let line = record.iter().position(|byte| *byte == b'\n').map_or(&[][..], |end| &record[end + 1..]);
-    let rest = line.strip_prefix(module.path.as_str().as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
-    let rest = rest.and_then(|rest| rest.strip_prefix(module.version.as_str().as_bytes()));
-    rest.is_some_and(|rest| rest.starts_with(b" "))
+    kept::record_part(record.id, &record.lines.to_text())
 }
 
 impl Sumdb for OwnLog {
@@ -129,16 +83,16 @@ impl Sumdb for OwnLog {
         &self.log.identity().name
     }
 
-    fn latest(&self) -> Result<LatestHead, ReadError> {
+    fn latest(&self) -> Result<Option<LatestHead>, ReadError> {
         let snapshot = self.log.snapshot();
         if let Some(kept) = &*self.latest.load()
             && kept.0 == snapshot.size()
         {
-            return Ok(kept.1.clone());
+            return Ok(Some(kept.1.clone()));
         }
         let latest = LatestHead::new(snapshot.head().note.clone());
         self.latest.store(Some(Arc::new((snapshot.size(), latest.clone()))));
-        Ok(latest)
+        Ok(Some(latest))
     }
 
     fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
@@ -159,14 +113,14 @@ impl Sumdb for OwnLog {
         let kept = self.lookups.get(&key);
         let snapshot = self.log.snapshot();
         if let Some(record) = kept.filter(|record| is_about(record, module)) {
-            return Ok(Some(with_head(&record, snapshot.head())));
+            return Ok(Some(with_head(&record, &snapshot.head().note)));
         }
         let Some(record) = snapshot.find(module).map_err(|error| self.failed(error))? else {
             return Ok(None);
         };
         let part = record_part(&record);
         self.lookups.insert(key, part.clone());
-        Ok(Some(with_head(&part, snapshot.head())))
+        Ok(Some(with_head(&part, &snapshot.head().note)))
     }
 
     fn notarize_lookup(
@@ -180,7 +134,7 @@ impl Sumdb for OwnLog {
                 .lookup(module, ClientId::Address(client.address))
                 .await
                 .map_err(|error| refusal(&error))?;
-            Ok(with_head(&record_part(&notarized.record), notarized.snapshot.head()))
+            Ok(with_head(&record_part(&notarized.record), &notarized.snapshot.head().note))
         })
     }
 }
@@ -275,7 +229,7 @@ impl Source for LogFigures {
     fn samples(&self) -> Vec<Sample> {
         let OwnLog { log, clock, tiles, lookups, .. } = &*self.0;
         let head = log.snapshot().head().clone();
-        let gauge = |name, help, value| Sample { name, help, value: SampleValue::Gauge(value) };
+        let gauge = |name, help, value| Sample::new(name, help, SampleValue::Gauge(value));
         let age = clock.now().duration_since(head.signed_at).as_secs_f64();
         let writing = matches!(*log.state(), State::Writing);
         vec![
@@ -300,7 +254,7 @@ impl fmt::Debug for NotaryFigures {
 impl Source for NotaryFigures {
     fn samples(&self) -> Vec<Sample> {
         let (flights, waited_for) = self.0.in_flight();
-        let gauge = |name, help, value: usize| Sample { name, help, value: SampleValue::Gauge(value as f64) };
+        let gauge = |name, help, value: usize| Sample::new(name, help, SampleValue::Gauge(value as f64));
         let mut samples = vec![
             gauge("misses_in_flight", "Unknown module versions that are being notarised", flights),
             gauge("misses_waited_for", "Those of them that a client waits for", waited_for),
@@ -327,10 +281,8 @@ impl Source for NotaryFigures {
             ("notary_ahead_failed", "Modules tried ahead in vain", &c.ahead_failed),
             ("notary_ahead_limited", "Modules that a limit kept from being tried ahead", &c.ahead_limited),
         ];
-        let counter = |(name, help, counter): (_, _, &Counter)| Sample {
-            name,
-            help,
-            value: SampleValue::Counter(counter.value()),
+        let counter = |(name, help, counter): (_, _, &Counter)| {
+            Sample::new(name, help, SampleValue::Counter(counter.value()))
         };
         samples.extend(counters.map(counter));
         samples

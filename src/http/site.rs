@@ -17,7 +17,7 @@ use super::answer::{self, Answer};
 use super::listen::Site;
 use super::metrics::{Endpoint, Metrics};
 use super::proxies::TrustedProxies;
-use super::sumdb::{self, Found, Registry};
+use super::sumdb::{self, Found, Miss, Registry};
 use crate::clock::Clock;
 
 /// The longest URL, path and query together. A module path has at most 1024 bytes and a version 240; with every letter
@@ -77,9 +77,10 @@ impl PublicSite {
         }
         match sumdb::find(&**sumdb, ask, request.headers()) {
             Found::Answer(answer) => (endpoint, answer),
-            Found::Miss(module) => {
+            Found::Miss(miss) => {
                 let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
-                (Endpoint::Notarize, sumdb::notarize(&**sumdb, module, client, self.lookup_deadline).await)
+                let endpoint = if matches!(miss, Miss::Lookup(_)) { Endpoint::Notarize } else { endpoint };
+                (endpoint, sumdb::fetch(&**sumdb, miss, client, self.lookup_deadline).await)
             }
         }
     }

@@ -100,47 +100,79 @@ impl<'p> Ask<'p> {
     }
 }
 
-/// What a log answers at once, or the look-up that must be notarised first.
+/// What a log answers at once, or what it must get first.
 pub enum Found {
     /// The answer.
     Answer(Answer),
-    /// Ask [`Sumdb::notarize_lookup`].
-    Miss(ModuleVersion),
+    /// Ask [`fetch`].
+    Miss(Miss),
+}
+
+/// What a log does not have at hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// The record of a module version.
+    Lookup(ModuleVersion),
+    /// A tile.
+    Tile(Tile),
+    /// Any head.
+    Latest,
 }
 
 /// Answers from what the log has.
 pub fn find(sumdb: &dyn Sumdb, ask: Ask<'_>, headers: &HeaderMap) -> Found {
-    Found::Answer(match ask {
+    match ask {
         Ask::Latest => latest(sumdb, headers),
         Ask::Tile(path) => tile(sumdb, path),
-        Ask::Supported => answer::supported(),
+        Ask::Supported => {
+            Found::Answer(sumdb.supported().map_or_else(|no| refused(&no), |()| answer::supported()))
+        }
         Ask::Lookup(wire) => match ModuleVersion::unescape(wire) {
-            Err(error) => answer::invalid_lookup(&error),
+            Err(error) => Found::Answer(answer::invalid_lookup(&error)),
             Ok(module) => match sumdb.cached_lookup(&module) {
-                Ok(Some(body)) => answer::lookup_hit(body),
-                Ok(None) => return Found::Miss(module),
-                Err(error) => read_failed(sumdb, &error, "this record"),
+                Ok(Some(body)) => Found::Answer(answer::lookup_hit(body)),
+                Ok(None) => Found::Miss(Miss::Lookup(module)),
+                Err(error) => Found::Answer(read_failed(sumdb, &error, "this record")),
             },
         },
-    })
+    }
 }
 
-/// Brings a module version into the log, or says why not. Ends after `deadline` at the latest.
-pub async fn notarize(
-    sumdb: &dyn Sumdb,
-    module: ModuleVersion,
-    client: Client,
-    deadline: Duration,
-) -> Answer {
-    let late = format!(
-        "looking up {module} took longer than {} s\nThe server may still be at it: try again in a moment.",
-        deadline.as_secs_f32()
-    );
-    match tokio::time::timeout(deadline, sumdb.notarize_lookup(module, client)).await {
-        Ok(Ok(body)) => answer::lookup_hit(body),
-        Ok(Err(refusal)) => refused(&refusal),
-        Err(_) => answer::try_later(&late, RETRY_AFTER),
-    }
+/// Gets what is missing, or says why not. Ends after `deadline` at the latest.
+pub async fn fetch(sumdb: &dyn Sumdb, miss: Miss, client: Client, deadline: Duration) -> Answer {
+    let what = match &miss {
+        Miss::Lookup(module) => format!("looking up {module}"),
+        Miss::Tile(tile) => format!("fetching {tile}"),
+        Miss::Latest => "asking for the newest tree head".to_owned(),
+    };
+    let fetching = async {
+        match miss {
+            Miss::Lookup(module) => {
+                sumdb.notarize_lookup(module, client).await.map_or_else(|no| refused(&no), answer::lookup_hit)
+            }
+            Miss::Tile(tile) => match sumdb.fetch_tile(tile, client) {
+                None => answer::no_tile(),
+                Some(fetched) => match (fetched.await, tile.level) {
+                    (Ok(body), TileLevel::Hash(_)) => answer::hash_tile(body),
+                    (Ok(body), TileLevel::Data) => answer::data_tile(body),
+                    (Err(refusal), _) => refused(&refusal),
+                },
+            },
+            Miss::Latest => match sumdb.fetch_latest(client) {
+                None => answer::unknown_path(),
+                Some(fetched) => {
+                    fetched.await.map_or_else(|no| refused(&no), |head| answer::head(head.note, head.etag))
+                }
+            },
+        }
+    };
+    tokio::time::timeout(deadline, fetching).await.unwrap_or_else(|_| {
+        let late = format!(
+            "{what} took longer than {} s\nThe server may still be at it: try again in a moment.",
+            deadline.as_secs_f32()
+        );
+        answer::try_later(&late, RETRY_AFTER)
+    })
 }
 
 fn refused(refusal: &LookupRefusal) -> Answer {
@@ -153,27 +185,28 @@ fn refused(refusal: &LookupRefusal) -> Answer {
     }
 }
 
-fn latest(sumdb: &dyn Sumdb, headers: &HeaderMap) -> Answer {
-    match sumdb.latest() {
-        Ok(head) if answer::has_version(headers, &head.etag) => answer::not_modified(head.etag),
-        Ok(head) => answer::head(head.note, head.etag),
+fn latest(sumdb: &dyn Sumdb, headers: &HeaderMap) -> Found {
+    Found::Answer(match sumdb.latest() {
+        Ok(None) => return Found::Miss(Miss::Latest),
+        Ok(Some(head)) if answer::has_version(headers, &head.etag) => answer::not_modified(head.etag),
+        Ok(Some(head)) => answer::head(head.note, head.etag),
         Err(error) => read_failed(sumdb, &error, "its newest head"),
-    }
+    })
 }
 
-fn tile(sumdb: &dyn Sumdb, path: &str) -> Answer {
+fn tile(sumdb: &dyn Sumdb, path: &str) -> Found {
     let Ok(tile) = Tile::parse(path) else {
-        return answer::invalid_tile();
+        return Found::Answer(answer::invalid_tile());
     };
     if tile.height != TILE_HEIGHT {
-        return answer::no_tile();
+        return Found::Answer(answer::no_tile());
     }
-    match (sumdb.tile(&tile), tile.level) {
+    Found::Answer(match (sumdb.tile(&tile), tile.level) {
         (Ok(Some(bytes)), TileLevel::Hash(_)) => answer::hash_tile(bytes),
         (Ok(Some(bytes)), TileLevel::Data) => answer::data_tile(bytes),
-        (Ok(None), _) => answer::no_tile(),
+        (Ok(None), _) => return Found::Miss(Miss::Tile(tile)),
         (Err(error), _) => read_failed(sumdb, &error, "this tile"),
-    }
+    })
 }
 
 /// The one place where failed reads are logged; the client is told what it can do about them.

@@ -1,7 +1,7 @@
 //! Who is asked, in which order, for how long. Each question is a flight: it goes on when the caller who asked first has
 //! given up, for `patience` at most, and what it verified is kept.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
@@ -11,6 +11,7 @@ use super::flight::Seat;
 use super::verify::Refusal;
 use super::{Inner, Proven, tiles};
 use crate::module::ModuleVersion;
+use crate::tlog::TreeSize;
 use crate::upstream::{Inquiry, SumdbAnswer};
 
 const LATEST: &str = "latest";
@@ -82,26 +83,49 @@ impl Inner {
     pub(super) async fn advance(self: &Arc<Self>, deadline: Instant) -> Result<(), RemoteError> {
         let inner = self.clone();
         let seat = self.advances.join((), || async move {
-            let deadline = inner.clock.instant() + inner.patience;
-            let work = async {
-                let mut inquiry = inner.transport.latest(deadline);
-                let mut lies = Vec::new();
-                loop {
-                    let answer = inner.ask(&mut inquiry, LATEST, &mut lies).await?;
-                    let reconciled = match inner.open_head(&answer.body) {
-                        Ok(head) => inner.reconcile(head, None, LATEST, deadline).await,
-                        Err(refusal) => Err(refusal),
-                    };
-                    match reconciled {
-                        Ok(_) => return Ok(()),
-                        Err(Refusal::Bad(why)) => inner.refuse(answer, why, &mut lies),
-                        Err(Refusal::Fatal(error)) => return Err(error.after(lies)),
-                    }
-                }
-            };
-            timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(inner.too_late(LATEST)))
+            let result = inner.fly_to_latest().await;
+            *inner.advanced_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(inner.clock.instant());
+            inner.note_attempt(&result).await;
+            result.map(drop)
         });
         self.wait(seat, LATEST, deadline).await
+    }
+
+    /// The flight of an advance. Returns the size of the tree that was shown as the newest.
+    async fn fly_to_latest(&self) -> Result<TreeSize, RemoteError> {
+        let deadline = self.clock.instant() + self.patience;
+        let work = async {
+            let mut inquiry = self.transport.latest(deadline);
+            let mut lies = Vec::new();
+            loop {
+                let answer = self.ask(&mut inquiry, LATEST, &mut lies).await?;
+                match self.accept_head(&answer.body, deadline).await {
+                    Ok(size) => return Ok(size),
+                    Err(Refusal::Bad(why)) => self.refuse(answer, why, &mut lies),
+                    Err(Refusal::Fatal(error)) => return Err(error.after(lies)),
+                }
+            }
+        };
+        timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(self.too_late(LATEST)))
+    }
+
+    /// Moves to a head that was shown as the newest. An older one is compared all the same: it may be of another tree.
+    async fn accept_head(&self, message: &[u8], deadline: Instant) -> Result<TreeSize, Refusal> {
+        let head = self.open_head(message)?;
+        let (size, shown) = (head.tree.size, self.shown_size());
+        let reconciled = self.reconcile(head, None, LATEST, deadline).await;
+        if size >= shown {
+            return reconciled.map(|_| size);
+        }
+        let older = format!("an older head of {size} records, after one of {shown}");
+        Err(match reconciled {
+            Ok(_) => Refusal::Bad(older),
+            // A source that went back as a whole does not have the tiles of the larger tree. Another may.
+            Err(Refusal::Fatal(error @ (RemoteError::Unavailable { .. } | RemoteError::Unproven(_)))) => {
+                Refusal::Bad(format!("{older}, and they cannot be compared: {error}"))
+            }
+            Err(refusal) => refusal,
+        })
     }
 
     async fn ask(
@@ -116,7 +140,7 @@ impl Inner {
     }
 
     fn refuse(&self, answer: SumdbAnswer, why: String, lies: &mut Vec<Lie>) {
-        tracing::warn!(url = %answer.url, why, "a URL of a remote log sent what does not verify");
+        tracing::warn!(url = %answer.url, why, "a URL of a remote log sent what is not taken");
         self.transport.mark_bad(answer.from, &why);
         lies.push(Lie { url: answer.url, why });
     }

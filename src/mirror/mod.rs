@@ -20,21 +20,31 @@
 //! | `verify` | what is checked, in which order |
 //! | `tiles` | verified hashes: from memory, the store, the URLs |
 //! | `flight` | what several callers want is done once |
+//! | `keep` | what is answered to others from here: kept records and tiles, and tiles fetched for them |
+//! | `incident` | the stop for a signed contradiction: its file, and the person who ends it |
+//! | `attempts` | how the last attempts to reach the newest head ended |
+//! | `set`, `watch` | all logs of a server, and who keeps their heads new |
 //! | `misbehaviour` | a signed contradiction, as evidence |
 //! | `error` | everything else that can go wrong |
 //!
 //! Architecture invariant: a head is compared and durable before anything is proved under it. The heads in the store are
-//! all of one log; when a signed one is not, the log is stopped for good and the evidence kept.
+//! all of one log; when a signed one is not, the log is stopped until a person has looked, and the evidence is kept.
+//! What was proved before is still answered to others, and the notary takes nothing more from it.
 
+mod attempts;
 mod error;
 mod flight;
+mod incident;
+mod keep;
 mod lookup;
 mod misbehaviour;
+mod set;
 mod tiles;
 mod verify;
+mod watch;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -51,10 +61,16 @@ use crate::tlog::{
     prove_inclusion, stored_hash_index, verify_inclusion,
 };
 use crate::upstream::RemoteSumdb;
+pub use attempts::Progress;
+use attempts::Tally;
 pub use error::{Lie, RemoteError, Unproven};
 use flight::Flights;
+pub use incident::Incident;
+pub use keep::KeptRecord;
 pub use misbehaviour::{EvidenceError, Misbehaviour};
+pub use set::{Mirror, Mirrors, SyncError, Synced};
 use tiles::TileReader;
+pub use watch::watch;
 
 /// The tile height of sum.golang.org, of our own log, and of every client.
 const TILE_HEIGHT: u8 = 8;
@@ -108,6 +124,8 @@ impl Default for RemoteLimits {
 pub struct Proven {
     /// The two lines, from the authenticated record.
     pub lines: ModuleLines,
+    /// The record's text, byte for byte: the two lines, and in some logs more.
+    pub text: String,
     /// The record's number.
     pub record: RecordId,
     /// A stored head under which the record was proved; [`RemoteLog::prove`] makes the proof again.
@@ -131,7 +149,12 @@ struct Inner {
     /// One for each request in flight.
     permits: Arc<Semaphore>,
     newest: ArcSwapOption<SeenHead>,
-    stopped: OnceLock<Arc<Misbehaviour>>,
+    /// Also the place of its files: evidence lies beside it.
+    database: PathBuf,
+    stopped: ArcSwapOption<Incident>,
+    tally: Mutex<Tally>,
+    /// When the newest head was asked for last, whatever came of it.
+    advanced_at: Mutex<Option<Instant>>,
     lookups: Flights<ModuleVersion, Result<Proven, RemoteError>>,
     advances: Flights<(), Result<(), RemoteError>>,
 }
@@ -154,7 +177,10 @@ impl RemoteLog {
             places: Semaphore::new(limits.lookups.max(1)),
             permits,
             newest: ArcSwapOption::from_pointee(store.newest()?),
-            stopped: OnceLock::new(),
+            database,
+            stopped: ArcSwapOption::empty(),
+            tally: Mutex::new(Tally::new(store.attempts()?)),
+            advanced_at: Mutex::new(None),
             store,
             lookups: Flights::default(),
             advances: Flights::default(),
@@ -207,8 +233,13 @@ impl RemoteLog {
         let (Some(head), Some(kept)) = (self.0.store.head(size)?, self.0.store.record(record)?) else {
             return Ok(None);
         };
-        let leaf = Hash::of_record(kept.lines.to_text().as_bytes());
+        let leaf = Hash::of_record(kept.text.as_bytes());
         Ok(prove(&self.0.store, &head.tree, record, &leaf)?)
+    }
+
+    /// Asks for the newest head for as long as a flight may take.
+    pub async fn poll(&self) -> Result<Arc<SeenHead>, RemoteError> {
+        self.advance(self.0.clock.instant() + self.0.patience).await
     }
 
     /// Where it is reached, with what is known of each URL.
@@ -218,14 +249,14 @@ impl RemoteLog {
 
     /// The contradiction for which this log was stopped, if it was.
     pub fn is_stopped(&self) -> Option<Arc<Misbehaviour>> {
-        self.0.stopped.get().cloned()
+        self.0.stopped.load().as_ref().map(|incident| incident.misbehaviour.clone())
     }
 }
 
 impl Inner {
     fn check_running(&self) -> Result<(), RemoteError> {
-        match self.stopped.get() {
-            Some(misbehaviour) => Err(RemoteError::Misbehaviour(misbehaviour.clone())),
+        match &*self.stopped.load() {
+            Some(incident) => Err(RemoteError::Misbehaviour(incident.misbehaviour.clone())),
             None => Ok(()),
         }
     }
@@ -240,7 +271,7 @@ impl Inner {
             place: format!("head {}", record.head_size),
             why: format!("record {} was proved under it and it is missing", record.id),
         })?;
-        Ok(Some(Proven { lines: record.lines, record: record.id, head: head.tree }))
+        Ok(Some(Proven { lines: record.lines, text: record.text, record: record.id, head: head.tree }))
     }
 
     /// Publishes a head that is durable, unless a newer one is there.
@@ -255,15 +286,6 @@ impl Inner {
         if let Some(head) = self.store.newest()? {
             self.move_newest(&head);
         }
-        Ok(())
-    }
-
-    fn reload_stopped(&self) -> Result<(), StoreError> {
-        let Some((text, seen_at)) = self.store.stopped()? else { return Ok(()) };
-        let damaged =
-            |why: EvidenceError| StoreError::Damaged { place: "misbehaviour".into(), why: why.to_string() };
-        let misbehaviour = Misbehaviour::parse(&self.name, &text, seen_at).map_err(damaged)?;
-        self.stopped.get_or_init(|| Arc::new(misbehaviour));
         Ok(())
     }
 }

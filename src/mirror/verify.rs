@@ -7,7 +7,6 @@
 //!
 //! A failure of 1 or 3 proves nothing but that this URL lied; one of 2 convicts the log.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::error::RemoteError;
@@ -45,6 +44,7 @@ impl<E: Into<RemoteError>> From<E> for Refusal {
 pub(super) struct Claim {
     id: RecordId,
     lines: ModuleLines,
+    text: String,
     leaf: Hash,
 }
 
@@ -71,15 +71,17 @@ impl Inner {
     ) -> Result<Proven, Refusal> {
         let bad = |why: &dyn std::fmt::Display| Refusal::Bad(format!("reading record: {why}"));
         let (id, text, rest) = parse_record(body).map_err(|error| bad(&error))?;
-        let lines = std::str::from_utf8(text).expect("a record that was parsed is UTF-8");
-        let lines = ModuleLines::parse(lines).map_err(|error| bad(&error))?;
-        if lines.module != *module {
-            return Err(bad(&format!("it is about {}", lines.module)));
-        }
+        let text = std::str::from_utf8(text).expect("a record that was parsed is UTF-8");
+        let lines = match (ModuleLines::find(text, module), ModuleLines::parse(text)) {
+            (Some(lines), _) => lines,
+            (None, Ok(other)) => return Err(bad(&format!("it is about {}", other.module))),
+            (None, Err(error)) => return Err(bad(&error)),
+        };
         let head = self.open_head(rest)?;
-        let claim = Claim { id, lines, leaf: Hash::of_record(text) };
+        let leaf = Hash::of_record(text.as_bytes());
+        let claim = Claim { id, lines, text: text.to_owned(), leaf };
         let head = self.reconcile(head, Some(&claim), path, deadline).await?;
-        Ok(Proven { lines: claim.lines, record: id, head })
+        Ok(Proven { lines: claim.lines, text: claim.text, record: id, head })
     }
 
     /// Compares a signed head with the newest one, proves the claim under the larger of the two, and keeps everything.
@@ -129,6 +131,7 @@ impl Inner {
             let tree = newer.tree;
             let record = claim.map(|claim| RemoteRecord {
                 id: claim.id,
+                text: claim.text.clone(),
                 lines: claim.lines.clone(),
                 head_size: tree.size,
             });
@@ -216,7 +219,7 @@ impl Inner {
         Ok(prove_consistency(size, old, &hashes).expect("as many hashes as were planned"))
     }
 
-    /// Stops this log for ever, with the evidence.
+    /// Stops this log, with the evidence.
     async fn stop(
         &self,
         older: &SeenHead,
@@ -237,12 +240,6 @@ impl Inner {
             Ok(()),
             "evidence that does not convict: {misbehaviour:?}"
         );
-        tracing::error!(log = %self.name, evidence = %misbehaviour.to_text(), "a remote log contradicts itself");
-        if let Err(error) = self.store.stop(misbehaviour.to_text(), misbehaviour.seen_at).await {
-            // It is stopped all the same, for as long as this process lives.
-            tracing::error!(log = %self.name, %error, "the evidence of misbehaviour could not be kept");
-        }
-        let kept = self.stopped.get_or_init(|| Arc::new(misbehaviour));
-        RemoteError::Misbehaviour(kept.clone())
+        self.stop_for(misbehaviour).await
     }
 }

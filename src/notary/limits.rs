@@ -127,9 +127,11 @@ pub enum Allowance {
 
 /// An allowance is used up for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Exhausted {
-    pub(super) allowance: Allowance,
-    pub(super) retry_after: Duration,
+pub struct Exhausted {
+    /// Which.
+    pub allowance: Allowance,
+    /// When there will be some of it again.
+    pub retry_after: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -156,15 +158,16 @@ type Middleware = NoOpMiddleware<Instant>;
 type PerClient = RateLimiter<Key, DashMapStateStore<Key>, LimiterClock, Middleware>;
 type InAll = RateLimiter<NotKeyed, InMemoryState, LimiterClock, Middleware>;
 
-/// Rates of one kind of miss.
-struct Rates {
+/// Rates of one kind of miss: what a client may make us do for it, and what all of them together may.
+pub struct Rates {
     per_client: PerClient,
     in_all: InAll,
     unswept: AtomicU32,
 }
 
 impl Rates {
-    fn new(per_client: NonZeroU32, in_all: NonZeroU32, clock: &Clock) -> Rates {
+    /// So many in a minute, all of which may come at once.
+    pub fn new(per_client: NonZeroU32, in_all: NonZeroU32, clock: &Clock) -> Rates {
         let clock = LimiterClock(clock.clone());
         Rates {
             per_client: RateLimiter::new(
@@ -177,8 +180,8 @@ impl Rates {
         }
     }
 
-    /// The client's allowance first: one that exceeds its own must not use up that of all.
-    fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
+    /// Counts one. The client's allowance first: one that exceeds its own must not use up that of all.
+    pub fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
         let key = match client {
             ClientId::Operator => return Ok(()),
             ClientId::Address(address) => Key::Address(network_of(*address)),

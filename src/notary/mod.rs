@@ -46,7 +46,7 @@ pub use error::{ConflictReport, Delay, NotaryError};
 use flight::{Answer, Flight, Flights, Landing, TooMany};
 use gather::{Crowd, Gatherer};
 use limits::Gate;
-pub use limits::{AheadLimits, Allowance, ClientId, MAX_NEGATIVE_CACHE, NotaryLimits};
+pub use limits::{AheadLimits, Allowance, ClientId, Exhausted, MAX_NEGATIVE_CACHE, NotaryLimits, Rates};
 use negative::Negative;
 pub use route::{Checksum, ProveError, Proven, Prover, Proving, Route, RouteError};
 

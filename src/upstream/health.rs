@@ -84,7 +84,7 @@ impl Health {
 
 /// `first` doubled for each time after the first, at most `longest`, less a random part of up to a quarter: many nodes that lost
 /// the same upstream at once do not come back to it at once.
-fn backoff(first: Duration, longest: Duration, times: u32) -> Duration {
+pub(crate) fn backoff(first: Duration, longest: Duration, times: u32) -> Duration {
     let doubled = 2u32.checked_pow(times.saturating_sub(1)).and_then(|factor| first.checked_mul(factor));
     let pause = doubled.map_or(longest, |pause| pause.min(longest));
     // Without randomness the pause is merely not spread.

@@ -37,6 +37,7 @@ pub use error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
 pub use goproxy::{Fetched, FetchedModule, GoProxy, ModuleError, ModuleLimits, SourceName};
 pub use goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, GoProxyListError, ModuleSource};
 pub use health::UrlHealth;
+pub(crate) use health::backoff;
 pub use info::{ModuleInfo, Origin};
 pub use network::{ClientError, ProxySettings};
 pub use redirect::{HostRule, HostRuleError, RedirectRules};

@@ -15,8 +15,10 @@ mod errors;
 mod go;
 #[path = "client/gosumdb.rs"]
 mod gosumdb;
+#[path = "client/mirrored.rs"]
+mod mirrored;
 #[path = "client/oracle.rs"]
-mod oracle;
+pub(crate) mod oracle;
 #[path = "client/private.rs"]
 mod private;
 #[path = "client/public.rs"]

@@ -11,7 +11,7 @@ mod faults;
 
 use serde_json::Value;
 use tallystick::config::reference::{self, KEYS};
-use tallystick::config::{Checksum, Config, Environment, Overrides};
+use tallystick::config::{Checksum, Config, Environment, Mode, Overrides};
 
 use crate::cli::{Ran, Sandbox};
 
@@ -342,4 +342,34 @@ fn the_reference_tells_the_truth() {
     let rows = shown.0["settings"].as_array().unwrap().len();
     assert_eq!(rows, KEYS.len(), "config show has rows that the reference does not know");
     assert!(reference::markdown().lines().count() >= 3 * KEYS.len());
+}
+
+/// Which remote logs are mirrored, and what each may be told: never what is hashed here.
+#[test]
+fn mirrors_are_those_that_are_named_and_private_paths_stay_here() {
+    let named = |config: &Config| config.mirrored().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let config = load(EXAMPLE);
+    assert_eq!(named(&config), ["sum.golang.org"]);
+    let sumdb = &config.sumdbs["sum.golang.org"];
+    assert_eq!((sumdb.mode, sumdb.poll.as_secs()), (Mode::OnDemand, 300));
+    for (path, may) in [("corp.example/x", false), ("corp.example", true), ("rsc.io/quote", true)] {
+        assert_eq!(config.may_tell("sum.golang.org", path), may, "{path}");
+    }
+    // Without a section and a route the built-in one is not there; a path without a route is told to strangers only.
+    let private = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"direct\"]\nchecksum = \"compute\"\n";
+    assert_eq!(named(&load(private)), Vec::<String>::new());
+    let heads = load(&format!("[sumdb.\"sum.golang.org\"]\nmode = \"heads\"\n{private}"));
+    assert_eq!(
+        (named(&heads), heads.sumdbs["sum.golang.org"].poll.as_secs()),
+        (vec!["sum.golang.org".to_owned()], 30)
+    );
+    assert!(
+        heads.may_tell("sum.golang.org", "rsc.io/quote")
+            && !heads.may_tell("sum.golang.org", "corp.example/x")
+    );
+    let some = load(&EXAMPLE.replace("[\"*\"]", "[\"rsc.io\"]"));
+    assert!(
+        some.may_tell("sum.golang.org", "rsc.io/quote")
+            && !some.may_tell("sum.golang.org", "other.example/x")
+    );
 }

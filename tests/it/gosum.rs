@@ -147,3 +147,29 @@ proptest! {
         }
     }
 }
+
+/// Records of more than two lines: the two of the module version, each exactly once, wherever they stand.
+#[test]
+fn two_lines_are_found_among_more() {
+    let hash = "h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=";
+    let module: ModuleVersion = "a.example/m@v1.0.0".parse().unwrap();
+    let (zip, go_mod) =
+        (format!("a.example/m v1.0.0 {hash}\n"), format!("a.example/m v1.0.0/go.mod {hash}\n"));
+    let other =
+        format!("a.example/m v1.0.01 {hash}\na.example/mm v1.0.0 {hash}\nb.example v1.0.0 h9:x\nnonsense\n");
+    let (new, bad) = ("a.example/m v1.0.0 h2:w5fc\n".to_owned(), "a.example/m v1.0.0 h1:w5fc\n".to_owned());
+    for (lines, found) in [
+        (vec![&zip, &go_mod], true),
+        (vec![&go_mod, &other, &zip], true),
+        (vec![&zip, &new, &go_mod], true),
+        (vec![&zip, &other], false),
+        (vec![&go_mod], false),
+        (vec![&zip, &go_mod, &zip], false),
+        (vec![&zip, &go_mod, &bad], false),
+        (vec![&other], false),
+    ] {
+        let text: String = lines.into_iter().map(String::as_str).collect();
+        let lines = ModuleLines::find(&text, &module);
+        assert_eq!(lines.map(|lines| lines.to_text()), found.then(|| zip.clone() + &go_mod), "{text}");
+    }
+}

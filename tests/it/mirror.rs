@@ -6,11 +6,13 @@
     reason = "in a test a panic is the report; clippy knows only functions marked as tests"
 )]
 
+mod commands;
 mod fixture;
 mod growth;
 mod heads;
 mod liars;
 mod live;
+mod served;
 mod small_log;
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,9 @@
 //! POST /v1/notarize                        the same; appends what is unknown           → one LookupAnswer
 //! POST /v1/import?importer=NAME            one ModuleClaims a line                     → one Event a line
 //! POST /v1/import-trusted?importer=NAME    records, as data tiles hold them            → one Event a line
+//! POST /v1/mirror/status                   {}                                          → all MirrorStatus
+//! POST /v1/mirror/sync                     {"log":"sum.golang.org"}                    → one SyncAnswer
+//! POST /v1/mirror/resume                   {"log":"sum.golang.org","incident":1}       → one ResumeAnswer
 //! ```
 //!
 //! 200 carries what is promised, 422 a [`Refusal`], 400 a text about a malformed request. A program that does not know a path
@@ -16,6 +19,7 @@
 //!
 //! Nobody is asked to hold more than a few batches: who reads slowly is written to slowly, in both directions.
 
+pub mod mirrors;
 mod modules;
 mod records;
 mod socket;
@@ -32,6 +36,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::post;
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -42,6 +47,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::log::{Log, Snapshot, evidence_of};
+use crate::mirror::Mirrors;
 use crate::module::ModuleVersion;
 use crate::notary::{ClientId, Notarized, Notary, NotaryError};
 use crate::store::{StoreError, StoredRecord};
@@ -68,13 +74,14 @@ pub struct Control(Arc<Inner>);
 struct Inner {
     log: Log,
     notary: Notary,
+    mirrors: Mirrors,
     stopped: watch::Receiver<bool>,
 }
 
 impl Control {
     /// The control of an open log. When `stopped` becomes true, imports end at the next record.
-    pub fn new(log: Log, notary: Notary, stopped: watch::Receiver<bool>) -> Control {
-        Control(Arc::new(Inner { log, notary, stopped }))
+    pub fn new(log: Log, notary: Notary, mirrors: Mirrors, stopped: watch::Receiver<bool>) -> Control {
+        Control(Arc::new(Inner { log, notary, mirrors, stopped }))
     }
 
     /// Serves commands until the log is stopped, then tells them so. The socket file is gone afterwards.
@@ -119,7 +126,14 @@ impl Control {
             .route("/v1/notarize", post(notarize))
             .route("/v1/import", post(import))
             .route("/v1/import-trusted", post(import_trusted))
+            .route("/v1/mirror/status", post(mirrors::serve_status))
+            .route("/v1/mirror/sync", post(mirrors::serve_sync))
+            .route("/v1/mirror/resume", post(mirrors::serve_resume))
             .with_state(self.clone())
+    }
+
+    fn mirrors(&self) -> &Mirrors {
+        &self.0.mirrors
     }
 
     fn log(&self) -> &Log {
@@ -223,10 +237,15 @@ where
 }
 
 async fn module_of(request: Request) -> Result<ModuleVersion, String> {
-    let body = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await;
-    let body = body.map_err(|error| error.to_string())?.to_bytes();
+    let body = body_of(request).await?;
     let request: ModuleRequest = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
     Ok(request.module)
+}
+
+/// The body of a request that is not a stream.
+async fn body_of(request: Request) -> Result<Bytes, String> {
+    let body = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await;
+    Ok(body.map_err(|error| error.to_string())?.to_bytes())
 }
 
 fn importer_of(uri: &Uri) -> Result<Arc<str>, String> {

@@ -318,6 +318,10 @@ pub enum Reason {
     Alarming,
     /// Something must be changed first.
     Failed,
+    /// Somebody else is at it.
+    Busy,
+    /// What was asked for is not there to be asked for.
+    Usage,
 }
 
 impl From<&NotaryError> for Refusal {

@@ -1,7 +1,7 @@
 //! What is kept of a remote log that is asked on demand: heads, tiles and records, all of them verified before.
 //!
 //! A sparse store: tiles by level and number, records by number and by module version, wherever a look-up happened to
-//! need them. `migrations/sqlite/remote_0001.sql` is the layout. It knows nothing of trees; that what is written fits
+//! need them. `migrations/sqlite/remote_*.sql` is the layout. It knows nothing of trees; that what is written fits
 //! together was established by [`crate::mirror`], and what is read is verified there again, against a signed root.
 //!
 //! Reads run where they are asked for, on a few connections. Writes go to one thread, which commits whatever has
@@ -27,7 +27,10 @@ use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 use reader::Readers;
 use writer::{Job, Work, Writer};
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/remote_0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/remote_0001.sql"),
+    include_str!("../../../migrations/sqlite/remote_0002.sql"),
+];
 /// "remo" in ASCII: what is kept of a remote log is not mistaken for a log of ours.
 const APPLICATION_ID: i64 = 0x7265_6d6f;
 
@@ -47,7 +50,9 @@ pub struct SeenHead {
 pub struct RemoteRecord {
     /// Its number.
     pub id: RecordId,
-    /// Its two lines.
+    /// Its text, byte for byte: the two lines, and in some logs more.
+    pub text: String,
+    /// The two lines of its module version.
     pub lines: ModuleLines,
     /// The size of the stored head under which it was verified. All tiles of its proof are kept.
     pub head_size: TreeSize,
@@ -82,10 +87,45 @@ pub struct Addition {
 pub enum Added {
     /// It is durable.
     Done,
-    /// The newest head is another by now, or one of the heads contradicts a stored one: compare again.
+    /// The newest head is another by now, so that a record would not be provable under it, or one of the heads contradicts a stored one: compare again.
     Raced,
     /// The log was stopped for misbehaviour meanwhile. Nothing was written.
     Stopped,
+}
+
+/// A signed contradiction that stopped the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredIncident {
+    /// Its number, from 1.
+    pub id: u64,
+    /// Both notes and the proof.
+    pub text: String,
+    /// When it was seen.
+    pub seen_at: Timestamp,
+}
+
+/// How the last attempts to reach the newest head ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// When the newest head was reached last.
+    pub succeeded_at: Option<Timestamp>,
+    /// When that failed last.
+    pub failed_at: Option<Timestamp>,
+    /// Why it failed then.
+    pub failure: Option<String>,
+    /// The largest tree that the log's URLs have shown as the newest.
+    pub shown_size: TreeSize,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records.
+    pub records: u64,
+    /// Tiles.
+    pub tiles: u64,
+    /// Heads.
+    pub heads: u64,
 }
 
 /// The store of one remote log.
@@ -116,9 +156,19 @@ impl RemoteStore {
         self.submit(Work::Add(addition)).await
     }
 
-    /// Stops the log for ever. Of several contradictions the first is kept.
+    /// Stops the log. Of several contradictions the first is kept.
     pub async fn stop(&self, text: String, at: Timestamp) -> Result<(), Arc<StoreError>> {
         self.submit(Work::Stop { text, at }).await.map(drop)
+    }
+
+    /// Ends the stop of an incident; the incident stays. False if the log is not stopped for that one.
+    pub async fn resume(&self, incident: u64, at: Timestamp) -> Result<bool, Arc<StoreError>> {
+        Ok(self.submit(Work::Resume { incident, at }).await? == Added::Done)
+    }
+
+    /// Keeps how the last attempts ended.
+    pub async fn note_attempts(&self, attempts: Attempts) -> Result<(), Arc<StoreError>> {
+        self.submit(Work::Attempts(attempts)).await.map(drop)
     }
 
     async fn submit(&self, work: Work) -> Result<Added, Arc<StoreError>> {

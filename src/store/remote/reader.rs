@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{RemoteRecord, RemoteStore, SeenHead, record_sum, tile_sum, tree_head};
+use super::writer::OPEN_INCIDENT;
+use super::{
+    Attempts, Counts, RemoteRecord, RemoteStore, SeenHead, StoredIncident, record_sum, tile_sum, tree_head,
+};
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::store::StoreError;
@@ -82,17 +84,46 @@ impl RemoteStore {
         Ok(Some(Bytes::from(body).slice(..length)))
     }
 
-    /// The text of the contradiction for which the log was stopped, and when it was seen.
-    pub fn stopped(&self) -> Result<Option<(String, Timestamp)>, StoreError> {
+    /// The incident for which the log is stopped.
+    pub fn stopped(&self) -> Result<Option<StoredIncident>, StoreError> {
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?));
         let row = self
             .readers
             .any()
-            .query_row("SELECT text, seen_at FROM misbehaviour", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(OPEN_INCIDENT, [], read)
             .optional()
-            .map_err(failed("read of misbehaviour"))?;
-        let Some((text, seen_at)) = row else { return Ok(None) };
-        let seen_at = from_micros(seen_at).map_err(damaged("misbehaviour".to_owned()))?;
-        Ok(Some((text, seen_at)))
+            .map_err(failed("read of incident"))?;
+        let Some((id, text, seen_at)) = row else { return Ok(None) };
+        let seen_at = from_micros(seen_at).map_err(damaged(format!("incident {id}")))?;
+        Ok(Some(StoredIncident { id: id as u64, text, seen_at }))
+    }
+
+    /// How the last attempts ended.
+    pub fn attempts(&self) -> Result<Attempts, StoreError> {
+        let sql = "SELECT succeeded_at, failed_at, failure, shown_size FROM attempt";
+        let read = |row: &Row<'_>| {
+            let times: [Option<i64>; 2] = [row.get(0)?, row.get(1)?];
+            Ok((times, row.get(2)?, row.get::<_, i64>(3)?))
+        };
+        let row =
+            self.readers.any().query_row(sql, [], read).optional().map_err(failed("read of attempt"))?;
+        let Some(([succeeded_at, failed_at], failure, shown_size)) = row else {
+            return Ok(Attempts::default());
+        };
+        let time =
+            |micros: Option<i64>| micros.map(from_micros).transpose().map_err(damaged("attempt".to_owned()));
+        let (succeeded_at, failed_at) = (time(succeeded_at)?, time(failed_at)?);
+        Ok(Attempts { succeeded_at, failed_at, failure, shown_size: TreeSize(shown_size as u64) })
+    }
+
+    /// How much is kept. Reads an index of each table.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        let sql =
+            "SELECT (SELECT count(*) FROM record), (SELECT count(*) FROM tile), (SELECT count(*) FROM head)";
+        let read = |row: &Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);
+        let counted = self.readers.any().query_row(sql, [], read).map_err(failed("count"))?;
+        let [records, tiles, heads] = counted.map(|count| count as u64);
+        Ok(Counts { records, tiles, heads })
     }
 }
 
@@ -139,9 +170,15 @@ fn read_record(
     if record_sum(&module, &body) != sum {
         return Err(at()("the checksum does not match".to_owned()));
     }
-    let lines = ModuleLines::parse(&body).map_err(|error| at()(error.to_string()))?;
-    if lines.module.to_string() != module {
-        return Err(at()(format!("its lines are of {}", lines.module)));
-    }
-    Ok(Some(RemoteRecord { id: RecordId(id as u64), lines, head_size: TreeSize(head_size as u64) }))
+    let lines = match ModuleLines::parse(&body) {
+        Ok(lines) if lines.module.to_string() == module => lines,
+        // More than two lines, as it was accepted.
+        _ => module
+            .parse()
+            .ok()
+            .and_then(|module| ModuleLines::find(&body, &module))
+            .ok_or_else(|| at()(format!("it has no lines of {module}")))?,
+    };
+    let (id, head_size) = (RecordId(id as u64), TreeSize(head_size as u64));
+    Ok(Some(RemoteRecord { id, text: body, lines, head_size }))
 }

@@ -7,13 +7,17 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use super::{Added, Addition, RemoteRecord, RemoteTile, SeenHead, record_sum, tile_sum, tree_head};
+use super::{Added, Addition, Attempts, RemoteRecord, RemoteTile, SeenHead, record_sum, tile_sum, tree_head};
 use crate::store::StoreError;
 use crate::store::sqlite::{failed, to_micros};
 use crate::tlog::{HASH_SIZE, TreeHead};
 
 /// Jobs in one transaction. More callers than this are never in flight; it only keeps a transaction short.
 const MAX_BATCH: usize = 256;
+
+/// The incident that nobody has ended.
+pub(super) const OPEN_INCIDENT: &str = "SELECT id, text, seen_at FROM incident
+    WHERE NOT EXISTS (SELECT 1 FROM resumption WHERE resumption.incident = incident.id) ORDER BY id LIMIT 1";
 
 pub(super) struct Job {
     pub(super) work: Work,
@@ -23,6 +27,8 @@ pub(super) struct Job {
 pub(super) enum Work {
     Add(Addition),
     Stop { text: String, at: Timestamp },
+    Resume { incident: u64, at: Timestamp },
+    Attempts(Attempts),
 }
 
 pub(super) struct Writer {
@@ -80,6 +86,8 @@ impl Writer {
         let write = |job: &Job| match &job.work {
             Work::Add(addition) => add(&transaction, addition),
             Work::Stop { text, at } => stop(&transaction, text, *at).map(|()| Added::Done),
+            Work::Resume { incident, at } => resume(&transaction, *incident, *at),
+            Work::Attempts(attempts) => note_attempts(&transaction, attempts).map(|()| Added::Done),
         };
         let added = jobs.iter().map(write).collect::<Result<Vec<Added>, StoreError>>()?;
         transaction.commit().map_err(failed("commit"))?;
@@ -88,12 +96,13 @@ impl Writer {
 }
 
 fn add(db: &Connection, addition: &Addition) -> Result<Added, StoreError> {
-    if exists(db, "SELECT 1 FROM misbehaviour")? {
+    if exists(db, OPEN_INCIDENT)? {
         return Ok(Added::Stopped);
     }
     let newest = stored_head(db, "SELECT size, root FROM head ORDER BY size DESC LIMIT 1", [])?;
     let advances = addition.heads.iter().any(|head| newest.is_none_or(|newest| head.tree.size > newest.size));
-    if advances && newest != addition.newest {
+    // A record is answered with the newest head, so what proves it under that head must be kept.
+    if (advances || addition.record.is_some()) && newest != addition.newest {
         return Ok(Added::Raced);
     }
     let mut new = Vec::with_capacity(addition.heads.len());
@@ -112,12 +121,33 @@ fn add(db: &Connection, addition: &Addition) -> Result<Added, StoreError> {
 }
 
 fn stop(db: &Connection, text: &str, at: Timestamp) -> Result<(), StoreError> {
-    db.execute(
-        "INSERT INTO misbehaviour (id, text, seen_at) SELECT 1, ?, ? WHERE NOT EXISTS (SELECT 1 FROM misbehaviour)",
-        params![text, to_micros(at)],
+    let sql = format!(
+        "INSERT INTO incident (id, text, seen_at)
+         SELECT (SELECT coalesce(max(id), 0) + 1 FROM incident), ?, ? WHERE NOT EXISTS ({OPEN_INCIDENT})"
+    );
+    db.execute(&sql, params![text, to_micros(at)]).map(drop).map_err(failed("insert into incident"))
+}
+
+/// [`Added::Raced`] when the log is not stopped for this incident.
+fn resume(db: &Connection, incident: u64, at: Timestamp) -> Result<Added, StoreError> {
+    let sql = format!(
+        "INSERT INTO resumption (incident, resumed_at) SELECT id, ? FROM ({OPEN_INCIDENT}) WHERE id = ?"
+    );
+    let resumed = db
+        .execute(&sql, params![to_micros(at), incident as i64])
+        .map_err(failed("insert into resumption"))?;
+    Ok(if resumed == 1 { Added::Done } else { Added::Raced })
+}
+
+fn note_attempts(db: &Connection, attempts: &Attempts) -> Result<(), StoreError> {
+    let Attempts { succeeded_at, failed_at, failure, shown_size } = attempts;
+    let (succeeded_at, failed_at) = (succeeded_at.map(to_micros), failed_at.map(to_micros));
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO attempt (id, succeeded_at, failed_at, failure, shown_size) VALUES (1, ?, ?, ?, ?)",
     )
+    .and_then(|mut insert| insert.execute(params![succeeded_at, failed_at, failure, shown_size.0 as i64]))
     .map(drop)
-    .map_err(failed("insert into misbehaviour"))
+    .map_err(failed("insert into attempt"))
 }
 
 fn exists(db: &Connection, sql: &str) -> Result<bool, StoreError> {
@@ -167,8 +197,8 @@ fn insert_tile(db: &Connection, tile: &RemoteTile) -> Result<(), StoreError> {
 }
 
 fn insert_record(db: &Connection, record: &RemoteRecord) -> Result<(), StoreError> {
-    let (module, body) = (record.lines.module.to_string(), record.lines.to_text());
-    let sum = record_sum(&module, &body);
+    let (module, body) = (record.lines.module.to_string(), &record.text);
+    let sum = record_sum(&module, body);
     // Another process may have asked for the same. The log may also have the module version twice; the first stands.
     db.prepare_cached(
         "INSERT INTO record (record_id, module, body, head_size, sum) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-const PROGRAMS: [&str; 3] = ["mkproxy", "rehash", "sumdbclient"];
+const PROGRAMS: [&str; 4] = ["evidence", "mkproxy", "rehash", "sumdbclient"];
 
 /// The directory of the programs, built once, or why there is none.
 fn built() -> &'static Result<PathBuf, String> {
@@ -189,6 +189,19 @@ pub(crate) fn look_up(vkey: &str, url: &str, lookups: &[String], more: Value) ->
     let fields = input.as_object_mut().expect("an object");
     fields.extend(more.as_object().expect("an object").clone());
     run("sumdbclient", &input)
+}
+
+/// What a report of misbehaviour proves to x/mod.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Judged {
+    pub(crate) older: u64,
+    pub(crate) newer: u64,
+    pub(crate) error: String,
+}
+
+/// Judges a report of misbehaviour by the log's key.
+pub(crate) fn judge(vkey: &str, report: &str) -> Judged {
+    run("evidence", &json!({"key": vkey, "text": report}))
 }
 
 /// A whole log, hashed again.

@@ -82,8 +82,8 @@ impl Sumdb for FakeLog {
         &self.name
     }
 
-    fn latest(&self) -> Result<LatestHead, ReadError> {
-        Ok(self.head.lock().unwrap().clone())
+    fn latest(&self) -> Result<Option<LatestHead>, ReadError> {
+        Ok(Some(self.head.lock().unwrap().clone()))
     }
 
     fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {

@@ -1,4 +1,5 @@
-//! Signed heads: older and newer ones of one log are harmless, and two that contradict each other stop the log for ever.
+//! Signed heads: older and newer ones of one log are harmless, and two that contradict each other stop the log until a
+//! person has looked.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ fn misbehaviour(result: Result<Proven, RemoteError>) -> Arc<Misbehaviour> {
 }
 
 #[tokio::test]
-async fn a_fork_stops_the_log_for_ever() {
+async fn a_fork_stops_the_log() {
     let honest = SmallLog::new(700);
     let cases = [
         ("same size", honest.fork(500, 700)),
@@ -141,7 +142,10 @@ async fn an_older_head_is_compared_and_harmless() {
     let server = HostileServer::start(move |path| answer(old.answer(path, 300, |_| 300)));
     drop(remote);
     let remote = client.open(&[server.url()]);
-    assert_eq!(remote.advance(ample()).await.unwrap().tree, log.head(900));
+    let refused = remote.advance(ample()).await;
+    let Err(RemoteError::Unproven(unproven)) = &refused else { panic!("{refused:?}") };
+    assert_eq!(unproven.lies[0].why, "an older head of 300 records, after one of 900");
+    assert_eq!(remote.newest().unwrap().tree, log.head(900));
     assert_eq!(remote.lookup(&nth(899), ample()).await.unwrap().head, log.head(900));
     // A record of the old tree is proved under the new one, as far as tiles are known or served.
     let proven = remote.lookup(&nth(2), ample()).await.unwrap();
@@ -195,4 +199,27 @@ async fn the_empty_tree_is_the_beginning_of_every_tree() {
     assert_eq!(remote.advance(ample()).await.unwrap().tree.size.0, 0);
     assert_eq!(remote.lookup(&nth(1), ample()).await.unwrap().head, log.head(2));
     assert_eq!(remote.advance(ample()).await.unwrap().tree, log.head(2));
+}
+
+/// A database of the first version, which knew one contradiction without a number.
+#[tokio::test]
+async fn a_stop_that_was_kept_before_stops_had_numbers_stays() {
+    let (honest, fork) = (SmallLog::new(700), SmallLog::new(700).fork(500, 900));
+    let server = two_faced(&honest, &fork, 899);
+    let (victim, client) = (client(&honest), client(&honest));
+    let log = victim.open(&[server.url()]);
+    log.lookup(&nth(3), ample()).await.unwrap();
+    let found = misbehaviour(log.lookup(&nth(899), ample()).await);
+    let database = rusqlite::Connection::open(client.database()).unwrap();
+    database.execute_batch(include_str!("../../../migrations/sqlite/remote_0001.sql")).unwrap();
+    database.execute_batch("PRAGMA user_version = 1; PRAGMA application_id = 1919249775;").unwrap();
+    database.execute("INSERT INTO identity VALUES (1, ?, ?, 0)", [NAME, &honest.vkey()]).unwrap();
+    database.execute("INSERT INTO misbehaviour VALUES (1, ?, 5)", [found.to_text()]).unwrap();
+    let log = client.open_offline();
+    let incident = log.incident().expect("it is stopped");
+    assert_eq!((incident.id, incident.misbehaviour.to_text()), (1, found.to_text()));
+    assert_eq!(std::fs::read_to_string(&incident.evidence).unwrap(), found.to_text());
+    assert_eq!((log.resume(2).await.unwrap(), log.resume(1).await.unwrap()), (false, true));
+    assert_eq!(client.open_offline().incident(), None);
+    assert!(incident.evidence.exists());
 }

@@ -37,6 +37,17 @@ impl SmallLog {
         }
     }
 
+    /// Appends a record of any text.
+    pub(super) fn push(&mut self, text: &str) {
+        self.leaves.push(Hash::of_record(text.as_bytes()));
+        self.texts.push(text.to_owned());
+    }
+
+    /// The text of a record.
+    pub(super) fn text(&self, n: u64) -> &str {
+        &self.texts[n as usize]
+    }
+
     /// The first `records` of this log, then others.
     pub(super) fn fork(&self, at: u64, records: u64) -> SmallLog {
         let mut fork = self.clone();

@@ -168,6 +168,17 @@ impl Server {
         found.unwrap_or_else(|| panic!("no metric {name} in {samples:?}")).1 as u64
     }
 
+    /// A figure of a remote log.
+    pub(crate) fn log_metric(&self, name: &str, log: &str) -> u64 {
+        let wanted = [
+            format!("tallystick_{name}{{log=\"{log}\"}}"),
+            format!("tallystick_{name}_total{{log=\"{log}\"}}"),
+        ];
+        let samples = self.samples();
+        let found = samples.iter().find(|(name, _)| wanted.contains(name));
+        found.unwrap_or_else(|| panic!("no metric {name} of {log} in {samples:?}")).1 as u64
+    }
+
     /// Requests of clients, of all kinds or of one (`lookup`, `notarize`, `hash_tile`, …), whatever became of them.
     pub(crate) fn requests(&self, endpoint: Option<&str>) -> u64 {
         let label = endpoint.map(|endpoint| format!("endpoint=\"{endpoint}\""));

@@ -1,0 +1,317 @@
+//! `tallystick mirror`: what is kept of remote logs, bringing it up to date, and what to do when one contradicts itself.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+use tokio::time::{sleep, timeout};
+
+use super::control::{Session, exit_of, refused};
+use super::engines::{exit_of_store, http_client, open_kept_mirrors, open_mirrors};
+use super::exit::OrExit;
+use super::{Common, Exit, block_on, output};
+use crate::clock::Clock;
+use crate::config::{Config, Environment, GoEnvironment, Span};
+use crate::http::control::mirrors::{
+    MirrorStatus, ResumeAnswer, ResumeRequest, StatusRequest, SyncAnswer, SyncRequest, resume, status_of,
+    sync,
+};
+use crate::http::control::{Reason, Refusal};
+use crate::mirror::Mirrors;
+use crate::store::lock::DirectoryLock;
+
+/// Show, and bring up to date, what is kept of remote checksum databases
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Beside a running server these commands ask it; without one they do the work themselves, under the same lock.
+
+Exit codes of sync: 0 up to date (also: nothing new), 3 not reachable, or all URLs sent what does not verify, 4 the log \
+contradicts itself, 5 a sync is running already.
+
+Examples:
+  tallystick mirror status
+  tallystick mirror sync --once --quiet
+  tallystick mirror sync sum.golang.org --watch
+  tallystick mirror resume sum.golang.org --incident 1")]
+pub(super) struct MirrorCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show each mirror: mode, size, what is kept, how the last attempts ended, its URLs, and a stop if there is one
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring mirrors up to date: their newest head, verified
+    Sync(Sync),
+    /// Go on with a log that was stopped for misbehaviour, after a person has looked at the evidence (which stays)
+    Resume {
+        /// The log
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The incident that you have looked at, as `mirror status` shows it
+        #[arg(long, value_name = "ID")]
+        incident: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Sync {
+    /// Only this log [default: all]
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// End when it is done; this is the default
+    #[arg(long, conflicts_with = "watch")]
+    once: bool,
+    /// Go on, at each log's poll interval
+    #[arg(long)]
+    watch: bool,
+    /// End after so long at the latest, as in 30s, 10m
+    #[arg(long, value_name = "TIME")]
+    max_time: Option<Span>,
+    /// Print failures only
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl MirrorCommand {
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
+        let mut config = common.load()?;
+        // The mirrors that routes name are mirrors, too; without any route there is the one that `serve` would take.
+        config.discover(&GoEnvironment::read(&Environment::of_process()))?;
+        match self.action {
+            Action::Status { json } => block_on(show_status(&config, json)),
+            Action::Sync(options) => block_on(synchronise(&config, options)),
+            Action::Resume { name, incident } => block_on(resume_log(&config, name, incident)),
+        }
+    }
+}
+
+/// Whoever has the mirrors open.
+enum Keeper {
+    Server(Session),
+    Own { mirrors: Mirrors, _lock: DirectoryLock },
+}
+
+impl Keeper {
+    /// The running server, or the mirrors themselves under the lock. Exit code 5 if somebody has it and does not answer.
+    async fn open(config: &Config, only: Option<&String>) -> anyhow::Result<Keeper> {
+        if let Some(session) = Session::running(config).await? {
+            return Ok(Keeper::Server(session));
+        }
+        let data = &config.data;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data)
+            .with_context(|| format!("cannot make {}", data.display()))?;
+        let lock = match DirectoryLock::acquire(data) {
+            Ok(lock) => lock,
+            Err(error) => {
+                let exit = exit_of_store(&error);
+                // Whoever has it may be a server that is just starting.
+                if exit == Exit::Running
+                    && let Some(session) = Session::wait_for_server(config).await?
+                {
+                    return Ok(Keeper::Server(session));
+                }
+                return Err(error).or_exit(exit);
+            }
+        };
+        let names =
+            config.mirrored().map(|(name, _)| name).filter(|name| only.is_none_or(|only| only == *name));
+        let mirrors = open_mirrors(config, names, &http_client(config, &Clock::system())?).await?;
+        Ok(Keeper::Own { mirrors, _lock: lock })
+    }
+
+    async fn status(&mut self) -> anyhow::Result<Vec<MirrorStatus>> {
+        match self {
+            Keeper::Server(session) => {
+                session.ask("/v1/mirror/status", &StatusRequest {}).await?.or_else(refused)
+            }
+            Keeper::Own { mirrors, .. } => statuses(mirrors),
+        }
+    }
+
+    async fn sync(&mut self, log: &str) -> anyhow::Result<Result<SyncAnswer, Refusal>> {
+        match self {
+            Keeper::Server(session) => {
+                session.ask("/v1/mirror/sync", &SyncRequest { log: log.to_owned() }).await
+            }
+            Keeper::Own { mirrors, .. } => Ok(sync(mirrors, log).await),
+        }
+    }
+}
+
+fn statuses(mirrors: &Mirrors) -> anyhow::Result<Vec<MirrorStatus>> {
+    mirrors.iter().map(|mirror| status_of(mirror)).collect::<Result<_, _>>().or_else(|error| {
+        let exit = exit_of_store(&error);
+        Err(error).or_exit(exit)
+    })
+}
+
+/// Asks the server, or reads what is kept, which needs no lock.
+async fn show_status(config: &Config, json: bool) -> anyhow::Result<Exit> {
+    let all = match Session::running(config).await? {
+        Some(session) => Keeper::Server(session).status().await?,
+        None => statuses(&open_kept_mirrors(config, &http_client(config, &Clock::system())?)?)?,
+    };
+    if json {
+        output::print_json(&all)?;
+        return Ok(Exit::Done);
+    }
+    let texts: Vec<String> = all.iter().map(text_of).collect();
+    output::print(&texts.join("\n"))?;
+    if all.is_empty() {
+        output::note("nothing is kept of any remote log yet: `tallystick mirror sync` begins");
+    }
+    Ok(Exit::Done)
+}
+
+/// What a person reads of a mirror.
+fn text_of(status: &MirrorStatus) -> String {
+    let mut text = format!("{}\n", status.log);
+    let mut row = |name: &str, value: &str| text += &format!("  {name:<12}{value}\n");
+    row(
+        "mode",
+        &format!(
+            "{}, polled every {}",
+            status.mode,
+            Span(std::time::Duration::from_secs(status.poll_seconds))
+        ),
+    );
+    match (status.size, status.remote_size) {
+        (Some(size), Some(remote)) if remote > size => row("size", &format!("{size} records of {remote}")),
+        (Some(size), _) => row("size", &format!("{size} records")),
+        (None, _) => row("size", "no head known yet"),
+    }
+    row("kept", &format!("{} records, {} tiles, {} heads", status.records, status.tiles, status.heads));
+    row("reached", &status.last_success.map_or("never".to_owned(), time));
+    if let Some(error) = &status.last_error {
+        row("failed", &format!("{}: {}", time(error.at), error.why));
+    }
+    for url in &status.urls {
+        let health = match (url.failures, url.lies) {
+            (0, 0) => String::new(),
+            (failures, lies) => format!(
+                "  ({failures} failures in a row, {lies} refused answers: {})",
+                url.why.as_deref().unwrap_or_default()
+            ),
+        };
+        row("url", &format!("{}{health}", url.url));
+    }
+    if let Some(stopped) = &status.stopped {
+        row("STOPPED", &format!("incident {}, {}", stopped.incident, time(stopped.seen_at)));
+        row("", &stopped.what);
+        row("", &format!("evidence: {}", stopped.evidence));
+        row(
+            "",
+            &format!("to go on: tallystick mirror resume {} --incident {}", status.log, stopped.incident),
+        );
+    }
+    text
+}
+
+fn time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// Syncs once or for ever, until the time is over.
+async fn synchronise(config: &Config, options: Sync) -> anyhow::Result<Exit> {
+    let Some(Span(max_time)) = options.max_time else {
+        return rounds(config, &options).await;
+    };
+    match timeout(max_time, rounds(config, &options)).await {
+        Ok(ended) => ended,
+        Err(_) if options.watch => Ok(Exit::Done),
+        Err(_) => {
+            let why = anyhow!("not done within {}; what is verified by then is kept", Span(max_time));
+            Err(why).or_exit(Exit::Unreachable)
+        }
+    }
+}
+
+async fn rounds(config: &Config, options: &Sync) -> anyhow::Result<Exit> {
+    let known = config.mirrored().any(|(name, _)| options.name.as_ref().is_none_or(|only| only == name));
+    if let (Some(name), false) = (&options.name, known) {
+        let known: Vec<&str> = config.mirrored().map(|(name, _)| name.as_str()).collect();
+        let why = anyhow!(
+            "no checksum database \"{name}\" is configured\n  fix: add [sumdb.\"{name}\"], or use one of: {}",
+            known.join(", ")
+        );
+        return Err(why).or_exit(Exit::Usage);
+    }
+    let mut keeper = Keeper::open(config, options.name.as_ref()).await?;
+    let mut names: Vec<MirrorStatus> = keeper.status().await?;
+    names.retain(|status| options.name.as_ref().is_none_or(|only| *only == status.log));
+    if names.is_empty() {
+        let why = anyhow!(
+            "there is nothing to sync\n  fix: add a [sumdb.\"…\"]; a running server must be started again then"
+        );
+        return Err(why).or_exit(Exit::Usage);
+    }
+    loop {
+        let mut worst = Exit::Done;
+        for status in &names {
+            let exit = match keeper.sync(&status.log).await? {
+                Ok(answer) => {
+                    if !options.quiet {
+                        output::print(&told(&answer))?;
+                    }
+                    Exit::Done
+                }
+                Err(Refusal { reason, why }) => {
+                    output::error(&format!("{}: {why}", status.log));
+                    exit_of(reason)
+                }
+            };
+            worst = worse(worst, exit);
+        }
+        // What may pass is tried again; what a person must look at does not get better by itself.
+        if !options.watch || !matches!(worst, Exit::Done | Exit::Unreachable) {
+            return Ok(worst);
+        }
+        let pause = names.iter().map(|status| status.poll_seconds).min().unwrap_or(1);
+        sleep(std::time::Duration::from_secs(pause)).await;
+    }
+}
+
+fn told(SyncAnswer { log, from, to }: &SyncAnswer) -> String {
+    match from {
+        Some(from) if from == to => format!("{log}: nothing new, {to} records\n"),
+        Some(from) => format!("{log}: {to} records, {} more than before\n", to.saturating_sub(*from)),
+        None => format!("{log}: {to} records\n"),
+    }
+}
+
+/// The exit code that a scheduler must hear of before the other.
+fn worse(one: Exit, other: Exit) -> Exit {
+    let order = [Exit::Damage, Exit::Usage, Exit::Failed, Exit::Running, Exit::Unreachable];
+    order.into_iter().find(|exit| *exit == one || *exit == other).unwrap_or(Exit::Done)
+}
+
+async fn resume_log(config: &Config, log: String, incident: u64) -> anyhow::Result<Exit> {
+    let mut keeper = Keeper::open(config, Some(&log)).await?;
+    let answer: Result<ResumeAnswer, Refusal> = match &mut keeper {
+        Keeper::Server(session) => {
+            session.ask("/v1/mirror/resume", &ResumeRequest { log: log.clone(), incident }).await?
+        }
+        Keeper::Own { mirrors, .. } => resume(mirrors, &log, incident).await,
+    };
+    match answer {
+        Ok(ResumeAnswer { log, evidence }) => {
+            output::print(&format!("{log}: goes on; the evidence stays in {evidence}\n"))?;
+            Ok(Exit::Done)
+        }
+        Err(Refusal { reason: Reason::Usage, why }) => {
+            Err(anyhow!("{why}\n  fix: `tallystick mirror status` shows what is stopped"))
+                .or_exit(Exit::Usage)
+        }
+        Err(refusal) => refused(refusal),
+    }
+}

@@ -1,0 +1,232 @@
+//! Mirrors through the control socket: how they are, bringing them up to date, ending a stop. Commands without a server
+//! call the same functions on mirrors that they opened themselves.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Control, Reason, Refusal, body_of, malformed, result};
+use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, SyncError, Synced};
+use crate::store::StoreError;
+
+/// Asks about all mirrors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusRequest {}
+
+/// Asks to bring a mirror up to date.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SyncRequest {
+    /// The log's name.
+    pub log: String,
+}
+
+/// Asks to end the stop of a mirror.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResumeRequest {
+    /// The log's name.
+    pub log: String,
+    /// The incident that a person has looked at.
+    pub incident: u64,
+}
+
+/// A mirror that is up to date.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncAnswer {
+    /// The log's name.
+    pub log: String,
+    /// Records in the newest head before; null when none was known.
+    pub from: Option<u64>,
+    /// Records in the newest head now.
+    pub to: u64,
+}
+
+/// A mirror that goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeAnswer {
+    /// The log's name.
+    pub log: String,
+    /// The file with the evidence, which stays.
+    pub evidence: String,
+}
+
+/// How a mirror is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    /// The log's name.
+    pub log: String,
+    /// `on-demand` or `heads`.
+    pub mode: String,
+    /// Seconds between two looks for its newest head, while a server runs.
+    pub poll_seconds: u64,
+    /// Records in the newest head that is kept; null when none is known.
+    pub size: Option<u64>,
+    /// Records in the largest head that its URLs have shown.
+    pub remote_size: Option<u64>,
+    /// Records that are kept.
+    pub records: u64,
+    /// Tiles that are kept.
+    pub tiles: u64,
+    /// Heads that are kept.
+    pub heads: u64,
+    /// When the newest head was reached last.
+    pub last_success: Option<Timestamp>,
+    /// How that failed last.
+    pub last_error: Option<LastError>,
+    /// Its URLs, in the order of the configuration.
+    pub urls: Vec<UrlStatus>,
+    /// Why nothing more is taken from it.
+    pub stopped: Option<Stopped>,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub why: String,
+}
+
+/// What is known of a URL since the process started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UrlStatus {
+    /// The URL, without credentials.
+    pub url: String,
+    /// Failures since it last answered.
+    pub failures: u32,
+    /// Answers that were not taken.
+    pub lies: u32,
+    /// Why it failed or was refused last.
+    pub why: Option<String>,
+}
+
+/// The incident for which a mirror is stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Its number.
+    pub incident: u64,
+    /// When it was seen.
+    pub seen_at: Timestamp,
+    /// In a sentence.
+    pub what: String,
+    /// The file with both notes and the proof.
+    pub evidence: String,
+}
+
+/// How a mirror is.
+pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
+    let log = &mirror.log;
+    let counts = log.counts()?;
+    let Progress { size, shown_size, succeeded_at, failed_at, failure, .. } = log.progress();
+    let url = |(url, health): (crate::upstream::RedactedUrl, crate::upstream::UrlHealth)| UrlStatus {
+        url: url.to_string(),
+        failures: health.failures,
+        lies: health.lies,
+        why: health.why,
+    };
+    Ok(MirrorStatus {
+        log: log.name().to_owned(),
+        mode: mirror.mode.to_string(),
+        poll_seconds: mirror.poll.as_secs(),
+        size: size.map(|size| size.0),
+        remote_size: size.map(|_| shown_size.0),
+        records: counts.records,
+        tiles: counts.tiles,
+        heads: counts.heads,
+        last_success: succeeded_at,
+        last_error: failed_at.zip(failure).map(|(at, why)| LastError { at, why }),
+        urls: log.transport().health().into_iter().map(url).collect(),
+        stopped: log.incident().map(|incident| Stopped {
+            incident: incident.id,
+            seen_at: incident.misbehaviour.seen_at,
+            what: incident.misbehaviour.to_string(),
+            evidence: incident.evidence.display().to_string(),
+        }),
+    })
+}
+
+/// Brings a mirror up to date, for as long as one attempt may take.
+pub async fn sync(mirrors: &Mirrors, log: &str) -> Result<SyncAnswer, Refusal> {
+    let mirror = find(mirrors, log)?;
+    let Synced { from, to } = mirror.sync().await.map_err(|error| refusal(mirror, &error))?;
+    Ok(SyncAnswer { log: log.to_owned(), from: from.map(|size| size.0), to: to.0 })
+}
+
+/// Ends the stop of a mirror.
+pub async fn resume(mirrors: &Mirrors, log: &str, incident: u64) -> Result<ResumeAnswer, Refusal> {
+    let mirror = find(mirrors, log)?;
+    let wrong = |why: String| Err(Refusal { reason: Reason::Usage, why });
+    let Some(stopped) = mirror.log.incident() else {
+        return wrong(format!("{log} is not stopped"));
+    };
+    let resumed = mirror.log.resume(incident).await;
+    if resumed.map_err(|error| refusal(mirror, &SyncError::Remote(error)))? {
+        return Ok(ResumeAnswer { log: log.to_owned(), evidence: stopped.evidence.display().to_string() });
+    }
+    wrong(format!("{log} is stopped for incident {}, not for {incident}", stopped.id))
+}
+
+fn find<'m>(mirrors: &'m Mirrors, log: &str) -> Result<&'m Mirror, Refusal> {
+    let unknown = || {
+        let known: Vec<&str> = mirrors.iter().map(|mirror| mirror.log.name()).collect();
+        let why = format!("no checksum database \"{log}\" is mirrored here; known: {}", known.join(", "));
+        Refusal { reason: Reason::Usage, why }
+    };
+    mirrors.find(log).map(|mirror| &**mirror).ok_or_else(unknown)
+}
+
+fn refusal(mirror: &Mirror, error: &SyncError) -> Refusal {
+    let why = error.to_string();
+    let reason = match error {
+        SyncError::Busy { .. } => Reason::Busy,
+        // That all URLs send what is refused may pass, as when a cache is broken; a log that contradicts itself does not.
+        SyncError::Remote(
+            RemoteError::Unavailable { .. } | RemoteError::NotFound { .. } | RemoteError::Unproven(_),
+        ) => Reason::Unavailable,
+        SyncError::Remote(RemoteError::Forbidden { .. }) => Reason::Failed,
+        SyncError::Remote(RemoteError::Store(error)) => return Refusal::from(&**error),
+        SyncError::Remote(RemoteError::Misbehaviour(_)) => {
+            let Some(incident) = mirror.log.incident() else {
+                return Refusal { reason: Reason::Alarming, why };
+            };
+            let why = format!(
+                "{why}\n  evidence: {}\n  fix: compare it with what others have seen of this log; to go on all the same: \
+                 `tallystick mirror resume {} --incident {}`",
+                incident.evidence.display(),
+                mirror.log.name(),
+                incident.id
+            );
+            return Refusal { reason: Reason::Alarming, why };
+        }
+    };
+    Refusal { reason, why }
+}
+
+async fn request_of<T: DeserializeOwned>(request: Request) -> Result<T, String> {
+    serde_json::from_slice(&body_of(request).await?).map_err(|error| error.to_string())
+}
+
+pub(super) async fn serve_status(State(control): State<Control>, request: Request) -> Response {
+    if let Err(why) = request_of::<StatusRequest>(request).await {
+        return malformed(why);
+    }
+    let all: Result<Vec<MirrorStatus>, StoreError> =
+        control.mirrors().iter().map(|mirror| status_of(mirror)).collect();
+    result(all.map_err(|error| Refusal::from(&error)))
+}
+
+pub(super) async fn serve_sync(State(control): State<Control>, request: Request) -> Response {
+    match request_of::<SyncRequest>(request).await {
+        Ok(SyncRequest { log }) => result(sync(control.mirrors(), &log).await),
+        Err(why) => malformed(why),
+    }
+}
+
+pub(super) async fn serve_resume(State(control): State<Control>, request: Request) -> Response {
+    match request_of::<ResumeRequest>(request).await {
+        Ok(ResumeRequest { log, incident }) => result(resume(control.mirrors(), &log, incident).await),
+        Err(why) => malformed(why),
+    }
+}

@@ -1,0 +1,353 @@
+//! A mirror as HTTP sees it: `/sumdb/<name>/…` of a remote log, with the remote's own signatures.
+//!
+//! A look-up is answered with the record exactly as it was authenticated and the newest signed head that is known; tiles
+//! are those that were verified. What is not kept is asked for and proved while the client waits, within an allowance for
+//! each client, and only where the log may be told: a module that is private here is never named to it. Without a network
+//! what is kept is answered, and the rest is 503 with a sentence.
+//!
+//! | mode | `latest` | `lookup` | hash tiles | data tiles | `supported` |
+//! |---|---|---|---|---|---|
+//! | on-demand | kept, else asked for | kept, else asked for | kept, else asked for | 404, says why | 200 |
+//! | heads | kept, else asked for | kept, else 404 | kept, else 404 | 404, says why | 404, says why |
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use quick_cache::sync::Cache;
+
+use super::kept::{self, Bytewise, CacheSizes, is_about, with_head};
+use super::metrics::{Sample, SampleValue, Source};
+use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
+use crate::clock::Clock;
+use crate::config::Mode;
+use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, RemoteLog};
+use crate::module::ModuleVersion;
+use crate::notary::{Allowance, ClientId, Exhausted, Rates};
+use crate::store::StoreError;
+use crate::tlog::{Tile, TileLevel, TreeSize};
+
+/// When a client should come back whose answer could not be fetched, unless a server said when.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// "Not found" of a remote log: a version that was just published must appear soon.
+const NOT_FOUND_AGE: Duration = Duration::from_secs(30);
+/// What the configuration decides stays so until the operator changes it.
+const DECIDED_AGE: Duration = Duration::from_secs(60);
+
+/// Whether the remote log may be told a module path.
+pub type MayTell = dyn Fn(&str) -> bool + Send + Sync;
+
+/// How a mirror is served.
+pub struct MirrorOptions {
+    /// The log.
+    pub mirror: Arc<Mirror>,
+    /// Which module paths it may be told.
+    pub may_tell: Box<MayTell>,
+    /// What clients may make us ask, shared by all mirrors.
+    pub rates: Arc<Rates>,
+    /// How long a client waits at most.
+    pub deadline: Duration,
+    /// Memory for what was asked lately.
+    pub sizes: CacheSizes,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// A remote log with what is kept of it in memory.
+pub struct MirroredLog {
+    options: MirrorOptions,
+    tiles: Cache<Tile, Bytes, Bytewise>,
+    lookups: Cache<u64, Bytes, Bytewise>,
+    hasher: RandomState,
+    latest: ArcSwapOption<(TreeSize, LatestHead)>,
+}
+
+impl MirroredLog {
+    /// A mirror, ready to be served.
+    pub fn new(options: MirrorOptions) -> MirroredLog {
+        MirroredLog {
+            tiles: kept::tiles(options.sizes),
+            lookups: kept::lookups(options.sizes),
+            hasher: RandomState::new(),
+            latest: ArcSwapOption::empty(),
+            options,
+        }
+    }
+
+    fn log(&self) -> &RemoteLog {
+        &self.options.mirror.log
+    }
+
+    fn deadline(&self) -> Instant {
+        self.options.clock.instant() + self.options.deadline
+    }
+
+    fn is_on_demand(&self) -> bool {
+        self.options.mirror.mode == Mode::OnDemand
+    }
+
+    /// Counts a question that we put for a client.
+    fn admit(&self, client: Client) -> Result<(), LookupRefusal> {
+        let limited = |Exhausted { allowance, retry_after }| {
+            let whose = match allowance {
+                Allowance::Client => "this client has",
+                Allowance::All => "the clients of this server have",
+            };
+            let text = format!(
+                "{whose} asked for too much that is not kept here\nTry again in {} s.",
+                retry_after.as_secs() + 1
+            );
+            LookupRefusal::TryLater { text, retry_after }
+        };
+        self.options.rates.admit(&ClientId::Address(client.address)).map_err(limited)
+    }
+
+    fn only_heads(&self) -> LookupRefusal {
+        decided(format!(
+            "{}: only its tree heads are watched here, its records are not kept\nThe operator of this server can set its mode \
+             to \"on-demand\".",
+            self.log().name()
+        ))
+    }
+
+    fn part_with_head(&self, part: &[u8]) -> Option<Bytes> {
+        self.log().newest().map(|newest| with_head(part, &newest.note))
+    }
+
+    async fn lookup(&self, module: ModuleVersion, client: Client) -> Result<Bytes, LookupRefusal> {
+        let name = self.log().name();
+        if !self.is_on_demand() {
+            return Err(self.only_heads());
+        }
+        if !(self.options.may_tell)(module.path.as_str()) {
+            return Err(decided(format!(
+                "{module} is not asked for at {name}: it is private here\nSet GOSUMDB to the log of this server; \
+                 `tallystick env` prints how."
+            )));
+        }
+        self.admit(client)?;
+        let what = module.to_string();
+        let refused = |error| refusal(name, &what, &error);
+        let proven = self.log().lookup(&module, self.deadline()).await.map_err(refused)?;
+        let part = kept::record_part(proven.record, &proven.text);
+        Ok(self.part_with_head(&part).expect("a log with a record has a head"))
+    }
+
+    async fn tile_of_log(&self, tile: Tile, client: Client) -> Result<Bytes, LookupRefusal> {
+        let name = self.log().name();
+        if tile.level == TileLevel::Data {
+            return Err(decided(format!(
+                "data tiles of {name} are not kept here: this mirror is in mode \"{}\"\nIt answers {}. Whoever reads the whole \
+                 log must ask another server.",
+                self.options.mirror.mode,
+                if self.is_on_demand() { "look-ups, hash tiles and tree heads" } else { "tree heads only" }
+            )));
+        }
+        if !self.is_on_demand() {
+            return Err(self.only_heads());
+        }
+        self.admit(client)?;
+        let what = tile.path();
+        match self.log().tile(&tile, self.deadline()).await {
+            Ok(Some(body)) => {
+                self.tiles.insert(tile, body.clone());
+                Ok(body)
+            }
+            Ok(None) => {
+                let size = self.log().newest().map_or(TreeSize(0), |newest| newest.tree.size);
+                // Not 404: a client whose head is newer than ours asks for what will be there, and would give up.
+                let text = format!(
+                    "{what} of {name} is beyond the newest tree head that is known here, of {size} records\nTry again in a \
+                     few seconds."
+                );
+                Err(LookupRefusal::TryLater { text, retry_after: RETRY_AFTER })
+            }
+            Err(error) => Err(refusal(name, &what, &error)),
+        }
+    }
+
+    async fn newest_head(&self, client: Client) -> Result<LatestHead, LookupRefusal> {
+        self.admit(client)?;
+        let refused = |error| refusal(self.log().name(), "its newest tree head", &error);
+        let head = self.log().advance(self.deadline()).await.map_err(refused)?;
+        Ok(LatestHead::new(head.note.clone()))
+    }
+}
+
+impl Sumdb for MirroredLog {
+    fn name(&self) -> &str {
+        self.log().name()
+    }
+
+    fn supported(&self) -> Result<(), LookupRefusal> {
+        if self.is_on_demand() { Ok(()) } else { Err(self.only_heads()) }
+    }
+
+    fn latest(&self) -> Result<Option<LatestHead>, ReadError> {
+        let Some(newest) = self.log().newest() else { return Ok(None) };
+        if let Some(kept) = &*self.latest.load()
+            && kept.0 == newest.tree.size
+        {
+            return Ok(Some(kept.1.clone()));
+        }
+        let latest = LatestHead::new(newest.note.clone());
+        self.latest.store(Some(Arc::new((newest.tree.size, latest.clone()))));
+        Ok(Some(latest))
+    }
+
+    fn fetch_latest(&self, client: Client) -> Option<BoxFuture<'_, Result<LatestHead, LookupRefusal>>> {
+        Some(Box::pin(self.newest_head(client)))
+    }
+
+    fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
+        if let Some(body) = self.tiles.get(tile) {
+            return Ok(Some(body));
+        }
+        let body = self.log().kept_tile(tile).map_err(failed)?;
+        Ok(body.inspect(|body| self.tiles.insert(*tile, body.clone())))
+    }
+
+    fn fetch_tile(&self, tile: Tile, client: Client) -> Option<BoxFuture<'_, Result<Bytes, LookupRefusal>>> {
+        Some(Box::pin(self.tile_of_log(tile, client)))
+    }
+
+    fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
+        // The record first, then the head: what proves a kept record under the newest head is kept, too.
+        let key = self.hasher.hash_one(module);
+        if let Some(part) = self.lookups.get(&key).filter(|part| is_about(part, module)) {
+            return Ok(self.part_with_head(&part));
+        }
+        let Some(record) = self.log().kept(module).map_err(failed)? else { return Ok(None) };
+        let part = kept::record_part(record.id, &record.text);
+        self.lookups.insert(key, part.clone());
+        Ok(self.part_with_head(&part))
+    }
+
+    fn notarize_lookup(
+        &self,
+        module: ModuleVersion,
+        client: Client,
+    ) -> BoxFuture<'_, Result<Bytes, LookupRefusal>> {
+        Box::pin(self.lookup(module, client))
+    }
+}
+
+/// A damaged row is 500 for itself; the rest of the mirror can still be read, and all of it fetched again.
+fn failed(error: RemoteError) -> ReadError {
+    match error {
+        RemoteError::Store(error) if matches!(*error, StoreError::Damaged { .. }) => {
+            ReadError::Damaged { what: error.to_string() }
+        }
+        error => ReadError::Unavailable { why: error.to_string() },
+    }
+}
+
+fn decided(text: String) -> LookupRefusal {
+    LookupRefusal::NotFound { text, max_age: DECIDED_AGE }
+}
+
+/// What a client reads when something that is not kept cannot be fetched. The cause, with its addresses, is for our log.
+fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
+    match error {
+        // Said by the log, or logged when it was found.
+        RemoteError::NotFound { .. } | RemoteError::Misbehaviour(_) => {}
+        error => tracing::info!(log, what, %error, "not fetched for a client"),
+    }
+    let later = |text, retry_after| LookupRefusal::TryLater { text, retry_after };
+    match error {
+        RemoteError::NotFound { .. } => {
+            let text = format!("not found: {log} does not have {what}");
+            LookupRefusal::NotFound { text, max_age: NOT_FOUND_AGE }
+        }
+        RemoteError::Forbidden { .. } => LookupRefusal::Forbidden {
+            text: format!(
+                "{log} refuses to tell this server {what}\nThe operator of this server must look at its credentials."
+            ),
+        },
+        RemoteError::Unavailable { retry_after, .. } => {
+            let text = format!(
+                "{what} is not kept here, and {log} cannot be reached from here at the moment\nWhat was asked for before is \
+                 answered. Try again later."
+            );
+            later(text, retry_after.unwrap_or(RETRY_AFTER))
+        }
+        RemoteError::Unproven(_) => {
+            let text = format!(
+                "{what} is not kept here, and what the servers of {log} send for it does not verify\nIt is refused. If that \
+                 does not pass, tell the operator of this server."
+            );
+            later(text, RETRY_AFTER)
+        }
+        RemoteError::Misbehaviour(_) => LookupRefusal::Internal {
+            text: format!(
+                "{log} contradicts what it signed before, so nothing new is taken from it\nThis may be an attack. What was \
+                 proved before is answered until the operator of this server has looked."
+            ),
+        },
+        RemoteError::Store(_) => LookupRefusal::Internal {
+            text: "internal error: the mirror cannot be read or written\nTell the operator of this server."
+                .to_owned(),
+        },
+    }
+}
+
+/// The mirrors' figures for the metrics page.
+pub struct MirrorFigures {
+    /// The logs.
+    pub mirrors: Mirrors,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl fmt::Debug for MirrorFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MirrorFigures")
+    }
+}
+
+impl Source for MirrorFigures {
+    fn samples(&self) -> Vec<Sample> {
+        let all: Vec<(&RemoteLog, Progress)> =
+            self.mirrors.iter().map(|mirror| (&mirror.log, mirror.log.progress())).collect();
+        let mut samples = Vec::new();
+        let mut add = |name, help, value: &dyn Fn(&RemoteLog, &Progress) -> SampleValue| {
+            samples.extend(
+                all.iter()
+                    .map(|(log, progress)| Sample::new(name, help, value(log, progress)).of(log.name())),
+            );
+        };
+        let gauge = |value: f64| SampleValue::Gauge(value);
+        let size = |progress: &Progress| progress.size.unwrap_or_default().0;
+        add("mirror_size", "Records in the newest head kept of a remote log", &|_, progress| {
+            gauge(size(progress) as f64)
+        });
+        add(
+            "mirror_lag_records",
+            "Records in the largest head shown, beyond the one kept",
+            &|_, progress| gauge(progress.shown_size.0.saturating_sub(size(progress)) as f64),
+        );
+        add(
+            "mirror_lag_seconds",
+            "Seconds since the newest head was reached, -1 for never",
+            &|_, progress| {
+                let age = |at| self.clock.now().duration_since(at).as_secs_f64().max(0.0);
+                gauge(progress.succeeded_at.map_or(-1.0, age))
+            },
+        );
+        add(
+            "mirror_last_success_timestamp_seconds",
+            "When the newest head was reached, 0 for never",
+            &|_, p| gauge(p.succeeded_at.map_or(0.0, |at| at.as_millisecond() as f64 / 1000.0)),
+        );
+        add("mirror_failures", "Failures to reach the newest head", &|_, progress| {
+            SampleValue::Counter(progress.failures)
+        });
+        add("mirror_stopped", "1 when a remote log is stopped for misbehaviour, 0 when not", &|log, _| {
+            gauge(f64::from(u8::from(log.incident().is_some())))
+        });
+        samples
+    }
+}

@@ -1,0 +1,102 @@
+//! How the attempts to reach the newest head end: for status, metrics and the pause before the next one.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::{Inner, RemoteError, RemoteLog};
+use crate::store::StoreError;
+use crate::store::remote::{Attempts, Counts};
+use crate::tlog::TreeSize;
+
+/// What this process has seen of a log's advances, after what was kept from before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    last: Attempts,
+    failures: u64,
+    failures_in_a_row: u32,
+}
+
+/// How far a log is and how its last attempts ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Records in the newest head that is kept; none when no head is known.
+    pub size: Option<TreeSize>,
+    /// Records in the largest tree that the log's URLs have shown.
+    pub shown_size: TreeSize,
+    /// When the newest head was reached last.
+    pub succeeded_at: Option<Timestamp>,
+    /// When that failed last.
+    pub failed_at: Option<Timestamp>,
+    /// Why it failed then.
+    pub failure: Option<String>,
+    /// Failures since this process started.
+    pub failures: u64,
+    /// Failures since the last success.
+    pub failures_in_a_row: u32,
+}
+
+impl Tally {
+    pub(super) fn new(last: Attempts) -> Tally {
+        Tally { last, ..Tally::default() }
+    }
+}
+
+impl RemoteLog {
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        let Tally { last, failures, failures_in_a_row } = self.0.tally().clone();
+        let size = self.newest().map(|head| head.tree.size);
+        Progress {
+            size,
+            shown_size: last.shown_size.max(size.unwrap_or_default()),
+            succeeded_at: last.succeeded_at,
+            failed_at: last.failed_at,
+            failure: last.failure,
+            failures,
+            failures_in_a_row,
+        }
+    }
+
+    /// How much is kept.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        self.0.store.counts()
+    }
+}
+
+impl Inner {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The largest tree that a URL has shown as the newest. Caches may lag behind the heads that look-ups bring, but an
+    /// answer to `/latest` that is older than an earlier one went back.
+    pub(super) fn shown_size(&self) -> TreeSize {
+        self.tally().last.shown_size
+    }
+
+    /// Remembers how an attempt ended, here and for the next process.
+    pub(super) async fn note_attempt(&self, result: &Result<TreeSize, RemoteError>) {
+        let attempts = {
+            let mut tally = self.tally();
+            match result {
+                Ok(shown) => {
+                    tally.last.succeeded_at = Some(self.clock.now());
+                    tally.last.shown_size = tally.last.shown_size.max(*shown);
+                    tally.failures_in_a_row = 0;
+                }
+                Err(error) => {
+                    tally.last.failed_at = Some(self.clock.now());
+                    tally.last.failure = Some(error.to_string());
+                    tally.failures += 1;
+                    tally.failures_in_a_row = tally.failures_in_a_row.saturating_add(1);
+                }
+            }
+            tally.last.clone()
+        };
+        if let Err(error) = self.store.note_attempts(attempts).await {
+            // Nothing depends on it, and a store that fails is heard of at the next look-up.
+            tracing::debug!(log = %self.name, %error, "the outcome of an attempt was not kept");
+        }
+    }
+}
