@@ -23,6 +23,7 @@ use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 pub use evidence::{Evidence, Incident, IncidentKind};
+pub use sqlite::replica;
 
 /// Records in a full level-0 tile: the store seals records in groups of this many.
 pub const TILE_WIDTH: u64 = 256;
