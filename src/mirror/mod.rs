@@ -21,6 +21,7 @@
 //! | `tiles` | verified hashes: from memory, the store, the URLs |
 //! | `flight` | what several callers want is done once |
 //! | `misbehaviour` | a signed contradiction, as evidence |
+//! | `full` | every record, by windows of verified data tiles, into a [replica](crate::store::replica) |
 //! | `error` | everything else that can go wrong |
 //!
 //! Architecture invariant: a head is compared and durable before anything is proved under it. The heads in the store are
@@ -28,6 +29,7 @@
 
 mod error;
 mod flight;
+mod full;
 mod lookup;
 mod misbehaviour;
 mod tiles;
@@ -53,6 +55,7 @@ use crate::tlog::{
 use crate::upstream::RemoteSumdb;
 pub use error::{Lie, RemoteError, Unproven};
 use flight::Flights;
+pub use full::{Progress, ReplicateError, ReplicateOptions, Replicated};
 pub use misbehaviour::{EvidenceError, Misbehaviour};
 use tiles::TileReader;
 

@@ -122,6 +122,11 @@ impl Replica {
         ReplicaReader(self.shared.clone())
     }
 
+    /// The edge of what is committed.
+    pub fn edge(&self) -> Edge {
+        self.shared.state.load().edge.clone()
+    }
+
     /// How records are packed now.
     pub fn codec(&self) -> Arc<Codec> {
         self.codec.load_full()
