@@ -404,6 +404,8 @@ impl Run {
                 .into());
             }
         }
+        // Caught contradicting itself meanwhile, by a look-up: nothing more of this log is taken in.
+        self.inner.check_running()?;
         let head = is_last.then(|| self.head.clone());
         let (replica, written) = (self.replica.clone(), edge.clone());
         blocking(move || replica.commit(Window { tiles, hash_tiles, edge: written, head })).await?;
@@ -440,8 +442,7 @@ fn train_on(replica: &Replica, bodies: &[Bytes]) -> Result<(), StoreError> {
 
 /// The records of a data tile, with or without a blank line after the last.
 fn split(body: &[u8]) -> Result<Vec<&str>, String> {
-    let texts = split_data_tile(body).map_err(|error| error.to_string())?;
-    Ok(texts.into_iter().map(|text| std::str::from_utf8(text).expect("records are UTF-8")).collect())
+    split_data_tile(body).map_err(|error| error.to_string())
 }
 
 fn judge_full<T>(

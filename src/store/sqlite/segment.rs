@@ -98,6 +98,10 @@ pub(super) struct Decoder {
     names: Vec<u8>,
     /// For names that were compressed with the database's dictionary, once that was read.
     dictionary: Option<zstd::bulk::Decompressor<'static>>,
+    /// Names in full, where they are stored in a shorter form.
+    pub(super) text: String,
+    /// A frame as it is put together again.
+    pub(super) frame: Vec<u8>,
 }
 
 /// Why a stored row cannot be what was written.
@@ -106,7 +110,7 @@ pub(super) type Why = String;
 impl Decoder {
     pub(super) fn new() -> io::Result<Decoder> {
         let (zstd, names) = (zstd::bulk::Decompressor::new()?, Vec::with_capacity(MAX_NAMES_BYTES));
-        Ok(Decoder { zstd, names, dictionary: None })
+        Ok(Decoder { zstd, names, dictionary: None, text: String::new(), frame: Vec::new() })
     }
 
     /// Whether names with a dictionary can be read.
@@ -145,19 +149,7 @@ impl Decoder {
         frame: &[u8],
         with_dictionary: bool,
     ) -> Result<[(&str, &str); WIDTH], Why> {
-        let zstd = match &mut self.dictionary {
-            Some(zstd) if with_dictionary => zstd,
-            None if with_dictionary => return Err("there is no dictionary for its names".to_owned()),
-            _ => &mut self.zstd,
-        };
-        self.names.clear();
-        // Hardly ever larger than the buffer is: a log that takes records without the form of go.sum lines may have some.
-        let size = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten().unwrap_or_default();
-        if size > MAX_NAMES_BYTES as u64 {
-            self.names.reserve_exact(size.min(MAX_LONG_NAMES_BYTES) as usize);
-        }
-        zstd.decompress_to_buffer(frame, &mut self.names)
-            .map_err(|error| format!("names do not decompress: {error}"))?;
+        self.decompress(frame, with_dictionary)?;
         let text = self.names.as_slice();
         let mut at = 0;
         let mut lengths = [(0, 0); WIDTH];
@@ -174,6 +166,26 @@ impl Decoder {
             rest = tail;
         }
         if rest.is_empty() { Ok(names) } else { Err("bytes after the last name".to_owned()) }
+    }
+}
+
+impl Decoder {
+    /// Decompresses names. What is returned lasts until the next call.
+    pub(super) fn decompress(&mut self, frame: &[u8], with_dictionary: bool) -> Result<&[u8], Why> {
+        let zstd = match &mut self.dictionary {
+            Some(zstd) if with_dictionary => zstd,
+            None if with_dictionary => return Err("there is no dictionary for its names".to_owned()),
+            _ => &mut self.zstd,
+        };
+        self.names.clear();
+        // Hardly ever larger than the buffer is: a log that takes records without the form of go.sum lines may have some.
+        let size = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten().unwrap_or_default();
+        if size > MAX_NAMES_BYTES as u64 {
+            self.names.reserve_exact(size.min(MAX_LONG_NAMES_BYTES) as usize);
+        }
+        zstd.decompress_to_buffer(frame, &mut self.names)
+            .map_err(|error| format!("names do not decompress: {error}"))?;
+        Ok(&self.names)
     }
 }
 

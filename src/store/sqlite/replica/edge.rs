@@ -63,9 +63,11 @@ impl Edge {
             let hash = |hash| Hash::from_slice(hash).expect("the chunks are 32 bytes long");
             levels.push(hashes.chunks_exact(HASH_SIZE).map(hash).collect());
         }
-        let text = |text: &[u8]| String::from_utf8(text.to_vec()).expect("records are UTF-8");
-        let texts: Vec<String> =
-            split_data_tile(rest).map_err(|error| error.to_string())?.into_iter().map(text).collect();
+        let texts: Vec<String> = split_data_tile(rest)
+            .map_err(|error| error.to_string())?
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         if texts.len() as u64 != size % TILE_WIDTH {
             return Err(format!("{} records at the edge of a tree of {size}", texts.len()));
         }

@@ -45,9 +45,8 @@ impl ReplicaReader {
                 if id >= state.size() {
                     return Ok(None);
                 }
-                let lines = one(db, decoder, &state, RecordId(id))?;
-                let record = |lines| StoredRecord { id: RecordId(id), lines };
-                Ok(lines.filter(|lines| lines.module == *module).map(record))
+                let lines = one(db, decoder, &state, RecordId(id), |parts| parts.lines_of(module))?;
+                Ok(lines.map(|lines| StoredRecord { id: RecordId(id), lines }))
             })
         })
     }
@@ -131,15 +130,16 @@ fn full_tile(body: &[u8]) -> Result<Vec<Hash>, Why> {
     Ok(hashes.map(|hash| Hash::from_slice(hash).expect("the chunks are 32 bytes long")).collect())
 }
 
-/// The lines of a record that is there; none when it is something else than go.sum lines.
-fn one(
+/// Reads one record that is there.
+fn one<T>(
     db: &Connection,
     decoder: &mut Decoder,
     state: &State,
     id: RecordId,
-) -> Result<Option<crate::gosum::ModuleLines>, StoreError> {
+    read: impl Fn(&Parts<'_>) -> T,
+) -> Result<T, StoreError> {
     if let Some(text) = state.at_edge(id) {
-        return Ok(Parts::of(text).lines());
+        return Ok(read(&Parts::of(text)));
     }
     let segment = (id.0 / SEGMENT_WIDTH) as i64;
     let mut select = db
@@ -149,7 +149,8 @@ fn one(
         .query_row([segment], |row| {
             let body = row.get_ref(0)?.as_blob()?;
             Ok(unpack(db, decoder, body, segment, |records| {
-                records.nth((id.0 % SEGMENT_WIDTH) as usize).and_then(|parts| parts.lines())
+                let parts = records.nth((id.0 % SEGMENT_WIDTH) as usize);
+                read(&parts.expect("a segment has sixteen records"))
             }))
         })
         .optional()

@@ -13,9 +13,9 @@ use super::super::packed::Parts;
 use super::super::reader::{blob, tile_id};
 use super::super::readers::{Commits, Readers};
 use super::super::segment::{Decoder, unwrap, wrap};
-use super::super::{checkpoint_aloud, damaged, failed, from_micros, open_writing, to_micros};
+use super::super::{checkpoint_aloud, damaged, failed, from_micros, open_writing_in_pages, to_micros};
 use super::reader::{dictionary, heads, segments};
-use super::{APPLICATION_ID, Edge, MIGRATIONS, Shared, State, Window, codec_failed};
+use super::{APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, Shared, State, Window, codec_failed};
 use crate::store::remote::SeenHead;
 use crate::store::{FullTile, StoreError, TILE_WIDTH};
 
@@ -38,7 +38,7 @@ pub(super) fn open(
     cache_kib: u32,
     at: Timestamp,
 ) -> Result<(Writer, Arc<Shared>, Option<Vec<u8>>), StoreError> {
-    let mut db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
+    let mut db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES)?;
     let index_key = identify(&db, path, name, vkey, at)?;
     let readers = Arc::new(Readers::open(path, cache_kib, Commits::Told)?);
     let held = readers.clone();
