@@ -127,7 +127,8 @@ impl Packer {
 
 /// The names of a segment before compression, and the tails. Says whether the names have lengths.
 pub(super) fn names_of(records: &[Parts<'_>], names: &mut Vec<u8>, tails: &mut Vec<u8>) -> bool {
-    (names.clear(), tails.clear());
+    names.clear();
+    tails.clear();
     if records.iter().any(|record| record.version.is_empty() || record.version.ends_with('~')) {
         for record in records {
             push_length(names, record.path.len());
