@@ -5,9 +5,11 @@
 //! head) or nothing. A [`LogReader`] is the readers' half: any number of threads, each read consistent in itself.
 //!
 //! A store knows positions, not trees: which hash belongs where is computed above it, in [`crate::log`], and
-//! computed again from the stored bytes when a log is opened. Of other logs' records there are two kinds of database: [`remote`] keeps
-//! what look-ups needed, [`replica`] keeps everything, with the same segments and index as the own log. Two stores exist, [`sqlite`] and [`memory`] (for
+//! computed again from the stored bytes when a log is opened. Two stores exist, [`sqlite`] and [`memory`] (for
 //! tests), and one conformance suite (`tests/it/conformance.rs`) holds both to what is written here.
+//!
+//! Other logs have databases of their own: [`remote`] keeps what look-ups needed, [`replica`] keeps every record, with
+//! the engine of the own log.
 
 pub mod evidence;
 pub mod lock;
