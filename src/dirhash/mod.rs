@@ -61,6 +61,9 @@ pub enum DirhashError {
 }
 
 impl H1 {
+    /// Bytes of its text form.
+    pub const LEN: usize = 47;
+
     /// The hash with these 32 bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> H1 {
         H1(bytes)

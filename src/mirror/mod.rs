@@ -25,6 +25,7 @@
 //! | `attempts` | how the last attempts to reach the newest head ended |
 //! | `set`, `watch` | all logs of a server, and who keeps their heads new |
 //! | `misbehaviour` | a signed contradiction, as evidence |
+//! | `full` | every record, by windows of verified data tiles, into a [replica](crate::store::replica) |
 //! | `error` | everything else that can go wrong |
 //!
 //! Architecture invariant: a head is compared and durable before anything is proved under it. The heads in the store are
@@ -34,6 +35,7 @@
 mod attempts;
 mod error;
 mod flight;
+mod full;
 mod incident;
 mod keep;
 mod lookup;
@@ -65,6 +67,7 @@ pub use attempts::Progress;
 use attempts::Tally;
 pub use error::{Lie, RemoteError, Unproven};
 use flight::Flights;
+pub use full::{ReplicaProgress, ReplicateError, ReplicateOptions, Replicated};
 pub use incident::Incident;
 pub use keep::KeptRecord;
 pub use misbehaviour::{EvidenceError, Misbehaviour};

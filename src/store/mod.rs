@@ -7,6 +7,9 @@
 //! A store knows positions, not trees: which hash belongs where is computed above it, in [`crate::log`], and
 //! computed again from the stored bytes when a log is opened. Two stores exist, [`sqlite`] and [`memory`] (for
 //! tests), and one conformance suite (`tests/it/conformance.rs`) holds both to what is written here.
+//!
+//! Other logs have databases of their own: [`remote`] keeps what look-ups needed, [`replica`] keeps every record, with
+//! the engine of the own log.
 
 pub mod evidence;
 pub mod lock;
@@ -23,6 +26,7 @@ use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 pub use evidence::{Evidence, Incident, IncidentKind};
+pub use sqlite::replica;
 
 /// Records in a full level-0 tile: the store seals records in groups of this many.
 pub const TILE_WIDTH: u64 = 256;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tallystick::dirhash::{H1, hash_go_mod};
-use tallystick::gosum::{GoSumReason, LineKind, ModuleLines, ModuleLinesError, parse_go_sum};
+use tallystick::gosum::{GoSumReason, LineKind, LineParts, ModuleLines, ModuleLinesError, parse_go_sum};
 use tallystick::module::ModuleVersion;
 
 const ZIP: &str = "rsc.io/quote v1.5.2 h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=";
@@ -137,8 +137,17 @@ proptest! {
         let mut record = format!("{ZIP}\n{GO_MOD}\n");
         record.insert_str(at.min(record.len()), &insert);
         for text in [text, record] {
+            let parts = LineParts::parse(&text);
+            if let Some(parts) = parts {
+                let mut printed = String::new();
+                parts.push_text(&mut printed);
+                prop_assert_eq!(&printed, &text);
+            }
             if let Ok(lines) = ModuleLines::parse(&text) {
                 prop_assert_eq!(lines.to_text(), text.clone());
+                let parts = parts.map(|parts| (parts.path, parts.version, parts.zip, parts.go_mod));
+                let ModuleLines { module, zip, go_mod } = &lines;
+                prop_assert_eq!(parts, Some((module.path.as_str(), module.version.as_str(), *zip, *go_mod)));
             }
             if let Ok(lines) = parse_go_sum(&text) {
                 let printed: String = lines.iter().map(|line| format!("{line}\n")).collect();

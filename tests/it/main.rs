@@ -21,6 +21,7 @@ mod module;
 mod notary;
 mod note;
 mod oracle;
+mod replica;
 mod sequencer;
 mod support;
 mod tidy;

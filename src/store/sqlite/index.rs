@@ -36,10 +36,15 @@ pub(super) const MAX_BITS: u32 = 31;
 
 /// The hash of a module version under the database's secret.
 pub(super) fn hash_module(key: &[u8; 16], module: &ModuleVersion) -> u64 {
+    hash_name(key, module.path.as_str(), module.version.as_str())
+}
+
+/// The same, of its path and version.
+pub(super) fn hash_name(key: &[u8; 16], path: &str, version: &str) -> u64 {
     let mut sip = SipHasher13::new_with_key(key);
-    sip.write(module.path.as_str().as_bytes());
+    sip.write(path.as_bytes());
     sip.write(b"@");
-    sip.write(module.version.as_str().as_bytes());
+    sip.write(version.as_bytes());
     sip.finish() >> (64 - HASH_BITS)
 }
 

@@ -8,9 +8,11 @@ mod filter;
 mod index;
 mod merge;
 mod observer;
+mod packed;
 mod reader;
 mod readers;
 mod rebuild;
+pub mod replica;
 mod runs;
 mod segment;
 mod writer;
@@ -87,6 +89,16 @@ pub(in crate::store) fn open_writing(
     application: i64,
     migrations: &[&str],
 ) -> Result<Connection, StoreError> {
+    open_writing_in_pages(path, application, migrations, PAGE_BYTES)
+}
+
+/// The same, with pages of another size in a new database.
+fn open_writing_in_pages(
+    path: &Path,
+    application: i64,
+    migrations: &[&str],
+    page_bytes: u32,
+) -> Result<Connection, StoreError> {
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     // First of all: what is not ours stays as it is.
     check_owner(&connection, path, application, migrations)?;
@@ -94,7 +106,7 @@ pub(in crate::store) fn open_writing(
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
     };
     // Takes effect in a new database only: an existing one keeps the size it was made with.
-    set("page_size", &PAGE_BYTES)?;
+    set("page_size", &page_bytes)?;
     // A reader never waits for the writer, and a commit is one append and one fsync.
     set("journal_mode", &"wal")?;
     // With NORMAL a power cut may take back the last commits, and with them heads that clients have seen.

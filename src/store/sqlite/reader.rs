@@ -119,24 +119,31 @@ pub(super) fn find(
     module: &ModuleVersion,
     below: u64,
 ) -> Result<Option<StoredRecord>, StoreError> {
-    let hash = hash_module(key, module);
-    let mut confirm = |candidates: Vec<u64>| {
-        for id in candidates.into_iter().filter(|id| *id < below) {
-            let record = record(db, decoder, id)?.ok_or_else(|| {
-                damaged(format!("record {id}"))("the index knows it and the tables do not".to_owned())
-            })?;
-            if record.lines.module == *module {
-                return Ok(Some(record));
-            }
+    candidates(db, view, hash_module(key, module), |id| {
+        if id >= below {
+            return Ok(None);
         }
-        Ok::<_, StoreError>(None)
-    };
-    if let Some(found) = confirm(view.recent_with(hash))? {
+        let record = record(db, decoder, id)?.ok_or_else(|| {
+            damaged(format!("record {id}"))("the index knows it and the tables do not".to_owned())
+        })?;
+        Ok((record.lines.module == *module).then_some(record))
+    })
+}
+
+/// Goes through the records that the index has under a hash, until one is confirmed.
+pub(super) fn candidates<T>(
+    db: &Connection,
+    view: &View,
+    hash: u64,
+    mut confirm: impl FnMut(u64) -> Result<Option<T>, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let mut first = |ids: Vec<u64>| ids.into_iter().find_map(|id| confirm(id).transpose()).transpose();
+    if let Some(found) = first(view.recent_with(hash))? {
         return Ok(Some(found));
     }
     // The oldest runs are the largest, so most records are found in the first that are asked.
     for run in &view.runs {
-        if let Some(found) = confirm(runs::probe(db, run, hash)?)? {
+        if let Some(found) = first(runs::probe(db, run, hash)?)? {
             return Ok(Some(found));
         }
     }
@@ -291,7 +298,12 @@ fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, StoreError> {
     serde_json::from_str(&json).map(Some).map_err(|error| at()(error.to_string()))
 }
 
-fn blob(db: &Connection, sql: &str, id: i64, action: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
+pub(super) fn blob(
+    db: &Connection,
+    sql: &str,
+    id: i64,
+    action: &'static str,
+) -> Result<Option<Vec<u8>>, StoreError> {
     db.prepare_cached(sql)
         .and_then(|mut select| select.query_row([id], |row| row.get(0)).optional())
         .map_err(failed(action))

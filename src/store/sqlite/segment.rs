@@ -27,7 +27,7 @@ use crate::tlog::Hash;
 
 /// Records in a segment.
 pub(super) const SEGMENT_WIDTH: u64 = 16;
-const WIDTH: usize = SEGMENT_WIDTH as usize;
+pub(super) const WIDTH: usize = SEGMENT_WIDTH as usize;
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 10;
@@ -40,6 +40,8 @@ const TAIL_EVIDENCE_AT: usize = TAIL_LEAF_AT + 32;
 const TAIL_NAMES_AT: usize = TAIL_EVIDENCE_AT + 8;
 /// The longest names of sixteen records: module paths and versions come from URLs, which are limited to far less.
 const MAX_NAMES_BYTES: usize = WIDTH * 8192;
+/// The most that the records of a mirrored log can have: a data tile is not larger.
+const MAX_LONG_NAMES_BYTES: u64 = 8 << 20;
 /// Level 3 is zstd's default; higher levels gain nothing on a kilobyte.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -94,6 +96,12 @@ impl Encoder {
 pub(super) struct Decoder {
     zstd: zstd::bulk::Decompressor<'static>,
     names: Vec<u8>,
+    /// For names that were compressed with the database's dictionary, once that was read.
+    dictionary: Option<zstd::bulk::Decompressor<'static>>,
+    /// Names in full, where they are stored in a shorter form.
+    pub(super) text: String,
+    /// A frame as it is put together again.
+    pub(super) frame: Vec<u8>,
 }
 
 /// Why a stored row cannot be what was written.
@@ -101,13 +109,24 @@ pub(super) type Why = String;
 
 impl Decoder {
     pub(super) fn new() -> io::Result<Decoder> {
-        Ok(Decoder { zstd: zstd::bulk::Decompressor::new()?, names: Vec::with_capacity(MAX_NAMES_BYTES) })
+        let (zstd, names) = (zstd::bulk::Decompressor::new()?, Vec::with_capacity(MAX_NAMES_BYTES));
+        Ok(Decoder { zstd, names, dictionary: None, text: String::new(), frame: Vec::new() })
+    }
+
+    /// Whether names with a dictionary can be read.
+    pub(super) fn has_dictionary(&self) -> bool {
+        self.dictionary.is_some()
+    }
+
+    pub(super) fn set_dictionary(&mut self, dictionary: &[u8]) -> io::Result<()> {
+        self.dictionary = Some(zstd::bulk::Decompressor::with_dictionary(dictionary)?);
+        Ok(())
     }
 
     /// The record at `position` (0 to 15) of a segment.
     pub(super) fn one(&mut self, body: &[u8], position: usize) -> Result<ModuleLines, Why> {
         check_segment(body)?;
-        let names = self.unpack(body)?;
+        let names = self.names(&body[NAMES_AT..], false)?;
         let (path, version) = names.get(position).ok_or("the segment has fewer than sixteen names")?;
         Ok(lines_of(path, version, &body[HEADER_BYTES + position * 64..][..64]))
     }
@@ -115,7 +134,7 @@ impl Decoder {
     /// All sixteen records of a segment.
     pub(super) fn all(&mut self, body: &[u8]) -> Result<Vec<ModuleLines>, Why> {
         check_segment(body)?;
-        let names = self.unpack(body)?;
+        let names = self.names(&body[NAMES_AT..], false)?;
         let hashes = body[HEADER_BYTES..][..HASHES_BYTES].chunks_exact(64);
         Ok(names
             .iter()
@@ -124,11 +143,13 @@ impl Decoder {
             .collect())
     }
 
-    fn unpack(&mut self, body: &[u8]) -> Result<[(&str, &str); WIDTH], Why> {
-        self.names.clear();
-        self.zstd
-            .decompress_to_buffer(&body[NAMES_AT..], &mut self.names)
-            .map_err(|error| format!("names do not decompress: {error}"))?;
+    /// Path and version of each record, from their compressed form.
+    pub(super) fn names(
+        &mut self,
+        frame: &[u8],
+        with_dictionary: bool,
+    ) -> Result<[(&str, &str); WIDTH], Why> {
+        self.decompress(frame, with_dictionary)?;
         let text = self.names.as_slice();
         let mut at = 0;
         let mut lengths = [(0, 0); WIDTH];
@@ -145,6 +166,26 @@ impl Decoder {
             rest = tail;
         }
         if rest.is_empty() { Ok(names) } else { Err("bytes after the last name".to_owned()) }
+    }
+}
+
+impl Decoder {
+    /// Decompresses names. What is returned lasts until the next call.
+    pub(super) fn decompress(&mut self, frame: &[u8], with_dictionary: bool) -> Result<&[u8], Why> {
+        let zstd = match &mut self.dictionary {
+            Some(zstd) if with_dictionary => zstd,
+            None if with_dictionary => return Err("there is no dictionary for its names".to_owned()),
+            _ => &mut self.zstd,
+        };
+        self.names.clear();
+        // Hardly ever larger than the buffer is: a log that takes records without the form of go.sum lines may have some.
+        let size = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten().unwrap_or_default();
+        if size > MAX_NAMES_BYTES as u64 {
+            self.names.reserve_exact(size.min(MAX_LONG_NAMES_BYTES) as usize);
+        }
+        zstd.decompress_to_buffer(frame, &mut self.names)
+            .map_err(|error| format!("names do not decompress: {error}"))?;
+        Ok(&self.names)
     }
 }
 
@@ -258,7 +299,7 @@ fn lines_of(path: &str, version: &str, hashes: &[u8]) -> ModuleLines {
     ModuleLines { module, zip: H1::from_bytes(*zip), go_mod: H1::from_bytes(go_mod) }
 }
 
-fn push_length(out: &mut Vec<u8>, mut length: usize) {
+pub(super) fn push_length(out: &mut Vec<u8>, mut length: usize) {
     while length >= 0x80 {
         out.push(length as u8 | 0x80);
         length >>= 7;
@@ -268,7 +309,7 @@ fn push_length(out: &mut Vec<u8>, mut length: usize) {
 
 fn pop_length(body: &[u8], at: &mut usize) -> Result<usize, Why> {
     let mut length = 0;
-    for shift in [0, 7, 14] {
+    for shift in [0, 7, 14, 21] {
         let byte = *body.get(*at).ok_or("a length is cut off")?;
         *at += 1;
         length |= usize::from(byte & 0x7f) << shift;

@@ -212,8 +212,8 @@ impl History {
                 return Err(format!("{} has {} records", tile.path(), records.len()));
             }
             for record in records {
-                tree.push(Hash::of_record(record));
-                let text = String::from_utf8_lossy(record).into_owned();
+                tree.push(Hash::of_record(record.as_bytes()));
+                let text = record.to_owned();
                 let key: Vec<&str> = text.split(' ').take(2).collect();
                 if !modules.insert(key.join("@")) {
                     return Err(format!("two records of one module version: {text}"));

@@ -76,7 +76,7 @@ proptest! {
         if cut {
             data.pop();
         }
-        let want: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+        let want: Vec<&str> = texts.iter().map(String::as_str).collect();
         prop_assert_eq!(split_data_tile(&data), Ok(want));
     }
 

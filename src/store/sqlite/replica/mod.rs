@@ -1,0 +1,241 @@
+//! The full mirror of one remote log in one SQLite file: every record below a size, and all that is made of them.
+//!
+//! `migrations/sqlite/replica_0001.sql` is the layout. Records lie in [packed](super::packed) segments, sixteen a row, and are
+//! found through the same [index](super::index) as those of the own log. Hash tiles from level 1 up are rows; the leaves are
+//! computed again when somebody asks. What is not in full tiles yet is the [`Edge`].
+//!
+//! A replica knows positions, not trees: that what is written belongs to the log was established by [`crate::mirror`] before.
+//! One commit takes a [`Window`] as a whole or not at all, so that whenever the process is killed the records below
+//! [`ReplicaReader::size`] are there, verified, and nothing else is. A commit without a head may be taken back by a power cut,
+//! since what it holds can be fetched again; one with a head may not, since a head that was served must stay servable.
+
+mod edge;
+mod reader;
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use super::index::{View, hash_name};
+use super::packed::{Packer, Parts, names_of};
+use super::readers::Readers;
+use super::segment::SEGMENT_WIDTH;
+use crate::gosum::ModuleLines;
+use crate::store::remote::SeenHead;
+use crate::store::{FullTile, StoreError, TILE_WIDTH};
+use crate::tlog::RecordId;
+pub use edge::Edge;
+use writer::Writer;
+
+const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/replica_0001.sql")];
+/// Rows of 1.4 KB waste an eighth of an 8 KiB page and a fortieth of this one.
+const PAGE_BYTES: u32 = 32 << 10;
+/// "repl" in ASCII: a mirror is not mistaken for a log of ours.
+const APPLICATION_ID: i64 = 0x7265_706c;
+/// Tiles from which a dictionary is made: enough to know the common hosts and the shapes of versions.
+pub const TRAINING_TILES: u64 = 64;
+/// Larger dictionaries gain little: what repeats in a log are hosts, words and dates.
+const DICTIONARY_BYTES: usize = 32 << 10;
+
+/// The full mirror of one log: its writer, of which there is one, and the way to its readers. Clones share both.
+#[derive(Clone)]
+pub struct Replica {
+    shared: Arc<Shared>,
+    writer: Arc<Mutex<Writer>>,
+    codec: Arc<ArcSwap<Codec>>,
+}
+
+/// The readers' half. Any number of threads; each call sees one state of the mirror.
+#[derive(Clone)]
+pub struct ReplicaReader(Arc<Shared>);
+
+struct Shared {
+    index_key: [u8; 16],
+    view: Arc<ArcSwap<View>>,
+    readers: Arc<Readers>,
+    state: ArcSwap<State>,
+}
+
+/// What is committed.
+struct State {
+    edge: Edge,
+    head: Option<Arc<SeenHead>>,
+}
+
+/// A record of the mirrored log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordText {
+    /// The two go.sum lines of a module version, as every record of a checksum database should be.
+    Lines(ModuleLines),
+    /// Something else that the log has taken; nobody can look it up.
+    Other(String),
+}
+
+/// A full data tile as it will be written.
+#[derive(Debug)]
+pub struct PackedTile {
+    number: u64,
+    segments: Vec<Vec<u8>>,
+    /// What the index knows its records by.
+    hashes: Vec<u64>,
+}
+
+/// What one commit adds: all of it, or nothing.
+#[derive(Debug)]
+pub struct Window {
+    /// Full data tiles, the first the one that the edge before had begun, each the next after the one before it.
+    pub tiles: Vec<PackedTile>,
+    /// The hash tiles of level 1 and up that are full now.
+    pub hash_tiles: Vec<FullTile>,
+    /// The edge after these tiles.
+    pub edge: Edge,
+    /// A head of exactly this size.
+    pub head: Option<SeenHead>,
+}
+
+/// How records are packed in this database. For any number of threads: packing is most of the work of a mirror.
+pub struct Codec {
+    index_key: [u8; 16],
+    dictionary: Option<Vec<u8>>,
+    idle: Mutex<Vec<Packer>>,
+}
+
+impl Replica {
+    /// Opens the database at `path`, and creates it when there is none. One of another log, or of this log with another key,
+    /// is refused. `cache_kib` is the page cache of each of the reading connections, of which there are as many as cores.
+    pub fn open(
+        path: &Path,
+        name: &str,
+        vkey: &str,
+        cache_kib: u32,
+        at: Timestamp,
+    ) -> Result<Replica, StoreError> {
+        let writer::Opened { writer, shared, dictionary } = writer::open(path, name, vkey, cache_kib, at)?;
+        let codec = Arc::new(ArcSwap::from_pointee(Codec::new(shared.index_key, dictionary)));
+        Ok(Replica { shared, writer: Arc::new(Mutex::new(writer)), codec })
+    }
+
+    /// A reader of the same mirror.
+    pub fn reader(&self) -> ReplicaReader {
+        ReplicaReader(self.shared.clone())
+    }
+
+    /// The edge of what is committed.
+    pub fn edge(&self) -> Edge {
+        self.shared.state.load().edge.clone()
+    }
+
+    /// How records are packed now.
+    pub fn codec(&self) -> Arc<Codec> {
+        self.codec.load_full()
+    }
+
+    /// Whether there is a dictionary. Without one, names take twice the space.
+    pub fn is_trained(&self) -> bool {
+        self.codec.load().dictionary.is_some()
+    }
+
+    /// Makes the dictionary of the names from records of this log, of which there should be [`TRAINING_TILES`] tiles.
+    /// Once made it stays; a log whose names have nothing in common does without.
+    pub fn train(&self, texts: &[&str]) -> Result<(), StoreError> {
+        let (mut names, mut sizes, mut piece, mut tails) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for records in texts.chunks(SEGMENT_WIDTH as usize) {
+            let parts: Vec<Parts<'_>> = records.iter().map(|text| Parts::of(text)).collect();
+            names_of(&parts, &mut piece, &mut tails);
+            names.extend(&piece);
+            sizes.push(piece.len());
+        }
+        let Ok(dictionary) = zstd::dict::from_continuous(&names, &sizes, DICTIONARY_BYTES) else {
+            return Ok(());
+        };
+        let mut writer = self.writer();
+        if !self.is_trained() {
+            writer.insert_dictionary(&dictionary)?;
+            self.codec.store(Arc::new(Codec::new(self.shared.index_key, Some(dictionary))));
+        }
+        Ok(())
+    }
+
+    /// Adds a window. Returns when all of it is committed; with a head, when it is durable.
+    ///
+    /// # Panics
+    ///
+    /// When the window does not begin where the mirror ends, or its edge is not that of its tiles.
+    pub fn commit(&self, window: Window) -> Result<(), StoreError> {
+        self.writer().commit(window)
+    }
+
+    /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a while.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        self.writer().settle()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        // A panic in the middle of a commit leaves a transaction that the next one rolls back.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Codec {
+    fn new(index_key: [u8; 16], dictionary: Option<Vec<u8>>) -> Codec {
+        Codec { index_key, dictionary, idle: Mutex::default() }
+    }
+
+    /// Packs the 256 records of a full data tile.
+    pub fn pack(&self, number: u64, texts: &[&str]) -> Result<PackedTile, StoreError> {
+        assert_eq!(texts.len() as u64, TILE_WIDTH, "a full data tile has 256 records");
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut packer = match idle().pop() {
+            Some(packer) => packer,
+            None => Packer::new(self.dictionary.as_deref()).map_err(codec_failed)?,
+        };
+        let mut tile =
+            PackedTile { number, segments: Vec::with_capacity(16), hashes: Vec::with_capacity(256) };
+        for texts in texts.chunks(SEGMENT_WIDTH as usize) {
+            let records: Vec<Parts<'_>> = texts.iter().map(|text| Parts::of(text)).collect();
+            tile.segments.push(packer.segment(&records).map_err(codec_failed)?);
+            tile.hashes
+                .extend(records.iter().map(|parts| hash_name(&self.index_key, parts.path, parts.version)));
+        }
+        idle().push(packer);
+        Ok(tile)
+    }
+}
+
+impl RecordText {
+    fn of(parts: &Parts<'_>) -> RecordText {
+        parts.lines().map(RecordText::Lines).unwrap_or_else(|| {
+            let mut text = String::new();
+            parts.push_text(&mut text);
+            RecordText::Other(text)
+        })
+    }
+
+    /// Appends the text of the record.
+    pub fn push_text(&self, text: &mut String) {
+        match self {
+            RecordText::Lines(lines) => lines.push_text(text),
+            RecordText::Other(other) => text.push_str(other),
+        }
+    }
+}
+
+impl State {
+    fn size(&self) -> u64 {
+        self.edge.size.0
+    }
+
+    /// A record at the edge, if it is there and not in a full tile.
+    fn at_edge(&self, id: RecordId) -> Option<&str> {
+        let at = id.0.checked_sub(self.edge.sealed())?;
+        self.edge.texts.get(at as usize).map(String::as_str)
+    }
+}
+
+fn codec_failed(source: io::Error) -> StoreError {
+    StoreError::File { path: "zstd".to_owned(), source }
+}

@@ -1,0 +1,242 @@
+//! The reading half: what was committed, checked against its checksums.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::index::hash_name;
+use super::super::packed::{Parts, needs_dictionary};
+use super::super::reader::{blob, candidates, tile_id};
+use super::super::readers::Reader;
+use super::super::segment::{Decoder, SEGMENT_WIDTH, Why, unwrap};
+use super::super::{damaged, failed, from_micros};
+use super::{RecordText, ReplicaReader, Shared, State, codec_failed};
+use crate::module::ModuleVersion;
+use crate::store::remote::SeenHead;
+use crate::store::{StoreError, StoredRecord, TILE_WIDTH};
+use crate::tlog::{HASH_SIZE, Hash, RecordId, TreeHead, TreeSize};
+
+impl ReplicaReader {
+    /// How many records are there: all of them verified.
+    pub fn size(&self) -> TreeSize {
+        TreeSize(self.0.state.load().size())
+    }
+
+    /// The newest signed head whose every record is there. While a mirror advances, its size is ahead of it.
+    pub fn head(&self) -> Option<Arc<SeenHead>> {
+        self.0.state.load().head.clone()
+    }
+
+    /// Up to `limit` heads smaller than `before`, newest first.
+    pub fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<SeenHead>, StoreError> {
+        let before = i64::try_from(before.0).unwrap_or(i64::MAX);
+        self.0.readers.read(|reader| heads(&reader.db, before, limit))
+    }
+
+    /// The record of a module version.
+    pub fn find(&self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError> {
+        // The state first: the index that is loaded after it has all of its records.
+        let Shared { state, view, readers, index_key } = &*self.0;
+        let (state, view) = (state.load(), view.load());
+        let hash = hash_name(index_key, module.path.as_str(), module.version.as_str());
+        readers.read(|Reader { db, decoder, .. }| {
+            candidates(db, &view, hash, |id| {
+                if id >= state.size() {
+                    return Ok(None);
+                }
+                let lines = one(db, decoder, &state, RecordId(id), |parts| parts.lines_of(module))?;
+                Ok(lines.map(|lines| StoredRecord { id: RecordId(id), lines }))
+            })
+        })
+    }
+
+    /// The records in `ids`, in order; fewer when the mirror ends before.
+    pub fn records(&self, ids: Range<u64>) -> Result<Vec<RecordText>, StoreError> {
+        let mut records = Vec::with_capacity(ids.end.saturating_sub(ids.start).min(TILE_WIDTH) as usize);
+        self.each(ids, |parts| records.push(RecordText::of(parts)))?;
+        Ok(records)
+    }
+
+    /// Appends the texts of the records in `ids` as a data tile has them, each followed by a blank line. Returns how many there
+    /// are: fewer when the mirror ends before.
+    pub fn push_data(&self, ids: Range<u64>, data: &mut String) -> Result<u64, StoreError> {
+        let mut count = 0;
+        self.each(ids, |parts| {
+            parts.push_text(data);
+            data.push('\n');
+            count += 1;
+        })?;
+        Ok(count)
+    }
+
+    /// The hashes of the records in `ids`, computed from them, in order; fewer when the mirror ends before.
+    pub fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError> {
+        let mut leaves = Vec::with_capacity(ids.end.saturating_sub(ids.start).min(TILE_WIDTH) as usize);
+        let mut text = String::new();
+        self.each(ids, |parts| {
+            text.clear();
+            parts.push_text(&mut text);
+            leaves.push(Hash::of_record(text.as_bytes()));
+        })?;
+        Ok(leaves)
+    }
+
+    /// A hash tile as wide as it is in the mirror, up to 256 hashes; none when the mirror has no hash of it.
+    pub fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        let state = self.0.state.load();
+        let hashes = state.size().checked_shr(8 * u32::from(level)).unwrap_or(0);
+        let Some(width) = number.checked_mul(TILE_WIDTH).and_then(|first| hashes.checked_sub(first)) else {
+            return Ok(None);
+        };
+        if width == 0 {
+            return Ok(None);
+        }
+        if level == 0 {
+            let first = number * TILE_WIDTH;
+            return self.leaves(first..first + width.min(TILE_WIDTH)).map(Some);
+        }
+        if width < TILE_WIDTH {
+            return Ok(Some(state.edge.level(level).to_vec()));
+        }
+        let id = tile_id(level, number);
+        let select = "SELECT body FROM tile WHERE tile_id = ?";
+        let body = self.0.readers.read(|reader| blob(&reader.db, select, id, "read of tile"))?;
+        let tile = body.ok_or_else(|| "missing".to_owned()).and_then(|body| full_tile(&body));
+        tile.map(Some).map_err(damaged(format!("tile {id}")))
+    }
+
+    /// Goes through the records in `ids` that are there.
+    fn each(&self, ids: Range<u64>, mut each: impl FnMut(&Parts<'_>)) -> Result<(), StoreError> {
+        let state = self.0.state.load();
+        let (end, sealed) = (ids.end.min(state.size()), state.edge.sealed());
+        if ids.start < end.min(sealed) {
+            self.0.readers.read(|Reader { db, decoder, .. }| {
+                segments(db, decoder, ids.start..end.min(sealed), |_, parts| each(parts))
+            })?;
+        }
+        for id in ids.start.max(sealed)..end {
+            each(&Parts::of(state.at_edge(RecordId(id)).expect("the edge has what is not sealed")));
+        }
+        Ok(())
+    }
+}
+
+fn full_tile(body: &[u8]) -> Result<Vec<Hash>, Why> {
+    let hashes = unwrap(body)?.chunks_exact(HASH_SIZE);
+    if hashes.len() as u64 != TILE_WIDTH || !hashes.remainder().is_empty() {
+        return Err(format!("{} bytes", body.len()));
+    }
+    Ok(hashes.map(|hash| Hash::from_slice(hash).expect("the chunks are 32 bytes long")).collect())
+}
+
+/// Reads one record that is there.
+fn one<T>(
+    db: &Connection,
+    decoder: &mut Decoder,
+    state: &State,
+    id: RecordId,
+    read: impl Fn(&Parts<'_>) -> T,
+) -> Result<T, StoreError> {
+    if let Some(text) = state.at_edge(id) {
+        return Ok(read(&Parts::of(text)));
+    }
+    let segment = (id.0 / SEGMENT_WIDTH) as i64;
+    let mut select = db
+        .prepare_cached("SELECT body FROM segment WHERE segment_id = ?")
+        .map_err(failed("read of segment"))?;
+    let found = select
+        .query_row([segment], |row| {
+            let body = row.get_ref(0)?.as_blob()?;
+            Ok(unpack(db, decoder, body, segment, |records| {
+                let parts = records.nth((id.0 % SEGMENT_WIDTH) as usize);
+                read(&parts.expect("a segment has sixteen records"))
+            }))
+        })
+        .optional()
+        .map_err(failed("read of segment"))?;
+    found.unwrap_or_else(|| Err(damaged(format!("segment {segment}"))("missing".to_owned())))
+}
+
+/// Goes through the records in `ids`, which are all in full tiles.
+pub(super) fn segments(
+    db: &Connection,
+    decoder: &mut Decoder,
+    ids: Range<u64>,
+    mut each: impl FnMut(u64, &Parts<'_>),
+) -> Result<(), StoreError> {
+    let mut select = db
+        .prepare_cached(
+            "SELECT segment_id, body FROM segment WHERE segment_id BETWEEN ? AND ? ORDER BY segment_id",
+        )
+        .map_err(failed("read of segment"))?;
+    let (mut next, last) = (ids.start / SEGMENT_WIDTH, (ids.end - 1) / SEGMENT_WIDTH);
+    let mut rows = select.query(params![next as i64, last as i64]).map_err(failed("read of segment"))?;
+    while let Some(row) = rows.next().map_err(failed("read of segment"))? {
+        let id: i64 = row.get(0).map_err(failed("read of segment"))?;
+        let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of segment"))?;
+        if id as u64 != next {
+            break;
+        }
+        unpack(db, decoder, body, id, |records| {
+            for (id, parts) in (next * SEGMENT_WIDTH..).zip(records).filter(|(id, _)| ids.contains(id)) {
+                each(id, &parts);
+            }
+        })?;
+        next += 1;
+    }
+    if next <= last {
+        return Err(damaged(format!("segment {next}"))("missing".to_owned()));
+    }
+    Ok(())
+}
+
+fn unpack<'a, T>(
+    db: &Connection,
+    decoder: &'a mut Decoder,
+    body: &'a [u8],
+    id: i64,
+    read: impl FnOnce(&mut dyn Iterator<Item = Parts<'a>>) -> T,
+) -> Result<T, StoreError> {
+    if needs_dictionary(body) && !decoder.has_dictionary() {
+        let dictionary = dictionary(db)?
+            .ok_or_else(|| damaged(format!("segment {id}"))("the dictionary is missing".to_owned()))?;
+        decoder.set_dictionary(&dictionary).map_err(codec_failed)?;
+    }
+    let mut records = decoder.packed(body).map_err(damaged(format!("segment {id}")))?;
+    Ok(read(&mut records))
+}
+
+/// The dictionary of the names, if it was made already.
+pub(super) fn dictionary(db: &Connection) -> Result<Option<Vec<u8>>, StoreError> {
+    let select = "SELECT body FROM dictionary WHERE dictionary_id = ?";
+    let Some(row) = blob(db, select, 1, "read of dictionary")? else { return Ok(None) };
+    let body = unwrap(&row).map_err(damaged("dictionary".to_owned()))?;
+    Ok(Some(body.to_vec()))
+}
+
+/// Up to `limit` heads smaller than `before`, newest first.
+pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<SeenHead>, StoreError> {
+    let mut select = db
+        .prepare_cached(
+            "SELECT size, root, note, seen_at FROM head WHERE size < ? ORDER BY size DESC LIMIT ?",
+        )
+        .map_err(failed("read of head"))?;
+    let rows = select
+        .query_map(params![before, limit as i64], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get(2)?, row.get(3)?))
+        })
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(failed("read of head"))?;
+    let head = |(size, root, note, seen_at): (i64, [u8; 32], String, i64)| {
+        let at = || damaged(format!("head {size}"));
+        let seen_at = from_micros(seen_at).map_err(at())?;
+        let tree = TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) };
+        // The row has no checksum: size and root are in it twice, and the note's signature is checked by who reads it.
+        if !note.starts_with(&tree.format()) {
+            return Err(at()("its note says something else".to_owned()));
+        }
+        Ok(SeenHead { tree, note, seen_at })
+    };
+    rows.into_iter().map(head).collect()
+}

@@ -1,0 +1,283 @@
+//! The writing half: one connection, one transaction per window.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::index::{Entry, View, hash_name};
+use super::super::merge::{Change, Index};
+use super::super::packed::Parts;
+use super::super::reader::{blob, tile_id};
+use super::super::readers::{Commits, Readers};
+use super::super::segment::{Decoder, unwrap, wrap};
+use super::super::{checkpoint_aloud, damaged, failed, from_micros, open_writing_in_pages, to_micros};
+use super::reader::{dictionary, heads, segments};
+use super::{APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, Shared, State, Window, codec_failed};
+use crate::store::remote::SeenHead;
+use crate::store::{FullTile, StoreError, TILE_WIDTH};
+
+/// Entries of the index that one commit moves when only merging is left.
+const MERGED_PER_COMMIT: u64 = 1 << 20;
+
+pub(super) struct Writer {
+    db: Connection,
+    shared: Arc<Shared>,
+    index: Index,
+    /// A commit has failed, so that what is in memory may not be what is in the file.
+    unsure: bool,
+}
+
+/// A mirror that was just opened.
+pub(super) struct Opened {
+    pub(super) writer: Writer,
+    pub(super) shared: Arc<Shared>,
+    /// What names are packed with, when there is such a thing already.
+    pub(super) dictionary: Option<Vec<u8>>,
+}
+
+/// Opens or creates a mirror.
+pub(super) fn open(
+    path: &Path,
+    name: &str,
+    vkey: &str,
+    cache_kib: u32,
+    at: Timestamp,
+) -> Result<Opened, StoreError> {
+    let mut db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES)?;
+    let index_key = identify(&db, path, name, vkey, at)?;
+    let readers = Arc::new(Readers::open(path, cache_kib, Commits::Told)?);
+    let held = readers.clone();
+    checkpoint_aloud(&mut db, move |is_long| held.hold(!is_long))?;
+    let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
+    let (index, _) = Index::load(&db, view.clone(), &[])?;
+    let state = ArcSwap::from_pointee(State { edge: Edge::default(), head: None });
+    let shared = Arc::new(Shared { index_key, view, readers, state });
+    let mut writer = Writer { db, shared: shared.clone(), index, unsure: true };
+    writer.reload()?;
+    let dictionary = dictionary(&writer.db)?;
+    Ok(Opened { writer, shared, dictionary })
+}
+
+/// Says whose database this is, or finds out. Returns the key of its index.
+fn identify(
+    db: &Connection,
+    path: &Path,
+    name: &str,
+    vkey: &str,
+    at: Timestamp,
+) -> Result<[u8; 16], StoreError> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).expect("the system gives random bytes");
+    db.execute(
+        "INSERT INTO identity (id, name, vkey, index_key, created_at) SELECT 1, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM identity)",
+        params![name, vkey, wrap(&key), to_micros(at)],
+    )
+    .map_err(failed("insert into identity"))?;
+    let (found_name, found_vkey, key, created_at) = db
+        .query_row("SELECT name, vkey, index_key, created_at FROM identity", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?, row.get(3)?))
+        })
+        .map_err(failed("read of identity"))?;
+    from_micros(created_at).map_err(damaged("identity".to_owned()))?;
+    if (found_name.as_str(), found_vkey.as_str()) != (name, vkey) {
+        let why = format!("it holds the log {found_name} with the key {found_vkey}");
+        return Err(StoreError::Foreign { path: path.display().to_string(), why });
+    }
+    let key = unwrap(&key).and_then(|key| key.try_into().map_err(|_| "not a key".to_owned()));
+    key.map_err(damaged("identity".to_owned()))
+}
+
+impl Writer {
+    /// Reads again what is kept in memory.
+    fn reload(&mut self) -> Result<(), StoreError> {
+        let edge = blob(&self.db, "SELECT body FROM edge WHERE id = ?", 1, "read of edge")?
+            .map_or_else(|| Ok(Edge::default()), |row| Edge::decode(&row))
+            .map_err(damaged("edge".to_owned()))?;
+        let head = heads(&self.db, i64::MAX, 1)?.pop();
+        let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
+        let (size, sealed) = (edge.size.0, edge.sealed());
+        if index.flushed > size {
+            let why = format!("it has {} records and the edge says {size}", index.flushed);
+            return Err(damaged("index_run".to_owned())(why));
+        }
+        let key = &self.shared.index_key;
+        let mut recent: Vec<Entry> = Vec::new();
+        if index.flushed < sealed {
+            let mut decoder = Decoder::new().map_err(codec_failed)?;
+            segments(&self.db, &mut decoder, index.flushed..sealed, |id, parts| {
+                recent.push((hash_name(key, parts.path, parts.version), id));
+            })?;
+        }
+        recent.extend(edge_entries(key, &edge).filter(|(_, id)| *id >= index.flushed));
+        // A commit that was reported as failed may have been one.
+        self.shared.readers.committed();
+        index.show(runs, recent);
+        self.index = index;
+        self.shared.state.store(Arc::new(State { edge, head: head.map(Arc::new) }));
+        self.unsure = false;
+        Ok(())
+    }
+
+    pub(super) fn insert_dictionary(&mut self, dictionary: &[u8]) -> Result<(), StoreError> {
+        self.db
+            .execute("INSERT INTO dictionary (dictionary_id, body) VALUES (1, ?)", [wrap(dictionary)])
+            .map_err(failed("insert into dictionary"))?;
+        self.shared.readers.committed();
+        Ok(())
+    }
+
+    pub(super) fn commit(&mut self, window: Window) -> Result<(), StoreError> {
+        self.transact(window.head.is_some(), |writer| writer.write(&window))?;
+        let Window { edge, head, .. } = window;
+        let head = head.map(Arc::new).or_else(|| self.shared.state.load().head.clone());
+        self.shared.state.store(Arc::new(State { edge, head }));
+        Ok(())
+    }
+
+    /// Does some work in a transaction of its own, and shows readers the index that it made.
+    fn transact(
+        &mut self,
+        durable: bool,
+        work: impl FnOnce(&mut Writer) -> Result<Change, StoreError>,
+    ) -> Result<(), StoreError> {
+        if self.unsure {
+            self.rollback();
+            self.reload()?;
+        }
+        // The log is synced once for all commits before it as well.
+        let synchronous = if durable { "full" } else { "normal" };
+        self.db.pragma_update(None, "synchronous", synchronous).map_err(failed("pragma"))?;
+        self.unsure = true;
+        self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"))?;
+        let done = work(self).and_then(|change| {
+            self.db.execute_batch("COMMIT").map_err(failed("commit"))?;
+            Ok(change)
+        });
+        match done {
+            Ok(change) => {
+                self.shared.readers.committed();
+                self.index.publish(change);
+                self.unsure = false;
+                Ok(())
+            }
+            Err(error) => {
+                self.rollback();
+                Err(error)
+            }
+        }
+    }
+
+    fn rollback(&self) {
+        if !self.db.is_autocommit() {
+            // SQLite has already rolled back where this fails; the next BEGIN would say if it had not.
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+    }
+
+    fn write(&mut self, window: &Window) -> Result<Change, StoreError> {
+        let state = self.shared.state.load_full();
+        let (before, after) = (&state.edge, &window.edge);
+        let first = before.sealed() / TILE_WIDTH;
+        let numbers = window.tiles.iter().map(|tile| tile.number);
+        assert!(
+            numbers.eq(first..after.sealed() / TILE_WIDTH) && after.size >= before.size,
+            "a window to {} after {}",
+            after.size,
+            before.size
+        );
+        self.check_size(before.size.0)?;
+        self.insert_tiles(window)?;
+        if after.size > before.size {
+            self.db
+                .prepare_cached("INSERT INTO edge (id, size, body) SELECT 1, 0, x'' WHERE NOT EXISTS (SELECT 1 FROM edge)")
+                .and_then(|mut insert| insert.execute([]))
+                .and_then(|_| self.db.prepare_cached("UPDATE edge SET size = ?, body = ?"))
+                .and_then(|mut update| update.execute(params![after.size.0 as i64, after.encode()]))
+                .map_err(failed("update of edge"))?;
+        }
+        if let Some(head) = &window.head {
+            assert_eq!(head.tree.size, after.size, "a head is of the records below it");
+            insert_head(&self.db, head)?;
+        }
+        let sealed = window.tiles.iter().flat_map(|tile| (tile.number * TILE_WIDTH..).zip(&tile.hashes));
+        let mut entries: Vec<Entry> = sealed.map(|(id, hash)| (*hash, id)).collect();
+        entries.extend(edge_entries(&self.shared.index_key, after));
+        // What was at the edge before is in the index already.
+        entries.retain(|(_, id)| *id >= before.size.0);
+        self.index.append(&self.db, entries)
+    }
+
+    /// Whether nobody else has written.
+    fn check_size(&self, expected: u64) -> Result<(), StoreError> {
+        let found = self
+            .db
+            .prepare_cached("SELECT size FROM edge")
+            .and_then(|mut select| select.query_row([], |row| row.get::<_, i64>(0)).optional())
+            .map_err(failed("read of edge"))?
+            .unwrap_or(0) as u64;
+        if found == expected {
+            return Ok(());
+        }
+        Err(StoreError::Conflict { expected: format!("size {expected}"), found: format!("size {found}") })
+    }
+
+    fn insert_tiles(&self, window: &Window) -> Result<(), StoreError> {
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO segment (segment_id, body) VALUES (?, ?)")
+            .map_err(failed("insert into segment"))?;
+        for tile in &window.tiles {
+            for (id, body) in (tile.number * 16..).zip(&tile.segments) {
+                insert.execute(params![id as i64, body]).map_err(failed("insert into segment"))?;
+            }
+        }
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO tile (tile_id, body) VALUES (?, ?)")
+            .map_err(failed("insert into tile"))?;
+        for FullTile { level, number, hashes } in &window.hash_tiles {
+            assert_eq!(hashes.len() as u64, TILE_WIDTH, "only full tiles are stored");
+            let body: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
+            insert
+                .execute(params![tile_id(*level, *number), wrap(&body)])
+                .map_err(failed("insert into tile"))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+        loop {
+            let mut idle = false;
+            self.transact(false, |writer| {
+                let (change, done) = writer.index.tidy(&writer.db, MERGED_PER_COMMIT)?;
+                idle = done;
+                Ok(change)
+            })?;
+            if idle {
+                break;
+            }
+        }
+        self.shared.readers.hold(false);
+        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))
+    }
+}
+
+/// What the index knows the records at the edge by.
+fn edge_entries<'a>(key: &'a [u8; 16], edge: &'a Edge) -> impl Iterator<Item = Entry> + 'a {
+    let entry = |(id, text): (u64, &String)| {
+        let parts = Parts::of(text);
+        (hash_name(key, parts.path, parts.version), id)
+    };
+    (edge.sealed()..).zip(&edge.texts).map(entry)
+}
+
+fn insert_head(db: &Connection, head: &SeenHead) -> Result<(), StoreError> {
+    let row = params![head.tree.size.0 as i64, head.tree.root.as_bytes(), head.note, to_micros(head.seen_at)];
+    db.prepare_cached("INSERT INTO head (size, root, note, seen_at) VALUES (?, ?, ?, ?)")
+        .and_then(|mut insert| insert.execute(row))
+        .map(drop)
+        .map_err(failed("insert into head"))
+}
