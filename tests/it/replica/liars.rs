@@ -7,8 +7,11 @@ const SIZE: u64 = 4_000;
 const VICTIM: &str = "/tile/8/data/003";
 const EDGE: &str = "/tile/8/data/015.p/160";
 
+/// Makes a lie of what an honest source would send.
+type Lie = fn(&Peer, Vec<u8>) -> Vec<u8>;
+
 /// What a liar sends instead of a data tile, and a word of the reason for which it is refused.
-const LIES: [(&str, fn(&Peer, Vec<u8>) -> Vec<u8>, &str); 10] = [
+const LIES: [(&str, Lie, &str); 10] = [
     (
         "a flipped bit",
         |_, mut body| {

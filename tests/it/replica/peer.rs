@@ -168,7 +168,9 @@ impl Peer {
             assert_eq!(reader.push_data(ids.clone(), &mut data).unwrap(), u64::from(width));
             let want = self.data(number, width);
             assert!(data == want, "data tile {number} of a mirror of {size} is not what Go wrote");
-            for (id, text) in ids.zip(want.split("\n\n")).filter(|(id, _)| *id as usize % stride == 0) {
+            for (id, text) in
+                ids.zip(want.split("\n\n")).filter(|(id, _)| (*id as usize).is_multiple_of(stride))
+            {
                 let words: Vec<&str> = text.split(' ').collect();
                 let module: ModuleVersion = format!("{}@{}", words[0], words[1]).parse().unwrap();
                 let found = reader.find(&module).unwrap().unwrap_or_else(|| panic!("{module} is not found"));
