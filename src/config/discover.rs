@@ -135,6 +135,9 @@ impl Config {
 
     /// Passthroughs first: where a proxy is configured the way to the public database is often closed.
     fn discover_sumdb(&mut self, go: &GoEnvironment, source: &SourceList, origin: &Origin) {
+        // The address that our own clients have in their GOSUMDB would make us ask ourselves.
+        let other = go.var("GOSUMDB").and_then(|setting| other_address(&setting.value));
+        let other = other.filter(|url| !leads_back(url, self));
         let sumdb = self.sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumDb::sum_golang_org);
         if sumdb.urls_origin != Origin::Default {
             return;
@@ -143,7 +146,13 @@ impl Config {
             .proxies()
             .map(|url| LogUrl::Server(url.join(&format!("sumdb/{SUM_GOLANG_ORG}"))))
             .collect();
-        urls.extend(go.var("GOSUMDB").and_then(|setting| other_address(&setting.value)).map(LogUrl::Server));
+        urls.extend(other.map(LogUrl::Server));
+        let mut seen: Vec<LogUrl> = Vec::new();
+        urls.retain(|url| {
+            let is_new = !seen.contains(url);
+            seen.push(url.clone());
+            is_new
+        });
         if !urls.is_empty() {
             sumdb.urls_origin = origin.clone();
         }

@@ -304,14 +304,18 @@ impl Layers<'_> {
 }
 
 impl Config {
-    /// Where nobody said how a checksum database is reached, the proxies of the routes that use it are asked first: often the way
-    /// to the public database is open to them only. Those that do not pass it on are left out when the server starts.
+    /// Where nobody said how a checksum database is reached, the proxies of the route that takes everything from it are asked
+    /// first: often the way to the public database is open to them only. The proxy of a narrower route is not told what else
+    /// is looked up. Those that do not pass the database on are left out when the server starts.
     fn prefer_passthroughs(&mut self) {
         for (name, sumdb) in &mut self.sumdbs {
             if sumdb.urls_origin != Origin::Default {
                 continue;
             }
-            let routes = self.routes.iter().filter(|route| route.checksum == Checksum::SumDb(name.clone()));
+            let routes = self.routes.iter().filter(|route| {
+                route.checksum == Checksum::SumDb(name.clone())
+                    && route.patterns.iter().any(|pattern| pattern == "*")
+            });
             let mut passthroughs: Vec<LogUrl> = Vec::new();
             for route in routes {
                 for url in

@@ -274,11 +274,12 @@ impl Config {
         self.routes.iter().any(|route| matches!(&route.checksum, Checksum::SumDb(name) if name == sumdb))
     }
 
-    /// Whether the remote database `sumdb` may be told a module path. Not what is hashed here: that is private. A path
+    /// Whether the remote database `sumdb` may be told a module path. Not what is hashed here, nor what another database
+    /// answers for: that is private, or somebody else's. A path
     /// without a route may be private too, so it is told only to a database that no route has to do with.
     pub fn may_tell(&self, sumdb: &str, path: &str) -> bool {
         match self.route(path) {
-            Some((_, route)) => route.checksum != Checksum::Compute,
+            Some((_, route)) => matches!(&route.checksum, Checksum::SumDb(name) if name == sumdb),
             None => !self.has_route_to(sumdb),
         }
     }

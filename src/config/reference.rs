@@ -162,7 +162,7 @@ pub static KEYS: &[Key] = &[
         ),
     listed("sumdb.*.urls", "list of http, https or file URLs", "[\"https://sum.golang.org\"]", "built in for sum.golang.org, after the proxies of its routes")
         .means(
-            "Where that database is asked, in this order: itself, the passthrough of a module proxy (`<proxy>/sumdb/<name>`), or a directory of its files (`file:///srv/sum`). Answers are verified, so any of them will do. By default the proxies in the `source` of the routes that use it are asked first, where their `supported` says that they pass it on.",
+            "Where that database is asked, in this order: itself, the passthrough of a module proxy (`<proxy>/sumdb/<name>`), or a directory of its files (`file:///srv/sum`). Answers are verified, so any of them will do. By default the proxies in the `source` of the route for `\"*\"` are asked first, where their `supported` says that they pass it on; what such a proxy does not have or withholds is then not asked elsewhere.",
             "can see which public modules are asked for, and refuse to answer. Forged answers are refused.",
         ),
     listed("sumdb.*.mode", "`on-demand` or `heads`", "\"on-demand\"", "`on-demand`")

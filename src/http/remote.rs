@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 
 use super::kept::{self, Bytewise, CacheSizes, is_about, with_head};
 use super::metrics::{Sample, SampleValue, Source};
@@ -32,6 +33,8 @@ use crate::tlog::{Tile, TileLevel, TreeSize};
 
 /// When a client should come back whose answer could not be fetched, unless a server said when.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Questions of clients that are put to the remote log at once: half of the requests that it may have in flight.
+const TURNS: usize = 16;
 /// "Not found" of a remote log: a version that was just published must appear soon.
 const NOT_FOUND_AGE: Duration = Duration::from_secs(30);
 /// What the configuration decides stays so until the operator changes it.
@@ -63,6 +66,8 @@ pub struct MirroredLog {
     lookups: Cache<u64, Bytes, Bytewise>,
     hasher: RandomState,
     latest: ArcSwapOption<(TreeSize, LatestHead)>,
+    /// Who asks here waits for a turn, so that the notary, which asks the same log, is not kept waiting by others' clients.
+    turns: Semaphore,
 }
 
 impl MirroredLog {
@@ -73,6 +78,7 @@ impl MirroredLog {
             lookups: kept::lookups(options.sizes),
             hasher: RandomState::new(),
             latest: ArcSwapOption::empty(),
+            turns: Semaphore::new(TURNS),
             options,
         }
     }
@@ -129,6 +135,7 @@ impl MirroredLog {
             )));
         }
         self.admit(client)?;
+        let _turn = self.turns.acquire().await.expect("it is never closed");
         let what = module.to_string();
         let refused = |error| refusal(name, &what, &error);
         let proven = self.log().lookup(&module, self.deadline()).await.map_err(refused)?;
@@ -150,6 +157,7 @@ impl MirroredLog {
             return Err(self.only_heads());
         }
         self.admit(client)?;
+        let _turn = self.turns.acquire().await.expect("it is never closed");
         let what = tile.path();
         match self.log().tile(&tile, self.deadline()).await {
             Ok(Some(body)) => {

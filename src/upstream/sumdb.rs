@@ -69,6 +69,8 @@ pub struct Inquiry {
     max_bytes: u64,
     /// Whether a 404 is an honest answer and no failure of the URL.
     may_be_missing: bool,
+    /// Whether it names a module.
+    is_lookup: bool,
     deadline: Instant,
     order: VecDeque<usize>,
     failures: Vec<FetchError>,
@@ -105,7 +107,8 @@ impl RemoteSumdb {
 
     /// Asks for the record of a module version, with a tree head.
     pub fn lookup(&self, module: &ModuleVersion, deadline: Instant) -> Inquiry {
-        self.ask(format!("lookup/{}", module.escaped()), MAX_LOOKUP_BYTES, true, deadline)
+        let ask = self.ask(format!("lookup/{}", module.escaped()), MAX_LOOKUP_BYTES, true, deadline);
+        Inquiry { is_lookup: true, ..ask }
     }
 
     /// Asks for exactly this tile. A partial tile may be gone where the full one exists: ask for [`Tile::full`] then.
@@ -135,6 +138,7 @@ impl RemoteSumdb {
             path,
             max_bytes,
             may_be_missing,
+            is_lookup: false,
             deadline,
             order,
             failures: Vec::new(),
@@ -164,6 +168,11 @@ impl Inquiry {
                 Err(error) => {
                     if !(self.may_be_missing && error.is_not_found()) {
                         remote.health.failed(n, &error);
+                    }
+                    // A proxy that passes the database on speaks for it: what it withholds is not told to the next one.
+                    let is_verdict = error.is_not_found() || matches!(error, FetchError::Forbidden { .. });
+                    if self.is_lookup && is_verdict && remote.urls[n].is_passthrough_of(&remote.name) {
+                        self.order.clear();
                     }
                     self.failures.push(error);
                 }

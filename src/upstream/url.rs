@@ -162,6 +162,16 @@ impl SourceUrl {
         &self.0
     }
 
+    /// Whether this is a module proxy's passthrough of the checksum database `name`.
+    pub(super) fn is_passthrough_of(&self, name: &str) -> bool {
+        match &self.0 {
+            Kind::Remote(remote) => {
+                remote.url.path().trim_end_matches('/').ends_with(&format!("/sumdb/{name}"))
+            }
+            Kind::File(_) => false,
+        }
+    }
+
     /// Whether it names a file of this machine.
     pub(super) fn is_file(&self) -> bool {
         matches!(self.0, Kind::File(_))

@@ -344,6 +344,9 @@ fn the_reference_tells_the_truth() {
     assert!(reference::markdown().lines().count() >= 3 * KEYS.len());
 }
 
+/// The first public key of RFC 8032, section 7.1, under the name of another log.
+const PARTNER_KEY: &str = "partner.example/log+6c0d67fd+AddamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea";
+
 /// Which remote logs are mirrored, and what each may be told: never what is hashed here.
 #[test]
 fn mirrors_are_those_that_are_named_and_private_paths_stay_here() {
@@ -367,6 +370,24 @@ fn mirrors_are_those_that_are_named_and_private_paths_stay_here() {
         heads.may_tell("sum.golang.org", "rsc.io/quote")
             && !heads.may_tell("sum.golang.org", "corp.example/x")
     );
+    // What another database answers for is told to that one only.
+    let partner = load(&format!(
+        "[sumdb.\"partner.example/log\"]\nkey = \"{PARTNER_KEY}\"\n\
+         urls = [\"https://sum.partner.example\"]\n\
+         [[route]]\nmodules = [\"partner.example/*\"]\nchecksum = \"partner.example/log\"\n\
+         [[route]]\nmodules = [\"vendor.example\"]\nsource = [\"https://proxy.vendor.example\"]\nchecksum = \"sum.golang.org\"\n\
+         [[route]]\nmodules = [\"*\"]\nsource = [\"https://proxy.corp.example\"]\nchecksum = \"sum.golang.org\"\n"
+    ));
+    for (log, path, may) in [
+        ("sum.golang.org", "partner.example/secret", false),
+        ("partner.example/log", "partner.example/secret", true),
+        ("partner.example/log", "rsc.io/quote", false),
+    ] {
+        assert_eq!(partner.may_tell(log, path), may, "{log} {path}");
+    }
+    // The proxy of a narrow route is not asked for everything.
+    let urls: Vec<String> = partner.sumdbs["sum.golang.org"].urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["https://proxy.corp.example/sumdb/sum.golang.org", "https://sum.golang.org"]);
     let some = load(&EXAMPLE.replace("[\"*\"]", "[\"rsc.io\"]"));
     assert!(
         some.may_tell("sum.golang.org", "rsc.io/quote")

@@ -56,6 +56,24 @@ async fn each_kind_of_answer_has_its_limit() {
     assert_eq!(server.paths()[3], "/tile/8/1/000.p/3");
 }
 
+/// A proxy that passes the database on speaks for it (`go help goproxy`): what it withholds is a private path, perhaps.
+#[tokio::test]
+async fn what_a_passthrough_refuses_is_asked_nowhere_else() {
+    let module = ModuleVersion::from_parts("corp.example/secret", "v1.0.0").unwrap();
+    for status in [403, 404, 410, 503] {
+        let (proxy, public) = (
+            HostileServer::always(Behaviour::error(status, "no")),
+            HostileServer::always(Behaviour::ok("a record")),
+        );
+        let remote = remote(&[format!("{}/sumdb/sum.golang.org", proxy.url()), public.url()]);
+        let answer = remote.lookup(&module, within(AMPLE)).next().await;
+        assert_eq!(answer.is_ok(), status == 503, "{status}: only a failure is no verdict");
+        assert_eq!(public.requests().len(), usize::from(status == 503), "{status}");
+        // Heads and tiles name no module.
+        assert!(remote.latest(within(AMPLE)).next().await.is_ok(), "{status}");
+    }
+}
+
 #[tokio::test]
 async fn the_next_url_is_asked_and_the_bad_one_goes_last() {
     let (down, good) =
