@@ -88,7 +88,8 @@
 //!
 //! **Record**: the two go.sum lines of a module version, a leaf of the tree. **Tree head**: size and root. **Note**: a text
 //! with signatures. **Tile**: 256 neighbouring hashes of one level, or 256 records. **Edge**: the unfinished tiles on the
-//! right. **Tower**: the same tree as a stack of complete subtrees, to compare with. **Anchor**: a second, tiny database that remembers the highest head published. **Epoch**: which process may write.
+//! right. **Tower**: the same tree as a stack of complete subtrees, to compare with. **Anchor**: a second, tiny database that
+//! remembers the highest head published. **Epoch**: which process may write.
 //! **Evidence**: why a record is in the log. **Route**: what happens to modules of some paths. **Flight**: the work for one
 //! module version, shared by all who wait for it.
 

@@ -219,9 +219,7 @@ async fn open_remote(
         let source = SourceUrl::parse(&url.expose())?;
         // What cannot be reached now may be later, so it stays.
         let deadline = client.clock().instant() + SUPPORTED_PATIENCE;
-        if url.server().is_some_and(|url| url.is_passthrough_of(name))
-            && !supported(client, &source, deadline).await.unwrap_or(true)
-        {
+        if source.is_passthrough_of(name) && !supported(client, &source, deadline).await.unwrap_or(true) {
             tracing::info!(url = %source.redacted(), "this proxy does not pass the checksum database on");
             continue;
         }

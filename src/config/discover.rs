@@ -139,25 +139,7 @@ impl Config {
         let other = go.var("GOSUMDB").and_then(|setting| other_address(&setting.value));
         let other = other.filter(|url| !leads_back(url, self));
         let sumdb = self.sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumDb::sum_golang_org);
-        if sumdb.urls_origin != Origin::Default {
-            return;
-        }
-        let mut urls: Vec<LogUrl> = source
-            .proxies()
-            .map(|url| LogUrl::Server(url.join(&format!("sumdb/{SUM_GOLANG_ORG}"))))
-            .collect();
-        urls.extend(other.map(LogUrl::Server));
-        let mut seen: Vec<LogUrl> = Vec::new();
-        urls.retain(|url| {
-            let is_new = !seen.contains(url);
-            seen.push(url.clone());
-            is_new
-        });
-        if !urls.is_empty() {
-            sumdb.urls_origin = origin.clone();
-        }
-        urls.append(&mut sumdb.urls);
-        sumdb.urls = urls;
+        sumdb.ask_first(source.passthroughs_of(SUM_GOLANG_ORG).chain(other.map(LogUrl::Server)), origin);
     }
 }
 

@@ -309,31 +309,36 @@ impl Config {
     /// is looked up. Those that do not pass the database on are left out when the server starts.
     fn prefer_passthroughs(&mut self) {
         for (name, sumdb) in &mut self.sumdbs {
-            if sumdb.urls_origin != Origin::Default {
-                continue;
-            }
-            let routes = self.routes.iter().filter(|route| {
+            let takes_everything = |route: &&Route| {
                 route.checksum == Checksum::SumDb(name.clone())
                     && route.patterns.iter().any(|pattern| pattern == "*")
-            });
-            let mut passthroughs: Vec<LogUrl> = Vec::new();
-            for route in routes {
-                for url in
-                    route.source.proxies().map(|url| LogUrl::Server(url.join(&format!("sumdb/{name}"))))
-                {
-                    if !passthroughs.contains(&url) {
-                        sumdb.urls_origin = route.origin.clone();
-                        passthroughs.push(url);
-                    }
-                }
+            };
+            if let Some(route) = self.routes.iter().find(takes_everything) {
+                sumdb.ask_first(route.source.passthroughs_of(name), &route.origin);
             }
-            passthroughs.append(&mut sumdb.urls);
-            sumdb.urls = passthroughs;
         }
     }
 }
 
 impl SumDb {
+    /// Has addresses asked before the built-in ones, each once. Where somebody named the addresses, those stay alone.
+    pub(super) fn ask_first(&mut self, urls: impl IntoIterator<Item = LogUrl>, origin: &Origin) {
+        if self.urls_origin != Origin::Default {
+            return;
+        }
+        let mut first: Vec<LogUrl> = Vec::new();
+        for url in urls {
+            if !first.contains(&url) {
+                first.push(url);
+            }
+        }
+        if !first.is_empty() {
+            self.urls_origin = origin.clone();
+        }
+        first.append(&mut self.urls);
+        self.urls = first;
+    }
+
     /// Google's database with its built-in key, asked at its own address.
     pub fn sum_golang_org() -> SumDb {
         SumDb {

@@ -55,12 +55,6 @@ impl UpstreamUrl {
         }
     }
 
-    /// Whether this is a module proxy's passthrough of the checksum database `name`, which is only to be used after
-    /// its `supported` said 200 (`go help goproxy`).
-    pub fn is_passthrough_of(&self, name: &str) -> bool {
-        self.0.path().ends_with(&format!("/sumdb/{name}"))
-    }
-
     /// This URL with more path elements (`sumdb/sum.golang.org`), credentials and query kept.
     pub fn join(&self, path: &str) -> UpstreamUrl {
         let mut url = self.0.clone();
@@ -220,6 +214,11 @@ impl SourceList {
             Source::Proxy(url) => Some(url),
             Source::Directory(_) | Source::Direct => None,
         })
+    }
+
+    /// Where the proxies among them would pass the checksum database `name` on (`go help goproxy`).
+    pub fn passthroughs_of(&self, name: &str) -> impl Iterator<Item = LogUrl> {
+        self.proxies().map(move |proxy| LogUrl::Server(proxy.join(&format!("sumdb/{name}"))))
     }
 
     /// The list as GOPROXY would hold it, with credentials: to hand to what fetches, and to nothing else.
@@ -402,8 +401,6 @@ mod tests {
     fn credentials_never_show() {
         let url: UpstreamUrl = "https://anna:s3cret@a.example:8443/go/?token=t0ken".parse().unwrap();
         assert_eq!(url.to_string(), "https://***@a.example:8443/go?***");
-        assert!(url.join("sumdb/sum.golang.org").is_passthrough_of("sum.golang.org"));
-        assert!(!url.is_passthrough_of("sum.golang.org"));
         for secret in ["anna", "s3cret", "t0ken"] {
             assert!(!format!("{url:?}").contains(secret));
         }

@@ -162,8 +162,9 @@ impl SourceUrl {
         &self.0
     }
 
-    /// Whether this is a module proxy's passthrough of the checksum database `name`.
-    pub(super) fn is_passthrough_of(&self, name: &str) -> bool {
+    /// Whether this is a module proxy's passthrough of the checksum database `name`, which is only to be used after its
+    /// `supported` said 200 (`go help goproxy`).
+    pub fn is_passthrough_of(&self, name: &str) -> bool {
         match &self.0 {
             Kind::Remote(remote) => {
                 remote.url.path().trim_end_matches('/').ends_with(&format!("/sumdb/{name}"))
@@ -314,6 +315,13 @@ fn percent_decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_passthrough_is_known_by_its_path() {
+        let url = SourceUrl::parse("https://anna:s3cret@a.example:8443/go/?token=t0ken").unwrap();
+        assert!(url.join("sumdb/sum.golang.org").unwrap().is_passthrough_of("sum.golang.org"));
+        assert!(!url.is_passthrough_of("sum.golang.org"));
+    }
 
     #[test]
     fn credentials_and_queries_are_never_shown() {

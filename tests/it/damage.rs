@@ -22,11 +22,15 @@ fn evidence() -> Arc<Evidence> {
     Arc::new(Evidence::Imported { importer: "somebody with a name that is long enough to be hit".to_owned() })
 }
 
+/// A writer of the log database at `path`.
+fn open_writer(path: &Path) -> Writer {
+    Writer::new(Box::new(SqliteStore::open(path, Some(&identity_of(&signer())), 1024).unwrap()))
+}
+
 /// A log database in `directory`, closed, all in one file.
 fn build(directory: &Path) -> PathBuf {
     let path = directory.join("log.db");
-    let mut writer =
-        Writer::new(Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap()));
+    let mut writer = open_writer(&path);
     for _ in 0..12 {
         writer.append_with(SIZE / 12, &evidence());
     }
@@ -337,8 +341,7 @@ async fn a_log_without_its_index_makes_it_when_it_is_opened() {
 fn what_a_failed_commit_did_in_memory_is_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
-    let mut writer =
-        Writer::new(Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap()));
+    let mut writer = open_writer(&path);
     writer.append(100);
     let raw = rusqlite::Connection::open(&path).unwrap();
     let boom = "CREATE TRIGGER boom BEFORE INSERT ON evidence BEGIN SELECT RAISE(ABORT, 'a test'); END";

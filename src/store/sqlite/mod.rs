@@ -145,6 +145,11 @@ fn checkpoint_aloud(
     connection.wal_hook(Some(hook)).map_err(failed("wal hook"))
 }
 
+/// Writes the whole write-ahead log back into the database and empties it.
+fn empty_wal(connection: &Connection) -> Result<(), StoreError> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))
+}
+
 /// Opens a reading connection.
 pub(in crate::store) fn open_reader(path: &Path, cache_kib: u32) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

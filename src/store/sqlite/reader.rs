@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::{View, hash_module};
@@ -309,28 +310,36 @@ pub(super) fn blob(
         .map_err(failed(action))
 }
 
-/// Up to `limit` heads smaller than `before`, newest first.
+/// Up to `limit` heads of the own log smaller than `before`, newest first.
 pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
-    let mut select = db
-        .prepare_cached(
-            "SELECT size, root, note, signed_at FROM head WHERE size < ? ORDER BY size DESC LIMIT ?",
-        )
-        .map_err(failed("read of head"))?;
+    let select = "SELECT size, root, note, signed_at FROM head WHERE size < ? ORDER BY size DESC LIMIT ?";
+    heads_as(db, select, before, limit, |tree, note, signed_at| StoredHead { tree, note, signed_at })
+}
+
+/// The same of any log. `select` gives size, root, note and a time for a size and a limit.
+pub(super) fn heads_as<T>(
+    db: &Connection,
+    select: &str,
+    before: i64,
+    limit: usize,
+    make: impl Fn(TreeHead, String, Timestamp) -> T,
+) -> Result<Vec<T>, StoreError> {
+    let mut select = db.prepare_cached(select).map_err(failed("read of head"))?;
     let rows = select
         .query_map(params![before, limit as i64], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get(2)?, row.get(3)?))
         })
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(failed("read of head"))?;
-    let head = |(size, root, note, signed_at): (i64, [u8; 32], String, i64)| {
-        let at = || damaged(format!("head {size}"));
-        let signed_at = from_micros(signed_at).map_err(at())?;
+    let head = |(size, root, note, at): (i64, [u8; 32], String, i64)| {
+        let place = || damaged(format!("head {size}"));
+        let at = from_micros(at).map_err(place())?;
         let tree = TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) };
         // The row has no checksum: size and root are in it twice, and the note's signature is checked by who reads it.
         if !note.starts_with(&tree.format()) {
-            return Err(at()("its note says something else".to_owned()));
+            return Err(place()("its note says something else".to_owned()));
         }
-        Ok(StoredHead { tree, note, signed_at })
+        Ok(make(tree, note, at))
     };
     rows.into_iter().map(head).collect()
 }

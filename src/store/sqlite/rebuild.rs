@@ -11,7 +11,7 @@ use super::index::{FLUSH, View, hash_module};
 use super::merge::{Change, Index};
 use super::segment::Decoder;
 use super::writer::read_identity;
-use super::{damaged, failed, open_writer, reader};
+use super::{damaged, empty_wal, failed, open_writer, reader};
 use crate::store::{StoreError, StoredRecord};
 
 /// Entries that a commit moves when only merging is left.
@@ -50,7 +50,7 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
             break;
         }
     }
-    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))?;
+    empty_wal(&db)?;
     Ok(size)
 }
 

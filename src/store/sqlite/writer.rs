@@ -16,7 +16,7 @@ use super::segment::{
     Decoder, Encoder, Row, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written, decode_tail,
     encode_tail, wrap,
 };
-use super::{checkpoint_aloud, damaged, failed, from_micros, open_writer, to_micros};
+use super::{checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writer, to_micros};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Evidence, Kept};
 use crate::store::lock::FileId;
@@ -261,7 +261,7 @@ impl LogStore for SqliteStore {
 
     fn shrink(&mut self) -> Result<(), StoreError> {
         self.shared.readers.hold(false);
-        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))
+        empty_wal(&self.db)
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use tallystick::store::sqlite::{SqliteReader, SqliteStore};
 use tallystick::store::{LogReader, LogStore};
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
+use super::open_writer;
 use crate::support::logs::{Writer, identity_of, module, signer, signer_of};
 
 #[test]
@@ -91,8 +92,7 @@ fn the_anchor_must_agree() {
 fn it_runs_beside_a_writer_of_another_process() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
-    let mut writer =
-        Writer::new(Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap()));
+    let mut writer = open_writer(&path);
     writer.append(3_000);
     let reader = SqliteReader::open(&path, 1024).unwrap();
     let done = AtomicBool::new(false);
@@ -123,8 +123,7 @@ fn it_runs_beside_a_writer_of_another_process() {
 fn a_reader_of_another_process_follows_flushes_and_merges() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
-    let mut writer =
-        Writer::new(Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap()));
+    let mut writer = open_writer(&path);
     let reader = SqliteReader::open(&path, 1024).unwrap();
     let mut random = 3;
     while writer.size() < 175_000 {

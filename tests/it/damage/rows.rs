@@ -4,13 +4,13 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use tallystick::log::Finding;
-use tallystick::store::sqlite::{SqliteReader, SqliteStore};
+use tallystick::store::sqlite::SqliteReader;
 use tallystick::store::{LogReader, StoreError};
 use tallystick::tlog::{Hash, RecordId, TreeSize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{SIZE, build, check, read_all};
-use crate::support::logs::{Writer, identity_of, lines, module, signer};
+use super::{SIZE, build, check, open_writer, read_all};
+use crate::support::logs::{lines, module};
 
 /// Changes one column of one row behind everybody's back.
 pub(crate) fn spoil(path: &Path, table: &str, column: &str, row: &str, change: impl FnOnce(&mut Vec<u8>)) {
@@ -149,8 +149,7 @@ fn what_every_checksum_agrees_with_is_found_by_recomputing() {
 fn a_head_that_is_not_the_trees_is_found_even_when_it_is_signed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
-    let mut writer =
-        Writer::new(Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap()));
+    let mut writer = open_writer(&path);
     writer.append(10);
     let (mut batch, tree) = writer.batch(5, &super::evidence());
     let mut forged = tree.head();
@@ -178,8 +177,7 @@ fn a_note_with_a_spoilt_signature_is_found() {
 fn a_module_version_that_is_there_twice_is_found() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
-    let mut writer =
-        Writer::new(Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap()));
+    let mut writer = open_writer(&path);
     writer.append(300);
     // A store trusts its caller to have asked first.
     let (mut batch, _) = writer.batch(1, &super::evidence());
@@ -202,8 +200,7 @@ fn a_module_version_that_is_there_twice_is_found() {
 fn damage_in_the_index_and_in_the_tiles_is_found() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
-    let mut writer =
-        Writer::new(Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap()));
+    let mut writer = open_writer(&path);
     while writer.size() < 65_536 {
         writer.append(16_384);
     }

@@ -7,15 +7,15 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::index::hash_name;
 use super::super::packed::{Parts, needs_dictionary};
-use super::super::reader::{blob, candidates, tile_id};
+use super::super::reader::{blob, candidates, heads_as, tile_id};
 use super::super::readers::Reader;
 use super::super::segment::{Decoder, SEGMENT_WIDTH, Why, unwrap};
-use super::super::{damaged, failed, from_micros};
+use super::super::{damaged, failed};
 use super::{RecordText, ReplicaReader, Shared, State, codec_failed};
 use crate::module::ModuleVersion;
 use crate::store::remote::SeenHead;
 use crate::store::{StoreError, StoredRecord, TILE_WIDTH};
-use crate::tlog::{HASH_SIZE, Hash, RecordId, TreeHead, TreeSize};
+use crate::tlog::{HASH_SIZE, Hash, RecordId, TreeSize};
 
 impl ReplicaReader {
     /// How many records are there: all of them verified.
@@ -217,26 +217,6 @@ pub(super) fn dictionary(db: &Connection) -> Result<Option<Vec<u8>>, StoreError>
 
 /// Up to `limit` heads smaller than `before`, newest first.
 pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<SeenHead>, StoreError> {
-    let mut select = db
-        .prepare_cached(
-            "SELECT size, root, note, seen_at FROM head WHERE size < ? ORDER BY size DESC LIMIT ?",
-        )
-        .map_err(failed("read of head"))?;
-    let rows = select
-        .query_map(params![before, limit as i64], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get(2)?, row.get(3)?))
-        })
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(failed("read of head"))?;
-    let head = |(size, root, note, seen_at): (i64, [u8; 32], String, i64)| {
-        let at = || damaged(format!("head {size}"));
-        let seen_at = from_micros(seen_at).map_err(at())?;
-        let tree = TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) };
-        // The row has no checksum: size and root are in it twice, and the note's signature is checked by who reads it.
-        if !note.starts_with(&tree.format()) {
-            return Err(at()("its note says something else".to_owned()));
-        }
-        Ok(SeenHead { tree, note, seen_at })
-    };
-    rows.into_iter().map(head).collect()
+    let select = "SELECT size, root, note, seen_at FROM head WHERE size < ? ORDER BY size DESC LIMIT ?";
+    heads_as(db, select, before, limit, |tree, note, seen_at| SeenHead { tree, note, seen_at })
 }

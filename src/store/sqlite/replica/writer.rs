@@ -13,7 +13,9 @@ use super::super::packed::Parts;
 use super::super::reader::{blob, tile_id};
 use super::super::readers::{Commits, Readers};
 use super::super::segment::{Decoder, unwrap, wrap};
-use super::super::{checkpoint_aloud, damaged, failed, from_micros, open_writing_in_pages, to_micros};
+use super::super::{
+    checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_in_pages, to_micros,
+};
 use super::reader::{dictionary, heads, segments};
 use super::{APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, Shared, State, Window, codec_failed};
 use crate::store::remote::SeenHead;
@@ -261,7 +263,7 @@ impl Writer {
             }
         }
         self.shared.readers.hold(false);
-        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed("checkpoint"))
+        empty_wal(&self.db)
     }
 }
 
