@@ -99,7 +99,7 @@ pub enum SyncError {
     },
     /// The records would not fit.
     #[error(
-        "{log}: {} more records take about {} MiB, and {} has {} MiB free\n  fix: make room there, put `data` on a larger disk, or set mode = \"on-demand\"",
+        "{} more records take about {} MiB, and {} has {} MiB free\n  fix: make room there, put `data` on a larger disk, or set mode = \"on-demand\"",
         .foreseen.records, .foreseen.disk_bytes >> 20, .directory.display(), .foreseen.free_bytes >> 20
     )]
     NoRoom {
@@ -112,7 +112,7 @@ pub enum SyncError {
     },
     /// Nobody gives data tiles.
     #[error(
-        "{log}: mode \"full\" needs data tiles, and no URL gives {path}: {said}\n  fix: name another URL in [sumdb.\"{log}\"] that serves them, or take in a copy: `tallystick mirror import {log} DIR|FILE|URL`; until then what is asked for is fetched and kept as in mode \"on-demand\""
+        "mode \"full\" needs data tiles, and no URL gives {path}: {said}\n  fix: name another URL in [sumdb.\"{log}\"] that serves them, or take in a copy: `tallystick mirror import {log} DIR|FILE|URL`; until then what is asked for is fetched and kept as in mode \"on-demand\""
     )]
     NoDataTiles {
         /// The log's name.

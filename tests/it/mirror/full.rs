@@ -1,15 +1,20 @@
 //! `mode = "full"`: `tallystick` as a whole, from a configuration to what its clients get.
 
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use serde_json::Value;
 use tallystick::tlog::{TreeSize, new_tiles};
 
-use super::commands::{ran, run, status};
+use super::commands::{arguments, ran, run, status};
 use super::served::{PATIENCE, get, growing, lookup_of, mirroring, refusal};
-use super::small_log::{NAME, SmallLog, answer};
+use super::small_log::{NAME, SmallLog, answer, nth};
 use super::*;
+use crate::cli::Sandbox;
+use crate::client::go::Developer;
+use crate::client::oracle;
+use crate::replica::peer;
 use crate::support::poll;
 use crate::support::serve::{LogDirectory, Server};
 
@@ -160,9 +165,7 @@ fn where_data_tiles_are_refused_the_ways_out_are_named_and_look_ups_go_on() {
     });
     let directory = mirroring(&log, &upstream.url(), FULL);
     let ran_without = ran(&directory, &["sync"], 3);
-    for part in
-        ["mode \"full\" needs data tiles, and no URL gives tile/8/data/000: ", "fix: name another URL"]
-    {
+    for part in ["mode \"full\" needs data tiles, and no URL gives tile/8/data/0", "fix: name another URL"] {
         assert!(ran_without.stderr.contains(part), "{}", ran_without.stderr);
     }
     let server = directory.serve();
@@ -204,5 +207,112 @@ fn lies_are_refused_and_named_and_the_next_url_is_asked() {
     let server = directory.serve();
     poll("the mirror is complete", PATIENCE, || (full(&directory)["size"] == 700).then_some(()));
     assert_served(&server, &log, 700);
+    server.stop();
+}
+
+/// Two lines of a public module come from the mirror when it is asked for, with no network at all.
+#[test]
+fn a_miss_of_the_own_log_is_answered_from_the_mirror() {
+    let log = SmallLog::new(700);
+    let upstream = log.serve();
+    let directory = mirroring(&log, &upstream.url(), FULL);
+    let route = format!(
+        "[[route]]\nmodules = [\"example.com\"]\nsource = [\"http://127.0.0.1:1\"]\nchecksum = \"{NAME}\"\n"
+    );
+    let config = std::fs::read_to_string(directory.config()).unwrap();
+    std::fs::write(directory.config(), config.replacen("[[route]]", &format!("{route}\n[[route]]"), 1))
+        .unwrap();
+    ran(&directory, &["sync"], 0);
+    drop(upstream);
+    let server = directory.serve();
+    let page = server.get(&format!("/{}", lookup_of(421)));
+    let body = String::from_utf8(page.body).unwrap();
+    assert!(page.status == 200 && body.starts_with(&format!("0\n{}\n", log.text(421))), "{body}");
+    let evidence: Value = serde_json::from_slice(&server.get("/api/v1/records/0").body).unwrap();
+    let kept = evidence.to_string();
+    assert!(kept.contains(NAME) && kept.contains("421") && kept.contains("700"), "{kept}");
+    server.stop();
+}
+
+/// The real `go` command and x/mod's client, with the key and a URL of ours, while the log itself cannot be reached; then
+/// every record and hash, read and hashed again by a Go program.
+#[test]
+fn go_and_a_foreign_auditor_agree_with_the_mirror() {
+    if !oracle::is_there("go_and_a_foreign_auditor_agree_with_the_mirror") {
+        return;
+    }
+    let proxy = oracle::Proxy::new(vec![oracle::Spec::new("public.example/lib")]);
+    let mut log = SmallLog::new(600);
+    log.push(&proxy.lines("public.example/lib@v1.0.0").map(|line| line + "\n").concat());
+    log.grow(777, 0);
+    let upstream = log.serve();
+    let directory = mirroring(&log, &upstream.url(), FULL);
+    ran(&directory, &["sync"], 0);
+    drop(upstream);
+    let server = directory.serve();
+    let url = format!("{}/sumdb/{NAME}", server.url);
+    let developer = Developer::new(&proxy.url(), &format!("{} {url}", log.vkey()));
+    developer.download("public.example/lib@v1.0.0").succeeded();
+    assert_eq!(developer.newest_head(NAME), log.note(777));
+    let lookups: Vec<String> = [0, 255, 256, 512, 776].map(|n| nth(n).to_string()).to_vec();
+    let looked = oracle::look_up(&log.vkey(), &url, &lookups, serde_json::json!({}));
+    for (n, found) in [0, 255, 256, 512, 776].into_iter().zip(&looked.results) {
+        let lines: Vec<&str> = log.text(n).lines().collect();
+        assert_eq!(found.lines.as_deref().unwrap_or_default(), &lines[..1], "{}", found.error);
+    }
+    let hashed = oracle::rehash(&log.vkey(), &url, &[1, 255, 256, 512, 600]);
+    assert_eq!((hashed.size, hashed.root), (777, log.head(777).root.to_string()));
+    server.stop();
+}
+
+/// The program itself, killed at every moment of a first run, and then serving what Go wrote.
+#[test]
+fn a_sync_that_is_killed_anywhere_goes_on() {
+    let peer = match peer::peer() {
+        Ok(peer) => peer,
+        Err(why) => return eprintln!("SKIPPED: mirror::full::a_sync_that_is_killed_anywhere_goes_on: {why}"),
+    };
+    let sumdb =
+        format!("[sumdb.\"{}\"]\nkey = \"{}\"\nurls = [\"{}\"]\n{FULL}\n", peer::NAME, peer.vkey, peer.url());
+    let route = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
+    let directory = LogDirectory::new("sum.corp.example", &(sumdb + route));
+    let records = || -> u64 {
+        let all: Value = serde_json::from_str(&ran(&directory, &["status", "--json"], 0).stdout).unwrap();
+        all.as_array().unwrap().first().map_or(0, |status| status["full"]["records"].as_u64().unwrap_or(0))
+    };
+    let (mut before, mut kills) = (0, 0);
+    for moment in (0..).map(|n| 20 + 60 * n) {
+        let sandbox = Sandbox::new();
+        let all = arguments(&directory, &["sync"]);
+        let mut command = sandbox.command(&all.iter().map(|word| &**word).collect::<Vec<_>>());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let end = Clock::system().instant() + Duration::from_millis(moment);
+        let ended = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if Clock::system().instant() >= end => break None,
+                None => std::thread::yield_now(),
+            }
+        };
+        if let Some(status) = ended {
+            assert!(status.success());
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        let now = records();
+        assert!(now >= before && (now % 65_536 == 0 || now == peer::SIZE), "{before}, then {now}");
+        before = now;
+    }
+    assert!(kills >= 3, "only {kills} runs were killed");
+    assert_eq!(records(), peer::SIZE);
+    if !oracle::is_there("a_sync_that_is_killed_anywhere_goes_on") {
+        return;
+    }
+    let server = directory.serve();
+    let hashed =
+        oracle::rehash(&peer.vkey, &format!("{}/sumdb/{}", server.url, peer::NAME), &[65_536, 65_537]);
+    assert_eq!(hashed.size, peer::SIZE);
     server.stop();
 }
