@@ -352,8 +352,11 @@ impl Source for MirrorFigures {
         });
         add(
             "mirror_lag_records",
-            "Records in the largest head shown, beyond the one kept",
-            &|_, progress| gauge(progress.shown_size.0.saturating_sub(size(progress)) as f64),
+            "Records in the largest head shown that are not here: beyond the newest head kept, or not replicated in full mode",
+            &|log, progress| {
+                let here = log.replica().map_or(size(progress), |replica| replica.reader().size().0);
+                gauge(progress.shown_size.0.saturating_sub(here) as f64)
+            },
         );
         add(
             "mirror_lag_seconds",
@@ -368,6 +371,9 @@ impl Source for MirrorFigures {
             "When the newest head was reached, 0 for never",
             &|_, p| gauge(p.succeeded_at.map_or(0.0, |at| at.as_millisecond() as f64 / 1000.0)),
         );
+        add("mirror_replicated_records", "Records of a remote log in its full mirror", &|log, _| {
+            gauge(log.replica().map_or(0.0, |replica| replica.reader().size().0 as f64))
+        });
         add("mirror_failures", "Failures to reach the newest head", &|_, progress| {
             SampleValue::Counter(progress.failures)
         });
