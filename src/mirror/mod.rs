@@ -26,6 +26,8 @@
 //! | `set`, `watch` | all logs of a server, and who keeps their heads new |
 //! | `misbehaviour` | a signed contradiction, as evidence |
 //! | `full` | every record, by windows of verified data tiles, into a [replica](crate::store::replica) |
+//! | `export`, `import`, `bundle` | all of it as static files, which anyone can serve and verify, and back |
+//! | `reverify` | what is stored of a full mirror, computed again from its records |
 //! | `error` | everything else that can go wrong |
 //!
 //! Architecture invariant: a head is compared and durable before anything is proved under it. The heads in the store are
@@ -33,13 +35,17 @@
 //! What was proved before is still answered to others, and the notary takes nothing more from it.
 
 mod attempts;
+mod bundle;
 mod error;
+mod export;
 mod flight;
 mod full;
+mod import;
 mod incident;
 mod keep;
 mod lookup;
 mod misbehaviour;
+mod reverify;
 mod set;
 mod tiles;
 mod verify;
@@ -65,12 +71,18 @@ use crate::tlog::{
 use crate::upstream::RemoteSumdb;
 pub use attempts::Progress;
 use attempts::Tally;
+pub use bundle::{BundleError, DELTA, Delta, DeltaError, LATEST};
 pub use error::{Lie, RemoteError, Unproven};
+pub use export::{ExportProgress, ExportTarget, Exported, export};
 use flight::Flights;
 pub use full::{ReplicaProgress, ReplicateError, ReplicateOptions, Replicated};
+pub use import::{ImportError, ImportProgress, ImportSource};
 pub use incident::Incident;
 pub use keep::KeptRecord;
 pub use misbehaviour::{EvidenceError, Misbehaviour};
+pub use reverify::{
+    ReverifyFigures, SLICE_RECORDS, Verified as Reverified, reverify, slices, verify, verify_slice,
+};
 pub use set::{Mirror, Mirrors, SyncError, Synced};
 use tiles::TileReader;
 pub use watch::watch;
@@ -151,10 +163,11 @@ struct Inner {
     places: Semaphore,
     /// One for each request in flight.
     permits: Arc<Semaphore>,
-    newest: ArcSwapOption<SeenHead>,
+    /// Shared, as is the stop, with those who read the same log from elsewhere.
+    newest: Arc<ArcSwapOption<SeenHead>>,
     /// Also the place of its files: evidence lies beside it.
     database: PathBuf,
-    stopped: ArcSwapOption<Incident>,
+    stopped: Arc<ArcSwapOption<Incident>>,
     tally: Mutex<Tally>,
     /// When the newest head was asked for last, whatever came of it.
     advanced_at: Mutex<Option<Instant>>,
@@ -179,9 +192,9 @@ impl RemoteLog {
             patience: limits.patience,
             places: Semaphore::new(limits.lookups.max(1)),
             permits,
-            newest: ArcSwapOption::from_pointee(store.newest()?),
+            newest: Arc::new(ArcSwapOption::from_pointee(store.newest()?)),
             database,
-            stopped: ArcSwapOption::empty(),
+            stopped: Arc::default(),
             tally: Mutex::new(Tally::new(store.attempts()?)),
             advanced_at: Mutex::new(None),
             store,
