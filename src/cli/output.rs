@@ -115,6 +115,13 @@ impl Progress {
         Progress { bar, what, total: total.unwrap_or(u64::MAX), logged_tenth: 0, clock, logged_at }
     }
 
+    /// Goes on from what was done before: neither rate nor time left count it.
+    pub fn begin_at(&mut self, done: u64) {
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+        self.logged_tenth = self.tenth(done);
+    }
+
     /// Says more about where it is.
     pub fn say(&self, text: String) {
         self.bar.set_message(text);
@@ -123,7 +130,7 @@ impl Progress {
     /// Moves to `done`.
     pub fn set(&mut self, done: u64) {
         self.bar.set_position(done);
-        let tenth = (u128::from(done) * u128::from(PROGRESS_LINES) / u128::from(self.total.max(1))) as u64;
+        let tenth = self.tenth(done);
         if !self.bar.is_hidden() || tenth <= self.logged_tenth {
             return;
         }
@@ -132,6 +139,10 @@ impl Progress {
             (self.logged_tenth, self.logged_at) = (tenth, now);
             tracing::info!(done, total = self.total, "{}", self.what);
         }
+    }
+
+    fn tenth(&self, done: u64) -> u64 {
+        (u128::from(done) * u128::from(PROGRESS_LINES) / u128::from(self.total.max(1))) as u64
     }
 
     /// Removes the bar, so that the result stands alone.

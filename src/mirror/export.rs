@@ -14,7 +14,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -81,13 +81,13 @@ impl ExportTarget {
 }
 
 /// Exports the newest head of the log `name` that is stored, and everything below it; with `from`, what is new since
-/// that size. Blocks. `progress` is told after each window.
+/// that size. Blocks. `progress` is told after each window, and may end it there.
 pub fn export(
     reader: &ReplicaReader,
     name: &str,
     target: &ExportTarget,
     from: Option<TreeSize>,
-    progress: &mut dyn FnMut(ExportProgress),
+    progress: &mut dyn FnMut(ExportProgress) -> ControlFlow<()>,
 ) -> Result<Exported, BundleError> {
     let head = reader.head().ok_or_else(|| BundleError::NoHead { log: name.to_owned() })?;
     let newest = head.tree.size;
@@ -113,8 +113,7 @@ pub fn export(
             let mut done = made.start();
             in_order(made.windows.clone(), make, |(records, files, bytes)| {
                 done.add(records, files, bytes);
-                progress(done);
-                Ok(())
+                go_on(progress(done))
             })?;
             made.rest(&mut |name, body| {
                 done.add(0, 1, body.len() as u64);
@@ -135,7 +134,7 @@ pub fn export(
 fn archive(
     made: &Made<'_>,
     path: &Path,
-    progress: &mut dyn FnMut(ExportProgress),
+    progress: &mut dyn FnMut(ExportProgress) -> ControlFlow<()>,
 ) -> Result<Exported, BundleError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -161,8 +160,7 @@ fn archive(
             done.add(0, 1, body.len() as u64);
         }
         done.records += records;
-        progress(done);
-        Ok(())
+        go_on(progress(done))
     })?;
     made.rest(&mut |name, body| {
         done.add(0, 1, body.len() as u64);
@@ -330,6 +328,10 @@ impl ExportProgress {
         self.files += files;
         self.bytes += bytes;
     }
+}
+
+fn go_on(progress: ControlFlow<()>) -> Result<(), BundleError> {
+    if progress.is_break() { Err(BundleError::Stopped) } else { Ok(()) }
 }
 
 /// Makes something of each window on all cores, and takes what was made in order. As much is made ahead as there are

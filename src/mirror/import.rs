@@ -26,7 +26,7 @@ use super::full::{ReplicaProgress, ReplicateError, ReplicateOptions, Replicated}
 use super::misbehaviour::Misbehaviour;
 use super::tiles::TileReader;
 use super::verify::Refusal;
-use super::{Inner, RemoteLimits, RemoteLog, TILE_HEIGHT};
+use super::{Inner, Mirror, RemoteLimits, RemoteLog, Synced, TILE_HEIGHT};
 use crate::store::StoreError;
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Replica, ReplicaReader};
@@ -64,6 +64,18 @@ pub enum ImportProgress {
 /// Why an import ended before its head. What was stored stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
+    /// There is nothing to take it into.
+    #[error("no full mirror of {log} is kept here\n  fix: set mode = \"full\" in [sumdb.\"{log}\"]")]
+    NotFull {
+        /// The log.
+        log: String,
+    },
+    /// Somebody else writes to it.
+    #[error("{log} is being synced or imported already")]
+    Busy {
+        /// The log.
+        log: String,
+    },
     /// The files are not what they should be.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -112,6 +124,25 @@ impl ImportSource {
     }
 }
 
+impl Mirror {
+    /// Takes a static checksum database into the full mirror, alone with it. Returns the records before and after.
+    pub async fn import(
+        &self,
+        source: &ImportSource,
+        progress: impl Fn(ImportProgress) + Send + Sync + 'static,
+    ) -> Result<Synced, ImportError> {
+        let replica =
+            self.log.replica().ok_or_else(|| ImportError::NotFull { log: self.log.name().to_owned() })?;
+        let _alone = self.alone().await.map_err(|_| ImportError::Busy { log: self.log.name().to_owned() })?;
+        let from = replica.reader().head().map(|head| head.tree.size);
+        self.log.import(replica, source, progress).await?;
+        let settling = replica.clone();
+        let settled = spawn_blocking(move || settling.settle()).await;
+        settled.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        Ok(Synced { from, to: replica.reader().head().map(|head| head.tree.size).unwrap_or_default() })
+    }
+}
+
 impl RemoteLog {
     /// The same log, its store, its heads and its stop, read from elsewhere.
     pub fn via(&self, transport: RemoteSumdb) -> RemoteLog {
@@ -119,12 +150,13 @@ impl RemoteLog {
         let limits = RemoteLimits::default();
         let permits = Arc::new(Semaphore::new(limits.requests));
         let tiles =
-            TileReader::new(transport.clone(), inner.store.clone(), permits.clone(), limits.memory_bytes);
+            TileReader::new(transport.clone(), inner.kept.clone(), permits.clone(), limits.memory_bytes);
         RemoteLog(Arc::new(Inner {
             name: inner.name.clone(),
             key: inner.key.clone(),
             transport,
             store: inner.store.clone(),
+            kept: inner.kept.clone(),
             tiles: Arc::new(tiles),
             clock: inner.clock.clone(),
             patience: inner.patience,

@@ -14,7 +14,7 @@
 //! `serve` goes through the whole store once in [`verify_interval`](crate::config), slice by slice at equal pauses,
 //! beginning anywhere, so that a server that is often started again does not look at the beginning only.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -96,8 +96,12 @@ pub fn slices(reader: &ReplicaReader) -> u64 {
     reader.head().map_or(0, |head| head.tree.size.0.div_ceil(SLICE_RECORDS))
 }
 
-/// Verifies everything, on all cores. `progress` is told how many records are done. Blocks.
-pub fn verify(reader: &ReplicaReader, key: &VerifierKey, progress: &mut dyn FnMut(u64)) -> Verified {
+/// Verifies everything, on all cores. `progress` is told how many records are done, and may end it. Blocks.
+pub fn verify(
+    reader: &ReplicaReader,
+    key: &VerifierKey,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Verified {
     let mut all = Verified::default();
     let (count, threads) = (slices(reader), std::thread::available_parallelism().map_or(2, usize::from));
     let next = AtomicU64::new(0);
@@ -117,7 +121,9 @@ pub fn verify(reader: &ReplicaReader, key: &VerifierKey, progress: &mut dyn FnMu
         drop(sender);
         for verified in receiver {
             all.join(verified);
-            progress(all.records);
+            if progress(all.records).is_break() {
+                break;
+            }
         }
     });
     all

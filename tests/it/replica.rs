@@ -12,7 +12,7 @@ mod growth;
 mod import;
 mod kills;
 mod liars;
-mod peer;
+pub(crate) mod peer;
 mod reverify;
 
 use std::path::{Path, PathBuf};
@@ -57,6 +57,7 @@ impl Mirror {
             transport,
             database: self.directory.join("remote.db"),
             clock: Clock::system(),
+            replica: None,
             limits: RemoteLimits::default(),
         })
         .unwrap()

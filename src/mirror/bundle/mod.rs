@@ -162,6 +162,9 @@ pub enum BundleError {
         /// What is there.
         why: String,
     },
+    /// Whoever wanted it does not want it any more.
+    #[error("it was ended before it was done; what is written does not look whole")]
+    Stopped,
     /// Something in an archive that does not belong there.
     #[error("{}: {why}", path.display())]
     Hostile {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
 
 use tallystick::mirror::{BundleError, Delta, ExportTarget, Exported, export};
@@ -13,7 +14,9 @@ use crate::client::oracle;
 
 pub(super) fn export_to(mirror: &Mirror, path: &Path, from: Option<u64>) -> Result<Exported, BundleError> {
     let target = ExportTarget::of(path);
-    export(&mirror.replica().reader(), peer::NAME, &target, from.map(TreeSize), &mut |_| ())
+    export(&mirror.replica().reader(), peer::NAME, &target, from.map(TreeSize), &mut |_| {
+        ControlFlow::Continue(())
+    })
 }
 
 /// Every file below a directory, and what is in it.
@@ -110,6 +113,7 @@ async fn an_archive_is_unpacked_by_tar_and_zstd() {
         assert!(!archive.exists(), "an archive that is not whole has no name");
         assert!(progress.records > told && progress.records <= progress.target);
         told = progress.records;
+        ControlFlow::Continue(())
     })
     .unwrap();
     assert_eq!((told, listing(directory.path())), (72_000, before + 1), "no scratch file is left");

@@ -10,21 +10,21 @@ use tallystick::tlog::{Hash, RecordId, Tile, TileLevel, TreeSize};
 
 use crate::upstream::hostile::{Behaviour, HostileServer};
 
-pub(super) const NAME: &str = "peer.example";
+pub(crate) const NAME: &str = "peer.example";
 /// Two windows and a part of a third, which ends in a part of a tile.
-pub(super) const SIZE: u64 = 140_000;
+pub(crate) const SIZE: u64 = 140_000;
 /// `-grow` of the generator: heads of each of so many equal steps.
 const STEPS: u64 = 35;
 /// Other heads: around the ends of a tile and of a window.
 const SMALL: [u64; 8] = [1, 2, 255, 256, 257, 600, 65_536, 65_537];
 
-pub(super) struct Peer {
+pub(crate) struct Peer {
     directory: PathBuf,
-    pub(super) vkey: String,
+    pub(crate) vkey: String,
 }
 
 /// The log, made once.
-pub(super) fn peer() -> &'static Result<Peer, String> {
+pub(crate) fn peer() -> &'static Result<Peer, String> {
     static PEER: OnceLock<Result<Peer, String>> = OnceLock::new();
     PEER.get_or_init(make)
 }
@@ -77,7 +77,7 @@ fn generate(program: &Path, scratch: &Path, directory: &Path, size: u64, steps: 
 
 impl Peer {
     /// The directory as a source.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("file://{}", self.directory.display())
     }
 
@@ -86,18 +86,18 @@ impl Peer {
         &self.directory
     }
 
-    pub(super) fn signer(&self) -> tallystick::note::SignerKey {
+    pub(crate) fn signer(&self) -> tallystick::note::SignerKey {
         let key = std::fs::read_to_string(self.directory.join("key")).unwrap();
         key.lines().next().unwrap().parse().unwrap()
     }
 
     /// The signed head of a size, as Go wrote it.
-    pub(super) fn head(&self, size: u64) -> Vec<u8> {
+    pub(crate) fn head(&self, size: u64) -> Vec<u8> {
         std::fs::read(self.directory.join(format!("heads/{size}"))).unwrap()
     }
 
     /// The bytes of a tile, cut out of the widest that Go wrote.
-    pub(super) fn tile(&self, tile: &Tile) -> Option<Vec<u8>> {
+    pub(crate) fn tile(&self, tile: &Tile) -> Option<Vec<u8>> {
         let widest = tile.parent(0, TreeSize(SIZE)).filter(|widest| widest.width >= tile.width)?;
         let mut body = std::fs::read(self.directory.join(widest.path())).unwrap();
         let length = match tile.level {
@@ -112,7 +112,7 @@ impl Peer {
     }
 
     /// What an honest server answers whose newest head has this size.
-    pub(super) fn answer(&self, path: &str, size: u64) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&self, path: &str, size: u64) -> Option<Vec<u8>> {
         if path == "/latest" {
             return Some(self.head(size));
         }
@@ -123,7 +123,7 @@ impl Peer {
     }
 
     /// A server of the first `size` records whose answers `change` may change.
-    pub(super) fn serve(
+    pub(crate) fn serve(
         &'static self,
         size: u64,
         change: impl Fn(&str, Vec<u8>) -> Behaviour + Send + Sync + 'static,
@@ -134,7 +134,7 @@ impl Peer {
         })
     }
 
-    pub(super) fn serve_honestly(&'static self, size: u64) -> HostileServer {
+    pub(crate) fn serve_honestly(&'static self, size: u64) -> HostileServer {
         self.serve(size, |_, body| Behaviour::ok(body))
     }
 
@@ -145,7 +145,7 @@ impl Peer {
 
     /// Every record, tile and head of a mirror is what Go wrote; nothing is there beyond its size. One module version of
     /// `stride` is looked up.
-    pub(super) fn assert_mirrored(&self, reader: &ReplicaReader, size: u64, stride: usize) {
+    pub(crate) fn assert_mirrored(&self, reader: &ReplicaReader, size: u64, stride: usize) {
         let head = reader.head().unwrap();
         assert_eq!((reader.size().0, head.tree.size.0), (size, size));
         assert_eq!(head.note.as_bytes(), self.head(size));
@@ -166,7 +166,7 @@ impl Peer {
     }
 
     /// The first `size` records are what Go wrote, by number and by name.
-    pub(super) fn assert_records(&self, reader: &ReplicaReader, size: u64, stride: usize) {
+    pub(crate) fn assert_records(&self, reader: &ReplicaReader, size: u64, stride: usize) {
         for number in 0..size.div_ceil(256) {
             let ids = number * 256..size.min((number + 1) * 256);
             let (mut data, width) = (String::new(), (ids.end - ids.start) as u32);

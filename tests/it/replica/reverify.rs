@@ -1,5 +1,6 @@
 //! Re-verification: what is sound passes, and each kind of damage is found at its place, whether its checksum shows it or not.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,7 @@ fn check(mirror: &Mirror, replica: &Replica) -> Reverified {
     verify(&replica.reader(), &key, &mut |records| {
         assert!(records > told);
         told = records;
+        ControlFlow::Continue(())
     })
 }
 
@@ -64,7 +66,7 @@ async fn what_is_sound_passes() {
     replica.settle().unwrap();
     assert!(check(&mirror, &replica).is_clean());
     let stranger = tallystick::note::SignerKey::generate(peer::NAME.parse().unwrap(), [9; 32]).verifier();
-    let verified = verify(&replica.reader(), &stranger, &mut |_| ());
+    let verified = verify(&replica.reader(), &stranger, &mut |_| ControlFlow::Continue(()));
     assert_eq!((verified.findings.len(), verified.heads), (7, 7), "signed by somebody else: {verified:?}");
 }
 

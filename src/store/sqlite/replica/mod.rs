@@ -11,6 +11,7 @@
 
 mod check;
 mod edge;
+mod look;
 mod reader;
 mod writer;
 
@@ -30,6 +31,7 @@ use crate::store::remote::SeenHead;
 use crate::store::{FullTile, StoreError, TILE_WIDTH};
 use crate::tlog::RecordId;
 pub use edge::Edge;
+pub use look::{Extent, file_bytes, look};
 use writer::Writer;
 
 const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/replica_0001.sql")];
