@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -296,15 +297,15 @@ pub struct ReverifyFigures {
     pub rounds: AtomicU64,
 }
 
-/// Verifies a mirror again and again, once in each `interval`, until it is dropped. `report` is told what is found, at
-/// most once for each finding while the process lives.
-pub async fn reverify<R: Future<Output = ()>>(
+/// Verifies a mirror again and again, once in each `interval`, until it is dropped. What is found is logged and sent, once for
+/// each finding while the process lives.
+pub async fn reverify(
     name: String,
     reader: ReplicaReader,
     key: VerifierKey,
     interval: Duration,
     figures: Arc<ReverifyFigures>,
-    report: impl Fn(Vec<Finding>) -> R,
+    found: mpsc::Sender<Vec<Finding>>,
 ) {
     let mut told: Vec<Finding> = Vec::new();
     // Without randomness it begins at the beginning.
@@ -339,6 +340,7 @@ pub async fn reverify<R: Future<Output = ()>>(
             tracing::error!(log = name, place, why, "what is stored of a remote log is damaged");
         }
         told.extend(new.iter().cloned());
-        report(new).await;
+        // Nobody hears it where the process is ending.
+        let _ = found.send(new).await;
     }
 }

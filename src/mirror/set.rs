@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
-use super::{RemoteError, RemoteLog, ReplicaProgress, ReplicateError, ReplicateOptions};
+use super::{RemoteError, RemoteLog, ReplicaProgress, ReplicateError, ReplicateOptions, ReverifyFigures};
 use crate::config::Mode;
 use crate::store::StoreError;
 use crate::store::lock::free_bytes;
@@ -38,6 +38,8 @@ pub struct Mirror {
     pub replicate: ReplicateOptions,
     /// The file of the full mirror, whether or not there is one.
     pub database: PathBuf,
+    /// What its re-verification has done.
+    pub reverified: Arc<ReverifyFigures>,
     /// Held by whoever was told by a person or a scheduler to bring it up to date: one at a time.
     syncing: Mutex<()>,
     /// Held by whoever replicates.
@@ -174,6 +176,7 @@ impl Mirror {
             poll,
             replicate,
             database,
+            reverified: Arc::default(),
             syncing: Mutex::new(()),
             running: Mutex::new(()),
             run: watch::Sender::new(None),

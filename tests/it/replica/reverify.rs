@@ -145,14 +145,9 @@ async fn a_background_task_goes_through_everything_and_tells_once() {
     let (replica, figures) = (mirror.replica(), Arc::new(ReverifyFigures::default()));
     let key: VerifierKey = mirror.vkey.parse().unwrap();
     assert_eq!(verify_slice(&replica.reader(), &key, 0).findings, []);
-    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let interval = Duration::from_millis(300);
-    let report = move |findings| {
-        told.send(findings).unwrap();
-        std::future::ready(())
-    };
-    let name = peer::NAME.to_owned();
-    let task = tokio::spawn(reverify(name, replica.reader(), key, interval, figures.clone(), report));
+    let (told, mut heard) = tokio::sync::mpsc::channel(1);
+    let (name, interval) = (peer::NAME.to_owned(), Duration::from_millis(300));
+    let task = tokio::spawn(reverify(name, replica.reader(), key, interval, figures.clone(), told));
     let findings = heard.recv().await.unwrap();
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].place, "segment 1000");
