@@ -241,3 +241,43 @@ impl Name {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delta_is_what_the_layout_says_or_none() {
+        // RFC 6962, section 2.1.2: that the first of two leaves is the beginning of both, the second one proves.
+        let [first, second] = [b"a\n", b"b\n"].map(|text| Hash::of_record(text));
+        let delta = Delta {
+            log: "peer.example".to_owned(),
+            old: TreeHead { size: TreeSize(1), root: first },
+            new: TreeHead { size: TreeSize(2), root: Hash::of_node(&first, &second) },
+            proof: ConsistencyProof(vec![second]),
+            old_note: Some("go.sum database tree\n1\n".to_owned()),
+        };
+        let text = delta.format();
+        assert_eq!(Delta::parse(&text).as_ref(), Ok(&delta));
+        let silent = Delta { old_note: None, ..delta.clone() };
+        assert_eq!(Delta::parse(&silent.format()), Ok(silent));
+        for (from, to) in [
+            ("delta v1", "delta v2"),
+            ("log ", "lag "),
+            ("old 1", "old 0"),
+            ("old 1", "old 01"),
+            ("old 1", "old 2"),
+            ("new 2", "new 1"),
+            ("new 2", "new 3"),
+            (&first.to_string(), &second.to_string()),
+            ("\n\n", "\nno hash\n\n"),
+            ("\n\n", "\n"),
+            ("tallystick", ""),
+        ] {
+            let wrong = text.replacen(from, to, 1);
+            assert!(Delta::parse(&wrong).is_err(), "{from} {to}: {wrong}");
+        }
+        let long = text.replacen("\n\n", &format!("\n{}\n", format!("{second}\n").repeat(66)), 1);
+        assert!(Delta::parse(&long).is_err());
+    }
+}

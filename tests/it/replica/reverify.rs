@@ -141,7 +141,7 @@ async fn damage_is_found_at_its_place_and_not_answered() {
 async fn a_background_task_goes_through_everything_and_tells_once() {
     let Some((peer, _directory, mirror)) = setup("reverify::a_background_task") else { return };
     mirror.sync(&[peer.url()]).await.unwrap();
-    damage(&mirror, "segment", "segment_id = 1000");
+    damage(&mirror, "segment", "segment_id = 5000");
     let (replica, figures) = (mirror.replica(), Arc::new(ReverifyFigures::default()));
     let key: VerifierKey = mirror.vkey.parse().unwrap();
     assert_eq!(verify_slice(&replica.reader(), &key, 0).findings, []);
@@ -150,7 +150,7 @@ async fn a_background_task_goes_through_everything_and_tells_once() {
     let task = tokio::spawn(reverify(name, replica.reader(), key, interval, figures.clone(), told));
     let findings = heard.recv().await.unwrap();
     assert_eq!(findings.len(), 1, "{findings:?}");
-    assert_eq!(findings[0].place, "segment 1000");
+    assert_eq!(findings[0].place, "segment 5000");
     crate::support::poll("two rounds", Duration::from_secs(60), || {
         (figures.rounds.load(Ordering::Relaxed) >= 2).then_some(())
     });
