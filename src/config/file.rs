@@ -92,6 +92,7 @@ pub(super) struct FileSumDb {
     pub(super) urls: Placed<Vec<String>>,
     pub(super) mode: Placed<String>,
     pub(super) poll: Placed<String>,
+    pub(super) verify_interval: Placed<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -17,7 +17,7 @@ use super::reference;
 use super::source::{LogUrl, MAX_SOURCES, SourceList};
 use super::{
     Cache, Checksum, Config, Limits, LogFormat, Mode, Redirects, Route, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY,
-    Span, SumDb, Tls, check,
+    Span, SumDb, Tls, VerifyInterval, check,
 };
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
@@ -187,13 +187,15 @@ impl Layers<'_> {
 
     fn sumdb(&mut self, name: &str, entry: Spanned<FileSumDb>) -> Option<SumDb> {
         let section = self.place(&entry);
-        let FileSumDb { key, urls, mode, poll } = entry.into_inner();
+        let FileSumDb { key, urls, mode, poll, verify_interval } = entry.into_inner();
         let (mode, mode_origin) = self.sumdb_value(name, "mode", mode, Mode::OnDemand);
         let (Span(poll), poll_origin) = self.sumdb_value(name, "poll", poll, Span(mode.default_poll()));
         if !POLLS.contains(&poll) {
             let why = format!("{} is not between 1s and 24h", Span(poll));
             self.wrong(poll_origin.clone(), format!("sumdb.{name}.poll"), "sumdb.*.poll", &why);
         }
+        let (verify_interval, verify_interval_origin) =
+            self.sumdb_value(name, "verify_interval", verify_interval, VerifyInterval::default());
         let built_in = (name == SUM_GOLANG_ORG).then(SumDb::sum_golang_org);
         let (built_in_key, built_in_urls) = match built_in {
             Some(sumdb) => (Some((sumdb.key, Origin::Default)), Some((sumdb.urls, Origin::Default))),
@@ -209,7 +211,19 @@ impl Layers<'_> {
         };
         let ((key, key_origin), (urls, urls_origin)) = (key?, urls?);
         let is_named = true;
-        Some(SumDb { key, urls, mode, poll, is_named, key_origin, urls_origin, mode_origin, poll_origin })
+        Some(SumDb {
+            key,
+            urls,
+            mode,
+            poll,
+            verify_interval,
+            is_named,
+            key_origin,
+            urls_origin,
+            mode_origin,
+            poll_origin,
+            verify_interval_origin,
+        })
     }
 
     /// A text of a section, parsed, or else its default.
@@ -346,11 +360,13 @@ impl SumDb {
             urls: vec![format!("https://{SUM_GOLANG_ORG}").parse().expect("the built-in URL is valid")],
             mode: Mode::OnDemand,
             poll: Mode::OnDemand.default_poll(),
+            verify_interval: VerifyInterval::default(),
             is_named: false,
             key_origin: Origin::Default,
             urls_origin: Origin::Default,
             mode_origin: Origin::Default,
             poll_origin: Origin::Default,
+            verify_interval_origin: Origin::Default,
         }
     }
 }

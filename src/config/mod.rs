@@ -29,6 +29,7 @@
 mod check;
 mod discover;
 mod file;
+mod interval;
 pub mod keys;
 mod layers;
 mod load;
@@ -47,6 +48,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use discover::{GoEnvironment, Setting};
+pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use layers::{Environment, Overrides};
 pub use origin::Origin;
 pub use problem::{ConfigError, Problem, ProblemKind};
@@ -173,6 +175,8 @@ pub struct SumDb {
     pub mode: Mode,
     /// How often a server asks for its newest head.
     pub poll: Duration,
+    /// In which time a full mirror of it is verified again.
+    pub verify_interval: VerifyInterval,
     /// Whether the configuration has a section for it. The built-in one is there for routes and for nothing else.
     pub is_named: bool,
     /// Who set the key.
@@ -183,6 +187,8 @@ pub struct SumDb {
     pub mode_origin: Origin,
     /// Who set the poll interval.
     pub poll_origin: Origin,
+    /// Who set that interval.
+    pub verify_interval_origin: Origin,
 }
 
 /// What is kept of a remote checksum database.

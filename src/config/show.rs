@@ -33,6 +33,8 @@ impl Config {
             add(format!("sumdb.{name}.urls"), json!(urls), &sumdb.urls_origin);
             add(format!("sumdb.{name}.mode"), json!(sumdb.mode.as_str()), &sumdb.mode_origin);
             add(format!("sumdb.{name}.poll"), json!(Span(sumdb.poll).to_string()), &sumdb.poll_origin);
+            let interval = json!(sumdb.verify_interval.to_string());
+            add(format!("sumdb.{name}.verify_interval"), interval, &sumdb.verify_interval_origin);
         }
         for (i, route) in self.routes.iter().enumerate() {
             let number = i + 1;

@@ -27,6 +27,7 @@ pub mod remote;
 pub mod site;
 pub mod sumdb;
 pub mod tls;
+pub mod verified;
 
 use std::future::Future;
 use std::net::IpAddr;

@@ -95,6 +95,11 @@ impl RemoteSumdb {
         RemoteSumdb(Arc::new(Remote { name, urls, client, health }))
     }
 
+    /// The same database at other URLs, of which nothing is known yet.
+    pub fn at(&self, urls: Vec<SourceUrl>) -> RemoteSumdb {
+        RemoteSumdb::new(self.0.name.clone(), urls, self.0.client.clone())
+    }
+
     /// The database's name.
     pub fn name(&self) -> &str {
         &self.0.name

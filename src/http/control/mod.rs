@@ -11,6 +11,7 @@
 //! POST /v1/mirror/status                   {}                                          → all MirrorStatus
 //! POST /v1/mirror/sync                     {"log":"sum.golang.org"}                    → one SyncEvent a line
 //! POST /v1/mirror/resume                   {"log":"sum.golang.org","incident":1}       → one ResumeAnswer
+//! POST /v1/mirror/work                     {"verify":{"log":"sum.golang.org"}}         → one WorkEvent a line
 //! ```
 //!
 //! 200 carries what is promised, 422 a [`Refusal`], 400 a text about a malformed request. A program that does not know a path
@@ -19,6 +20,7 @@
 //!
 //! Nobody is asked to hold more than a few batches: who reads slowly is written to slowly, in both directions.
 
+pub mod by_hand;
 pub mod mirrors;
 mod modules;
 mod records;
@@ -129,6 +131,7 @@ impl Control {
             .route("/v1/mirror/status", post(mirrors::serve_status))
             .route("/v1/mirror/sync", post(mirrors::serve_sync))
             .route("/v1/mirror/resume", post(mirrors::serve_resume))
+            .route("/v1/mirror/work", post(by_hand::serve_work))
             .with_state(self.clone())
     }
 
