@@ -316,3 +316,44 @@ fn a_sync_that_is_killed_anywhere_goes_on() {
     assert_eq!(hashed.size, peer::SIZE);
     server.stop();
 }
+
+/// x/mod's own server is replicated, and answers as we do from then on.
+#[test]
+fn the_server_of_x_mod_is_mirrored_to_the_byte() {
+    let peer = match peer::XmodServer::start(1_300) {
+        Ok(peer) => peer,
+        Err(why) => {
+            return eprintln!("SKIPPED: mirror::full::the_server_of_x_mod_is_mirrored_to_the_byte: {why}");
+        }
+    };
+    let sumdb =
+        format!("[sumdb.\"{}\"]\nkey = \"{}\"\nurls = [\"{}\"]\n{FULL}\n", peer::NAME, peer.vkey, peer.url);
+    let route = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
+    let directory = LogDirectory::new("sum.corp.example", &(sumdb + route));
+    ran(&directory, &["sync"], 0);
+    let mut wanted = vec!["latest".to_owned()];
+    for number in 0..1_300_u64.div_ceil(256) {
+        let tile = tallystick::tlog::Tile {
+            height: 8,
+            level: tallystick::tlog::TileLevel::Data,
+            number,
+            width: (1_300 - number * 256).min(256) as u32,
+        };
+        wanted.push(tile.path());
+    }
+    wanted.extend(new_tiles(8, TreeSize(0), TreeSize(1_300)).iter().map(|tile| tile.path()));
+    let data = peer.get(&wanted[3]);
+    for record in String::from_utf8(data).unwrap().split("\n\n").take(20) {
+        let words: Vec<&str> = record.split(' ').collect();
+        let module: ModuleVersion = format!("{}@{}", words[0], words[1]).parse().unwrap();
+        wanted.push(format!("lookup/{}", module.escaped()));
+    }
+    let theirs: Vec<Vec<u8>> = wanted.iter().map(|path| peer.get(path)).collect();
+    drop(peer);
+    let server = directory.serve();
+    for (path, want) in wanted.iter().zip(theirs) {
+        let page = server.get(&format!("/sumdb/{}/{path}", peer::NAME));
+        assert!((page.status, &page.body) == (200, &want), "{path}: {} {:?}", page.status, page.text());
+    }
+    server.stop();
+}

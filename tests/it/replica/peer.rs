@@ -1,7 +1,8 @@
 //! A log of 140,000 records as Go wrote it, and what any prefix of it looks like.
 
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use tallystick::module::ModuleVersion;
@@ -42,13 +43,7 @@ fn make() -> Result<Peer, String> {
     if !directory.exists() {
         let scratch = tempfile::tempdir_in(target).map_err(failed)?;
         let program = scratch.path().join("gen");
-        let mut build = Command::new("go");
-        build.args(["build", "-o"]).arg(&program).arg("./gen").current_dir(peers);
-        build.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=readonly").env("GOWORK", "off");
-        let built = build.output().map_err(|error| format!("go cannot be run: {error}"))?;
-        if !built.status.success() {
-            return Err(format!("gen cannot be built: {}", String::from_utf8_lossy(&built.stderr)));
-        }
+        build("gen", &program)?;
         let log = scratch.path().join("log");
         generate(&program, scratch.path(), &log, SIZE, STEPS);
         for size in SMALL {
@@ -65,6 +60,74 @@ fn make() -> Result<Peer, String> {
     }
     let key = std::fs::read_to_string(directory.join("key")).map_err(failed)?;
     Ok(Peer { directory, vkey: key.lines().nth(1).unwrap().to_owned() })
+}
+
+/// Builds a program of `bench/peers`.
+fn build(name: &str, program: &Path) -> Result<(), String> {
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(program).arg(format!("./{name}"));
+    build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/peers"));
+    build.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=readonly").env("GOWORK", "off");
+    let built = build.output().map_err(|error| format!("go cannot be run: {error}"))?;
+    if built.status.success() {
+        return Ok(());
+    }
+    Err(format!("{name} cannot be built: {}", String::from_utf8_lossy(&built.stderr)))
+}
+
+/// x/mod's own server, `sumdb.NewServer` over `sumdb.NewTestServer`.
+pub(crate) struct XmodServer {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) vkey: String,
+}
+
+impl XmodServer {
+    /// One with so many records.
+    pub(crate) fn start(records: u64) -> Result<XmodServer, String> {
+        let failed = |error: std::io::Error| error.to_string();
+        let scratch = tempfile::tempdir().map_err(failed)?;
+        let program = scratch.path().join("testserver");
+        build("testserver", &program)?;
+        // Free a moment ago; it tells of no port of its own.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?.to_string();
+        drop(listener);
+        let mut command = Command::new(&program);
+        command.args(["-n", &records.to_string(), "-addr", &address]).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        let mut vkey = String::new();
+        let stdout = child.stdout.take().expect("it was piped");
+        let server = std::io::BufReader::new(stdout).read_line(&mut vkey).map_err(failed);
+        let server = server.map(|_| XmodServer {
+            child,
+            url: format!("http://{address}"),
+            vkey: vkey.trim().to_owned(),
+        })?;
+        crate::support::poll("x/mod's server listens", std::time::Duration::from_secs(30), || {
+            std::net::TcpStream::connect(&address).ok()
+        });
+        Ok(server)
+    }
+
+    /// The body of a page that must be there. HTTP/1.0, which has no chunks.
+    pub(crate) fn get(&self, path: &str) -> Vec<u8> {
+        let address = self.url.strip_prefix("http://").expect("it was written so");
+        let mut connection = std::net::TcpStream::connect(address).expect("it listens");
+        write!(connection, "GET /{path} HTTP/1.0\r\n\r\n").expect("it reads");
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).expect("it answers");
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("there is a head");
+        assert!(answer.starts_with(b"HTTP/1.0 200 "), "{path}");
+        answer.split_off(end + 4)
+    }
+}
+
+impl Drop for XmodServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn generate(program: &Path, scratch: &Path, directory: &Path, size: u64, steps: u64) {
