@@ -35,6 +35,9 @@ const WINDOW_TILES: u64 = TILE_WIDTH;
 /// Hashes do not compress, names do at any level.
 const ZSTD_LEVEL: i32 = 1;
 
+/// Where a file goes, by its name.
+type Put<'a> = dyn FnMut(&str, &[u8]) -> Result<(), BundleError> + 'a;
+
 /// Where an export goes, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExportTarget {
@@ -264,11 +267,7 @@ impl<'a> Made<'a> {
     }
 
     /// Makes the data tiles of a window and the hash tiles of level 0. Returns the records.
-    fn window(
-        &self,
-        window: u64,
-        put: &mut dyn FnMut(&str, &[u8]) -> Result<(), BundleError>,
-    ) -> Result<u64, BundleError> {
+    fn window(&self, window: u64, put: &mut Put<'_>) -> Result<u64, BundleError> {
         let size = self.head.tree.size.0;
         let tiles =
             self.first.max(window * WINDOW_TILES)..size.div_ceil(TILE_WIDTH).min((window + 1) * WINDOW_TILES);
@@ -301,7 +300,7 @@ impl<'a> Made<'a> {
     }
 
     /// Makes the other hash tiles, and the file of a delta.
-    fn rest(&self, put: &mut dyn FnMut(&str, &[u8]) -> Result<(), BundleError>) -> Result<(), BundleError> {
+    fn rest(&self, put: &mut Put<'_>) -> Result<(), BundleError> {
         for tile in &self.upper {
             let hashes = self.hash_tile(tile)?;
             if !tile.is_partial() {
