@@ -17,6 +17,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -60,13 +61,13 @@ fn checksum(header: &[u8; BLOCK]) -> u32 {
 }
 
 /// Unpacks the files of a static checksum database into a directory, `max_bytes` of them at most. Returns the bytes.
-/// `path` is the archive's, for errors; `progress` is told how many bytes are written.
+/// `path` is the archive's, for errors; `progress` is told how many bytes are written, and may end it.
 pub(in crate::mirror) fn unpack(
     archive: &mut impl Read,
     path: &Path,
     into: &Path,
     max_bytes: u64,
-    progress: &dyn Fn(u64),
+    progress: &dyn Fn(u64) -> ControlFlow<()>,
 ) -> Result<u64, BundleError> {
     let hostile = |why: String| BundleError::Hostile { path: path.to_owned(), why };
     let (mut files, mut bytes) = (0, 0);
@@ -92,7 +93,9 @@ pub(in crate::mirror) fn unpack(
                         io::ErrorKind::AlreadyExists => hostile(format!("{name} is in it twice")),
                         _ => at(target)(error),
                     })?;
-                    progress(bytes);
+                    if progress(bytes).is_break() {
+                        return Err(BundleError::Stopped);
+                    }
                 } else {
                     skip(archive, size).map_err(at(path))?;
                 }
