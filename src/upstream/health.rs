@@ -1,5 +1,6 @@
 //! Which URL of several is asked first. A URL that failed goes to the end for a while, longer each time; one that sent lies goes
-//! behind those, and answering again does not bring it back: only time does. None is ever left out, since it may be the only one.
+//! behind those, and answering again does not bring it back: only time does. None is left out, since it may be the only one, but
+//! for one that asked to be left alone (`Retry-After`): it is, until that is over.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub struct UrlHealth {
     /// Why it failed or was marked last.
     pub why: Option<String>,
     failed_until: Option<Instant>,
+    silent_until: Option<Instant>,
     lied_until: Option<Instant>,
 }
 
@@ -61,8 +63,10 @@ impl Health {
         let url = &mut self.urls()[n];
         url.failures = url.failures.saturating_add(1);
         let pause = backoff(FAILURE_PAUSE, MAX_FAILURE_PAUSE, url.failures);
-        let pause = pause.max(error.retry_after().unwrap_or_default());
-        url.failed_until = Some(self.clock.instant() + pause);
+        let now = self.clock.instant();
+        let asked = error.retry_after().unwrap_or_default();
+        url.failed_until = Some(now + pause.max(asked));
+        url.silent_until = url.silent_until.max(Some(now + asked));
         url.why = Some(error.to_string().chars().take(MAX_WHY_CHARS).collect());
     }
 
@@ -71,6 +75,12 @@ impl Health {
         url.lies = url.lies.saturating_add(1);
         url.lied_until = Some(self.clock.instant() + backoff(LIE_PAUSE, MAX_LIE_PAUSE, url.lies));
         url.why = Some(why.chars().take(MAX_WHY_CHARS).collect());
+    }
+
+    /// How long a URL wants to be left alone yet.
+    pub(super) fn wants_silence(&self, n: usize) -> Option<Duration> {
+        let left = self.urls()[n].silent_until?.checked_duration_since(self.clock.instant())?;
+        (!left.is_zero()).then_some(left)
     }
 
     pub(super) fn snapshot(&self) -> Vec<UrlHealth> {
@@ -126,8 +136,12 @@ mod tests {
         health.failed(1, &unavailable(Some(1000)));
         clock.advance(Duration::from_secs(999));
         assert_eq!(health.order(), [0, 2, 1], "the server asked for a longer one");
+        assert_eq!(health.wants_silence(1), Some(Duration::from_secs(1)));
         health.answered(1);
         assert_eq!(health.order(), [0, 1, 2]);
+        assert!(health.wants_silence(1).is_some(), "an answer that was on its way does not end the silence");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!((health.wants_silence(0), health.wants_silence(1)), (None, None));
     }
 
     #[test]
