@@ -2,6 +2,7 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
@@ -10,11 +11,12 @@ use tokio::time::{sleep, timeout};
 use super::control::{Session, exit_of, refused};
 use super::engines::{exit_of_store, http_client, open_kept_mirrors, open_mirrors};
 use super::exit::OrExit;
-use super::{Common, Exit, block_on, output};
+use super::{Common, Exit, block_on, output, textfile};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment, Span};
+use crate::http::control::figures::{FiguresAnswer, figures};
 use crate::http::control::mirrors::{
-    MirrorStatus, ResumeAnswer, ResumeRequest, StatusRequest, SyncAnswer, SyncRequest, resume, status_of,
+    MirrorStatus, ResumeAnswer, ResumeRequest, StatusRequest, SyncAnswer, SyncRequest, resume, statuses_of,
     sync,
 };
 use crate::http::control::{Reason, Refusal};
@@ -77,6 +79,9 @@ struct Sync {
     /// Print failures only
     #[arg(long)]
     quiet: bool,
+    /// Leave the mirrors' metrics in this file, for node_exporter's textfile collector (*.prom)
+    #[arg(long, value_name = "PATH")]
+    textfile: Option<PathBuf>,
 }
 
 impl MirrorCommand {
@@ -125,7 +130,7 @@ impl Keeper {
         };
         let names =
             config.mirrored().map(|(name, _)| name).filter(|name| only.is_none_or(|only| only == *name));
-        let mirrors = open_mirrors(config, names, &http_client(config, &Clock::system())?).await?;
+        let mirrors = open_mirrors(config, names, &http_client(config, &Clock::system())?)?;
         Ok(Keeper::Own { mirrors, _lock: lock })
     }
 
@@ -146,10 +151,19 @@ impl Keeper {
             Keeper::Own { mirrors, .. } => Ok(sync(mirrors, log).await),
         }
     }
+
+    async fn figures(&mut self) -> anyhow::Result<FiguresAnswer> {
+        match self {
+            Keeper::Server(session) => {
+                session.ask("/v1/mirror/figures", &StatusRequest {}).await?.or_else(refused)
+            }
+            Keeper::Own { mirrors, .. } => Ok(figures(mirrors, Clock::system())),
+        }
+    }
 }
 
 fn statuses(mirrors: &Mirrors) -> anyhow::Result<Vec<MirrorStatus>> {
-    mirrors.iter().map(|mirror| status_of(mirror)).collect::<Result<_, _>>().or_else(|error| {
+    statuses_of(mirrors).or_else(|error| {
         let exit = exit_of_store(&error);
         Err(error).or_exit(exit)
     })
@@ -177,14 +191,17 @@ async fn show_status(config: &Config, json: bool) -> anyhow::Result<Exit> {
 fn text_of(status: &MirrorStatus) -> String {
     let mut text = format!("{}\n", status.log);
     let mut row = |name: &str, value: &str| text += &format!("  {name:<12}{value}\n");
-    row(
-        "mode",
-        &format!(
-            "{}, polled every {}",
-            status.mode,
-            Span(std::time::Duration::from_secs(status.poll_seconds))
-        ),
-    );
+    if let Some(unusable) = &status.unusable {
+        row("mode", &status.mode);
+        row("UNUSABLE", &unusable.why);
+        row("fix", &unusable.fix);
+        return text;
+    }
+    let when = match &status.schedule {
+        Some(schedule) => format!("at {schedule} (UTC)"),
+        None => format!("every {}", Span(std::time::Duration::from_secs(status.poll_seconds))),
+    };
+    row("mode", &format!("{}, polled {when}", status.mode));
     match (status.size, status.remote_size) {
         (Some(size), Some(remote)) if remote > size => row("size", &format!("{size} records of {remote}")),
         (Some(size), _) => row("size", &format!("{size} records")),
@@ -271,6 +288,9 @@ async fn rounds(config: &Config, options: &Sync) -> anyhow::Result<Exit> {
                 }
             };
             worst = worse(worst, exit);
+        }
+        if let Some(path) = &options.textfile {
+            textfile::write(path, &keeper.figures().await?.text)?;
         }
         // What may pass is tried again; what a person must look at does not get better by itself.
         if !options.watch || !matches!(worst, Exit::Done | Exit::Unreachable) {

@@ -20,6 +20,7 @@ mod mirror;
 mod output;
 mod remote;
 mod serve;
+mod textfile;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -24,6 +24,8 @@
 //! | `incident` | the stop for a signed contradiction: its file, and the person who ends it |
 //! | `attempts` | how the last attempts to reach the newest head ended |
 //! | `set`, `watch` | all logs of a server, and who keeps their heads new |
+//! | `unusable` | a log whose database cannot be used: the others go on |
+//! | `missing` | what it said lately that it does not have |
 //! | `misbehaviour` | a signed contradiction, as evidence |
 //! | `full` | every record, by windows of verified data tiles, into a [replica](crate::store::replica) |
 //! | `error` | everything else that can go wrong |
@@ -40,8 +42,10 @@ mod incident;
 mod keep;
 mod lookup;
 mod misbehaviour;
+mod missing;
 mod set;
 mod tiles;
+mod unusable;
 mod verify;
 mod watch;
 
@@ -71,8 +75,10 @@ pub use full::{ReplicaProgress, ReplicateError, ReplicateOptions, Replicated};
 pub use incident::Incident;
 pub use keep::KeptRecord;
 pub use misbehaviour::{EvidenceError, Misbehaviour};
+use missing::Missing;
 pub use set::{Mirror, Mirrors, SyncError, Synced};
 use tiles::TileReader;
+pub use unusable::Unusable;
 pub use watch::watch;
 
 /// The tile height of sum.golang.org, of our own log, and of every client.
@@ -158,6 +164,8 @@ struct Inner {
     tally: Mutex<Tally>,
     /// When the newest head was asked for last, whatever came of it.
     advanced_at: Mutex<Option<Instant>>,
+    /// What the log said lately that it does not have.
+    missing: Missing,
     lookups: Flights<ModuleVersion, Result<Proven, RemoteError>>,
     advances: Flights<(), Result<(), RemoteError>>,
 }
@@ -184,6 +192,7 @@ impl RemoteLog {
             stopped: ArcSwapOption::empty(),
             tally: Mutex::new(Tally::new(store.attempts()?)),
             advanced_at: Mutex::new(None),
+            missing: Missing::new(),
             store,
             lookups: Flights::default(),
             advances: Flights::default(),
@@ -204,7 +213,18 @@ impl RemoteLog {
         if let Some(proven) = self.0.find(module)? {
             return Ok(proven);
         }
-        self.0.join_lookup(module, deadline).await
+        let answer = self.0.join_lookup(module, deadline).await;
+        match &answer {
+            Ok(_) => self.0.missing.forget(module),
+            Err(RemoteError::NotFound { .. }) => self.0.missing.remember(module, self.0.clock.instant()),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// How much longer it is to be believed that the log does not have a module version: it was asked a moment ago.
+    pub fn is_missing(&self, module: &ModuleVersion) -> Option<Duration> {
+        self.0.missing.recall(module, self.0.clock.instant())
     }
 
     /// A module version that was proved before; no network.

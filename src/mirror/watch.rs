@@ -1,8 +1,10 @@
-//! Keeps the head of a log new: asks every poll interval, rarer after failures, never while the log is stopped.
+//! Keeps the head of a log new: asks every poll interval, rarer after failures, or at the times of a schedule, and when a hook
+//! says so; never while the log is stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{Mirror, RemoteError};
@@ -12,18 +14,23 @@ use crate::upstream::backoff;
 /// After failures the head is asked for at least this often, unless the poll interval is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
+/// Who has something new may say so often: heads are asked for this often at most all the same.
+const HOOK_PAUSE: Duration = Duration::from_secs(1);
+/// A schedule is of the calendar, which may be set while we sleep: it is looked at again after this long at most.
+const CALENDAR_PAUSE: Duration = Duration::from_secs(30);
+
 /// Watches a log until it is dropped. In `heads` mode it asks at once, since it does nothing else; in the other mode
-/// look-ups bring the first head.
+/// look-ups bring the first head. Where there is a schedule, or somebody says that there is something new, it is kept to that.
 pub async fn watch(mirror: Arc<Mirror>) {
     let name = mirror.log.name().to_owned();
     let mut said = None;
-    if mirror.mode != Mode::Heads {
-        sleep(pause(&mirror, None)).await;
+    if mirror.mode != Mode::Heads || mirror.schedule.is_some() {
+        rest(&mirror, None).await;
     }
     loop {
         // A stop was logged when it was found; a person ends it, and then this goes on.
         if mirror.log.incident().is_some() {
-            sleep(pause(&mirror, None)).await;
+            rest(&mirror, None).await;
             continue;
         }
         let result = mirror.log.poll().await;
@@ -48,18 +55,39 @@ pub async fn watch(mirror: Arc<Mirror>) {
                 tracing::warn!(log = name, %error, "the newest head of a remote log is not reached");
             }
         }
-        sleep(pause(&mirror, failed)).await;
+        rest(&mirror, failed).await;
     }
 }
 
-/// How long to wait after an attempt.
-fn pause(mirror: &Mirror, failed: Option<&RemoteError>) -> Duration {
+/// Waits after an attempt: for its time, or until somebody says that there is something new.
+async fn rest(mirror: &Mirror, failed: Option<&RemoteError>) {
+    let clock = &mirror.log.0.clock;
+    let began = clock.instant();
     let asked = match failed {
         Some(RemoteError::Unavailable { retry_after, .. }) => retry_after.unwrap_or_default(),
         _ => Duration::ZERO,
     };
-    let failures = if failed.is_some() { mirror.log.progress().failures_in_a_row } else { 0 };
-    pause_after(mirror.poll, failures, asked)
+    let time = async {
+        let Some(schedule) = &mirror.schedule else {
+            let failures = if failed.is_some() { mirror.log.progress().failures_in_a_row } else { 0 };
+            return sleep(pause_after(mirror.poll, failures, asked)).await;
+        };
+        let after = clock.now().checked_add(asked).unwrap_or(Timestamp::MAX);
+        // At the end of the calendar there is nothing more to wait for.
+        let Some(due) = schedule.next_after(after) else { return std::future::pending().await };
+        while let Some(left) = until(due, clock.now()) {
+            sleep(left.min(CALENDAR_PAUSE)).await;
+        }
+    };
+    tokio::select! {
+        () = time => {}
+        () = mirror.woken() => sleep(HOOK_PAUSE.saturating_sub(clock.instant() - began)).await,
+    }
+}
+
+/// How long it is until then; none when it is over.
+fn until(due: Timestamp, now: Timestamp) -> Option<Duration> {
+    Duration::try_from(due.duration_since(now)).ok().filter(|left| !left.is_zero())
 }
 
 /// The poll interval, doubled with each failure in a row, less a random part; never shorter than a server asked for.

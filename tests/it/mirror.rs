@@ -7,9 +7,11 @@
 )]
 
 mod commands;
+mod faults;
 mod fixture;
 mod growth;
 mod heads;
+mod hooks;
 mod liars;
 mod live;
 mod served;

@@ -10,6 +10,7 @@
 //! POST /v1/import-trusted?importer=NAME    records, as data tiles hold them            → one Event a line
 //! POST /v1/mirror/status                   {}                                          → all MirrorStatus
 //! POST /v1/mirror/sync                     {"log":"sum.golang.org"}                    → one SyncAnswer
+//! POST /v1/mirror/figures                  {}                                          → one FiguresAnswer
 //! POST /v1/mirror/resume                   {"log":"sum.golang.org","incident":1}       → one ResumeAnswer
 //! ```
 //!
@@ -19,6 +20,7 @@
 //!
 //! Nobody is asked to hold more than a few batches: who reads slowly is written to slowly, in both directions.
 
+pub mod figures;
 pub mod mirrors;
 mod modules;
 mod records;
@@ -127,6 +129,7 @@ impl Control {
             .route("/v1/import", post(import))
             .route("/v1/import-trusted", post(import_trusted))
             .route("/v1/mirror/status", post(mirrors::serve_status))
+            .route("/v1/mirror/figures", post(figures::serve_figures))
             .route("/v1/mirror/sync", post(mirrors::serve_sync))
             .route("/v1/mirror/resume", post(mirrors::serve_resume))
             .with_state(self.clone())

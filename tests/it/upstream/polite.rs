@@ -101,7 +101,14 @@ async fn proxies_are_asked_once_and_their_failures_pass() {
     let status = Arc::new(AtomicU16::new(200));
     let good = proxy(&status);
     let down = unlimited(&[format!("http://127.0.0.1:1/sumdb/{NAME}"), through(&good)]);
-    let all: Vec<_> = (0..20).map(|_| tokio::spawn({ let down = down.clone(); async move { latest(&down).await } })).collect();
+    let all: Vec<_> = (0..20)
+        .map(|_| {
+            tokio::spawn({
+                let down = down.clone();
+                async move { latest(&down).await }
+            })
+        })
+        .collect();
     for one in all {
         assert_eq!(one.await.unwrap(), "from the proxy");
     }
@@ -152,8 +159,12 @@ async fn an_unchanged_head_is_not_sent_again() {
         let remote = unlimited(&[server.url()]);
         assert_eq!(latest(&remote).await, "a head");
         status.store(304, SeqCst);
-        assert_eq!((latest(&remote).await, latest(&remote).await), ("a head".to_owned(), "a head".to_owned()));
-        let sent: Vec<_> = server.requests().iter().map(|seen| seen.header(back).map(str::to_owned)).collect();
+        assert_eq!(
+            (latest(&remote).await, latest(&remote).await),
+            ("a head".to_owned(), "a head".to_owned())
+        );
+        let sent: Vec<_> =
+            server.requests().iter().map(|seen| seen.header(back).map(str::to_owned)).collect();
         assert_eq!(sent, [None, Some(value.to_owned()), Some(value.to_owned())]);
         assert_eq!(remote.health()[0].1.failures, 0);
         // A lie is not asked about again.
@@ -171,7 +182,8 @@ async fn an_unchanged_head_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_304_that_nobody_asked_for_is_no_answer() {
-    let server = HostileServer::always(Behaviour::Answer { status: 304, headers: Vec::new(), body: Vec::new() });
+    let server =
+        HostileServer::always(Behaviour::Answer { status: 304, headers: Vec::new(), body: Vec::new() });
     assert!(latest(&unlimited(&[server.url()])).await.contains("unexpected status 304"));
 }
 
@@ -194,7 +206,11 @@ async fn requests_keep_their_rate() {
     for one in all {
         one.await.unwrap();
     }
-    assert!(started.elapsed() >= Duration::from_millis(950), "{:?}: ten at once, ten more a second", started.elapsed());
+    assert!(
+        started.elapsed() >= Duration::from_millis(950),
+        "{:?}: ten at once, ten more a second",
+        started.elapsed()
+    );
     assert_eq!(server.paths().len(), 20);
 }
 
