@@ -30,7 +30,8 @@ def write(context: Context, machine: dict[str, str], troubles: dict[str, str]) -
 
 
 def order(row: str) -> int:
-    families = ["lookup-random", "lookup-hot", "hash", "data", "latest", "append", "lookup-misses", "dirhash", "client", "growth", "start"]
+    families = ["lookup-random", "lookup-hot", "hash", "data", "latest", "append", "import", "lookup-misses", "notarise", "dirhash", "client",
+                "growth", "start", "mirror"]
     return next((place for place, family in enumerate(families) if row.startswith(family)), len(families))
 
 

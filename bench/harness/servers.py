@@ -56,6 +56,18 @@ source = [{source}]
 checksum = "compute"
 """
 
+# Every other module is public: its lines come from another checksum database, verified.
+PUBLIC = """
+[sumdb."{name}"]
+key = "{key}"
+urls = ["{url}"]
+
+[[route]]
+modules = ["*"]
+source = ["http://127.0.0.1:9"]
+checksum = "{name}"
+"""
+
 LOGS = OUT / "logs"
 
 
@@ -77,11 +89,16 @@ class Servers:
         return self.stack.enter_context(Server(name, command, port, log, ready))
 
     def tallystick(self, data: Path, source: str = "http://127.0.0.1:9", name: str = "tallystick", concurrency: int = 64,
-                   ready: str = "/latest") -> Server:
+                   ready: str = "/latest", public: tuple[str, str] | None = None) -> Server:
+        """`public`: the verifier key and the URL of a checksum database that public modules are looked up in."""
         port, metrics = free_port(), free_port()
         configuration = data.parent / f"{data.name}.toml"
         configuration.write_text(CONFIGURATION.format(
             name=NAME, data=json.dumps(str(data)), port=port, metrics=metrics, source=json.dumps(source), concurrency=concurrency))
+        if public:
+            key, url = public
+            with configuration.open("a") as file:
+                file.write(PUBLIC.format(name=key.partition("+")[0], key=key, url=url))
         server = self.start(name, [self.tools.tallystick, "serve", "--config", configuration], port, ready)
         server.metrics_port = metrics
         return server

@@ -85,7 +85,7 @@ fn write(config: &Config) -> Table {
             section.insert("key".to_owned(), sumdb.key.to_string().into());
         }
         if sumdb.urls_origin != Origin::Default {
-            let urls: Vec<&str> = sumdb.urls.iter().map(|url| url.expose().as_str()).collect();
+            let urls: Vec<String> = sumdb.urls.iter().map(|url| url.expose().as_str().to_owned()).collect();
             section.insert("urls".to_owned(), urls.into());
         }
         sumdbs.insert(name.clone(), section.into());

@@ -9,10 +9,13 @@ use super::exit::{Exit, OrExit};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::log::{DATABASE_FILE, Log, LogOptions, OpenError};
-use crate::mirror::{Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, Unusable};
+use crate::mirror::{
+    Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
+};
 use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
 use crate::note::SignerKey;
 use crate::store::StoreError;
+use crate::store::replica::Replica;
 use crate::store::sqlite::SqliteReader;
 use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
@@ -126,19 +129,20 @@ pub(super) fn open_mirrors<'a>(
 ) -> anyhow::Result<Mirrors> {
     let directory = mirror_directory(config);
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    open_each(config, names, client)
+    open_each(config, names, client, false)
 }
 
 fn open_each<'a>(
     config: &Config,
     names: impl IntoIterator<Item = &'a String>,
     client: &HttpClient,
+    is_kept_only: bool,
 ) -> anyhow::Result<Mirrors> {
     let (mut mirrors, mut unusable) = (Vec::new(), Vec::new());
     for name in names {
         let sumdb =
             config.sumdbs.get(name).with_context(|| format!("no [sumdb.\"{name}\"] in the configuration"))?;
-        match open_mirror(config, sumdb, name, client)? {
+        match open_mirror(config, sumdb, name, client, is_kept_only)? {
             Ok(mirror) => mirrors.push(mirror),
             Err(one) => unusable.push(one),
         }
@@ -146,15 +150,20 @@ fn open_each<'a>(
     Ok(Mirrors::new(mirrors).and_unusable(unusable))
 }
 
-/// One of them. A database of another log, or under another key, is a mistake in the configuration.
+/// One of them, without its full mirror if it is only to be looked at.
 fn open_mirror(
     config: &Config,
     sumdb: &config::SumDb,
     name: &str,
     client: &HttpClient,
+    is_kept_only: bool,
 ) -> anyhow::Result<Result<Mirror, Unusable>> {
     let urls = sumdb.urls.iter().map(|url| SourceUrl::parse(&url.expose())).collect::<Result<Vec<_>, _>>()?;
-    let database = mirror_database(config, name);
+    let (database, full) = (mirror_database(config, name), full_database(config, name));
+    let replica = match open_replica(config, sumdb, name, client.clock(), is_kept_only) {
+        Ok(replica) => replica,
+        Err(error) => return cannot_use(sumdb, name, full, error),
+    };
     let (requests_per_second, bytes_per_second) = (sumdb.requests_per_second, sumdb.bytes_per_second);
     let speed = Speed { requests_per_second, bytes_per_second };
     let opened = RemoteLog::open(RemoteLogOptions {
@@ -163,18 +172,49 @@ fn open_mirror(
         transport: RemoteSumdb::with_speed(name.to_owned(), urls, client.clone(), speed),
         database: database.clone(),
         clock: client.clock().clone(),
+        replica,
         limits: RemoteLimits { requests: sumdb.jobs, ..RemoteLimits::default() },
     });
-    let error = match opened {
-        Ok(log) => return Ok(Ok(Mirror::new(log, sumdb.mode, sumdb.poll).on(sumdb.schedule.clone()))),
-        Err(error) => error,
-    };
-    let RemoteError::Store(error) = error else { return Err(error).or_exit(Exit::Failed) };
-    if let StoreError::Foreign { .. } = &*error {
+    match opened {
+        Ok(log) => {
+            let replicate = ReplicateOptions { jobs: sumdb.jobs, ..ReplicateOptions::default() };
+            let mirror = Mirror::new(log, sumdb.mode, sumdb.poll, replicate, full);
+            Ok(Ok(mirror.on(sumdb.schedule.clone())))
+        }
+        Err(RemoteError::Store(error)) => {
+            cannot_use(sumdb, name, database, Arc::try_unwrap(error).map_err(anyhow::Error::from)?)
+        }
+        Err(error) => Err(error).or_exit(Exit::Failed),
+    }
+}
+
+/// A database of another log, or under another key, is a mistake in the configuration; any other that cannot be opened must
+/// not stop what does not need it.
+fn cannot_use(
+    sumdb: &config::SumDb,
+    name: &str,
+    database: PathBuf,
+    error: StoreError,
+) -> anyhow::Result<Result<Mirror, Unusable>> {
+    if let StoreError::Foreign { .. } = &error {
         return Err(error).or_exit(Exit::Usage);
     }
-    let error = Arc::try_unwrap(error).map_err(anyhow::Error::from)?;
     Ok(Err(Unusable { name: name.to_owned(), mode: sumdb.mode, database, error }))
+}
+
+/// The full mirror of a remote log: in mode `full`, and where the mode was `full` before.
+fn open_replica(
+    config: &Config,
+    sumdb: &config::SumDb,
+    name: &str,
+    clock: &Clock,
+    is_kept_only: bool,
+) -> Result<Option<Replica>, StoreError> {
+    let path = full_database(config, name);
+    if is_kept_only || (sumdb.mode != config::Mode::Full && !path.exists()) {
+        return Ok(None);
+    }
+    Replica::open(&path, name, &sumdb.key.to_string(), reader_cache_kib(config), clock.now()).map(Some)
 }
 
 /// Where the databases of remote logs are.
@@ -182,9 +222,14 @@ fn mirror_directory(config: &Config) -> PathBuf {
     config.data.join("mirror")
 }
 
-/// The database of a remote log.
+/// The database of what look-ups needed of a remote log.
 fn mirror_database(config: &Config, name: &str) -> PathBuf {
     mirror_directory(config).join(format!("{}.db", file_name(name)))
+}
+
+/// The database of every record of a remote log.
+fn full_database(config: &Config, name: &str) -> PathBuf {
+    mirror_directory(config).join(format!("{}.full.db", file_name(name)))
 }
 
 fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient) -> anyhow::Result<Notary> {
@@ -260,7 +305,8 @@ fn source(
 /// What is kept of the remote logs, to be looked at: nobody is asked for anything, and what is not there is left out.
 pub(super) fn open_kept_mirrors(config: &Config, client: &HttpClient) -> anyhow::Result<Mirrors> {
     let kept = config.mirrored().map(|(name, _)| name).filter(|name| mirror_database(config, name).exists());
-    open_each(config, kept, client)
+    // The full mirror is only looked at: another process may be writing it.
+    open_each(config, kept, client, true)
 }
 
 /// A log's name as a file name that cannot leave its directory: everything but letters, digits, `.`, `-` as `%xx`.

@@ -109,7 +109,7 @@ impl Hooks {
         let is_right = mac.verify_slice(&claimed.unwrap_or_default()).is_ok();
         match hook {
             Some((_, mirror)) if is_right && claimed.is_some() => {
-                mirror.wake();
+                mirror.want();
                 answer::accepted()
             }
             _ => answer::unsigned(),

@@ -153,7 +153,9 @@ impl Inner {
                 Refusal::Bad(text) => RemoteError::Unavailable { text, retry_after: None },
             })?;
         }
-        let edge = replica.edge();
+        // Of a run that was dropped a commit may still be under way.
+        let waiting = replica.clone();
+        let edge = blocking(move || waiting.edge()).await;
         let stored = frontier::tree(&edge);
         if stored.size == TreeSize(0) || stored.size > head.tree.size {
             return Ok(edge);

@@ -1,30 +1,31 @@
-//! Keeps the head of a log new: asks every poll interval, rarer after failures, or at the times of a schedule, and when a hook
-//! says so; never while the log is stopped.
+//! Keeps a log up to date: asks every poll interval, rarer after failures, or at the times of a schedule, and when a hook or
+//! somebody else wants it; never while the log is stopped.
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::{Mirror, RemoteError};
+use super::{Mirror, RemoteError, SyncError};
 use crate::config::Mode;
 use crate::upstream::backoff;
 
 /// After failures the head is asked for at least this often, unless the poll interval is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// Who has something new may say so often: heads are asked for this often at most all the same.
-const HOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Whoever can make somebody want it, clients among them, costs the log's operators a request a second at most.
+const WANTED_PAUSE: Duration = Duration::from_secs(1);
 /// A schedule is of the calendar, which may be set while we sleep: it is looked at again after this long at most.
 const CALENDAR_PAUSE: Duration = Duration::from_secs(30);
 
-/// Watches a log until it is dropped. In `heads` mode it asks at once, since it does nothing else; in the other mode
-/// look-ups bring the first head. Where there is a schedule, or somebody says that there is something new, it is kept to that.
+/// Watches a log until it is dropped. In `heads` and `full` mode it asks at once; in the other look-ups bring the first head.
+/// Where there is a schedule it is kept to that.
 pub async fn watch(mirror: Arc<Mirror>) {
     let name = mirror.log.name().to_owned();
     let mut said = None;
-    if mirror.mode != Mode::Heads || mirror.schedule.is_some() {
+    if mirror.mode == Mode::OnDemand || mirror.schedule.is_some() {
         rest(&mirror, None).await;
     }
     loop {
@@ -33,38 +34,45 @@ pub async fn watch(mirror: Arc<Mirror>) {
             rest(&mirror, None).await;
             continue;
         }
-        let result = mirror.log.poll().await;
+        let result = mirror.advance().await;
         let failed = match &result {
-            Ok(head) => {
+            Ok(synced) => {
                 if said.take().is_some() {
-                    tracing::info!(
-                        log = name,
-                        tree.size = head.tree.size.0,
-                        "the newest head is reached again"
-                    );
+                    tracing::info!(log = name, tree.size = synced.to.0, "up to date again");
                 }
                 None
             }
-            Err(RemoteError::Misbehaviour(_)) => None,
+            Err(SyncError::Remote(RemoteError::Misbehaviour(_))) => None,
             Err(error) => Some(error),
         };
         if let Some(error) = failed {
             // Once for each kind of failure: the metrics count them all.
-            let kind = std::mem::discriminant(error);
+            let kind = kind(error);
             if said.replace(kind) != Some(kind) {
-                tracing::warn!(log = name, %error, "the newest head of a remote log is not reached");
+                tracing::warn!(log = name, %error, "a remote log is not up to date");
             }
         }
         rest(&mirror, failed).await;
     }
 }
 
-/// Waits after an attempt: for its time, or until somebody says that there is something new.
-async fn rest(mirror: &Mirror, failed: Option<&RemoteError>) {
+/// Two failures of one kind need not both be told.
+fn kind(error: &SyncError) -> (Discriminant<SyncError>, Option<Discriminant<RemoteError>>) {
+    let remote = match error {
+        SyncError::Remote(error) => Some(discriminant(error)),
+        _ => None,
+    };
+    (discriminant(error), remote)
+}
+
+/// Waits after an attempt: for its time, or until somebody wants the next one.
+async fn rest(mirror: &Mirror, failed: Option<&SyncError>) {
     let clock = &mirror.log.0.clock;
     let began = clock.instant();
     let asked = match failed {
-        Some(RemoteError::Unavailable { retry_after, .. }) => retry_after.unwrap_or_default(),
+        Some(SyncError::Remote(RemoteError::Unavailable { retry_after, .. })) => {
+            retry_after.unwrap_or_default()
+        }
         _ => Duration::ZERO,
     };
     let time = async {
@@ -81,7 +89,7 @@ async fn rest(mirror: &Mirror, failed: Option<&RemoteError>) {
     };
     tokio::select! {
         () = time => {}
-        () = mirror.woken() => sleep(HOOK_PAUSE.saturating_sub(clock.instant() - began)).await,
+        () = mirror.wanted.notified() => sleep(WANTED_PAUSE.saturating_sub(clock.instant() - began)).await,
     }
 }
 

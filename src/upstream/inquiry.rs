@@ -98,7 +98,7 @@ impl Inquiry {
 
     /// Asks one URL, and remembers how that went.
     async fn ask(&mut self, remote: &Remote, n: usize) -> Result<SumdbAnswer, FetchError> {
-        if let Some(retry_after) = remote.health.wants_silence(n) {
+        if let Some(retry_after) = remote.health.wants_silence(n, self.lookup()) {
             return Err(FetchError::Postponed { url: remote.urls[n].redacted(), retry_after });
         }
         self.is_passed_on(remote, n).await?;
@@ -120,6 +120,7 @@ impl Inquiry {
             Err(error) => {
                 if !(self.may_be_missing && error.is_not_found()) {
                     remote.health.failed(n, &error);
+                    remote.health.silenced(n, self.lookup(), &error);
                 }
                 Err(error)
             }
@@ -142,9 +143,15 @@ impl Inquiry {
             }
             Err(error) => {
                 remote.health.failed(n, &error);
+                remote.health.silenced(n, None, &error);
                 Err(error)
             }
         }
+    }
+
+    /// The path, if it is a look-up.
+    fn lookup(&self) -> Option<&str> {
+        self.is_lookup.then_some(self.path.as_str())
     }
 
     async fn fetch(

@@ -9,6 +9,7 @@
 mod commands;
 mod faults;
 mod fixture;
+mod full;
 mod growth;
 mod heads;
 mod hooks;
@@ -73,6 +74,7 @@ impl Client {
             transport,
             database: self.database(),
             clock: Clock::system(),
+            replica: None,
             limits: RemoteLimits::default(),
         }
     }

@@ -31,7 +31,7 @@ def grow(context: Context) -> None:
     log = data.scratch("large-log")
     for number in range(blocks):
         stream = data.records(tools, number * block, (number + 1) * block)
-        _, done = data.bulk_append(tools, log, stream)
+        done = data.bulk_append(tools, log, stream)
         # The first block's stream serves other rows too; the others are 200 MB each.
         if number > 0:
             stream.unlink()

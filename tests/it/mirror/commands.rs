@@ -11,7 +11,7 @@ use crate::cli::{Ran, Sandbox};
 use crate::support::poll;
 use crate::support::serve::LogDirectory;
 
-fn arguments<'a>(directory: &LogDirectory, rest: &[&'a str]) -> Vec<std::borrow::Cow<'a, str>> {
+pub(super) fn arguments<'a>(directory: &LogDirectory, rest: &[&'a str]) -> Vec<std::borrow::Cow<'a, str>> {
     let config = directory.config().to_str().unwrap().to_owned();
     let mut all = vec!["--config".into(), config.into(), "mirror".into()];
     all.extend(rest.iter().map(|word| (*word).into()));

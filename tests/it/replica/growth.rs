@@ -69,3 +69,22 @@ async fn a_partial_tile_that_is_gone_is_cut_out_of_the_full_one() {
     mirror.sync(&[server.url(), both.url()]).await.unwrap();
     peer.assert_mirrored(&mirror.replica().reader(), 4_000, 7);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_is_behind_its_own_file_finds_that_out_and_goes_on() {
+    let Some((peer, _directory, mirror)) = setup("a_mirror_that_is_behind_its_own_file") else { return };
+    let stale = mirror.replica();
+    for (there, size) in [(4_000, 72_000), (76_000, 80_000)] {
+        // What is in the file is not what `stale` has in memory: as after a commit that was reported as failed and stands.
+        mirror.sync(&[peer.serve_honestly(there).url()]).await.unwrap();
+        let server = peer.serve_honestly(size);
+        let log = mirror.log(&[server.url()]);
+        match sync(&log, &stale).await {
+            Err(ReplicateError::Store(tallystick::store::StoreError::Conflict { .. })) => {}
+            other => panic!("expected a conflict, got {other:?}"),
+        }
+        let done = sync(&log, &stale).await.unwrap();
+        assert_eq!((done.from.0, done.progress.size.0), (there, size));
+        peer.assert_mirrored(&stale.reader(), size, 53);
+    }
+}

@@ -144,6 +144,34 @@ async fn a_server_that_asks_for_a_pause_gets_it() {
     }
 }
 
+/// A log that fetches a module while we wait says so of that module, and of nothing else.
+#[tokio::test]
+async fn a_look_up_that_is_to_be_repeated_later_does_not_stop_the_others() {
+    let server = HostileServer::start(|path| match path.contains("slow") {
+        true => {
+            let headers = vec![("Retry-After", "30".to_owned())];
+            Behaviour::Answer { status: 503, headers, body: Vec::new() }
+        }
+        false => Behaviour::ok("a record"),
+    });
+    let clock = Clock::fixed("2026-11-21T00:00:00Z".parse().unwrap());
+    let remote = remote(&[server.url()], Speed::default(), clock.clone());
+    let lookup = async |path: &str| {
+        let module = ModuleVersion::from_parts(path, "v1.0.0").unwrap();
+        remote.lookup(&module, clock.instant() + AMPLE).next().await.map(|answer| answer.body)
+    };
+    for _ in 0..3 {
+        let error = lookup("corp.example/slow").await.unwrap_err();
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(30)), "{error}");
+        assert_eq!(lookup("corp.example/fast").await.unwrap(), "a record");
+    }
+    let asked = |word: &str| server.paths().iter().filter(|path| path.contains(word)).count();
+    assert_eq!((asked("slow"), asked("fast")), (1, 3));
+    clock.advance(Duration::from_secs(30));
+    assert!(lookup("corp.example/slow").await.is_err());
+    assert_eq!(asked("slow"), 2);
+}
+
 /// RFC 9110, 13.1: the validators go back as they came, and 304 stands for the body that came with them.
 #[tokio::test]
 async fn an_unchanged_head_is_not_sent_again() {

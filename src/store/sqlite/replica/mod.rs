@@ -10,6 +10,7 @@
 //! since what it holds can be fetched again; one with a head may not, since a head that was served must stay servable.
 
 mod edge;
+mod look;
 mod reader;
 mod writer;
 
@@ -29,6 +30,7 @@ use crate::store::remote::SeenHead;
 use crate::store::{FullTile, StoreError, TILE_WIDTH};
 use crate::tlog::RecordId;
 pub use edge::Edge;
+pub use look::{Extent, file_bytes, look};
 use writer::Writer;
 
 const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/replica_0001.sql")];
@@ -124,8 +126,10 @@ impl Replica {
         ReplicaReader(self.shared.clone())
     }
 
-    /// The edge of what is committed.
+    /// The edge of what is committed. Waits for a commit that is under way, and reads the file where one has failed: it may stand.
     pub fn edge(&self) -> Edge {
+        // Where the file cannot be read the next commit says so; until then what was known is as good as anything.
+        let _ = self.writer().settle_doubt();
         self.shared.state.load().edge.clone()
     }
 
@@ -154,17 +158,18 @@ impl Replica {
         };
         let mut writer = self.writer();
         if !self.is_trained() {
-            writer.insert_dictionary(&dictionary)?;
+            let dictionary = writer.insert_dictionary(dictionary)?;
             self.codec.store(Arc::new(Codec::new(self.shared.index_key, Some(dictionary))));
         }
         Ok(())
     }
 
-    /// Adds a window. Returns when all of it is committed; with a head, when it is durable.
+    /// Adds a window. Returns when all of it is committed; with a head, when it is durable. A window that does not begin where the
+    /// mirror ends is a [`StoreError::Conflict`]: somebody else has written, or a commit that was reported as failed stands.
     ///
     /// # Panics
     ///
-    /// When the window does not begin where the mirror ends, or its edge is not that of its tiles.
+    /// When the edge of the window is not that of its tiles.
     pub fn commit(&self, window: Window) -> Result<(), StoreError> {
         self.writer().commit(window)
     }

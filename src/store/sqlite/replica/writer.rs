@@ -123,12 +123,29 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn insert_dictionary(&mut self, dictionary: &[u8]) -> Result<(), StoreError> {
-        self.db
-            .execute("INSERT INTO dictionary (dictionary_id, body) VALUES (1, ?)", [wrap(dictionary)])
-            .map_err(failed("insert into dictionary"))?;
-        self.shared.readers.committed();
+    /// After a failure: finds out what is in the file. Before anything else is done with it, since a commit that was reported as
+    /// failed may stand.
+    pub(super) fn settle_doubt(&mut self) -> Result<(), StoreError> {
+        if self.unsure {
+            self.rollback();
+            self.reload()?;
+        }
         Ok(())
+    }
+
+    /// Keeps a dictionary for good. Returns the one that there is now: another one, if that was kept before.
+    pub(super) fn insert_dictionary(&mut self, new: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        self.settle_doubt()?;
+        if let Some(found) = dictionary(&self.db)? {
+            return Ok(found);
+        }
+        self.unsure = true;
+        self.db
+            .execute("INSERT INTO dictionary (dictionary_id, body) VALUES (1, ?)", [wrap(&new)])
+            .map_err(failed("insert into dictionary"))?;
+        self.unsure = false;
+        self.shared.readers.committed();
+        Ok(new)
     }
 
     pub(super) fn commit(&mut self, window: Window) -> Result<(), StoreError> {
@@ -145,10 +162,7 @@ impl Writer {
         durable: bool,
         work: impl FnOnce(&mut Writer) -> Result<Change, StoreError>,
     ) -> Result<(), StoreError> {
-        if self.unsure {
-            self.rollback();
-            self.reload()?;
-        }
+        self.settle_doubt()?;
         // The log is synced once for all commits before it as well.
         let synchronous = if durable { "full" } else { "normal" };
         self.db.pragma_update(None, "synchronous", synchronous).map_err(failed("pragma"))?;
@@ -182,14 +196,16 @@ impl Writer {
     fn write(&mut self, window: &Window) -> Result<Change, StoreError> {
         let state = self.shared.state.load_full();
         let (before, after) = (&state.edge, &window.edge);
-        let first = before.sealed() / TILE_WIDTH;
+        let (first, end) = (before.sealed() / TILE_WIDTH, after.sealed() / TILE_WIDTH);
+        let begin = window.tiles.first().map_or(end, |tile| tile.number);
         let numbers = window.tiles.iter().map(|tile| tile.number);
-        assert!(
-            numbers.eq(first..after.sealed() / TILE_WIDTH) && after.size >= before.size,
-            "a window to {} after {}",
-            after.size,
-            before.size
-        );
+        assert!(numbers.eq(begin..end), "a window to {} whose tiles begin with {begin}", after.size);
+        if begin != first || after.size < before.size {
+            return Err(StoreError::Conflict {
+                expected: format!("the window after size {}", before.size),
+                found: format!("one from tile {begin} to size {}", after.size),
+            });
+        }
         self.check_size(before.size.0)?;
         self.insert_tiles(window)?;
         if after.size > before.size {
@@ -282,4 +298,95 @@ fn insert_head(db: &Connection, head: &SeenHead) -> Result<(), StoreError> {
         .and_then(|mut insert| insert.execute(row))
         .map(drop)
         .map_err(failed("insert into head"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Replica;
+    use super::*;
+    use crate::tlog::{Hash, TreeHead, TreeSize};
+
+    fn open(directory: &Path) -> Replica {
+        let at = "2026-01-01T00:00:00Z".parse().unwrap();
+        Replica::open(&directory.join("replica.db"), "log.example", "log.example+key", 1024, at).unwrap()
+    }
+
+    fn texts(tile: u64) -> Vec<String> {
+        (0..TILE_WIDTH).map(|at| format!("record {at} of tile {tile}\n")).collect()
+    }
+
+    /// One full tile, and a head over it. A store does not look at hashes: any will do.
+    fn window(replica: &Replica, tile: u64) -> Window {
+        let texts = texts(tile);
+        let packed = replica.codec().pack(tile, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+        let hash = Hash::of_record(b"any");
+        let size = TreeSize((tile + 1) * TILE_WIDTH);
+        let seen_at = "2026-01-01T00:00:00Z".parse().unwrap();
+        let tree = TreeHead { size, root: hash };
+        let head = SeenHead { tree, note: tree.format(), seen_at };
+        let edge = Edge { size, levels: vec![vec![hash; tile as usize + 1]], texts: Vec::new() };
+        Window { tiles: vec![packed.unwrap()], hash_tiles: Vec::new(), edge, head: Some(head) }
+    }
+
+    /// The next commits are reported as failed, and stand: what SQLite does when the checkpoint after a commit fails.
+    fn fail_after_commit(replica: &Replica, fail: bool) {
+        let hook = move |_: &mut rusqlite::hooks::Wal, _| {
+            let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+            if fail { Err(rusqlite::Error::SqliteFailure(error, None)) } else { Ok(()) }
+        };
+        replica.writer().db.wal_hook(Some(hook)).unwrap();
+    }
+
+    #[test]
+    fn a_commit_that_failed_and_stands_is_found_before_anything_builds_on_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let replica = open(directory.path());
+        replica.commit(window(&replica, 0)).unwrap();
+        fail_after_commit(&replica, true);
+        replica.commit(window(&replica, 1)).expect_err("the hook fails");
+        fail_after_commit(&replica, false);
+        assert_eq!(replica.reader().size(), TreeSize(256), "nothing is shown that nobody is sure of");
+
+        // Without a look at the edge: the same window again, and one after it.
+        let again = replica.commit(window(&replica, 1)).expect_err("it is there already");
+        assert!(matches!(again, StoreError::Conflict { .. }), "{again:?}");
+        assert_eq!(replica.edge().size, TreeSize(512));
+        assert_eq!(replica.reader().head().unwrap().tree.size, TreeSize(512));
+        replica.commit(window(&replica, 2)).unwrap();
+
+        fail_after_commit(&replica, true);
+        replica.commit(window(&replica, 3)).expect_err("the hook fails");
+        fail_after_commit(&replica, false);
+        assert_eq!(replica.edge(), window(&replica, 3).edge);
+        replica.commit(window(&replica, 4)).unwrap();
+        let mut data = String::new();
+        replica.reader().push_data(0..5 * TILE_WIDTH, &mut data).unwrap();
+        assert_eq!(data, (0..5).flat_map(texts).map(|text| text + "\n").collect::<String>());
+    }
+
+    #[test]
+    fn a_dictionary_that_failed_and_stands_is_the_one_that_is_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let replica = open(directory.path());
+        let sample = |seed: u64| -> Vec<String> {
+            let line = |n: u64| {
+                let hash = crate::dirhash::H1::from_bytes([(n ^ seed) as u8; 32]);
+                let name = format!("github.com/some-{}/thing-{n}", n * seed);
+                format!("{name} v1.{n}.0 {hash}\n{name} v1.{n}.0/go.mod {hash}\n")
+            };
+            (0..4096).map(line).collect()
+        };
+        let train = |seed| replica.train(&sample(seed).iter().map(String::as_str).collect::<Vec<_>>());
+        fail_after_commit(&replica, true);
+        train(3).expect_err("the hook fails");
+        fail_after_commit(&replica, false);
+        assert!(!replica.is_trained());
+        train(7).unwrap();
+        assert!(replica.is_trained());
+        let kept = dictionary(&replica.writer().db).unwrap();
+        assert_eq!(replica.codec().dictionary, kept);
+        replica.commit(window(&replica, 0)).unwrap();
+        drop(replica);
+        assert_eq!(open(directory.path()).codec().dictionary, kept);
+    }
 }
