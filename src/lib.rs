@@ -78,6 +78,11 @@
 //! to its root → its 256 data tiles, each hashed and held against its hash there, then packed → one transaction; with the last
 //! window, when the root of all that is stored is the signed one, the head. Look-ups and tiles are answered from there first.
 //!
+//! **A mirror goes out and comes in.** Export: windows of records, hashed against the stored tree as they are read → files, the
+//! head last. Import: files or any URL → the head, signed and of one log with every head known → the same way as from the
+//! network, window by window. In between, `serve` computes what it has stored again, slice by slice, and condemns what is
+//! not what was verified.
+//!
 //! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
 //! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced

@@ -1,5 +1,8 @@
 //! `tallystick mirror`: what is kept of remote logs, bringing it up to date, and what to do when one contradicts itself.
 
+mod by_hand;
+mod plot;
+
 use std::convert::Infallible;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -40,7 +43,12 @@ Examples:
   tallystick mirror status
   tallystick mirror sync --once --quiet
   tallystick mirror sync sum.golang.org --watch
-  tallystick mirror resume sum.golang.org --incident 1")]
+  tallystick mirror resume sum.golang.org --incident 1
+  tallystick mirror export sum.golang.org /srv/sum.golang.org
+  tallystick mirror import sum.golang.org log.tar.zst
+  tallystick mirror verify sum.golang.org
+  tallystick mirror stats sum.golang.org --svg growth.svg
+  tallystick mirror diff --modules 'golang.org/x'")]
 pub(super) struct MirrorCommand {
     #[command(subcommand)]
     action: Action,
@@ -65,6 +73,16 @@ enum Action {
         #[arg(long, value_name = "ID")]
         incident: u64,
     },
+    /// Write a full mirror as a static checksum database: a directory or an archive that anybody can serve and verify
+    Export(by_hand::Export),
+    /// Take a static checksum database into a full mirror, verified
+    Import(by_hand::Import),
+    /// Compute everything in a full mirror again, from its records to the signed root
+    Verify(by_hand::Verify),
+    /// Show how a full mirror grew, and which hosts and module paths have the most records
+    Stats(by_hand::Stats),
+    /// Compare the own log with full mirrors: what each has of every module path, and where they disagree
+    Diff(by_hand::Diff),
 }
 
 #[derive(Debug, Args)]
@@ -92,12 +110,20 @@ struct Sync {
 impl MirrorCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let mut config = common.load()?;
+        if let Action::Diff(options) = self.action {
+            return block_on(options.run(&config));
+        }
         // The mirrors that routes name are mirrors, too; without any route there is the one that `serve` would take.
         config.discover(&GoEnvironment::read(&Environment::of_process()))?;
         match self.action {
             Action::Status { json } => block_on(show_status(&config, json)),
             Action::Sync(options) => block_on(synchronise(&config, options)),
             Action::Resume { name, incident } => block_on(resume_log(&config, name, incident)),
+            Action::Export(options) => block_on(options.run(&config)),
+            Action::Import(options) => block_on(options.run(&config)),
+            Action::Verify(options) => block_on(options.run(&config)),
+            Action::Stats(options) => block_on(options.run(&config)),
+            Action::Diff(options) => block_on(options.run(&config)),
         }
     }
 }

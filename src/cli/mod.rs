@@ -19,6 +19,7 @@ mod lookup;
 mod mirror;
 mod output;
 mod remote;
+mod reverify;
 mod serve;
 mod textfile;
 

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use super::client::Client;
 use super::engines::{Engines, limits};
 use super::exit::OrExit;
-use super::{Common, Exit, block_on, bypass, logging, output};
-use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, keys};
+use super::{Common, Exit, block_on, bypass, logging, output, reverify};
+use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval, keys};
 use crate::http::control::{Control, Socket};
 use crate::http::hooks::Hooks;
 use crate::http::listen::{Door, Limits, raise_descriptor_limit};
@@ -27,6 +27,7 @@ use crate::http::site::PublicSite;
 use crate::http::sumdb::Registry;
 use crate::http::tls::{Reload, TlsKeeper};
 use crate::http::unusable::UnusableLog;
+use crate::http::verified::VerifiedFigures;
 use crate::http::{CacheSizes, Sumdb, api, ops};
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::{Mirror, watch};
@@ -65,6 +66,9 @@ pub(super) struct Serve {
     /// Address and port of health and metrics [default: 127.0.0.1:8471]
     #[arg(long, value_name = "ADDRESS")]
     metrics_listen: Option<SocketAddr>,
+    /// In which time full mirrors are verified again, or `off` [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    verify_interval: Option<VerifyInterval>,
 }
 
 /// What the server starts from.
@@ -91,6 +95,9 @@ impl Serve {
         logging::start(config.log_format, config.log_filter.as_deref(), "info");
         let go = GoEnvironment::read(&environment);
         config.discover(&go)?;
+        if let Some(interval) = self.verify_interval {
+            reverify::set_interval(&mut config, interval);
+        }
         for notice in config.notices.iter().chain(&bypass::warnings(&go)) {
             tracing::warn!("{notice}");
         }
@@ -182,6 +189,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     background.spawn(wait_for_space(log.clone()));
     tls.map(|tls| background.spawn(reload_certificate(tls)));
     mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
+    reverify::start(&config, &engines, &mut background);
     let control = Control::new(log.clone(), notary.clone(), mirrors.clone(), stopped);
     let control = tokio::spawn(control.serve(socket));
 
@@ -230,6 +238,7 @@ fn doors(
         Box::new(LogFigures(own.clone())),
         Box::new(NotaryFigures(notary.clone())),
         Box::new(MirrorFigures { mirrors: mirrors.clone(), clock: clock.clone() }),
+        Box::new(VerifiedFigures(mirrors.clone())),
     ]));
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, sizes)),

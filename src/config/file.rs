@@ -98,6 +98,7 @@ pub(super) struct FileSumDb {
     pub(super) requests_per_second: Placed<u64>,
     pub(super) bytes_per_second: Placed<u64>,
     pub(super) hook_secret_file: Placed<PathBuf>,
+    pub(super) verify_interval: Placed<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -29,6 +29,7 @@
 mod check;
 mod discover;
 mod file;
+mod interval;
 pub mod keys;
 mod layers;
 mod load;
@@ -51,6 +52,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use discover::{GoEnvironment, Setting};
+pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use layers::{Environment, Overrides};
 pub use origin::Origin;
 pub use problem::{ConfigError, Problem, ProblemKind};
@@ -191,6 +193,8 @@ pub struct SumDb {
     pub bytes_per_second: Option<NonZeroU64>,
     /// The file with the secret that signs `POST /hooks/mirror/<name>`; without one there is no hook.
     pub hook_secret_file: Option<PathBuf>,
+    /// In which time a full mirror of it is verified again.
+    pub verify_interval: VerifyInterval,
     /// Whether the configuration has a section for it. The built-in one is there for routes and for nothing else.
     pub is_named: bool,
     /// Who set the key.
@@ -203,6 +207,8 @@ pub struct SumDb {
     pub poll_origin: Origin,
     /// Who set the other keys, by the last part of their names.
     pub origins: BTreeMap<&'static str, Origin>,
+    /// Who set that interval.
+    pub verify_interval_origin: Origin,
 }
 
 /// What is kept of a remote checksum database.

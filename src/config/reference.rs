@@ -205,6 +205,12 @@ pub static KEYS: &[Key] = &[
             "A file with one line, readable by its owner only: the secret that signs `POST /hooks/mirror/<name>` as GitHub signs its web hooks. A signed request has the newest head asked for at once.",
             "can have the newest head asked for, at most once a second, and nothing else.",
         ),
+    listed("sumdb.*.verify_interval", "1s to 744h, or `off`", "\"24h\"", "24h")
+        .flag("--verify-interval")
+        .means(
+            "In which time `serve` computes a full mirror again, from its records to the signed root, a slice at a time at equal pauses. What it finds is a log line, a metric and an incident, and is not answered any more. The flag is for all mirrors.",
+            "can wear the disk, or let damage lie unseen until somebody asks for what is damaged; that is refused then all the same.",
+        ),
     listed("route.*.modules", "list of patterns as in GOPRIVATE", "[\"corp.example/*\", \"git.corp.example\"]", "required")
         .means(
             "Which module paths this route is for. Routes are tried in order and the first match wins, so private routes come before `\"*\"`. A path that no route matches is answered 404.",

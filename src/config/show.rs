@@ -44,6 +44,8 @@ impl Config {
                 let origin = sumdb.origins.get(key).cloned().unwrap_or(Origin::Default);
                 add(format!("sumdb.{name}.{key}"), value, &origin);
             }
+            let interval = json!(sumdb.verify_interval.to_string());
+            add(format!("sumdb.{name}.verify_interval"), interval, &sumdb.verify_interval_origin);
         }
         for (i, route) in self.routes.iter().enumerate() {
             let number = i + 1;

@@ -15,7 +15,7 @@ use super::origin::Origin;
 use super::problem::{Problem, ProblemKind};
 use super::reference;
 use super::source::{LogUrl, MAX_SOURCES};
-use super::{Mode, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, Schedule, Span, SumDb};
+use super::{Mode, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, Schedule, Span, SumDb, VerifyInterval};
 use crate::note::VerifierKey;
 
 /// Asked more often than every second a log's operator would rightly shut us out; less than once a day watches nothing.
@@ -51,6 +51,8 @@ impl Layers<'_> {
             let why = format!("{} is not between 1s and 24h", Span(poll));
             self.wrong(poll_origin.clone(), format!("sumdb.{name}.poll"), "sumdb.*.poll", &why);
         }
+        let (verify_interval, verify_interval_origin) =
+            self.sumdb_value(name, "verify_interval", file.verify_interval, VerifyInterval::default());
         let mut number = |key: &'static str, value: Placed<u64>, range: RangeInclusive<u64>| {
             let value = value?;
             let (place, value) = (self.place(&value), value.into_inner());
@@ -95,12 +97,14 @@ impl Layers<'_> {
             requests_per_second: requests.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?)),
             bytes_per_second: bytes.and_then(NonZeroU64::new),
             hook_secret_file,
+            verify_interval,
             is_named: true,
             key_origin,
             urls_origin,
             mode_origin,
             poll_origin,
             origins,
+            verify_interval_origin,
         })
     }
 
@@ -194,12 +198,14 @@ impl SumDb {
             requests_per_second: None,
             bytes_per_second: None,
             hook_secret_file: None,
+            verify_interval: VerifyInterval::default(),
             is_named: false,
             key_origin: Origin::Default,
             urls_origin: Origin::Default,
             mode_origin: Origin::Default,
             poll_origin: Origin::Default,
             origins: BTreeMap::new(),
+            verify_interval_origin: Origin::Default,
         }
     }
 }

@@ -31,6 +31,7 @@ pub mod sumdb;
 pub mod textfile;
 pub mod tls;
 pub mod unusable;
+pub mod verified;
 
 use std::future::Future;
 use std::net::IpAddr;

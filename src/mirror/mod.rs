@@ -29,6 +29,9 @@
 //! | `missing` | what it said lately that it does not have |
 //! | `misbehaviour` | a signed contradiction, as evidence |
 //! | `full` | every record, by windows of verified data tiles, into a [replica](crate::store::replica) |
+//! | `export`, `import`, `bundle` | all of it as static files, which anyone can serve and verify, and back |
+//! | `stats`, `diff` | what a full mirror holds, alone and beside the own log |
+//! | `reverify` | what is stored of a full mirror, computed again from its records |
 //! | `error` | everything else that can go wrong |
 //!
 //! Architecture invariant: a head is compared and durable before anything is proved under it. The heads in the store are
@@ -36,16 +39,22 @@
 //! What was proved before is still answered to others, and the notary takes nothing more from it.
 
 mod attempts;
+mod bundle;
+mod diff;
 mod error;
+mod export;
 mod flight;
 mod full;
+mod import;
 mod incident;
 mod keep;
 mod kept;
 mod lookup;
 mod misbehaviour;
 mod missing;
+mod reverify;
 mod set;
+mod stats;
 mod tiles;
 mod unusable;
 mod verify;
@@ -72,15 +81,23 @@ use crate::tlog::{
 use crate::upstream::RemoteSumdb;
 pub use attempts::Progress;
 use attempts::Tally;
+pub use bundle::{BundleError, DELTA, Delta, DeltaError, LATEST};
+pub use diff::{Diff, Disagreement, PathDiff, diff};
 pub use error::{Lie, RemoteError, Unproven};
+pub use export::{ExportProgress, ExportTarget, Exported, export};
 use flight::Flights;
 pub use full::{ReplicaProgress, ReplicateError, ReplicateOptions, Replicated};
+pub use import::{ImportError, ImportProgress, ImportSource};
 pub use incident::Incident;
 pub use keep::KeptRecord;
 use kept::Kept;
 pub use misbehaviour::{EvidenceError, Misbehaviour};
 use missing::Missing;
+pub use reverify::{
+    ReverifyFigures, SLICE_RECORDS, Verified as Reverified, reverify, slices, verify, verify_slice,
+};
 pub use set::{Foreseen, Mirror, Mirrors, Run, SyncError, Synced};
+pub use stats::{Stats, stats};
 use tiles::TileReader;
 pub use unusable::Unusable;
 pub use watch::watch;
@@ -164,10 +181,11 @@ struct Inner {
     places: Semaphore,
     /// One for each request in flight.
     permits: Arc<Semaphore>,
-    newest: ArcSwapOption<SeenHead>,
+    /// Shared, as is the stop, with those who read the same log from elsewhere.
+    newest: Arc<ArcSwapOption<SeenHead>>,
     /// Also the place of its files: evidence lies beside it.
     database: PathBuf,
-    stopped: ArcSwapOption<Incident>,
+    stopped: Arc<ArcSwapOption<Incident>>,
     tally: Mutex<Tally>,
     /// When the newest head was asked for last, whatever came of it.
     advanced_at: Mutex<Option<Instant>>,
@@ -197,9 +215,9 @@ impl RemoteLog {
             patience: limits.patience,
             places: Semaphore::new(limits.lookups.max(1)),
             permits,
-            newest: ArcSwapOption::from_pointee(store.newest()?),
+            newest: Arc::new(ArcSwapOption::from_pointee(store.newest()?)),
             database,
-            stopped: ArcSwapOption::empty(),
+            stopped: Arc::default(),
             tally: Mutex::new(Tally::new(store.attempts()?)),
             advanced_at: Mutex::new(None),
             missing: Missing::new(),
@@ -215,6 +233,11 @@ impl RemoteLog {
     /// The log's name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The key that signs its heads.
+    pub fn key(&self) -> &VerifierKey {
+        &self.0.key
     }
 
     /// The lines of a module version: from the store, else from the log. Waits until `deadline` at the latest; the work

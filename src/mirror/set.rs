@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
-use super::{RemoteError, RemoteLog, ReplicaProgress, ReplicateError, ReplicateOptions, Unusable};
+use super::{
+    RemoteError, RemoteLog, ReplicaProgress, ReplicateError, ReplicateOptions, ReverifyFigures, Unusable,
+};
 use crate::config::{Mode, Schedule};
 use crate::store::StoreError;
 use crate::store::lock::free_bytes;
@@ -40,6 +42,8 @@ pub struct Mirror {
     pub replicate: ReplicateOptions,
     /// The file of the full mirror, whether or not there is one.
     pub database: PathBuf,
+    /// What its re-verification has done.
+    pub reverified: Arc<ReverifyFigures>,
     /// Held by whoever was told by a person or a scheduler to bring it up to date: one at a time.
     syncing: Mutex<()>,
     /// Held by whoever replicates.
@@ -180,6 +184,7 @@ impl Mirror {
             schedule: None,
             replicate,
             database,
+            reverified: Arc::default(),
             syncing: Mutex::new(()),
             running: Mutex::new(()),
             run: watch::Sender::new(None),
@@ -199,6 +204,14 @@ impl Mirror {
             return Err(SyncError::Busy { log: self.log.name().to_owned() });
         };
         self.advance().await
+    }
+
+    /// The right to write to the full mirror by hand: refused while another person has it, later than a run of the server.
+    pub(super) async fn alone(&self) -> Result<(MutexGuard<'_, ()>, MutexGuard<'_, ()>), SyncError> {
+        let Ok(only) = self.syncing.try_lock() else {
+            return Err(SyncError::Busy { log: self.log.name().to_owned() });
+        };
+        Ok((only, self.running.lock().await))
     }
 
     /// Brings the log up to date.

@@ -102,8 +102,10 @@ impl Inquiry {
             return Err(FetchError::Postponed { url: remote.urls[n].redacted(), retry_after });
         }
         self.is_passed_on(remote, n).await?;
-        // Waiting for our own turn is not the server's fault either.
-        self.deadline += remote.throttle.request().await;
+        if !remote.urls[n].is_file() {
+            // Waiting for our own turn is not the server's fault.
+            self.deadline += remote.throttle.request().await;
+        }
         let answer = match remote.urls[n].join(&self.path) {
             Ok(url) if self.is_latest => self.ask_for_head(remote, n, &url).await,
             Ok(url) => self.fetch(remote, &url, Manner::default()).await.map(|response| {

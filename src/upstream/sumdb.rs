@@ -76,13 +76,22 @@ impl RemoteSumdb {
 
     /// As [`RemoteSumdb::new`], asked no faster than that.
     pub fn with_speed(name: String, urls: Vec<SourceUrl>, client: HttpClient, speed: Speed) -> RemoteSumdb {
+        let throttle = Arc::new(Throttle::new(speed, client.clock().clone()));
+        RemoteSumdb::with(name, urls, client, throttle)
+    }
+
+    fn with(name: String, urls: Vec<SourceUrl>, client: HttpClient, throttle: Arc<Throttle>) -> RemoteSumdb {
         assert!(!urls.is_empty(), "a remote checksum database needs a URL");
-        let clock = client.clock().clone();
-        let health = Health::new(urls.len(), clock.clone());
-        let throttle = Arc::new(Throttle::new(speed, clock));
+        let health = Health::new(urls.len(), client.clock().clone());
         let passing = urls.iter().map(|url| Passing::of(url, &name)).collect();
         let heads = Mutex::new(vec![None; urls.len()]);
         RemoteSumdb(Arc::new(Remote { name, urls, passing, client, health, throttle, heads }))
+    }
+
+    /// The same database at other URLs, of which nothing is known yet, asked no faster in all.
+    pub fn at(&self, urls: Vec<SourceUrl>) -> RemoteSumdb {
+        let remote = &self.0;
+        RemoteSumdb::with(remote.name.clone(), urls, remote.client.clone(), remote.throttle.clone())
     }
 
     /// The database's name.

@@ -7,10 +7,13 @@
 )]
 
 mod damage;
+mod export;
 mod growth;
+mod import;
 mod kills;
 mod liars;
 pub(crate) mod peer;
+mod reverify;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

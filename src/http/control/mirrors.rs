@@ -338,7 +338,7 @@ pub async fn resume(mirrors: &Mirrors, log: &str, incident: u64) -> Result<Resum
     wrong(format!("{log} is stopped for incident {}, not for {incident}", stopped.id))
 }
 
-fn find<'m>(mirrors: &'m Mirrors, log: &str) -> Result<&'m Mirror, Refusal> {
+pub(super) fn find<'m>(mirrors: &'m Mirrors, log: &str) -> Result<&'m Mirror, Refusal> {
     let unknown = || {
         let known: Vec<&str> = mirrors.iter().map(|mirror| mirror.log.name()).collect();
         let why = format!("no checksum database \"{log}\" is mirrored here; known: {}", known.join(", "));
@@ -351,7 +351,7 @@ fn find<'m>(mirrors: &'m Mirrors, log: &str) -> Result<&'m Mirror, Refusal> {
     mirrors.find(log).map(|mirror| &**mirror).ok_or_else(unknown)
 }
 
-fn refusal(mirror: &Mirror, error: &SyncError) -> Refusal {
+pub(super) fn refusal(mirror: &Mirror, error: &SyncError) -> Refusal {
     let why = error.to_string();
     let reason = match error {
         SyncError::Busy { .. } => Reason::Busy,
@@ -380,7 +380,7 @@ fn refusal(mirror: &Mirror, error: &SyncError) -> Refusal {
     Refusal { reason, why }
 }
 
-async fn request_of<T: DeserializeOwned>(request: Request) -> Result<T, String> {
+pub(super) async fn request_of<T: DeserializeOwned>(request: Request) -> Result<T, String> {
     serde_json::from_slice(&body_of(request).await?).map_err(|error| error.to_string())
 }
 

@@ -12,6 +12,7 @@
 //! POST /v1/mirror/sync                     {"log":"sum.golang.org"}                    → one SyncEvent a line
 //! POST /v1/mirror/figures                  {}                                          → one FiguresAnswer
 //! POST /v1/mirror/resume                   {"log":"sum.golang.org","incident":1}       → one ResumeAnswer
+//! POST /v1/mirror/work                     {"verify":{"log":"sum.golang.org"}}         → one WorkEvent a line
 //! ```
 //!
 //! 200 carries what is promised, 422 a [`Refusal`], 400 a text about a malformed request. A program that does not know a path
@@ -20,6 +21,7 @@
 //!
 //! Nobody is asked to hold more than a few batches: who reads slowly is written to slowly, in both directions.
 
+pub mod by_hand;
 pub mod figures;
 pub mod mirrors;
 mod modules;
@@ -132,6 +134,7 @@ impl Control {
             .route("/v1/mirror/figures", post(figures::serve_figures))
             .route("/v1/mirror/sync", post(mirrors::serve_sync))
             .route("/v1/mirror/resume", post(mirrors::serve_resume))
+            .route("/v1/mirror/work", post(by_hand::serve_work))
             .with_state(self.clone())
     }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-const PROGRAMS: [&str; 4] = ["evidence", "mkproxy", "rehash", "sumdbclient"];
+const PROGRAMS: [&str; 5] = ["evidence", "mkproxy", "rehash", "static", "sumdbclient"];
 
 /// The directory of the programs, built once, or why there is none.
 fn built() -> &'static Result<PathBuf, String> {
@@ -215,4 +215,19 @@ pub(crate) struct Rehashed {
 /// Reads and hashes the log at `url`, and trees of `older` sizes.
 pub(crate) fn rehash(vkey: &str, url: &str, older: &[u64]) -> Rehashed {
     run("rehash", &json!({"key": vkey, "url": url, "older": older}))
+}
+
+/// A static checksum database, hashed again.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Static {
+    pub(crate) size: u64,
+    pub(crate) root: String,
+    pub(crate) files: u64,
+    /// What a delta in the first directory goes on from, else 0.
+    pub(crate) old: u64,
+}
+
+/// Reads and hashes the files in these directories, of which the first has precedence, and trees of `older` sizes.
+pub(crate) fn check_static(vkey: &str, directories: &[&Path], older: &[u64]) -> Static {
+    run("static", &json!({"key": vkey, "dirs": directories, "older": older}))
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use tallystick::tlog::TreeSize;
 use tallystick::upstream::{passthrough, supported};
 
 use super::*;
@@ -15,24 +16,51 @@ fn proxy() -> Result<SourceUrl, String> {
     SourceUrl::parse(url).map_err(|error| error.to_string())
 }
 
-#[tokio::test]
-async fn one_record_of_the_real_log() {
-    let skipped = |why: &str| eprintln!("SKIPPED: mirror::live::one_record_of_the_real_log: {why}");
-    let proxy = match proxy() {
-        Ok(proxy) => proxy,
-        Err(why) => return skipped(&why),
-    };
+/// The real log through that proxy, if it passes it on.
+async fn real_log(client: &Client) -> Result<RemoteLog, String> {
+    let proxy = proxy()?;
     let http = HttpClient::new(ClientOptions::default()).unwrap();
     let soon = Clock::system().instant() + Duration::from_secs(15);
     let through = passthrough(&proxy, GOLANG).unwrap();
     match supported(&http, &through, soon).await {
         Ok(true) => {}
-        Ok(false) => return skipped("the proxy does not pass sum.golang.org through"),
-        Err(error) => return skipped(&error.to_string()),
+        Ok(false) => return Err("the proxy does not pass sum.golang.org through".to_owned()),
+        Err(error) => return Err(error.to_string()),
     }
-    let client = Client::golang();
     let transport = RemoteSumdb::new(GOLANG.to_owned(), vec![through], http);
-    let log = RemoteLog::open(client.options(transport)).unwrap();
+    Ok(RemoteLog::open(client.options(transport)).unwrap())
+}
+
+/// As `heads` mode does: the newest head, and again. One request each, and the tiles that compare two of them.
+#[tokio::test]
+async fn heads_of_the_real_log() {
+    let skipped = |why: &str| eprintln!("SKIPPED: mirror::live::heads_of_the_real_log: {why}");
+    let client = Client::golang();
+    let log = match real_log(&client).await {
+        Ok(log) => log,
+        Err(why) => return skipped(&why),
+    };
+    let mut before = TreeSize(66_398_721);
+    for _ in 0..2 {
+        let head = match log.advance(ample()).await {
+            Err(RemoteError::Unavailable { text, .. }) => return skipped(&text),
+            head => head.unwrap(),
+        };
+        assert!(head.tree.size >= before, "the log does not shrink: {}", head.tree);
+        assert!(head.note.contains("\n\u{2014} sum.golang.org Az3gr"), "{}", head.note);
+        before = head.tree.size;
+    }
+    assert_eq!(log.counts().unwrap().records, 0);
+}
+
+#[tokio::test]
+async fn one_record_of_the_real_log() {
+    let skipped = |why: &str| eprintln!("SKIPPED: mirror::live::one_record_of_the_real_log: {why}");
+    let client = Client::golang();
+    let log = match real_log(&client).await {
+        Ok(log) => log,
+        Err(why) => return skipped(&why),
+    };
     let quote = module("rsc.io/quote@v1.5.2");
     let proven = match log.lookup(&quote, ample()).await {
         Err(RemoteError::Unavailable { text, .. }) => return skipped(&text),

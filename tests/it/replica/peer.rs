@@ -144,6 +144,11 @@ impl Peer {
         format!("file://{}", self.directory.display())
     }
 
+    /// Where Go wrote it.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(crate) fn signer(&self) -> tallystick::note::SignerKey {
         let key = std::fs::read_to_string(self.directory.join("key")).unwrap();
         key.lines().next().unwrap().parse().unwrap()

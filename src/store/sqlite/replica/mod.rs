@@ -9,6 +9,7 @@
 //! [`ReplicaReader::size`] are there, verified, and nothing else is. A commit without a head may be taken back by a power cut,
 //! since what it holds can be fetched again; one with a head may not, since a head that was served must stay servable.
 
+mod check;
 mod edge;
 mod look;
 mod reader;
@@ -60,6 +61,7 @@ struct Shared {
     view: Arc<ArcSwap<View>>,
     readers: Arc<Readers>,
     state: ArcSwap<State>,
+    condemned: ArcSwap<check::Condemned>,
 }
 
 /// What is committed.

@@ -37,7 +37,8 @@ impl ReplicaReader {
     /// The record of a module version.
     pub fn find(&self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError> {
         // The state first: the index that is loaded after it has all of its records.
-        let Shared { state, view, readers, index_key } = &*self.0;
+        let Shared { state, view, readers, index_key, condemned } = &*self.0;
+        let condemned = condemned.load();
         let (state, view) = (state.load(), view.load());
         let hash = hash_name(index_key, module.path.as_str(), module.version.as_str());
         readers.read(|Reader { db, decoder, .. }| {
@@ -45,6 +46,7 @@ impl ReplicaReader {
                 if id >= state.size() {
                     return Ok(None);
                 }
+                condemned.check(&(id..id + 1))?;
                 let lines = one(db, decoder, &state, RecordId(id), |parts| parts.lines_of(module))?;
                 Ok(lines.map(|lines| StoredRecord { id: RecordId(id), lines }))
             })
@@ -99,6 +101,7 @@ impl ReplicaReader {
         if width < TILE_WIDTH {
             return Ok(Some(state.edge.level(level).to_vec()));
         }
+        self.0.condemned.load().check_tile(level, number)?;
         let id = tile_id(level, number);
         let select = "SELECT body FROM tile WHERE tile_id = ?";
         let body = self.0.readers.read(|reader| blob(&reader.db, select, id, "read of tile"))?;
@@ -107,7 +110,8 @@ impl ReplicaReader {
     }
 
     /// Goes through the records in `ids` that are there.
-    fn each(&self, ids: Range<u64>, mut each: impl FnMut(&Parts<'_>)) -> Result<(), StoreError> {
+    pub(super) fn each(&self, ids: Range<u64>, mut each: impl FnMut(&Parts<'_>)) -> Result<(), StoreError> {
+        self.0.condemned.load().check(&ids)?;
         let state = self.0.state.load();
         let (end, sealed) = (ids.end.min(state.size()), state.edge.sealed());
         if ids.start < end.min(sealed) {

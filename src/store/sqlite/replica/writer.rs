@@ -56,7 +56,7 @@ pub(super) fn open(
     let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
     let (index, _) = Index::load(&db, view.clone(), &[])?;
     let state = ArcSwap::from_pointee(State { edge: Edge::default(), head: None });
-    let shared = Arc::new(Shared { index_key, view, readers, state });
+    let shared = Arc::new(Shared { index_key, view, readers, state, condemned: ArcSwap::default() });
     let mut writer = Writer { db, shared: shared.clone(), index, unsure: true };
     writer.reload()?;
     let dictionary = dictionary(&writer.db)?;

@@ -1,0 +1,111 @@
+//! What a re-verification needs of a mirror: names, whether the index leads to each record, and a way to say that something
+//! is not what it was, so that it is not answered any more.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::super::damaged;
+use super::super::index::{Entry, hash_name};
+use super::super::reader::candidates;
+use super::super::readers::Reader;
+use super::{ReplicaReader, Shared};
+use crate::store::StoreError;
+use crate::tlog::RecordId;
+
+/// Probes of the index in one read. A write-ahead log that is looked at cannot be emptied, so not for long.
+const PROBES: usize = 8_192;
+
+/// What was found to be wrong although its checksum is right.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Condemned {
+    records: Vec<Range<u64>>,
+    /// Hash tiles by level and number.
+    tiles: Vec<(u8, u64)>,
+}
+
+impl Condemned {
+    /// An error if one of these records is condemned.
+    pub(super) fn check(&self, ids: &Range<u64>) -> Result<(), StoreError> {
+        match self.records.iter().find(|bad| bad.start < ids.end && ids.start < bad.end) {
+            None => Ok(()),
+            Some(bad) => Err(found_wrong(format!("records {} to {}", bad.start, bad.end - 1))),
+        }
+    }
+
+    pub(super) fn check_tile(&self, level: u8, number: u64) -> Result<(), StoreError> {
+        if !self.tiles.contains(&(level, number)) {
+            return Ok(());
+        }
+        Err(found_wrong(format!("hash tile {number} of level {level}")))
+    }
+}
+
+fn found_wrong(place: String) -> StoreError {
+    damaged(place)("a re-verification found that it is not what was verified".to_owned())
+}
+
+impl ReplicaReader {
+    /// Tells number, path and version of each record in `ids`, in order. A record that is not two go.sum lines has no version
+    /// and its whole text for a path.
+    pub fn each_name(
+        &self,
+        ids: Range<u64>,
+        mut tell: impl FnMut(RecordId, &str, &str),
+    ) -> Result<(), StoreError> {
+        let mut id = ids.start;
+        self.each(ids, |parts| {
+            tell(RecordId(id), parts.path, parts.version);
+            id += 1;
+        })
+    }
+
+    /// Those of the records in `ids` to which the index does not lead from their names.
+    pub fn unindexed(&self, ids: Range<u64>) -> Result<Vec<RecordId>, StoreError> {
+        let Shared { view, readers, index_key, .. } = &*self.0;
+        let mut entries: Vec<Entry> = Vec::new();
+        self.each_name(ids, |id, path, version| entries.push((hash_name(index_key, path, version), id.0)))?;
+        // In the order of the index, so that each of its pages is read once.
+        entries.sort_unstable();
+        let mut lost = Vec::new();
+        for entries in entries.chunks(PROBES) {
+            let view = view.load();
+            readers.read(|Reader { db, .. }| {
+                for &(hash, id) in entries {
+                    if candidates(db, &view, hash, |found| Ok((found == id).then_some(())))?.is_none() {
+                        lost.push(RecordId(id));
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        lost.sort_unstable();
+        Ok(lost)
+    }
+
+    /// From now on, and as long as this process lives, these records are answered with an error. For damage that their
+    /// checksums do not show.
+    pub fn condemn(&self, ids: Range<u64>) {
+        self.condemned(|condemned| {
+            if !condemned.records.contains(&ids) {
+                condemned.records.push(ids.clone());
+            }
+        });
+    }
+
+    /// The same, of a hash tile.
+    pub fn condemn_tile(&self, level: u8, number: u64) {
+        self.condemned(|condemned| {
+            if !condemned.tiles.contains(&(level, number)) {
+                condemned.tiles.push((level, number));
+            }
+        });
+    }
+
+    fn condemned(&self, change: impl Fn(&mut Condemned)) {
+        self.0.condemned.rcu(|condemned| {
+            let mut condemned = Condemned::clone(condemned);
+            change(&mut condemned);
+            Arc::new(condemned)
+        });
+    }
+}
