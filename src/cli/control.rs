@@ -107,7 +107,7 @@ impl Session {
                 config.sumdbs.clear();
             }
         }
-        let Engines { log, notary, mirrors, .. } = Engines::open(&config, signer).await?;
+        let Engines { log, notary, mirrors, .. } = Engines::open(&config, signer)?;
         let (stop, stopped) = watch::channel(false);
         let control = Control::new(log.clone(), notary.clone(), mirrors, stopped);
         let (ours, theirs) = duplex(PIPE_BYTES);

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::log::{DATABASE_FILE, Log, LogOptions, OpenError};
 use crate::mirror::{
-    Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions,
+    Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
 use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
 use crate::note::SignerKey;
@@ -19,13 +19,14 @@ use crate::store::replica::Replica;
 use crate::store::sqlite::SqliteReader;
 use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
-    RemoteSumdb, SourceUrl, Vcs, VcsOptions, supported,
+    RemoteSumdb, SourceUrl, Speed, Vcs, VcsOptions,
 };
 
-/// What we call ourselves to other servers.
-const USER_AGENT: &str = concat!("tallystick/", env!("CARGO_PKG_VERSION"), " (private Go checksum database)");
-/// How long a proxy may take to say whether it passes a checksum database on.
-const SUPPORTED_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+/// What we call ourselves to other servers, with how their operators reach ours.
+fn user_agent(contact: Option<&str>) -> String {
+    let contact = contact.map(|contact| format!("; +{contact}")).unwrap_or_default();
+    format!("tallystick/{} (private Go checksum database{contact})", env!("CARGO_PKG_VERSION"))
+}
 
 /// The log, its notary and the mirrors, ready.
 pub(super) struct Engines {
@@ -36,12 +37,16 @@ pub(super) struct Engines {
 }
 
 impl Engines {
-    /// Opens everything that the configuration names. Asks proxies whether they pass checksum databases on.
-    pub(super) async fn open(config: &Config, signer: SignerKey) -> anyhow::Result<Engines> {
+    /// Opens everything that the configuration names. Nobody is asked for anything.
+    pub(super) fn open(config: &Config, signer: SignerKey) -> anyhow::Result<Engines> {
         let clock = Clock::system();
         let log = open_log(config, vec![signer], clock.clone())?;
         let client = http_client(config, &clock)?;
-        let mirrors = open_mirrors(config, config.mirrored().map(|(name, _)| name), &client).await?;
+        let mirrors = open_mirrors(config, config.mirrored().map(|(name, _)| name), &client)?;
+        for one in mirrors.unusable() {
+            let fix = one.remedy();
+            tracing::error!(log = one.name, error = %one, fix, "a mirror cannot be used; the others go on");
+        }
         let notary = open_notary(config, log.clone(), &mirrors, &client)?;
         Ok(Engines { log, notary, mirrors, clock })
     }
@@ -109,36 +114,92 @@ fn reader_cache_kib(config: &Config) -> u32 {
 pub(super) fn http_client(config: &Config, clock: &Clock) -> anyhow::Result<HttpClient> {
     Ok(HttpClient::new(ClientOptions {
         roots: config.roots.clone(),
-        user_agent: USER_AGENT.to_owned(),
+        user_agent: user_agent(config.contact.as_deref()),
         redirects: redirect_rules(config)?,
         clock: clock.clone(),
         ..ClientOptions::default()
     })?)
 }
 
-/// Opens remote logs by name. Asks proxies whether they pass them on.
-pub(super) async fn open_mirrors(
+/// Opens remote logs by name. One whose database cannot be used is told of, and does not keep the others from being opened.
+pub(super) fn open_mirrors<'a>(
     config: &Config,
-    names: impl IntoIterator<Item = &String>,
+    names: impl IntoIterator<Item = &'a String>,
     client: &HttpClient,
 ) -> anyhow::Result<Mirrors> {
     let directory = mirror_directory(config);
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let mut mirrors = Vec::new();
+    open_each(config, names, client, false)
+}
+
+fn open_each<'a>(
+    config: &Config,
+    names: impl IntoIterator<Item = &'a String>,
+    client: &HttpClient,
+    is_kept_only: bool,
+) -> anyhow::Result<Mirrors> {
+    let (mut mirrors, mut unusable) = (Vec::new(), Vec::new());
     for name in names {
         let sumdb =
             config.sumdbs.get(name).with_context(|| format!("no [sumdb.\"{name}\"] in the configuration"))?;
-        let urls = answering_urls(sumdb, name, client).await?;
-        let replica = open_replica(config, sumdb, name, client.clock())?;
-        let log = open_remote_at(sumdb, name, mirror_database(config, name), replica, urls, client)?;
-        mirrors.push(mirror(config, sumdb, name, log));
+        match open_mirror(config, sumdb, name, client, is_kept_only)? {
+            Ok(mirror) => mirrors.push(mirror),
+            Err(one) => unusable.push(one),
+        }
     }
-    Ok(Mirrors::new(mirrors))
+    Ok(Mirrors::new(mirrors).and_unusable(unusable))
 }
 
-fn mirror(config: &Config, sumdb: &config::SumDb, name: &str, log: RemoteLog) -> Mirror {
-    let database = full_database(config, name);
-    Mirror::new(log, sumdb.mode, sumdb.poll, ReplicateOptions::default(), database)
+/// One of them, without its full mirror if it is only to be looked at.
+fn open_mirror(
+    config: &Config,
+    sumdb: &config::SumDb,
+    name: &str,
+    client: &HttpClient,
+    is_kept_only: bool,
+) -> anyhow::Result<Result<Mirror, Unusable>> {
+    let urls = sumdb.urls.iter().map(|url| SourceUrl::parse(&url.expose())).collect::<Result<Vec<_>, _>>()?;
+    let (database, full) = (mirror_database(config, name), full_database(config, name));
+    let replica = match open_replica(config, sumdb, name, client.clock(), is_kept_only) {
+        Ok(replica) => replica,
+        Err(error) => return cannot_use(sumdb, name, full, error),
+    };
+    let (requests_per_second, bytes_per_second) = (sumdb.requests_per_second, sumdb.bytes_per_second);
+    let speed = Speed { requests_per_second, bytes_per_second };
+    let opened = RemoteLog::open(RemoteLogOptions {
+        name: name.to_owned(),
+        key: sumdb.key.clone(),
+        transport: RemoteSumdb::with_speed(name.to_owned(), urls, client.clone(), speed),
+        database: database.clone(),
+        clock: client.clock().clone(),
+        replica,
+        limits: RemoteLimits { requests: sumdb.jobs, ..RemoteLimits::default() },
+    });
+    match opened {
+        Ok(log) => {
+            let replicate = ReplicateOptions { jobs: sumdb.jobs, ..ReplicateOptions::default() };
+            let mirror = Mirror::new(log, sumdb.mode, sumdb.poll, replicate, full);
+            Ok(Ok(mirror.on(sumdb.schedule.clone())))
+        }
+        Err(RemoteError::Store(error)) => {
+            cannot_use(sumdb, name, database, Arc::try_unwrap(error).map_err(anyhow::Error::from)?)
+        }
+        Err(error) => Err(error).or_exit(Exit::Failed),
+    }
+}
+
+/// A database of another log, or under another key, is a mistake in the configuration; any other that cannot be opened must
+/// not stop what does not need it.
+fn cannot_use(
+    sumdb: &config::SumDb,
+    name: &str,
+    database: PathBuf,
+    error: StoreError,
+) -> anyhow::Result<Result<Mirror, Unusable>> {
+    if let StoreError::Foreign { .. } = &error {
+        return Err(error).or_exit(Exit::Usage);
+    }
+    Ok(Err(Unusable { name: name.to_owned(), mode: sumdb.mode, database, error }))
 }
 
 /// The full mirror of a remote log: in mode `full`, and where the mode was `full` before.
@@ -147,18 +208,13 @@ fn open_replica(
     sumdb: &config::SumDb,
     name: &str,
     clock: &Clock,
-) -> anyhow::Result<Option<Replica>> {
+    is_kept_only: bool,
+) -> Result<Option<Replica>, StoreError> {
     let path = full_database(config, name);
-    if sumdb.mode != config::Mode::Full && !path.exists() {
+    if is_kept_only || (sumdb.mode != config::Mode::Full && !path.exists()) {
         return Ok(None);
     }
-    match Replica::open(&path, name, &sumdb.key.to_string(), reader_cache_kib(config), clock.now()) {
-        Ok(replica) => Ok(Some(replica)),
-        Err(error) => {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
-        }
-    }
+    Replica::open(&path, name, &sumdb.key.to_string(), reader_cache_kib(config), clock.now()).map(Some)
 }
 
 /// Where the databases of remote logs are.
@@ -186,8 +242,12 @@ fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient
         let checksum = match &route.checksum {
             config::Checksum::Compute => Checksum::Compute,
             config::Checksum::SumDb(name) => {
-                let mirror = mirrors.find(name).expect("what routes name is opened");
-                Checksum::Sumdb(Arc::new(mirror.log.clone()))
+                let unusable =
+                    || mirrors.find_unusable(name).expect("what routes name is opened or cannot be").clone();
+                match mirrors.find(name) {
+                    Some(mirror) => Checksum::Sumdb(Arc::new(mirror.log.clone())),
+                    None => Checksum::Sumdb(unusable()),
+                }
             }
         };
         routes.push(Route {
@@ -242,72 +302,11 @@ fn source(
     Ok(Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.to_owned())))
 }
 
-/// Those of a remote log's URLs that answer for it.
-async fn answering_urls(
-    sumdb: &config::SumDb,
-    name: &str,
-    client: &HttpClient,
-) -> anyhow::Result<Vec<SourceUrl>> {
-    let mut urls = Vec::new();
-    for url in &sumdb.urls {
-        let source = SourceUrl::parse(&url.expose())?;
-        // What cannot be reached now may be later, so it stays.
-        let deadline = client.clock().instant() + SUPPORTED_PATIENCE;
-        if source.is_passthrough_of(name) && !supported(client, &source, deadline).await.unwrap_or(true) {
-            tracing::info!(url = %source.redacted(), "this proxy does not pass the checksum database on");
-            continue;
-        }
-        urls.push(source);
-    }
-    if urls.is_empty() {
-        let why = format!(
-            "no URL of [sumdb.\"{name}\"] passes that database on: set `urls` to an address of it, or to a proxy that does"
-        );
-        return Err(anyhow::anyhow!(why)).or_exit(Exit::Usage);
-    }
-    Ok(urls)
-}
-
 /// What is kept of the remote logs, to be looked at: nobody is asked for anything, and what is not there is left out.
 pub(super) fn open_kept_mirrors(config: &Config, client: &HttpClient) -> anyhow::Result<Mirrors> {
-    let mut mirrors = Vec::new();
-    for (name, sumdb) in config.mirrored() {
-        let database = mirror_database(config, name);
-        if database.exists() {
-            let urls = sumdb.urls.iter().map(|url| SourceUrl::parse(&url.expose()));
-            let urls = urls.collect::<Result<Vec<_>, _>>()?;
-            // The full mirror is only looked at: another process may be writing it.
-            let log = open_remote_at(sumdb, name, database, None, urls, client)?;
-            mirrors.push(mirror(config, sumdb, name, log));
-        }
-    }
-    Ok(Mirrors::new(mirrors))
-}
-
-fn open_remote_at(
-    sumdb: &config::SumDb,
-    name: &str,
-    database: PathBuf,
-    replica: Option<Replica>,
-    urls: Vec<SourceUrl>,
-    client: &HttpClient,
-) -> anyhow::Result<RemoteLog> {
-    let opened = RemoteLog::open(RemoteLogOptions {
-        name: name.to_owned(),
-        key: sumdb.key.clone(),
-        transport: RemoteSumdb::new(name.to_owned(), urls, client.clone()),
-        database,
-        clock: client.clock().clone(),
-        replica,
-        limits: RemoteLimits::default(),
-    });
-    opened.or_else(|error| {
-        let exit = match &error {
-            RemoteError::Store(error) => exit_of_store(error),
-            _ => Exit::Failed,
-        };
-        Err(error).or_exit(exit)
-    })
+    let kept = config.mirrored().map(|(name, _)| name).filter(|name| mirror_database(config, name).exists());
+    // The full mirror is only looked at: another process may be writing it.
+    open_each(config, kept, client, true)
 }
 
 /// A log's name as a file name that cannot leave its directory: everything but letters, digits, `.`, `-` as `%xx`.

@@ -6,6 +6,7 @@ mod plot;
 use std::convert::Infallible;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
@@ -15,12 +16,13 @@ use tokio::time::{sleep, timeout};
 use super::control::{Session, exit_of, refused};
 use super::engines::{exit_of_store, http_client, open_kept_mirrors, open_mirrors};
 use super::exit::OrExit;
-use super::{Common, Exit, Progress, block_on, output};
+use super::{Common, Exit, Progress, block_on, output, textfile};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment, Span};
+use crate::http::control::figures::{FiguresAnswer, figures};
 use crate::http::control::mirrors::{
     FullStatus, MirrorStatus, ResumeAnswer, ResumeRequest, RunStatus, StatusRequest, SyncAnswer, SyncEvent,
-    SyncRequest, resume, status_of, sync,
+    SyncRequest, resume, statuses_of, sync,
 };
 use crate::http::control::{Reason, Refusal};
 use crate::mirror::Mirrors;
@@ -100,6 +102,9 @@ struct Sync {
     /// Print failures only
     #[arg(long)]
     quiet: bool,
+    /// Leave the mirrors' metrics in this file, for node_exporter's textfile collector (*.prom)
+    #[arg(long, value_name = "PATH")]
+    textfile: Option<PathBuf>,
 }
 
 impl MirrorCommand {
@@ -156,7 +161,7 @@ impl Keeper {
         };
         let names =
             config.mirrored().map(|(name, _)| name).filter(|name| only.is_none_or(|only| only == *name));
-        let mirrors = open_mirrors(config, names, &http_client(config, &Clock::system())?).await?;
+        let mirrors = open_mirrors(config, names, &http_client(config, &Clock::system())?)?;
         Ok(Keeper::Own { mirrors, _lock: lock })
     }
 
@@ -195,6 +200,15 @@ impl Keeper {
         };
         shown.end();
         Ok(ended)
+    }
+
+    async fn figures(&mut self) -> anyhow::Result<FiguresAnswer> {
+        match self {
+            Keeper::Server(session) => {
+                session.ask("/v1/mirror/figures", &StatusRequest {}).await?.or_else(refused)
+            }
+            Keeper::Own { mirrors, .. } => Ok(figures(mirrors, Clock::system())),
+        }
     }
 }
 
@@ -241,7 +255,7 @@ fn foreseen(log: &str, run: &RunStatus) -> String {
 }
 
 fn statuses(mirrors: &Mirrors) -> anyhow::Result<Vec<MirrorStatus>> {
-    mirrors.iter().map(|mirror| status_of(mirror)).collect::<Result<_, _>>().or_else(|error| {
+    statuses_of(mirrors).or_else(|error| {
         let exit = exit_of_store(&error);
         Err(error).or_exit(exit)
     })
@@ -269,14 +283,17 @@ async fn show_status(config: &Config, json: bool) -> anyhow::Result<Exit> {
 fn text_of(status: &MirrorStatus) -> String {
     let mut text = format!("{}\n", status.log);
     let mut row = |name: &str, value: &str| text += &format!("  {name:<12}{value}\n");
-    row(
-        "mode",
-        &format!(
-            "{}, polled every {}",
-            status.mode,
-            Span(std::time::Duration::from_secs(status.poll_seconds))
-        ),
-    );
+    if let Some(unusable) = &status.unusable {
+        row("mode", &status.mode);
+        row("UNUSABLE", &unusable.why);
+        row("fix", &unusable.fix);
+        return text;
+    }
+    let when = match &status.schedule {
+        Some(schedule) => format!("at {schedule} (UTC)"),
+        None => format!("every {}", Span(std::time::Duration::from_secs(status.poll_seconds))),
+    };
+    row("mode", &format!("{}, polled {when}", status.mode));
     match (status.size, status.remote_size) {
         (Some(size), Some(remote)) if remote > size => row("size", &format!("{size} records of {remote}")),
         (Some(size), _) => row("size", &format!("{size} records")),
@@ -392,6 +409,9 @@ async fn rounds(config: &Config, options: &Sync) -> anyhow::Result<Exit> {
                 }
             };
             worst = worse(worst, exit);
+        }
+        if let Some(path) = &options.textfile {
+            textfile::write(path, &keeper.figures().await?.text)?;
         }
         // What may pass is tried again; what a person must look at does not get better by itself.
         if !options.watch || !matches!(worst, Exit::Done | Exit::Unreachable) {

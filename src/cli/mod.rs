@@ -21,6 +21,7 @@ mod output;
 mod remote;
 mod reverify;
 mod serve;
+mod textfile;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

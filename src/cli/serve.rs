@@ -15,8 +15,9 @@ use super::client::Client;
 use super::engines::{Engines, limits};
 use super::exit::OrExit;
 use super::{Common, Exit, block_on, bypass, logging, output, reverify};
-use crate::config::{Config, Environment, GoEnvironment, Overrides, VerifyInterval, keys};
+use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval, keys};
 use crate::http::control::{Control, Socket};
+use crate::http::hooks::Hooks;
 use crate::http::listen::{Door, Limits, raise_descriptor_limit};
 use crate::http::metrics::{Metrics, Traffic};
 use crate::http::own::{LogFigures, NotaryFigures, OwnLog};
@@ -25,6 +26,7 @@ use crate::http::remote::{MirrorFigures, MirrorOptions, MirroredLog};
 use crate::http::site::PublicSite;
 use crate::http::sumdb::Registry;
 use crate::http::tls::{Reload, TlsKeeper};
+use crate::http::unusable::UnusableLog;
 use crate::http::verified::VerifiedFigures;
 use crate::http::{CacheSizes, Sumdb, api, ops};
 use crate::log::{Log, ReadOnly, State};
@@ -168,7 +170,8 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         .transpose()
         .or_exit(Exit::Usage)?;
     let tls = tls.map(Arc::new);
-    let engines = Engines::open(&config, signer).await?;
+    let engines = Engines::open(&config, signer)?;
+    let hooks = hooks(&config, &engines)?;
     let Engines { log, notary, mirrors, .. } = &engines;
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
     let mut bound = config.clone();
@@ -177,7 +180,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     output::print(&announcement(&key, is_new_key, &url, private.local_addr()?, &env_command(&config, &url)))?;
 
     let (stop, stopped) = channel::channel(false);
-    let (door, ops) = doors(&config, &engines, tls.clone());
+    let (door, ops) = doors(&config, &engines, hooks, tls.clone());
     let doors = (
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
@@ -225,6 +228,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
 fn doors(
     config: &Config,
     engines: &Engines,
+    hooks: Hooks,
     tls: Option<Arc<TlsKeeper>>,
 ) -> (Door<PublicSite>, Door<axum::Router>) {
     let Engines { log, notary, mirrors, clock } = engines;
@@ -239,6 +243,7 @@ fn doors(
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, sizes)),
         rest: api::router(own.clone()),
+        hooks,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         lookup_deadline: config.limits.deadline + ANSWER_MARGIN,
         metrics: metrics.clone(),
@@ -269,7 +274,22 @@ fn mirrored(config: &Config, engines: &Engines, sizes: CacheSizes) -> Vec<Arc<dy
         }));
         served
     };
-    engines.mirrors.iter().map(serve).collect()
+    let unusable = engines.mirrors.unusable();
+    let unusable = unusable.map(|one| Arc::new(UnusableLog(one.clone())) as Arc<dyn Sumdb>);
+    engines.mirrors.iter().map(serve).chain(unusable).collect()
+}
+
+/// The hooks of the mirrors, with the secrets that their files hold.
+fn hooks(config: &Config, engines: &Engines) -> anyhow::Result<Hooks> {
+    let mut hooks = Vec::new();
+    for mirror in engines.mirrors.iter() {
+        let name = mirror.log.name();
+        if let Some(path) = config.sumdbs.get(name).and_then(|sumdb| sumdb.hook_secret_file.as_ref()) {
+            let key = || format!("sumdb.{name}.hook_secret_file");
+            hooks.push((Secret::read(path).with_context(key).or_exit(Exit::Usage)?, mirror.clone()));
+        }
+    }
+    Ok(Hooks::new(hooks, &engines.clock))
 }
 
 /// Takes a port. Who has it is most often this log's own server, and then the answer is that it runs already.

@@ -237,6 +237,11 @@ impl Config {
                 LogUrl::Directory(path) => missing(&key, path, sumdb.urls_origin.clone()),
                 LogUrl::Server(_) => None,
             }));
+            let (key, origin) = ("hook_secret_file", sumdb.origins.get("hook_secret_file").cloned());
+            let secret = sumdb.hook_secret_file.as_deref();
+            let missing =
+                |path| missing(&format!("sumdb.{name}.{key}"), path, origin.unwrap_or(Origin::Default));
+            problems.extend(secret.and_then(missing));
         }
         for (i, route) in self.routes.iter().enumerate() {
             let key = format!("route.{}.source", i + 1);

@@ -14,12 +14,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::check::leads_back;
+use super::check::{self, leads_back};
 use super::layers::Environment;
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::source::{FallThrough, LogUrl, Source, SourceError, SourceList, UpstreamUrl};
-use super::{Checksum, Config, Route, SUM_GOLANG_ORG, SumDb};
+use super::{Checksum, Config, Mode, Route, SUM_GOLANG_ORG, SumDb};
 use crate::module::PathPatterns;
 
 /// `go env` answers in milliseconds; a broken installation must not hang the start.
@@ -113,7 +113,8 @@ fn bounded_output(child: &mut Child, deadline: Duration) -> Option<Vec<u8>> {
 }
 
 impl Config {
-    /// Fills in routes from the `go` command's settings where the configuration has none; otherwise changes nothing.
+    /// Fills in routes from the `go` command's settings where the configuration has none; otherwise changes nothing. Where
+    /// only the heads of sum.golang.org are wanted, nothing can take lines from it, so public modules get no route.
     pub fn discover(&mut self, go: &GoEnvironment) -> Result<(), ConfigError> {
         if !self.routes.is_empty() {
             return Ok(());
@@ -123,14 +124,24 @@ impl Config {
         self.discover_sumdb(go, &source, &origin);
         self.notices.extend(public_notices(go, &source));
         self.routes.extend(private);
-        self.routes.push(Route {
-            modules: PathPatterns::parse("*"),
-            patterns: vec!["*".to_owned()],
-            source,
-            checksum: Checksum::SumDb(SUM_GOLANG_ORG.to_owned()),
-            origin,
-        });
-        Ok(())
+        if self.sumdbs[SUM_GOLANG_ORG].mode == Mode::Heads {
+            self.notices.push(format!(
+                "only the heads of {SUM_GOLANG_ORG} are kept (mode = \"heads\"), so nothing vouches for public modules: they are \
+                 answered 404. Set its mode to \"on-demand\", or write a [[route]] for them."
+            ));
+        } else {
+            self.routes.push(Route {
+                modules: PathPatterns::parse("*"),
+                patterns: vec!["*".to_owned()],
+                source,
+                checksum: Checksum::SumDb(SUM_GOLANG_ORG.to_owned()),
+                origin,
+            });
+        }
+        match check::problems(self) {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(ConfigError::of(problems)),
+        }
     }
 
     /// Passthroughs first: where a proxy is configured the way to the public database is often closed.

@@ -36,6 +36,7 @@ pub(super) struct FileConfig {
     pub(super) trusted_proxies: Placed<Vec<String>>,
     pub(super) roots: Placed<PathBuf>,
     pub(super) git_config: Placed<PathBuf>,
+    pub(super) contact: Placed<String>,
     pub(super) log_format: Placed<String>,
     pub(super) log_filter: Placed<String>,
     #[serde(default)]
@@ -92,6 +93,11 @@ pub(super) struct FileSumDb {
     pub(super) urls: Placed<Vec<String>>,
     pub(super) mode: Placed<String>,
     pub(super) poll: Placed<String>,
+    pub(super) schedule: Placed<String>,
+    pub(super) jobs: Placed<u64>,
+    pub(super) requests_per_second: Placed<u64>,
+    pub(super) bytes_per_second: Placed<u64>,
+    pub(super) hook_secret_file: Placed<PathBuf>,
     pub(super) verify_interval: Placed<String>,
 }
 

@@ -13,17 +13,14 @@ use super::file::{self, FileConfig, FileRoute, FileSumDb, Placed};
 use super::layers::{Environment, Layers, Overrides, TextList};
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::reference;
-use super::source::{LogUrl, MAX_SOURCES, SourceList};
+use super::source::SourceList;
 use super::{
-    Cache, Checksum, Config, Limits, LogFormat, Mode, Redirects, Route, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY,
-    Span, SumDb, Tls, VerifyInterval, check,
+    Cache, Checksum, Config, Limits, LogFormat, Mode, Redirects, Route, SUM_GOLANG_ORG, SumDb, Tls, check,
 };
 use crate::module::PathPatterns;
-use crate::note::VerifierKey;
 
-/// Asked more often than every second a log's operator would rightly shut us out; less than once a day watches nothing.
-const POLLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+/// The contact is sent with every request.
+const MAX_CONTACT_BYTES: usize = 200;
 
 impl Config {
     /// Reads and checks the configuration. Without `--config` and TALLYSTICK_CONFIG there is no file, only defaults.
@@ -74,6 +71,7 @@ impl Layers<'_> {
             trusted_proxies: self.proxies(file.trusted_proxies),
             roots: self.path("roots", None, file.roots),
             git_config: self.path("git_config", None, file.git_config),
+            contact: self.parsed("contact", file.contact).map(|Contact(contact)| contact),
             redirects: Redirects {
                 hosts: self.list("redirects.hosts", file.redirects.hosts),
                 private_sources: self.list("redirects.private_sources", file.redirects.private_sources),
@@ -185,105 +183,6 @@ impl Layers<'_> {
         sumdbs
     }
 
-    fn sumdb(&mut self, name: &str, entry: Spanned<FileSumDb>) -> Option<SumDb> {
-        let section = self.place(&entry);
-        let FileSumDb { key, urls, mode, poll, verify_interval } = entry.into_inner();
-        let (mode, mode_origin) = self.sumdb_value(name, "mode", mode, Mode::OnDemand);
-        let (Span(poll), poll_origin) = self.sumdb_value(name, "poll", poll, Span(mode.default_poll()));
-        if !POLLS.contains(&poll) {
-            let why = format!("{} is not between 1s and 24h", Span(poll));
-            self.wrong(poll_origin.clone(), format!("sumdb.{name}.poll"), "sumdb.*.poll", &why);
-        }
-        let (verify_interval, verify_interval_origin) =
-            self.sumdb_value(name, "verify_interval", verify_interval, VerifyInterval::default());
-        let built_in = (name == SUM_GOLANG_ORG).then(SumDb::sum_golang_org);
-        let (built_in_key, built_in_urls) = match built_in {
-            Some(sumdb) => (Some((sumdb.key, Origin::Default)), Some((sumdb.urls, Origin::Default))),
-            None => (None, None),
-        };
-        let key = match key {
-            Some(text) => self.sumdb_key(name, text),
-            None => self.or_missing(built_in_key, &section, name, "key"),
-        };
-        let urls = match urls {
-            Some(list) => self.sumdb_urls(name, list),
-            None => self.or_missing(built_in_urls, &section, name, "urls"),
-        };
-        let ((key, key_origin), (urls, urls_origin)) = (key?, urls?);
-        let is_named = true;
-        Some(SumDb {
-            key,
-            urls,
-            mode,
-            poll,
-            verify_interval,
-            is_named,
-            key_origin,
-            urls_origin,
-            mode_origin,
-            poll_origin,
-            verify_interval_origin,
-        })
-    }
-
-    /// A text of a section, parsed, or else its default.
-    fn sumdb_value<T: FromStr<Err: std::fmt::Display>>(
-        &mut self,
-        name: &str,
-        key: &str,
-        text: Placed<String>,
-        default: T,
-    ) -> (T, Origin) {
-        let Some(text) = text else { return (default, Origin::Default) };
-        let place = self.place(&text);
-        match text.get_ref().parse() {
-            Ok(value) => (value, place),
-            Err(error) => {
-                let row = format!("sumdb.*.{key}");
-                self.wrong(place.clone(), format!("sumdb.{name}.{key}"), &row, &error.to_string());
-                (default, place)
-            }
-        }
-    }
-
-    fn sumdb_key(&mut self, name: &str, text: Spanned<String>) -> Option<(VerifierKey, Origin)> {
-        let place = self.place(&text);
-        let why = match text.get_ref().parse::<VerifierKey>() {
-            Ok(key) if key.name().as_str() == name => return Some((key, place)),
-            Ok(key) => format!("it is the key of \"{}\"", key.name()),
-            Err(error) => error.to_string(),
-        };
-        self.wrong(place, format!("sumdb.{name}.key"), "sumdb.*.key", &why);
-        None
-    }
-
-    fn sumdb_urls(&mut self, name: &str, list: Spanned<Vec<String>>) -> Option<(Vec<LogUrl>, Origin)> {
-        let place = self.place(&list);
-        let urls = list.get_ref().iter().map(|text| text.parse()).collect::<Result<Vec<LogUrl>, _>>();
-        let why = match urls {
-            Ok(urls) if urls.is_empty() => "the list is empty".to_owned(),
-            Ok(urls) if urls.len() > MAX_SOURCES => format!("it has more than {MAX_SOURCES} URLs"),
-            Ok(urls) => return Some((urls, place)),
-            Err(error) => format!("it {error}"),
-        };
-        self.wrong(place, format!("sumdb.{name}.urls"), "sumdb.*.urls", &why);
-        None
-    }
-
-    /// The built-in value, or a problem: only sum.golang.org has one.
-    fn or_missing<T>(&mut self, built_in: Option<T>, section: &Origin, name: &str, key: &str) -> Option<T> {
-        if built_in.is_none() {
-            let row = reference::key(&format!("sumdb.*.{key}")).expect("sumdb keys are in the reference");
-            let kind = ProblemKind::Value {
-                key: format!("sumdb.{name}.{key}"),
-                why: "is missing".to_owned(),
-                fix: format!("add {key} = {} ({})", row.example, row.shape),
-            };
-            self.problems.push(Problem { place: section.clone(), kind });
-        }
-        built_in
-    }
-
     fn route(&mut self, number: usize, route: Spanned<FileRoute>) -> Option<Route> {
         let origin = self.place(&route);
         let FileRoute { modules, source, checksum } = route.into_inner();
@@ -334,43 +233,6 @@ impl Config {
     }
 }
 
-impl SumDb {
-    /// Has addresses asked before the built-in ones, each once. Where somebody named the addresses, those stay alone.
-    pub(super) fn ask_first(&mut self, urls: impl IntoIterator<Item = LogUrl>, origin: &Origin) {
-        if self.urls_origin != Origin::Default {
-            return;
-        }
-        let mut first: Vec<LogUrl> = Vec::new();
-        for url in urls {
-            if !first.contains(&url) {
-                first.push(url);
-            }
-        }
-        if !first.is_empty() {
-            self.urls_origin = origin.clone();
-        }
-        first.append(&mut self.urls);
-        self.urls = first;
-    }
-
-    /// Google's database with its built-in key, asked at its own address.
-    pub fn sum_golang_org() -> SumDb {
-        SumDb {
-            key: SUM_GOLANG_ORG_KEY.parse().expect("the built-in key is valid"),
-            urls: vec![format!("https://{SUM_GOLANG_ORG}").parse().expect("the built-in URL is valid")],
-            mode: Mode::OnDemand,
-            poll: Mode::OnDemand.default_poll(),
-            verify_interval: VerifyInterval::default(),
-            is_named: false,
-            key_origin: Origin::Default,
-            urls_origin: Origin::Default,
-            mode_origin: Origin::Default,
-            poll_origin: Origin::Default,
-            verify_interval_origin: Origin::Default,
-        }
-    }
-}
-
 /// Why this is no list of GOPRIVATE patterns. The `go` command skips what it cannot read, which would let a
 /// mistyped private pattern fall through to a public route, so that it is an error here.
 fn bad_pattern(patterns: &[String]) -> Option<String> {
@@ -404,6 +266,22 @@ impl FromStr for Mode {
             "on-demand" => Ok(Mode::OnDemand),
             "heads" => Ok(Mode::Heads),
             _ => Err("it is none of full, on-demand, heads"),
+        }
+    }
+}
+
+/// An address that can stand in a header, checked.
+struct Contact(String);
+
+impl FromStr for Contact {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Contact, &'static str> {
+        let is_plain = |c: char| c.is_ascii_graphic() && !"()\\\"".contains(c);
+        let names_way = text.starts_with("mailto:") || text.starts_with("https://");
+        match text.len() <= MAX_CONTACT_BYTES && names_way && text.chars().all(is_plain) {
+            true => Ok(Contact(text.to_owned())),
+            false => Err("it is no mailto: or https:// address without spaces and parentheses"),
         }
     }
 }

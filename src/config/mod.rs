@@ -36,12 +36,16 @@ mod load;
 mod origin;
 mod problem;
 pub mod reference;
+mod schedule;
+mod secret;
 mod show;
 pub mod source;
 mod span;
+mod sumdb;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +56,8 @@ pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use layers::{Environment, Overrides};
 pub use origin::Origin;
 pub use problem::{ConfigError, Problem, ProblemKind};
+pub use schedule::{Schedule, ScheduleError};
+pub use secret::{Secret, SecretError};
 pub use show::Entry;
 pub use span::{Span, SpanError};
 
@@ -90,6 +96,8 @@ pub struct Config {
     pub roots: Option<PathBuf>,
     /// Git configuration for `direct`.
     pub git_config: Option<PathBuf>,
+    /// How other servers' operators reach ours: sent with every request.
+    pub contact: Option<String>,
     /// Where sources may redirect to.
     pub redirects: Redirects,
     /// Form of the log lines.
@@ -175,6 +183,16 @@ pub struct SumDb {
     pub mode: Mode,
     /// How often a server asks for its newest head.
     pub poll: Duration,
+    /// When it asks, in place of that.
+    pub schedule: Option<Schedule>,
+    /// Requests in flight at once, data tiles of a full mirror among them.
+    pub jobs: usize,
+    /// Requests begun in a second.
+    pub requests_per_second: Option<NonZeroU32>,
+    /// Bytes received in a second.
+    pub bytes_per_second: Option<NonZeroU64>,
+    /// The file with the secret that signs `POST /hooks/mirror/<name>`; without one there is no hook.
+    pub hook_secret_file: Option<PathBuf>,
     /// In which time a full mirror of it is verified again.
     pub verify_interval: VerifyInterval,
     /// Whether the configuration has a section for it. The built-in one is there for routes and for nothing else.
@@ -187,6 +205,8 @@ pub struct SumDb {
     pub mode_origin: Origin,
     /// Who set the poll interval.
     pub poll_origin: Origin,
+    /// Who set the other keys, by the last part of their names.
+    pub origins: BTreeMap<&'static str, Origin>,
     /// Who set that interval.
     pub verify_interval_origin: Origin,
 }

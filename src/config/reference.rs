@@ -141,6 +141,11 @@ pub static KEYS: &[Key] = &[
             "The Git configuration that `direct` sources use (credential helpers, insteadOf). Nothing else of the server's home is seen by Git.",
             "can run commands as the server's user: Git configuration may name programs.",
         ),
+    scalar("contact", "mailto: or https:// address", "\"mailto:ops@corp.example\"", "none")
+        .means(
+            "How the operators of other servers reach you: sent with every request of ours, in the User-Agent. Whoever runs a checksum database or proxy that you ask a lot will rather write than shut you out.",
+            "can have the blame for your requests sent to somebody else.",
+        ),
     scalar("redirects.hosts", "list of `host`, `host:port` or `*.domain`", "[\"storage.example\"]", "none")
         .means(
             "Hosts, beside its own, that a module source may redirect to: the storage behind a module proxy. Credentials never go along, nor does https become http.",
@@ -174,6 +179,31 @@ pub static KEYS: &[Key] = &[
         .means(
             "How often `serve` asks for that database's newest head: up to a quarter earlier by chance, later after failures.",
             "can make the server a nuisance to that database, or let it notice a fork late.",
+        ),
+    listed("sumdb.*.schedule", "five fields of cron, in UTC", "\"*/5 * * * *\"", "none: every `poll`")
+        .means(
+            "When `serve` asks for that database's newest head, in place of every `poll`: minute, hour, day of the month, month, day of the week.",
+            "can make the server a nuisance to that database, or let it notice a fork late.",
+        ),
+    listed("sumdb.*.jobs", "1 to 1024", "32", "32")
+        .means(
+            "How many requests to that database may be in flight at once, data tiles of a full mirror among them. Fewer are kinder, more are faster where the line is long.",
+            "can make the server a nuisance to that database, or slow it down.",
+        ),
+    listed("sumdb.*.requests_per_second", "1 to 1000000", "50", "no limit")
+        .means(
+            "How many requests a second that database gets from us, look-ups, tiles and heads together; a second's worth may come at once. A look-up that is not kept costs about a dozen.",
+            "can make the server a nuisance to that database, or too slow to answer.",
+        ),
+    listed("sumdb.*.bytes_per_second", "1024 to 1099511627776", "1048576", "no limit")
+        .means(
+            "How many bytes a second are taken from that database, all answers together, counted as they come. The 13 GB of sum.golang.org take four hours at a megabyte.",
+            "can fill the line, or make the server too slow to answer.",
+        ),
+    listed("sumdb.*.hook_secret_file", "path of a file", "\"hook.secret\"", "none: no hook")
+        .means(
+            "A file with one line, readable by its owner only: the secret that signs `POST /hooks/mirror/<name>` as GitHub signs its web hooks. A signed request has the newest head asked for at once.",
+            "can have the newest head asked for, at most once a second, and nothing else.",
         ),
     listed("sumdb.*.verify_interval", "1s to 744h, or `off`", "\"24h\"", "24h")
         .flag("--verify-interval")

@@ -33,6 +33,17 @@ impl Config {
             add(format!("sumdb.{name}.urls"), json!(urls), &sumdb.urls_origin);
             add(format!("sumdb.{name}.mode"), json!(sumdb.mode.as_str()), &sumdb.mode_origin);
             add(format!("sumdb.{name}.poll"), json!(Span(sumdb.poll).to_string()), &sumdb.poll_origin);
+            let schedule = sumdb.schedule.as_ref().map(ToString::to_string);
+            for (key, value) in [
+                ("schedule", json!(schedule)),
+                ("jobs", json!(sumdb.jobs)),
+                ("requests_per_second", json!(sumdb.requests_per_second)),
+                ("bytes_per_second", json!(sumdb.bytes_per_second)),
+                ("hook_secret_file", json!(sumdb.hook_secret_file)),
+            ] {
+                let origin = sumdb.origins.get(key).cloned().unwrap_or(Origin::Default);
+                add(format!("sumdb.{name}.{key}"), value, &origin);
+            }
             let interval = json!(sumdb.verify_interval.to_string());
             add(format!("sumdb.{name}.verify_interval"), interval, &sumdb.verify_interval_origin);
         }
@@ -66,6 +77,7 @@ impl Config {
             ),
             ("roots", json!(self.roots)),
             ("git_config", json!(self.git_config)),
+            ("contact", json!(self.contact)),
             ("redirects.hosts", json!(self.redirects.hosts)),
             ("redirects.private_sources", json!(self.redirects.private_sources)),
             ("log_format", json!(log_format)),

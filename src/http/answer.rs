@@ -9,6 +9,7 @@
 //! | look-up hit | `text/plain; charset=UTF-8` | `public, max-age=3600` |
 //! | head | `text/plain; charset=UTF-8` | `no-cache`, with `ETag` |
 //! | `supported` | `text/plain; charset=UTF-8` | `public, max-age=86400` |
+//! | 202, 401, 408, 413, 429 (hooks) | `text/plain; charset=UTF-8` | `no-store` |
 //! | 400, 404, 405, 414 | `text/plain; charset=UTF-8` | `public, max-age=60` (404), else `no-store` |
 //! | 403, 409, 5xx | `text/plain; charset=UTF-8` | `no-store` |
 //!
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -187,6 +188,45 @@ pub fn method_not_allowed() -> Answer {
     answer
 }
 
+/// 202: it will be done.
+pub fn accepted() -> Answer {
+    plain(StatusCode::ACCEPTED, "accepted\n")
+}
+
+/// 401 for a hook: whatever is wrong with name or signature.
+pub fn unsigned() -> Answer {
+    let mut answer = refusal(StatusCode::UNAUTHORIZED, Cache::NoStore, "no valid signature");
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("HMAC-SHA256"));
+    answer
+}
+
+/// 405 with `Allow: POST`, for a hook.
+pub fn post_only() -> Answer {
+    let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, Cache::NoStore, "only POST is answered here");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    answer
+}
+
+/// 408: a body that does not come.
+pub fn body_too_slow(patience: Duration) -> Answer {
+    let text = format!("the body did not come within {} s", patience.as_secs());
+    refusal(StatusCode::REQUEST_TIMEOUT, Cache::NoStore, &text)
+}
+
+/// 413: a body that is too large.
+pub fn body_too_large(max_bytes: u64) -> Answer {
+    let text = format!("the body is larger than {max_bytes} bytes");
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, Cache::NoStore, &text)
+}
+
+/// 429 with `Retry-After` in whole seconds, at least one.
+pub fn too_often(retry_after: Duration) -> Answer {
+    let mut answer =
+        refusal(StatusCode::TOO_MANY_REQUESTS, Cache::NoStore, "too many requests: try again later");
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+    answer
+}
+
 /// 414: longer than any module version can be.
 pub fn url_too_long(max_bytes: usize) -> Answer {
     let text = format!("the URL is longer than {max_bytes} bytes");
@@ -196,9 +236,12 @@ pub fn url_too_long(max_bytes: usize) -> Answer {
 /// 503 with `Retry-After` in whole seconds, at least one.
 pub fn try_later(text: &str, retry_after: Duration) -> Answer {
     let mut answer = refusal(StatusCode::SERVICE_UNAVAILABLE, Cache::NoStore, text);
-    let seconds = retry_after.as_millis().div_ceil(1000).max(1) as u64;
-    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
     answer
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_millis().div_ceil(1000).max(1) as u64
 }
 
 /// 500. The text says what the client may know; the cause belongs in the log file.

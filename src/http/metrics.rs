@@ -41,12 +41,14 @@ pub enum Endpoint {
     Supported,
     /// `/api/v1/…`
     Api,
+    /// `/hooks/…`
+    Hook,
     /// Everything else.
     Other,
 }
 
 impl Endpoint {
-    const ALL: [Endpoint; 8] = [
+    const ALL: [Endpoint; 9] = [
         Endpoint::Latest,
         Endpoint::Lookup,
         Endpoint::Notarize,
@@ -54,6 +56,7 @@ impl Endpoint {
         Endpoint::DataTile,
         Endpoint::Supported,
         Endpoint::Api,
+        Endpoint::Hook,
         Endpoint::Other,
     ];
 
@@ -67,6 +70,7 @@ impl Endpoint {
             Endpoint::DataTile => "data_tile",
             Endpoint::Supported => "supported",
             Endpoint::Api => "api",
+            Endpoint::Hook => "hook",
             Endpoint::Other => "other",
         }
     }

@@ -4,6 +4,7 @@
 //! listen   a Door: accept loop, limits, TLS, shutdown  ── activity: who rests, who is slow, who is stuck
 //!   └ Site ─┬ site    the public door: method, URL length, client address, counting
 //!           │   ├ sumdb   /latest /lookup/ /tile/ /sumdb/<name>/…   answered from a Sumdb
+//!           │   ├ hooks   /hooks/mirror/<name>                      wakes who watches that log
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
 //! control  the socket through which our own commands reach a log that is open
@@ -17,6 +18,7 @@ mod activity;
 pub mod answer;
 pub mod api;
 pub mod control;
+pub mod hooks;
 mod kept;
 pub mod listen;
 pub mod metrics;
@@ -26,7 +28,9 @@ pub mod proxies;
 pub mod remote;
 pub mod site;
 pub mod sumdb;
+pub mod textfile;
 pub mod tls;
+pub mod unusable;
 pub mod verified;
 
 use std::future::Future;

@@ -136,6 +136,9 @@ impl MirroredLog {
                  `tallystick env` prints how."
             )));
         }
+        if let Some(max_age) = self.log().is_missing(&module) {
+            return Err(missing(name, &module.to_string(), max_age));
+        }
         self.admit(client)?;
         let _turn = self.turns.acquire().await.expect("it is never closed");
         let what = module.to_string();
@@ -275,6 +278,10 @@ fn decided(text: String) -> LookupRefusal {
     LookupRefusal::NotFound { text, max_age: DECIDED_AGE }
 }
 
+fn missing(log: &str, what: &str, max_age: Duration) -> LookupRefusal {
+    LookupRefusal::NotFound { text: format!("not found: {log} does not have {what}"), max_age }
+}
+
 /// What a client reads when something that is not kept cannot be fetched. The cause, with its addresses, is for our log.
 fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
     match error {
@@ -284,10 +291,7 @@ fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
     }
     let later = |text, retry_after| LookupRefusal::TryLater { text, retry_after };
     match error {
-        RemoteError::NotFound { .. } => {
-            let text = format!("not found: {log} does not have {what}");
-            LookupRefusal::NotFound { text, max_age: NOT_FOUND_AGE }
-        }
+        RemoteError::NotFound { .. } => missing(log, what, NOT_FOUND_AGE),
         RemoteError::Forbidden { .. } => LookupRefusal::Forbidden {
             text: format!(
                 "{log} refuses to tell this server {what}\nThe operator of this server must look at its credentials."
@@ -380,6 +384,12 @@ impl Source for MirrorFigures {
         add("mirror_stopped", "1 when a remote log is stopped for misbehaviour, 0 when not", &|log, _| {
             gauge(f64::from(u8::from(log.incident().is_some())))
         });
+        let usable = self.mirrors.iter().map(|mirror| (mirror.log.name(), 0.0));
+        let unusable = self.mirrors.unusable().map(|unusable| (unusable.name.as_str(), 1.0));
+        samples.extend(usable.chain(unusable).map(|(name, value)| {
+            let help = "1 when the database of a mirror cannot be used, 0 when it can";
+            Sample::new("mirror_unusable", help, gauge(value)).of(name)
+        }));
         samples
     }
 }

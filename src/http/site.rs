@@ -1,7 +1,7 @@
 //! What stands behind the public door.
 //!
 //! One function sees every request: it measures and counts it, refuses what is too long, sends what a log
-//! answers to [`sumdb`] and the rest to a router. Look-ups, tiles and heads thereby skip the router's
+//! answers to [`sumdb`], hooks to [`hooks`](super::hooks) and the rest to a router. Look-ups, tiles and heads thereby skip the router's
 //! pattern matching, and a hit is answered without waiting for anything.
 
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::Client;
 use super::answer::{self, Answer};
+use super::hooks::{self, Hooks};
 use super::listen::Site;
 use super::metrics::{Endpoint, Metrics};
 use super::proxies::TrustedProxies;
@@ -30,6 +31,8 @@ pub struct PublicSite {
     pub registry: Registry,
     /// `/api/v1` and whatever else is not a log's: see [`super::api::router`]. Its fallback answers unknown paths.
     pub rest: Router,
+    /// What makes a mirror look for something new. Its paths are those of the rest where there is none.
+    pub hooks: Hooks,
     /// Whose `X-Forwarded-For` is believed.
     pub proxies: TrustedProxies,
     /// How long a look-up that must be notarised may take. Below the deadline of any load balancer in front.
@@ -68,6 +71,11 @@ impl PublicSite {
                 None => (Endpoint::Other, answer::invalid_escape()),
             };
         };
+        if let Some(name) = path.strip_prefix(hooks::PATH).filter(|_| !self.hooks.is_empty()) {
+            let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+            let name = name.to_owned();
+            return (Endpoint::Hook, self.hooks.answer(&name, client, request).await);
+        }
         let Some((sumdb, ask)) = self.registry.route(&path) else {
             return (Endpoint::Other, self.rest.answer(request, peer).await);
         };

@@ -27,6 +27,7 @@ use super::error::{Lie, RemoteError, Unproven};
 use super::flight::Flights;
 use super::full::{ReplicaProgress, ReplicateError, ReplicateOptions, Replicated};
 use super::misbehaviour::Misbehaviour;
+use super::missing::Missing;
 use super::tiles::TileReader;
 use super::verify::Refusal;
 use super::{Inner, Mirror, RemoteLimits, RemoteLog, SyncError, Synced, TILE_HEIGHT};
@@ -195,6 +196,7 @@ impl RemoteLog {
             stopped: inner.stopped.clone(),
             tally: Mutex::new(Tally::default()),
             advanced_at: Mutex::new(None),
+            missing: Missing::new(),
             lookups: Flights::default(),
             advances: Flights::default(),
         }))

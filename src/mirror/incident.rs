@@ -1,7 +1,8 @@
 //! The stop of a log: the contradiction, the file that convicts it, and the person who ends the stop.
 //!
 //! The evidence is in the database, and beside it in a file for people and other programs, `<database>.incident-1.txt`,
-//! whose text is [`Misbehaviour::to_text`]. Neither is ever removed by us. A log whose stop was ended is compared with
+//! whose text is [`Misbehaviour::to_text`]. Neither is ever removed by us, nor replaced: where a file of that name tells of
+//! something else, as when the database was made anew, the next one is `….incident-1-2.txt`. A log whose stop was ended is compared with
 //! the same heads as before: if it shows the other tree again, that is the next incident.
 
 use std::fs;
@@ -87,12 +88,16 @@ impl Inner {
         Ok(())
     }
 
-    fn enter(&self, incident: Incident) {
+    fn enter(&self, mut incident: Incident) {
         if self.stopped.load().is_some() {
             return;
         }
-        if let Err(error) = write_evidence(&incident) {
-            tracing::error!(log = %self.name, file = %incident.evidence.display(), %error, "the file of evidence cannot be written");
+        match write_evidence(&incident) {
+            Ok(written) => incident.evidence = written,
+            Err(error) => {
+                let file = incident.evidence.display();
+                tracing::error!(log = %self.name, %file, %error, "the file of evidence cannot be written");
+            }
         }
         self.stopped.store(Some(Arc::new(incident)));
     }
@@ -102,15 +107,49 @@ fn evidence_file(database: &Path, incident: u64) -> PathBuf {
     database.with_extension(format!("incident-{incident}.txt"))
 }
 
-/// Whole or not at all; one that is there stays.
-fn write_evidence(incident: &Incident) -> io::Result<()> {
-    if incident.evidence.exists() {
-        return Ok(());
-    }
+/// As many incidents of one number may have left a file: a database is not made anew more often.
+const MAX_FILES: usize = 1000;
+
+/// Whole or not at all. Returns where it is: one that is there and tells of something else stays as it is.
+fn write_evidence(incident: &Incident) -> io::Result<PathBuf> {
+    let text = incident.misbehaviour.to_text();
     let directory = incident.evidence.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(incident.misbehaviour.to_text().as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(&incident.evidence).map_err(|error| error.error)?;
-    fs::File::open(directory)?.sync_all()
+    for number in 1..=MAX_FILES {
+        let path = numbered(&incident.evidence, number);
+        match fs::read(&path) {
+            Ok(there) if there == text.as_bytes() => return Ok(path),
+            Ok(_) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => {
+                fs::File::open(directory)?.sync_all()?;
+                return Ok(path);
+            }
+            // Another process was faster; what it wrote is looked at next.
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                if fs::read(&path)? == text.as_bytes() {
+                    return Ok(path);
+                }
+            }
+            Err(error) => return Err(error.error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        format!("there are {MAX_FILES} of this number: move some away"),
+    ))
+}
+
+/// `x.incident-1.txt`, then `x.incident-1-2.txt`, …
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    if number == 1 {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    path.with_file_name(format!("{stem}-{number}.txt"))
 }

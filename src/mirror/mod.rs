@@ -25,6 +25,8 @@
 //! | `incident` | the stop for a signed contradiction: its file, and the person who ends it |
 //! | `attempts` | how the last attempts to reach the newest head ended |
 //! | `set`, `watch` | all logs of a server, and who keeps their heads new |
+//! | `unusable` | a log whose database cannot be used: the others go on |
+//! | `missing` | what it said lately that it does not have |
 //! | `misbehaviour` | a signed contradiction, as evidence |
 //! | `full` | every record, by windows of verified data tiles, into a [replica](crate::store::replica) |
 //! | `export`, `import`, `bundle` | all of it as static files, which anyone can serve and verify, and back |
@@ -49,10 +51,12 @@ mod keep;
 mod kept;
 mod lookup;
 mod misbehaviour;
+mod missing;
 mod reverify;
 mod set;
 mod stats;
 mod tiles;
+mod unusable;
 mod verify;
 mod watch;
 
@@ -88,12 +92,14 @@ pub use incident::Incident;
 pub use keep::KeptRecord;
 use kept::Kept;
 pub use misbehaviour::{EvidenceError, Misbehaviour};
+use missing::Missing;
 pub use reverify::{
     ReverifyFigures, SLICE_RECORDS, Verified as Reverified, reverify, slices, verify, verify_slice,
 };
 pub use set::{Foreseen, Mirror, Mirrors, Run, SyncError, Synced};
 pub use stats::{Stats, stats};
 use tiles::TileReader;
+pub use unusable::Unusable;
 pub use watch::watch;
 
 /// The tile height of sum.golang.org, of our own log, and of every client.
@@ -183,6 +189,8 @@ struct Inner {
     tally: Mutex<Tally>,
     /// When the newest head was asked for last, whatever came of it.
     advanced_at: Mutex<Option<Instant>>,
+    /// What the log said lately that it does not have.
+    missing: Missing,
     lookups: Flights<ModuleVersion, Result<Proven, RemoteError>>,
     advances: Flights<(), Result<(), RemoteError>>,
 }
@@ -212,6 +220,7 @@ impl RemoteLog {
             stopped: Arc::default(),
             tally: Mutex::new(Tally::new(store.attempts()?)),
             advanced_at: Mutex::new(None),
+            missing: Missing::new(),
             store,
             kept,
             lookups: Flights::default(),
@@ -238,7 +247,18 @@ impl RemoteLog {
         if let Some(proven) = self.0.find(module)? {
             return Ok(proven);
         }
-        self.0.join_lookup(module, deadline).await
+        let answer = self.0.join_lookup(module, deadline).await;
+        match &answer {
+            Ok(_) => self.0.missing.forget(module),
+            Err(RemoteError::NotFound { .. }) => self.0.missing.remember(module, self.0.clock.instant()),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// How much longer it is to be believed that the log does not have a module version: it was asked a moment ago.
+    pub fn is_missing(&self, module: &ModuleVersion) -> Option<Duration> {
+        self.0.missing.recall(module, self.0.clock.instant())
     }
 
     /// A module version that was proved before; no network.

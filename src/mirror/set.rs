@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
-use super::{RemoteError, RemoteLog, ReplicaProgress, ReplicateError, ReplicateOptions, ReverifyFigures};
-use crate::config::Mode;
+use super::{
+    RemoteError, RemoteLog, ReplicaProgress, ReplicateError, ReplicateOptions, ReverifyFigures, Unusable,
+};
+use crate::config::{Mode, Schedule};
 use crate::store::StoreError;
 use crate::store::lock::free_bytes;
 use crate::store::remote::SeenHead;
@@ -35,6 +37,8 @@ pub struct Mirror {
     pub mode: Mode,
     /// How often its newest head is asked for.
     pub poll: Duration,
+    /// When it is asked for, in place of that.
+    pub schedule: Option<Schedule>,
     /// How it is replicated, in `full` mode.
     pub replicate: ReplicateOptions,
     /// The file of the full mirror, whether or not there is one.
@@ -52,7 +56,10 @@ pub struct Mirror {
 
 /// Remote logs by name. Clones share them.
 #[derive(Clone, Default)]
-pub struct Mirrors(Arc<BTreeMap<String, Arc<Mirror>>>);
+pub struct Mirrors {
+    logs: Arc<BTreeMap<String, Arc<Mirror>>>,
+    unusable: Arc<BTreeMap<String, Arc<Unusable>>>,
+}
 
 /// What bringing a log up to date did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +182,7 @@ impl Mirror {
             log,
             mode,
             poll,
+            schedule: None,
             replicate,
             database,
             reverified: Arc::default(),
@@ -183,6 +191,11 @@ impl Mirror {
             run: watch::Sender::new(None),
             wanted: Notify::new(),
         }
+    }
+
+    /// The same, asked at these times.
+    pub fn on(self, schedule: Option<Schedule>) -> Mirror {
+        Mirror { schedule, ..self }
     }
 
     /// Brings the log up to date for a person or a scheduler: follows an attempt of the server itself, but not another call
@@ -303,16 +316,32 @@ impl Mirrors {
     /// A set of logs.
     pub fn new(mirrors: impl IntoIterator<Item = Mirror>) -> Mirrors {
         let named = |mirror: Mirror| (mirror.log.name().to_owned(), Arc::new(mirror));
-        Mirrors(Arc::new(mirrors.into_iter().map(named).collect()))
+        Mirrors { logs: Arc::new(mirrors.into_iter().map(named).collect()), unusable: Arc::default() }
     }
 
     /// The log of this name.
     pub fn find(&self, name: &str) -> Option<&Arc<Mirror>> {
-        self.0.get(name)
+        self.logs.get(name)
     }
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Mirror>> {
-        self.0.values()
+        self.logs.values()
+    }
+
+    /// The same set, beside logs that cannot be used.
+    pub fn and_unusable(self, unusable: impl IntoIterator<Item = Unusable>) -> Mirrors {
+        let named = |unusable: Unusable| (unusable.name.clone(), Arc::new(unusable));
+        Mirrors { unusable: Arc::new(unusable.into_iter().map(named).collect()), ..self }
+    }
+
+    /// The logs that cannot be used, by name. None of them is among the others.
+    pub fn unusable(&self) -> impl Iterator<Item = &Arc<Unusable>> {
+        self.unusable.values()
+    }
+
+    /// The log of this name, if it cannot be used.
+    pub fn find_unusable(&self, name: &str) -> Option<&Arc<Unusable>> {
+        self.unusable.get(name)
     }
 }

@@ -1,9 +1,11 @@
-//! Keeps a log up to date: asks every poll interval, or when somebody wants it, rarer after failures, never while the log is stopped.
+//! Keeps a log up to date: asks every poll interval, rarer after failures, or at the times of a schedule, and when a hook or
+//! somebody else wants it; never while the log is stopped.
 
 use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{Mirror, RemoteError, SyncError};
@@ -13,14 +15,17 @@ use crate::upstream::backoff;
 /// After failures the head is asked for at least this often, unless the poll interval is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// Between being asked for and asking.
+/// Whoever can make somebody want it, clients among them, costs the log's operators a request a second at most.
 const WANTED_PAUSE: Duration = Duration::from_secs(1);
+/// A schedule is of the calendar, which may be set while we sleep: it is looked at again after this long at most.
+const CALENDAR_PAUSE: Duration = Duration::from_secs(30);
 
 /// Watches a log until it is dropped. In `heads` and `full` mode it asks at once; in the other look-ups bring the first head.
+/// Where there is a schedule it is kept to that.
 pub async fn watch(mirror: Arc<Mirror>) {
     let name = mirror.log.name().to_owned();
     let mut said = None;
-    if mirror.mode == Mode::OnDemand {
+    if mirror.mode == Mode::OnDemand || mirror.schedule.is_some() {
         rest(&mirror, None).await;
     }
     loop {
@@ -51,15 +56,6 @@ pub async fn watch(mirror: Arc<Mirror>) {
     }
 }
 
-/// Waits for the next attempt.
-async fn rest(mirror: &Mirror, failed: Option<&SyncError>) {
-    tokio::select! {
-        () = sleep(pause(mirror, failed)) => {}
-        // Whoever can make somebody want it, clients among them, costs the log's operators a request a second at most.
-        () = mirror.wanted.notified() => sleep(WANTED_PAUSE).await,
-    }
-}
-
 /// Two failures of one kind need not both be told.
 fn kind(error: &SyncError) -> (Discriminant<SyncError>, Option<Discriminant<RemoteError>>) {
     let remote = match error {
@@ -69,16 +65,37 @@ fn kind(error: &SyncError) -> (Discriminant<SyncError>, Option<Discriminant<Remo
     (discriminant(error), remote)
 }
 
-/// How long to wait after an attempt.
-fn pause(mirror: &Mirror, failed: Option<&SyncError>) -> Duration {
+/// Waits after an attempt: for its time, or until somebody wants the next one.
+async fn rest(mirror: &Mirror, failed: Option<&SyncError>) {
+    let clock = &mirror.log.0.clock;
+    let began = clock.instant();
     let asked = match failed {
         Some(SyncError::Remote(RemoteError::Unavailable { retry_after, .. })) => {
             retry_after.unwrap_or_default()
         }
         _ => Duration::ZERO,
     };
-    let failures = if failed.is_some() { mirror.log.progress().failures_in_a_row } else { 0 };
-    pause_after(mirror.poll, failures, asked)
+    let time = async {
+        let Some(schedule) = &mirror.schedule else {
+            let failures = if failed.is_some() { mirror.log.progress().failures_in_a_row } else { 0 };
+            return sleep(pause_after(mirror.poll, failures, asked)).await;
+        };
+        let after = clock.now().checked_add(asked).unwrap_or(Timestamp::MAX);
+        // At the end of the calendar there is nothing more to wait for.
+        let Some(due) = schedule.next_after(after) else { return std::future::pending().await };
+        while let Some(left) = until(due, clock.now()) {
+            sleep(left.min(CALENDAR_PAUSE)).await;
+        }
+    };
+    tokio::select! {
+        () = time => {}
+        () = mirror.wanted.notified() => sleep(WANTED_PAUSE.saturating_sub(clock.instant() - began)).await,
+    }
+}
+
+/// How long it is until then; none when it is over.
+fn until(due: Timestamp, now: Timestamp) -> Option<Duration> {
+    Duration::try_from(due.duration_since(now)).ok().filter(|left| !left.is_zero())
 }
 
 /// The poll interval, doubled with each failure in a row, less a random part; never shorter than a server asked for.

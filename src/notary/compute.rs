@@ -156,6 +156,8 @@ fn cause(error: &ModuleError) -> String {
         FetchError::Unavailable { status, said, .. } | FetchError::UnexpectedStatus { status, said, .. } => {
             format!("it answered with status {status}{said}")
         }
+        // Only checksum databases are left alone, or found not to be passed on.
+        FetchError::Postponed { .. } | FetchError::NotPassedOn { .. } => "it cannot be asked now".to_owned(),
         FetchError::Unreachable { stage, .. } => format!("it cannot be reached ({stage})"),
         FetchError::Broken { received, .. } => format!("its answer broke off after {received} bytes"),
         FetchError::Timeout { waiting, after, .. } => {

@@ -1,9 +1,9 @@
-//! The mirror of a remote log as a [`Prover`].
+//! The mirror of a remote log as a [`Prover`], and what stands for one whose database cannot be used.
 
 use std::time::Instant;
 
 use super::route::{ProveError, Proven, Prover, Proving};
-use crate::mirror::{RemoteError, RemoteLog};
+use crate::mirror::{RemoteError, RemoteLog, Unusable};
 use crate::module::ModuleVersion;
 use crate::upstream::Said;
 
@@ -17,6 +17,17 @@ impl Prover for RemoteLog {
             let proven = self.lookup(module, deadline).await.map_err(prove_error)?;
             Ok(Proven { lines: proven.lines, record: proven.record, head: proven.head })
         })
+    }
+}
+
+impl Prover for Unusable {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn prove<'a>(&'a self, _: &'a ModuleVersion, _: Instant) -> Proving<'a> {
+        let why = self.told().replace('\n', ". ");
+        Box::pin(async { Err(ProveError::Unavailable { why, retry_after: None }) })
     }
 }
 

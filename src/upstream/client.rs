@@ -4,10 +4,11 @@
 //! counted is a byte hashed. An `Ok` is always a 200; every other outcome is a [`FetchError`].
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, ETAG, LOCATION};
+use reqwest::header::{CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
 use tokio::time::timeout_at;
 
 use super::download::{Download, Timer, classify, short_header};
@@ -16,6 +17,7 @@ use super::files;
 use super::network::{ClientError, ProxySettings, connector};
 use super::redirect::{RedirectRules, Refused};
 use super::spool::{Spool, Spooled};
+use super::throttle::Throttle;
 use super::url::{Kind, RedactedUrl, RemoteUrl, SourceUrl};
 use crate::clock::Clock;
 
@@ -72,10 +74,34 @@ pub struct Response {
     pub url: RedactedUrl,
     /// `Content-Type`, if it is short text.
     pub content_type: Option<String>,
-    /// `ETag`, if it is short text.
-    pub etag: Option<String>,
+    /// What a later question may be made conditional on.
+    pub validators: Validators,
     /// The body.
     pub body: Bytes,
+}
+
+/// What tells versions of one URL apart: `ETag` and `Last-Modified`, if they are short text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validators {
+    /// `ETag`, sent back as `If-None-Match`.
+    pub etag: Option<String>,
+    /// `Last-Modified`, sent back as `If-Modified-Since`.
+    pub last_modified: Option<String>,
+}
+
+/// How a server is asked, beside for what and for how long.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// The version that is known: if the server still has that one, it says so and sends nothing.
+    pub known: Validators,
+    pub(super) throttle: Option<Arc<Throttle>>,
+}
+
+impl Validators {
+    /// Whether there is nothing to ask with.
+    pub fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
 }
 
 impl HttpClient {
@@ -102,22 +128,51 @@ impl HttpClient {
         max_bytes: u64,
         deadline: Instant,
     ) -> Result<Response, FetchError> {
+        self.whole(url, max_bytes, deadline, &Manner::default()).await
+    }
+
+    /// As [`HttpClient::get`]; nothing when the server still has the version that `manner` knows.
+    pub async fn get_if_changed(
+        &self,
+        url: &SourceUrl,
+        max_bytes: u64,
+        deadline: Instant,
+        manner: &Manner,
+    ) -> Result<Option<Response>, FetchError> {
+        match self.whole(url, max_bytes, deadline, manner).await {
+            // Without our asking for it, 304 is an answer that makes no sense.
+            Err(FetchError::UnexpectedStatus { status: 304, .. }) if !manner.known.is_empty() => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    async fn whole(
+        &self,
+        url: &SourceUrl,
+        max_bytes: u64,
+        deadline: Instant,
+        manner: &Manner,
+    ) -> Result<Response, FetchError> {
         match url.kind() {
             Kind::File(path) => {
                 let timer = self.timer(deadline);
                 let body =
                     timer.limit_file(url.redacted(), files::read(path, url.redacted(), max_bytes)).await?;
-                Ok(Response { url: url.redacted(), content_type: None, etag: None, body })
+                let validators = Validators::default();
+                Ok(Response { url: url.redacted(), content_type: None, validators, body })
             }
             Kind::Remote(remote) => {
-                let mut download = self.open(remote, max_bytes, deadline).await?;
+                let mut download = self.open(remote, max_bytes, deadline, manner).await?;
                 let mut body = Vec::new();
                 while let Some(chunk) = download.chunk().await? {
                     body.extend_from_slice(&chunk);
                 }
                 Ok(Response {
                     content_type: short_header(&download.response, CONTENT_TYPE),
-                    etag: short_header(&download.response, ETAG),
+                    validators: Validators {
+                        etag: short_header(&download.response, ETAG),
+                        last_modified: short_header(&download.response, LAST_MODIFIED),
+                    },
                     url: download.url,
                     body: body.into(),
                 })
@@ -162,7 +217,7 @@ impl HttpClient {
                 self.timer(deadline).limit_file(url.redacted(), copy).await
             }
             Kind::Remote(remote) => {
-                let mut download = self.open(remote, max_bytes, deadline).await?;
+                let mut download = self.open(remote, max_bytes, deadline, &Manner::default()).await?;
                 while let Some(chunk) = download.chunk().await? {
                     spool.push(&chunk).await.map_err(local)?;
                 }
@@ -183,13 +238,15 @@ impl HttpClient {
         first: &RemoteUrl,
         max_bytes: u64,
         deadline: Instant,
+        manner: &Manner,
     ) -> Result<Download, FetchError> {
         let timer = self.timer(deadline);
         let (mut current, mut public_only, mut hops) = (first.clone(), false, 0);
         loop {
-            let response = self.send(&current, public_only, &timer).await?;
+            let response = self.send(&current, public_only, &timer, &manner.known).await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Download::start(current.redacted(), response, max_bytes, timer).await;
+                let throttle = manner.throttle.clone();
+                return Download::start(current.redacted(), response, max_bytes, timer, throttle).await;
             }
             let location =
                 response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("//");
@@ -206,11 +263,17 @@ impl HttpClient {
         target: &RemoteUrl,
         public_only: bool,
         timer: &Timer,
+        known: &Validators,
     ) -> Result<reqwest::Response, FetchError> {
         let client = if public_only { &self.public_only } else { &self.open };
         let mut request = client.get(target.url.clone());
         if let Some(credentials) = &target.credentials {
             request = request.basic_auth(&credentials.user, Some(credentials.password.as_str()));
+        }
+        for (header, value) in [(IF_NONE_MATCH, &known.etag), (IF_MODIFIED_SINCE, &known.last_modified)] {
+            if let Some(value) = value {
+                request = request.header(header, value);
+            }
         }
         // The connection has its own, usually shorter limit; silence after it is a silent server.
         let wait = timer.until(timer.read_timeout.max(self.options.connect_timeout));

@@ -1,5 +1,6 @@
 //! One answer: its status and headers judged, its body counted, its failures named.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use tokio::time::timeout_at;
 
 use super::error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
 use super::network::{NameError, causes, root_cause};
+use super::throttle::Throttle;
 use super::url::RedactedUrl;
 use crate::clock::Clock;
 
@@ -29,6 +31,7 @@ pub(super) struct Download {
     max_bytes: u64,
     received: u64,
     timer: Timer,
+    throttle: Option<Arc<Throttle>>,
 }
 
 /// The time limits of one fetch.
@@ -47,6 +50,7 @@ impl Download {
         response: reqwest::Response,
         max_bytes: u64,
         timer: Timer,
+        throttle: Option<Arc<Throttle>>,
     ) -> Result<Download, FetchError> {
         if response.status() != StatusCode::OK {
             return Err(failure(url, response, &timer).await);
@@ -63,7 +67,7 @@ impl Download {
         if response.content_length().is_some_and(|length| length > max_bytes) {
             return Err(FetchError::TooLarge { url, max_bytes });
         }
-        Ok(Download { url, response, max_bytes, received: 0, timer })
+        Ok(Download { url, response, max_bytes, received: 0, timer, throttle })
     }
 
     /// The next bytes of the body; none at its end.
@@ -84,6 +88,10 @@ impl Download {
         // A body that always has bytes ready would never let the timer above run out.
         if self.timer.clock.instant() >= self.timer.deadline {
             return Err(self.timer.expired(self.url.clone(), Waiting::Body));
+        }
+        if let Some(throttle) = &self.throttle {
+            // The server is not to blame for the time that we let it wait.
+            self.timer.deadline += throttle.received(chunk.len() as u64).await;
         }
         Ok(Some(chunk))
     }

@@ -5,6 +5,8 @@
 //! | `NotFound` | the source says that there is no such thing: a negative answer, the next source of a `,` list |
 //! | `Forbidden` | credentials are missing or wrong: the operator's matter |
 //! | `Unavailable`, `Unreachable`, `Broken`, `Timeout` | try again later |
+//! | `Postponed` | it was not asked: it wants to be left alone for a while |
+//! | `NotPassedOn` | a proxy that has nothing to do with that checksum database |
 //! | `TooLarge`, `Redirect`, `BadContent`, `UnexpectedStatus` | this source will not do better by itself |
 //! | `Local` | our own disk or memory, not the source |
 
@@ -97,6 +99,23 @@ pub enum FetchError {
         /// The reason that the server gave.
         said: Said,
     },
+    /// Not asked, since it answered something else with a `Retry-After` that is not over.
+    #[error("{url}: not asked, it wants to be left alone for {retry_after:.0?} more")]
+    Postponed {
+        /// Who is left alone.
+        url: RedactedUrl,
+        /// For how long yet.
+        retry_after: Duration,
+    },
+    /// A module proxy whose `supported` says that it does not pass this checksum database on.
+    #[error(
+        "{url}: this proxy does not pass the checksum database on; set `urls` of its [sumdb] to an address of the database, or to \
+         a proxy that does"
+    )]
+    NotPassedOn {
+        /// The passthrough.
+        url: RedactedUrl,
+    },
     /// Any other status than 200.
     #[error("{url}: unexpected status {status}{said}")]
     UnexpectedStatus {
@@ -180,6 +199,8 @@ impl FetchError {
             FetchError::NotFound { url, .. }
             | FetchError::Forbidden { url, .. }
             | FetchError::Unavailable { url, .. }
+            | FetchError::Postponed { url, .. }
+            | FetchError::NotPassedOn { url }
             | FetchError::UnexpectedStatus { url, .. }
             | FetchError::Unreachable { url, .. }
             | FetchError::Broken { url, .. }
@@ -201,6 +222,7 @@ impl FetchError {
         matches!(
             self,
             FetchError::Unavailable { .. }
+                | FetchError::Postponed { .. }
                 | FetchError::Unreachable { .. }
                 | FetchError::Broken { .. }
                 | FetchError::Timeout { .. }
@@ -211,6 +233,7 @@ impl FetchError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             FetchError::Unavailable { retry_after, .. } => *retry_after,
+            FetchError::Postponed { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }

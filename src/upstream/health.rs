@@ -1,8 +1,12 @@
 //! Which URL of several is asked first. A URL that failed goes to the end for a while, longer each time; one that sent lies goes
-//! behind those, and answering again does not bring it back: only time does. None is ever left out, since it may be the only one.
+//! behind those, and answering again does not bring it back: only time does. None is left out, since it may be the only one, but
+//! for one that asked to be left alone (`Retry-After`): it is, until that is over. A 5xx to a look-up speaks of that module only,
+//! which the server may be fetching while we wait, so only that look-up is not repeated before its time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
 
 use super::error::FetchError;
 use crate::clock::Clock;
@@ -15,6 +19,8 @@ const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(300);
 const LIE_PAUSE: Duration = Duration::from_secs(300);
 /// The longest pause after lies.
 const MAX_LIE_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// Look-ups that are not repeated yet; each takes some 200 bytes. Those beyond are repeated when somebody asks.
+const MAX_POSTPONED: usize = 10_000;
 /// Reasons are cut off here.
 const MAX_WHY_CHARS: usize = 300;
 
@@ -28,6 +34,7 @@ pub struct UrlHealth {
     /// Why it failed or was marked last.
     pub why: Option<String>,
     failed_until: Option<Instant>,
+    silent_until: Option<Instant>,
     lied_until: Option<Instant>,
 }
 
@@ -35,11 +42,14 @@ pub struct UrlHealth {
 pub(super) struct Health {
     clock: Clock,
     urls: Mutex<Vec<UrlHealth>>,
+    /// Until when a URL does not want to hear of a look-up.
+    postponed: Cache<(usize, String), Instant>,
 }
 
 impl Health {
     pub(super) fn new(count: usize, clock: Clock) -> Health {
-        Health { clock, urls: Mutex::new(vec![UrlHealth::default(); count]) }
+        let urls = Mutex::new(vec![UrlHealth::default(); count]);
+        Health { clock, urls, postponed: Cache::new(MAX_POSTPONED) }
     }
 
     /// All URLs by number, the most promising first; equally good ones in the order of the configuration.
@@ -61,9 +71,25 @@ impl Health {
         let url = &mut self.urls()[n];
         url.failures = url.failures.saturating_add(1);
         let pause = backoff(FAILURE_PAUSE, MAX_FAILURE_PAUSE, url.failures);
-        let pause = pause.max(error.retry_after().unwrap_or_default());
-        url.failed_until = Some(self.clock.instant() + pause);
+        let now = self.clock.instant();
+        let asked = error.retry_after().unwrap_or_default();
+        url.failed_until = Some(now + pause.max(asked));
         url.why = Some(error.to_string().chars().take(MAX_WHY_CHARS).collect());
+    }
+
+    /// It failed and said for how long it wants to be left alone: with everything, or with this look-up.
+    pub(super) fn silenced(&self, n: usize, lookup: Option<&str>, error: &FetchError) {
+        let Some(asked) = error.retry_after().filter(|asked| !asked.is_zero()) else { return };
+        let until = self.clock.instant() + asked;
+        match (lookup, error) {
+            (Some(path), FetchError::Unavailable { status: 500.., .. }) => {
+                self.postponed.insert((n, path.to_owned()), until);
+            }
+            _ => {
+                let url = &mut self.urls()[n];
+                url.silent_until = url.silent_until.max(Some(until));
+            }
+        }
     }
 
     pub(super) fn lied(&self, n: usize, why: &str) {
@@ -71,6 +97,14 @@ impl Health {
         url.lies = url.lies.saturating_add(1);
         url.lied_until = Some(self.clock.instant() + backoff(LIE_PAUSE, MAX_LIE_PAUSE, url.lies));
         url.why = Some(why.chars().take(MAX_WHY_CHARS).collect());
+    }
+
+    /// How long a URL wants to be left alone yet, with everything or with this look-up.
+    pub(super) fn wants_silence(&self, n: usize, lookup: Option<&str>) -> Option<Duration> {
+        let postponed = lookup.and_then(|path| self.postponed.get(&(n, path.to_owned())));
+        let until = self.urls()[n].silent_until.max(postponed)?;
+        let left = until.checked_duration_since(self.clock.instant())?;
+        (!left.is_zero()).then_some(left)
     }
 
     pub(super) fn snapshot(&self) -> Vec<UrlHealth> {
@@ -128,6 +162,27 @@ mod tests {
         assert_eq!(health.order(), [0, 2, 1], "the server asked for a longer one");
         health.answered(1);
         assert_eq!(health.order(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn silence_is_kept_for_all_or_for_one_look_up() {
+        let (health, clock) = three();
+        health.silenced(1, None, &unavailable(Some(10)));
+        health.silenced(0, Some("lookup/a"), &unavailable(Some(10)));
+        health.silenced(2, None, &unavailable(None));
+        clock.advance(Duration::from_secs(9));
+        let (one, left) = (Some("lookup/a"), Some(Duration::from_secs(1)));
+        health.answered(1);
+        assert_eq!(
+            health.wants_silence(1, None),
+            left,
+            "an answer that was on its way does not end the silence"
+        );
+        assert_eq!((health.wants_silence(1, one), health.wants_silence(2, one)), (left, None));
+        assert_eq!((health.wants_silence(0, one), health.wants_silence(0, Some("lookup/b"))), (left, None));
+        assert_eq!(health.wants_silence(0, None), None, "heads and tiles are another matter");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!((health.wants_silence(1, None), health.wants_silence(0, one)), (None, None));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | `error` | why it failed, told apart by what the caller does next |
 //! | `goproxy_list`, `goproxy`, `info` | a module version from a GOPROXY list |
 //! | `vcs`, `vcs_message`, `scratch`, `process` | the same from version control, by the go command |
-//! | `sumdb`, `health` | a remote checksum database at several URLs |
+//! | `sumdb`, `inquiry`, `passing`, `health`, `throttle` | a remote checksum database at several URLs, asked politely |
 //! | `spool` | a body on its way to be hashed |
 //!
 //! Architecture invariant: nothing here judges content. Bytes of a module are hashed by the notary, bytes of a log are verified by
@@ -21,17 +21,20 @@ mod goproxy;
 mod goproxy_list;
 mod health;
 mod info;
+mod inquiry;
 mod network;
+mod passing;
 mod process;
 mod redirect;
 mod scratch;
 mod spool;
 mod sumdb;
+mod throttle;
 mod url;
 mod vcs;
 mod vcs_message;
 
-pub use client::{ClientOptions, HttpClient, Response};
+pub use client::{ClientOptions, HttpClient, Manner, Response, Validators};
 pub use download::MAX_RETRY_AFTER;
 pub use error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
 pub use goproxy::{Fetched, FetchedModule, GoProxy, ModuleError, ModuleLimits, SourceName};
@@ -39,9 +42,11 @@ pub use goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, GoProxyListError,
 pub use health::UrlHealth;
 pub(crate) use health::backoff;
 pub use info::{ModuleInfo, Origin};
+pub use inquiry::{Inquiry, SumdbAnswer, SumdbError};
 pub use network::{ClientError, ProxySettings};
 pub use redirect::{HostRule, HostRuleError, RedirectRules};
 pub use spool::{FileReader, MEMORY_BYTES, SpoolReader, Spooled};
-pub use sumdb::{Inquiry, RemoteSumdb, SumdbAnswer, SumdbError, UrlId, passthrough, supported};
+pub use sumdb::{RemoteSumdb, UrlId, passthrough, supported};
+pub use throttle::Speed;
 pub use url::{RedactedUrl, SourceUrl, UrlError};
 pub use vcs::{Vcs, VcsError, VcsOptions};

@@ -8,10 +8,12 @@
 
 mod by_hand;
 mod commands;
+mod faults;
 mod fixture;
 mod full;
 mod growth;
 mod heads;
+mod hooks;
 mod liars;
 mod live;
 mod served;

@@ -11,6 +11,8 @@ mod direct;
 mod goproxy;
 #[path = "upstream/http.rs"]
 mod http;
+#[path = "upstream/polite.rs"]
+mod polite;
 #[path = "upstream/sumdb.rs"]
 mod sumdb;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stream::{Events, Gone};
 use super::{Control, Reason, Refusal, body_of, malformed, response, result};
-use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, Run, SyncError, Synced};
+use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, Run, SyncError, Synced, Unusable};
 use crate::store::StoreError;
 use crate::store::replica::{Extent, file_bytes, look};
 
@@ -120,6 +120,9 @@ pub struct MirrorStatus {
     pub mode: String,
     /// Seconds between two looks for its newest head, while a server runs.
     pub poll_seconds: u64,
+    /// When it is looked for, in place of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
     /// Records in the newest head that is kept; null when none is known.
     pub size: Option<u64>,
     /// Records in the largest head that its URLs have shown.
@@ -140,6 +143,18 @@ pub struct MirrorStatus {
     pub urls: Vec<UrlStatus>,
     /// Why nothing more is taken from it.
     pub stopped: Option<Stopped>,
+    /// Why its database cannot be used; everything else is empty then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<UnusableStatus>,
+}
+
+/// A database that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnusableStatus {
+    /// The file and what is wrong with it.
+    pub why: String,
+    /// What to do.
+    pub fix: String,
 }
 
 /// An attempt that failed.
@@ -177,6 +192,34 @@ pub struct Stopped {
     pub evidence: String,
 }
 
+/// How all mirrors are, by name.
+pub fn statuses_of(mirrors: &Mirrors) -> Result<Vec<MirrorStatus>, StoreError> {
+    let mut all = mirrors.iter().map(|mirror| status_of(mirror)).collect::<Result<Vec<_>, _>>()?;
+    all.extend(mirrors.unusable().map(|unusable| status_of_unusable(unusable)));
+    all.sort_by(|one, other| one.log.cmp(&other.log));
+    Ok(all)
+}
+
+fn status_of_unusable(unusable: &Unusable) -> MirrorStatus {
+    MirrorStatus {
+        log: unusable.name.clone(),
+        mode: unusable.mode.to_string(),
+        poll_seconds: 0,
+        schedule: None,
+        size: None,
+        remote_size: None,
+        records: 0,
+        tiles: 0,
+        heads: 0,
+        full: None,
+        last_success: None,
+        last_error: None,
+        urls: Vec::new(),
+        stopped: None,
+        unusable: Some(UnusableStatus { why: unusable.to_string(), fix: unusable.remedy() }),
+    }
+}
+
 /// How a mirror is.
 pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
     let log = &mirror.log;
@@ -192,6 +235,7 @@ pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
         log: log.name().to_owned(),
         mode: mirror.mode.to_string(),
         poll_seconds: mirror.poll.as_secs(),
+        schedule: mirror.schedule.as_ref().map(ToString::to_string),
         size: size.map(|size| size.0),
         remote_size: size.map(|_| shown_size.0),
         records: counts.records,
@@ -207,6 +251,7 @@ pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
             what: incident.misbehaviour.to_string(),
             evidence: incident.evidence.display().to_string(),
         }),
+        unusable: None,
     })
 }
 
@@ -299,6 +344,10 @@ pub(super) fn find<'m>(mirrors: &'m Mirrors, log: &str) -> Result<&'m Mirror, Re
         let why = format!("no checksum database \"{log}\" is mirrored here; known: {}", known.join(", "));
         Refusal { reason: Reason::Usage, why }
     };
+    if let Some(unusable) = mirrors.find_unusable(log) {
+        let why = format!("{unusable}\n  fix: {}", unusable.remedy());
+        return Err(Refusal { why, ..Refusal::from(&unusable.error) });
+    }
     mirrors.find(log).map(|mirror| &**mirror).ok_or_else(unknown)
 }
 
@@ -339,9 +388,7 @@ pub(super) async fn serve_status(State(control): State<Control>, request: Reques
     if let Err(why) = request_of::<StatusRequest>(request).await {
         return malformed(why);
     }
-    let all: Result<Vec<MirrorStatus>, StoreError> =
-        control.mirrors().iter().map(|mirror| status_of(mirror)).collect();
-    result(all.map_err(|error| Refusal::from(&error)))
+    result(statuses_of(control.mirrors()).map_err(|error| Refusal::from(&error)))
 }
 
 pub(super) async fn serve_sync(State(control): State<Control>, request: Request) -> Response {

@@ -10,6 +10,7 @@
 //! POST /v1/import-trusted?importer=NAME    records, as data tiles hold them            → one Event a line
 //! POST /v1/mirror/status                   {}                                          → all MirrorStatus
 //! POST /v1/mirror/sync                     {"log":"sum.golang.org"}                    → one SyncEvent a line
+//! POST /v1/mirror/figures                  {}                                          → one FiguresAnswer
 //! POST /v1/mirror/resume                   {"log":"sum.golang.org","incident":1}       → one ResumeAnswer
 //! POST /v1/mirror/work                     {"verify":{"log":"sum.golang.org"}}         → one WorkEvent a line
 //! ```
@@ -21,6 +22,7 @@
 //! Nobody is asked to hold more than a few batches: who reads slowly is written to slowly, in both directions.
 
 pub mod by_hand;
+pub mod figures;
 pub mod mirrors;
 mod modules;
 mod records;
@@ -129,6 +131,7 @@ impl Control {
             .route("/v1/import", post(import))
             .route("/v1/import-trusted", post(import_trusted))
             .route("/v1/mirror/status", post(mirrors::serve_status))
+            .route("/v1/mirror/figures", post(figures::serve_figures))
             .route("/v1/mirror/sync", post(mirrors::serve_sync))
             .route("/v1/mirror/resume", post(mirrors::serve_resume))
             .route("/v1/mirror/work", post(by_hand::serve_work))

@@ -7,6 +7,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -34,20 +35,20 @@ pub(in crate::mirror) fn write_file(to: &mut Builder<impl Write>, name: &str, bo
 }
 
 /// Unpacks the files of a static checksum database into a directory, `max_bytes` of them at most. Returns the bytes.
-/// `path` is the archive's, for errors; `progress` is told how many bytes are written.
+/// `path` is the archive's, for errors; `progress` is told how many bytes are read, and may end it.
 pub(in crate::mirror) fn unpack(
     archive: impl Read,
     path: &Path,
     into: &Path,
     max_bytes: u64,
-    progress: &dyn Fn(u64),
+    progress: &dyn Fn(u64) -> ControlFlow<()>,
 ) -> Result<u64, BundleError> {
     let hostile = |why: String| BundleError::Hostile { path: path.to_owned(), why };
     let no_tar = |error: io::Error| match error.kind() {
         io::ErrorKind::Other => hostile(format!("it is no tar archive: {error}")),
         _ => at(path)(error),
     };
-    let (mut files, mut bytes) = (0, 0);
+    let (mut files, mut bytes) = (0_u64, 0_u64);
     let mut archive = Archive::new(archive);
     for entry in archive.entries().map_err(no_tar)?.raw(true) {
         let mut entry = entry.map_err(no_tar)?;
@@ -60,21 +61,23 @@ pub(in crate::mirror) fn unpack(
         let name = name.map_err(|_| hostile("a name is not UTF-8".to_owned()))?;
         match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous => {
+                // What is passed over counts as well: it takes as long.
+                bytes = bytes.saturating_add(size);
+                if bytes > max_bytes {
+                    let why = format!("it unpacks to more than the {max_bytes} bytes that are free");
+                    return Err(hostile(why));
+                }
                 if !wanted(&name, size).map_err(hostile)? {
                     continue;
-                }
-                bytes += size;
-                if bytes > max_bytes {
-                    return Err(hostile(format!(
-                        "it unpacks to more than the {max_bytes} bytes that are free"
-                    )));
                 }
                 let target = into.join(name.trim_start_matches("./"));
                 write_new(&mut entry, size, &target).map_err(|error| match error.kind() {
                     io::ErrorKind::AlreadyExists => hostile(format!("{name} is in it twice")),
                     _ => at(target)(error),
                 })?;
-                progress(bytes);
+                if progress(bytes).is_break() {
+                    return Err(BundleError::Stopped);
+                }
             }
             EntryType::Directory => {}
             EntryType::XHeader | EntryType::XGlobalHeader if size <= MAX_EXTENDED_BYTES => {

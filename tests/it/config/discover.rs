@@ -26,6 +26,27 @@ fn discover(go: &str, environment: &[(&str, &str)]) -> Ran {
     sandbox.run_with(&["config", "show", "--json"], &all)
 }
 
+/// A log of which only heads are kept vouches for nothing.
+#[test]
+fn heads_alone_make_no_route() {
+    let sandbox = Sandbox::new();
+    fake_go(&sandbox, r#"{"GOPROXY":"https://p.example","GOPRIVATE":"git.corp.example"}"#);
+    sandbox.write("t.toml", "[sumdb.\"sum.golang.org\"]\nmode = \"heads\"\n");
+    let bin = sandbox.path("bin");
+    let run = |what: &[&str]| {
+        sandbox.run_with(
+            &[&["config"], what, &["--config", "t.toml"]].concat(),
+            &[("PATH", bin.to_str().unwrap())],
+        )
+    };
+    let shown = Shown::of(&run(&["show", "--json"]));
+    assert_eq!(shown.row("route.1.checksum").0, "compute");
+    assert!(!shown.0.to_string().contains("route.2."), "{}", shown.0);
+    let checked = run(&["check"]);
+    let told = format!("{}{}", checked.stdout, checked.stderr);
+    assert!(checked.code == 0 && told.contains("only the heads of sum.golang.org are kept"), "{told}");
+}
+
 #[test]
 fn without_routes_the_go_settings_count() {
     let ran = discover(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tallystick::clock::Clock;
+use tallystick::http::hooks::Hooks;
 use tallystick::http::listen::{Closed, Door, Limits};
 use tallystick::http::metrics::Metrics;
 use tallystick::http::proxies::TrustedProxies;
@@ -161,6 +162,7 @@ impl Setup {
         let site = PublicSite {
             registry: Registry::new(log.clone(), vec![other]),
             rest: api::router(Arc::new(super::api::FakeApi)),
+            hooks: Hooks::new([], &Clock::system()),
             proxies: TrustedProxies::new(self.trusted_proxies.iter().map(|net| network(net)).collect()),
             lookup_deadline: self.lookup_deadline.unwrap_or(PATIENCE),
             metrics: metrics.clone(),

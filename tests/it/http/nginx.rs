@@ -133,3 +133,39 @@ async fn nginx_passes_everything_through() {
     let post = client.post(url("/latest")).send().await.unwrap();
     assert_eq!((post.status().as_u16(), &post.headers()["allow"] == "GET, HEAD"), (405, true));
 }
+
+/// What we ask over TLS is asked over HTTP/2 where a server has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_servers_are_asked_over_http_2() {
+    use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+    let dir = TempDir::new().unwrap();
+    let Some(pair) = make_pair(TEST, dir.path(), "a") else { return };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (path, cert, key) = (dir.path().display(), pair.cert.display(), pair.key.display());
+    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {path}/{kind};\n"))
+        .concat();
+    let text = format!(
+        "daemon off;\npid {path}/pid;\nerror_log {path}/error.log;\nworker_processes 1;\nevents {{}}\nhttp {{\naccess_log off;\n\
+         {paths}server {{ listen 127.0.0.1:{port} ssl http2; server_name localhost; ssl_certificate {cert}; \
+         ssl_certificate_key {key}; location / {{ return 200 \"$server_protocol $http_user_agent\"; }} }}\n}}\n"
+    );
+    let Some(mut nginx) = start(dir.path(), &text) else { return };
+    let options = ClientOptions {
+        roots: Some(pair.cert.clone()),
+        proxies: ProxySettings::default(),
+        user_agent: "test/1".to_owned(),
+        ..ClientOptions::default()
+    };
+    let client = HttpClient::new(options).unwrap();
+    let url = SourceUrl::parse(&format!("https://localhost:{port}/latest")).unwrap();
+    let mut body = None;
+    eventually("nginx answers", async || {
+        assert!(nginx.0.try_wait().unwrap().is_none(), "nginx ended: see its message above");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        body = client.get(&url, 1000, deadline).await.ok().map(|response| response.body);
+        body.is_some()
+    })
+    .await;
+    assert_eq!(body.unwrap(), "HTTP/2.0 test/1");
+}

@@ -195,7 +195,7 @@ fn lies_are_refused_and_named_and_the_next_url_is_asked() {
     let failed = run(&directory, &["sync"]);
     assert_eq!(failed.code, 3, "{}", failed.stderr);
     assert!(
-        failed.stderr.contains("tile/8/data/000: ") && failed.stderr.contains(&liar.url()),
+        failed.stderr.contains("tile/8/data/00") && failed.stderr.contains(&liar.url()),
         "{}",
         failed.stderr
     );

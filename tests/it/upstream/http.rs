@@ -36,7 +36,7 @@ async fn an_honest_answer_is_returned_with_its_headers() {
     let response = client().get(&url(&server.url()).join("a/b").unwrap(), 4, within(AMPLE)).await.unwrap();
     assert_eq!(response.body, "body");
     assert_eq!(
-        (response.content_type.as_deref(), response.etag.as_deref()),
+        (response.content_type.as_deref(), response.validators.etag.as_deref()),
         (Some("text/plain"), Some("\"e1\""))
     );
     let seen = &server.requests()[0];

@@ -61,10 +61,11 @@ async fn each_kind_of_answer_has_its_limit() {
 async fn what_a_passthrough_refuses_is_asked_nowhere_else() {
     let module = ModuleVersion::from_parts("corp.example/secret", "v1.0.0").unwrap();
     for status in [403, 404, 410, 503] {
-        let (proxy, public) = (
-            HostileServer::always(Behaviour::error(status, "no")),
-            HostileServer::always(Behaviour::ok("a record")),
-        );
+        let proxy = HostileServer::start(move |path| match path {
+            "/sumdb/sum.golang.org/supported" => Behaviour::ok(""),
+            _ => Behaviour::error(status, "no"),
+        });
+        let public = HostileServer::always(Behaviour::ok("a record"));
         let remote = remote(&[format!("{}/sumdb/sum.golang.org", proxy.url()), public.url()]);
         let answer = remote.lookup(&module, within(AMPLE)).next().await;
         assert_eq!(answer.is_ok(), status == 503, "{status}: only a failure is no verdict");

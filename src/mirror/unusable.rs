@@ -1,0 +1,54 @@
+//! A mirror whose database cannot be used: damaged, unreadable, or of a newer program. It keeps the name of its log, so that
+//! everybody who needs that log hears why there is no answer, while all others go on.
+//!
+//! Nothing that it held is lost for good: what is verified is verified again when it is fetched again. What should be kept is
+//! the damaged file itself, which may hold evidence.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::Mode;
+use crate::store::StoreError;
+
+/// A remote log whose kept data cannot be read.
+#[derive(Debug)]
+pub struct Unusable {
+    /// The log's name.
+    pub name: String,
+    /// What was to be kept of it.
+    pub mode: Mode,
+    /// The file.
+    pub database: PathBuf,
+    /// What is wrong with it.
+    pub error: StoreError,
+}
+
+impl Unusable {
+    /// What to do about it. What is in the way of all of them is a file, which nobody else removes.
+    pub fn remedy(&self) -> String {
+        match &self.error {
+            StoreError::NewerSchema { .. } => "run the newer program, or move the file away".to_owned(),
+            StoreError::Full => "make space, and start again".to_owned(),
+            _ => format!(
+                "move {} (with what has its name and ends in -wal or -shm) away, keep it, and start again: what it held is \
+                 fetched and verified again",
+                self.database.display()
+            ),
+        }
+    }
+
+    /// For clients: the cause without the paths of this machine.
+    pub fn told(&self) -> String {
+        format!(
+            "what is kept of {} cannot be read here\nThe operator of this server must look: `tallystick mirror status` says what to \
+             do.",
+            self.name
+        )
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.database.display(), self.error)
+    }
+}

@@ -1,0 +1,235 @@
+//! One question to a remote checksum database, put to one URL after another.
+//!
+//! | a URL | what follows |
+//! |---|---|
+//! | wants to be left alone yet (`Retry-After`) | it is not asked |
+//! | is a proxy whose `supported` says no | it is not asked, for a while |
+//! | answers | the answer is handed on; who finds it wrong asks on |
+//! | says that there is no such thing | the next one, unless it is a proxy that speaks for the database |
+//! | fails | the next one, and it is asked last for a while |
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::client::{Manner, Response};
+use super::error::FetchError;
+use super::passing::Verdict;
+use super::sumdb::{KeptHead, Remote, RemoteSumdb, UrlId, unusable};
+use super::url::{RedactedUrl, SourceUrl};
+
+/// An answer as it came, unverified.
+#[derive(Clone, Debug)]
+pub struct SumdbAnswer {
+    /// The bytes.
+    pub body: Bytes,
+    /// Where they came from, after redirects.
+    pub url: RedactedUrl,
+    /// Which of the database's URLs that was, for [`RemoteSumdb::mark_bad`].
+    pub from: UrlId,
+}
+
+/// A question that is put to one URL after another. Dropping it costs nothing.
+#[derive(Debug)]
+pub struct Inquiry {
+    remote: RemoteSumdb,
+    path: String,
+    max_bytes: u64,
+    /// Whether a 404 is an honest answer and no failure of the URL.
+    may_be_missing: bool,
+    /// Whether it names a module.
+    pub(super) is_lookup: bool,
+    /// Whether it asks for the newest head, which is most often the one that is known.
+    pub(super) is_latest: bool,
+    deadline: Instant,
+    order: VecDeque<usize>,
+    failures: Vec<FetchError>,
+}
+
+/// No URL (more) has an answer.
+#[derive(Debug)]
+pub struct SumdbError {
+    /// The database's name.
+    pub name: String,
+    /// What was asked for: `latest`, `lookup/…` or `tile/…`.
+    pub path: String,
+    /// Why each URL failed, in the order asked. Empty when every URL had answered before.
+    pub failures: Vec<FetchError>,
+}
+
+impl Inquiry {
+    pub(super) fn new(
+        remote: RemoteSumdb,
+        path: String,
+        max_bytes: u64,
+        may_be_missing: bool,
+        deadline: Instant,
+    ) -> Inquiry {
+        let order = remote.0.health.order().into();
+        let (is_lookup, is_latest, failures) = (false, false, Vec::new());
+        Inquiry { remote, path, max_bytes, may_be_missing, is_lookup, is_latest, deadline, order, failures }
+    }
+
+    /// The answer of the next URL that has one. Ask again if the answer turns out to be bad; after the last URL it is an error.
+    pub async fn next(&mut self) -> Result<SumdbAnswer, SumdbError> {
+        let remote = self.remote.0.clone();
+        while let Some(n) = self.order.pop_front() {
+            if remote.client.clock().instant() >= self.deadline && !self.failures.is_empty() {
+                // A URL is not to blame for the time that the ones before it took.
+                break;
+            }
+            match self.ask(&remote, n).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    // A proxy that passes the database on speaks for it: what it withholds is not told to the next one.
+                    let is_verdict = error.is_not_found() || matches!(error, FetchError::Forbidden { .. });
+                    if self.is_lookup && is_verdict && remote.passing[n].is_proxy() {
+                        self.order.clear();
+                    }
+                    self.failures.push(error);
+                }
+            }
+        }
+        let failures = std::mem::take(&mut self.failures);
+        Err(SumdbError { name: remote.name.clone(), path: self.path.clone(), failures })
+    }
+
+    /// Asks one URL, and remembers how that went.
+    async fn ask(&mut self, remote: &Remote, n: usize) -> Result<SumdbAnswer, FetchError> {
+        if let Some(retry_after) = remote.health.wants_silence(n, self.lookup()) {
+            return Err(FetchError::Postponed { url: remote.urls[n].redacted(), retry_after });
+        }
+        self.is_passed_on(remote, n).await?;
+        if !remote.urls[n].is_file() {
+            // Waiting for our own turn is not the server's fault.
+            self.deadline += remote.throttle.request().await;
+        }
+        let answer = match remote.urls[n].join(&self.path) {
+            Ok(url) if self.is_latest => self.ask_for_head(remote, n, &url).await,
+            Ok(url) => self.fetch(remote, &url, Manner::default()).await.map(|response| {
+                let Response { body, url, .. } = response.expect("it was not asked whether anything changed");
+                (body, url)
+            }),
+            Err(error) => Err(unusable(&remote.urls[n], &error)),
+        };
+        match answer {
+            Ok((body, url)) => {
+                remote.health.answered(n);
+                Ok(SumdbAnswer { body, url, from: UrlId(n) })
+            }
+            Err(error) => {
+                if !(self.may_be_missing && error.is_not_found()) {
+                    remote.health.failed(n, &error);
+                    remote.health.silenced(n, self.lookup(), &error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a proxy passes the database on. Not saying so is a failure, and refusing to say so is as good as refusing the answer.
+    async fn is_passed_on(&self, remote: &Remote, n: usize) -> Result<(), FetchError> {
+        let url = &remote.urls[n];
+        let deadline = self.share(remote.client.clock().instant());
+        match remote.passing[n].verdict(&remote.client, url, &remote.throttle, deadline).await {
+            Ok(Verdict::Passes) => Ok(()),
+            Ok(Verdict::PassesNot(asked_now)) => {
+                let error = FetchError::NotPassedOn { url: url.redacted() };
+                if asked_now {
+                    tracing::info!(url = %url.redacted(), "this proxy does not pass the checksum database on");
+                    remote.health.failed(n, &error);
+                }
+                Err(error)
+            }
+            Err(error) => {
+                remote.health.failed(n, &error);
+                remote.health.silenced(n, None, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// The path, if it is a look-up.
+    fn lookup(&self) -> Option<&str> {
+        self.is_lookup.then_some(self.path.as_str())
+    }
+
+    async fn fetch(
+        &self,
+        remote: &Remote,
+        url: &SourceUrl,
+        manner: Manner,
+    ) -> Result<Option<Response>, FetchError> {
+        let manner = Manner { throttle: Some(remote.throttle.clone()), ..manner };
+        let deadline = self.share(remote.client.clock().instant());
+        remote.client.get_if_changed(url, self.max_bytes, deadline, &manner).await
+    }
+
+    /// The newest head: the one that this URL sent last, where it says that it has no other.
+    async fn ask_for_head(
+        &self,
+        remote: &Remote,
+        n: usize,
+        url: &SourceUrl,
+    ) -> Result<(Bytes, RedactedUrl), FetchError> {
+        let kept = remote.kept_head(n);
+        let known = kept.as_ref().map(|kept| kept.validators.clone()).unwrap_or_default();
+        let answer = self.fetch(remote, url, Manner { known, ..Manner::default() }).await?;
+        match (answer, kept) {
+            (None, Some(kept)) => Ok((kept.body, kept.url)),
+            (Some(Response { body, url, validators, .. }), _) => {
+                remote.keep_head(n, Some(KeptHead { validators, body: body.clone(), url: url.clone() }));
+                Ok((body, url))
+            }
+            (None, None) => unreachable!("without a kept head it is not asked whether it changed"),
+        }
+    }
+
+    /// With other URLs still to ask, one gets half of the time that is left.
+    fn share(&self, now: Instant) -> Instant {
+        if self.order.is_empty() {
+            return self.deadline;
+        }
+        now + self.deadline.saturating_duration_since(now) / 2
+    }
+}
+
+impl SumdbError {
+    /// The most telling failure: "not found" if any URL says so, else one that may pass, else the first.
+    pub fn best(&self) -> Option<&FetchError> {
+        let find = |wanted: fn(&FetchError) -> bool| self.failures.iter().find(|failure| wanted(failure));
+        find(FetchError::is_not_found).or_else(|| find(FetchError::is_transient)).or(self.failures.first())
+    }
+
+    /// Whether the database says that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        self.best().is_some_and(FetchError::is_not_found)
+    }
+
+    /// Whether it may work later by itself.
+    pub fn is_transient(&self) -> bool {
+        self.best().is_some_and(FetchError::is_transient)
+    }
+
+    /// The shortest pause that a URL asked for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.failures.iter().filter_map(FetchError::retry_after).min()
+    }
+}
+
+impl fmt::Display for SumdbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.best() {
+            Some(best) => write!(f, "checksum database {}: {best}", self.name),
+            None => write!(f, "checksum database {}: no URL has a good answer for {}", self.name, self.path),
+        }
+    }
+}
+
+impl std::error::Error for SumdbError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.best().map(|best| best as &(dyn std::error::Error + 'static))
+    }
+}
