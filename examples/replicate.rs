@@ -52,6 +52,7 @@ async fn replicate(vkey: &str, url: &str, database: &Path, jobs: usize) -> anyho
         transport: RemoteSumdb::new(name, vec![SourceUrl::parse(url)?], client),
         database: database.with_extension("remote"),
         clock: clock.clone(),
+        replica: None,
         limits: RemoteLimits::default(),
     })?;
     let replica = open(vkey, database)?;

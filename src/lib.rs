@@ -74,6 +74,10 @@
 //! of that log, all of whose proof is kept → else, if the path is not private here, [`mirror`] looks it up and proves it
 //! while the client waits. Tiles alike. The notes are the other log's own.
 //!
+//! **A window of a full mirror.** [`mirror`] has a signed head, compared with every one before → a hash tile of level 1, verified up
+//! to its root → its 256 data tiles, each hashed and held against its hash there, then packed → one transaction; with the last
+//! window, when the root of all that is stored is the signed one, the head. Look-ups and tiles are answered from there first.
+//!
 //! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
 //! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced

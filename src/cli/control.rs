@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::engines::Engines;
 use super::exit::{Exit, OrExit};
 use crate::config::{Config, Environment, GoEnvironment, keys};
-use crate::http::control::{Control, Event, Lines, Pipe, Reason, Refusal, SOCKET_FILE, connect};
+use crate::http::control::{Control, Lines, Pipe, Reason, Refusal, SOCKET_FILE, connect};
 use crate::notary::Notary;
 
 /// Bytes in the pipe of a command that is its own server.
@@ -142,6 +142,14 @@ impl Session {
         Ok(Told(Lines::new(response.into_body())))
     }
 
+    /// Asks for something that takes long, and returns what is told meanwhile.
+    pub(super) async fn follow(&mut self, path: &str, request: &impl Serialize) -> anyhow::Result<Told> {
+        let (sender, body) = Pipe::new(1);
+        sender.send(serde_json::to_vec(request)?.into()).await?;
+        drop(sender);
+        Ok(Told(Lines::new(self.send(path, body).await?.into_body())))
+    }
+
     /// A body for [`Session::stream`], and where its parts are put in.
     pub(super) fn body() -> (mpsc::Sender<Bytes>, Pipe) {
         Pipe::new(QUEUE_PARTS)
@@ -193,12 +201,12 @@ fn cut() -> anyhow::Error {
     anyhow!("the server went away")
 }
 
-/// What an import is told.
+/// What long work tells.
 pub(super) struct Told(Lines<Incoming>);
 
 impl Told {
-    /// The next event. After [`Event::is_last`] there is none.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Event> {
+    /// The next event. After the last one there is none.
+    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         let line = self.0.next().await.map_err(|error| anyhow!(error)).or_exit(Exit::Unreachable)?;
         let line = line.ok_or_else(cut).or_exit(Exit::Unreachable)?;
         serde_json::from_slice(&line).context("the server's answer is not what this program knows")

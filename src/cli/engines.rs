@@ -9,10 +9,13 @@ use super::exit::{Exit, OrExit};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::log::{DATABASE_FILE, Log, LogOptions, OpenError};
-use crate::mirror::{Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
+use crate::mirror::{
+    Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions,
+};
 use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
 use crate::note::SignerKey;
 use crate::store::StoreError;
+use crate::store::replica::Replica;
 use crate::store::sqlite::SqliteReader;
 use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
@@ -125,10 +128,37 @@ pub(super) async fn open_mirrors(
     for name in names {
         let sumdb =
             config.sumdbs.get(name).with_context(|| format!("no [sumdb.\"{name}\"] in the configuration"))?;
-        let log = open_remote(sumdb, name, mirror_database(config, name), client).await?;
-        mirrors.push(Mirror::new(log, sumdb.mode, sumdb.poll));
+        let urls = answering_urls(sumdb, name, client).await?;
+        let replica = open_replica(config, sumdb, name, client.clock())?;
+        let log = open_remote_at(sumdb, name, mirror_database(config, name), replica, urls, client)?;
+        mirrors.push(mirror(config, sumdb, name, log));
     }
     Ok(Mirrors::new(mirrors))
+}
+
+fn mirror(config: &Config, sumdb: &config::SumDb, name: &str, log: RemoteLog) -> Mirror {
+    let database = full_database(config, name);
+    Mirror::new(log, sumdb.mode, sumdb.poll, ReplicateOptions::default(), database)
+}
+
+/// The full mirror of a remote log: in mode `full`, and where the mode was `full` before.
+fn open_replica(
+    config: &Config,
+    sumdb: &config::SumDb,
+    name: &str,
+    clock: &Clock,
+) -> anyhow::Result<Option<Replica>> {
+    let path = full_database(config, name);
+    if sumdb.mode != config::Mode::Full && !path.exists() {
+        return Ok(None);
+    }
+    match Replica::open(&path, name, &sumdb.key.to_string(), reader_cache_kib(config), clock.now()) {
+        Ok(replica) => Ok(Some(replica)),
+        Err(error) => {
+            let exit = exit_of_store(&error);
+            Err(error).or_exit(exit)
+        }
+    }
 }
 
 /// Where the databases of remote logs are.
@@ -136,9 +166,14 @@ fn mirror_directory(config: &Config) -> PathBuf {
     config.data.join("mirror")
 }
 
-/// The database of a remote log.
+/// The database of what look-ups needed of a remote log.
 fn mirror_database(config: &Config, name: &str) -> PathBuf {
     mirror_directory(config).join(format!("{}.db", file_name(name)))
+}
+
+/// The database of every record of a remote log.
+fn full_database(config: &Config, name: &str) -> PathBuf {
+    mirror_directory(config).join(format!("{}.full.db", file_name(name)))
 }
 
 fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient) -> anyhow::Result<Notary> {
@@ -207,13 +242,12 @@ fn source(
     Ok(Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.to_owned())))
 }
 
-/// A remote log, at those of its URLs that answer for it.
-async fn open_remote(
+/// Those of a remote log's URLs that answer for it.
+async fn answering_urls(
     sumdb: &config::SumDb,
     name: &str,
-    database: PathBuf,
     client: &HttpClient,
-) -> anyhow::Result<RemoteLog> {
+) -> anyhow::Result<Vec<SourceUrl>> {
     let mut urls = Vec::new();
     for url in &sumdb.urls {
         let source = SourceUrl::parse(&url.expose())?;
@@ -231,7 +265,7 @@ async fn open_remote(
         );
         return Err(anyhow::anyhow!(why)).or_exit(Exit::Usage);
     }
-    open_remote_at(sumdb, name, database, urls, client)
+    Ok(urls)
 }
 
 /// What is kept of the remote logs, to be looked at: nobody is asked for anything, and what is not there is left out.
@@ -242,8 +276,9 @@ pub(super) fn open_kept_mirrors(config: &Config, client: &HttpClient) -> anyhow:
         if database.exists() {
             let urls = sumdb.urls.iter().map(|url| SourceUrl::parse(&url.expose()));
             let urls = urls.collect::<Result<Vec<_>, _>>()?;
-            let log = open_remote_at(sumdb, name, database, urls, client)?;
-            mirrors.push(Mirror::new(log, sumdb.mode, sumdb.poll));
+            // The full mirror is only looked at: another process may be writing it.
+            let log = open_remote_at(sumdb, name, database, None, urls, client)?;
+            mirrors.push(mirror(config, sumdb, name, log));
         }
     }
     Ok(Mirrors::new(mirrors))
@@ -253,6 +288,7 @@ fn open_remote_at(
     sumdb: &config::SumDb,
     name: &str,
     database: PathBuf,
+    replica: Option<Replica>,
     urls: Vec<SourceUrl>,
     client: &HttpClient,
 ) -> anyhow::Result<RemoteLog> {
@@ -262,6 +298,7 @@ fn open_remote_at(
         transport: RemoteSumdb::new(name.to_owned(), urls, client.clone()),
         database,
         clock: client.clock().clone(),
+        replica,
         limits: RemoteLimits::default(),
     });
     opened.or_else(|error| {

@@ -1,25 +1,30 @@
 //! `tallystick mirror`: what is kept of remote logs, bringing it up to date, and what to do when one contradicts itself.
 
+use std::convert::Infallible;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
+use indicatif::HumanBytes;
 use tokio::time::{sleep, timeout};
 
 use super::control::{Session, exit_of, refused};
 use super::engines::{exit_of_store, http_client, open_kept_mirrors, open_mirrors};
 use super::exit::OrExit;
-use super::{Common, Exit, block_on, output};
+use super::{Common, Exit, Progress, block_on, output};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment, Span};
 use crate::http::control::mirrors::{
-    MirrorStatus, ResumeAnswer, ResumeRequest, StatusRequest, SyncAnswer, SyncRequest, resume, status_of,
-    sync,
+    FullStatus, MirrorStatus, ResumeAnswer, ResumeRequest, RunStatus, StatusRequest, SyncAnswer, SyncEvent,
+    SyncRequest, resume, status_of, sync,
 };
 use crate::http::control::{Reason, Refusal};
 use crate::mirror::Mirrors;
 use crate::store::lock::DirectoryLock;
+
+/// Runs of fewer records are over before a person has read what they will take.
+const LONG_RUN: u64 = 1 << 20;
 
 /// Show, and bring up to date, what is kept of remote checksum databases
 #[derive(Debug, Args)]
@@ -47,7 +52,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Bring mirrors up to date: their newest head, verified
+    /// Bring mirrors up to date: their newest head, and in mode "full" every record under it, verified
     Sync(Sync),
     /// Go on with a log that was stopped for misbehaviour, after a person has looked at the evidence (which stays)
     Resume {
@@ -138,14 +143,75 @@ impl Keeper {
         }
     }
 
-    async fn sync(&mut self, log: &str) -> anyhow::Result<Result<SyncAnswer, Refusal>> {
-        match self {
+    async fn sync(&mut self, log: &str, shown: &mut Shown) -> anyhow::Result<Result<SyncAnswer, Refusal>> {
+        let ended = match self {
             Keeper::Server(session) => {
-                session.ask("/v1/mirror/sync", &SyncRequest { log: log.to_owned() }).await
+                let mut told =
+                    session.follow("/v1/mirror/sync", &SyncRequest { log: log.to_owned() }).await?;
+                loop {
+                    match told.next().await? {
+                        SyncEvent::Running(run) => shown.set(&run),
+                        SyncEvent::Done(answer) => break Ok(answer),
+                        SyncEvent::Refused(refusal) => break Err(refusal),
+                    }
+                }
             }
-            Keeper::Own { mirrors, .. } => Ok(sync(mirrors, log).await),
+            Keeper::Own { mirrors, .. } => {
+                let told = |run| {
+                    shown.set(&run);
+                    Ok::<(), Infallible>(())
+                };
+                match sync(mirrors, log, told).await {
+                    Ok(ended) => ended,
+                    Err(never) => match never {},
+                }
+            }
+        };
+        shown.end();
+        Ok(ended)
+    }
+}
+
+/// How far a run is, for a person.
+struct Shown {
+    log: String,
+    quiet: bool,
+    bar: Option<Progress>,
+}
+
+impl Shown {
+    fn set(&mut self, run: &RunStatus) {
+        if self.quiet {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            if run.target - run.from >= LONG_RUN {
+                output::note(&foreseen(&self.log, run));
+            }
+            let mut bar = Progress::new("records", run.target);
+            bar.begin_at(run.from);
+            bar
+        });
+        bar.set(run.size);
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish();
         }
     }
+}
+
+/// What a long run will take.
+fn foreseen(log: &str, run: &RunStatus) -> String {
+    format!(
+        "{log}: {} records to replicate: about {} requests, {} to receive, {} on disk ({} free)",
+        run.target - run.from,
+        run.foreseen_requests,
+        HumanBytes(run.foreseen_bytes),
+        HumanBytes(run.foreseen_disk_bytes),
+        HumanBytes(run.free_bytes)
+    )
 }
 
 fn statuses(mirrors: &Mirrors) -> anyhow::Result<Vec<MirrorStatus>> {
@@ -190,6 +256,12 @@ fn text_of(status: &MirrorStatus) -> String {
         (Some(size), _) => row("size", &format!("{size} records")),
         (None, _) => row("size", "no head known yet"),
     }
+    if let Some(full) = &status.full {
+        row("replicated", &replicated(full));
+        if let Some(run) = &full.run {
+            row("running", &running(run));
+        }
+    }
     row("kept", &format!("{} records, {} tiles, {} heads", status.records, status.tiles, status.heads));
     row("reached", &status.last_success.map_or("never".to_owned(), time));
     if let Some(error) = &status.last_error {
@@ -215,6 +287,28 @@ fn text_of(status: &MirrorStatus) -> String {
         );
     }
     text
+}
+
+/// What of the log is here.
+fn replicated(full: &FullStatus) -> String {
+    let each =
+        full.bytes.checked_div(full.records).map_or(String::new(), |each| format!(", {each} a record"));
+    let under = match full.size {
+        None => ", no head complete yet".to_owned(),
+        Some(size) if size == full.records => String::new(),
+        Some(size) => format!(", {size} of them under the head that is served"),
+    };
+    let lag = if full.lag_records == 0 { String::new() } else { format!(", {} to come", full.lag_records) };
+    format!("{} records{under}{lag}; {} on disk{each}", full.records, HumanBytes(full.bytes))
+}
+
+/// How a run goes.
+fn running(run: &RunStatus) -> String {
+    let rate = run.records_per_second.map_or(String::new(), |rate| format!(", {rate} a second"));
+    let eta = run
+        .eta_seconds
+        .map_or(String::new(), |eta| format!(", {} left", Span(std::time::Duration::from_secs(eta))));
+    format!("{} of {} records{rate}{eta}", run.size, run.target)
 }
 
 fn time(time: jiff::Timestamp) -> String {
@@ -258,7 +352,8 @@ async fn rounds(config: &Config, options: &Sync) -> anyhow::Result<Exit> {
     loop {
         let mut worst = Exit::Done;
         for status in &names {
-            let exit = match keeper.sync(&status.log).await? {
+            let mut shown = Shown { log: status.log.clone(), quiet: options.quiet, bar: None };
+            let exit = match keeper.sync(&status.log, &mut shown).await? {
                 Ok(answer) => {
                     if !options.quiet {
                         output::print(&told(&answer))?;

@@ -1,10 +1,11 @@
 //! What people and programs read: results on stdout, everything else on stderr, colours and bars on terminals only.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 
 use crate::clock::Clock;
@@ -88,7 +89,7 @@ pub struct Progress {
 impl Progress {
     /// Starts at 0 of `total` things that are called `what` ("lines", "records").
     pub fn new(what: &'static str, total: u64) -> Progress {
-        Progress::start(what, Some(total), "{wide_bar} {human_pos}/{human_len} {msg}  {per_sec}  {eta} left")
+        Progress::start(what, Some(total), "{wide_bar} {human_pos}/{human_len} {msg}  {rate}  {eta} left")
     }
 
     /// Starts at 0 of `total` bytes that hold what is called `what`; the total of a pipe is not known.
@@ -108,11 +109,22 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(total, target);
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style);
+        // A whole number: four decimals of a rate are noise.
+        let rate = |state: &ProgressState, to: &mut dyn fmt::Write| {
+            let _ = write!(to, "{}/s", HumanCount(state.per_sec() as u64));
+        };
+        bar.set_style(style.with_key("rate", rate));
         bar.set_message(what);
         let clock = Clock::system();
         let logged_at = clock.instant();
         Progress { bar, what, total: total.unwrap_or(u64::MAX), logged_tenth: 0, clock, logged_at }
+    }
+
+    /// Goes on from what was done before: neither rate nor time left count it.
+    pub fn begin_at(&mut self, done: u64) {
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+        self.logged_tenth = self.tenth(done);
     }
 
     /// Says more about where it is.
@@ -123,7 +135,7 @@ impl Progress {
     /// Moves to `done`.
     pub fn set(&mut self, done: u64) {
         self.bar.set_position(done);
-        let tenth = (u128::from(done) * u128::from(PROGRESS_LINES) / u128::from(self.total.max(1))) as u64;
+        let tenth = self.tenth(done);
         if !self.bar.is_hidden() || tenth <= self.logged_tenth {
             return;
         }
@@ -132,6 +144,10 @@ impl Progress {
             (self.logged_tenth, self.logged_at) = (tenth, now);
             tracing::info!(done, total = self.total, "{}", self.what);
         }
+    }
+
+    fn tenth(&self, done: u64) -> u64 {
+        (u128::from(done) * u128::from(PROGRESS_LINES) / u128::from(self.total.max(1))) as u64
     }
 
     /// Removes the bar, so that the result stands alone.

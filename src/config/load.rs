@@ -384,10 +384,10 @@ impl FromStr for Mode {
 
     fn from_str(text: &str) -> Result<Mode, &'static str> {
         match text {
+            "full" => Ok(Mode::Full),
             "on-demand" => Ok(Mode::OnDemand),
             "heads" => Ok(Mode::Heads),
-            "full" => Err("full needs the replica of every record, which this version does not have yet"),
-            _ => Err("it is neither on-demand nor heads"),
+            _ => Err("it is none of full, on-demand, heads"),
         }
     }
 }

@@ -188,6 +188,8 @@ pub struct SumDb {
 /// What is kept of a remote checksum database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// Every record.
+    Full,
     /// What was asked for, verified: look-ups and tiles.
     OnDemand,
     /// Tree heads only, each consistent with the one before.
@@ -198,6 +200,7 @@ impl Mode {
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
+            Mode::Full => "full",
             Mode::OnDemand => "on-demand",
             Mode::Heads => "heads",
         }
@@ -207,7 +210,7 @@ impl Mode {
     /// along anyway.
     fn default_poll(self) -> Duration {
         Duration::from_secs(match self {
-            Mode::OnDemand => 300,
+            Mode::Full | Mode::OnDemand => 300,
             Mode::Heads => 30,
         })
     }

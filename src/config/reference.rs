@@ -165,12 +165,12 @@ pub static KEYS: &[Key] = &[
             "Where that database is asked, in this order: itself, the passthrough of a module proxy (`<proxy>/sumdb/<name>`), or a directory of its files (`file:///srv/sum`). Answers are verified, so any of them will do. By default the proxies in the `source` of the route for `\"*\"` are asked first, where their `supported` says that they pass it on; what such a proxy does not have or withholds is then not asked elsewhere.",
             "can see which public modules are asked for, and refuse to answer. Forged answers are refused.",
         ),
-    listed("sumdb.*.mode", "`on-demand` or `heads`", "\"on-demand\"", "`on-demand`")
+    listed("sumdb.*.mode", "`full`, `on-demand` or `heads`", "\"on-demand\"", "`on-demand`")
         .means(
-            "What is kept of that database: `on-demand` keeps what was asked for, verified, and answers it for ever; `heads` only watches its tree heads for a fork. Both are served under `/sumdb/<name>/`, as far as they go.",
+            "What is kept of that database: `full` replicates every record, so that look-ups and tiles need no network; `on-demand` keeps what was asked for, verified, and answers it for ever; `heads` only watches its tree heads for a fork. All are served under `/sumdb/<name>/`, as far as they go. A mode can be raised later, and loses nothing that was verified.",
             "can take the mirror away from its clients; what it answers stays verified.",
         ),
-    listed("sumdb.*.poll", "1s to 24h", "\"30s\"", "30s for heads, 5m for on-demand")
+    listed("sumdb.*.poll", "1s to 24h", "\"30s\"", "30s for heads, 5m for the others")
         .means(
             "How often `serve` asks for that database's newest head: up to a quarter earlier by chance, later after failures.",
             "can make the server a nuisance to that database, or let it notice a fork late.",

@@ -65,6 +65,12 @@ pub(super) fn record_part(id: RecordId, text: &str) -> Bytes {
     format!("{id}\n{text}").into()
 }
 
+/// The number of such a part.
+pub(super) fn record_of(part: &[u8]) -> RecordId {
+    let digits = part.iter().take_while(|byte| byte.is_ascii_digit());
+    RecordId(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}
+
 /// The body of a look-up: number, lines, blank line, signed head.
 pub(super) fn with_head(record: &[u8], note: &str) -> Bytes {
     let mut body = BytesMut::with_capacity(record.len() + 1 + note.len());

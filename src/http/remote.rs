@@ -1,12 +1,13 @@
 //! A mirror as HTTP sees it: `/sumdb/<name>/…` of a remote log, with the remote's own signatures.
 //!
-//! A look-up is answered with the record exactly as it was authenticated and the newest signed head that is known; tiles
-//! are those that were verified. What is not kept is asked for and proved while the client waits, within an allowance for
+//! A look-up is answered with the record exactly as it was authenticated and a signed head, the newest for which everything is
+//! at hand; tiles are those that were verified. What is not kept is asked for and proved while the client waits, within an allowance for
 //! each client, and only where the log may be told: a module that is private here is never named to it. Without a network
 //! what is kept is answered, and the rest is 503 with a sentence.
 //!
 //! | mode | `latest` | `lookup` | hash tiles | data tiles | `supported` |
 //! |---|---|---|---|---|---|
+//! | full | the mirrored head | mirrored, else as on-demand | mirrored, else as on-demand | mirrored, else 503 | 200 |
 //! | on-demand | kept, else asked for | kept, else asked for | kept, else asked for | 404, says why | 200 |
 //! | heads | kept, else asked for | kept, else 404 | kept, else 404 | 404, says why | 404, says why |
 
@@ -91,8 +92,8 @@ impl MirroredLog {
         self.options.clock.instant() + self.options.deadline
     }
 
-    fn is_on_demand(&self) -> bool {
-        self.options.mirror.mode == Mode::OnDemand
+    fn keeps_records(&self) -> bool {
+        self.options.mirror.mode != Mode::Heads
     }
 
     /// Counts a question that we put for a client.
@@ -120,12 +121,13 @@ impl MirroredLog {
     }
 
     fn part_with_head(&self, part: &[u8]) -> Option<Bytes> {
-        self.log().newest().map(|newest| with_head(part, &newest.note))
+        let head = self.log().head_for(kept::record_of(part))?;
+        Some(with_head(part, &head.note))
     }
 
     async fn lookup(&self, module: ModuleVersion, client: Client) -> Result<Bytes, LookupRefusal> {
         let name = self.log().name();
-        if !self.is_on_demand() {
+        if !self.keeps_records() {
             return Err(self.only_heads());
         }
         if !(self.options.may_tell)(module.path.as_str()) {
@@ -145,15 +147,18 @@ impl MirroredLog {
 
     async fn tile_of_log(&self, tile: Tile, client: Client) -> Result<Bytes, LookupRefusal> {
         let name = self.log().name();
+        if tile.level == TileLevel::Data && self.options.mirror.mode == Mode::Full {
+            return Err(self.not_mirrored_yet(&tile));
+        }
         if tile.level == TileLevel::Data {
             return Err(decided(format!(
                 "data tiles of {name} are not kept here: this mirror is in mode \"{}\"\nIt answers {}. Whoever reads the whole \
                  log must ask another server.",
                 self.options.mirror.mode,
-                if self.is_on_demand() { "look-ups, hash tiles and tree heads" } else { "tree heads only" }
+                if self.keeps_records() { "look-ups, hash tiles and tree heads" } else { "tree heads only" }
             )));
         }
-        if !self.is_on_demand() {
+        if !self.keeps_records() {
             return Err(self.only_heads());
         }
         self.admit(client)?;
@@ -177,6 +182,19 @@ impl MirroredLog {
         }
     }
 
+    /// Of a data tile that the mirror does not have: it is on its way, or it is beyond the log's end.
+    fn not_mirrored_yet(&self, tile: &Tile) -> LookupRefusal {
+        let log = self.log();
+        let size = log.replica().map_or(TreeSize(0), |replica| replica.reader().size());
+        self.options.mirror.want();
+        let text = format!(
+            "{} of {} is not mirrored here yet: there are {size} records\nTry again in a few seconds.",
+            tile.path(),
+            log.name()
+        );
+        LookupRefusal::TryLater { text, retry_after: RETRY_AFTER }
+    }
+
     async fn newest_head(&self, client: Client) -> Result<LatestHead, LookupRefusal> {
         self.admit(client)?;
         let refused = |error| refusal(self.log().name(), "its newest tree head", &error);
@@ -191,11 +209,11 @@ impl Sumdb for MirroredLog {
     }
 
     fn supported(&self) -> Result<(), LookupRefusal> {
-        if self.is_on_demand() { Ok(()) } else { Err(self.only_heads()) }
+        if self.keeps_records() { Ok(()) } else { Err(self.only_heads()) }
     }
 
     fn latest(&self) -> Result<Option<LatestHead>, ReadError> {
-        let Some(newest) = self.log().newest() else { return Ok(None) };
+        let Some(newest) = self.log().served() else { return Ok(None) };
         if let Some(kept) = &*self.latest.load()
             && kept.0 == newest.tree.size
         {
@@ -223,7 +241,7 @@ impl Sumdb for MirroredLog {
     }
 
     fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
-        // The record first, then the head: what proves a kept record under the newest head is kept, too.
+        // The record first, then the head: what proves a kept record under that head is kept, too.
         let key = self.hasher.hash_one(module);
         if let Some(part) = self.lookups.get(&key).filter(|part| is_about(part, module)) {
             return Ok(self.part_with_head(&part));
@@ -334,8 +352,11 @@ impl Source for MirrorFigures {
         });
         add(
             "mirror_lag_records",
-            "Records in the largest head shown, beyond the one kept",
-            &|_, progress| gauge(progress.shown_size.0.saturating_sub(size(progress)) as f64),
+            "Records in the largest head shown that are not here: beyond the newest head kept, or not replicated in full mode",
+            &|log, progress| {
+                let here = log.replica().map_or(size(progress), |replica| replica.reader().size().0);
+                gauge(progress.shown_size.0.saturating_sub(here) as f64)
+            },
         );
         add(
             "mirror_lag_seconds",
@@ -350,6 +371,9 @@ impl Source for MirrorFigures {
             "When the newest head was reached, 0 for never",
             &|_, p| gauge(p.succeeded_at.map_or(0.0, |at| at.as_millisecond() as f64 / 1000.0)),
         );
+        add("mirror_replicated_records", "Records of a remote log in its full mirror", &|log, _| {
+            gauge(log.replica().map_or(0.0, |replica| replica.reader().size().0 as f64))
+        });
         add("mirror_failures", "Failures to reach the newest head", &|_, progress| {
             SampleValue::Counter(progress.failures)
         });

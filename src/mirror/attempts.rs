@@ -37,6 +37,14 @@ pub struct Progress {
 }
 
 impl Tally {
+    fn failed(&mut self, at: Timestamp, why: String) -> Attempts {
+        self.last.failed_at = Some(at);
+        self.last.failure = Some(why);
+        self.failures += 1;
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.last.clone()
+    }
+
     pub(super) fn new(last: Attempts) -> Tally {
         Tally { last, ..Tally::default() }
     }
@@ -58,7 +66,13 @@ impl RemoteLog {
         }
     }
 
-    /// How much is kept.
+    /// Remembers that the newest head was reached and the records under it were not.
+    pub(super) async fn note_failure(&self, why: &str) {
+        let attempts = self.0.tally().failed(self.0.clock.now(), why.to_owned());
+        self.0.keep_attempts(attempts).await;
+    }
+
+    /// How much is kept beside the full mirror.
     pub fn counts(&self) -> Result<Counts, StoreError> {
         self.0.store.counts()
     }
@@ -85,15 +99,14 @@ impl Inner {
                     tally.last.shown_size = tally.last.shown_size.max(*shown);
                     tally.failures_in_a_row = 0;
                 }
-                Err(error) => {
-                    tally.last.failed_at = Some(self.clock.now());
-                    tally.last.failure = Some(error.to_string());
-                    tally.failures += 1;
-                    tally.failures_in_a_row = tally.failures_in_a_row.saturating_add(1);
-                }
+                Err(error) => drop(tally.failed(self.clock.now(), error.to_string())),
             }
             tally.last.clone()
         };
+        self.keep_attempts(attempts).await;
+    }
+
+    async fn keep_attempts(&self, attempts: Attempts) {
         if let Err(error) = self.store.note_attempts(attempts).await {
             // Nothing depends on it, and a store that fails is heard of at the next look-up.
             tracing::debug!(log = %self.name, %error, "the outcome of an attempt was not kept");

@@ -23,7 +23,7 @@ const ADVANCE_PAUSE: Duration = Duration::from_secs(1);
 /// When all places are taken, a caller may come back after this long.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A record that was proved, under a head that is not newer than [`RemoteLog::newest`].
+/// A record that was proved: [`RemoteLog::head_for`] has a head that covers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptRecord {
     /// Its number.
@@ -35,18 +35,18 @@ pub struct KeptRecord {
 impl RemoteLog {
     /// The record of a module version, if it is kept; no network.
     pub fn kept(&self, module: &ModuleVersion) -> Result<Option<KeptRecord>, RemoteError> {
-        let Some(record) = self.0.store.find(module)? else { return Ok(None) };
-        if self.newest().is_none_or(|newest| newest.tree.size < record.head_size) {
+        let Some(record) = self.0.kept.find(module)? else { return Ok(None) };
+        if self.head_for(record.id).is_none_or(|head| head.tree.size.0 <= record.id.0) {
             // Another process, or a commit a moment ago: its head is in the store.
             self.0.reload_newest()?;
         }
-        Ok(Some(KeptRecord { id: record.id, text: record.text }))
+        Ok(Some(record))
     }
 
-    /// A hash tile of height 8, if as much of it is kept; no network. A damaged one is as good as none.
+    /// A tile of height 8, if as much of it is kept; no network. A damaged hash tile is as good as none.
     pub fn kept_tile(&self, tile: &Tile) -> Result<Option<Bytes>, RemoteError> {
-        let TileLevel::Hash(level) = tile.level else { return Ok(None) };
-        match self.0.store.tile(level, tile.number, tile.width) {
+        let TileLevel::Hash(level) = tile.level else { return Ok(self.0.kept.data_tile(tile)?) };
+        match self.0.kept.tile(level, tile.number, tile.width) {
             Err(error @ StoreError::Damaged { .. }) => {
                 tracing::warn!(log = %self.0.name, %tile, %error, "a kept tile of a remote log is damaged");
                 Ok(None)

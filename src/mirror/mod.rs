@@ -1,4 +1,4 @@
-//! A remote checksum database, verified as it is asked: the on-demand mirror.
+//! A remote checksum database and what is kept of it, verified before it is kept: the mirror.
 //!
 //! [`RemoteLog::lookup`] answers with the two lines of a module version, taken from a record that is proved to be in the
 //! log under a head signed by the log's key, and consistent with every head of it that was ever seen. What was
@@ -20,6 +20,7 @@
 //! | `verify` | what is checked, in which order |
 //! | `tiles` | verified hashes: from memory, the store, the URLs |
 //! | `flight` | what several callers want is done once |
+//! | `kept` | the two databases, as one: what was asked for, and in full mode every record |
 //! | `keep` | what is answered to others from here: kept records and tiles, and tiles fetched for them |
 //! | `incident` | the stop for a signed contradiction: its file, and the person who ends it |
 //! | `attempts` | how the last attempts to reach the newest head ended |
@@ -38,6 +39,7 @@ mod flight;
 mod full;
 mod incident;
 mod keep;
+mod kept;
 mod lookup;
 mod misbehaviour;
 mod set;
@@ -56,8 +58,9 @@ use crate::clock::Clock;
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::note::VerifierKey;
-use crate::store::StoreError;
 use crate::store::remote::{RemoteStore, SeenHead};
+use crate::store::replica::Replica;
+use crate::store::{StoreError, StoredRecord};
 use crate::tlog::{
     Hash, InclusionProof, RecordId, Tile, TileLevel, TilePlan, TreeHead, TreeSize, inclusion_proof_indexes,
     prove_inclusion, stored_hash_index, verify_inclusion,
@@ -70,8 +73,9 @@ use flight::Flights;
 pub use full::{ReplicaProgress, ReplicateError, ReplicateOptions, Replicated};
 pub use incident::Incident;
 pub use keep::KeptRecord;
+use kept::Kept;
 pub use misbehaviour::{EvidenceError, Misbehaviour};
-pub use set::{Mirror, Mirrors, SyncError, Synced};
+pub use set::{Foreseen, Mirror, Mirrors, Run, SyncError, Synced};
 use tiles::TileReader;
 pub use watch::watch;
 
@@ -90,6 +94,8 @@ pub struct RemoteLogOptions {
     pub database: PathBuf,
     /// What time it is.
     pub clock: Clock,
+    /// The full mirror, where there is one: answered from before anything else.
+    pub replica: Option<Replica>,
     /// How much it may take.
     pub limits: RemoteLimits,
 }
@@ -144,6 +150,7 @@ struct Inner {
     key: VerifierKey,
     transport: RemoteSumdb,
     store: Arc<RemoteStore>,
+    kept: Kept,
     tiles: Arc<TileReader>,
     clock: Clock,
     patience: Duration,
@@ -165,11 +172,14 @@ struct Inner {
 impl RemoteLog {
     /// Opens what is kept of a log, and creates it when there is nothing. No network is used.
     pub fn open(options: RemoteLogOptions) -> Result<RemoteLog, RemoteError> {
-        let RemoteLogOptions { name, key, transport, database, clock, limits } = options;
-        let store = RemoteStore::open(&database, &name, &key.to_string(), clock.now())?;
+        let RemoteLogOptions { name, key, transport, database, clock, replica, limits } = options;
+        // Where only the full mirror is left, whatever comes must be compared with its head.
+        let known = replica.as_ref().and_then(|replica| replica.reader().head());
+        let store = RemoteStore::open(&database, &name, &key.to_string(), known.as_deref(), clock.now())?;
         let store = Arc::new(store);
+        let kept = Kept { store: store.clone(), replica };
         let permits = Arc::new(Semaphore::new(limits.requests.max(1)));
-        let tiles = TileReader::new(transport.clone(), store.clone(), permits.clone(), limits.memory_bytes);
+        let tiles = TileReader::new(transport.clone(), kept.clone(), permits.clone(), limits.memory_bytes);
         let inner = Inner {
             name,
             key,
@@ -185,6 +195,7 @@ impl RemoteLog {
             tally: Mutex::new(Tally::new(store.attempts()?)),
             advanced_at: Mutex::new(None),
             store,
+            kept,
             lookups: Flights::default(),
             advances: Flights::default(),
         };
@@ -220,6 +231,22 @@ impl RemoteLog {
         Ok(self.0.newest.load_full().expect("a log that was advanced has a head"))
     }
 
+    /// The full mirror, where there is one.
+    pub fn replica(&self) -> Option<&Replica> {
+        self.0.kept.replica.as_ref()
+    }
+
+    /// The head that is answered to others: the newest whose every record is in the full mirror, so that nothing which it
+    /// needs is asked for anywhere. Without such a mirror, the newest seen.
+    pub fn served(&self) -> Option<Arc<SeenHead>> {
+        self.0.kept.full_head().or_else(|| self.newest())
+    }
+
+    /// The head that is answered with a record: the one that is [served](RemoteLog::served), unless the record is newer.
+    pub fn head_for(&self, record: RecordId) -> Option<Arc<SeenHead>> {
+        self.served().filter(|head| record.0 < head.tree.size.0).or_else(|| self.newest())
+    }
+
     /// The newest head seen.
     pub fn newest(&self) -> Option<Arc<SeenHead>> {
         self.0.newest.load_full()
@@ -233,16 +260,20 @@ impl RemoteLog {
     /// The proof that a record is in the tree of a head that was seen, made from kept tiles and verified again.
     /// `None` when head, record or one of the tiles is not kept; never for what [`Proven`] names.
     pub fn prove(&self, record: RecordId, size: TreeSize) -> Result<Option<InclusionProof>, RemoteError> {
-        let (Some(head), Some(kept)) = (self.0.store.head(size)?, self.0.store.record(record)?) else {
+        let (Some(head), Some(leaf)) = (self.0.kept.head(size)?, self.0.kept.leaf(record)?) else {
             return Ok(None);
         };
-        let leaf = Hash::of_record(kept.text.as_bytes());
-        Ok(prove(&self.0.store, &head.tree, record, &leaf)?)
+        Ok(prove(&self.0.kept, &head.tree, record, &leaf)?)
     }
 
     /// Asks for the newest head for as long as a flight may take.
     pub async fn poll(&self) -> Result<Arc<SeenHead>, RemoteError> {
         self.advance(self.0.clock.instant() + self.0.patience).await
+    }
+
+    /// What the log's clock says.
+    pub fn instant(&self) -> Instant {
+        self.0.clock.instant()
     }
 
     /// Where it is reached, with what is known of each URL.
@@ -269,6 +300,15 @@ impl Inner {
     }
 
     fn find(&self, module: &ModuleVersion) -> Result<Option<Proven>, RemoteError> {
+        if let Some(StoredRecord { id, lines }) = self.kept.find_in_full(module)? {
+            let full = self.kept.full_head().filter(|head| id.0 < head.tree.size.0);
+            // A mirror that is growing has records beyond its head, which the newest covers.
+            let head = full.or_else(|| self.newest.load_full()).filter(|head| id.0 < head.tree.size.0);
+            if let Some(head) = head {
+                let text = lines.to_text();
+                return Ok(Some(Proven { lines, text, record: id, head: head.tree }));
+            }
+        }
         let Some(record) = self.store.find(module)? else { return Ok(None) };
         let head = self.store.head(record.head_size)?.ok_or_else(|| StoreError::Damaged {
             place: format!("head {}", record.head_size),
@@ -295,7 +335,7 @@ impl Inner {
 
 /// An inclusion proof from the tiles in the store, verified like those from the network.
 fn prove(
-    store: &RemoteStore,
+    kept: &Kept,
     head: &TreeHead,
     id: RecordId,
     leaf: &Hash,
@@ -308,7 +348,7 @@ fn prove(
     let mut bodies = Vec::with_capacity(plan.tiles().len());
     for Tile { level, number, width, .. } in plan.tiles() {
         let TileLevel::Hash(level) = level else { panic!("a plan has hash tiles only") };
-        let Some(body) = store.tile(*level, *number, *width)? else { return Ok(None) };
+        let Some(body) = kept.tile(*level, *number, *width)? else { return Ok(None) };
         bodies.push(body);
     }
     let hashes = plan.finish(&bodies).map_err(|error| damaged(error.to_string()))?;

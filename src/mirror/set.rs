@@ -1,14 +1,30 @@
-//! All remote logs of a server or of a command, by name.
+//! All remote logs of a server or of a command, by name, and bringing one up to date.
+//!
+//! Whoever brings a log up to date, the server itself or a person, does so one after the other; a person who comes while the
+//! server is at it follows what it does. In `heads` and `on-demand` mode up to date means the newest head, in `full` mode
+//! every record under it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, watch};
 
-use super::{RemoteError, RemoteLog};
+use super::{RemoteError, RemoteLog, ReplicaProgress, ReplicateError, ReplicateOptions};
 use crate::config::Mode;
+use crate::store::StoreError;
+use crate::store::lock::free_bytes;
 use crate::tlog::TreeSize;
+
+/// Bytes of a record in a data tile of sum.golang.org, for what is foreseen: two lines with a path, a version and hashes.
+const WIRE_BYTES: u64 = 181;
+/// Bytes of a record in the mirror, and its part of what merging the index takes for a moment.
+const DISK_BYTES: u64 = 115;
+/// What is left free beside them: the write-ahead log, and the own log must not be stopped by its mirrors.
+const DISK_RESERVE: u64 = 256 << 20;
+/// Fewer records than this are fetched without asking whether there is room: the commit says so if there is none.
+const SMALL_RUN: u64 = 1 << 20;
 
 /// A remote log and what is to be kept of it.
 pub struct Mirror {
@@ -18,8 +34,17 @@ pub struct Mirror {
     pub mode: Mode,
     /// How often its newest head is asked for.
     pub poll: Duration,
+    /// How it is replicated, in `full` mode.
+    pub replicate: ReplicateOptions,
+    /// The file of the full mirror, whether or not there is one.
+    pub database: PathBuf,
     /// Held by whoever was told by a person or a scheduler to bring it up to date: one at a time.
     syncing: Mutex<()>,
+    /// Held by whoever replicates.
+    running: Mutex<()>,
+    run: watch::Sender<Option<Run>>,
+    /// Somebody wants it to be up to date sooner than the poll interval says.
+    pub(super) wanted: Notify,
 }
 
 /// Remote logs by name. Clones share them.
@@ -29,14 +54,42 @@ pub struct Mirrors(Arc<BTreeMap<String, Arc<Mirror>>>);
 /// What bringing a log up to date did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synced {
-    /// Records in the newest head before; none when no head was known.
+    /// Records before, under the newest head or, in `full` mode, here; none when no head was known.
     pub from: Option<TreeSize>,
-    /// Records in the newest head now.
+    /// Records now.
     pub to: TreeSize,
 }
 
+/// What a run in `full` mode will take, as far as that can be said before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// Records that are not here yet.
+    pub records: u64,
+    /// Requests for data tiles, and for the hash tiles above them.
+    pub requests: u64,
+    /// Bytes to be received, if the records are as long as those of sum.golang.org.
+    pub bytes: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Bytes that are free there.
+    pub free_bytes: u64,
+}
+
+/// A run that is replicating.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// What it will take.
+    pub foreseen: Foreseen,
+    /// When it began.
+    pub began: Instant,
+    /// Where it began.
+    pub from: TreeSize,
+    /// How far it is.
+    pub progress: ReplicaProgress,
+}
+
 /// Why a log was not brought up to date.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     /// Somebody else is at it.
     #[error("{log} is being synced already")]
@@ -44,26 +97,170 @@ pub enum SyncError {
         /// The log's name.
         log: String,
     },
+    /// The records would not fit.
+    #[error(
+        "{} more records take about {} MiB, and {} has {} MiB free\n  fix: make room there, put `data` on a larger disk, or set mode = \"on-demand\"",
+        .foreseen.records, .foreseen.disk_bytes >> 20, .directory.display(), .foreseen.free_bytes >> 20
+    )]
+    NoRoom {
+        /// The log's name.
+        log: String,
+        /// Where the mirror is.
+        directory: PathBuf,
+        /// What would be needed.
+        foreseen: Foreseen,
+    },
+    /// Nobody gives data tiles.
+    #[error(
+        "mode \"full\" needs data tiles, and no URL gives {path}: {said}\n  fix: name another URL in [sumdb.\"{log}\"] that serves them, or take in a copy: `tallystick mirror import {log} DIR|FILE|URL`; until then what is asked for is fetched and kept as in mode \"on-demand\""
+    )]
+    NoDataTiles {
+        /// The log's name.
+        log: String,
+        /// The tile that was asked for.
+        path: String,
+        /// What each URL said.
+        said: String,
+    },
     /// The log, its URLs or our disk.
     #[error(transparent)]
     Remote(#[from] RemoteError),
 }
 
-impl Mirror {
-    /// A log that nobody is bringing up to date.
-    pub fn new(log: RemoteLog, mode: Mode, poll: Duration) -> Mirror {
-        Mirror { log, mode, poll, syncing: Mutex::new(()) }
+impl From<ReplicateError> for SyncError {
+    fn from(error: ReplicateError) -> SyncError {
+        match error {
+            ReplicateError::NoDataTiles { log, path, said } => SyncError::NoDataTiles { log, path, said },
+            ReplicateError::Remote(error) => error.into(),
+            ReplicateError::Store(error) => RemoteError::from(error).into(),
+        }
+    }
+}
+
+impl From<StoreError> for SyncError {
+    fn from(error: StoreError) -> SyncError {
+        RemoteError::from(error).into()
+    }
+}
+
+impl Run {
+    /// Records a second since it began, once there are any.
+    pub fn rate(&self, now: Instant) -> Option<f64> {
+        let seconds = now.saturating_duration_since(self.began).as_secs_f64();
+        let records = self.progress.size.0.saturating_sub(self.from.0);
+        (records > 0 && seconds > 0.0).then(|| records as f64 / seconds)
     }
 
-    /// Brings the log up to date: in both modes that is its newest head. Joins an attempt of the server itself, but not
-    /// another call of this.
+    /// How long the rest will take at that rate.
+    pub fn eta(&self, now: Instant) -> Option<Duration> {
+        let left = self.progress.target.0.saturating_sub(self.progress.size.0);
+        let seconds = left as f64 / self.rate(now)?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+impl Mirror {
+    /// A log that nobody is bringing up to date. `database` is the file of the full mirror, if it has or gets one.
+    pub fn new(
+        log: RemoteLog,
+        mode: Mode,
+        poll: Duration,
+        replicate: ReplicateOptions,
+        database: PathBuf,
+    ) -> Mirror {
+        Mirror {
+            log,
+            mode,
+            poll,
+            replicate,
+            database,
+            syncing: Mutex::new(()),
+            running: Mutex::new(()),
+            run: watch::Sender::new(None),
+            wanted: Notify::new(),
+        }
+    }
+
+    /// Brings the log up to date for a person or a scheduler: follows an attempt of the server itself, but not another call
+    /// of this. [`Mirror::run`] tells how far it is.
     pub async fn sync(&self) -> Result<Synced, SyncError> {
         let Ok(_only) = self.syncing.try_lock() else {
             return Err(SyncError::Busy { log: self.log.name().to_owned() });
         };
-        let from = self.log.newest().map(|head| head.tree.size);
-        let to = self.log.poll().await?.tree.size;
-        Ok(Synced { from, to })
+        self.advance().await
+    }
+
+    /// Brings the log up to date.
+    pub async fn advance(&self) -> Result<Synced, SyncError> {
+        let newest = || self.log.newest().map(|head| head.tree.size);
+        let (Mode::Full, Some(replica)) = (self.mode, self.log.replica()) else {
+            let from = newest();
+            let to = self.log.poll().await?.tree.size;
+            return Ok(Synced { from, to });
+        };
+        let size = || replica.reader().head().map(|head| head.tree.size);
+        let from = size();
+        let head = self.log.poll().await?;
+        let _one = self.running.lock().await;
+        if size() < Some(head.tree.size) {
+            let result = self.replicate_to(&head).await;
+            self.run.send_replace(None);
+            if let Err(error) = &result {
+                self.log.note_failure(&error.to_string()).await;
+            }
+            result?;
+        }
+        Ok(Synced { from, to: size().unwrap_or_default() })
+    }
+
+    async fn replicate_to(&self, head: &crate::store::remote::SeenHead) -> Result<(), SyncError> {
+        let replica = self.log.replica().expect("only a log with a full mirror is replicated");
+        let from = replica.reader().size();
+        let foreseen = self.foresee(from, head.tree.size)?;
+        if foreseen.records > SMALL_RUN {
+            let log = self.log.name();
+            let Foreseen { records, requests, bytes, disk_bytes, free_bytes } = foreseen;
+            tracing::info!(log, records, requests, bytes, disk_bytes, free_bytes, "replicating a remote log");
+            if free_bytes < disk_bytes + DISK_RESERVE {
+                let directory = self.database.parent().unwrap_or(&self.database).to_owned();
+                return Err(SyncError::NoRoom { log: log.to_owned(), directory, foreseen });
+            }
+        }
+        let progress =
+            ReplicaProgress { size: from, target: head.tree.size, requests: 0, bytes: 0, retries: 0 };
+        let run = Run { foreseen, began: self.log.instant(), from, progress };
+        self.run.send_replace(Some(run));
+        let tell = |progress| {
+            self.run.send_replace(Some(Run { progress, ..run }));
+        };
+        self.log.replicate(replica, head, self.replicate, tell).await?;
+        let settling = replica.clone();
+        tokio::task::spawn_blocking(move || settling.settle()).await.unwrap_or_else(|error| {
+            std::panic::resume_unwind(error.into_panic());
+        })?;
+        Ok(())
+    }
+
+    fn foresee(&self, from: TreeSize, to: TreeSize) -> Result<Foreseen, StoreError> {
+        let records = to.0.saturating_sub(from.0);
+        let tiles = (to.0 >> 8).saturating_sub(from.0 >> 8) + 1;
+        Ok(Foreseen {
+            records,
+            requests: tiles + tiles.div_ceil(255) + 2,
+            bytes: records * WIRE_BYTES,
+            disk_bytes: records * DISK_BYTES,
+            free_bytes: free_bytes(self.database.parent().unwrap_or(&self.database))?,
+        })
+    }
+
+    /// The run that is replicating, as it goes on; none between two runs.
+    pub fn run(&self) -> watch::Receiver<Option<Run>> {
+        self.run.subscribe()
+    }
+
+    /// Has a server bring it up to date soon, whatever its poll interval.
+    pub fn want(&self) {
+        self.wanted.notify_one();
     }
 }
 

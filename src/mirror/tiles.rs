@@ -19,8 +19,9 @@ use tokio::time::timeout_at;
 
 use super::error::{Lie, RemoteError, Unproven};
 use super::flight::{Flights, Seat};
+use super::kept::Kept;
 use crate::store::StoreError;
-use crate::store::remote::{RemoteStore, RemoteTile};
+use crate::store::remote::RemoteTile;
 use crate::tlog::{HASH_SIZE, Hash, Tile, TileError, TileLevel, TilePlan};
 use crate::upstream::{Inquiry, RedactedUrl, RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
 
@@ -35,7 +36,7 @@ const MAX_ATTEMPTS: usize = 32;
 /// Reads and keeps the tiles of one log.
 pub(super) struct TileReader {
     remote: RemoteSumdb,
-    store: Arc<RemoteStore>,
+    store: Kept,
     /// By level and number, the widest that was verified.
     memory: Cache<(u8, u64), Bytes, Bytewise>,
     flights: Flights<(Tile, Vec<UrlId>), Result<Sent, RemoteError>>,
@@ -90,7 +91,7 @@ struct Attempt {
 impl TileReader {
     pub(super) fn new(
         remote: RemoteSumdb,
-        store: Arc<RemoteStore>,
+        store: Kept,
         permits: Arc<Semaphore>,
         memory_bytes: u64,
     ) -> TileReader {

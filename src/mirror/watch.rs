@@ -1,61 +1,80 @@
-//! Keeps the head of a log new: asks every poll interval, rarer after failures, never while the log is stopped.
+//! Keeps a log up to date: asks every poll interval, or when somebody wants it, rarer after failures, never while the log is stopped.
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Mirror, RemoteError};
+use super::{Mirror, RemoteError, SyncError};
 use crate::config::Mode;
 use crate::upstream::backoff;
 
 /// After failures the head is asked for at least this often, unless the poll interval is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// Watches a log until it is dropped. In `heads` mode it asks at once, since it does nothing else; in the other mode
-/// look-ups bring the first head.
+/// Between being asked for and asking.
+const WANTED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Watches a log until it is dropped. In `heads` and `full` mode it asks at once; in the other look-ups bring the first head.
 pub async fn watch(mirror: Arc<Mirror>) {
     let name = mirror.log.name().to_owned();
     let mut said = None;
-    if mirror.mode != Mode::Heads {
-        sleep(pause(&mirror, None)).await;
+    if mirror.mode == Mode::OnDemand {
+        rest(&mirror, None).await;
     }
     loop {
         // A stop was logged when it was found; a person ends it, and then this goes on.
         if mirror.log.incident().is_some() {
-            sleep(pause(&mirror, None)).await;
+            rest(&mirror, None).await;
             continue;
         }
-        let result = mirror.log.poll().await;
+        let result = mirror.advance().await;
         let failed = match &result {
-            Ok(head) => {
+            Ok(synced) => {
                 if said.take().is_some() {
-                    tracing::info!(
-                        log = name,
-                        tree.size = head.tree.size.0,
-                        "the newest head is reached again"
-                    );
+                    tracing::info!(log = name, tree.size = synced.to.0, "up to date again");
                 }
                 None
             }
-            Err(RemoteError::Misbehaviour(_)) => None,
+            Err(SyncError::Remote(RemoteError::Misbehaviour(_))) => None,
             Err(error) => Some(error),
         };
         if let Some(error) = failed {
             // Once for each kind of failure: the metrics count them all.
-            let kind = std::mem::discriminant(error);
+            let kind = kind(error);
             if said.replace(kind) != Some(kind) {
-                tracing::warn!(log = name, %error, "the newest head of a remote log is not reached");
+                tracing::warn!(log = name, %error, "a remote log is not up to date");
             }
         }
-        sleep(pause(&mirror, failed)).await;
+        rest(&mirror, failed).await;
     }
 }
 
+/// Waits for the next attempt.
+async fn rest(mirror: &Mirror, failed: Option<&SyncError>) {
+    tokio::select! {
+        () = sleep(pause(mirror, failed)) => {}
+        // Whoever can make somebody want it, clients among them, costs the log's operators a request a second at most.
+        () = mirror.wanted.notified() => sleep(WANTED_PAUSE).await,
+    }
+}
+
+/// Two failures of one kind need not both be told.
+fn kind(error: &SyncError) -> (Discriminant<SyncError>, Option<Discriminant<RemoteError>>) {
+    let remote = match error {
+        SyncError::Remote(error) => Some(discriminant(error)),
+        _ => None,
+    };
+    (discriminant(error), remote)
+}
+
 /// How long to wait after an attempt.
-fn pause(mirror: &Mirror, failed: Option<&RemoteError>) -> Duration {
+fn pause(mirror: &Mirror, failed: Option<&SyncError>) -> Duration {
     let asked = match failed {
-        Some(RemoteError::Unavailable { retry_after, .. }) => retry_after.unwrap_or_default(),
+        Some(SyncError::Remote(RemoteError::Unavailable { retry_after, .. })) => {
+            retry_after.unwrap_or_default()
+        }
         _ => Duration::ZERO,
     };
     let failures = if failed.is_some() { mirror.log.progress().failures_in_a_row } else { 0 };

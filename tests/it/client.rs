@@ -12,7 +12,7 @@ mod counts;
 #[path = "client/errors.rs"]
 mod errors;
 #[path = "client/go.rs"]
-mod go;
+pub(crate) mod go;
 #[path = "client/gosumdb.rs"]
 mod gosumdb;
 #[path = "client/mirrored.rs"]

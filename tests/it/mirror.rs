@@ -8,6 +8,7 @@
 
 mod commands;
 mod fixture;
+mod full;
 mod growth;
 mod heads;
 mod liars;
@@ -71,6 +72,7 @@ impl Client {
             transport,
             database: self.database(),
             clock: Clock::system(),
+            replica: None,
             limits: RemoteLimits::default(),
         }
     }

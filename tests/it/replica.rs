@@ -10,7 +10,7 @@ mod damage;
 mod growth;
 mod kills;
 mod liars;
-mod peer;
+pub(crate) mod peer;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +54,7 @@ impl Mirror {
             transport,
             database: self.directory.join("remote.db"),
             clock: Clock::system(),
+            replica: None,
             limits: RemoteLimits::default(),
         })
         .unwrap()

@@ -1,15 +1,19 @@
 //! Mirrors through the control socket: how they are, bringing them up to date, ending a stop. Commands without a server
 //! call the same functions on mirrors that they opened themselves.
 
+use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Control, Reason, Refusal, body_of, malformed, result};
-use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, SyncError, Synced};
+use super::stream::{Events, Gone};
+use super::{Control, Reason, Refusal, body_of, malformed, response, result};
+use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, Run, SyncError, Synced};
 use crate::store::StoreError;
+use crate::store::replica::{Extent, file_bytes, look};
 
 /// Asks about all mirrors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +33,62 @@ pub struct ResumeRequest {
     pub log: String,
     /// The incident that a person has looked at.
     pub incident: u64,
+}
+
+/// What is told while a mirror is brought up to date. The last is one of `Done` and `Refused`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncEvent {
+    /// It is replicating.
+    Running(RunStatus),
+    /// It is up to date.
+    Done(SyncAnswer),
+    /// It is not.
+    Refused(Refusal),
+}
+
+/// How far a run of a full mirror is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStatus {
+    /// Records that were there when it began.
+    pub from: u64,
+    /// Records that are there now.
+    pub size: u64,
+    /// Records in the head that it goes to.
+    pub target: u64,
+    /// Records a second since it began; null before the first.
+    pub records_per_second: Option<u64>,
+    /// Seconds that the rest will take at that rate.
+    pub eta_seconds: Option<u64>,
+    /// Requests for data tiles so far.
+    pub requests: u64,
+    /// Bytes of data tiles so far.
+    pub bytes: u64,
+    /// Tiles that had to be asked for again.
+    pub retries: u64,
+    /// Requests that were foreseen.
+    pub foreseen_requests: u64,
+    /// Bytes that were foreseen, if the records are as long as those of sum.golang.org.
+    pub foreseen_bytes: u64,
+    /// Bytes on disk that were foreseen.
+    pub foreseen_disk_bytes: u64,
+    /// Bytes that were free there.
+    pub free_bytes: u64,
+}
+
+/// What a full mirror holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullStatus {
+    /// Records that are there, verified.
+    pub records: u64,
+    /// Records under the newest head whose every record is there, which is the head that is served; null before the first.
+    pub size: Option<u64>,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Records that the log has shown beyond those.
+    pub lag_records: u64,
+    /// A run that is under way in the process that was asked.
+    pub run: Option<RunStatus>,
 }
 
 /// A mirror that is up to date.
@@ -56,7 +116,7 @@ pub struct ResumeAnswer {
 pub struct MirrorStatus {
     /// The log's name.
     pub log: String,
-    /// `on-demand` or `heads`.
+    /// `full`, `on-demand` or `heads`.
     pub mode: String,
     /// Seconds between two looks for its newest head, while a server runs.
     pub poll_seconds: u64,
@@ -64,12 +124,14 @@ pub struct MirrorStatus {
     pub size: Option<u64>,
     /// Records in the largest head that its URLs have shown.
     pub remote_size: Option<u64>,
-    /// Records that are kept.
+    /// Records that are kept beside the full mirror.
     pub records: u64,
     /// Tiles that are kept.
     pub tiles: u64,
     /// Heads that are kept.
     pub heads: u64,
+    /// The full mirror, if there is one.
+    pub full: Option<FullStatus>,
     /// When the newest head was reached last.
     pub last_success: Option<Timestamp>,
     /// How that failed last.
@@ -135,6 +197,7 @@ pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
         records: counts.records,
         tiles: counts.tiles,
         heads: counts.heads,
+        full: full_status(mirror, shown_size.0)?,
         last_success: succeeded_at,
         last_error: failed_at.zip(failure).map(|(at, why)| LastError { at, why }),
         urls: log.transport().health().into_iter().map(url).collect(),
@@ -147,11 +210,73 @@ pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
     })
 }
 
-/// Brings a mirror up to date, for as long as one attempt may take.
-pub async fn sync(mirrors: &Mirrors, log: &str) -> Result<SyncAnswer, Refusal> {
-    let mirror = find(mirrors, log)?;
-    let Synced { from, to } = mirror.sync().await.map_err(|error| refusal(mirror, &error))?;
-    Ok(SyncAnswer { log: log.to_owned(), from: from.map(|size| size.0), to: to.0 })
+fn full_status(mirror: &Mirror, shown: u64) -> Result<Option<FullStatus>, StoreError> {
+    let extent = match mirror.log.replica() {
+        None => look(&mirror.database)?,
+        Some(replica) => {
+            let reader = replica.reader();
+            let head = reader.head().map(|head| head.tree.size);
+            Some(Extent { size: reader.size(), head, bytes: file_bytes(&mirror.database) })
+        }
+    };
+    let run = mirror.run().borrow().map(|run| RunStatus::new(mirror, &run));
+    Ok(extent.map(|Extent { size, head, bytes }| FullStatus {
+        records: size.0,
+        size: head.map(|size| size.0),
+        bytes,
+        lag_records: shown.saturating_sub(size.0),
+        run,
+    }))
+}
+
+impl RunStatus {
+    fn new(mirror: &Mirror, run: &Run) -> RunStatus {
+        let now = mirror.log.instant();
+        RunStatus {
+            from: run.from.0,
+            size: run.progress.size.0,
+            target: run.progress.target.0,
+            records_per_second: run.rate(now).map(|rate| rate.round() as u64),
+            eta_seconds: run.eta(now).map(|eta| eta.as_secs()),
+            requests: run.progress.requests,
+            bytes: run.progress.bytes,
+            retries: run.progress.retries,
+            foreseen_requests: run.foreseen.requests,
+            foreseen_bytes: run.foreseen.bytes,
+            foreseen_disk_bytes: run.foreseen.disk_bytes,
+            free_bytes: run.foreseen.free_bytes,
+        }
+    }
+}
+
+/// Brings a mirror up to date, and tells how far it is. When nobody listens any more the work ends, and what is done stays.
+pub async fn sync<E>(
+    mirrors: &Mirrors,
+    log: &str,
+    mut tell: impl FnMut(RunStatus) -> Result<(), E>,
+) -> Result<Result<SyncAnswer, Refusal>, E> {
+    let mirror = match find(mirrors, log) {
+        Ok(mirror) => mirror,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let mut runs = mirror.run();
+    // A run that is under way already is news, too.
+    runs.mark_changed();
+    let mut work = std::pin::pin!(mirror.sync());
+    let synced = loop {
+        tokio::select! {
+            synced = &mut work => break synced,
+            Ok(()) = runs.changed() => {
+                let run = *runs.borrow_and_update();
+                if let Some(run) = run {
+                    tell(RunStatus::new(mirror, &run))?;
+                }
+            }
+        }
+    };
+    let answer =
+        |Synced { from, to }| SyncAnswer { log: log.to_owned(), from: from.map(|size| size.0), to: to.0 };
+    Ok(synced.map(answer).map_err(|error| refusal(mirror, &error)))
 }
 
 /// Ends the stop of a mirror.
@@ -181,6 +306,8 @@ fn refusal(mirror: &Mirror, error: &SyncError) -> Refusal {
     let why = error.to_string();
     let reason = match error {
         SyncError::Busy { .. } => Reason::Busy,
+        SyncError::NoRoom { .. } => Reason::Failed,
+        SyncError::NoDataTiles { .. } => Reason::Unavailable,
         // That all URLs send what is refused may pass, as when a cache is broken; a log that contradicts itself does not.
         SyncError::Remote(
             RemoteError::Unavailable { .. } | RemoteError::NotFound { .. } | RemoteError::Unproven(_),
@@ -219,8 +346,28 @@ pub(super) async fn serve_status(State(control): State<Control>, request: Reques
 
 pub(super) async fn serve_sync(State(control): State<Control>, request: Request) -> Response {
     match request_of::<SyncRequest>(request).await {
-        Ok(SyncRequest { log }) => result(sync(control.mirrors(), &log).await),
+        Ok(SyncRequest { log }) => {
+            let (events, body) = Events::new();
+            tokio::spawn(follow(control, log, events));
+            response(StatusCode::OK, "application/x-ndjson", Body::new(body))
+        }
         Err(why) => malformed(why),
+    }
+}
+
+async fn follow(control: Control, log: String, events: Events) {
+    // Who reads slowly misses some of it.
+    let told = |run| events.tell_if_read(&SyncEvent::Running(run));
+    let ended: Result<Result<SyncAnswer, Refusal>, Gone> = tokio::select! {
+        ended = sync(control.mirrors(), &log, told) => ended,
+        () = events.gone() => return,
+        () = control.stopped() => {
+            let why = "the server is being stopped; what is verified by then is kept".to_owned();
+            Ok(Err(Refusal { reason: Reason::Unavailable, why }))
+        }
+    };
+    if let Ok(ended) = ended {
+        let _ = events.tell(&ended.map_or_else(SyncEvent::Refused, SyncEvent::Done)).await;
     }
 }
 

@@ -9,7 +9,7 @@
 //! POST /v1/import?importer=NAME            one ModuleClaims a line                     → one Event a line
 //! POST /v1/import-trusted?importer=NAME    records, as data tiles hold them            → one Event a line
 //! POST /v1/mirror/status                   {}                                          → all MirrorStatus
-//! POST /v1/mirror/sync                     {"log":"sum.golang.org"}                    → one SyncAnswer
+//! POST /v1/mirror/sync                     {"log":"sum.golang.org"}                    → one SyncEvent a line
 //! POST /v1/mirror/resume                   {"log":"sum.golang.org","incident":1}       → one ResumeAnswer
 //! ```
 //!

@@ -8,9 +8,8 @@ use axum::body::HttpBody;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
-use tokio::sync::mpsc;
-
-use super::Event;
+use serde::Serialize;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// The longest line of a stream: a module version with sixteen claims, each with a path of a file.
 pub const MAX_LINE_BYTES: usize = 128 << 10;
@@ -40,7 +39,7 @@ impl HttpBody for Pipe {
     }
 }
 
-/// Where an import tells what happens.
+/// Where long work tells what happens.
 pub struct Events(mpsc::Sender<Bytes>);
 
 /// Nobody listens any more.
@@ -53,12 +52,29 @@ impl Events {
         (Events(sender), body)
     }
 
-    /// Tells one thing, and waits while the reader is behind.
-    pub(super) async fn tell(&self, event: &Event) -> Result<(), Gone> {
-        let mut line = serde_json::to_vec(event).expect("events have string keys only");
-        line.push(b'\n');
-        self.0.send(line.into()).await.map_err(|_| Gone)
+    /// Ready when nobody listens any more.
+    pub(super) async fn gone(&self) {
+        self.0.closed().await;
     }
+
+    /// Tells one thing, unless the reader is behind.
+    pub(super) fn tell_if_read(&self, event: &impl Serialize) -> Result<(), Gone> {
+        match self.0.try_send(line_of(event)) {
+            Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(Gone),
+        }
+    }
+
+    /// Tells one thing, and waits while the reader is behind.
+    pub(super) async fn tell(&self, event: &impl Serialize) -> Result<(), Gone> {
+        self.0.send(line_of(event)).await.map_err(|_| Gone)
+    }
+}
+
+fn line_of(event: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(event).expect("events have string keys only");
+    line.push(b'\n');
+    line.into()
 }
 
 /// Why there is no next line.

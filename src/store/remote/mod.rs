@@ -138,10 +138,17 @@ pub struct RemoteStore {
 
 impl RemoteStore {
     /// Opens the database at `path`, and creates it when there is none. One of another log, or of this log with
-    /// another key, is refused.
-    pub fn open(path: &Path, name: &str, vkey: &str, at: Timestamp) -> Result<RemoteStore, StoreError> {
+    /// another key, is refused. `known` is a head that was verified before: the first of a database that has none.
+    pub fn open(
+        path: &Path,
+        name: &str,
+        vkey: &str,
+        known: Option<&SeenHead>,
+        at: Timestamp,
+    ) -> Result<RemoteStore, StoreError> {
         let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
         writer::identify(&db, path, name, vkey, at)?;
+        known.map_or(Ok(()), |head| writer::begin_with(&db, head))?;
         let readers = Readers::open(path)?;
         let (jobs, queue) = mpsc::channel();
         let thread = std::thread::Builder::new()

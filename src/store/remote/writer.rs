@@ -58,6 +58,11 @@ pub(super) fn identify(
     Err(StoreError::Foreign { path: path.display().to_string(), why })
 }
 
+/// Writes the first head, if there is none.
+pub(super) fn begin_with(db: &Connection, head: &SeenHead) -> Result<(), StoreError> {
+    if exists(db, "SELECT 1 FROM head")? { Ok(()) } else { insert_head(db, head) }
+}
+
 impl Writer {
     pub(super) fn new(db: Connection) -> Writer {
         Writer { db }

@@ -11,27 +11,27 @@ use crate::cli::{Ran, Sandbox};
 use crate::support::poll;
 use crate::support::serve::LogDirectory;
 
-fn arguments<'a>(directory: &LogDirectory, rest: &[&'a str]) -> Vec<std::borrow::Cow<'a, str>> {
+pub(super) fn arguments<'a>(directory: &LogDirectory, rest: &[&'a str]) -> Vec<std::borrow::Cow<'a, str>> {
     let config = directory.config().to_str().unwrap().to_owned();
     let mut all = vec!["--config".into(), config.into(), "mirror".into()];
     all.extend(rest.iter().map(|word| (*word).into()));
     all
 }
 
-fn run(directory: &LogDirectory, rest: &[&str]) -> Ran {
+pub(super) fn run(directory: &LogDirectory, rest: &[&str]) -> Ran {
     let all = arguments(directory, rest);
     Sandbox::new().run(&all.iter().map(|word| &**word).collect::<Vec<_>>())
 }
 
 #[track_caller]
-fn ran(directory: &LogDirectory, rest: &[&str], code: i32) -> Ran {
+pub(super) fn ran(directory: &LogDirectory, rest: &[&str], code: i32) -> Ran {
     let ran = run(directory, rest);
     assert_eq!(ran.code, code, "{rest:?}: {}{}", ran.stdout, ran.stderr);
     ran
 }
 
 /// What `mirror status` says of the log.
-fn status(directory: &LogDirectory) -> Value {
+pub(super) fn status(directory: &LogDirectory) -> Value {
     let all: Value = serde_json::from_str(&ran(directory, &["status", "--json"], 0).stdout).unwrap();
     all.as_array().unwrap().iter().find(|status| status["log"] == NAME).cloned().unwrap_or_default()
 }

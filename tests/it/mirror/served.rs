@@ -23,12 +23,12 @@ pub(super) fn mirroring(log: &SmallLog, url: &str, more: &str) -> LogDirectory {
     LogDirectory::new("sum.corp.example", &(sumdb + route))
 }
 
-fn get(server: &Server, rest: &str) -> (u16, Vec<u8>) {
+pub(super) fn get(server: &Server, rest: &str) -> (u16, Vec<u8>) {
     let page = server.get(&format!("/sumdb/{NAME}/{rest}"));
     (page.status, page.body)
 }
 
-fn refusal(server: &Server, rest: &str) -> (u16, String) {
+pub(super) fn refusal(server: &Server, rest: &str) -> (u16, String) {
     let (status, body) = get(server, rest);
     (status, String::from_utf8(body).unwrap())
 }
@@ -38,7 +38,7 @@ pub(super) fn lookup_of(n: u64) -> String {
 }
 
 /// A server whose newest head has the size that the counter says.
-fn growing(log: &SmallLog, size: &Arc<AtomicU64>) -> HostileServer {
+pub(super) fn growing(log: &SmallLog, size: &Arc<AtomicU64>) -> HostileServer {
     let (log, size) = (log.clone(), size.clone());
     HostileServer::start(move |path| {
         let size = size.load(SeqCst);

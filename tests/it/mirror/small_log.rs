@@ -85,9 +85,13 @@ impl SmallLog {
 
     pub(super) fn tile(&self, path: &str, size: u64) -> Option<Vec<u8>> {
         let tile = Tile::parse(path).ok()?;
-        let TileLevel::Hash(level) = tile.level else { return None };
-        let (first, covers) = (tile.number << 8, 1u64 << (8 * level));
+        let first = tile.number << 8;
         let end = first + u64::from(tile.width);
+        let TileLevel::Hash(level) = tile.level else {
+            let texts = (end <= size).then(|| &self.texts[first as usize..end as usize])?;
+            return Some(texts.iter().flat_map(|text| [text.as_bytes(), b"\n"].concat()).collect());
+        };
+        let covers = 1u64 << (8 * level);
         if end * covers > size {
             return None;
         }

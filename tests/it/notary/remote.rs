@@ -133,6 +133,7 @@ async fn records_of_the_real_database_enter_with_their_evidence() {
         transport,
         database: world.directory.path().join("remote.db"),
         clock: world.clock.clone(),
+        replica: None,
         limits: RemoteLimits::default(),
     });
     let notary = world.notary(vec![world.sumdb("*", None, Arc::new(remote.unwrap()))]);

@@ -4,8 +4,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::*;
+use crate::crash::campaign::{Random, Tally, seed, times};
 
 const CHILD: &str = "TALLYSTICK_TEST_REPLICA";
+
+/// Kills that are tried unless somebody asks for more.
+const KILLS: u64 = 20;
 
 /// This very test in another process: there it replicates, and ends without a word at a moment that the parent chose.
 #[test]
@@ -13,46 +17,61 @@ fn a_run_that_is_killed_anywhere_goes_on() {
     if let Ok(orders) = std::env::var(CHILD) {
         return child(&orders);
     }
-    let Some((peer, directory, mirror)) = setup("a_run_that_is_killed_anywhere_goes_on") else { return };
-    let (mut sizes, mut kills) = (Vec::new(), 0);
-    for moment in (0..).map(|n| 40 + 45 * n) {
-        let orders = format!("{}\n{}\n{}\n{moment}", directory.path().display(), peer.vkey, peer.url());
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "replica::kills::a_run_that_is_killed_anywhere_goes_on", "--nocapture"])
-            .env(CHILD, orders)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        let reader = mirror.replica().reader();
-        let size = reader.size().0;
-        assert!(size % 65_536 == 0 || size == peer::SIZE, "{size} is not where a window ends");
-        assert!(sizes.last().is_none_or(|before| *before <= size), "what was there stays");
-        assert_eq!(reader.head().is_some(), size == peer::SIZE, "the head comes last");
-        if size > 0 && sizes.last() != Some(&size) {
-            peer.assert_records(&reader, size, 509);
+    let mut tally = Tally::new("07-mirror-kills", "kill of a run that replicates");
+    let mut random = Random::new(seed());
+    let (mut kills, mut logs, mut whole) = (0, 0, None);
+    while kills < times(KILLS) {
+        let Some((peer, directory, mirror)) = setup("a_run_that_is_killed_anywhere_goes_on") else { return };
+        // How long a whole run takes on this machine, now.
+        let started = Clock::system().instant();
+        let longest = *whole.get_or_insert_with(|| {
+            let (_, directory, mirror) =
+                setup("a_run_that_is_killed_anywhere_goes_on").expect("it was there");
+            assert!(run(&directory, &mirror, peer, u64::MAX), "a run that nobody kills ends");
+            (Clock::system().instant() - started).as_millis() as u64
+        });
+        let mut before = 0;
+        while !run(&directory, &mirror, peer, random.below(longest)) {
+            kills += 1;
+            tally.tried(1);
+            let reader = mirror.replica().reader();
+            let size = reader.size().0;
+            assert!(size % 65_536 == 0 || size == peer::SIZE, "{size} is not where a window ends");
+            assert!(before <= size, "{before} records were there, and now {size}");
+            assert_eq!(reader.head().is_some(), size == peer::SIZE, "the head comes last");
+            if size > before {
+                peer.assert_records(&reader, size, 5_003);
+            }
+            before = size;
         }
-        sizes.push(size);
-        if status.success() {
-            break;
-        }
-        kills += 1;
+        logs += 1;
+        peer.assert_mirrored(&mirror.replica().reader(), peer::SIZE, 1_009);
     }
-    assert!(kills >= 3, "only {kills} runs were killed: {sizes:?}");
-    peer.assert_mirrored(&mirror.replica().reader(), peer::SIZE, 101);
+    tally.note(format!("{logs} logs ended in the signed root"));
+    tally.finish();
+}
+
+/// Runs the child until `moment`, in milliseconds. Says whether it came to its end before.
+fn run(directory: &tempfile::TempDir, mirror: &Mirror, peer: &Peer, moment: u64) -> bool {
+    let orders = format!("{}\n{}\n{}\n{moment}", directory.path().display(), mirror.vkey, peer.url());
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "replica::kills::a_run_that_is_killed_anywhere_goes_on", "--nocapture"]);
+    command.env(CHILD, orders).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().unwrap().success()
 }
 
 /// Replicates, and after some milliseconds, or never, is no more.
 fn child(orders: &str) {
     let orders: Vec<&str> = orders.lines().collect();
     let [directory, vkey, url, moment] = orders[..] else { panic!("{orders:?}") };
-    let end = Clock::system().instant() + Duration::from_millis(moment.parse().unwrap());
-    std::thread::spawn(move || {
-        while Clock::system().instant() < end {
-            std::thread::yield_now();
-        }
-        std::process::abort();
-    });
+    if let Some(end) = Clock::system().instant().checked_add(Duration::from_millis(moment.parse().unwrap())) {
+        std::thread::spawn(move || {
+            while Clock::system().instant() < end {
+                std::thread::yield_now();
+            }
+            std::process::abort();
+        });
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(Mirror::new(Path::new(directory), vkey).sync(&[url.to_owned()])).unwrap();
 }

@@ -1,7 +1,8 @@
 //! A log of 140,000 records as Go wrote it, and what any prefix of it looks like.
 
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use tallystick::module::ModuleVersion;
@@ -10,21 +11,21 @@ use tallystick::tlog::{Hash, RecordId, Tile, TileLevel, TreeSize};
 
 use crate::upstream::hostile::{Behaviour, HostileServer};
 
-pub(super) const NAME: &str = "peer.example";
+pub(crate) const NAME: &str = "peer.example";
 /// Two windows and a part of a third, which ends in a part of a tile.
-pub(super) const SIZE: u64 = 140_000;
+pub(crate) const SIZE: u64 = 140_000;
 /// `-grow` of the generator: heads of each of so many equal steps.
 const STEPS: u64 = 35;
 /// Other heads: around the ends of a tile and of a window.
 const SMALL: [u64; 8] = [1, 2, 255, 256, 257, 600, 65_536, 65_537];
 
-pub(super) struct Peer {
+pub(crate) struct Peer {
     directory: PathBuf,
-    pub(super) vkey: String,
+    pub(crate) vkey: String,
 }
 
 /// The log, made once.
-pub(super) fn peer() -> &'static Result<Peer, String> {
+pub(crate) fn peer() -> &'static Result<Peer, String> {
     static PEER: OnceLock<Result<Peer, String>> = OnceLock::new();
     PEER.get_or_init(make)
 }
@@ -42,13 +43,7 @@ fn make() -> Result<Peer, String> {
     if !directory.exists() {
         let scratch = tempfile::tempdir_in(target).map_err(failed)?;
         let program = scratch.path().join("gen");
-        let mut build = Command::new("go");
-        build.args(["build", "-o"]).arg(&program).arg("./gen").current_dir(peers);
-        build.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=readonly").env("GOWORK", "off");
-        let built = build.output().map_err(|error| format!("go cannot be run: {error}"))?;
-        if !built.status.success() {
-            return Err(format!("gen cannot be built: {}", String::from_utf8_lossy(&built.stderr)));
-        }
+        build("gen", &program)?;
         let log = scratch.path().join("log");
         generate(&program, scratch.path(), &log, SIZE, STEPS);
         for size in SMALL {
@@ -67,6 +62,74 @@ fn make() -> Result<Peer, String> {
     Ok(Peer { directory, vkey: key.lines().nth(1).unwrap().to_owned() })
 }
 
+/// Builds a program of `bench/peers`.
+fn build(name: &str, program: &Path) -> Result<(), String> {
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(program).arg(format!("./{name}"));
+    build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/peers"));
+    build.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=readonly").env("GOWORK", "off");
+    let built = build.output().map_err(|error| format!("go cannot be run: {error}"))?;
+    if built.status.success() {
+        return Ok(());
+    }
+    Err(format!("{name} cannot be built: {}", String::from_utf8_lossy(&built.stderr)))
+}
+
+/// x/mod's own server, `sumdb.NewServer` over `sumdb.NewTestServer`.
+pub(crate) struct XmodServer {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) vkey: String,
+}
+
+impl XmodServer {
+    /// One with so many records.
+    pub(crate) fn start(records: u64) -> Result<XmodServer, String> {
+        let failed = |error: std::io::Error| error.to_string();
+        let scratch = tempfile::tempdir().map_err(failed)?;
+        let program = scratch.path().join("testserver");
+        build("testserver", &program)?;
+        // Free a moment ago; it tells of no port of its own.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?.to_string();
+        drop(listener);
+        let mut command = Command::new(&program);
+        command.args(["-n", &records.to_string(), "-addr", &address]).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        let mut vkey = String::new();
+        let stdout = child.stdout.take().expect("it was piped");
+        let server = std::io::BufReader::new(stdout).read_line(&mut vkey).map_err(failed);
+        let server = server.map(|_| XmodServer {
+            child,
+            url: format!("http://{address}"),
+            vkey: vkey.trim().to_owned(),
+        })?;
+        crate::support::poll("x/mod's server listens", std::time::Duration::from_secs(30), || {
+            std::net::TcpStream::connect(&address).ok()
+        });
+        Ok(server)
+    }
+
+    /// The body of a page that must be there. HTTP/1.0, which has no chunks.
+    pub(crate) fn get(&self, path: &str) -> Vec<u8> {
+        let address = self.url.strip_prefix("http://").expect("it was written so");
+        let mut connection = std::net::TcpStream::connect(address).expect("it listens");
+        write!(connection, "GET /{path} HTTP/1.0\r\n\r\n").expect("it reads");
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).expect("it answers");
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("there is a head");
+        assert!(answer.starts_with(b"HTTP/1.0 200 "), "{path}");
+        answer.split_off(end + 4)
+    }
+}
+
+impl Drop for XmodServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn generate(program: &Path, scratch: &Path, directory: &Path, size: u64, steps: u64) {
     let mut command = Command::new(program);
     command.arg("-n").arg(size.to_string()).arg("-grow").arg(steps.to_string());
@@ -77,22 +140,22 @@ fn generate(program: &Path, scratch: &Path, directory: &Path, size: u64, steps: 
 
 impl Peer {
     /// The directory as a source.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("file://{}", self.directory.display())
     }
 
-    pub(super) fn signer(&self) -> tallystick::note::SignerKey {
+    pub(crate) fn signer(&self) -> tallystick::note::SignerKey {
         let key = std::fs::read_to_string(self.directory.join("key")).unwrap();
         key.lines().next().unwrap().parse().unwrap()
     }
 
     /// The signed head of a size, as Go wrote it.
-    pub(super) fn head(&self, size: u64) -> Vec<u8> {
+    pub(crate) fn head(&self, size: u64) -> Vec<u8> {
         std::fs::read(self.directory.join(format!("heads/{size}"))).unwrap()
     }
 
     /// The bytes of a tile, cut out of the widest that Go wrote.
-    pub(super) fn tile(&self, tile: &Tile) -> Option<Vec<u8>> {
+    pub(crate) fn tile(&self, tile: &Tile) -> Option<Vec<u8>> {
         let widest = tile.parent(0, TreeSize(SIZE)).filter(|widest| widest.width >= tile.width)?;
         let mut body = std::fs::read(self.directory.join(widest.path())).unwrap();
         let length = match tile.level {
@@ -107,7 +170,7 @@ impl Peer {
     }
 
     /// What an honest server answers whose newest head has this size.
-    pub(super) fn answer(&self, path: &str, size: u64) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&self, path: &str, size: u64) -> Option<Vec<u8>> {
         if path == "/latest" {
             return Some(self.head(size));
         }
@@ -118,7 +181,7 @@ impl Peer {
     }
 
     /// A server of the first `size` records whose answers `change` may change.
-    pub(super) fn serve(
+    pub(crate) fn serve(
         &'static self,
         size: u64,
         change: impl Fn(&str, Vec<u8>) -> Behaviour + Send + Sync + 'static,
@@ -129,7 +192,7 @@ impl Peer {
         })
     }
 
-    pub(super) fn serve_honestly(&'static self, size: u64) -> HostileServer {
+    pub(crate) fn serve_honestly(&'static self, size: u64) -> HostileServer {
         self.serve(size, |_, body| Behaviour::ok(body))
     }
 
@@ -140,7 +203,7 @@ impl Peer {
 
     /// Every record, tile and head of a mirror is what Go wrote; nothing is there beyond its size. One module version of
     /// `stride` is looked up.
-    pub(super) fn assert_mirrored(&self, reader: &ReplicaReader, size: u64, stride: usize) {
+    pub(crate) fn assert_mirrored(&self, reader: &ReplicaReader, size: u64, stride: usize) {
         let head = reader.head().unwrap();
         assert_eq!((reader.size().0, head.tree.size.0), (size, size));
         assert_eq!(head.note.as_bytes(), self.head(size));
@@ -161,7 +224,7 @@ impl Peer {
     }
 
     /// The first `size` records are what Go wrote, by number and by name.
-    pub(super) fn assert_records(&self, reader: &ReplicaReader, size: u64, stride: usize) {
+    pub(crate) fn assert_records(&self, reader: &ReplicaReader, size: u64, stride: usize) {
         for number in 0..size.div_ceil(256) {
             let ids = number * 256..size.min((number + 1) * 256);
             let (mut data, width) = (String::new(), (ids.end - ids.start) as u32);

@@ -10,6 +10,7 @@
 //! since what it holds can be fetched again; one with a head may not, since a head that was served must stay servable.
 
 mod edge;
+mod look;
 mod reader;
 mod writer;
 
@@ -29,6 +30,7 @@ use crate::store::remote::SeenHead;
 use crate::store::{FullTile, StoreError, TILE_WIDTH};
 use crate::tlog::RecordId;
 pub use edge::Edge;
+pub use look::{Extent, file_bytes, look};
 use writer::Writer;
 
 const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/replica_0001.sql")];
