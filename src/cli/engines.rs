@@ -188,7 +188,8 @@ fn open_mirror(
     }
 }
 
-/// A database of another log, or under another key, is a mistake in the configuration; any other that cannot be opened must
+/// A database of another log, or under another key, is a mistake in the configuration, and one that somebody is writing will be
+/// free in a moment; any other that cannot be opened must
 /// not stop what does not need it.
 fn cannot_use(
     sumdb: &config::SumDb,
@@ -196,8 +197,9 @@ fn cannot_use(
     database: PathBuf,
     error: StoreError,
 ) -> anyhow::Result<Result<Mirror, Unusable>> {
-    if let StoreError::Foreign { .. } = &error {
-        return Err(error).or_exit(Exit::Usage);
+    if let StoreError::Foreign { .. } | StoreError::Locked { .. } = &error {
+        let exit = exit_of_store(&error);
+        return Err(error).or_exit(exit);
     }
     Ok(Err(Unusable { name: name.to_owned(), mode: sumdb.mode, database, error }))
 }

@@ -225,7 +225,7 @@ impl Shown {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            if run.target - run.from >= LONG_RUN {
+            if run.target.saturating_sub(run.from) >= LONG_RUN {
                 output::note(&foreseen(&self.log, run));
             }
             let mut bar = Progress::new("records", run.target);
@@ -246,7 +246,7 @@ impl Shown {
 fn foreseen(log: &str, run: &RunStatus) -> String {
     format!(
         "{log}: {} records to replicate: about {} requests, {} to receive, {} on disk ({} free)",
-        run.target - run.from,
+        run.target.saturating_sub(run.from),
         run.foreseen_requests,
         HumanBytes(run.foreseen_bytes),
         HumanBytes(run.foreseen_disk_bytes),

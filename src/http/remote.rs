@@ -151,6 +151,7 @@ impl MirroredLog {
     async fn tile_of_log(&self, tile: Tile, client: Client) -> Result<Bytes, LookupRefusal> {
         let name = self.log().name();
         if tile.level == TileLevel::Data && self.options.mirror.mode == Mode::Full {
+            self.admit(client)?;
             return Err(self.not_mirrored_yet(&tile));
         }
         if tile.level == TileLevel::Data {
@@ -189,7 +190,10 @@ impl MirroredLog {
     fn not_mirrored_yet(&self, tile: &Tile) -> LookupRefusal {
         let log = self.log();
         let size = log.replica().map_or(TreeSize(0), |replica| replica.reader().size());
-        self.options.mirror.want();
+        // A mirror that fails is not made to try again by whoever asks for what it lacks.
+        if log.progress().failures_in_a_row == 0 {
+            self.options.mirror.want();
+        }
         let text = format!(
             "{} of {} is not mirrored here yet: there are {size} records\nTry again in a few seconds.",
             tile.path(),
@@ -358,7 +362,7 @@ impl Source for MirrorFigures {
             "mirror_lag_records",
             "Records in the largest head shown that are not here: beyond the newest head kept, or not replicated in full mode",
             &|log, progress| {
-                let here = log.replica().map_or(size(progress), |replica| replica.reader().size().0);
+                let here = log.replicated().map_or(size(progress), |size| size.0);
                 gauge(progress.shown_size.0.saturating_sub(here) as f64)
             },
         );

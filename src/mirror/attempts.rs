@@ -1,5 +1,6 @@
 //! How the attempts to reach the newest head end: for status, metrics and the pause before the next one.
 
+use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -37,6 +38,11 @@ pub struct Progress {
 }
 
 impl Tally {
+    fn succeeded(&mut self, at: Timestamp) {
+        self.last.succeeded_at = Some(at);
+        self.failures_in_a_row = 0;
+    }
+
     fn failed(&mut self, at: Timestamp, why: String) -> Attempts {
         self.last.failed_at = Some(at);
         self.last.failure = Some(why);
@@ -64,6 +70,16 @@ impl RemoteLog {
             failures,
             failures_in_a_row,
         }
+    }
+
+    /// Remembers that everything under the newest head is here.
+    pub(super) async fn note_success(&self) {
+        let attempts = {
+            let mut tally = self.0.tally();
+            tally.succeeded(self.0.clock.now());
+            tally.last.clone()
+        };
+        self.0.keep_attempts(attempts).await;
     }
 
     /// Remembers that the newest head was reached and the records under it were not.
@@ -95,9 +111,11 @@ impl Inner {
             let mut tally = self.tally();
             match result {
                 Ok(shown) => {
-                    tally.last.succeeded_at = Some(self.clock.now());
                     tally.last.shown_size = tally.last.shown_size.max(*shown);
-                    tally.failures_in_a_row = 0;
+                    // Where every record is wanted the head alone is no success.
+                    if !self.state.replicates.load(Ordering::Relaxed) {
+                        tally.succeeded(self.clock.now());
+                    }
                 }
                 Err(error) => drop(tally.failed(self.clock.now(), error.to_string())),
             }

@@ -192,6 +192,7 @@ impl RemoteLog {
             places: Semaphore::new(limits.lookups),
             permits,
             newest: inner.newest.clone(),
+            state: inner.state.clone(),
             database: inner.database.clone(),
             stopped: inner.stopped.clone(),
             tally: Mutex::new(Tally::default()),

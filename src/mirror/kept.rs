@@ -34,7 +34,12 @@ impl Kept {
 
     /// The head of exactly this size.
     pub(super) fn head(&self, size: TreeSize) -> Result<Option<SeenHead>, StoreError> {
-        self.store.head(size)
+        if let Some(head) = self.store.head(size)? {
+            return Ok(Some(head));
+        }
+        let (Some(reader), Some(after)) = (self.reader(), size.0.checked_add(1)) else { return Ok(None) };
+        let head = reader.heads(TreeSize(after), 1)?.pop();
+        Ok(head.filter(|head| head.tree.size == size))
     }
 
     /// The record of a module version in the full mirror.
@@ -86,6 +91,8 @@ impl Kept {
         // Some 180 bytes a record in sum.golang.org.
         let mut data = String::with_capacity(tile.width as usize * 200);
         reader.push_data(first..end, &mut data)?;
+        // It may be kept for long, and is weighed by what it holds.
+        data.shrink_to_fit();
         Ok(Some(data.into()))
     }
 }

@@ -1,6 +1,7 @@
 //! Who is asked, in which order, for how long. Each question is a flight: it goes on when the caller who asked first has
 //! given up, for `patience` at most, and what it verified is kept.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,7 @@ impl Inner {
             return Ok(proven);
         }
         let (path, deadline) = (lookup_path(&module), self.clock.instant() + self.patience);
+        self.hold_to_full(deadline).await?;
         if self.newest.load().is_none() {
             match self.advance(deadline).await {
                 // Some passthroughs serve only what the go command asks for. The look-up has a signed head of its own.
@@ -94,6 +96,7 @@ impl Inner {
     /// The flight of an advance. Returns the size of the tree that was shown as the newest.
     async fn fly_to_latest(&self) -> Result<TreeSize, RemoteError> {
         let deadline = self.clock.instant() + self.patience;
+        self.hold_to_full(deadline).await?;
         let work = async {
             let mut inquiry = self.transport.latest(deadline);
             let mut lies = Vec::new();
@@ -107,6 +110,20 @@ impl Inner {
             }
         };
         timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(self.too_late(LATEST)))
+    }
+
+    /// Compares the full mirror's head with the others, if one of the two databases is older than the other: restored from a
+    /// backup, or made anew.
+    async fn hold_to_full(&self, deadline: Instant) -> Result<(), RemoteError> {
+        let (true, Some(head)) = (self.state.is_apart.load(Ordering::Relaxed), self.kept.full_head()) else {
+            return Ok(());
+        };
+        match self.reconcile((*head).clone(), None, LATEST, deadline).await {
+            Ok(_) => self.state.is_apart.store(false, Ordering::Relaxed),
+            Err(Refusal::Fatal(error)) => return Err(error),
+            Err(Refusal::Bad(text)) => return Err(RemoteError::Unavailable { text, retry_after: None }),
+        }
+        Ok(())
     }
 
     /// Moves to a head that was shown as the newest. An older one is compared all the same: it may be of another tree.

@@ -61,6 +61,7 @@ mod verify;
 mod watch;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
-use crate::note::VerifierKey;
+use crate::note::{self, VerifierKey};
 use crate::store::remote::{RemoteStore, SeenHead};
 use crate::store::replica::Replica;
 use crate::store::{StoreError, StoredRecord};
@@ -183,6 +184,7 @@ struct Inner {
     permits: Arc<Semaphore>,
     /// Shared, as is the stop, with those who read the same log from elsewhere.
     newest: Arc<ArcSwapOption<SeenHead>>,
+    state: Arc<Flags>,
     /// Also the place of its files: evidence lies beside it.
     database: PathBuf,
     stopped: Arc<ArcSwapOption<Incident>>,
@@ -195,6 +197,15 @@ struct Inner {
     advances: Flights<(), Result<(), RemoteError>>,
 }
 
+/// What all handles of a log know.
+#[derive(Debug, Default)]
+struct Flags {
+    /// Up to date is who has every record, not only the newest head.
+    replicates: AtomicBool,
+    /// The head of the full mirror is not among those that new heads are compared with: nothing new is taken before it is.
+    is_apart: AtomicBool,
+}
+
 impl RemoteLog {
     /// Opens what is kept of a log, and creates it when there is nothing. No network is used.
     pub fn open(options: RemoteLogOptions) -> Result<RemoteLog, RemoteError> {
@@ -203,6 +214,13 @@ impl RemoteLog {
         let known = replica.as_ref().and_then(|replica| replica.reader().head());
         let store = RemoteStore::open(&database, &name, &key.to_string(), known.as_deref(), clock.now())?;
         let store = Arc::new(store);
+        let newest = store.newest()?;
+        newest.iter().chain(known.as_deref()).try_for_each(|head| check_head(&key, head))?;
+        let state = Arc::<Flags>::default();
+        if let Some(known) = &known {
+            let same = store.head(known.tree.size)?.is_some_and(|head| head.tree == known.tree);
+            state.is_apart.store(!same, Ordering::Relaxed);
+        }
         let kept = Kept { store: store.clone(), replica };
         let permits = Arc::new(Semaphore::new(limits.requests.max(1)));
         let tiles = TileReader::new(transport.clone(), kept.clone(), permits.clone(), limits.memory_bytes);
@@ -215,7 +233,8 @@ impl RemoteLog {
             patience: limits.patience,
             places: Semaphore::new(limits.lookups.max(1)),
             permits,
-            newest: Arc::new(ArcSwapOption::from_pointee(store.newest()?)),
+            newest: Arc::new(ArcSwapOption::from_pointee(newest)),
+            state,
             database,
             stopped: Arc::default(),
             tally: Mutex::new(Tally::new(store.attempts()?)),
@@ -282,12 +301,30 @@ impl RemoteLog {
     /// The head that is answered to others: the newest whose every record is in the full mirror, so that nothing which it
     /// needs is asked for anywhere. Without such a mirror, the newest seen.
     pub fn served(&self) -> Option<Arc<SeenHead>> {
-        self.0.kept.full_head().or_else(|| self.newest())
+        let (full, newest) = (self.0.kept.full_head(), self.newest());
+        if self.0.state.replicates.load(Ordering::Relaxed) {
+            return full.or(newest);
+        }
+        // A full mirror of an earlier mode grows no more.
+        full.into_iter().chain(newest).max_by_key(|head| head.tree.size)
     }
 
-    /// The head that is answered with a record: the one that is [served](RemoteLog::served), unless the record is newer.
+    /// The head that is answered with a record: the one that is [served](RemoteLog::served), unless the record is newer. None
+    /// when no head that is known covers it.
     pub fn head_for(&self, record: RecordId) -> Option<Arc<SeenHead>> {
-        self.served().filter(|head| record.0 < head.tree.size.0).or_else(|| self.newest())
+        let covers = |head: &Arc<SeenHead>| record.0 < head.tree.size.0;
+        self.served().filter(covers).or_else(|| self.newest().filter(covers))
+    }
+
+    /// How many records a full mirror has, in the mode that brings in more of them.
+    pub fn replicated(&self) -> Option<TreeSize> {
+        let replicates = self.0.state.replicates.load(Ordering::Relaxed);
+        self.replica().filter(|_| replicates).map(|replica| replica.reader().size())
+    }
+
+    /// Says that up to date is who has every record.
+    pub(super) fn replicates(&self) {
+        self.0.state.replicates.store(true, Ordering::Relaxed);
     }
 
     /// The newest head seen.
@@ -297,7 +334,7 @@ impl RemoteLog {
 
     /// The head of exactly this size, if it was seen.
     pub fn head(&self, size: TreeSize) -> Result<Option<SeenHead>, RemoteError> {
-        Ok(self.0.store.head(size)?)
+        Ok(self.0.kept.head(size)?)
     }
 
     /// The proof that a record is in the tree of a head that was seen, made from kept tiles and verified again.
@@ -344,12 +381,8 @@ impl Inner {
 
     fn find(&self, module: &ModuleVersion) -> Result<Option<Proven>, RemoteError> {
         if let Some(StoredRecord { id, lines }) = self.kept.find_in_full(module)? {
-            let full = self.kept.full_head().filter(|head| id.0 < head.tree.size.0);
-            // A mirror that is growing has records beyond its head, which the newest covers.
-            let head = full.or_else(|| self.newest.load_full()).filter(|head| id.0 < head.tree.size.0);
-            if let Some(head) = head {
-                let text = lines.to_text();
-                return Ok(Some(Proven { lines, text, record: id, head: head.tree }));
+            if let Some(proven) = self.prove_in_full(id, lines)? {
+                return Ok(Some(proven));
             }
         }
         let Some(record) = self.store.find(module)? else { return Ok(None) };
@@ -358,6 +391,25 @@ impl Inner {
             why: format!("record {} was proved under it and it is missing", record.id),
         })?;
         Ok(Some(Proven { lines: record.lines, text: record.text, record: record.id, head: head.tree }))
+    }
+
+    /// What the full mirror says, proved again: it may end in a log of ours, under our signature. What cannot be proved is said
+    /// aloud, and asked for as if it were not here.
+    fn prove_in_full(&self, id: RecordId, lines: ModuleLines) -> Result<Option<Proven>, RemoteError> {
+        let covers = |head: &Arc<SeenHead>| id.0 < head.tree.size.0;
+        // A mirror that is growing has records beyond its head, which the newest covers.
+        let head = self.kept.full_head().filter(covers).or_else(|| self.newest.load_full().filter(covers));
+        let Some(head) = head else { return Ok(None) };
+        let text = lines.to_text();
+        match prove(&self.kept, &head.tree, id, &Hash::of_record(text.as_bytes())) {
+            Ok(Some(_)) => Ok(Some(Proven { lines, text, record: id, head: head.tree })),
+            Ok(None) => Ok(None),
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::error!(log = %self.name, record = id.0, %error, "a record of a full mirror cannot be proved");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Publishes a head that is durable, unless a newer one is there.
@@ -374,6 +426,18 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Whether a stored head is what its signed note says.
+fn check_head(key: &VerifierKey, head: &SeenHead) -> Result<(), StoreError> {
+    let opened = note::open(head.note.as_bytes(), &[key]).map_err(|error| error.to_string());
+    let told = opened.and_then(|note| TreeHead::parse(&note.text).map_err(|error| error.to_string()));
+    let why = match told {
+        Ok(told) if told == head.tree => return Ok(()),
+        Ok(told) => format!("its note is of {told}"),
+        Err(why) => why,
+    };
+    Err(StoreError::Damaged { place: format!("head {}", head.tree.size), why })
 }
 
 /// An inclusion proof from the tiles in the store, verified like those from the network.

@@ -26,7 +26,7 @@ const WIRE_BYTES: u64 = 181;
 const DISK_BYTES: u64 = 115;
 /// What is left free beside them: the write-ahead log, and the own log must not be stopped by its mirrors.
 const DISK_RESERVE: u64 = 256 << 20;
-/// Fewer records than this are fetched without asking whether there is room: the commit says so if there is none.
+/// Runs of fewer records are not told in the log.
 const SMALL_RUN: u64 = 1 << 20;
 
 /// A remote log and what is to be kept of it.
@@ -153,6 +153,15 @@ impl From<StoreError> for SyncError {
     }
 }
 
+/// The end of a run, however it comes.
+struct Ended<'a>(&'a watch::Sender<Option<Run>>);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
+    }
+}
+
 impl Run {
     /// Records a second since it began, once there are any.
     pub fn rate(&self, now: Instant) -> Option<f64> {
@@ -178,6 +187,9 @@ impl Mirror {
         replicate: ReplicateOptions,
         database: PathBuf,
     ) -> Mirror {
+        if mode == Mode::Full {
+            log.replicates();
+        }
         Mirror {
             log,
             mode,
@@ -225,20 +237,19 @@ impl Mirror {
         };
         let size = || replica.reader().head().map(|head| head.tree.size);
         let from = size();
-        let head = self.log.poll().await?;
+        let mut head = self.log.poll().await?;
         let _one = self.running.lock().await;
-        if size() < Some(head.tree.size) {
-            let result = self.replicate_to(&head).await;
+        // A long run ends at a head that look-ups have passed by then.
+        while size() < Some(head.tree.size) {
+            let result = self.replicate_by(&self.log, &head, self.replicate, |_| ()).await;
             if let Err(error) = &result {
                 self.log.note_failure(&error.to_string()).await;
             }
             result?;
+            head = self.log.newest().unwrap_or(head);
         }
+        self.log.note_success().await;
         Ok(Synced { from, to: size().unwrap_or_default() })
-    }
-
-    async fn replicate_to(&self, head: &SeenHead) -> Result<(), SyncError> {
-        self.replicate_by(&self.log, head, self.replicate, |_| ()).await
     }
 
     /// Replicates by any handle of the log, which may read it elsewhere. For who is [alone](Mirror::alone).
@@ -249,9 +260,9 @@ impl Mirror {
         options: ReplicateOptions,
         told: impl Fn(ReplicaProgress),
     ) -> Result<(), SyncError> {
-        let result = self.replicate_with(log, head, options, told).await;
-        self.run.send_replace(None);
-        result
+        // Also when nobody waits for it any more.
+        let _ended = Ended(&self.run);
+        self.replicate_with(log, head, options, told).await
     }
 
     async fn replicate_with(
@@ -264,14 +275,14 @@ impl Mirror {
         let replica = self.log.replica().expect("only a log with a full mirror is replicated");
         let from = replica.reader().size();
         let foreseen = self.foresee(from, head.tree.size)?;
-        if foreseen.records > SMALL_RUN {
+        let Foreseen { records, requests, bytes, disk_bytes, free_bytes } = foreseen;
+        if free_bytes < disk_bytes.saturating_add(DISK_RESERVE) {
+            let directory = self.database.parent().unwrap_or(&self.database).to_owned();
+            return Err(SyncError::NoRoom { log: self.log.name().to_owned(), directory, foreseen });
+        }
+        if records > SMALL_RUN {
             let log = self.log.name();
-            let Foreseen { records, requests, bytes, disk_bytes, free_bytes } = foreseen;
             tracing::info!(log, records, requests, bytes, disk_bytes, free_bytes, "replicating a remote log");
-            if free_bytes < disk_bytes + DISK_RESERVE {
-                let directory = self.database.parent().unwrap_or(&self.database).to_owned();
-                return Err(SyncError::NoRoom { log: log.to_owned(), directory, foreseen });
-            }
         }
         let progress =
             ReplicaProgress { size: from, target: head.tree.size, requests: 0, bytes: 0, retries: 0 };
@@ -282,11 +293,14 @@ impl Mirror {
             told(progress);
         };
         log.replicate(replica, head, options, tell).await?;
-        let settling = replica.clone();
-        tokio::task::spawn_blocking(move || settling.settle()).await.unwrap_or_else(|error| {
-            std::panic::resume_unwind(error.into_panic());
-        })?;
-        Ok(())
+        // A step at a time: who stops the server waits for one of them, and readers find their transactions in between.
+        loop {
+            let settling = replica.clone();
+            let step = tokio::task::spawn_blocking(move || settling.tidy()).await;
+            if step.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))? {
+                return Ok(());
+            }
+        }
     }
 
     fn foresee(&self, from: TreeSize, to: TreeSize) -> Result<Foreseen, StoreError> {
@@ -295,8 +309,9 @@ impl Mirror {
         Ok(Foreseen {
             records,
             requests: tiles + tiles.div_ceil(255) + 2,
-            bytes: records * WIRE_BYTES,
-            disk_bytes: records * DISK_BYTES,
+            // A head may claim any size.
+            bytes: records.saturating_mul(WIRE_BYTES),
+            disk_bytes: records.saturating_mul(DISK_BYTES),
             free_bytes: free_bytes(self.database.parent().unwrap_or(&self.database))?,
         })
     }

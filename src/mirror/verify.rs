@@ -16,6 +16,7 @@ use super::{Inner, Proven, TILE_HEIGHT};
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::note;
+use crate::store::StoreError;
 use crate::store::remote::{Added, Addition, RemoteRecord, RemoteTile, SeenHead};
 use crate::tlog::{
     ConsistencyProof, Hash, HashIndex, RecordId, TilePlan, TreeHead, TreeSize, consistency_proof_indexes,
@@ -235,11 +236,11 @@ impl Inner {
             proof,
             seen_at: self.clock.now(),
         };
-        assert_eq!(
-            misbehaviour.verify(&self.key),
-            Ok(()),
-            "evidence that does not convict: {misbehaviour:?}"
-        );
+        if let Err(why) = misbehaviour.verify(&self.key) {
+            // Both notes were opened once. One of them, or a tile, is not what was stored then.
+            let place = format!("head {} or {}", older.tree.size, newer.tree.size);
+            return StoreError::Damaged { place, why: format!("it convicts nobody: {why}") }.into();
+        }
         self.stop_for(misbehaviour).await
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Mirror, RemoteError, SyncError};
+use super::{Mirror, RemoteError, SyncError, Synced};
 use crate::config::Mode;
 use crate::upstream::backoff;
 
@@ -34,7 +35,7 @@ pub async fn watch(mirror: Arc<Mirror>) {
             rest(&mirror, None).await;
             continue;
         }
-        let result = mirror.advance().await;
+        let result = attempt(&mirror).await;
         let failed = match &result {
             Ok(synced) => {
                 if said.take().is_some() {
@@ -53,6 +54,22 @@ pub async fn watch(mirror: Arc<Mirror>) {
             }
         }
         rest(&mirror, failed).await;
+    }
+}
+
+/// One attempt. What panics in it is an error like any other: a mirror that nobody keeps new would go unnoticed.
+async fn attempt(mirror: &Arc<Mirror>) -> Result<Synced, SyncError> {
+    let mut alone = JoinSet::new();
+    let attempting = mirror.clone();
+    alone.spawn(async move { attempting.advance().await });
+    match alone.join_next().await.expect("it was just spawned") {
+        Ok(result) => result,
+        Err(panic) => {
+            let text = format!("an attempt to bring {} up to date panicked: {panic}", mirror.log.name());
+            tracing::error!("{text}");
+            mirror.log.note_failure(&text).await;
+            Err(RemoteError::Unavailable { text, retry_after: None }.into())
+        }
     }
 }
 

@@ -19,7 +19,11 @@ const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// The lock on a log's directory, released by the kernel when the process ends, however it ends.
 #[derive(Debug)]
-pub struct DirectoryLock {
+pub struct DirectoryLock(FileLock);
+
+/// The lock on a file that is there for nothing else.
+#[derive(Debug)]
+pub struct FileLock {
     _file: File,
     path: PathBuf,
 }
@@ -27,17 +31,28 @@ pub struct DirectoryLock {
 impl DirectoryLock {
     /// Takes the lock of `directory` or says at once who is in the way.
     pub fn acquire(directory: &Path) -> Result<DirectoryLock, StoreError> {
-        let path = directory.join("lock");
+        FileLock::acquire(&directory.join("lock")).map(DirectoryLock)
+    }
+
+    /// The lock file.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+impl FileLock {
+    /// Takes the lock or says at once that somebody has it. The file is made where there is none.
+    pub fn acquire(path: &Path) -> Result<FileLock, StoreError> {
         let file = File::options()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(&path)
+            .open(path)
             .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
         for tries_left in (0..LOCK_TRIES).rev() {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(DirectoryLock { _file: file, path }),
+                Ok(()) => return Ok(FileLock { _file: file, path: path.to_owned() }),
                 Err(rustix::io::Errno::WOULDBLOCK) if tries_left > 0 => std::thread::sleep(LOCK_PAUSE),
                 Err(rustix::io::Errno::WOULDBLOCK) => break,
                 Err(errno) => {
@@ -46,11 +61,6 @@ impl DirectoryLock {
             }
         }
         Err(StoreError::Locked { path: path.display().to_string() })
-    }
-
-    /// The lock file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -63,13 +63,16 @@ impl Inner {
             wanted.push(tile.full());
         }
         for attempt in 1.. {
-            let mut last = None;
+            let mut last: Option<SumdbError> = None;
             for tile in &wanted {
                 traffic.wait(self).await;
                 match self.one_round(tile, traffic, &mut lies, &verify).await {
                     Ok(good) => return Ok(good),
                     Err(Round::Failed(error)) => return Err(error),
-                    Err(Round::Unanswered(error)) => last = last.or(Some(error)),
+                    Err(Round::Unanswered(error)) => match &mut last {
+                        None => last = Some(error),
+                        Some(last) => last.failures.extend(error.failures),
+                    },
                 }
             }
             let error = last.expect("at least one tile was asked for");

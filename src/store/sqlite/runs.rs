@@ -33,10 +33,15 @@ pub(super) fn insert_run(db: &Connection, id: u64, state: i64, shape: Shape) -> 
 }
 
 pub(super) fn set_state(db: &Connection, id: u64, state: i64) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE index_run SET state = ? WHERE run_id = ?")
+    let changed = db
+        .prepare_cached("UPDATE index_run SET state = ? WHERE run_id = ?")
         .and_then(|mut update| update.execute(params![state, id as i64]))
-        .map(drop)
-        .map_err(failed("update of index_run"))
+        .map_err(failed("update of index_run"))?;
+    if changed == 1 {
+        return Ok(());
+    }
+    // Somebody else has swept it: nothing that is built on it may stand.
+    Err(StoreError::Conflict { expected: format!("index run {id}"), found: "none".to_owned() })
 }
 
 /// Writes sorted entries as buckets. They must be all the entries of every bucket that they touch.

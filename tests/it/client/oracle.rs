@@ -212,9 +212,14 @@ pub(crate) struct Rehashed {
     pub(crate) tiles: u64,
 }
 
-/// Reads and hashes the log at `url`, and trees of `older` sizes.
+/// Reads and hashes the log at `url`, and trees of `older` sizes; compares every tile in every width.
 pub(crate) fn rehash(vkey: &str, url: &str, older: &[u64]) -> Rehashed {
     run("rehash", &json!({"key": vkey, "url": url, "older": older}))
+}
+
+/// The same for a large log: each tile is compared in its widest form only.
+pub(crate) fn rehash_widest(vkey: &str, url: &str, older: &[u64]) -> Rehashed {
+    run("rehash", &json!({"key": vkey, "url": url, "older": older, "widest": true}))
 }
 
 /// A static checksum database, hashed again.

@@ -311,8 +311,8 @@ fn a_sync_that_is_killed_anywhere_goes_on() {
         return;
     }
     let server = directory.serve();
-    let hashed =
-        oracle::rehash(&peer.vkey, &format!("{}/sumdb/{}", server.url, peer::NAME), &[65_536, 65_537]);
+    let url = format!("{}/sumdb/{}", server.url, peer::NAME);
+    let hashed = oracle::rehash_widest(&peer.vkey, &url, &[65_536, 65_537]);
     assert_eq!(hashed.size, peer::SIZE);
     server.stop();
 }
@@ -355,5 +355,79 @@ fn the_server_of_x_mod_is_mirrored_to_the_byte() {
         let page = server.get(&format!("/sumdb/{}/{path}", peer::NAME));
         assert!((page.status, &page.body) == (200, &want), "{path}: {} {:?}", page.status, page.text());
     }
+    server.stop();
+}
+
+/// One of the two databases comes from a backup: the head of the other is what new heads are compared with, before anything is
+/// taken in.
+#[test]
+fn a_fork_is_found_when_the_heads_come_from_a_backup() {
+    let log = SmallLog::new(700);
+    let size = Arc::new(AtomicU64::new(300));
+    let upstream = growing(&log, &size);
+    let directory = mirroring(&log, &upstream.url(), FULL);
+    ran(&directory, &["sync"], 0);
+    let heads = directory.data().join(format!("mirror/{NAME}.db"));
+    let backup = std::fs::read(&heads).unwrap();
+    size.store(700, SeqCst);
+    ran(&directory, &["sync"], 0);
+    for file in [format!("{NAME}.db-wal"), format!("{NAME}.db-shm")] {
+        let _ = std::fs::remove_file(directory.data().join("mirror").join(file));
+    }
+    std::fs::write(&heads, backup).unwrap();
+    // Consistent with the head of the backup, smaller than that of the full mirror, and of another tree.
+    let fork = log.fork(400, 600).serve();
+    let config = std::fs::read_to_string(mirroring(&log, &fork.url(), FULL).config()).unwrap();
+    std::fs::write(directory.config(), config).unwrap();
+    let ran = ran(&directory, &["sync"], 4);
+    assert!(ran.stderr.contains("evidence: "), "{}", ran.stderr);
+    let server = directory.serve();
+    assert_served(&server, &log, 700);
+    server.stop();
+}
+
+/// What a client asks for that is not there yet makes a healthy mirror look, and a failing one wait its time.
+#[test]
+fn clients_do_not_drive_a_failing_mirror() {
+    let log = SmallLog::new(700);
+    let honest = log.clone();
+    let upstream = HostileServer::start(move |path| match path.contains("/data/") {
+        true => Behaviour::not_found(),
+        false => answer(honest.answer(path, 700, |_| 700)),
+    });
+    let directory = mirroring(&log, &upstream.url(), "mode = \"full\"\npoll = \"10m\"");
+    let server = directory.serve();
+    poll("the server has tried", PATIENCE, || server.printed().contains("needs data tiles").then_some(()));
+    let failed = server.log_metric("mirror_failures", NAME);
+    let asked = upstream.paths().len();
+    let end = Clock::system().instant() + Duration::from_millis(2_500);
+    while Clock::system().instant() < end {
+        let (status, _) = refusal(&server, "tile/8/data/000");
+        assert_eq!(status, 503);
+    }
+    assert_eq!((server.log_metric("mirror_failures", NAME), upstream.paths().len()), (failed, asked));
+    // The head was reached, and that is no success.
+    let status = status(&directory);
+    assert!(status["last_success"].is_null(), "{status}");
+    server.stop();
+}
+
+/// A mirror that was full once and is not any more goes on with the heads, as one that never was.
+#[test]
+fn a_lowered_mirror_moves_on() {
+    let (log, size) = (SmallLog::new(900), Arc::new(AtomicU64::new(300)));
+    let upstream = growing(&log, &size);
+    let directory = mirroring(&log, &upstream.url(), FULL);
+    ran(&directory, &["sync"], 0);
+    let config = std::fs::read_to_string(mirroring(&log, &upstream.url(), "poll = \"1s\"").config()).unwrap();
+    std::fs::write(directory.config(), config).unwrap();
+    size.store(900, SeqCst);
+    ran(&directory, &["sync"], 0);
+    let server = directory.serve();
+    assert_eq!(get(&server, "latest"), (200, log.note(900).into_bytes()));
+    for n in [0, 299, 300, 899] {
+        assert_eq!(get(&server, &lookup_of(n)), (200, log.lookup(n, 900)), "record {n}");
+    }
+    assert_eq!(server.log_metric("mirror_lag_records", NAME), 0);
     server.stop();
 }

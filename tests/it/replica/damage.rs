@@ -93,3 +93,16 @@ async fn what_is_verified_is_insert_only_for_every_connection() {
     drop(database);
     peer.assert_mirrored(&mirror.replica().reader(), 72_000, 1001);
 }
+
+#[test]
+fn a_mirror_has_one_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let key =
+        tallystick::note::SignerKey::generate(peer::NAME.parse().unwrap(), [1; 32]).verifier().to_string();
+    let mirror = Mirror::new(directory.path(), &key);
+    let first = mirror.replica();
+    let second = || Replica::open(&mirror.database(), peer::NAME, &mirror.vkey, 1024, Clock::system().now());
+    assert!(matches!(second(), Err(tallystick::store::StoreError::Locked { .. })));
+    drop(first);
+    assert!(second().is_ok());
+}

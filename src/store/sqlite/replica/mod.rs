@@ -185,7 +185,13 @@ impl Replica {
 
     /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a while.
     pub fn settle(&self) -> Result<(), StoreError> {
-        self.writer().settle()
+        while !self.tidy()? {}
+        Ok(())
+    }
+
+    /// A bounded step towards that. True when it was the last.
+    pub fn tidy(&self) -> Result<bool, StoreError> {
+        self.writer().tidy()
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {

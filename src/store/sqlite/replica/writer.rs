@@ -20,6 +20,7 @@ use super::reader::{dictionary, heads, segments};
 use super::{
     APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, SEGMENTS_PER_TILE, Shared, State, Window, codec_failed,
 };
+use crate::store::lock::FileLock;
 use crate::store::remote::SeenHead;
 use crate::store::{FullTile, StoreError, TILE_WIDTH};
 
@@ -38,6 +39,8 @@ pub(super) struct Writer {
     index: Index,
     /// A commit has failed, so that what is in memory may not be what is in the file.
     unsure: bool,
+    /// Held for as long as anything may be written, which is longer than anybody waits for it.
+    _lock: FileLock,
 }
 
 /// A mirror that was just opened.
@@ -56,6 +59,7 @@ pub(super) fn open(
     cache_kib: u32,
     at: Timestamp,
 ) -> Result<Opened, StoreError> {
+    let lock = FileLock::acquire(&path.with_extension("lock"))?;
     let mut db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES)?;
     let index_key = identify(&db, path, name, vkey, at)?;
     let readers = Arc::new(Readers::open(path, cache_kib, Commits::Told)?);
@@ -65,7 +69,7 @@ pub(super) fn open(
     let (index, _) = Index::load(&db, view.clone(), &[])?;
     let state = ArcSwap::from_pointee(State { edge: Edge::default(), head: None });
     let shared = Arc::new(Shared { index_key, view, readers, state, condemned: ArcSwap::default() });
-    let mut writer = Writer { db, shared: shared.clone(), index, unsure: true };
+    let mut writer = Writer { db, shared: shared.clone(), index, unsure: true, _lock: lock };
     writer.reload()?;
     let dictionary = dictionary(&writer.db)?;
     Ok(Opened { writer, shared, dictionary })
@@ -276,20 +280,19 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
-        loop {
-            let mut idle = false;
-            self.transact(false, |writer| {
-                let (change, done) = writer.index.tidy(&writer.db, MERGED_PER_COMMIT)?;
-                idle = done;
-                Ok(change)
-            })?;
-            if idle {
-                break;
-            }
+    pub(super) fn tidy(&mut self) -> Result<bool, StoreError> {
+        let mut idle = false;
+        self.transact(false, |writer| {
+            let (change, done) = writer.index.tidy(&writer.db, MERGED_PER_COMMIT)?;
+            idle = done;
+            Ok(change)
+        })?;
+        if idle {
+            self.shared.readers.hold(false);
+            empty_wal(&self.db)?;
+            self.shared.readers.hold(true);
         }
-        self.shared.readers.hold(false);
-        empty_wal(&self.db)
+        Ok(idle)
     }
 }
 
