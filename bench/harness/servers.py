@@ -103,6 +103,12 @@ class Servers:
         server.metrics_port = metrics
         return server
 
+    def mirror(self, configuration: Path, ready: str) -> Server:
+        """A server with this configuration, on listeners of its own."""
+        port, metrics = free_port(), free_port()
+        command = [self.tools.tallystick, "serve", "--config", configuration, "--listen", f"127.0.0.1:{port}", "--metrics-listen", f"127.0.0.1:{metrics}"]
+        return self.start("mirror", command, port, ready)
+
     def xmod(self, records: int, source: str | None = None) -> Server:
         port = free_port()
         command = [self.tools.peers / "testserver", "-n", records, "-addr", f"127.0.0.1:{port}"]

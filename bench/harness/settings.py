@@ -9,7 +9,7 @@ ROOT = BENCH.parent
 OUT = BENCH / "out"
 
 EPILOG = """\
-rows: lookup tiles append misses dirhash client growth start
+rows: lookup tiles append misses dirhash client growth start mirror
 
 Servers listen on loopback only, and every process that is started here is ended here. Nothing in the clone but
 bench/out changes, unless --record is given. Exit code 1 when a row failed; a target that is not met is no failure.

@@ -147,8 +147,9 @@ fn archive(
     let mut file =
         tempfile::Builder::new().permissions(everyone).tempfile_in(directory).map_err(at(directory))?;
     let mut done = made.start();
-    let mut out = zstd::Encoder::new(BufWriter::with_capacity(1 << 20, file.as_file_mut()), ZSTD_LEVEL)
+    let packed = zstd::Encoder::new(BufWriter::with_capacity(1 << 20, file.as_file_mut()), ZSTD_LEVEL)
         .map_err(at(path))?;
+    let mut out = ::tar::Builder::new(packed);
     let make = |window| {
         let mut files = Vec::new();
         let records = made.window(window, &mut |name, body| {
@@ -171,8 +172,7 @@ fn archive(
     })?;
     let note = made.head.note.as_bytes();
     tar::write_file(&mut out, LATEST, note)
-        .and_then(|()| tar::write_end(&mut out))
-        .and_then(|()| out.finish()?.into_inner().map_err(io::Error::from).map(drop))
+        .and_then(|()| out.into_inner()?.finish()?.into_inner().map_err(io::Error::from).map(drop))
         .map_err(at(path))?;
     file.as_file().sync_all().map_err(at(path))?;
     file.persist(path).map_err(|error| at(path)(error.error))?;

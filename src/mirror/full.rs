@@ -14,6 +14,7 @@
 //!
 //! Architecture invariant: bytes of a source reach the database by way of [`check_full`] and [`check_edge`] only.
 
+mod crew;
 mod fetch;
 mod frontier;
 
@@ -36,6 +37,7 @@ use crate::tlog::{
     Hash, HashIndex, Tile, TileLevel, TilePlan, TreeHead, TreeSize, split_data_tile, stored_hash_index,
     tile_root, tree_hash, tree_hash_indexes,
 };
+use crew::Crew;
 use fetch::{PATIENCE, Traffic, Verdict};
 
 /// Data tiles of a window: those of one hash tile of level 1.
@@ -129,7 +131,7 @@ impl RemoteLog {
             options,
             traffic: Traffic::default(),
             jobs: Semaphore::new(options.jobs.max(1)),
-            workers: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
+            crew: Crew::new(),
         });
         let is_behind = replica.reader().head().is_none_or(|newest| newest.tree.size < head.tree.size);
         if from <= head.tree.size && is_behind {
@@ -204,8 +206,8 @@ struct Run {
     traffic: Traffic,
     /// One for each data tile in flight.
     jobs: Semaphore,
-    /// One for each core: more would only hold more tiles in memory.
-    workers: Semaphore,
+    /// What verifies and packs.
+    crew: Crew,
 }
 
 /// The part of a window that was not there before, verified and packed.
@@ -330,7 +332,7 @@ impl Run {
                 let pack = move |_: &Bytes, texts: &[&str]| codec.pack(number, texts);
                 let packed = match held.get(&number).cloned() {
                     // It was verified before it was kept, and is verified again: nothing is packed unseen.
-                    Some(body) => match run.work(move || judge_full(&body, &root, &pack)).await {
+                    Some(body) => match run.crew.run(move || judge_full(&body, &root, &pack)).await {
                         Verdict::Good(packed) => packed,
                         Verdict::Failed(error) => return Err(error),
                         Verdict::Bad(why) => panic!("data tile {number} has changed in memory: {why}"),
@@ -356,7 +358,7 @@ impl Run {
         let _job = self.jobs.acquire().await.expect("the semaphore is never closed");
         let verify = |body: Bytes, _| {
             let make = make.clone();
-            self.work(move || judge_full(&body, &root, &make))
+            self.crew.run(move || judge_full(&body, &root, &make))
         };
         self.inner.data_tile(&tile, &self.traffic, self.options.tries, verify).await
     }
@@ -375,17 +377,10 @@ impl Run {
         let leaves = Arc::new(leaves);
         let verify = |body: Bytes, asked: Tile| {
             let leaves = leaves.clone();
-            self.work(move || {
-                check_edge(&body, &leaves, asked.width).map_or_else(Verdict::Bad, Verdict::Good)
-            })
+            self.crew
+                .run(move || check_edge(&body, &leaves, asked.width).map_or_else(Verdict::Bad, Verdict::Good))
         };
         self.inner.data_tile(&tile, &self.traffic, self.options.tries, verify).await
-    }
-
-    /// Work for a core, when one is free.
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let _worker = self.workers.acquire().await.expect("the semaphore is never closed");
-        blocking(work).await
     }
 
     /// Writes a window. Returns the edge after it.

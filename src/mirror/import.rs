@@ -10,11 +10,14 @@
 //! An import that is interrupted leaves the verified prefix; the next one, or a sync, goes on there. A signed contradiction
 //! between the import and what is known stops the log, as one that is seen on the network does.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -27,7 +30,7 @@ use super::misbehaviour::Misbehaviour;
 use super::missing::Missing;
 use super::tiles::TileReader;
 use super::verify::Refusal;
-use super::{Inner, Mirror, RemoteLimits, RemoteLog, Synced, TILE_HEIGHT};
+use super::{Inner, Mirror, RemoteLimits, RemoteLog, SyncError, Synced, TILE_HEIGHT};
 use crate::store::StoreError;
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Replica, ReplicaReader};
@@ -83,6 +86,17 @@ pub enum ImportError {
     /// What is in them does not verify, or the log contradicts itself, or the store fails.
     #[error(transparent)]
     Replicate(#[from] ReplicateError),
+    /// There is no room, or something else that ends a sync, too.
+    #[error(transparent)]
+    Sync(SyncError),
+    /// A file is not there.
+    #[error("it has no {path}: {said}")]
+    Missing {
+        /// The file.
+        path: String,
+        /// What was said instead.
+        said: String,
+    },
     /// The head of the import is older than one that is known, and nothing here compares the two.
     #[error(
         "its head of {offered} records is older than the one of {newest} that is known, and cannot be compared with it: {why}\n  \
@@ -101,6 +115,15 @@ pub enum ImportError {
 impl From<RemoteError> for ImportError {
     fn from(error: RemoteError) -> ImportError {
         ImportError::Replicate(error.into())
+    }
+}
+
+impl From<SyncError> for ImportError {
+    fn from(error: SyncError) -> ImportError {
+        match error {
+            SyncError::NoDataTiles { path, said, .. } => ImportError::Missing { path, said },
+            error => ImportError::Sync(error),
+        }
     }
 }
 
@@ -135,12 +158,17 @@ impl Mirror {
         let replica =
             self.log.replica().ok_or_else(|| ImportError::NotFull { log: self.log.name().to_owned() })?;
         let _alone = self.alone().await.map_err(|_| ImportError::Busy { log: self.log.name().to_owned() })?;
-        let from = replica.reader().head().map(|head| head.tree.size);
-        self.log.import(replica, source, progress).await?;
-        let settling = replica.clone();
-        let settled = spawn_blocking(move || settling.settle()).await;
-        settled.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-        Ok(Synced { from, to: replica.reader().head().map(|head| head.tree.size).unwrap_or_default() })
+        let size = || replica.reader().head().map(|head| head.tree.size);
+        let (from, progress) = (size(), Arc::new(progress));
+        let Ready { log, head, _scratch } = self.log.begin_import(replica, source, &progress).await?;
+        if from < Some(head.tree.size) {
+            // Files need not be spared, a server must be.
+            let is_remote = matches!(source, ImportSource::Url(_));
+            let options = if is_remote { self.replicate } else { ReplicateOptions::default() };
+            self.replicate_by(&log, &head, options, |stored| progress(ImportProgress::Stored(stored)))
+                .await?;
+        }
+        Ok(Synced { from, to: size().unwrap_or_default() })
     }
 }
 
@@ -183,17 +211,37 @@ impl RemoteLog {
         source: &ImportSource,
         progress: impl Fn(ImportProgress) + Send + Sync + 'static,
     ) -> Result<Replicated, ImportError> {
-        self.0.check_running()?;
         let progress = Arc::new(progress);
+        let Ready { log, head, _scratch } = self.begin_import(replica, source, &progress).await?;
+        let told = |stored| progress(ImportProgress::Stored(stored));
+        Ok(log.replicate(replica, &head, ReplicateOptions::default(), told).await?)
+    }
+
+    /// Everything before the first record.
+    async fn begin_import(
+        &self,
+        replica: &Replica,
+        source: &ImportSource,
+        progress: &Arc<impl Fn(ImportProgress) + Send + Sync + 'static>,
+    ) -> Result<Ready, ImportError> {
+        self.0.check_running()?;
         let (url, _scratch) = match source {
             ImportSource::Url(url) => (url.clone(), None),
             ImportSource::Directory(path) => (directory_url(path)?, None),
             ImportSource::Archive(path) => {
-                let scratch = Scratch::new(self.0.database.with_extension("import"))?;
-                let (path, into, told) = (path.clone(), scratch.0.clone(), progress.clone());
-                let unpacked = spawn_blocking(move || unpack(&path, &into, &*told)).await;
-                unpacked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-                (directory_url(&scratch.0)?, Some(scratch))
+                let scratch = scratch(&self.0.database)?;
+                let wanted = Arc::new(());
+                let (path, told, still) = (path.clone(), progress.clone(), Arc::downgrade(&wanted));
+                // The directory goes along: it is removed by whoever writes there last.
+                let unpacked = spawn_blocking(move || {
+                    let is_wanted = || still.strong_count() > 0;
+                    unpack(&path, scratch.path(), &*told, &is_wanted).map(|()| scratch)
+                });
+                let unpacked = unpacked.await;
+                let scratch =
+                    unpacked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+                drop(wanted);
+                (directory_url(scratch.path())?, Some(scratch))
             }
         };
         let delta = url.local_path().map(read_delta).transpose()?.flatten();
@@ -207,8 +255,7 @@ impl RemoteLog {
             let older = via.0.open_head(note.as_bytes()).map_err(|refusal| self.refused(refusal, DELTA))?;
             via.compare(self, replica, &older).await?;
         }
-        let told = move |stored| progress(ImportProgress::Stored(stored));
-        Ok(via.replicate(replica, &known, ReplicateOptions::default(), told).await?)
+        Ok(Ready { log: via, head: known, _scratch })
     }
 
     fn check_delta(&self, delta: &Delta, replica: &Replica) -> Result<(), BundleError> {
@@ -355,38 +402,46 @@ fn read_delta(directory: &Path) -> Result<Option<Delta>, BundleError> {
     Ok(Some(Delta::parse(&text)?))
 }
 
-fn unpack(archive: &Path, into: &Path, progress: &dyn Fn(ImportProgress)) -> Result<(), BundleError> {
+fn unpack(
+    archive: &Path,
+    into: &Path,
+    progress: &dyn Fn(ImportProgress),
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<(), BundleError> {
     let file = File::open(archive).map_err(at(archive))?;
     let mut stream = zstd::Decoder::new(BufReader::new(file)).map_err(at(archive))?;
     let disk = rustix::fs::statvfs(into).map_err(|error| at(into)(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(RESERVE_BYTES);
-    let told = std::cell::Cell::new(0);
+    let told = Cell::new(0);
     tar::unpack(&mut stream, archive, into, free, &|bytes| {
         if bytes - told.get() >= UNPACKED_STEP {
             told.set(bytes);
             progress(ImportProgress::Unpacked(bytes));
         }
+        if is_wanted() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(())
 }
 
-/// A directory for what is unpacked, removed when it is dropped. What an import that was killed has left is removed before.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(path: PathBuf) -> Result<Scratch, BundleError> {
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(at(&path))?;
-        }
-        fs::create_dir(&path).map_err(at(&path))?;
-        Ok(Scratch(path))
-    }
+/// An import whose head is known to be one of the log's.
+struct Ready {
+    /// The log, read from the import.
+    log: RemoteLog,
+    head: SeenHead,
+    _scratch: Option<TempDir>,
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(directory = %self.0.display(), %error, "what was unpacked is not removed");
+/// A directory for what is unpacked, beside the log's database and removed when it is dropped. What imports that were killed
+/// have left is removed before.
+fn scratch(database: &Path) -> Result<TempDir, BundleError> {
+    let directory = database.parent().unwrap_or(Path::new("."));
+    let stem = database.file_stem().unwrap_or_default().to_string_lossy();
+    let prefix = format!("{stem}.import-");
+    for entry in fs::read_dir(directory).map_err(at(directory))? {
+        let entry = entry.map_err(at(directory))?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            fs::remove_dir_all(entry.path()).map_err(at(entry.path()))?;
         }
     }
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(directory).map_err(at(directory))
 }

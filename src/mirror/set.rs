@@ -17,6 +17,7 @@ use super::{
 use crate::config::{Mode, Schedule};
 use crate::store::StoreError;
 use crate::store::lock::free_bytes;
+use crate::store::remote::SeenHead;
 use crate::tlog::TreeSize;
 
 /// Bytes of a record in a data tile of sum.golang.org, for what is foreseen: two lines with a path, a version and hashes.
@@ -228,7 +229,6 @@ impl Mirror {
         let _one = self.running.lock().await;
         if size() < Some(head.tree.size) {
             let result = self.replicate_to(&head).await;
-            self.run.send_replace(None);
             if let Err(error) = &result {
                 self.log.note_failure(&error.to_string()).await;
             }
@@ -237,7 +237,30 @@ impl Mirror {
         Ok(Synced { from, to: size().unwrap_or_default() })
     }
 
-    async fn replicate_to(&self, head: &crate::store::remote::SeenHead) -> Result<(), SyncError> {
+    async fn replicate_to(&self, head: &SeenHead) -> Result<(), SyncError> {
+        self.replicate_by(&self.log, head, self.replicate, |_| ()).await
+    }
+
+    /// Replicates by any handle of the log, which may read it elsewhere. For who is [alone](Mirror::alone).
+    pub(super) async fn replicate_by(
+        &self,
+        log: &RemoteLog,
+        head: &SeenHead,
+        options: ReplicateOptions,
+        told: impl Fn(ReplicaProgress),
+    ) -> Result<(), SyncError> {
+        let result = self.replicate_with(log, head, options, told).await;
+        self.run.send_replace(None);
+        result
+    }
+
+    async fn replicate_with(
+        &self,
+        log: &RemoteLog,
+        head: &SeenHead,
+        options: ReplicateOptions,
+        told: impl Fn(ReplicaProgress),
+    ) -> Result<(), SyncError> {
         let replica = self.log.replica().expect("only a log with a full mirror is replicated");
         let from = replica.reader().size();
         let foreseen = self.foresee(from, head.tree.size)?;
@@ -256,8 +279,9 @@ impl Mirror {
         self.run.send_replace(Some(run));
         let tell = |progress| {
             self.run.send_replace(Some(Run { progress, ..run }));
+            told(progress);
         };
-        self.log.replicate(replica, head, self.replicate, tell).await?;
+        log.replicate(replica, head, options, tell).await?;
         let settling = replica.clone();
         tokio::task::spawn_blocking(move || settling.settle()).await.unwrap_or_else(|error| {
             std::panic::resume_unwind(error.into_panic());

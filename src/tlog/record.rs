@@ -94,15 +94,15 @@ pub fn split_data_tile(data: &[u8]) -> Result<Vec<&str>, RecordError> {
     }
     let mut texts = Vec::new();
     let (mut record, mut line) = (0, 0);
-    while let Some(length) = text[line..].find('\n') {
-        if length == 0 {
+    for end in memchr::memchr_iter(b'\n', data) {
+        if end == line {
             if line == record {
                 return Err(RecordError::BlankLine);
             }
             texts.push(&text[record..line]);
             record = line + 1;
         }
-        line += length + 1;
+        line = end + 1;
     }
     if line < text.len() {
         return Err(RecordError::NoFinalNewline);

@@ -25,8 +25,10 @@ pub(super) async fn read(path: &Path, url: RedactedUrl, max_bytes: u64) -> Resul
 /// The same, on a thread that may block.
 pub(super) fn read_blocking(path: &Path, url: &RedactedUrl, max_bytes: u64) -> Result<Bytes, FetchError> {
     let file = open(path, url)?;
-    let mut body = Vec::new();
     let local = |source| FetchError::Local { url: url.clone(), source };
+    // One byte more than it has, so that its end is seen without growing.
+    let length = file.metadata().map_err(local)?.len().saturating_add(1).min(max_bytes);
+    let mut body = Vec::with_capacity(length as usize);
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut body).map_err(local)?;
     if body.len() as u64 > max_bytes {
         return Err(FetchError::TooLarge { url: url.clone(), max_bytes });

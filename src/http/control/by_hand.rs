@@ -400,7 +400,9 @@ fn of_import(mirror: &Mirror, error: ImportError) -> Refusal {
         ImportError::Bundle(error) => of_bundle(&error),
         // The source is a file that will not be another one by itself, but nothing of it is damage here.
         ImportError::Replicate(ReplicateError::NoDataTiles { .. }) => Refusal { reason: Reason::Failed, why },
+        ImportError::Missing { .. } => Refusal { reason: Reason::Failed, why },
         ImportError::Replicate(error) => refusal(mirror, &SyncError::from(error)),
+        ImportError::Sync(error) => refusal(mirror, &error),
         ImportError::Older { .. } => Refusal { reason: Reason::Unavailable, why },
         ImportError::NotFull { .. } => Refusal { reason: Reason::Usage, why },
         ImportError::Busy { .. } => Refusal { reason: Reason::Busy, why },

@@ -132,6 +132,9 @@ fn an_import_ends_with_the_code_that_says_what_to_do() {
         std::fs::write(&data, honest.replace("v1.0.300 h1:", "v1.0.300 h1:A")).unwrap();
         let refused = ran(&other, &["import", NAME, text(&out)], 3).stderr;
         assert!(refused.contains("tile/8/data/001"), "{refused}");
+        std::fs::remove_file(&data).unwrap();
+        let refused = ran(&other, &["import", NAME, text(&out)], 1).stderr;
+        assert!(refused.contains("it has no tile/8/data/001: "), "{refused}");
         std::fs::write(&data, honest).unwrap();
         ran(&other, &["import", NAME, text(&out)], 0);
         drop(running);

@@ -41,6 +41,10 @@ const PAGE_BYTES: u32 = 32 << 10;
 const APPLICATION_ID: i64 = 0x7265_706c;
 /// Tiles from which a dictionary is made: enough to know the common hosts and the shapes of versions.
 pub const TRAINING_TILES: u64 = 64;
+/// Segments of a full data tile.
+const SEGMENTS_PER_TILE: usize = (TILE_WIDTH / SEGMENT_WIDTH) as usize;
+/// A segment has 1,024 bytes of hashes, and names that take a few hundred.
+const USUAL_SEGMENT_BYTES: usize = 1_600;
 /// Larger dictionaries gain little: what repeats in a log are hosts, words and dates.
 const DICTIONARY_BYTES: usize = 32 << 10;
 
@@ -83,7 +87,10 @@ pub enum RecordText {
 #[derive(Debug)]
 pub struct PackedTile {
     number: u64,
-    segments: Vec<Vec<u8>>,
+    /// Its sixteen segments, one after the other, ...
+    bodies: Vec<u8>,
+    /// ... and where each of them ends.
+    ends: Vec<usize>,
     /// What the index knows its records by.
     hashes: Vec<u64>,
 }
@@ -200,16 +207,32 @@ impl Codec {
             Some(packer) => packer,
             None => Packer::new(self.dictionary.as_deref()).map_err(codec_failed)?,
         };
-        let mut tile =
-            PackedTile { number, segments: Vec::with_capacity(16), hashes: Vec::with_capacity(256) };
+        let mut tile = PackedTile {
+            number,
+            bodies: Vec::with_capacity(SEGMENTS_PER_TILE * USUAL_SEGMENT_BYTES),
+            ends: Vec::with_capacity(SEGMENTS_PER_TILE),
+            hashes: Vec::with_capacity(texts.len()),
+        };
+        let mut records = Vec::with_capacity(SEGMENT_WIDTH as usize);
         for texts in texts.chunks(SEGMENT_WIDTH as usize) {
-            let records: Vec<Parts<'_>> = texts.iter().map(|text| Parts::of(text)).collect();
-            tile.segments.push(packer.segment(&records).map_err(codec_failed)?);
-            tile.hashes
-                .extend(records.iter().map(|parts| hash_name(&self.index_key, parts.path, parts.version)));
+            records.clear();
+            records.extend(texts.iter().map(|text| Parts::of(text)));
+            packer.segment(&records, &mut tile.bodies).map_err(codec_failed)?;
+            tile.ends.push(tile.bodies.len());
+            let hash = |parts: &Parts<'_>| hash_name(&self.index_key, parts.path, parts.version);
+            tile.hashes.extend(records.iter().map(hash));
         }
         idle().push(packer);
         Ok(tile)
+    }
+}
+
+impl PackedTile {
+    /// The numbers of its segments, and their bodies.
+    fn segments(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let bodies = starts.zip(&self.ends).map(|(start, end)| &self.bodies[start..*end]);
+        (self.number * SEGMENTS_PER_TILE as u64..).zip(bodies)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The writing half: one connection, one transaction per window.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -17,12 +17,20 @@ use super::super::{
     checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_in_pages, to_micros,
 };
 use super::reader::{dictionary, heads, segments};
-use super::{APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, Shared, State, Window, codec_failed};
+use super::{
+    APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, SEGMENTS_PER_TILE, Shared, State, Window, codec_failed,
+};
 use crate::store::remote::SeenHead;
 use crate::store::{FullTile, StoreError, TILE_WIDTH};
 
 /// Entries of the index that one commit moves when only merging is left.
 const MERGED_PER_COMMIT: u64 = 1 << 20;
+
+/// Inserts the segments of one tile. In one statement, because one that may fail, by a trigger, begins with a copy of every page
+/// that it changes.
+static INSERT_SEGMENTS: LazyLock<String> = LazyLock::new(|| {
+    format!("INSERT INTO segment (segment_id, body) VALUES {}", vec!["(?, ?)"; SEGMENTS_PER_TILE].join(", "))
+});
 
 pub(super) struct Writer {
     db: Connection,
@@ -243,14 +251,16 @@ impl Writer {
     }
 
     fn insert_tiles(&self, window: &Window) -> Result<(), StoreError> {
-        let mut insert = self
-            .db
-            .prepare_cached("INSERT INTO segment (segment_id, body) VALUES (?, ?)")
-            .map_err(failed("insert into segment"))?;
+        let mut insert = self.db.prepare_cached(&INSERT_SEGMENTS).map_err(failed("insert into segment"))?;
         for tile in &window.tiles {
-            for (id, body) in (tile.number * 16..).zip(&tile.segments) {
-                insert.execute(params![id as i64, body]).map_err(failed("insert into segment"))?;
+            assert_eq!(tile.ends.len(), SEGMENTS_PER_TILE, "a full data tile");
+            for (at, (id, body)) in tile.segments().enumerate() {
+                insert
+                    .raw_bind_parameter(2 * at + 1, id as i64)
+                    .and_then(|()| insert.raw_bind_parameter(2 * at + 2, body))
+                    .map_err(failed("insert into segment"))?;
             }
+            insert.raw_execute().map_err(failed("insert into segment"))?;
         }
         let mut insert = self
             .db
