@@ -18,7 +18,7 @@
 //! ([`campaign`]).
 
 pub(crate) mod campaign;
-mod clocks;
+pub(crate) mod clocks;
 mod copies;
 mod faults;
 mod full_disk;

@@ -118,10 +118,10 @@ impl Inner {
 
     fn without(&self, tile: &Tile, error: &SumdbError, lies: Vec<Lie>) -> ReplicateError {
         let refused = !error.failures.is_empty()
-            && error
-                .failures
-                .iter()
-                .all(|failure| failure.is_not_found() || matches!(failure, FetchError::Forbidden { .. }));
+            && error.failures.iter().all(|failure| {
+                failure.is_not_found()
+                    || matches!(failure, FetchError::Forbidden { .. } | FetchError::NotPassedOn { .. })
+            });
         if !lies.is_empty() {
             let failures = error.failures.iter().map(ToString::to_string).collect();
             let (log, path) = (self.name.clone(), tile.path());

@@ -8,7 +8,7 @@ use super::server::{Place, Server};
 use super::source::{Source, module};
 
 /// Where Debian and others put it.
-const LIBRARIES: [&str; 4] = [
+pub(crate) const LIBRARIES: [&str; 4] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
     "/usr/lib/faketime/libfaketimeMT.so.1",

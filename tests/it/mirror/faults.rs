@@ -4,10 +4,12 @@
 use std::time::Instant;
 
 use super::commands::{ran, run, status};
-use super::served::{lookup_of, mirroring};
+use super::served::{PATIENCE, lookup_of, mirroring};
 use super::small_log::{NAME, SmallLog, answer};
 use super::*;
-use crate::support::serve::LogDirectory;
+use crate::crash::clocks::LIBRARIES;
+use crate::support::poll;
+use crate::support::serve::{LogDirectory, Server};
 
 fn database(directory: &LogDirectory) -> PathBuf {
     directory.data().join(format!("mirror/{NAME}.db"))
@@ -206,4 +208,35 @@ fn a_sync_leaves_its_metrics_in_a_file() {
         "{}",
         nowhere.stderr
     );
+}
+
+/// At noon by the calendar, and not before: the clock is faked to a few seconds before it.
+#[test]
+fn a_schedule_is_kept() {
+    const TEST: &str = "mirror::faults::a_schedule_is_kept";
+    let Some(library) = LIBRARIES.into_iter().find(|library| Path::new(library).exists()) else {
+        return eprintln!("SKIPPED: {TEST}: libfaketime is not installed");
+    };
+    let log = SmallLog::new(700);
+    let upstream = log.serve();
+    let directory = mirroring(&log, &upstream.url(), "mode = \"heads\"\nschedule = \"0 12 * * *\"");
+    let config = directory.config();
+    let environment = [
+        ("LD_PRELOAD", library),
+        ("FAKETIME", "@2026-11-21 11:59:50"),
+        ("TZ", "UTC"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let started = Instant::now();
+    let arguments = ["--config", config.to_str().unwrap()];
+    let server = Server::start(config.parent().unwrap(), &arguments, &environment);
+    let text = ran(&directory, &["status"], 0).stdout;
+    assert!(text.contains("  mode        heads, polled at 0 12 * * * (UTC)\n"), "{text}");
+    poll("noon", PATIENCE, || upstream.paths().contains(&"/latest".to_owned()).then_some(()));
+    // It began after `started`, so noon is at least that long after it. A heads mirror without a schedule asks at once.
+    assert!(started.elapsed() >= Duration::from_secs(9), "{:?}", started.elapsed());
+    poll("the head is kept", PATIENCE, || (server.log_metric("mirror_size", NAME) == 700).then_some(()));
+    assert_eq!(upstream.paths().iter().filter(|path| *path == "/latest").count(), 1, "the next is tomorrow");
+    server.stop();
 }
