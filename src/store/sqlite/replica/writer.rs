@@ -25,6 +25,8 @@ use crate::store::{FullTile, StoreError, TILE_WIDTH};
 
 /// Entries of the index that one commit moves when only merging is left.
 const MERGED_PER_COMMIT: u64 = 1 << 20;
+/// Pages that one commit moves to where free ones are: a write-ahead log of 16 MiB.
+const VACUUMED_PER_COMMIT: u32 = 1_000;
 
 /// Inserts the segments of one tile. In one statement, because one that may fail, by a trigger, begins with a copy of every page
 /// that it changes.
@@ -56,7 +58,8 @@ pub(super) fn open(
     cache_kib: u32,
     at: Timestamp,
 ) -> Result<Opened, StoreError> {
-    let mut db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES)?;
+    // Merging the index leaves free pages, a fifteenth of a large mirror: they are given back when it settles.
+    let mut db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES, "incremental")?;
     let index_key = identify(&db, path, name, vkey, at)?;
     let readers = Arc::new(Readers::open(path, cache_kib, Commits::Told)?);
     let held = readers.clone();
@@ -288,8 +291,34 @@ impl Writer {
                 break;
             }
         }
+        self.give_back()?;
         self.shared.readers.hold(false);
         empty_wal(&self.db)
+    }
+
+    /// Gives the free pages of the file back to the file system, some at a time.
+    fn give_back(&mut self) -> Result<(), StoreError> {
+        let free = |writer: &Writer| -> Result<i64, StoreError> {
+            let select = writer.db.pragma_query_value(None, "freelist_count", |row| row.get(0));
+            select.map_err(failed("read of freelist_count"))
+        };
+        let mut left = free(self)?;
+        while left > 0 {
+            self.transact(false, |writer| {
+                let vacuum = format!("PRAGMA incremental_vacuum({VACUUMED_PER_COMMIT})");
+                let mut vacuum = writer.db.prepare(&vacuum).map_err(failed("vacuum"))?;
+                // Each step moves a page.
+                let mut moved = vacuum.query([]).map_err(failed("vacuum"))?;
+                while moved.next().map_err(failed("vacuum"))?.is_some() {}
+                Ok(Change::default())
+            })?;
+            let before = std::mem::replace(&mut left, free(self)?);
+            if left >= before {
+                // A file that was made without this keeps its free pages, and uses them for what comes next.
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
