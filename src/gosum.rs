@@ -147,7 +147,7 @@ impl fmt::Display for ModuleLines {
 }
 
 /// As `split_once(' ')`, in half the time.
-fn split_at_space(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_at_space(text: &str) -> Option<(&str, &str)> {
     let at = memchr::memchr(b' ', text.as_bytes())?;
     Some((&text[..at], &text[at + 1..]))
 }

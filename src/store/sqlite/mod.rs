@@ -89,15 +89,16 @@ pub(in crate::store) fn open_writing(
     application: i64,
     migrations: &[&str],
 ) -> Result<Connection, StoreError> {
-    open_writing_in_pages(path, application, migrations, PAGE_BYTES)
+    open_writing_in_pages(path, application, migrations, PAGE_BYTES, "none")
 }
 
-/// The same, with pages of another size in a new database.
+/// The same, with pages of another size in a new database, and another way to give free pages back.
 fn open_writing_in_pages(
     path: &Path,
     application: i64,
     migrations: &[&str],
     page_bytes: u32,
+    auto_vacuum: &str,
 ) -> Result<Connection, StoreError> {
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     // First of all: what is not ours stays as it is.
@@ -105,8 +106,9 @@ fn open_writing_in_pages(
     let set = |name, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
     };
-    // Takes effect in a new database only: an existing one keeps the size it was made with.
+    // These take effect in a new database only: an existing one keeps what it was made with.
     set("page_size", &page_bytes)?;
+    set("auto_vacuum", &auto_vacuum)?;
     // A reader never waits for the writer, and a commit is one append and one fsync.
     set("journal_mode", &"wal")?;
     // With NORMAL a power cut may take back the last commits, and with them heads that clients have seen.

@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::segment::{Decoder, WIDTH, Why, push_length};
 use crate::dirhash::H1;
-use crate::gosum::{LineParts, ModuleLines};
+use crate::gosum::{LineParts, ModuleLines, split_at_space};
 use crate::module::ModuleVersion;
 
 const LAYOUT: u8 = 2;
@@ -212,8 +212,11 @@ impl Decoder {
         text.clear();
         let names = self.decompress(&frame, dictionary)?;
         let names = std::str::from_utf8(names).map_err(|_| "names are not UTF-8".to_owned())?;
+        if !names.ends_with('\n') {
+            return Err("its names are cut off".to_owned());
+        }
         let mut tails = tails.as_chunks::<TAIL_BYTES>().0.iter();
-        for name in names.split_terminator('\n') {
+        for name in lines(names) {
             match name.strip_suffix('~') {
                 Some(rest) => {
                     text.push_str(rest);
@@ -225,12 +228,19 @@ impl Decoder {
         }
         (self.text, self.frame) = (text, frame);
         let mut names = [("", ""); WIDTH];
-        let mut lines = self.text.split_terminator('\n');
+        let mut lines = lines(&self.text);
         for name in &mut names {
-            *name = lines.next().and_then(|line| line.split_once(' ')).ok_or("a name is missing")?;
+            *name = lines.next().and_then(split_at_space).ok_or("a name is missing")?;
         }
         if lines.next().is_none() { Ok(names) } else { Err("a name too many".to_owned()) }
     }
+}
+
+/// The lines of a text; what comes after the last newline is none.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', text.as_bytes())
+        .map(move |end| &text[std::mem::replace(&mut start, end + 1)..end])
 }
 
 /// The time and the hash at the end of a version, and what comes before: `20260203040506-0123456789ab`.
