@@ -380,10 +380,10 @@ impl Inner {
     }
 
     fn find(&self, module: &ModuleVersion) -> Result<Option<Proven>, RemoteError> {
-        if let Some(StoredRecord { id, lines }) = self.kept.find_in_full(module)? {
-            if let Some(proven) = self.prove_in_full(id, lines)? {
-                return Ok(Some(proven));
-            }
+        if let Some(StoredRecord { id, lines }) = self.kept.find_in_full(module)?
+            && let Some(proven) = self.prove_in_full(id, lines)?
+        {
+            return Ok(Some(proven));
         }
         let Some(record) = self.store.find(module)? else { return Ok(None) };
         let head = self.store.head(record.head_size)?.ok_or_else(|| StoreError::Damaged {
