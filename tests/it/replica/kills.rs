@@ -100,6 +100,8 @@ async fn a_run_that_is_given_up_fetches_at_most_the_windows_under_way_again() {
     assert!(done.from.0 >= size && done.from.0 % 65_536 == 0 || done.from.0 == peer::SIZE);
     let tiles = peer::SIZE.div_ceil(256) - done.from.0 / 256;
     assert_eq!(done.progress.requests, tiles);
-    assert!((server.paths().len() - before) as u64 <= tiles + 16);
+    // What was on its way when the run was given up may reach the server after it was counted.
+    let late = ReplicateOptions::default().jobs as u64;
+    assert!((server.paths().len() - before) as u64 <= tiles + 16 + late);
     peer.assert_mirrored(&replica.reader(), peer::SIZE, 1001);
 }
