@@ -44,7 +44,8 @@
 //! 5. No signature leaves before the commit that holds it is durable and the anchor knows it:
 //!    `anchor::a_commit_whose_anchor_fails_is_not_published_until_the_next_start`.
 //! 6. Bytes of another log are proved under a verified head before they are stored or served, and never repaired:
-//!    `mirror::every_lie_is_refused`.
+//!    `mirror::every_lie_is_refused`, and proved again before they become a record of ours:
+//!    `replica::damage::what_cannot_be_proved_is_no_answer_to_a_look_up`.
 //! 7. After a failed write the process signs nothing more. A full disk turns read-only until there is space. A damaged row
 //!    answers 500 for itself and stops signing: `sequencer::failures::after_a_failed_write_nothing_is_signed`,
 //!    `sequencer::failures::a_full_disk_is_read_only_until_there_is_space`,

@@ -48,6 +48,11 @@ impl Mirror {
 
     /// The log, as one of these URLs serves it.
     fn log(&self, urls: &[String]) -> RemoteLog {
+        self.log_with(urls, None)
+    }
+
+    /// The same, answered from its full mirror.
+    fn log_with(&self, urls: &[String], replica: Option<Replica>) -> RemoteLog {
         let options = ClientOptions { proxies: ProxySettings::default(), ..ClientOptions::default() };
         let urls = urls.iter().map(|url| SourceUrl::parse(url).unwrap()).collect();
         let transport = RemoteSumdb::new(peer::NAME.to_owned(), urls, HttpClient::new(options).unwrap());
@@ -57,7 +62,7 @@ impl Mirror {
             transport,
             database: self.directory.join("remote.db"),
             clock: Clock::system(),
-            replica: None,
+            replica,
             limits: RemoteLimits::default(),
         })
         .unwrap()

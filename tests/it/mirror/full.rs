@@ -48,6 +48,12 @@ fn assert_served(server: &Server, log: &SmallLog, size: u64) {
     }
 }
 
+/// The same directory, with another URL or mode.
+fn reconfigure(directory: &LogDirectory, log: &SmallLog, url: &str, more: &str) {
+    let config = std::fs::read_to_string(mirroring(log, url, more).config()).unwrap();
+    std::fs::write(directory.config(), config).unwrap();
+}
+
 fn full(directory: &LogDirectory) -> Value {
     status(directory)["full"].clone()
 }
@@ -103,10 +109,7 @@ fn a_mode_is_raised_and_lowered_without_losing_anything() {
     let upstream = log.serve();
     let directory = mirroring(&log, &upstream.url(), "mode = \"heads\"");
     ran(&directory, &["sync"], 0);
-    let set = |url: &str, mode: &str| {
-        let config = std::fs::read_to_string(mirroring(&log, url, mode).config()).unwrap();
-        std::fs::write(directory.config(), config).unwrap();
-    };
+    let set = |url: &str, mode: &str| reconfigure(&directory, &log, url, mode);
     set(&upstream.url(), "");
     let server = directory.serve();
     assert_eq!(get(&server, &lookup_of(600)), (200, log.lookup(600, 700)));
@@ -140,8 +143,7 @@ fn a_fork_is_found_when_only_the_full_mirror_is_left() {
     for file in [format!("{NAME}.db"), format!("{NAME}.db-wal"), format!("{NAME}.db-shm")] {
         let _ = std::fs::remove_file(directory.data().join("mirror").join(file));
     }
-    let config = std::fs::read_to_string(mirroring(&log, &bad.url(), FULL).config()).unwrap();
-    std::fs::write(directory.config(), config).unwrap();
+    reconfigure(&directory, &log, &bad.url(), FULL);
     let ran = ran(&directory, &["sync"], 4);
     assert!(ran.stderr.contains("evidence: "), "{}", ran.stderr);
     let server = directory.serve();
@@ -202,8 +204,7 @@ fn lies_are_refused_and_named_and_the_next_url_is_asked() {
     assert_eq!(full(&directory)["records"], 0);
     let good = log.serve();
     let urls = format!("{}\", \"{}", liar.url(), good.url());
-    let config = std::fs::read_to_string(mirroring(&log, &urls, FULL).config()).unwrap();
-    std::fs::write(directory.config(), config).unwrap();
+    reconfigure(&directory, &log, &urls, FULL);
     let server = directory.serve();
     poll("the mirror is complete", PATIENCE, || (full(&directory)["size"] == 700).then_some(()));
     assert_served(&server, &log, 700);
@@ -377,8 +378,7 @@ fn a_fork_is_found_when_the_heads_come_from_a_backup() {
     std::fs::write(&heads, backup).unwrap();
     // Consistent with the head of the backup, smaller than that of the full mirror, and of another tree.
     let fork = log.fork(400, 600).serve();
-    let config = std::fs::read_to_string(mirroring(&log, &fork.url(), FULL).config()).unwrap();
-    std::fs::write(directory.config(), config).unwrap();
+    reconfigure(&directory, &log, &fork.url(), FULL);
     let ran = ran(&directory, &["sync"], 4);
     assert!(ran.stderr.contains("evidence: "), "{}", ran.stderr);
     let server = directory.serve();
@@ -419,8 +419,7 @@ fn a_lowered_mirror_moves_on() {
     let upstream = growing(&log, &size);
     let directory = mirroring(&log, &upstream.url(), FULL);
     ran(&directory, &["sync"], 0);
-    let config = std::fs::read_to_string(mirroring(&log, &upstream.url(), "poll = \"1s\"").config()).unwrap();
-    std::fs::write(directory.config(), config).unwrap();
+    reconfigure(&directory, &log, &upstream.url(), "poll = \"1s\"");
     size.store(900, SeqCst);
     ran(&directory, &["sync"], 0);
     let server = directory.serve();

@@ -106,3 +106,28 @@ fn a_mirror_has_one_writer() {
     drop(first);
     assert!(second().is_ok());
 }
+
+/// What the full mirror says may be signed into another log: only what is proved then, whatever its checksum says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_proved_is_no_answer_to_a_look_up() {
+    let Some((peer, _directory, mirror)) = setup("damage::what_cannot_be_proved") else { return };
+    mirror.sync(&[peer.serve_honestly(72_000).url()]).await.unwrap();
+    super::reverify::rewrite(&mirror, "segment", "segment_id = 20", |body| {
+        body[40] ^= 1;
+        super::reverify::seal_segment(body);
+    });
+    let replica = mirror.replica();
+    let module = |id: u64| match replica.reader().records(id..id + 1).unwrap().remove(0) {
+        tallystick::store::replica::RecordText::Lines(lines) => lines,
+        other => panic!("{other:?}"),
+    };
+    let log = mirror.log_with(&["http://127.0.0.1:1".to_owned()], Some(replica.clone()));
+    let soon = || Clock::system().instant() + Duration::from_secs(30);
+    let sound = log.lookup(&module(1_000).module, soon()).await.unwrap();
+    assert_eq!((sound.record.0, &sound.lines), (1_000, &module(1_000)));
+    // Its neighbours share its tile, so that they cannot be proved either.
+    for id in [320, 325, 256] {
+        let refused = log.lookup(&module(id).module, soon()).await;
+        assert!(matches!(refused, Err(RemoteError::Unavailable { .. })), "record {id}: {refused:?}");
+    }
+}

@@ -23,7 +23,7 @@ fn check(mirror: &Mirror, replica: &Replica) -> Reverified {
 }
 
 /// Changes a row as a program would that writes the right checksum.
-fn rewrite(mirror: &Mirror, table: &str, key: &str, change: impl Fn(&mut Vec<u8>)) {
+pub(super) fn rewrite(mirror: &Mirror, table: &str, key: &str, change: impl Fn(&mut Vec<u8>)) {
     damage(mirror, table, key);
     let database = rusqlite::Connection::open(mirror.database()).unwrap();
     let select = format!("SELECT rowid, body FROM {table} WHERE {key}");
@@ -44,7 +44,7 @@ fn seal(body: &mut [u8]) {
 }
 
 /// A segment of layout 2, whose checksum is seeded with its first two bytes.
-fn seal_segment(body: &mut [u8]) {
+pub(super) fn seal_segment(body: &mut [u8]) {
     let sum = xxh3_64_with_seed(&body[10..], u64::from(body[0]) << 8 | u64::from(body[1]));
     body[2..10].copy_from_slice(&sum.to_le_bytes());
 }
