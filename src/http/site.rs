@@ -1,7 +1,7 @@
 //! What stands behind the public door.
 //!
 //! One function sees every request: it measures and counts it, refuses what is too long, sends what a log
-//! answers to [`sumdb`], hooks to [`hooks`](super::hooks) and the rest to a router. Look-ups, tiles and heads thereby skip the router's
+//! answers to [`sumdb`], hooks to [`super::hooks`] and the rest to a router. Look-ups, tiles and heads thereby skip the router's
 //! pattern matching, and a hit is answered without waiting for anything.
 
 use std::net::SocketAddr;
