@@ -230,7 +230,7 @@ fn mirror_database(config: &Config, name: &str) -> PathBuf {
 }
 
 /// The database of every record of a remote log.
-fn full_database(config: &Config, name: &str) -> PathBuf {
+pub(super) fn full_database(config: &Config, name: &str) -> PathBuf {
     mirror_directory(config).join(format!("{}.full.db", file_name(name)))
 }
 

@@ -29,6 +29,10 @@ impl Unusable {
         match &self.error {
             StoreError::NewerSchema { .. } => "run the newer program, or move the file away".to_owned(),
             StoreError::Full => "make space, and start again".to_owned(),
+            StoreError::Damaged { place, .. } if place.starts_with("index") => format!(
+                "the index can be made again from the records: `tallystick mirror verify {} --rebuild-index`, then start again",
+                self.name
+            ),
             _ => format!(
                 "move {} (with what has its name and ends in -wal or -shm) away, keep it, and start again: what it held is \
                  fetched and verified again",

@@ -10,12 +10,16 @@ use serde_json::{Value, json};
 
 use super::{Keeper, plot};
 use crate::cli::control::{Needs, Session, refused};
+use crate::cli::engines::{exit_of_store, full_database};
+use crate::cli::exit::OrExit;
 use crate::cli::{Exit, Progress, output};
 use crate::config::Config;
 use crate::http::control::Refusal;
 use crate::http::control::by_hand::{
     Part, StatsAnswer, Tell, WorkAnswer, WorkEvent, WorkProgress, WorkRequest, work,
 };
+use crate::store::lock::DirectoryLock;
+use crate::store::replica::drop_index;
 
 /// Paths that `diff` shows to a person; JSON has all.
 const MAX_SHOWN_PATHS: usize = 100;
@@ -75,11 +79,15 @@ Exit codes: 0 clean, 4 damage found (each fault is named with its place).
 
 Examples:
   tallystick mirror verify sum.golang.org
-  tallystick mirror verify sum.golang.org --json")]
+  tallystick mirror verify sum.golang.org --json
+  tallystick mirror verify sum.golang.org --rebuild-index")]
 pub(super) struct Verify {
     /// The log
     #[arg(value_name = "NAME")]
     name: String,
+    /// First make the index again from the records; only while no server runs
+    #[arg(long)]
+    rebuild_index: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -235,7 +243,26 @@ impl Import {
 }
 
 impl Verify {
+    /// Throws the index away, with nobody else at the mirrors; who opens the mirror next makes it again.
+    fn drop_index(&self, config: &Config) -> anyhow::Result<()> {
+        let path = full_database(config, &self.name);
+        anyhow::ensure!(
+            path.exists(),
+            "there is no full mirror of {} in {}",
+            self.name,
+            config.data.display()
+        );
+        let dropped = DirectoryLock::acquire(&config.data).and_then(|_lock| drop_index(&path));
+        dropped.or_else(|error| {
+            let exit = exit_of_store(&error);
+            Err(error).or_exit(exit)
+        })
+    }
+
     pub(super) async fn run(self, config: &Config) -> anyhow::Result<Exit> {
+        if self.rebuild_index {
+            self.drop_index(config)?;
+        }
         let mut keeper = Keeper::open(config, Some(&self.name)).await?;
         let request = WorkRequest::Verify { log: self.name.clone() };
         let (answer, findings) = keeper.work(request).await?.or_else(refused)?;

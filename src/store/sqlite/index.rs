@@ -26,6 +26,8 @@ use crate::module::ModuleVersion;
 pub(super) const HASH_BITS: u32 = 40;
 /// Entries that wait in memory before they become a run. They are hashed again at start, so not too many.
 pub(super) const FLUSH: u64 = 16_384;
+/// Records that may be in no run when a log is opened: a flush comes with the commit that has as many, and a batch may be as large.
+pub(super) const MOST_RECENT: u64 = 4 * FLUSH;
 /// Runs of one size class that are merged into one.
 pub(super) const FAN_OUT: usize = 8;
 /// Entries of a bucket, on average, are between this and twice as many: a row of about a kilobyte.

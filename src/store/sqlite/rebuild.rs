@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rusqlite::Connection;
 
-use super::index::{FLUSH, View, hash_module};
+use super::index::{Entry, FLUSH, View, hash_module};
 use super::merge::{Change, Index};
 use super::segment::Decoder;
 use super::writer::read_identity;
@@ -35,14 +35,12 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
     for piece in pieces(0..size) {
         read(&db, &mut decoder, piece)?;
     }
-    commit(&db, || {
-        let clear = "DELETE FROM index_bucket; DELETE FROM index_filter; DELETE FROM index_run";
-        db.execute_batch(clear).map_err(failed("delete from index"))
-    })?;
+    clear(&db)?;
     let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
     let (mut index, runs) = Index::load(&db, view, &[])?;
     index.show(runs, Vec::new());
-    fill(&db, &mut decoder, &key, &mut index, size, &mut |done| progress(done, size))?;
+    let mut entries = |ids| entries(&db, &mut decoder, &key, ids);
+    fill(&db, &mut index, size, &mut entries, &mut |done| progress(done, size))?;
     loop {
         let (change, idle): (Change, bool) = commit(&db, || index.tidy(&db, MERGED_PER_COMMIT))?;
         index.publish(change);
@@ -58,21 +56,38 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
 /// else.
 pub(super) fn fill(
     db: &Connection,
-    decoder: &mut Decoder,
-    key: &[u8; 16],
     index: &mut Index,
     end: u64,
+    entries: &mut dyn FnMut(Range<u64>) -> Result<Vec<Entry>, StoreError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), StoreError> {
     for piece in pieces(index.flushed..end) {
         let done = piece.end;
-        let records = read(db, decoder, piece)?;
-        let entry = |record: &StoredRecord| (hash_module(key, &record.lines.module), record.id.0);
-        let change = commit(db, || index.append(db, records.iter().map(entry).collect()))?;
+        let entries = entries(piece)?;
+        let change = commit(db, || index.append(db, entries))?;
         index.publish(change);
         progress(done);
     }
     Ok(())
+}
+
+/// Throws the index away. Until it is filled again nothing can be found.
+pub(super) fn clear(db: &Connection) -> Result<(), StoreError> {
+    commit(db, || {
+        let clear = "DELETE FROM index_bucket; DELETE FROM index_filter; DELETE FROM index_run";
+        db.execute_batch(clear).map_err(failed("delete from index"))
+    })
+}
+
+/// What the index has of these records of a log of ours.
+pub(super) fn entries(
+    db: &Connection,
+    decoder: &mut Decoder,
+    key: &[u8; 16],
+    ids: Range<u64>,
+) -> Result<Vec<Entry>, StoreError> {
+    let records = read(db, decoder, ids)?;
+    Ok(records.iter().map(|record| (hash_module(key, &record.lines.module), record.id.0)).collect())
 }
 
 fn pieces(ids: Range<u64>) -> impl Iterator<Item = Range<u64>> {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::index::{FLUSH, Run, View, hash_module};
+use super::index::{MOST_RECENT, Run, View, hash_module};
 use super::merge::{Change, Index};
 use super::reader;
 use super::readers::{Commits, Readers};
-use super::rebuild::fill;
+use super::rebuild::{entries, fill};
 use super::segment::{
     Decoder, Encoder, Row, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written, decode_tail,
     encode_tail, wrap,
@@ -26,8 +26,6 @@ use crate::store::{
 };
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
-/// Records that may be in no run when a log is opened: a flush comes with the commit that has as many, and a batch may be as large.
-const MOST_RECENT: u64 = 4 * FLUSH;
 /// Level of evidence's compression: written once, a tile at a time.
 const EVIDENCE_ZSTD_LEVEL: i32 = 3;
 
@@ -94,7 +92,8 @@ impl SqliteStore {
         let sealed = reader::sealed_size(&db)?;
         if sealed > index.flushed + MOST_RECENT {
             index.show(runs, Vec::new());
-            fill(&db, &mut decoder, &index_key, &mut index, sealed, &mut |_| {})?;
+            let mut entries = |ids| entries(&db, &mut decoder, &index_key, ids);
+            fill(&db, &mut index, sealed, &mut entries, &mut |_| {})?;
             runs = index.view().runs.clone();
         }
         let mut store = SqliteStore {

@@ -48,6 +48,13 @@ fn assert_served(server: &Server, log: &SmallLog, size: u64) {
     }
 }
 
+/// As [`mirroring`], of the log that Go wrote.
+fn mirroring_peer(vkey: &str, url: &str) -> LogDirectory {
+    let sumdb = format!("[sumdb.\"{}\"]\nkey = \"{vkey}\"\nurls = [\"{url}\"]\n{FULL}\n", peer::NAME);
+    let route = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
+    LogDirectory::new("sum.corp.example", &(sumdb + route))
+}
+
 /// The same directory, with another URL or mode.
 fn reconfigure(directory: &LogDirectory, log: &SmallLog, url: &str, more: &str) {
     let config = std::fs::read_to_string(mirroring(log, url, more).config()).unwrap();
@@ -273,10 +280,7 @@ fn a_sync_that_is_killed_anywhere_goes_on() {
         Ok(peer) => peer,
         Err(why) => return eprintln!("SKIPPED: mirror::full::a_sync_that_is_killed_anywhere_goes_on: {why}"),
     };
-    let sumdb =
-        format!("[sumdb.\"{}\"]\nkey = \"{}\"\nurls = [\"{}\"]\n{FULL}\n", peer::NAME, peer.vkey, peer.url());
-    let route = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
-    let directory = LogDirectory::new("sum.corp.example", &(sumdb + route));
+    let directory = mirroring_peer(&peer.vkey, &peer.url());
     let records = || -> u64 {
         let all: Value = serde_json::from_str(&ran(&directory, &["status", "--json"], 0).stdout).unwrap();
         all.as_array().unwrap().first().map_or(0, |status| status["full"]["records"].as_u64().unwrap_or(0))
@@ -327,10 +331,7 @@ fn the_server_of_x_mod_is_mirrored_to_the_byte() {
             return eprintln!("SKIPPED: mirror::full::the_server_of_x_mod_is_mirrored_to_the_byte: {why}");
         }
     };
-    let sumdb =
-        format!("[sumdb.\"{}\"]\nkey = \"{}\"\nurls = [\"{}\"]\n{FULL}\n", peer::NAME, peer.vkey, peer.url);
-    let route = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
-    let directory = LogDirectory::new("sum.corp.example", &(sumdb + route));
+    let directory = mirroring_peer(&peer.vkey, &peer.url);
     ran(&directory, &["sync"], 0);
     let mut wanted = vec!["latest".to_owned()];
     for number in 0..1_300_u64.div_ceil(256) {
@@ -428,5 +429,38 @@ fn a_lowered_mirror_moves_on() {
         assert_eq!(get(&server, &lookup_of(n)), (200, log.lookup(n, 900)), "record {n}");
     }
     assert_eq!(server.log_metric("mirror_lag_records", NAME), 0);
+    server.stop();
+}
+
+/// The index is derived: damage in it is no loss, and nothing is fetched for it.
+#[test]
+fn a_damaged_index_is_made_again_from_the_records() {
+    let peer = match peer::peer() {
+        Ok(peer) => peer,
+        Err(why) => return eprintln!("SKIPPED: mirror::full::a_damaged_index_is_made_again: {why}"),
+    };
+    let directory = mirroring_peer(&peer.vkey, &peer.url());
+    ran(&directory, &["sync"], 0);
+    let full = directory.data().join(format!("mirror/{}.full.db", peer::NAME));
+    let database = rusqlite::Connection::open(&full).unwrap();
+    for table in ["index_filter", "index_bucket"] {
+        let changed = database.execute(&format!("UPDATE {table} SET body = x'00'"), []).unwrap();
+        assert!(changed > 0, "{table}");
+    }
+    drop(database);
+    let told = ran(&directory, &["sync"], 4).stderr;
+    assert!(told.contains(&format!("`tallystick mirror verify {} --rebuild-index`", peer::NAME)), "{told}");
+    let verified = ran(&directory, &["verify", peer::NAME, "--rebuild-index"], 0).stdout;
+    assert!(verified.contains(&format!("clean; {} records", peer::SIZE)), "{verified}");
+    let server = directory.serve();
+    let second = ran(&directory, &["verify", peer::NAME, "--rebuild-index"], 5);
+    assert!(second.stderr.contains("lock"), "not beside a server: {}", second.stderr);
+    let data = server.get(&format!("/sumdb/{}/tile/8/data/500", peer::NAME)).text();
+    for record in data.split("\n\n").take(50) {
+        let words: Vec<&str> = record.split(' ').collect();
+        let module: ModuleVersion = format!("{}@{}", words[0], words[1]).parse().unwrap();
+        let page = server.get(&format!("/sumdb/{}/lookup/{}", peer::NAME, module.escaped()));
+        assert!(page.status == 200 && page.text().contains(record), "{module}: {}", page.text());
+    }
     server.stop();
 }

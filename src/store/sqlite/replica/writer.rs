@@ -1,5 +1,6 @@
 //! The writing half: one connection, one transaction per window.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -7,11 +8,12 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::index::{Entry, View, hash_name};
+use super::super::index::{Entry, FLUSH, MOST_RECENT, View, hash_name};
 use super::super::merge::{Change, Index};
 use super::super::packed::Parts;
 use super::super::reader::{blob, tile_id};
 use super::super::readers::{Commits, Readers};
+use super::super::rebuild::{clear, fill};
 use super::super::segment::{Decoder, unwrap, wrap};
 use super::super::{
     checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_in_pages, to_micros,
@@ -69,7 +71,15 @@ pub(super) fn open(
     let held = readers.clone();
     checkpoint_aloud(&mut db, move |is_long| held.hold(!is_long))?;
     let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
-    let (index, _) = Index::load(&db, view.clone(), &[])?;
+    let (mut index, runs) = Index::load(&db, view.clone(), &[])?;
+    let sealed = stored_edge(&db)?.sealed();
+    if sealed > index.flushed + MOST_RECENT {
+        // It was thrown away to be made again.
+        index.show(runs, Vec::new());
+        let mut decoder = Decoder::new().map_err(codec_failed)?;
+        let mut entries = |ids| entries(&db, &mut decoder, &index_key, ids);
+        fill(&db, &mut index, sealed, &mut entries, &mut |_| {})?;
+    }
     let state = ArcSwap::from_pointee(State { edge: Edge::default(), head: None });
     let shared = Arc::new(Shared { index_key, view, readers, state, condemned: ArcSwap::default() });
     let mut writer = Writer { db, shared: shared.clone(), index, unsure: true, _lock: lock };
@@ -110,9 +120,7 @@ fn identify(
 impl Writer {
     /// Reads again what is kept in memory.
     fn reload(&mut self) -> Result<(), StoreError> {
-        let edge = blob(&self.db, "SELECT body FROM edge WHERE id = ?", 1, "read of edge")?
-            .map_or_else(|| Ok(Edge::default()), |row| Edge::decode(&row))
-            .map_err(damaged("edge".to_owned()))?;
+        let edge = stored_edge(&self.db)?;
         let head = heads(&self.db, i64::MAX, 1)?.pop();
         let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
         let (size, sealed) = (edge.size.0, edge.sealed());
@@ -124,9 +132,7 @@ impl Writer {
         let mut recent: Vec<Entry> = Vec::new();
         if index.flushed < sealed {
             let mut decoder = Decoder::new().map_err(codec_failed)?;
-            segments(&self.db, &mut decoder, index.flushed..sealed, |id, parts| {
-                recent.push((hash_name(key, parts.path, parts.version), id));
-            })?;
+            recent = entries(&self.db, &mut decoder, key, index.flushed..sealed)?;
         }
         recent.extend(edge_entries(key, &edge).filter(|(_, id)| *id >= index.flushed));
         // A commit that was reported as failed may have been one.
@@ -321,6 +327,34 @@ impl Writer {
         let left = free(self)?;
         Ok(left == 0 || left >= before)
     }
+}
+
+fn stored_edge(db: &Connection) -> Result<Edge, StoreError> {
+    blob(db, "SELECT body FROM edge WHERE id = ?", 1, "read of edge")?
+        .map_or_else(|| Ok(Edge::default()), |row| Edge::decode(&row))
+        .map_err(damaged("edge".to_owned()))
+}
+
+/// What the index knows these records by, all of them in full tiles.
+fn entries(
+    db: &Connection,
+    decoder: &mut Decoder,
+    key: &[u8; 16],
+    ids: Range<u64>,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::with_capacity((ids.end - ids.start).min(FLUSH) as usize);
+    segments(db, decoder, ids, |id, parts| {
+        entries.push((hash_name(key, parts.path, parts.version), id));
+    })?;
+    Ok(entries)
+}
+
+/// Throws away the index of the mirror at `path`, which nobody may have open. Whoever opens it next makes it again from the records.
+pub fn drop_index(path: &Path) -> Result<(), StoreError> {
+    let _lock = FileLock::acquire(&path.with_extension("lock"))?;
+    let db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES, "incremental")?;
+    clear(&db)?;
+    empty_wal(&db)
 }
 
 /// What the index knows the records at the edge by.
