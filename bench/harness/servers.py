@@ -22,7 +22,7 @@ http {{
     # Files as fast as nginx can: no log, no copy, no open() after the first.
     sendfile on;
     tcp_nopush on;
-    open_file_cache max=200000 inactive=600s;
+    open_file_cache max=15000 inactive=600s;
     open_file_cache_valid 600s;
     keepalive_requests 1000000000;
     client_body_temp_path {work}/body;

@@ -56,8 +56,10 @@ pub fn stats(
     growth(reader, &mut stats)?;
     let records = reader.head().map_or(0, |head| head.tree.size.0);
     stats.records = records;
+    // A log with many paths is read twice. Which it is shows only at the end of the first time.
+    let total = 2 * records;
     let (mut hosts, mut paths, mut others) = (Counters::default(), Counters::default(), 0);
-    let passed = pass(reader, 0..records, &mut |done| progress(done, records), &mut |path, version| {
+    let passed = pass(reader, 0..records, &mut |done| progress(done, total), &mut |path, version| {
         if version.is_empty() {
             others += 1;
             return;
@@ -72,7 +74,6 @@ pub fn stats(
     if hosts.is_rough || paths.is_rough {
         hosts.reset();
         paths.reset();
-        let total = 2 * records;
         let passed =
             pass(reader, 0..records, &mut |done| progress(records + done, total), &mut |path, version| {
                 if !version.is_empty() {
