@@ -113,7 +113,7 @@ impl Inner {
                 Ok(shown) => {
                     tally.last.shown_size = tally.last.shown_size.max(*shown);
                     // Where every record is wanted the head alone is no success.
-                    if !self.state.replicates.load(Ordering::Relaxed) {
+                    if !self.replicates.load(Ordering::Relaxed) {
                         tally.succeeded(self.clock.now());
                     }
                 }

@@ -25,11 +25,10 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::error::RemoteError;
-use super::verify::Refusal;
-use super::{Inner, RemoteLog, TILE_HEIGHT};
+use super::{Inner, RemoteLog, TILE_HEIGHT, blocking};
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Edge, PackedTile, Replica, TRAINING_TILES, Window};
 use crate::store::{StoreError, TILE_WIDTH};
@@ -144,16 +143,8 @@ impl RemoteLog {
 impl Inner {
     /// Holds what a mirror has against the head that it is to go to. Returns its edge.
     async fn begin(&self, replica: &Replica, head: &SeenHead) -> Result<Edge, ReplicateError> {
-        if let Some(newest) = replica.reader().head()
-            && self.store.head(newest.tree.size)?.is_none_or(|known| known.tree != newest.tree)
-        {
-            // Another database remembers the heads now. It must know what this mirror was held to, or a fork would pass.
-            let deadline = self.clock.instant() + PATIENCE;
-            let reconciled = self.reconcile((*newest).clone(), None, "latest", deadline).await;
-            reconciled.map_err(|refusal| match refusal {
-                Refusal::Fatal(error) => error,
-                Refusal::Bad(text) => RemoteError::Unavailable { text, retry_after: None },
-            })?;
+        if let Some(newest) = replica.reader().head() {
+            self.hold_to(&newest, self.clock.instant() + PATIENCE).await?;
         }
         // Of a run that was dropped a commit may still be under way.
         let waiting = replica.clone();
@@ -426,16 +417,6 @@ async fn in_order<T: Send + 'static>(
     }
     fetched.sort_unstable_by_key(|(number, _)| *number);
     Ok(fetched.into_iter().map(|(_, fetched)| fetched).collect())
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => panic!("the runtime was shut down under a mirror's work"),
-        },
-    }
 }
 
 fn train_on(replica: &Replica, bodies: &[Bytes]) -> Result<(), StoreError> {

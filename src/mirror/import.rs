@@ -19,7 +19,6 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use super::attempts::Tally;
 use super::bundle::{BundleError, DELTA, Delta, LATEST, MAX_DELTA_BYTES, at, tar};
@@ -30,7 +29,7 @@ use super::misbehaviour::Misbehaviour;
 use super::missing::Missing;
 use super::tiles::TileReader;
 use super::verify::Refusal;
-use super::{Inner, Mirror, RemoteLimits, RemoteLog, SyncError, Synced, TILE_HEIGHT};
+use super::{Inner, Mirror, RemoteLimits, RemoteLog, SyncError, Synced, TILE_HEIGHT, blocking};
 use crate::store::StoreError;
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Replica, ReplicaReader};
@@ -192,7 +191,7 @@ impl RemoteLog {
             places: Semaphore::new(limits.lookups),
             permits,
             newest: inner.newest.clone(),
-            state: inner.state.clone(),
+            replicates: inner.replicates.clone(),
             database: inner.database.clone(),
             stopped: inner.stopped.clone(),
             tally: Mutex::new(Tally::default()),
@@ -234,13 +233,11 @@ impl RemoteLog {
                 let wanted = Arc::new(());
                 let (path, told, still) = (path.clone(), progress.clone(), Arc::downgrade(&wanted));
                 // The directory goes along: it is removed by whoever writes there last.
-                let unpacked = spawn_blocking(move || {
+                let scratch = blocking(move || {
                     let is_wanted = || still.strong_count() > 0;
                     unpack(&path, scratch.path(), &*told, &is_wanted).map(|()| scratch)
-                });
-                let unpacked = unpacked.await;
-                let scratch =
-                    unpacked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+                })
+                .await?;
                 drop(wanted);
                 (directory_url(scratch.path())?, Some(scratch))
             }

@@ -1,7 +1,6 @@
 //! Who is asked, in which order, for how long. Each question is a flight: it goes on when the caller who asked first has
 //! given up, for `patience` at most, and what it verified is kept.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use super::flight::Seat;
 use super::verify::Refusal;
 use super::{Inner, Proven, tiles};
 use crate::module::ModuleVersion;
+use crate::store::remote::SeenHead;
 use crate::tlog::TreeSize;
 use crate::upstream::{Inquiry, SumdbAnswer};
 
@@ -112,18 +112,24 @@ impl Inner {
         timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(self.too_late(LATEST)))
     }
 
-    /// Compares the full mirror's head with the others, if one of the two databases is older than the other: restored from a
-    /// backup, or made anew.
     async fn hold_to_full(&self, deadline: Instant) -> Result<(), RemoteError> {
-        let (true, Some(head)) = (self.state.is_apart.load(Ordering::Relaxed), self.kept.full_head()) else {
-            return Ok(());
-        };
-        match self.reconcile((*head).clone(), None, LATEST, deadline).await {
-            Ok(_) => self.state.is_apart.store(false, Ordering::Relaxed),
-            Err(Refusal::Fatal(error)) => return Err(error),
-            Err(Refusal::Bad(text)) => return Err(RemoteError::Unavailable { text, retry_after: None }),
+        match self.kept.full_head() {
+            Some(head) => self.hold_to(&head, deadline).await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Compares a full mirror's head with the others, unless it is one of them: one of the two databases may come from a backup,
+    /// or was made anew, and a fork must not pass for that.
+    pub(super) async fn hold_to(&self, head: &SeenHead, deadline: Instant) -> Result<(), RemoteError> {
+        if self.store.head(head.tree.size)?.is_some_and(|known| known.tree == head.tree) {
+            return Ok(());
+        }
+        match self.reconcile(head.clone(), None, LATEST, deadline).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::Fatal(error)) => Err(error),
+            Err(Refusal::Bad(text)) => Err(RemoteError::Unavailable { text, retry_after: None }),
+        }
     }
 
     /// Moves to a head that was shown as the newest. An older one is compared all the same: it may be of another tree.

@@ -67,6 +67,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use crate::clock::Clock;
 use crate::gosum::ModuleLines;
@@ -184,7 +185,8 @@ struct Inner {
     permits: Arc<Semaphore>,
     /// Shared, as is the stop, with those who read the same log from elsewhere.
     newest: Arc<ArcSwapOption<SeenHead>>,
-    state: Arc<Flags>,
+    /// Up to date is who has every record, not only the newest head.
+    replicates: Arc<AtomicBool>,
     /// Also the place of its files: evidence lies beside it.
     database: PathBuf,
     stopped: Arc<ArcSwapOption<Incident>>,
@@ -197,15 +199,6 @@ struct Inner {
     advances: Flights<(), Result<(), RemoteError>>,
 }
 
-/// What all handles of a log know.
-#[derive(Debug, Default)]
-struct Flags {
-    /// Up to date is who has every record, not only the newest head.
-    replicates: AtomicBool,
-    /// The head of the full mirror is not among those that new heads are compared with: nothing new is taken before it is.
-    is_apart: AtomicBool,
-}
-
 impl RemoteLog {
     /// Opens what is kept of a log, and creates it when there is nothing. No network is used.
     pub fn open(options: RemoteLogOptions) -> Result<RemoteLog, RemoteError> {
@@ -216,11 +209,6 @@ impl RemoteLog {
         let store = Arc::new(store);
         let newest = store.newest()?;
         newest.iter().chain(known.as_deref()).try_for_each(|head| check_head(&key, head))?;
-        let state = Arc::<Flags>::default();
-        if let Some(known) = &known {
-            let same = store.head(known.tree.size)?.is_some_and(|head| head.tree == known.tree);
-            state.is_apart.store(!same, Ordering::Relaxed);
-        }
         let kept = Kept { store: store.clone(), replica };
         let permits = Arc::new(Semaphore::new(limits.requests.max(1)));
         let tiles = TileReader::new(transport.clone(), kept.clone(), permits.clone(), limits.memory_bytes);
@@ -234,7 +222,7 @@ impl RemoteLog {
             places: Semaphore::new(limits.lookups.max(1)),
             permits,
             newest: Arc::new(ArcSwapOption::from_pointee(newest)),
-            state,
+            replicates: Arc::default(),
             database,
             stopped: Arc::default(),
             tally: Mutex::new(Tally::new(store.attempts()?)),
@@ -302,7 +290,7 @@ impl RemoteLog {
     /// needs is asked for anywhere. Without such a mirror, the newest seen.
     pub fn served(&self) -> Option<Arc<SeenHead>> {
         let (full, newest) = (self.0.kept.full_head(), self.newest());
-        if self.0.state.replicates.load(Ordering::Relaxed) {
+        if self.0.replicates.load(Ordering::Relaxed) {
             return full.or(newest);
         }
         // A full mirror of an earlier mode grows no more.
@@ -318,13 +306,13 @@ impl RemoteLog {
 
     /// How many records a full mirror has, in the mode that brings in more of them.
     pub fn replicated(&self) -> Option<TreeSize> {
-        let replicates = self.0.state.replicates.load(Ordering::Relaxed);
+        let replicates = self.0.replicates.load(Ordering::Relaxed);
         self.replica().filter(|_| replicates).map(|replica| replica.reader().size())
     }
 
     /// Says that up to date is who has every record.
     pub(super) fn replicates(&self) {
-        self.0.state.replicates.store(true, Ordering::Relaxed);
+        self.0.replicates.store(true, Ordering::Relaxed);
     }
 
     /// The newest head seen.
@@ -425,6 +413,17 @@ impl Inner {
             self.move_newest(&head);
         }
         Ok(())
+    }
+}
+
+/// Work that keeps a thread, on one that may be kept. A panic in it is a panic here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => panic!("the runtime was shut down under a mirror's work"),
+        },
     }
 }
 

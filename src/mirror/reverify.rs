@@ -21,10 +21,9 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::TILE_HEIGHT;
+use super::{TILE_HEIGHT, blocking};
 use crate::log::Finding;
 use crate::note::{self, VerifierKey};
 use crate::store::remote::SeenHead;
@@ -320,8 +319,7 @@ pub async fn reverify(
         sleep(interval.div_f64(count as f64).max(LEAST_PAUSE)).await;
         slice %= count;
         let (store, verifier) = (reader.clone(), key.clone());
-        let verified = spawn_blocking(move || verify_slice(&store, &verifier, slice)).await;
-        let verified = verified.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let verified = blocking(move || verify_slice(&store, &verifier, slice)).await;
         slice += 1;
         done += 1;
         figures.records.fetch_add(verified.records, Ordering::Relaxed);

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 use super::{
     RemoteError, RemoteLog, ReplicaProgress, ReplicateError, ReplicateOptions, ReverifyFigures, Unusable,
+    blocking,
 };
 use crate::config::{Mode, Schedule};
 use crate::store::StoreError;
@@ -260,18 +261,6 @@ impl Mirror {
         options: ReplicateOptions,
         told: impl Fn(ReplicaProgress),
     ) -> Result<(), SyncError> {
-        // Also when nobody waits for it any more.
-        let _ended = Ended(&self.run);
-        self.replicate_with(log, head, options, told).await
-    }
-
-    async fn replicate_with(
-        &self,
-        log: &RemoteLog,
-        head: &SeenHead,
-        options: ReplicateOptions,
-        told: impl Fn(ReplicaProgress),
-    ) -> Result<(), SyncError> {
         let replica = self.log.replica().expect("only a log with a full mirror is replicated");
         let from = replica.reader().size();
         let foreseen = self.foresee(from, head.tree.size)?;
@@ -288,6 +277,8 @@ impl Mirror {
             ReplicaProgress { size: from, target: head.tree.size, requests: 0, bytes: 0, retries: 0 };
         let run = Run { foreseen, began: self.log.instant(), from, progress };
         self.run.send_replace(Some(run));
+        // It ends also when nobody waits for it any more.
+        let _ended = Ended(&self.run);
         let tell = |progress| {
             self.run.send_replace(Some(Run { progress, ..run }));
             told(progress);
@@ -296,8 +287,7 @@ impl Mirror {
         // A step at a time: who stops the server waits for one of them, and readers find their transactions in between.
         loop {
             let settling = replica.clone();
-            let step = tokio::task::spawn_blocking(move || settling.tidy()).await;
-            if step.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))? {
+            if blocking(move || settling.tidy()).await? {
                 return Ok(());
             }
         }

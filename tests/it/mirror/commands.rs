@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use super::served::{PATIENCE, lookup_of, mirroring};
+use super::served::{PATIENCE, lookup_of, mirroring, reconfigure};
 use super::small_log::{NAME, SmallLog, answer};
 use super::*;
 use crate::cli::{Ran, Sandbox};
@@ -119,8 +119,7 @@ fn what_each_url_sent_is_told_when_none_is_taken() {
     ran(&directory, &["sync"], 0);
     drop(new);
     let urls = [&page, &old, &lagging].map(HostileServer::url).join("\", \"");
-    let config = std::fs::read_to_string(mirroring(&log, &urls, "").config()).unwrap();
-    std::fs::write(directory.config(), config).unwrap();
+    reconfigure(&directory, &log, &urls, "");
     both_ways(&directory, |directory| {
         let ran = ran(directory, &["sync"], 3);
         let told = ran.stderr;
@@ -145,10 +144,7 @@ fn misbehaviour_is_exit_4_until_a_person_goes_on() {
     for beside in [false, true] {
         let (good, bad) = (honest.serve(), fork.serve());
         let directory = mirroring(&honest, &good.url(), "");
-        let show = |server: &HostileServer| {
-            let config = std::fs::read_to_string(mirroring(&honest, &server.url(), "").config()).unwrap();
-            std::fs::write(directory.config(), config).unwrap();
-        };
+        let show = |server: &HostileServer| reconfigure(&directory, &honest, &server.url(), "");
         ran(&directory, &["sync"], 0);
         show(&bad);
         let server = beside.then(|| directory.serve());

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::commands::{ran, run, status};
-use super::served::{PATIENCE, lookup_of, mirroring};
+use super::served::{PATIENCE, lookup_of, mirroring, reconfigure};
 use super::small_log::{NAME, SmallLog, answer};
 use super::*;
 use crate::crash::clocks::LIBRARIES;
@@ -94,10 +94,7 @@ fn proxies_that_do_not_answer_do_not_hold_up_the_start() {
 fn an_evidence_file_of_before_is_not_replaced() {
     let honest = SmallLog::new(700);
     let directory = mirroring(&honest, &honest.serve().url(), "");
-    let show = |server: &HostileServer| {
-        let config = std::fs::read_to_string(mirroring(&honest, &server.url(), "").config()).unwrap();
-        std::fs::write(directory.config(), config).unwrap();
-    };
+    let show = |server: &HostileServer| reconfigure(&directory, &honest, &server.url(), "");
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     for at in [500, 300, 100] {
         let (good, bad) = (honest.serve(), honest.fork(at, 900).serve());

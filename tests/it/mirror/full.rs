@@ -8,7 +8,7 @@ use serde_json::Value;
 use tallystick::tlog::{TreeSize, new_tiles};
 
 use super::commands::{arguments, ran, run, status};
-use super::served::{PATIENCE, get, growing, lookup_of, mirroring, refusal};
+use super::served::{PATIENCE, get, growing, lookup_of, mirroring, mirroring_named, reconfigure, refusal};
 use super::small_log::{NAME, SmallLog, answer, nth};
 use super::*;
 use crate::cli::Sandbox;
@@ -48,17 +48,9 @@ fn assert_served(server: &Server, log: &SmallLog, size: u64) {
     }
 }
 
-/// As [`mirroring`], of the log that Go wrote.
+/// The log that Go wrote, mirrored in full.
 fn mirroring_peer(vkey: &str, url: &str) -> LogDirectory {
-    let sumdb = format!("[sumdb.\"{}\"]\nkey = \"{vkey}\"\nurls = [\"{url}\"]\n{FULL}\n", peer::NAME);
-    let route = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
-    LogDirectory::new("sum.corp.example", &(sumdb + route))
-}
-
-/// The same directory, with another URL or mode.
-fn reconfigure(directory: &LogDirectory, log: &SmallLog, url: &str, more: &str) {
-    let config = std::fs::read_to_string(mirroring(log, url, more).config()).unwrap();
-    std::fs::write(directory.config(), config).unwrap();
+    mirroring_named(peer::NAME, vkey, url, FULL)
 }
 
 fn full(directory: &LogDirectory) -> Value {

@@ -16,11 +16,29 @@ use crate::support::serve::{LogDirectory, Server};
 /// Longer than anything takes here.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A server that has nothing to do with modules but one private path, and mirrors the log at `url`.
-pub(super) fn mirroring(log: &SmallLog, url: &str, more: &str) -> LogDirectory {
-    let sumdb = format!("[sumdb.\"{NAME}\"]\nkey = \"{}\"\nurls = [\"{url}\"]\n{more}\n", log.vkey());
+/// The server of these tests, as it is called by itself.
+const OWN: &str = "sum.corp.example";
+
+/// A configuration that has nothing to do with modules but one private path, and mirrors a log.
+fn sections(name: &str, vkey: &str, url: &str, more: &str) -> String {
+    let sumdb = format!("[sumdb.\"{name}\"]\nkey = \"{vkey}\"\nurls = [\"{url}\"]\n{more}\n");
     let route = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
-    LogDirectory::new("sum.corp.example", &(sumdb + route))
+    sumdb + route
+}
+
+/// A server that mirrors the log at `url`.
+pub(super) fn mirroring(log: &SmallLog, url: &str, more: &str) -> LogDirectory {
+    mirroring_named(NAME, &log.vkey(), url, more)
+}
+
+/// The same, of a log that is not one of ours.
+pub(super) fn mirroring_named(name: &str, vkey: &str, url: &str, more: &str) -> LogDirectory {
+    LogDirectory::new(OWN, &sections(name, vkey, url, more))
+}
+
+/// The same directory, with another URL or mode.
+pub(super) fn reconfigure(directory: &LogDirectory, log: &SmallLog, url: &str, more: &str) {
+    directory.configure(OWN, &sections(NAME, &log.vkey(), url, more));
 }
 
 pub(super) fn get(server: &Server, rest: &str) -> (u16, Vec<u8>) {
