@@ -92,7 +92,7 @@ pub(super) fn read_buckets(
 
 /// The records that a run has under a hash.
 pub(super) fn probe(db: &Connection, run: &Run, hash: u64) -> Result<Vec<u64>, StoreError> {
-    if !run.filter.may_contain(hash) {
+    if !run.may_contain(hash) {
         return Ok(Vec::new());
     }
     let id = bucket_id(run.id, run.shape.bucket_of(hash));
