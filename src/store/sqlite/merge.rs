@@ -15,8 +15,9 @@ use super::index::{Entry, FLUSH, MAX_BITS, Run, Shape, View, filtered, forget_fi
 use super::runs::{self, FIRST_MERGED, LIVE, MERGING, SWEPT};
 use crate::store::StoreError;
 
-/// A new record is rewritten about three times in a log of ten million, so this keeps merges ahead of appends.
-const MERGED_PER_APPEND: u64 = 6;
+/// A record is rewritten three times until its log has 67 million, so this keeps merges ahead of appends. Much more would make
+/// appends slow while a large merge is under way, and fast in between.
+const MERGED_PER_APPEND: u64 = 4;
 /// What a commit of a single record does for the index at most.
 const LEAST_MERGED: u64 = 1_024;
 /// Rows of dead runs that a commit deletes.
@@ -265,7 +266,8 @@ impl Merge {
             let buckets = (1 << source.shape.bits) / self.steps;
             runs::read_buckets(db, source, self.next * buckets, (self.next + 1) * buckets, &mut entries)?;
         }
-        entries.sort_unstable();
+        // What each run gave is sorted already, and this kind of sorting finds such stretches and merges them.
+        entries.sort();
         self.filter.iter_mut().for_each(|filter| entries.iter().for_each(|entry| filter.insert(entry.0)));
         runs::insert_buckets(db, self.id, self.shape, &entries)?;
         self.next += 1;
