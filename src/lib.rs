@@ -16,12 +16,14 @@
 //! | | [`dirhash`] | `h1:` hashes of zips, directories and go.mod files |
 //! | | [`gosum`] | go.sum lines |
 //! | ground | [`clock`] | what time it is |
+//! | | `crew` | threads for work in many small pieces |
 //! | | [`config`] | what the operator said, and where |
 //! | | [`store`] | one log, one database; one lock |
 //! | | [`upstream`] | clients of other servers: module proxies, version control, checksum databases |
 //! | engines | [`log`] | the own log: sequencer, right edge, anchor, fsck |
 //! | | [`mirror`] | a remote log, verified |
 //! | | [`notary`] | may this module enter, where does its line come from: look-up misses end here |
+//! | | [`audit`] | a full check of any checksum database, by what it serves |
 //! | faces | [`http`] | paths, status codes, headers; TLS; metrics |
 //! | | [`cli`] | one file a command |
 //!
@@ -84,6 +86,10 @@
 //! network, window by window. In between, `serve` computes what it has stored again, slice by slice, and condemns what is
 //! not what was verified.
 //!
+//! **An audit.** [`audit`] asks a server, as anybody may, for its newest head → data tiles in order, several in flight, on all
+//! cores: records, their hashes, their names → each hash tile, published head and sampled look-up is held against what follows
+//! from the records → names that are there twice → report.
+//!
 //! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
 //! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced
@@ -112,9 +118,11 @@ pub mod tlog;
 // GROUND: the outside world, each behind one narrow type.
 pub mod clock;
 pub mod config;
+pub(crate) mod crew;
 pub mod store;
 pub mod upstream;
 // ENGINES: what Tallystick does.
+pub mod audit;
 pub mod log;
 pub mod mirror;
 pub mod notary;

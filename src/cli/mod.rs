@@ -2,6 +2,7 @@
 //! each command that needs one calls it through a function named `engine` that takes plain options.
 
 mod anchor;
+mod audit;
 mod bypass;
 mod client;
 mod completions;
@@ -93,6 +94,7 @@ enum Command {
     Import(import::Import),
     Fsck(fsck::Fsck),
     Mirror(mirror::MirrorCommand),
+    Audit(audit::Audit),
     Anchor(anchor::AnchorCommand),
     Incidents(incidents::Incidents),
     Config(config::ConfigCommand),
@@ -133,6 +135,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Import(import) => import.run(common),
         Command::Fsck(fsck) => fsck.run(common),
         Command::Mirror(mirror) => mirror.run(common),
+        Command::Audit(audit) => audit.run(common),
         Command::Anchor(anchor) => anchor.run(common),
         Command::Incidents(incidents) => incidents.run(common),
         Command::Config(config) => config.run(common),

@@ -14,7 +14,6 @@
 //!
 //! Architecture invariant: bytes of a source reach the database by way of [`check_full`] and [`check_edge`] only.
 
-mod crew;
 mod fetch;
 mod frontier;
 
@@ -29,6 +28,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::error::RemoteError;
 use super::{Inner, RemoteLog, TILE_HEIGHT, blocking};
+use crate::crew::Crew;
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Edge, PackedTile, Replica, TRAINING_TILES, Window};
 use crate::store::{StoreError, TILE_WIDTH};
@@ -36,7 +36,6 @@ use crate::tlog::{
     Hash, HashIndex, Tile, TileLevel, TilePlan, TreeHead, TreeSize, split_data_tile, stored_hash_index,
     tile_root, tree_hash, tree_hash_indexes,
 };
-use crew::Crew;
 use fetch::{PATIENCE, Traffic, Verdict};
 
 /// Data tiles of a window: those of one hash tile of level 1.

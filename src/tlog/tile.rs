@@ -245,6 +245,19 @@ pub fn tile_root(hashes: &[Hash]) -> Hash {
     root(hashes.len(), hashes.iter().copied())
 }
 
+/// The root of the tree whose leaves, or neighbouring complete subtrees of one height, have these hashes, however many; none of
+/// none. RFC 6962, section 2.1: it splits at the largest power of two.
+pub fn row_root(hashes: &[Hash]) -> Option<Hash> {
+    match hashes {
+        [] => None,
+        [one] => Some(*one),
+        _ => {
+            let (left, right) = hashes.split_at(hashes.len().next_power_of_two() / 2);
+            Some(Hash::of_node(&row_root(left)?, &row_root(right)?))
+        }
+    }
+}
+
 /// As [`tile_root`], over the bytes of a tile.
 pub(super) fn data_root(data: &[u8]) -> Hash {
     let hashes = data.chunks_exact(HASH_SIZE);

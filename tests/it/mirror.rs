@@ -6,6 +6,7 @@
     reason = "in a test a panic is the report; clippy knows only functions marked as tests"
 )]
 
+mod audited;
 mod by_hand;
 mod commands;
 mod faults;

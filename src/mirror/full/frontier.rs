@@ -2,7 +2,7 @@
 
 use crate::store::replica::Edge;
 use crate::store::{FullTile, TILE_WIDTH};
-use crate::tlog::{Hash, TreeHead, TreeSize, tile_root};
+use crate::tlog::{Hash, TreeHead, TreeSize, row_root, tile_root};
 
 /// Takes in the root of the next full data tile. Tiles of level 1 and up that it completes are added to `full`. Records that
 /// were at the edge are in the tile now.
@@ -36,27 +36,15 @@ pub(super) fn set_texts(edge: &mut Edge, texts: Vec<String>) {
 /// Size and root of the tree that ends at this edge.
 pub(super) fn tree(edge: &Edge) -> TreeHead {
     let leaves: Vec<Hash> = edge.texts.iter().map(|text| Hash::of_record(text.as_bytes())).collect();
-    let mut root = merkle(&leaves);
+    let mut root = row_root(&leaves);
     for hashes in &edge.levels {
         // What lies to the right of a level's hashes is shorter than what one of them covers. RFC 6962 splits at the largest
         // power of two, so it is as if it were one more leaf of this level.
         let mut row = hashes.clone();
         row.extend(root);
-        root = merkle(&row);
+        root = row_root(&row);
     }
     TreeHead { size: edge.size, root: root.unwrap_or(Hash::EMPTY_TREE) }
-}
-
-/// RFC 6962, section 2.1, over hashes that are leaves already; none of none.
-fn merkle(row: &[Hash]) -> Option<Hash> {
-    match row {
-        [] => None,
-        [one] => Some(*one),
-        _ => {
-            let (left, right) = row.split_at(row.len().next_power_of_two() / 2);
-            Some(Hash::of_node(&merkle(left)?, &merkle(right)?))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -78,7 +66,7 @@ mod tests {
                 set_texts(&mut edge, texts[number * 256..end].to_vec());
                 // Every hundredth tile and the first ones: a root of all records is computed anew each time.
                 if number < 4 || number % 64 == 0 || number > 255 {
-                    let root = merkle(&leaves[..end]).unwrap_or(Hash::EMPTY_TREE);
+                    let root = row_root(&leaves[..end]).unwrap_or(Hash::EMPTY_TREE);
                     assert_eq!(tree(&edge), TreeHead { size: TreeSize(end as u64), root });
                 }
             }

@@ -1,4 +1,4 @@
-//! The threads that verify and pack tiles: one for each core, for as long as a run lasts.
+//! Threads for work that is done in many small pieces, such as to verify tiles: one for each core, for as long as a run lasts.
 //!
 //! A tile is a quarter of a millisecond of work. Tokio's blocking threads take it as well, but each hop to them and back wakes two
 //! threads, and with one hop a tile this alone was a tenth of a run. Here a thread that is busy finds the next tile in the queue.
@@ -14,7 +14,7 @@ type Job = Box<dyn FnOnce() + Send>;
 type Panic = Box<dyn Any + Send>;
 
 /// Threads that work off one queue. They end with it.
-pub(super) struct Crew(Arc<Shared>);
+pub(crate) struct Crew(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -30,12 +30,12 @@ struct Queue {
 }
 
 impl Crew {
-    pub(super) fn new() -> Crew {
+    pub(crate) fn new() -> Crew {
         let shared = Arc::<Shared>::default();
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             let shared = shared.clone();
             std::thread::Builder::new()
-                .name("mirror".to_owned())
+                .name("crew".to_owned())
                 .spawn(move || {
                     while let Some(job) = shared.next() {
                         job();
@@ -47,7 +47,7 @@ impl Crew {
     }
 
     /// Has some work done, and waits for it. A panic in it is a panic here.
-    pub(super) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, receiver) = oneshot::channel::<Result<T, Panic>>();
         self.0.lock().jobs.push_back(Box::new(move || {
             // Nobody waits any more when the run was dropped.

@@ -1,0 +1,215 @@
+//! What a server serves, as anybody gets it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::block::{self, Block, NameKey, Place};
+use super::{AuditError, WIDTH};
+use crate::crew::Crew;
+use crate::gosum::ModuleLines;
+use crate::tlog::{HASH_SIZE, Tile, TileLevel, TreeSize, split_data_tile};
+use crate::upstream::{FetchError, HttpClient, RemoteSumdb, SourceUrl, SumdbError};
+
+/// How long a server may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a tile is asked for, with a pause after each time that is twice the one before.
+const TRIES: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Heads that are listed: a hundred requests. A log that has published more has these compared, the newest.
+const MAX_LISTED: usize = 10_000;
+/// Heads of one request, as many as are given.
+const HEADS_AT_ONCE: usize = 100;
+const MAX_LIST_BYTES: u64 = 1 << 20;
+
+/// A checksum database as it is reached.
+pub struct Target {
+    /// The database itself.
+    pub remote: RemoteSumdb,
+    /// What its other paths are asked with.
+    pub client: HttpClient,
+    /// Where it is, without a slash at the end.
+    pub url: String,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("url", &self.shown()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct List {
+    heads: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    size: u64,
+    note: String,
+}
+
+impl Target {
+    /// Where it is, for people.
+    pub(super) fn shown(&self) -> String {
+        self.remote.health().first().map_or_else(String::new, |(url, _)| url.to_string())
+    }
+
+    /// The newest head, as it came.
+    pub(super) async fn latest(&self) -> Result<Vec<u8>, AuditError> {
+        let mut inquiry = self.remote.latest(self.deadline());
+        let answer = inquiry.next().await.map_err(|error| unreadable("latest", &error))?;
+        Ok(answer.body.to_vec())
+    }
+
+    /// A tile in exactly this width.
+    pub(super) async fn tile(&self, tile: &Tile) -> Result<Bytes, AuditError> {
+        let wanted = if tile.is_partial() { vec![*tile, tile.full()] } else { vec![*tile] };
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let mut last = None;
+            for asked in &wanted {
+                match self.remote.tile(asked, self.deadline()).next().await {
+                    Ok(answer) => return Ok(cut(tile, answer.body)),
+                    Err(error) => last = last.or(Some(error)),
+                }
+            }
+            let error = last.expect("a tile was asked for");
+            if attempt >= TRIES || !error.is_transient() {
+                return Err(self.without(tile, &error));
+            }
+            tokio::time::sleep(pause.max(error.retry_after().unwrap_or_default())).await;
+            pause *= 2;
+        }
+        unreachable!("the last try returns")
+    }
+
+    fn without(&self, tile: &Tile, error: &SumdbError) -> AuditError {
+        let refused = |failure: &FetchError| {
+            failure.is_not_found()
+                || matches!(failure, FetchError::Forbidden { .. } | FetchError::NotPassedOn { .. })
+        };
+        if tile.level == TileLevel::Data && tile.number == 0 && error.failures.iter().all(refused) {
+            return AuditError::NoDataTiles { url: self.shown(), why: error.to_string() };
+        }
+        unreadable(&tile.path(), error)
+    }
+
+    /// The heads that the server says it published, of these sizes; or why it says nothing.
+    pub(super) async fn published(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Result<Vec<(String, Vec<u8>)>, String>, AuditError> {
+        if self.remote.is_local() {
+            return Ok(Err("published heads: a directory does not list them".to_owned()));
+        }
+        let mut heads = Vec::new();
+        let mut before = to.saturating_add(1);
+        while heads.len() < MAX_LISTED {
+            let text = format!("{}/api/v1/heads?before={before}&limit={HEADS_AT_ONCE}", self.url);
+            let Ok(url) = SourceUrl::parse(&text) else { break };
+            let answer = match self.client.get(&url, MAX_LIST_BYTES, self.deadline()).await {
+                Ok(answer) => answer.body,
+                Err(error) if error.is_transient() => {
+                    let path = "api/v1/heads".to_owned();
+                    return Err(AuditError::Unreadable { path, why: error.to_string(), may_pass: true });
+                }
+                Err(_) => return Ok(Err("published heads: this server does not list them".to_owned())),
+            };
+            let Ok(List { heads: list }) = serde_json::from_slice(&answer) else {
+                return Ok(Err(
+                    "published heads: this server does not list them as a Tallystick does".to_owned()
+                ));
+            };
+            // Sizes fall, or it would never end.
+            let list: Vec<Listed> = list.into_iter().filter(|head| head.size < before).collect();
+            let Some(smallest) = list.iter().map(|head| head.size).min() else { break };
+            let wanted = list.into_iter().filter(|head| head.size >= from);
+            heads.extend(wanted.map(|head| (format!("api/v1/heads/{}", head.size), head.note.into_bytes())));
+            before = smallest;
+            if smallest <= from {
+                break;
+            }
+        }
+        Ok(Ok(heads))
+    }
+
+    /// The answer to a look-up of the record with this text; none when its name is no module version. Or why none can be had.
+    pub(super) async fn lookup(&self, text: &str) -> Result<Result<Option<Bytes>, String>, AuditError> {
+        let Ok(lines) = ModuleLines::parse(text) else { return Ok(Ok(None)) };
+        let mut inquiry = self.remote.lookup(&lines.module, self.deadline());
+        match inquiry.next().await {
+            Ok(answer) => Ok(Ok(Some(answer.body))),
+            Err(error) if self.remote.is_local() && error.is_not_found() => {
+                Ok(Err("look-ups: there are none in this directory".to_owned()))
+            }
+            // What is in the tiles must be found: an empty answer is one that is wrong.
+            Err(error) if error.is_not_found() => Ok(Ok(Some(Bytes::new()))),
+            Err(error) => Err(unreadable(&format!("lookup of {}", lines.module), &error)),
+        }
+    }
+
+    /// The text of one record.
+    pub(super) async fn record(&self, id: u64, size: TreeSize) -> Result<String, AuditError> {
+        let (number, path) = (id / WIDTH, format!("record {id}"));
+        let width = (size.0 - number * WIDTH).min(WIDTH) as u32;
+        let data = self.tile(&Tile { height: 8, level: TileLevel::Data, number, width }).await?;
+        let gone = || AuditError::Unreadable {
+            path: path.clone(),
+            why: "it was there before".to_owned(),
+            may_pass: true,
+        };
+        let texts = split_data_tile(&data).map_err(|_| gone())?;
+        texts.get((id % WIDTH) as usize).map(|text| (*text).to_owned()).ok_or_else(gone)
+    }
+
+    fn deadline(&self) -> std::time::Instant {
+        self.client.clock().instant() + PATIENCE
+    }
+}
+
+/// Reads and checks the block with this number.
+pub(super) async fn block(
+    target: Arc<Target>,
+    crew: Arc<Crew>,
+    number: u64,
+    width: u32,
+    key: NameKey,
+    total: u64,
+) -> Result<Block, AuditError> {
+    let place = Place { number, width, key, total };
+    let tile = |level| Tile { height: 8, level, number, width };
+    let (data, hashes) = (tile(TileLevel::Data), tile(TileLevel::Hash(0)));
+    let broken = move |why| AuditError::Broken { path: data.path(), why };
+    if target.remote.is_local() {
+        let local = target.clone();
+        let checked = crew
+            .run(move || {
+                let (data, hashes) = (local.remote.read_local(&data)?, local.remote.read_local(&hashes)?);
+                Some(block::check(place, &data.body, &hashes.body))
+            })
+            .await;
+        if let Some(checked) = checked {
+            return checked.map_err(broken);
+        }
+    }
+    let (data, hashes) = tokio::try_join!(target.tile(&data), target.tile(&hashes))?;
+    crew.run(move || block::check(place, &data, &hashes)).await.map_err(broken)
+}
+
+/// The part of a full hash tile that was asked for in vain. Data tiles are cut where they are taken apart.
+fn cut(tile: &Tile, body: Bytes) -> Bytes {
+    let length = tile.width as usize * HASH_SIZE;
+    if tile.is_partial() && tile.level != TileLevel::Data && body.len() == WIDTH as usize * HASH_SIZE {
+        return body.slice(..length);
+    }
+    body
+}
+
+fn unreadable(path: &str, error: &SumdbError) -> AuditError {
+    AuditError::Unreadable { path: path.to_owned(), why: error.to_string(), may_pass: error.is_transient() }
+}

@@ -1,0 +1,92 @@
+//! The tree as it follows from the records, level by level of tiles.
+
+use super::WIDTH;
+use crate::tlog::{Hash, Tile, TileLevel, row_root, tile_root};
+
+/// The unfinished tiles on the right edge of the records so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rows {
+    /// Records in full data tiles.
+    size: u64,
+    /// The hashes of the unfinished tiles of level 1, 2, …
+    levels: Vec<Vec<Hash>>,
+    /// The hashes of the records after the last full tile, once the end is reached. They are read again by the next audit.
+    rest: Vec<Hash>,
+}
+
+impl Rows {
+    /// Records in full data tiles.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Hashes of the records after them.
+    pub(super) fn rest(&self) -> &[Hash] {
+        &self.rest
+    }
+
+    /// The hashes of the unfinished tiles of level 1, 2, …
+    pub(super) fn levels(&self) -> &[Vec<Hash>] {
+        &self.levels
+    }
+
+    /// Rows as they were kept; none where no tree has such.
+    pub(super) fn from_levels(size: u64, levels: Vec<Vec<Hash>>) -> Option<Rows> {
+        let counts = (1..8).map(|level| size >> (8 * level)).take_while(|hashes| *hashes > 0);
+        let fits = levels.iter().map(|hashes| hashes.len() as u64).eq(counts.map(|hashes| hashes % WIDTH));
+        (fits && size.is_multiple_of(WIDTH)).then_some(Rows { size, levels, rest: Vec::new() })
+    }
+
+    /// Takes in the 256 leaves of the next full tile. Returns the tiles of level 1 and up that it completes, with their bytes.
+    pub(super) fn push(&mut self, leaves: &[Hash]) -> Vec<(Tile, Vec<u8>)> {
+        self.size += WIDTH;
+        let (mut full, mut carry) = (Vec::new(), tile_root(leaves));
+        for level in 1.. {
+            let at = usize::from(level) - 1;
+            if self.levels.len() == at {
+                self.levels.push(Vec::new());
+            }
+            self.levels[at].push(carry);
+            if (self.levels[at].len() as u64) < WIDTH {
+                break;
+            }
+            let hashes = std::mem::take(&mut self.levels[at]);
+            carry = tile_root(&hashes);
+            let number = (self.size >> (8 * (u32::from(level) + 1))) - 1;
+            full.push(tile(level, number, &hashes));
+        }
+        full
+    }
+
+    /// Ends with the leaves of a tile that is not full.
+    pub(super) fn end_with(&mut self, leaves: Vec<Hash>) {
+        self.rest = leaves;
+    }
+
+    /// The unfinished tiles of level 1 and up, with their bytes.
+    pub(super) fn unfinished(&self) -> Vec<(Tile, Vec<u8>)> {
+        let levels = (1_u8..).zip(&self.levels).filter(|(_, hashes)| !hashes.is_empty());
+        levels.map(|(level, hashes)| tile(level, self.size >> (8 * (u32::from(level) + 1)), hashes)).collect()
+    }
+
+    /// The root of the tree of all full tiles and then these leaves, fewer than 256.
+    pub(super) fn root(&self, leaves: &[Hash]) -> Hash {
+        if leaves.len() as u64 == WIDTH {
+            let mut rows = self.clone();
+            rows.push(leaves);
+            return rows.root(&[]);
+        }
+        let mut root = row_root(leaves);
+        for hashes in &self.levels {
+            let mut row = hashes.clone();
+            row.extend(root);
+            root = row_root(&row);
+        }
+        root.unwrap_or(Hash::EMPTY_TREE)
+    }
+}
+
+fn tile(level: u8, number: u64, hashes: &[Hash]) -> (Tile, Vec<u8>) {
+    let tile = Tile { height: 8, level: TileLevel::Hash(level), number, width: hashes.len() as u32 };
+    (tile, hashes.iter().flat_map(|hash| *hash.as_bytes()).collect())
+}

@@ -1,0 +1,258 @@
+//! `tallystick audit`: a full check of a checksum database, from what it serves.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::engines::http_client;
+use super::exit::OrExit;
+use super::{Common, Exit, Progress, block_on, output, remote};
+use crate::audit::{AuditError, AuditOptions, AuditReport, Finding, Subject, Target, audit};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::source::UpstreamUrl;
+use crate::note::VerifierKey;
+use crate::upstream::{RemoteSumdb, SourceUrl};
+
+/// Check a checksum database in full: every record, every tile, every head
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It reads all of the log as its server gives it to anyone: this server's, a mirror's, a static directory, or any other \
+checksum database that gives data tiles. What was audited is kept in a directory, so that an audit that is ended goes on, \
+and one of a log that has grown reads only what is new.
+
+Without --key a Tallystick server is asked for its key, which is then only as good as the way to the server; the keys of \
+the configuration are used where they fit.
+
+Exit codes: 0 clean, 2 wrong usage, 3 not reachable (try again: it goes on), 4 a fault was found, 5 an audit with this \
+state is running.
+
+Examples:
+  tallystick audit http://127.0.0.1:8470
+  tallystick audit https://sum.corp.example --key 'sum.corp.example+1c2d3e4f+AZ…' --junit audit.xml
+  tallystick audit /srv/sum.golang.org --key keys/sum.golang.org.vkey --json
+  tallystick audit https://sum.corp.example --from ~/go/pkg/sumdb/sum.corp.example/latest")]
+pub(super) struct Audit {
+    /// The log: its URL, or a directory with `latest` and `tile/8/…`
+    #[arg(value_name = "URL|DIR")]
+    log: String,
+    /// Its verifier key, or a file with it
+    #[arg(long, value_name = "VKEY|FILE")]
+    key: Option<String>,
+    /// A signed head that somebody kept: the log must have grown from it (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    from: Vec<PathBuf>,
+    /// Data tiles in flight at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: u16,
+    /// Where is kept what was audited [default: tallystick-audit/<log's name>]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the result for a CI server into this file
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+impl Audit {
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
+        let config = common.load()?;
+        let report = block_on(self.report(&config))?;
+        if let Some(path) = &self.junit {
+            std::fs::write(path, junit(&report))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if self.json {
+            output::print_json(&report)?;
+        } else {
+            output::print(&text(&report))?;
+        }
+        Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Damage })
+    }
+
+    async fn report(&self, config: &Config) -> anyhow::Result<AuditReport> {
+        let url = self.url()?;
+        let key = self.verifier(config, &url).await?;
+        let client = http_client(config, &Clock::system())?;
+        let name = key.name().as_str();
+        let shown = url.redacted();
+        let remote = RemoteSumdb::new(name.to_owned(), vec![url], client.clone());
+        let read = |path: &PathBuf| {
+            let note = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+            Ok((path.display().to_string(), note.or_exit(Exit::Usage)?))
+        };
+        // A name may have slashes; nothing of it may lead elsewhere.
+        let directory = || Path::new("tallystick-audit").join(name.replace(['/', '.'], "_"));
+        let options = AuditOptions {
+            target: Target { remote, client, url: self.log.trim_end_matches('/').to_owned() },
+            key: key.clone(),
+            known: self.from.iter().map(read).collect::<anyhow::Result<_>>()?,
+            jobs: usize::from(self.jobs),
+            state: self.state.clone().unwrap_or_else(directory),
+        };
+        let bar = std::cell::RefCell::new(None);
+        let audited = audit(options, |progress| {
+            let mut bar = bar.borrow_mut();
+            let bar = bar.get_or_insert_with(|| {
+                let mut bar = Progress::new("records", progress.total);
+                bar.begin_at(progress.from);
+                bar
+            });
+            bar.set(progress.done);
+        })
+        .await;
+        if let Some(bar) = bar.into_inner() {
+            bar.finish();
+        }
+        audited.or_else(|error| {
+            let exit = exit_of(&error);
+            let fix = fix_of(&error);
+            Err(anyhow::Error::new(error).context(format!("the audit of {name} at {shown} did not end")))
+                .map_err(
+                    |error| if fix.is_empty() { error } else { anyhow::anyhow!("{error:#}\n  fix: {fix}") },
+                )
+                .or_exit(exit)
+        })
+    }
+
+    /// Where the log is: a URL, or a directory of this machine.
+    fn url(&self) -> anyhow::Result<SourceUrl> {
+        let url = if self.log.contains("://") {
+            SourceUrl::parse(&self.log)
+        } else {
+            let path = std::path::absolute(&self.log).with_context(|| self.log.clone())?;
+            SourceUrl::directory(&path)
+        };
+        url.with_context(|| self.log.clone()).or_exit(Exit::Usage)
+    }
+
+    /// The key that must have signed.
+    async fn verifier(&self, config: &Config, url: &SourceUrl) -> anyhow::Result<VerifierKey> {
+        if let Some(given) = &self.key {
+            return key_of(given).or_exit(Exit::Usage);
+        }
+        let passed_on = |(name, sumdb): (&String, &crate::config::SumDb)| {
+            url.is_passthrough_of(name).then(|| sumdb.key.clone())
+        };
+        if let Some(key) = config.sumdbs.iter().find_map(passed_on) {
+            return Ok(key);
+        }
+        if url.local_path().is_some() {
+            let error = anyhow::anyhow!("--key is missing: who must have signed the log in {}?", self.log);
+            return Err(error).or_exit(Exit::Usage);
+        }
+        let server: UpstreamUrl = self.log.parse().with_context(|| self.log.clone()).or_exit(Exit::Usage)?;
+        let key: VerifierKey = remote::log_of(&server, config.roots.as_deref()).await?.vkey.parse()?;
+        output::note(&format!("the server gave the key {key}; with --key it need not be believed"));
+        Ok(key)
+    }
+}
+
+/// A verifier key, or the file that has one in its first line.
+fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
+    if let Ok(key) = text.parse() {
+        return Ok(key);
+    }
+    let Ok(file) = std::fs::read_to_string(text) else {
+        bail!("--key {text}: neither a verifier key (name+hash+base64) nor a file that can be read");
+    };
+    let line = file.lines().next().unwrap_or_default().trim();
+    line.parse().with_context(|| format!("{text}: its first line is no verifier key"))
+}
+
+fn exit_of(error: &AuditError) -> Exit {
+    match error {
+        AuditError::Unreadable { may_pass: true, .. }
+        | AuditError::NoDataTiles { .. }
+        | AuditError::Older { .. } => Exit::Unreachable,
+        AuditError::Unreadable { .. } | AuditError::Head { .. } | AuditError::Broken { .. } => Exit::Damage,
+        AuditError::State { .. } => Exit::Failed,
+        AuditError::Running { .. } => Exit::Running,
+    }
+}
+
+fn fix_of(error: &AuditError) -> &'static str {
+    match error {
+        AuditError::Unreadable { may_pass: true, .. } => "try again: it goes on where it ended",
+        AuditError::NoDataTiles { .. } => {
+            "name a server that gives them, or audit what `tallystick mirror export` wrote"
+        }
+        AuditError::Older { .. } => "ask again; if it stays so, somebody has set the log back",
+        AuditError::Unreadable { .. }
+        | AuditError::Head { .. }
+        | AuditError::Broken { .. }
+        | AuditError::State { .. }
+        | AuditError::Running { .. } => "",
+    }
+}
+
+/// What a person reads.
+fn text(report: &AuditReport) -> String {
+    let mut text = format!("{} at {}\n", report.log, report.url);
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<10}{value}");
+    };
+    let before =
+        if report.from == 0 { String::new() } else { format!(", {} of them audited before", report.from) };
+    row("head", format!("{} records, root {}", report.size, report.root));
+    row("records", format!("{} read{before}", report.size - report.from));
+    row("tiles", format!("{} of records, {} of hashes", report.data_tiles, report.hash_tiles));
+    row("heads", format!("{} compared", report.heads));
+    row("look-ups", format!("{} compared", report.lookups));
+    for skipped in &report.skipped {
+        row("skipped", skipped.clone());
+    }
+    for Finding { subject, place, what } in &report.findings.findings {
+        row("FAULT", format!("{} {place}: {what}", subject.as_str()));
+    }
+    match report.findings.count() {
+        0 => row("clean", "every record, tile and head agrees".to_owned()),
+        count => row("FAULTS", format!("{count}")),
+    }
+    text
+}
+
+/// What a CI server reads: a test case for each part of the log.
+fn junit(report: &AuditReport) -> String {
+    let cases = Subject::ALL.map(|subject| {
+        let of = report.findings.findings.iter().filter(|finding| finding.subject == subject);
+        let failures: String = of
+            .map(|Finding { place, what, .. }| {
+                format!("      <failure message=\"{}\">{}</failure>\n", xml(place), xml(what))
+            })
+            .collect();
+        let (log, name) = (xml(&report.log), subject.as_str());
+        format!("    <testcase classname=\"{log}\" name=\"{name}\">\n{failures}    </testcase>\n")
+    });
+    let failed = Subject::ALL
+        .iter()
+        .filter(|subject| report.findings.findings.iter().any(|finding| finding.subject == **subject))
+        .count();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"tallystick audit\" tests=\"{}\" \
+         failures=\"{failed}\">\n{}  </testsuite>\n</testsuites>\n",
+        Subject::ALL.len(),
+        cases.concat()
+    )
+}
+
+/// Text as it may stand in XML, which knows no control characters at all.
+fn xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' => escaped.push_str("&#10;"),
+            control if control.is_control() => escaped.push('\u{fffd}'),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
