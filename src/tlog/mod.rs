@@ -49,6 +49,7 @@
 //! [RFC 6962, section 2.1]: https://www.rfc-editor.org/rfc/rfc6962#section-2.1
 //! [25530]: https://go.googlesource.com/proposal/+/master/design/25530-sumdb.md
 
+mod checkpoint;
 mod hash;
 mod head;
 mod number;
@@ -59,6 +60,7 @@ mod tile;
 mod tile_path;
 mod tree;
 
+pub use checkpoint::{Checkpoint, CheckpointError, MAX_CHECKPOINT_BYTES, Origin, OriginError};
 pub use hash::{HASH_SIZE, Hash, HashParseError};
 pub use head::{MAX_TREE_HEAD_BYTES, TREE_HEAD_ORIGIN, TreeHead, TreeHeadError};
 pub use plan::TilePlan;
