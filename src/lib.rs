@@ -15,6 +15,7 @@
 //! | | [`module`] | module paths and versions |
 //! | | [`dirhash`] | `h1:` hashes of zips, directories and go.mod files |
 //! | | [`gosum`] | go.sum lines |
+//! | | [`proof`] | the proof of a module version in a file, verified with keys alone |
 //! | ground | [`clock`] | what time it is |
 //! | | [`config`] | what the operator said, and where |
 //! | | [`store`] | one log, one database; one lock |
@@ -97,7 +98,8 @@
 //! # Glossary
 //!
 //! **Record**: the two go.sum lines of a module version, a leaf of the tree. **Tree head**: size and root. **Note**: a text
-//! with signatures. **Tile**: 256 neighbouring hashes of one level, or 256 records. **Edge**: the unfinished tiles on the
+//! with signatures. **Checkpoint**: a tree head under an origin that only this log has. **Cosignature**: a witness's signature of a
+//! checkpoint, with a time. **Tile**: 256 neighbouring hashes of one level, or 256 records. **Edge**: the unfinished tiles on the
 //! right. **Tower**: the same tree as a stack of complete subtrees, to compare with. **Anchor**: a second, tiny database that
 //! remembers the highest head published. **Epoch**: which process may write.
 //! **Evidence**: why a record is in the log. **Route**: what happens to modules of some paths. **Flight**: the work for one
@@ -108,6 +110,7 @@ pub mod dirhash;
 pub mod gosum;
 pub mod module;
 pub mod note;
+pub mod proof;
 pub mod tlog;
 // GROUND: the outside world, each behind one narrow type.
 pub mod clock;

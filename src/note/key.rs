@@ -298,6 +298,13 @@ pub(super) fn parse_secret(
     parse_key(skey.strip_prefix(SIGNER_PREFIX).ok_or(KeyError::Malformed)?, algorithm)
 }
 
+/// The name and the id of a vkey whose algorithm is none that we verify; the id fits the name and the key.
+pub(super) fn parse_unsupported(vkey: &str) -> Result<(KeyName, KeyId), KeyError> {
+    let (name, id, bytes) = parse_parts(vkey)?;
+    let (algorithm, public) = bytes.split_first().ok_or(KeyError::Malformed)?;
+    if id == KeyId::of(&name, *algorithm, public) { Ok((name, id)) } else { Err(KeyError::IdMismatch) }
+}
+
 /// Parses `name+id+base64(algorithm || key)` of a 32-byte key.
 fn parse_key(
     text: &str,

@@ -45,12 +45,17 @@
 mod cosignature;
 mod key;
 mod open;
+mod policy;
 mod sign;
 
 pub use cosignature::{CosignatureSigner, CosignatureVerifier, MAX_COSIGNATURE_TIME, cosigned_at};
 pub use key::{Algorithm, KeyError, KeyId, KeyName, KeyNameError, SignerKey, Verifier, VerifierKey};
 pub use open::{
     MAX_NOTE_BYTES, MAX_SIGNATURES, Note, OpenError, Signature, UnverifiedNote, open, parse_unverified,
+};
+pub use policy::{
+    MAX_POLICY_BYTES, MAX_POLICY_ENTRIES, Policy, PolicyError, PolicyFailure, PolicyKey, PolicyLog,
+    PolicyProblem, PolicyWitness,
 };
 pub use sign::{SignError, append_signatures, sign};
 

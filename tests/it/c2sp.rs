@@ -2,6 +2,8 @@
 //! github.com/transparency-dev/formats and github.com/transparency-dev/tessera.
 
 mod cosignature;
+mod policy;
+mod proof;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -31,8 +33,11 @@ pub(crate) fn build(test: &str, package: &str) -> Option<PathBuf> {
         eprintln!("SKIPPED: {test}: {why}");
         return None;
     }
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c2sp-{package}"));
-    let output = go(&["build", "-o", program.to_str().expect("a path in UTF-8"), &format!("./{package}")])
+    // A package of our own, or a tool of another module.
+    let name = package.rsplit('/').next().expect("a last part");
+    let package = if package.contains('/') { package.to_owned() } else { format!("./{package}") };
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c2sp-{name}"));
+    let output = go(&["build", "-o", program.to_str().expect("a path in UTF-8"), &package])
         .expect("go ran a moment ago");
     assert!(output.status.success(), "{package}: {}", String::from_utf8_lossy(&output.stderr));
     Some(program)

@@ -1,9 +1,12 @@
-// Cosign answers for a test about checkpoints and cosignatures: what filippo.io/torchwood and
+// Cosign answers for tests about checkpoints, cosignatures, policies and proof files: what filippo.io/torchwood and
 // github.com/transparency-dev/formats make of them. It reads requests as JSON lines and answers each with a line.
 //
 //	{"do":"open","vkeys":["…"],"note":"…"}     → {"signers":["name+id",…]} or {"error":"…"}
 //	{"do":"checkpoint","text":"…"}             → {"origin":"…","size":1,"extension":"…"} or {"error":"…"}
 //	{"do":"cosign","name":"…","seed":"…","text":"…"} → {"vkey":"…","note":"…","time":1}
+//	{"do":"policy","policy":"…","note":"…"}    → {} or {"error":"…"}
+//	{"do":"verify","policy":"…","record":"<base64>","proof":"…"} → {} or {"error":"…"}
+//	{"do":"format","record":"<base64>","index":1,"hashes":["<base64>",…],"note":"…"} → {"proof":"…"}
 //
 // A note is opened by both libraries, which must agree.
 package main
@@ -19,6 +22,7 @@ import (
 	"filippo.io/torchwood"
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 type request struct {
@@ -28,6 +32,12 @@ type request struct {
 	Text  string   `json:"text"`
 	Name  string   `json:"name"`
 	Seed  []byte   `json:"seed"`
+
+	Policy string   `json:"policy"`
+	Record []byte   `json:"record"`
+	Proof  string   `json:"proof"`
+	Index  int64    `json:"index"`
+	Hashes [][]byte `json:"hashes"`
 }
 
 type answer struct {
@@ -39,6 +49,7 @@ type answer struct {
 	Vkey      string   `json:"vkey,omitempty"`
 	Note      string   `json:"note,omitempty"`
 	Time      int64    `json:"time,omitempty"`
+	Proof     string   `json:"proof,omitempty"`
 }
 
 func main() {
@@ -73,6 +84,23 @@ func reply(r request) (answer, error) {
 		return answer{Origin: c.Origin, Size: c.N, Extension: c.Extension}, err
 	case "cosign":
 		return cosign(r)
+	case "policy", "verify":
+		policy, err := torchwood.ParsePolicy([]byte(r.Policy))
+		if err != nil {
+			return answer{}, err
+		}
+		if r.Do == "policy" {
+			_, _, err = torchwood.VerifyCheckpoint([]byte(r.Note), policy)
+			return answer{}, err
+		}
+		return answer{}, torchwood.VerifyProof(policy, tlog.RecordHash(r.Record), []byte(r.Proof))
+	case "format":
+		var proof tlog.RecordProof
+		for _, hash := range r.Hashes {
+			proof = append(proof, tlog.Hash(hash))
+		}
+		file := torchwood.FormatProofWithExtraData(r.Index, r.Record, proof, []byte(r.Note))
+		return answer{Proof: string(file)}, nil
 	}
 	return answer{}, fmt.Errorf("unknown request %q", r.Do)
 }
