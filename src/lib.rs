@@ -85,6 +85,11 @@
 //! network, window by window. In between, `serve` computes what it has stored again, slice by slice, and condemns what is
 //! not what was verified.
 //!
+//! **A proof goes out.** [`log`] finds the record → the newest checkpoint, or the newest cosigned one that covers it → the hashes of
+//! the proof from the same snapshot's tiles → one file with record, proof and checkpoint. For a line that was taken from
+//! another log [`mirror`] makes the same from the record, the tiles and the head that it kept. [`proof`] verifies either with
+//! a key, wherever it is.
+//!
 //! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
 //! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced

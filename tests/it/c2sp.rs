@@ -1,9 +1,11 @@
 //! The log as C2SP sees it, held against other people's programs: `tests/oracle/c2sp`, built with filippo.io/torchwood,
 //! github.com/transparency-dev/formats and github.com/transparency-dev/tessera.
 
+mod checkpoint;
 mod cosignature;
 mod policy;
 mod proof;
+mod served;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
