@@ -259,7 +259,8 @@ fn cosigned(trust: &Trust, note: &Note) -> Vec<Cosigned> {
 fn names(signatures: &[Signature]) -> String {
     const SHOWN: usize = 5;
     let mut names: Vec<String> =
-        signatures.iter().take(SHOWN).map(|s| format!("{}+{}", s.name, s.key_id)).collect();
+        // Of strangers nothing is known: what a terminal would act on is shown as what it is.
+        signatures.iter().take(SHOWN).map(|s| format!("{}+{}", s.name.as_str().escape_debug(), s.key_id)).collect();
     if signatures.len() > SHOWN {
         names.push(format!("{} others", signatures.len() - SHOWN));
     }

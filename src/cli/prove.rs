@@ -264,7 +264,11 @@ fn write(out: &Path, module: &ModuleVersion, proof: ProofFile) -> anyhow::Result
     let path = out.join(relative);
     let directory = path.parent().expect("it is in the directory of its log");
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    std::fs::write(&path, &proof.file).with_context(|| format!("cannot write {}", path.display()))?;
+    // Whole or not at all: half a proof would look like one that does not verify.
+    let part = path.with_extension("part");
+    std::fs::write(&part, &proof.file)
+        .and_then(|()| std::fs::rename(&part, &path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     let ProofFile { log, record, size, .. } = proof;
     Ok(Written { module: module.to_string(), log, record, size, file: path })
 }

@@ -69,8 +69,8 @@ pub enum ProofError {
     },
     /// The evidence names a log of which nothing, or not enough, is kept here any more.
     #[error(
-        "what proved record {record} of {log} is not kept here: it is no log of the configuration any more, or its database was \
-         removed; `tallystick fsck` says which"
+        "what proved record {record} of {log} is not kept here: its database was removed, or it is no log of the configuration any \
+         more"
     )]
     NotKept {
         /// The other log.

@@ -142,6 +142,32 @@ async fn the_checkpoint_is_latest_under_an_origin_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_signs_nothing_says_so() {
+    let data = LogDirectory::new(NAME, NO_MODULES);
+    let database = data.data().join("log.db");
+    let server = data.serve();
+    grow(&data, 3);
+    server.stop();
+    let backup = std::fs::read(&database).unwrap();
+    let server = data.serve();
+    grow(&data, 5);
+    server.stop();
+    // What was published is larger than what is there: it is served as far as it goes, and nothing is signed.
+    std::fs::write(&database, backup).unwrap();
+    let server = data.serve();
+    assert_eq!(get(&server, "/latest").await.status, 200);
+    assert_eq!(get(&server, "/tlog/tile/0/000.p/3").await.status, 200);
+    for path in ["/tlog/checkpoint", &format!("/api/v1/tlog-proof/{}", lines(1).module.escaped())] {
+        let page = get(&server, path).await;
+        let text = String::from_utf8(page.body.clone()).unwrap();
+        assert_eq!((page.status, page.header("retry-after")), (503, "60"), "{path}: {text}");
+        assert!(text.contains("the log signs nothing at the moment"), "{text}");
+        assert_eq!(page.header("cache-control"), "no-store");
+    }
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tiles_are_those_of_the_checksum_database() {
     let data = LogDirectory::new(NAME, NO_MODULES);
     let server = data.serve();

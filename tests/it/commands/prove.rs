@@ -152,7 +152,7 @@ fn go_sum_must_be_what_is_proved_and_all_of_it() {
         ran.stderr
     );
     assert_eq!(ran.stdout.lines().count(), 8, "{}", ran.stdout);
-    assert_eq!(verify("not a go.sum").code, 2);
+    assert_eq!(verify("this is none").code, 2);
 }
 
 #[test]
@@ -271,6 +271,29 @@ impl World {
         let arguments = [&["prove"], arguments].concat();
         Ran::of(self.sandbox.command(&arguments).current_dir(elsewhere).output().unwrap())
     }
+}
+
+#[test]
+fn the_own_proof_stands_without_the_other_logs() {
+    World::both_ways(|world| {
+        world.with_modules();
+        assert_eq!(world.run(&["prove", "corp.example/billing@v0.4.0", "--out", "proofs"]).code, 0);
+        assert!(!world.sandbox.path("proofs/sum.golang.org").exists(), "a private module is in no other log");
+    });
+    let world = World::new();
+    world.with_modules();
+    fs::remove_dir_all(world.sandbox.path("data/mirror")).unwrap();
+    let ran = world.run(&["prove", "rsc.io/quote@v1.5.2", "--out", "proofs"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("what proved record 942 of sum.golang.org is not kept here"),
+        "{}",
+        ran.stderr
+    );
+    let key = world.vkey();
+    let ran = world.verify(&["../proofs", "--key", &key]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 of 1 files verified"), "{}", ran.stderr);
 }
 
 /// The program that README.md shows: golang.org/x/mod and nothing else.
