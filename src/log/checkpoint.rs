@@ -28,8 +28,8 @@ use crate::module::ModuleVersion;
 use crate::note::{self, Signature, SignerKey};
 use crate::store::StoreError;
 use crate::tlog::{
-    Checkpoint, InclusionProof, Origin, RecordId, TlogProof, TreeHead, TreeSize, inclusion_proof_indexes,
-    prove_inclusion,
+    Checkpoint, Hash, InclusionProof, Origin, RecordId, TlogProof, TreeHead, TreeSize,
+    inclusion_proof_indexes, prove_inclusion, verify_inclusion,
 };
 
 /// A checkpoint signed by the log.
@@ -152,15 +152,21 @@ impl Log {
             let size = cosigned.checkpoint.tree.size;
             record.id.0 < size.0 && size <= snapshot.size()
         };
-        let (size, checkpoint) = match self.cosignatures().newest().filter(covers) {
-            Some(cosigned) => (cosigned.checkpoint.tree.size, cosigned.note()),
+        let (tree, checkpoint) = match self.cosignatures().newest().filter(covers) {
+            Some(cosigned) => (cosigned.checkpoint.tree, cosigned.note()),
             None => {
                 let signed = snapshot.checkpoint().ok_or(ProveError::NoCheckpoint)?;
-                (signed.tree.size, signed.note.clone())
+                (signed.tree, signed.note.clone())
             }
         };
-        let proof = snapshot.prove(record.id, size)?;
-        let extra = Some(record.lines.to_text().into_bytes());
+        let (size, proof) = (tree.size, snapshot.prove(record.id, tree.size)?);
+        let text = record.lines.to_text().into_bytes();
+        // What does not lead to the root that was signed is damage of what is stored, and no answer.
+        verify_inclusion(&proof, size, &tree.root, record.id, &Hash::of_record(&text)).map_err(|error| {
+            let place = format!("the proof of record {} under {tree}", record.id);
+            StoreError::Damaged { place, why: error.to_string() }
+        })?;
+        let extra = Some(text);
         let file = TlogProof { extra, index: record.id, proof, checkpoint }.format();
         Ok(Some(RecordProof { record: record.id, size, file }))
     }
