@@ -15,6 +15,7 @@
 //! | | [`module`] | module paths and versions |
 //! | | [`dirhash`] | `h1:` hashes of zips, directories and go.mod files |
 //! | | [`gosum`] | go.sum lines |
+//! | | [`proof`] | the proof of a module version in a file, verified with keys alone |
 //! | ground | [`clock`] | what time it is |
 //! | | `crew` | threads for work in many small pieces |
 //! | | [`config`] | what the operator said, and where |
@@ -90,6 +91,11 @@
 //! cores: records, their hashes, their names → each hash tile, published head and sampled look-up is held against what follows
 //! from the records → names that are there twice → report.
 //!
+//! **A proof goes out.** [`log`] finds the record → the newest checkpoint, or the newest cosigned one that covers it → the hashes of
+//! the proof from the same snapshot's tiles → one file with record, proof and checkpoint. For a line that was taken from
+//! another log [`mirror`] makes the same from the record, the tiles and the head that it kept. [`proof`] verifies either with
+//! a key, wherever it is.
+//!
 //! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
 //! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced
@@ -103,7 +109,8 @@
 //! # Glossary
 //!
 //! **Record**: the two go.sum lines of a module version, a leaf of the tree. **Tree head**: size and root. **Note**: a text
-//! with signatures. **Tile**: 256 neighbouring hashes of one level, or 256 records. **Edge**: the unfinished tiles on the
+//! with signatures. **Checkpoint**: a tree head under an origin that only this log has. **Cosignature**: a witness's signature of a
+//! checkpoint, with a time. **Tile**: 256 neighbouring hashes of one level, or 256 records. **Edge**: the unfinished tiles on the
 //! right. **Tower**: the same tree as a stack of complete subtrees, to compare with. **Anchor**: a second, tiny database that
 //! remembers the highest head published. **Epoch**: which process may write.
 //! **Evidence**: why a record is in the log. **Route**: what happens to modules of some paths. **Flight**: the work for one
@@ -114,6 +121,7 @@ pub mod dirhash;
 pub mod gosum;
 pub mod module;
 pub mod note;
+pub mod proof;
 pub mod tlog;
 // GROUND: the outside world, each behind one narrow type.
 pub mod clock;

@@ -19,10 +19,12 @@ mod logging;
 mod lookup;
 mod mirror;
 mod output;
+mod prove;
 mod remote;
 mod reverify;
 mod serve;
 mod textfile;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -92,6 +94,8 @@ enum Command {
     Key(key::Key),
     Lookup(lookup::Lookup),
     Import(import::Import),
+    Prove(prove::Prove),
+    Verify(verify::Verify),
     Fsck(fsck::Fsck),
     Mirror(mirror::MirrorCommand),
     Audit(audit::Audit),
@@ -133,6 +137,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Key(key) => key.run(common),
         Command::Lookup(lookup) => lookup.run(common),
         Command::Import(import) => import.run(common),
+        Command::Prove(prove) => prove.run(common),
+        Command::Verify(verify) => verify.run(common),
         Command::Fsck(fsck) => fsck.run(common),
         Command::Mirror(mirror) => mirror.run(common),
         Command::Audit(audit) => audit.run(common),

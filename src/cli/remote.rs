@@ -4,6 +4,7 @@
 //! {"name": "sum.corp.example", "keys": [{"verifier": "sum.corp.example+1c2d3e4f+AZ…", "since": "2026-11-01T00:00:00Z"}]}
 //! ```
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,7 +43,10 @@ pub(super) async fn log_of(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow
             "the key travels over http: anyone on the way could give you theirs. Compare the fingerprint.",
         );
     }
-    let body = fetch(server, roots).await?;
+    let path = "api/v1/log";
+    let Some(body) = Server::new(server, roots)?.get(path, None, MAX_ANSWER_BYTES).await? else {
+        bail!("{server} answered 404 Not Found for /{path}");
+    };
     let answer: LogAnswer = serde_json::from_slice(&body).with_context(|| {
         format!("{server} is no Tallystick server: /api/v1/log is not the JSON that one answers")
     })?;
@@ -65,45 +69,82 @@ pub(super) async fn log_of(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow
     Ok(Client::new(&key, url.as_str().trim_end_matches('/')))
 }
 
-async fn fetch(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow::Result<Vec<u8>> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
-        // A redirect would hand out a key in the name of a URL that the user did not type.
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(DEADLINE);
-    if let Some(path) = roots {
-        let pem = std::fs::read(path).with_context(|| format!("cannot read roots {}", path.display()))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .with_context(|| format!("{} holds no PEM certificates", path.display()))?;
-        builder = builder.tls_certs_only(certificates);
+/// A server that is asked over HTTP. Cloning gives another handle to the same connections.
+#[derive(Clone)]
+pub(super) struct Server {
+    url: UpstreamUrl,
+    client: reqwest::Client,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.fmt(f)
     }
-    let request = builder.build()?.get(server.join("api/v1/log").expose().clone());
-    // The error's own URL may hold credentials.
-    let unreachable = |error: reqwest::Error| {
-        let error = anyhow::Error::new(error.without_url()).context(format!("{server} does not answer"));
-        Err::<Vec<u8>, _>(error).or_exit(Exit::Unreachable)
-    };
-    let mut response = match request.send().await {
-        Ok(response) => response,
-        Err(error) => return unreachable(error),
-    };
-    let status = response.status();
-    if status.is_redirection() {
-        bail!("{server} redirects elsewhere\n  fix: name the server that it redirects to, if you trust it");
-    }
-    if !status.is_success() {
-        let exit = if status.is_server_error() { Exit::Unreachable } else { Exit::Failed };
-        return Err(anyhow!("{server} answered {status} for /api/v1/log")).or_exit(exit);
-    }
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => return Ok(body),
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) => return unreachable(error),
+}
+
+impl Server {
+    /// Nothing is asked yet.
+    pub(super) fn new(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow::Result<Server> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
+            // A redirect would hand out a key in the name of a URL that the user did not type.
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(DEADLINE);
+        if let Some(path) = roots {
+            let pem = std::fs::read(path).with_context(|| format!("cannot read roots {}", path.display()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                .with_context(|| format!("{} holds no PEM certificates", path.display()))?;
+            builder = builder.tls_certs_only(certificates);
         }
-        if body.len() > MAX_ANSWER_BYTES {
-            bail!("{server} is no Tallystick server: /api/v1/log is longer than {MAX_ANSWER_BYTES} bytes");
+        Ok(Server { url: server.clone(), client: builder.build()? })
+    }
+
+    /// What the server answers for a path, of at most so many bytes; nothing where it has no such thing.
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        query: Option<(&str, &str)>,
+        max_bytes: usize,
+    ) -> anyhow::Result<Option<Vec<u8>>> {
+        let server = &self.url;
+        // The error's own URL may hold credentials.
+        let unreachable = |error: reqwest::Error| {
+            let error = anyhow::Error::new(error.without_url()).context(format!("{server} does not answer"));
+            Err::<Option<Vec<u8>>, _>(error).or_exit(Exit::Unreachable)
+        };
+        let mut url = server.join(path).expose().clone();
+        if let Some((name, value)) = query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let mut response = match self.client.get(url).send().await {
+            Ok(response) => response,
+            Err(error) => return unreachable(error),
+        };
+        let status = response.status();
+        if status.is_redirection() {
+            bail!(
+                "{server} redirects elsewhere\n  fix: name the server that it redirects to, if you trust it"
+            );
+        }
+        if status == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !status.is_success() {
+            let exit = if status.is_server_error() { Exit::Unreachable } else { Exit::Failed };
+            return Err(anyhow!("{server} answered {status} for /{path}")).or_exit(exit);
+        }
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(None) => return Ok(Some(body)),
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Err(error) => return unreachable(error),
+            }
+            if body.len() > max_bytes {
+                bail!(
+                    "{server} is no Tallystick server: its answer for /{path} is longer than {max_bytes} bytes"
+                );
+            }
         }
     }
 }

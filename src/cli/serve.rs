@@ -25,6 +25,7 @@ use crate::http::proxies::TrustedProxies;
 use crate::http::remote::{MirrorFigures, MirrorOptions, MirroredLog};
 use crate::http::site::PublicSite;
 use crate::http::sumdb::Registry;
+use crate::http::tlog_proof::{self, Proofs};
 use crate::http::tls::{Reload, TlsKeeper};
 use crate::http::unusable::UnusableLog;
 use crate::http::verified::VerifiedFigures;
@@ -243,7 +244,7 @@ fn doors(
     ]));
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, &recent)),
-        rest: api::router(own.clone()),
+        rest: api::router(own.clone()).merge(tlog_proof::router(Proofs::new(log.clone(), mirrors.clone()))),
         hooks,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         lookup_deadline: config.limits.deadline + ANSWER_MARGIN,

@@ -4,10 +4,10 @@
 //!
 //! | answer | `Content-Type` | `Cache-Control` |
 //! |---|---|---|
-//! | hash tile | `application/octet-stream` | `public, max-age=31536000, immutable` |
+//! | hash tile, entry bundle | `application/octet-stream` | `public, max-age=31536000, immutable` |
 //! | data tile | `text/plain; charset=UTF-8` | `public, max-age=31536000, immutable` |
-//! | look-up hit | `text/plain; charset=UTF-8` | `public, max-age=3600` |
-//! | head | `text/plain; charset=UTF-8` | `no-cache`, with `ETag` |
+//! | look-up hit, proof file (with `ETag`) | `text/plain; charset=UTF-8` | `public, max-age=3600` |
+//! | head, checkpoint | `text/plain; charset=UTF-8` | `no-cache`, with `ETag` |
 //! | `supported` | `text/plain; charset=UTF-8` | `public, max-age=86400` |
 //! | 202, 401, 408, 413, 429 (hooks) | `text/plain; charset=UTF-8` | `no-store` |
 //! | 400, 404, 405, 414 | `text/plain; charset=UTF-8` | `public, max-age=60` (404), else `no-store` |
@@ -116,6 +116,20 @@ pub fn data_tile(body: Bytes) -> Answer {
 /// 200 with the newest signed head, which a cache must ask for again each time.
 pub fn head(note: Bytes, etag: HeaderValue) -> Answer {
     let mut answer = with(StatusCode::OK, TEXT, Cache::Revalidate, note);
+    answer.headers_mut().insert(ETAG, etag);
+    answer
+}
+
+/// 200 with a proof as a file. What it proves stays true; a newer one is under a newer head.
+pub fn proof_file(headers: &HeaderMap, file: String) -> Answer {
+    let body = Bytes::from(file);
+    let etag = etag_of(&body);
+    let mut answer = if has_version(headers, &etag) {
+        not_modified(etag.clone())
+    } else {
+        with(StatusCode::OK, TEXT, Cache::Record, body)
+    };
+    answer.headers_mut().insert(CACHE_CONTROL, Cache::Record.header());
     answer.headers_mut().insert(ETAG, etag);
     answer
 }
@@ -236,6 +250,12 @@ pub fn url_too_long(max_bytes: usize) -> Answer {
 /// 503 with `Retry-After` in whole seconds, at least one.
 pub fn try_later(text: &str, retry_after: Duration) -> Answer {
     let mut answer = refusal(StatusCode::SERVICE_UNAVAILABLE, Cache::NoStore, text);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+    answer
+}
+
+/// The same answer, with when trying again makes sense.
+pub fn retry_later(mut answer: Answer, retry_after: Duration) -> Answer {
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
     answer
 }

@@ -33,10 +33,14 @@ pub enum Endpoint {
     Lookup,
     /// `/lookup/…` that was not in the log, so that the notary was asked.
     Notarize,
-    /// `/tile/8/L/…`
+    /// `/tile/8/L/…` and `/tlog/tile/L/…`
     HashTile,
     /// `/tile/8/data/…`
     DataTile,
+    /// `/tlog/checkpoint`
+    Checkpoint,
+    /// `/tlog/tile/entries/…`
+    EntryBundle,
     /// `/sumdb/<name>/supported`
     Supported,
     /// `/api/v1/…`
@@ -48,12 +52,14 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const ALL: [Endpoint; 9] = [
+    const ALL: [Endpoint; 11] = [
         Endpoint::Latest,
         Endpoint::Lookup,
         Endpoint::Notarize,
         Endpoint::HashTile,
         Endpoint::DataTile,
+        Endpoint::Checkpoint,
+        Endpoint::EntryBundle,
         Endpoint::Supported,
         Endpoint::Api,
         Endpoint::Hook,
@@ -68,6 +74,8 @@ impl Endpoint {
             Endpoint::Notarize => "notarize",
             Endpoint::HashTile => "hash_tile",
             Endpoint::DataTile => "data_tile",
+            Endpoint::Checkpoint => "checkpoint",
+            Endpoint::EntryBundle => "entry_bundle",
             Endpoint::Supported => "supported",
             Endpoint::Api => "api",
             Endpoint::Hook => "hook",

@@ -5,6 +5,8 @@
 //!   └ Site ─┬ site    the public door: method, URL length, client address, counting
 //!           │   ├ sumdb   /latest /lookup/ /tile/ /sumdb/<name>/…   answered from a Sumdb
 //!           │   ├ hooks   /hooks/mirror/<name>                      wakes who watches that log
+//!           │   ├ tlog    /tlog/…                                   the same log as C2SP sees it
+//!           │   ├ tlog_proof  /api/v1/tlog-proof/…                  proofs as files
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
 //! control  the socket through which our own commands reach a log that is open
@@ -29,6 +31,8 @@ pub mod remote;
 pub mod site;
 pub mod sumdb;
 pub mod textfile;
+pub mod tlog;
+pub mod tlog_proof;
 pub mod tls;
 pub mod unusable;
 pub mod verified;
@@ -66,6 +70,11 @@ pub trait Sumdb: Send + Sync + 'static {
     /// Asked after [`Sumdb::latest`] found nothing, where there is somebody to ask.
     fn fetch_latest(&self, _: Client) -> Option<BoxFuture<'_, Result<LatestHead, LookupRefusal>>> {
         None
+    }
+
+    /// The newest head as a checkpoint under an origin of its own; `None` where there is none, or nothing is signed.
+    fn checkpoint(&self) -> Result<Option<LatestHead>, ReadError> {
+        Ok(None)
     }
 
     /// The bytes of a tile of height 8, or `None` if the newest published tree does not have it in this width.

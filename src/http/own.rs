@@ -81,6 +81,10 @@ impl Sumdb for OwnLog {
         Ok(Some(latest))
     }
 
+    fn checkpoint(&self) -> Result<Option<LatestHead>, ReadError> {
+        Ok(self.log.checkpoint().map(LatestHead::new))
+    }
+
     fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
         if let Some(body) = self.recent.tile(tile) {
             return Ok(Some(body));

@@ -6,6 +6,8 @@
 //! GET /sumdb/sum.corp.example/lookup/rsc.io/quote@v1.5.2   GET /sumdb/sum.corp.example/supported
 //! ```
 //!
+//! `/tlog/…` is the own log in another form, of which [`super::tlog`] knows.
+//!
 //! The path is percent-decoded exactly once and then compared byte by byte, as Go's server does; `!` escapes are
 //! another matter, and of the module path. A log's name may hold slashes and is compared with the known names: one that
 //! is not known is 404, whatever follows it, and nothing is ever forwarded. The query is ignored.
@@ -18,7 +20,7 @@ use axum::http::HeaderMap;
 
 use super::answer::{self, Answer};
 use super::metrics::Endpoint;
-use super::{Client, LookupRefusal, ReadError, Sumdb};
+use super::{Client, LookupRefusal, ReadError, Sumdb, tlog};
 use crate::module::{ModuleVersion, WireError};
 use crate::tlog::{Tile, TileLevel};
 
@@ -43,6 +45,9 @@ impl Registry {
 
     /// Finds out which log is asked for what. `None`: a path that no log answers.
     pub fn route<'r, 'p>(&'r self, path: &'p str) -> Option<(&'r Arc<dyn Sumdb>, Ask<'p>)> {
+        if let Some(rest) = path.strip_prefix("/tlog/") {
+            return Some((&self.own, Ask::Tlog(rest)));
+        }
         let Some(rest) = path.strip_prefix("/sumdb/") else {
             return Ask::parse(path).map(|ask| (&self.own, ask));
         };
@@ -66,6 +71,8 @@ pub enum Ask<'p> {
     Tile(&'p str),
     /// Whether this log is served at all.
     Supported,
+    /// Something of the own log as C2SP sees it: what follows `/tlog/`.
+    Tlog(&'p str),
 }
 
 impl<'p> Ask<'p> {
@@ -87,6 +94,7 @@ impl<'p> Ask<'p> {
             Ask::Tile(path) if path.starts_with("tile/8/data/") => Endpoint::DataTile,
             Ask::Tile(_) => Endpoint::HashTile,
             Ask::Supported => Endpoint::Supported,
+            Ask::Tlog(path) => tlog::endpoint(path),
         }
     }
 
@@ -95,7 +103,7 @@ impl<'p> Ask<'p> {
         match self {
             Ask::Lookup(_) => answer::invalid_lookup(&WireError::Syntax),
             Ask::Tile(_) => answer::invalid_tile(),
-            Ask::Latest | Ask::Supported => answer::invalid_escape(),
+            Ask::Latest | Ask::Supported | Ask::Tlog(_) => answer::invalid_escape(),
         }
     }
 }
@@ -124,6 +132,7 @@ pub fn find(sumdb: &dyn Sumdb, ask: Ask<'_>, headers: &HeaderMap) -> Found {
     match ask {
         Ask::Latest => latest(sumdb, headers),
         Ask::Tile(path) => tile(sumdb, path),
+        Ask::Tlog(path) => Found::Answer(tlog::find(sumdb, path, headers)),
         Ask::Supported => {
             Found::Answer(sumdb.supported().map_or_else(|no| refused(&no), |()| answer::supported()))
         }
@@ -210,7 +219,7 @@ fn tile(sumdb: &dyn Sumdb, path: &str) -> Found {
 }
 
 /// The one place where failed reads are logged; the client is told what it can do about them.
-fn read_failed(sumdb: &dyn Sumdb, error: &ReadError, what: &str) -> Answer {
+pub(super) fn read_failed(sumdb: &dyn Sumdb, error: &ReadError, what: &str) -> Answer {
     tracing::error!(log.name = sumdb.name(), %error, "cannot read {what}");
     match error {
         ReadError::Damaged { .. } => answer::internal(&format!(

@@ -4,6 +4,7 @@
 //! head and with the anchor, in that order, and only a log that agrees with all of them gets a writer. A log that
 //! does not is still served.
 
+mod checkpoint;
 mod edge;
 mod fsck;
 mod sequencer;
@@ -29,6 +30,7 @@ use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
 use crate::store::sqlite::{SqliteReader, SqliteStore};
 use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
 use crate::tlog::{Hash, RecordId, TreeSize};
+pub use checkpoint::{Cosignatures, Cosigned, ProveError, RecordProof, SignedCheckpoint};
 pub use fsck::{Finding, FsckReport, fsck};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use settle::{SettleError, Settled, settle_anchor};
@@ -175,6 +177,7 @@ struct Shared {
     published: ArcSwap<Snapshot>,
     state: ArcSwap<State>,
     changed: watch::Sender<TreeSize>,
+    cosignatures: Cosignatures,
     /// The damage that became incidents.
     damage_told: Mutex<HashSet<String>>,
 }
@@ -302,6 +305,11 @@ impl Log {
     /// What is published now.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
+    }
+
+    /// What witnesses have cosigned.
+    pub fn cosignatures(&self) -> &Cosignatures {
+        &self.shared.cosignatures
     }
 
     /// Whether the log signs, and why not.

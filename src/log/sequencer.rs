@@ -16,6 +16,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::checkpoint::sign_checkpoint;
 use super::edge::Edge;
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
@@ -248,8 +249,10 @@ impl Sequencer {
         transaction.commit(&batch)?;
         if let Some(head) = batch.head {
             self.tower = tower;
+            let checkpoint = sign_checkpoint(&self.signers, head.tree);
             let (head, edge) = (Arc::new(head), Some(Arc::new(edge)));
-            self.pending = Some((published.head.tree, Snapshot { head, edge, reader: published.reader }));
+            let snapshot = Snapshot { head, edge, reader: published.reader, checkpoint };
+            self.pending = Some((published.head.tree, snapshot));
             self.publish_pending()?;
         }
         Ok(sorted.outcomes)

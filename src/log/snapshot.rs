@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::checkpoint::SignedCheckpoint;
 use super::edge::{Edge, full_tile, hashes_at, unfinished_tile};
 use crate::module::ModuleVersion;
 use crate::store::evidence::Kept;
@@ -21,6 +22,8 @@ pub struct Snapshot {
     /// Absent where the right edge is damaged: then each of its tiles is read when it is asked for, as far as it can be.
     pub(super) edge: Option<Arc<Edge>>,
     pub(super) reader: Arc<dyn LogReader>,
+    /// The head as a checkpoint; absent in a log that signs nothing.
+    pub(super) checkpoint: Option<Arc<SignedCheckpoint>>,
 }
 
 impl Snapshot {

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::checkpoint::{Cosignatures, sign_checkpoint};
 use super::edge::Edge;
 use super::sequencer::{Job, Sequencer};
 use super::snapshot::Snapshot;
@@ -37,7 +38,7 @@ pub(super) fn start(
     let identity = store.identity().clone();
     check_key(&signers, &identity)?;
     let newest = store.newest()?;
-    let (snapshot, tower) = recover(newest.clone(), &identity, store.reader());
+    let (mut snapshot, tower) = recover(newest.clone(), &identity, store.reader());
     let claimed = match (tower, anchor_path) {
         (Err(error), _) => Err(ReadOnly::from(&error)),
         // Who only reads leaves the epoch to who writes.
@@ -51,6 +52,8 @@ pub(super) fn start(
         Ok(claimed) => claimed,
         Err(reason) => return Ok(only_read(identity, snapshot, reason, lock)),
     };
+    // The head is published already and proved to be this log's: what is signed says nothing new.
+    snapshot.checkpoint = sign_checkpoint(&signers, snapshot.head.tree);
     let shared = share(&snapshot);
     let pending = None;
     let mut sequencer =
@@ -108,6 +111,7 @@ fn share(snapshot: &Snapshot) -> Arc<Shared> {
         published: ArcSwap::from_pointee(snapshot.clone()),
         state: ArcSwap::from_pointee(State::Writing),
         changed: watch::Sender::new(snapshot.size()),
+        cosignatures: Cosignatures::default(),
         damage_told: Mutex::default(),
     })
 }
@@ -137,7 +141,7 @@ fn recover(
         note: String::new(),
         signed_at: identity.created_at,
     });
-    let mut snapshot = Snapshot { head: Arc::new(head), edge: None, reader };
+    let mut snapshot = Snapshot { head: Arc::new(head), edge: None, reader, checkpoint: None };
     let size = snapshot.size();
     let edge = match Edge::recover(size, &*snapshot.reader) {
         Ok(edge) => edge,

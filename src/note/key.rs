@@ -5,15 +5,56 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signer, SigningKey, Verifier, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey, Verifier as _, VerifyingKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// The byte that says Ed25519 before a public key or a seed, and the only algorithm.
-const ALGORITHM_ED25519: u8 = 1;
-
 /// Bytes of an Ed25519 public key, and of a seed.
-const KEY_SIZE: usize = 32;
+pub(super) const KEY_SIZE: usize = 32;
+
+/// Bytes of the largest public key that a vkey may hold: ML-DSA-44, whose cosignatures are not verified yet.
+const MAX_PUBLIC_KEY_SIZE: usize = 1312;
+
+/// How a key signs: the signature type of signed-note, which is the byte before the key in its text form.
+///
+/// Other types exist and more will come (0x06, ML-DSA-44 cosignatures): a key of such a type is refused where it must
+/// sign or verify, and passed over where it is one of many, as an unknown key's signature is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Algorithm {
+    /// 0x01: Ed25519 over the note's text. A log signs with it.
+    Ed25519,
+    /// 0x04: Ed25519 over the note's text and a time, `cosignature/v1`. A witness signs with it.
+    CosignatureV1,
+}
+
+impl Algorithm {
+    /// The signature type identifier byte.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Algorithm::Ed25519 => 0x01,
+            Algorithm::CosignatureV1 => 0x04,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Algorithm::Ed25519 => "Ed25519 (1), a log's",
+            Algorithm::CosignatureV1 => "Ed25519 cosignatures (4), a witness's",
+        })
+    }
+}
+
+/// A public key of any algorithm by which signatures of a note are verified.
+pub trait Verifier {
+    /// The key's name.
+    fn name(&self) -> &KeyName;
+    /// The key's id.
+    fn id(&self) -> KeyId;
+    /// Is this the key's signature of the note's text?
+    fn verify(&self, text: &[u8], signature: &[u8]) -> bool;
+}
 
 /// Bytes of an Ed25519 signature.
 pub(super) const SIGNATURE_SIZE: usize = 64;
@@ -59,9 +100,10 @@ impl fmt::Display for KeyName {
 pub struct KeyId(pub u32);
 
 impl KeyId {
-    fn of(name: &KeyName, public: &[u8; KEY_SIZE]) -> KeyId {
+    /// The id of the key with this name, signature type and public key.
+    pub(super) fn of(name: &KeyName, algorithm: u8, public: &[u8]) -> KeyId {
         let hasher = Sha256::new().chain_update(&name.0).chain_update(b"\n");
-        let hash = hasher.chain_update([ALGORITHM_ED25519]).chain_update(public).finalize();
+        let hash = hasher.chain_update([algorithm]).chain_update(public).finalize();
         KeyId(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]))
     }
 
@@ -88,9 +130,15 @@ pub enum KeyError {
     /// The name has a space, a control character, or nothing.
     #[error(transparent)]
     Name(#[from] KeyNameError),
-    /// The first byte is not 1, Ed25519.
-    #[error("unknown key algorithm: only Ed25519 (1) is known")]
-    Algorithm,
+    /// The first byte is not that of the algorithm that belongs here: a witness's key where a log's should be, or an
+    /// algorithm that is not known.
+    #[error("the key's algorithm is {found}: here only {wanted}, can be used")]
+    Algorithm {
+        /// The algorithm that belongs here.
+        wanted: Algorithm,
+        /// The key's first byte.
+        found: u8,
+    },
     /// The id is not that of this name and key: one of the three was changed or cut.
     #[error("the key id does not belong to this name and key")]
     IdMismatch,
@@ -109,7 +157,7 @@ pub struct VerifierKey {
 
 impl VerifierKey {
     fn new(name: KeyName, key: VerifyingKey) -> VerifierKey {
-        VerifierKey { id: KeyId::of(&name, key.as_bytes()), name, key }
+        VerifierKey { id: KeyId::of(&name, Algorithm::Ed25519.byte(), key.as_bytes()), name, key }
     }
 
     /// The key's name.
@@ -135,26 +183,32 @@ impl VerifierKey {
     }
 }
 
+impl Verifier for VerifierKey {
+    fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    fn id(&self) -> KeyId {
+        self.id
+    }
+
+    fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
+        VerifierKey::verify(self, text, signature)
+    }
+}
+
 impl FromStr for VerifierKey {
     type Err = KeyError;
 
     fn from_str(vkey: &str) -> Result<VerifierKey, KeyError> {
-        let (name, id, public) = parse_parts(vkey)?;
-        if id != KeyId::of(&name, &public) {
-            return Err(KeyError::IdMismatch);
-        }
-        let key = VerifyingKey::from_bytes(&public).map_err(|_| KeyError::WeakKey)?;
-        // Under a key of small order there are signatures that fit many messages.
-        if key.is_weak() {
-            return Err(KeyError::WeakKey);
-        }
+        let (name, id, key) = parse_public(vkey, Algorithm::Ed25519)?;
         Ok(VerifierKey { name, id, key })
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = encode_key(self.key.as_bytes());
+        let key = encode_key(Algorithm::Ed25519, self.key.as_bytes());
         write!(f, "{}+{}+{}", self.name, self.id, *key)
     }
 }
@@ -197,15 +251,7 @@ impl SignerKey {
 
     /// The skey, to be written where only its owner reads.
     pub fn to_skey(&self) -> Zeroizing<String> {
-        let seed = encode_key(self.key.as_bytes());
-        let id = self.id().to_string();
-        // Reserved in full, since a growing string would leave copies of the secret behind.
-        let capacity = SIGNER_PREFIX.len() + self.name().0.len() + id.len() + seed.len() + 2;
-        let mut skey = Zeroizing::new(String::with_capacity(capacity));
-        for part in [SIGNER_PREFIX, self.name().as_str(), "+", &id, "+", &seed] {
-            skey.push_str(part);
-        }
-        skey
+        format_skey(self.name(), self.id(), Algorithm::Ed25519, &self.key)
     }
 
     /// The signature of a message. The same message always gets the same signature.
@@ -218,7 +264,7 @@ impl FromStr for SignerKey {
     type Err = KeyError;
 
     fn from_str(skey: &str) -> Result<SignerKey, KeyError> {
-        let (name, id, seed) = parse_parts(skey.strip_prefix(SIGNER_PREFIX).ok_or(KeyError::Malformed)?)?;
+        let (name, id, seed) = parse_secret(skey, Algorithm::Ed25519)?;
         let signer = SignerKey::generate(name, *seed);
         if signer.id() == id { Ok(signer) } else { Err(KeyError::IdMismatch) }
     }
@@ -230,28 +276,85 @@ impl fmt::Debug for SignerKey {
     }
 }
 
-/// Parses `name+id+base64(0x01 || key)`.
-fn parse_parts(text: &str) -> Result<(KeyName, KeyId, Zeroizing<[u8; KEY_SIZE]>), KeyError> {
+/// Parses the vkey of an Ed25519 public key that signs by `algorithm`.
+pub(super) fn parse_public(
+    vkey: &str,
+    algorithm: Algorithm,
+) -> Result<(KeyName, KeyId, VerifyingKey), KeyError> {
+    let (name, id, public) = parse_key(vkey, algorithm)?;
+    if id != KeyId::of(&name, algorithm.byte(), &*public) {
+        return Err(KeyError::IdMismatch);
+    }
+    let key = VerifyingKey::from_bytes(&public).map_err(|_| KeyError::WeakKey)?;
+    // Under a key of small order there are signatures that fit many messages.
+    if key.is_weak() { Err(KeyError::WeakKey) } else { Ok((name, id, key)) }
+}
+
+/// Parses the skey of a seed; whether the id fits, its public key must show.
+pub(super) fn parse_secret(
+    skey: &str,
+    algorithm: Algorithm,
+) -> Result<(KeyName, KeyId, Zeroizing<[u8; KEY_SIZE]>), KeyError> {
+    parse_key(skey.strip_prefix(SIGNER_PREFIX).ok_or(KeyError::Malformed)?, algorithm)
+}
+
+/// The name and the id of a vkey whose algorithm is none that we verify; the id fits the name and the key.
+pub(super) fn parse_unsupported(vkey: &str) -> Result<(KeyName, KeyId), KeyError> {
+    let (name, id, bytes) = parse_parts(vkey)?;
+    let (algorithm, public) = bytes.split_first().ok_or(KeyError::Malformed)?;
+    if id == KeyId::of(&name, *algorithm, public) { Ok((name, id)) } else { Err(KeyError::IdMismatch) }
+}
+
+/// Parses `name+id+base64(algorithm || key)` of a 32-byte key.
+fn parse_key(
+    text: &str,
+    algorithm: Algorithm,
+) -> Result<(KeyName, KeyId, Zeroizing<[u8; KEY_SIZE]>), KeyError> {
+    let (name, id, bytes) = parse_parts(text)?;
+    match bytes.split_first() {
+        None => Err(KeyError::Malformed),
+        Some((&found, key)) if found == algorithm.byte() => {
+            let key: [u8; KEY_SIZE] = key.try_into().map_err(|_| KeyError::Malformed)?;
+            Ok((name, id, Zeroizing::new(key)))
+        }
+        Some((&found, _)) => Err(KeyError::Algorithm { wanted: algorithm, found }),
+    }
+}
+
+/// Parses `name+id+base64(bytes)`.
+fn parse_parts(text: &str) -> Result<(KeyName, KeyId, Zeroizing<Vec<u8>>), KeyError> {
     let (name, rest) = text.split_once('+').ok_or(KeyError::Malformed)?;
     let (id, key) = rest.split_once('+').ok_or(KeyError::Malformed)?;
     let id = KeyId::parse(id).ok_or(KeyError::Malformed)?;
     let name = name.parse()?;
     // A buffer of our own, so that a secret is overwritten even when the text turns out to be malformed.
-    let mut bytes = Zeroizing::new([0; 1 + KEY_SIZE]);
+    let mut bytes = Zeroizing::new(vec![0; 1 + MAX_PUBLIC_KEY_SIZE]);
     let length = STANDARD.decode_slice(key, &mut bytes[..]).map_err(|_| KeyError::Malformed)?;
-    match bytes[..length].split_first() {
-        None => Err(KeyError::Malformed),
-        Some((&ALGORITHM_ED25519, key)) => {
-            let key: [u8; KEY_SIZE] = key.try_into().map_err(|_| KeyError::Malformed)?;
-            Ok((name, id, Zeroizing::new(key)))
-        }
-        Some(_) => Err(KeyError::Algorithm),
-    }
+    bytes.truncate(length);
+    Ok((name, id, bytes))
 }
 
-/// base64(0x01 || key)
-fn encode_key(key: &[u8; KEY_SIZE]) -> Zeroizing<String> {
-    let mut bytes = Zeroizing::new([ALGORITHM_ED25519; 1 + KEY_SIZE]);
+/// The skey of a seed.
+pub(super) fn format_skey(
+    name: &KeyName,
+    id: KeyId,
+    algorithm: Algorithm,
+    key: &SigningKey,
+) -> Zeroizing<String> {
+    let seed = encode_key(algorithm, key.as_bytes());
+    let id = id.to_string();
+    // Reserved in full, since a growing string would leave copies of the secret behind.
+    let capacity = SIGNER_PREFIX.len() + name.0.len() + id.len() + seed.len() + 2;
+    let mut skey = Zeroizing::new(String::with_capacity(capacity));
+    for part in [SIGNER_PREFIX, name.as_str(), "+", &id, "+", &seed] {
+        skey.push_str(part);
+    }
+    skey
+}
+
+/// base64(algorithm || key)
+pub(super) fn encode_key(algorithm: Algorithm, key: &[u8; KEY_SIZE]) -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new([algorithm.byte(); 1 + KEY_SIZE]);
     bytes[1..].copy_from_slice(key);
     Zeroizing::new(STANDARD.encode(&bytes[..]))
 }

@@ -20,6 +20,8 @@
 //! skey   = PRIVATE+KEY+name+<key id>+base64(0x01 || seed)
 //! ```
 //!
+//! A witness signs a time as well, with a key of another type ([`CosignatureVerifier`], [C2SP tlog-cosignature]).
+//!
 //! A note is worth nothing before [`open()`] has verified it. Signatures of unknown keys are kept aside; a bad
 //! signature of a known key fails the whole note.
 //!
@@ -38,14 +40,24 @@
 //! (under which anything verifies), and notes above [`MAX_NOTE_BYTES`].
 //!
 //! [C2SP signed-note]: https://c2sp.org/signed-note
+//! [C2SP tlog-cosignature]: https://c2sp.org/tlog-cosignature
 
+mod cosignature;
 mod key;
 mod open;
+mod policy;
 mod sign;
 
-pub use key::{KeyError, KeyId, KeyName, KeyNameError, SignerKey, VerifierKey};
-pub use open::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, OpenError, Signature, open};
-pub use sign::{SignError, sign};
+pub use cosignature::{CosignatureSigner, CosignatureVerifier, MAX_COSIGNATURE_TIME, cosigned_at};
+pub use key::{Algorithm, KeyError, KeyId, KeyName, KeyNameError, SignerKey, Verifier, VerifierKey};
+pub use open::{
+    MAX_NOTE_BYTES, MAX_SIGNATURES, Note, OpenError, Signature, UnverifiedNote, open, parse_unverified,
+};
+pub use policy::{
+    MAX_POLICY_BYTES, MAX_POLICY_ENTRIES, Policy, PolicyError, PolicyFailure, PolicyKey, PolicyLog,
+    PolicyProblem, PolicyWitness,
+};
+pub use sign::{SignError, append_signatures, sign};
 
 /// What every signature line begins with: an em dash and a space.
 const SIGNATURE_PREFIX: &str = "\u{2014} ";

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::SIGNATURE_PREFIX;
-use super::key::{KeyId, KeyName, VerifierKey};
+use super::key::{KeyId, KeyName, Verifier};
 
 /// Bytes of a note. Tree heads are a few hundred; the limit is that of x/mod for the text of a tree head.
 pub const MAX_NOTE_BYTES: usize = 1_000_000;
@@ -26,6 +26,43 @@ pub struct Signature {
     pub key_id: KeyId,
     /// The base64 of the id and the signature, as it stands in the line.
     pub base64: String,
+}
+
+impl Signature {
+    /// The signature of a key, from its bytes.
+    pub fn new(name: KeyName, key_id: KeyId, signature: &[u8]) -> Signature {
+        let mut bytes = Vec::with_capacity(KEY_ID_SIZE + signature.len());
+        bytes.extend_from_slice(&key_id.0.to_be_bytes());
+        bytes.extend_from_slice(signature);
+        Signature { name, key_id, base64: STANDARD.encode(bytes) }
+    }
+
+    /// Parses a signature line, without its newline. Nothing is verified.
+    pub fn parse_line(line: &str) -> Option<Signature> {
+        let fine = !line.bytes().any(|byte| byte < b' ');
+        if fine { parse_signature(line).map(|(signature, _)| signature) } else { None }
+    }
+
+    /// The line of a note, without its newline.
+    pub fn format_line(&self) -> String {
+        format!("{SIGNATURE_PREFIX}{} {}", self.name, self.base64)
+    }
+
+    /// The bytes of the signature, without the key id.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = STANDARD.decode(&self.base64).unwrap_or_default();
+        bytes.drain(..KEY_ID_SIZE.min(bytes.len()));
+        bytes
+    }
+}
+
+/// The parts of a note of which nothing is verified: to find out which log it claims to be of, and never more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnverifiedNote {
+    /// The text, its last newline included.
+    pub text: String,
+    /// The signature lines, in the order of the note, repetitions included.
+    pub signatures: Vec<Signature>,
 }
 
 /// A note with at least one verified signature.
@@ -85,11 +122,26 @@ pub enum OpenError {
     },
 }
 
+/// Takes a note apart and verifies nothing. What it says proves nothing before [`open()`].
+pub fn parse_unverified(message: &[u8]) -> Result<UnverifiedNote, OpenError> {
+    let (text, lines) = split(message)?;
+    let mut signatures = Vec::new();
+    for (position, line) in lines.lines().enumerate() {
+        let (signature, _) = parse_signature(line).ok_or(OpenError::SignatureLine { line: position + 1 })?;
+        if position >= MAX_SIGNATURES {
+            return Err(OpenError::TooManySignatures);
+        }
+        signatures.push(signature);
+    }
+    Ok(UnverifiedNote { text: text.to_owned(), signatures })
+}
+
 /// Opens a note: verifies every signature by one of `verifiers` and requires at least one.
 ///
 /// Lines of unknown keys are put aside, repetitions are unknown (of an unknown key only identical ones; of
-/// a known key the first signature counts).
-pub fn open(message: &[u8], verifiers: &[&VerifierKey]) -> Result<Note, OpenError> {
+/// a known key the first signature counts). The keys are of one type (`&[&VerifierKey]`) or of several
+/// (`&[&dyn Verifier]`).
+pub fn open<V: Verifier + ?Sized>(message: &[u8], verifiers: &[&V]) -> Result<Note, OpenError> {
     let (text, lines) = split(message)?;
     let mut note = Note { text: text.to_owned(), signatures: Vec::new(), unverified: Vec::new() };
     let mut unknown = HashSet::new();
@@ -149,11 +201,11 @@ fn parse_signature(line: &str) -> Option<(Signature, Vec<u8>)> {
 }
 
 /// The key that the signature claims, if it is among the given ones.
-fn find<'a>(
-    verifiers: &[&'a VerifierKey],
+fn find<'a, V: Verifier + ?Sized>(
+    verifiers: &[&'a V],
     signature: &Signature,
-) -> Result<Option<&'a VerifierKey>, OpenError> {
-    let claimed = |key: &&&VerifierKey| key.id() == signature.key_id && *key.name() == signature.name;
+) -> Result<Option<&'a V>, OpenError> {
+    let claimed = |key: &&&'a V| key.id() == signature.key_id && *key.name() == signature.name;
     let mut matching = verifiers.iter().filter(claimed);
     let first = matching.next();
     if matching.next().is_some() {

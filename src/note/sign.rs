@@ -1,11 +1,7 @@
 //! Signing a note.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
-use super::SIGNATURE_PREFIX;
-use super::key::{KeyId, KeyName, SIGNATURE_SIZE, SignerKey};
-use super::open::{MAX_NOTE_BYTES, MAX_SIGNATURES};
+use super::key::{KeyId, KeyName, SignerKey};
+use super::open::{MAX_NOTE_BYTES, MAX_SIGNATURES, Signature};
 
 /// A text cannot be signed so that the note could be opened again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,10 +48,31 @@ pub fn sign(text: &str, signers: &[&SignerKey]) -> Result<String, SignError> {
         if signers[..position].iter().any(|other| other.id() == key_id && other.name() == name) {
             return Err(SignError::DuplicateSigner { name: name.clone(), key_id });
         }
-        let mut bytes = Vec::with_capacity(4 + SIGNATURE_SIZE);
-        bytes.extend_from_slice(&key_id.0.to_be_bytes());
-        bytes.extend_from_slice(&signer.sign(text.as_bytes()));
-        note.push_str(&format!("{SIGNATURE_PREFIX}{name} {}\n", STANDARD.encode(bytes)));
+        let signature = Signature::new(name.clone(), key_id, &signer.sign(text.as_bytes()));
+        note.push_str(&signature.format_line());
+        note.push('\n');
     }
     if note.len() > MAX_NOTE_BYTES { Err(SignError::TooLong) } else { Ok(note) }
+}
+
+/// Puts further signatures under a note that is signed already, such as cosignatures of its witnesses.
+///
+/// Nothing is verified here; a line that stands in the note already is not repeated.
+pub fn append_signatures(note: &str, signatures: &[Signature]) -> Result<String, SignError> {
+    let mut whole = note.to_owned();
+    let first = note.rfind("\n\n").ok_or(SignError::NoFinalNewline)? + 2;
+    let mut count = note[first..].lines().count();
+    for signature in signatures {
+        let line = signature.format_line();
+        if whole[first..].lines().any(|present| present == line) {
+            continue;
+        }
+        whole.push_str(&line);
+        whole.push('\n');
+        count += 1;
+    }
+    if count > MAX_SIGNATURES {
+        return Err(SignError::SignerCount { count });
+    }
+    if whole.len() > MAX_NOTE_BYTES { Err(SignError::TooLong) } else { Ok(whole) }
 }

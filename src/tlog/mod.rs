@@ -49,16 +49,21 @@
 //! [RFC 6962, section 2.1]: https://www.rfc-editor.org/rfc/rfc6962#section-2.1
 //! [25530]: https://go.googlesource.com/proposal/+/master/design/25530-sumdb.md
 
+mod bundle;
+mod checkpoint;
 mod hash;
 mod head;
 mod number;
 mod plan;
 mod proof;
+mod proof_file;
 mod record;
 mod tile;
 mod tile_path;
 mod tree;
 
+pub use bundle::{BundleFormError, format_entry_bundle, split_entry_bundle};
+pub use checkpoint::{Checkpoint, CheckpointError, MAX_CHECKPOINT_BYTES, Origin, OriginError};
 pub use hash::{HASH_SIZE, Hash, HashParseError};
 pub use head::{MAX_TREE_HEAD_BYTES, TREE_HEAD_ORIGIN, TreeHead, TreeHeadError};
 pub use plan::TilePlan;
@@ -66,6 +71,7 @@ pub use proof::{
     ConsistencyProof, InclusionProof, ProofError, consistency_proof_indexes, inclusion_proof_indexes,
     prove_consistency, prove_inclusion, tree_hash, tree_hash_indexes, verify_consistency, verify_inclusion,
 };
+pub use proof_file::{MAX_TLOG_PROOF_BYTES, TLOG_PROOF_SUFFIX, TlogProof, TlogProofError};
 pub use record::{
     RecordError, check_record_text, format_record, is_valid_record_text, parse_record, split_data_tile,
 };

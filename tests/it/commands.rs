@@ -3,6 +3,7 @@
 mod fsck;
 mod import;
 mod lookup;
+mod prove;
 mod records;
 mod server;
 

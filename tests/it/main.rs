@@ -5,6 +5,7 @@
 
 mod anchor;
 mod attack;
+mod c2sp;
 mod cli;
 mod client;
 mod commands;

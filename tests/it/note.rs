@@ -263,7 +263,7 @@ fn notes_have_a_limit() {
 fn a_note_of_ten_thousand_lines_ends_at_the_limit() {
     let line = "— x AAAAAAA=\n";
     let note = format!("text\n\n{}", line.repeat(10_000));
-    assert_eq!(open(note.as_bytes(), &[]), Err(OpenError::TooManySignatures));
+    assert_eq!(open::<VerifierKey>(note.as_bytes(), &[]), Err(OpenError::TooManySignatures));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! ```text
 //! POST /v1/lookup                          {"module":"rsc.io/quote@v1.5.2"}            → one LookupAnswer
 //! POST /v1/notarize                        the same; appends what is unknown           → one LookupAnswer
+//! POST /v1/prove                           {"module":"rsc.io/quote@v1.5.2"}            → one ProveAnswer
 //! POST /v1/import?importer=NAME            one ModuleClaims a line                     → one Event a line
 //! POST /v1/import-trusted?importer=NAME    records, as data tiles hold them            → one Event a line
 //! POST /v1/mirror/status                   {}                                          → all MirrorStatus
@@ -25,6 +26,7 @@ pub mod by_hand;
 pub mod figures;
 pub mod mirrors;
 mod modules;
+mod prove;
 mod records;
 mod socket;
 mod stream;
@@ -128,6 +130,7 @@ impl Control {
         Router::new()
             .route("/v1/lookup", post(lookup))
             .route("/v1/notarize", post(notarize))
+            .route("/v1/prove", post(prove::prove))
             .route("/v1/import", post(import))
             .route("/v1/import-trusted", post(import_trusted))
             .route("/v1/mirror/status", post(mirrors::serve_status))

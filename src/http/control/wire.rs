@@ -136,6 +136,32 @@ impl LookupAnswer {
     }
 }
 
+/// The proofs of a module version.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProveAnswer {
+    /// `path@version`.
+    #[serde(with = "text")]
+    pub module: ModuleVersion,
+    /// The own log's first, then that of the log from which the lines were taken.
+    pub files: Vec<ProofFile>,
+    /// Why there is none of the log from which the lines were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+/// A proof as a file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProofFile {
+    /// The log's name.
+    pub log: String,
+    /// The record's number there.
+    pub record: u64,
+    /// The size of the tree under which it is proved.
+    pub size: u64,
+    /// What belongs into the file.
+    pub file: String,
+}
+
 /// A module version and what go.sum files claim about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleClaims {

@@ -2,7 +2,7 @@
 
 use tallystick::store::FullTile;
 use tallystick::tlog::{
-    Hash, Tile, TileLevel, TreeHead, TreeSize, stored_hash_index, tree_hash, tree_hash_indexes,
+    Hash, HashIndex, Tile, TileLevel, TreeHead, TreeSize, stored_hash_index, tree_hash, tree_hash_indexes,
 };
 
 /// All hashes of a tree in storage order, as x/mod's tlog would keep them.
@@ -60,6 +60,18 @@ impl Tree {
         let hashes: Vec<Hash> =
             tree_hash_indexes(size).iter().map(|index| self.stored[index.0 as usize]).collect();
         TreeHead { size, root: tree_hash(size, &hashes).unwrap() }
+    }
+
+    /// The tree of these leaves.
+    pub(crate) fn of(leaves: impl IntoIterator<Item = Hash>) -> Tree {
+        let mut tree = Tree::default();
+        leaves.into_iter().for_each(|leaf| drop(tree.push(leaf)));
+        tree
+    }
+
+    /// Stored hashes, by their places in storage order.
+    pub(crate) fn read(&self, indexes: &[HashIndex]) -> Vec<Hash> {
+        indexes.iter().map(|index| self.stored[index.0 as usize]).collect()
     }
 
     /// The bytes of a hash tile of height 8.

@@ -1,0 +1,173 @@
+//! The log's head a second time, as [C2SP tlog-checkpoint] wants it: under an origin of its own, which is the log's name.
+//!
+//! ```text
+//! sum.corp.example
+//! 1234
+//! 5oXTdOltbW8oy+WAHSPYkUE7FskIY/5ZJCYGy+buJ3g=
+//!
+//! — sum.corp.example Az3grkwA…
+//! — witness.example jWbPPwAA…             cosignatures, where there are any
+//! ```
+//!
+//! The heads of all Go checksum databases have one first line, by which witnesses could not tell them apart. Size and root
+//! are those of the published head, the key is the same, and it is signed at the same moment: after the commit, and never
+//! by a log that signs nothing.
+//!
+//! Cosignatures come later, from whoever asks the witnesses, and are put into [`Cosignatures`]. They are of one checkpoint;
+//! when the log has grown since, the newest head is served without, and a proof is given under the cosigned one as long as
+//! that covers its record.
+//!
+//! [C2SP tlog-checkpoint]: https://c2sp.org/tlog-checkpoint
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::{Log, Snapshot};
+use crate::module::ModuleVersion;
+use crate::note::{self, Signature, SignerKey};
+use crate::store::StoreError;
+use crate::tlog::{
+    Checkpoint, Hash, InclusionProof, Origin, RecordId, TlogProof, TreeHead, TreeSize,
+    inclusion_proof_indexes, prove_inclusion, verify_inclusion,
+};
+
+/// A checkpoint signed by the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCheckpoint {
+    /// Size and root.
+    pub tree: TreeHead,
+    /// The signed note, without cosignatures.
+    pub note: String,
+}
+
+/// A checkpoint with the cosignatures that witnesses gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosigned {
+    /// What they cosigned.
+    pub checkpoint: Arc<SignedCheckpoint>,
+    /// Their signatures, verified by whoever brought them.
+    pub signatures: Vec<Signature>,
+}
+
+/// The newest checkpoint that has cosignatures. Empty until somebody asks witnesses.
+#[derive(Debug, Default)]
+pub struct Cosignatures(ArcSwapOption<Cosigned>);
+
+impl Cosignatures {
+    /// The newest checkpoint with cosignatures.
+    pub fn newest(&self) -> Option<Arc<Cosigned>> {
+        self.0.load_full()
+    }
+
+    /// Takes the cosignatures of a checkpoint, in place of those that were there, unless those are of a larger tree.
+    pub fn put(&self, cosigned: Cosigned) {
+        let cosigned = Arc::new(cosigned);
+        let size = |of: &Cosigned| of.checkpoint.tree.size;
+        self.0.rcu(|now| match now {
+            Some(now) if size(now) > size(&cosigned) => Some(now.clone()),
+            _ => Some(cosigned.clone()),
+        });
+    }
+}
+
+impl Cosigned {
+    /// The note with its cosignatures. Those that would make it too large or too many are left out.
+    pub fn note(&self) -> String {
+        let SignedCheckpoint { note, .. } = &*self.checkpoint;
+        note::append_signatures(note, &self.signatures).unwrap_or_else(|_| note.clone())
+    }
+}
+
+/// The log's own signature under a tree head, as a checkpoint.
+pub(super) fn sign_checkpoint(signers: &[SignerKey], tree: TreeHead) -> Option<Arc<SignedCheckpoint>> {
+    let origin = origin(signers.first()?.name().as_str());
+    let signers: Vec<&SignerKey> = signers.iter().collect();
+    let note = note::sign(&Checkpoint::new(origin, tree).format(), &signers);
+    Some(Arc::new(SignedCheckpoint { tree, note: note.expect("a checkpoint is a valid note text") }))
+}
+
+/// The origin of a log's checkpoints.
+fn origin(name: &str) -> Origin {
+    name.parse().expect("a key's name has no control characters, and is an origin")
+}
+
+/// A record's proof as a file, and what it is of.
+#[derive(Clone, Debug)]
+pub struct RecordProof {
+    /// The record's number.
+    pub record: RecordId,
+    /// The size of the tree under which it is proved.
+    pub size: TreeSize,
+    /// The `.tlog-proof` file, with the record's text in it.
+    pub file: String,
+}
+
+/// Why a record is not proved.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log signs nothing, so that there is no checkpoint to prove anything under.
+    #[error("the log has no signed checkpoint, since it signs nothing: /readyz says why")]
+    NoCheckpoint,
+}
+
+impl Snapshot {
+    /// The checkpoint of this snapshot's head. None in a log that signs nothing.
+    pub fn checkpoint(&self) -> Option<&Arc<SignedCheckpoint>> {
+        self.checkpoint.as_ref()
+    }
+
+    /// The proof that a record is in the tree of some size, at most the snapshot's.
+    ///
+    /// # Panics
+    ///
+    /// When the record is not below the size, or the size above the snapshot's.
+    pub fn prove(&self, record: RecordId, size: TreeSize) -> Result<InclusionProof, StoreError> {
+        assert!(size <= self.size(), "the log has {} records, not {size}", self.size());
+        let indexes = inclusion_proof_indexes(size, record).expect("the record is in the tree");
+        let hashes = self.hashes(&indexes)?;
+        Ok(prove_inclusion(size, record, &hashes).expect("as many hashes as were asked for"))
+    }
+}
+
+impl Log {
+    /// The newest published checkpoint, with the cosignatures that it has.
+    pub fn checkpoint(&self) -> Option<String> {
+        let snapshot = self.snapshot();
+        let signed = snapshot.checkpoint()?;
+        let cosigned =
+            self.cosignatures().newest().filter(|cosigned| cosigned.checkpoint.tree == signed.tree);
+        Some(cosigned.map_or_else(|| signed.note.clone(), |cosigned| cosigned.note()))
+    }
+
+    /// The proof of a module version's record as a file: under the newest cosigned checkpoint that covers it, or else the
+    /// newest. `None` when the log has no such record.
+    pub fn tlog_proof(&self, module: &ModuleVersion) -> Result<Option<RecordProof>, ProveError> {
+        let snapshot = self.snapshot();
+        let Some(record) = snapshot.find(module)? else { return Ok(None) };
+        let covers = |cosigned: &Arc<Cosigned>| {
+            let size = cosigned.checkpoint.tree.size;
+            record.id.0 < size.0 && size <= snapshot.size()
+        };
+        let (tree, checkpoint) = match self.cosignatures().newest().filter(covers) {
+            Some(cosigned) => (cosigned.checkpoint.tree, cosigned.note()),
+            None => {
+                let signed = snapshot.checkpoint().ok_or(ProveError::NoCheckpoint)?;
+                (signed.tree, signed.note.clone())
+            }
+        };
+        let (size, proof) = (tree.size, snapshot.prove(record.id, tree.size)?);
+        let text = record.lines.to_text().into_bytes();
+        // What does not lead to the root that was signed is damage of what is stored, and no answer.
+        verify_inclusion(&proof, size, &tree.root, record.id, &Hash::of_record(&text)).map_err(|error| {
+            let place = format!("the proof of record {} under {tree}", record.id);
+            StoreError::Damaged { place, why: error.to_string() }
+        })?;
+        let extra = Some(text);
+        let file = TlogProof { extra, index: record.id, proof, checkpoint }.format();
+        Ok(Some(RecordProof { record: record.id, size, file }))
+    }
+}
