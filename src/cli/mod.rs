@@ -11,6 +11,7 @@ mod engines;
 mod env;
 mod exit;
 mod fsck;
+mod gossip;
 mod import;
 mod incidents;
 mod key;
@@ -93,6 +94,7 @@ enum Command {
     Import(import::Import),
     Fsck(fsck::Fsck),
     Mirror(mirror::MirrorCommand),
+    Gossip(gossip::Gossip),
     Anchor(anchor::AnchorCommand),
     Incidents(incidents::Incidents),
     Config(config::ConfigCommand),
@@ -133,6 +135,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Import(import) => import.run(common),
         Command::Fsck(fsck) => fsck.run(common),
         Command::Mirror(mirror) => mirror.run(common),
+        Command::Gossip(gossip) => gossip.run(common),
         Command::Anchor(anchor) => anchor.run(common),
         Command::Incidents(incidents) => incidents.run(common),
         Command::Config(config) => config.run(common),

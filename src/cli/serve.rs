@@ -16,7 +16,9 @@ use super::engines::{Engines, limits};
 use super::exit::OrExit;
 use super::{Common, Exit, block_on, bypass, logging, output, reverify};
 use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval, keys};
+use crate::gossip::Gossip;
 use crate::http::control::{Control, Socket};
+use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
 use crate::http::listen::{Door, Limits, raise_descriptor_limit};
 use crate::http::metrics::{Metrics, Traffic};
@@ -234,15 +236,18 @@ fn doors(
     let Engines { log, notary, mirrors, clock } = engines;
     let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
     let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), sizes, clock.clone()));
+    let gossip = Gossip::new(log.clone(), mirrors.clone(), config.data.clone(), clock.clone());
+    let gossip = Arc::new(GossipDoor::new(gossip, config.limits.deadline, clock.clone()));
     let metrics = Arc::new(Metrics::new(vec![
         Box::new(LogFigures(own.clone())),
         Box::new(NotaryFigures(notary.clone())),
         Box::new(MirrorFigures { mirrors: mirrors.clone(), clock: clock.clone() }),
         Box::new(VerifiedFigures(mirrors.clone())),
+        Box::new(GossipFigures(gossip.clone())),
     ]));
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, sizes)),
-        rest: api::router(own.clone()),
+        rest: api::router(own.clone()).merge(gossip::router(gossip)),
         hooks,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         lookup_deadline: config.limits.deadline + ANSWER_MARGIN,

@@ -18,6 +18,7 @@ mod activity;
 pub mod answer;
 pub mod api;
 pub mod control;
+pub mod gossip;
 pub mod hooks;
 mod kept;
 pub mod listen;

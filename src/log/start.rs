@@ -108,7 +108,7 @@ fn share(snapshot: &Snapshot) -> Arc<Shared> {
         published: ArcSwap::from_pointee(snapshot.clone()),
         state: ArcSwap::from_pointee(State::Writing),
         changed: watch::Sender::new(snapshot.size()),
-        damage_told: Mutex::default(),
+        told: Mutex::default(),
     })
 }
 

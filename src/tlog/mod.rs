@@ -64,7 +64,8 @@ pub use head::{MAX_TREE_HEAD_BYTES, TREE_HEAD_ORIGIN, TreeHead, TreeHeadError};
 pub use plan::TilePlan;
 pub use proof::{
     ConsistencyProof, InclusionProof, ProofError, consistency_proof_indexes, inclusion_proof_indexes,
-    prove_consistency, prove_inclusion, tree_hash, tree_hash_indexes, verify_consistency, verify_inclusion,
+    prove_consistency, prove_inclusion, root_by_inclusion, tree_hash, tree_hash_indexes, verify_consistency,
+    verify_inclusion,
 };
 pub use record::{
     RecordError, check_record_text, format_record, is_valid_record_text, parse_record, split_data_tile,

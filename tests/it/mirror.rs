@@ -11,6 +11,7 @@ mod commands;
 mod faults;
 mod fixture;
 mod full;
+mod gossip;
 mod growth;
 mod heads;
 mod hooks;
