@@ -23,6 +23,7 @@
 //! | | [`mirror`] | a remote log, verified |
 //! | | [`notary`] | may this module enter, where does its line come from: look-up misses end here |
 //! | | [`gossip`] | signed heads that others were shown, compared with ours: nobody is shown another log unnoticed |
+//! | | [`monitor`] | follows logs, and tells what happens in them |
 //! | faces | [`http`] | paths, status codes, headers; TLS; metrics |
 //! | | [`cli`] | one file a command |
 //!
@@ -93,6 +94,9 @@
 //! the stored tiles give the root at that size, and the proof; another root, or a larger tree, is evidence, and the end of
 //! signing → another log: [`mirror`] compares it as it does each head, and stops where it convicts.
 //!
+//! **A monitor's poll.** [`monitor`] → the newest head, by the mirror's engine: signed, and one log with every head before → new data
+//! tiles, each verified under it → events → state and events durable in one write → web hook, feed, figures.
+//!
 //! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
 //! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced
@@ -127,6 +131,7 @@ pub mod upstream;
 pub mod gossip;
 pub mod log;
 pub mod mirror;
+pub mod monitor;
 pub mod notary;
 // FACES: how people and programs reach it.
 pub mod cli;

@@ -312,7 +312,7 @@ pub(super) fn open_kept_mirrors(config: &Config, client: &HttpClient) -> anyhow:
 }
 
 /// A log's name as a file name that cannot leave its directory: everything but letters, digits, `.`, `-` as `%xx`.
-fn file_name(name: &str) -> String {
+pub(super) fn file_name(name: &str) -> String {
     let mut file = String::new();
     for byte in name.bytes() {
         match byte {

@@ -18,6 +18,7 @@ mod key;
 mod logging;
 mod lookup;
 mod mirror;
+mod monitor;
 mod output;
 mod remote;
 mod reverify;
@@ -95,6 +96,7 @@ enum Command {
     Fsck(fsck::Fsck),
     Mirror(mirror::MirrorCommand),
     Gossip(gossip::Gossip),
+    Monitor(monitor::MonitorCommand),
     Anchor(anchor::AnchorCommand),
     Incidents(incidents::Incidents),
     Config(config::ConfigCommand),
@@ -136,6 +138,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Fsck(fsck) => fsck.run(common),
         Command::Mirror(mirror) => mirror.run(common),
         Command::Gossip(gossip) => gossip.run(common),
+        Command::Monitor(monitor) => monitor.run(common),
         Command::Anchor(anchor) => anchor.run(common),
         Command::Incidents(incidents) => incidents.run(common),
         Command::Config(config) => config.run(common),

@@ -17,6 +17,7 @@
 mod crew;
 mod fetch;
 mod frontier;
+mod records;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;

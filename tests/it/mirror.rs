@@ -17,6 +17,7 @@ mod heads;
 mod hooks;
 mod liars;
 mod live;
+mod monitor;
 mod served;
 mod small_log;
 
