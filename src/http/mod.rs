@@ -5,6 +5,7 @@
 //!   └ Site ─┬ site    the public door: method, URL length, client address, counting
 //!           │   ├ sumdb   /latest /lookup/ /tile/ /sumdb/<name>/…   answered from a Sumdb
 //!           │   ├ hooks   /hooks/mirror/<name>                      wakes who watches that log
+//!           │   ├ gossip  /api/v1/gossip                            heads that others were shown
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
 //! control  the socket through which our own commands reach a log that is open

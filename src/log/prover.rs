@@ -6,12 +6,13 @@
 //! ```text
 //! level 2   ▁▁▁▁▁▂…          one tile for 16.7 million records      ┐ kept in memory with all its rows
 //! level 1   ▁▁▁▁▁▁▁▁▁▂…      one for 65,536                         ┘
-//! level 0   ▁▁▁▁▁▁▁▁▁▁▁▁▂…   one for 256                              read and computed each time
+//! level 0   ▁▁▁▁▁▁▁▁▁▁▁▁▂…   one for 256                              read each time, what is needed of it computed
 //! ```
 //!
 //! What is made is verified before it is given away, up to the signed root where there is one for that size: a proof that does
 //! not lead there is damage of what is stored, never an answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use quick_cache::Weighter;
@@ -23,7 +24,7 @@ use crate::store::{StoreError, TILE_WIDTH};
 use crate::tlog::{
     ConsistencyProof, HASH_SIZE, Hash, HashIndex, InclusionProof, ProofError, RecordId, TreeHead, TreeSize,
     consistency_proof_indexes, inclusion_proof_indexes, prove_consistency, prove_inclusion,
-    root_by_inclusion, split_stored_hash_index, stored_hash_index, tree_hash, tree_hash_indexes,
+    root_by_inclusion, split_stored_hash_index, stored_hash_index, tile_root, tree_hash, tree_hash_indexes,
     verify_consistency,
 };
 
@@ -87,7 +88,7 @@ pub struct Prover {
     kept: Cache<(u8, u64, u16), Arc<Rows>, ByRows>,
 }
 
-/// All rows of a tile: its hashes, their parents, and so on, as far as they are complete.
+/// Rows of a tile: its hashes, and of a tile that is kept their parents, and so on, as far as they are complete.
 struct Rows(Vec<Vec<Hash>>);
 
 #[derive(Clone, Copy)]
@@ -108,6 +109,14 @@ impl Rows {
             rows.push(next);
         }
         Rows(rows)
+    }
+
+    /// A hash of a row, which is made where that row is not kept.
+    fn hash(&self, row: usize, at: usize) -> Hash {
+        match self.0.get(row) {
+            Some(hashes) => hashes[at],
+            None => tile_root(&self.0[0][at << row..(at + 1) << row]),
+        }
     }
 }
 
@@ -186,10 +195,14 @@ impl Prover {
         Ok(None)
     }
 
-    /// Stored hashes, each tile read once.
+    /// Stored hashes, each tile read once, each hash made once.
     fn hashes(&self, log: &Snapshot, indexes: &[HashIndex]) -> Result<Vec<Hash>, StoreError> {
         let mut read: Vec<((u8, u64), Arc<Rows>)> = Vec::new();
+        let mut made: HashMap<HashIndex, Hash> = HashMap::with_capacity(indexes.len());
         let mut hash = |index: &HashIndex| {
+            if let Some(hash) = made.get(index) {
+                return Ok(*hash);
+            }
             let (level, offset) = split_stored_hash_index(*index);
             let (level, row) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
             let tile = (offset << row) / TILE_WIDTH;
@@ -200,8 +213,10 @@ impl Prover {
                     read.len() - 1
                 }
             };
-            let within = offset - ((tile * TILE_WIDTH) >> row);
-            Ok(read[at].1.0[usize::from(row)][within as usize])
+            let within = (offset - ((tile * TILE_WIDTH) >> row)) as usize;
+            let hash = read[at].1.hash(usize::from(row), within);
+            made.insert(*index, hash);
+            Ok(hash)
         };
         indexes.iter().map(&mut hash).collect()
     }
@@ -214,10 +229,12 @@ impl Prover {
         {
             return Ok(rows);
         }
-        let rows = Arc::new(Rows::over(log.tile_hashes(level, tile)?));
-        if level > 0 {
-            self.kept.insert(key, rows.clone());
+        let hashes = log.tile_hashes(level, tile)?;
+        if level == 0 {
+            return Ok(Arc::new(Rows(vec![hashes])));
         }
+        let rows = Arc::new(Rows::over(hashes));
+        self.kept.insert(key, rows.clone());
         Ok(rows)
     }
 }

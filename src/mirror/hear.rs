@@ -76,6 +76,27 @@ impl RemoteLog {
         }
     }
 
+    /// The same log, its store, its heads and its stop, at each of its URLs alone: what one of them shows is compared with what
+    /// the others have shown.
+    pub fn views(&self) -> Vec<RemoteLog> {
+        self.0.transport.each().into_iter().map(|transport| self.via(transport)).collect()
+    }
+
+    /// The head that the log's URLs show as the newest, signed, and not compared with any other.
+    pub async fn show(&self, deadline: Instant) -> Result<SeenHead, RemoteError> {
+        let inner = &self.0;
+        let mut inquiry = inner.transport.latest(deadline);
+        let mut lies = Vec::new();
+        loop {
+            let answer = inner.ask(&mut inquiry, PATH, &mut lies).await?;
+            match inner.open_head(&answer.body) {
+                Ok(head) => return Ok(head),
+                Err(Refusal::Bad(why)) => inner.refuse(answer, why, &mut lies),
+                Err(Refusal::Fatal(error)) => return Err(error),
+            }
+        }
+    }
+
     fn asked_lately(&self) -> bool {
         let inner = &self.0;
         let asked = *inner.advanced_at.lock().unwrap_or_else(PoisonError::into_inner);

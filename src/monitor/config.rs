@@ -262,3 +262,63 @@ impl std::fmt::Debug for WebhookConfig {
         f.debug_struct("WebhookConfig").field("url", &self.url.to_string()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
+
+    fn load(text: &str) -> Result<MonitorConfig, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("monitor.toml");
+        std::fs::write(&path, text).unwrap();
+        MonitorConfig::load(&path).map_err(|error| error.to_string())
+    }
+
+    fn log(more: &str) -> String {
+        format!(
+            "[[log]]\nname = \"sum.golang.org\"\nkey = \"{KEY}\"\nurls = [\"https://sum.golang.org\"]\n{more}\n"
+        )
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let config =
+            load(&format!("state = \"s\"\n{}", log("modules = [\"a.example\", \"b.example/*\"]"))).unwrap();
+        let log = &config.logs[0];
+        assert_eq!((log.poll, log.lag, log.silence), (DEFAULT_POLL, DEFAULT_LAG, None));
+        assert_eq!((log.from, log.modules.to_string().as_str()), (None, "a.example,b.example/*"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, why) in [
+            (String::new(), "missing field `state`"),
+            ("state = \"s\"".to_owned(), "there must be 1 to 100 sections"),
+            (format!("state = \"s\"\nstat = 1\n{}", log("")), "unknown field `stat`"),
+            (format!("state = \"s\"\n{}", log("modul = []")), "unknown field `modul`"),
+            (format!("state = \"s\"\n{}{}", log(""), log("")), "two of them have one name"),
+            (format!("state = \"s\"\n{}", log("poll = \"0s\"")), "poll"),
+            (format!("state = \"s\"\n{}", log("poll = \"2d\"")), "is not between 1s and 24h"),
+            (format!("state = \"s\"\n{}", log("modules = [\"a/[b\"]")), "is no pattern"),
+            (
+                format!("state = \"s\"\n{}", log("compare = [\"x\"]\nmodules = [\"a\"]")),
+                "no other [[log]] named \"x\"",
+            ),
+            (format!("state = \"s\"\n{}", log("compare = [\"x\"]")), "name some"),
+            (
+                format!("state = \"s\"\n{}", log("").replace("sum.golang.org\"\nkey", "other\"\nkey")),
+                "it is the key of",
+            ),
+            (format!("state = \"s\"\n{}", log("").replace("https", "ftp")), "urls"),
+            (
+                format!("state = \"s\"\n[webhook]\nurl = \"http://x\"\nsecret_file = \"none\"\n{}", log("")),
+                "secret_file",
+            ),
+        ] {
+            let said = load(&text).map(|_| ()).unwrap_err();
+            assert!(said.contains(why), "{text}: {said}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! One poll of a log:
 //!
 //! ```text
-//! newest head ── signed? one log with every head before? ([`RemoteLog`]; else: fork, with evidence)
+//! newest head of each URL ── signed? one log with every head before? ([`RemoteLog`]; else: fork, with evidence)
 //!   ├─ new records, tile by tile, each verified under the head
 //!   │    ├─ of a module that is watched  → event, with the inclusion proof
 //!   │    ├─ another hash than go.sum has → event
@@ -50,13 +50,21 @@ pub use webhook::{Webhook, WebhookError};
 pub struct Monitor {
     directory: PathBuf,
     feed: Option<PathBuf>,
-    logs: Vec<(Followed, RemoteLog)>,
+    logs: Vec<Log>,
     webhook: Option<Webhook>,
     clock: Clock,
     /// What is on disk; held while it is changed and written.
     state: Mutex<State>,
     /// Held by who tells the web hook, so that it hears of one event after another.
     telling: Mutex<()>,
+}
+
+/// A log that is followed, and what is kept of it.
+struct Log {
+    followed: Followed,
+    remote: RemoteLog,
+    /// At each of its URLs alone.
+    views: Vec<RemoteLog>,
 }
 
 /// Why a monitor cannot go on. What a log does is never one of these: it is told.
@@ -122,13 +130,15 @@ impl Monitor {
                 return Err(MonitorError::Key { log, known, given });
             }
         }
+        let log = |(followed, remote): (Followed, RemoteLog)| Log { followed, views: remote.views(), remote };
+        let logs = logs.into_iter().map(log).collect();
         let (state, telling) = (Mutex::new(state), Mutex::new(()));
         Ok(Monitor { directory, feed, logs, webhook, clock, state, telling })
     }
 
     /// What is followed.
     pub fn followed(&self) -> impl Iterator<Item = &Followed> {
-        self.logs.iter().map(|(followed, _)| followed)
+        self.logs.iter().map(|log| &log.followed)
     }
 
     /// What is remembered, as it is on disk.

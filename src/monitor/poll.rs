@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::config::Followed;
 use super::event::{Event, Found, Kind, Tree};
 use super::state::LogState;
-use super::{Monitor, MonitorError};
+use super::{Log, Monitor, MonitorError};
 use crate::dirhash::H1;
 use crate::gosum::{LineKind, ModuleLines, parse_go_sum};
 use crate::mirror::{Heard, Misbehaviour, RemoteError, RemoteLog, ReplicateError};
@@ -41,6 +41,7 @@ struct Poll<'a> {
     monitor: &'a Monitor,
     followed: &'a Followed,
     log: &'a RemoteLog,
+    views: &'a [RemoteLog],
     state: LogState,
     events: Vec<Event>,
     done: Vec<Event>,
@@ -49,7 +50,7 @@ struct Poll<'a> {
 impl Monitor {
     /// Polls the log of this number.
     pub async fn poll(&self, number: usize) -> Result<Polled, MonitorError> {
-        let (followed, log) = &self.logs[number];
+        let Log { followed, remote: log, views } = &self.logs[number];
         let known = self.state.lock().await.logs.get(&followed.name).cloned();
         let is_new = known.is_none();
         let now = self.clock.now();
@@ -62,7 +63,8 @@ impl Monitor {
             told: Default::default(),
             events: 0,
         });
-        let mut poll = Poll { monitor: self, followed, log, state, events: Vec::new(), done: Vec::new() };
+        let (events, done) = (Vec::new(), Vec::new());
+        let mut poll = Poll { monitor: self, followed, log, views, state, events, done };
         let outcome = poll.run(is_new).await;
         let failure = match outcome {
             Ok(()) => None,
@@ -116,7 +118,7 @@ impl Poll<'_> {
     }
 
     async fn run(&mut self, is_new: bool) -> Result<(), Stop> {
-        let head = self.log.advance(self.deadline()).await.map_err(|error| self.stop(error))?;
+        let head = self.newest().await?;
         self.hold_to_state(&head).await?;
         let now = self.monitor.clock.now();
         self.state.verified_at = now;
@@ -142,6 +144,38 @@ impl Poll<'_> {
         }
         self.keep().await?;
         self.read(&head).await
+    }
+
+    /// The newest head, after every URL was asked for its own: two that show different trees are found out here. One that does not
+    /// answer, or is behind, is no news while another one can be verified.
+    async fn newest(&self) -> Result<Arc<SeenHead>, Stop> {
+        let mut failures = Vec::new();
+        for view in self.views {
+            match view.advance(self.deadline()).await {
+                Ok(_) => {}
+                Err(error @ (RemoteError::Misbehaviour(_) | RemoteError::Store(_))) => {
+                    return Err(self.stop(error));
+                }
+                Err(error) => {
+                    failures.push(error.to_string());
+                    self.compare_view(view).await?;
+                }
+            }
+        }
+        match self.log.newest().filter(|_| failures.len() < self.views.len()) {
+            Some(newest) => Ok(newest),
+            None => Err(Stop::Failed(failures.join("; "))),
+        }
+    }
+
+    /// A URL that shows another tree, and a smaller one, has no tiles that could be verified: those of the other URLs convict it.
+    async fn compare_view(&self, view: &RemoteLog) -> Result<(), Stop> {
+        let Ok(shown) = view.show(self.deadline()).await else { return Ok(()) };
+        match self.log.hear(&shown.tree, &shown.note, self.deadline()).await {
+            Err(error @ (RemoteError::Misbehaviour(_) | RemoteError::Store(_))) => Err(self.stop(error)),
+            // It was said why this URL cannot be followed.
+            _ => Ok(()),
+        }
     }
 
     /// The head in the state is one of this log, also when the database of its heads was lost.
@@ -249,9 +283,9 @@ impl Poll<'_> {
     /// Whether the other logs have the same lines. One that cannot be asked now says nothing about this log.
     async fn compare(&mut self, lines: &ModuleLines, found: &Found) -> Result<(), Stop> {
         for name in &self.followed.compare {
-            let other = self.monitor.logs.iter().find(|(followed, _)| followed.name == *name);
-            let (_, log) = other.expect("the configuration names logs that there are");
-            match log.lookup(&lines.module, self.deadline()).await {
+            let other = self.monitor.logs.iter().find(|log| log.followed.name == *name);
+            let other = other.expect("the configuration names logs that there are");
+            match other.remote.lookup(&lines.module, self.deadline()).await {
                 Ok(proven) if proven.lines == *lines => {}
                 Ok(proven) => {
                     let text = format!(

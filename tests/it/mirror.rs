@@ -8,6 +8,7 @@
 
 mod by_hand;
 mod commands;
+mod drill;
 mod faults;
 mod fixture;
 mod full;

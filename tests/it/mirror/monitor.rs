@@ -287,9 +287,10 @@ impl Receiver {
                     }
                 }
                 let mut body = vec![0; length];
-                if stream.read_exact(&mut body).is_err() {
+                let whole = stream.read_exact(&mut body).ok();
+                let Some(event) = whole.and_then(|()| serde_json::from_slice(&body).ok()) else {
                     continue; // killed while it told
-                }
+                };
                 let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
                 mac.update(&body);
                 let right: String =
@@ -297,7 +298,7 @@ impl Receiver {
                 let status = if refuses.load(SeqCst) { "503 Later" } else { "204 Taken" };
                 if !refuses.load(SeqCst) {
                     let is_right = signature == format!("sha256={right}");
-                    taken.lock().unwrap().push((is_right, serde_json::from_slice(&body).unwrap()));
+                    taken.lock().unwrap().push((is_right, event));
                 }
                 let _ = write!(
                     stream.get_mut(),
