@@ -105,9 +105,11 @@ pub(super) fn open_reader(config: &Config) -> anyhow::Result<SqliteReader> {
 }
 
 /// The page cache of each reading connection.
+/// The page cache of one reading connection. The own log and each full mirror have one for each core.
 fn reader_cache_kib(config: &Config) -> u32 {
     let cores = std::thread::available_parallelism().map_or(2, usize::from) as u64;
-    u32::try_from(config.cache.database_bytes / cores / 1024).unwrap_or(u32::MAX)
+    let full = config.sumdbs.values().filter(|sumdb| sumdb.mode == config::Mode::Full).count() as u64;
+    u32::try_from(config.cache.database_bytes / cores / (1 + full) / 1024).unwrap_or(u32::MAX)
 }
 
 /// How other servers are asked.

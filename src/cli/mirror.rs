@@ -306,7 +306,9 @@ fn text_of(status: &MirrorStatus) -> String {
         }
     }
     row("kept", &format!("{} records, {} tiles, {} heads", status.records, status.tiles, status.heads));
-    row("reached", &status.last_success.map_or("never".to_owned(), time));
+    let ago = |seconds| format!(", {} ago", Span(std::time::Duration::from_secs(seconds)));
+    let lag = status.lag_seconds.map_or(String::new(), ago);
+    row("reached", &status.last_success.map_or("never".to_owned(), |at| time(at) + &lag));
     if let Some(error) = &status.last_error {
         row("failed", &format!("{}: {}", time(error.at), error.why));
     }

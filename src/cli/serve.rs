@@ -30,7 +30,7 @@ use crate::http::sumdb::Registry;
 use crate::http::tls::{Reload, TlsKeeper};
 use crate::http::unusable::UnusableLog;
 use crate::http::verified::VerifiedFigures;
-use crate::http::{CacheSizes, Sumdb, api, ops};
+use crate::http::{CacheSizes, Recent, Sumdb, api, ops};
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::{Mirror, watch};
 use crate::notary::Rates;
@@ -235,7 +235,8 @@ fn doors(
 ) -> (Door<PublicSite>, Door<axum::Router>) {
     let Engines { log, notary, mirrors, clock } = engines;
     let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
-    let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), sizes, clock.clone()));
+    let recent = Recent::new(sizes);
+    let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), &recent, clock.clone()));
     let gossip = Gossip::new(log.clone(), mirrors.clone(), config.data.clone(), clock.clone());
     let gossip = Arc::new(GossipDoor::new(gossip, config.limits.deadline, clock.clone()));
     let metrics = Arc::new(Metrics::new(vec![
@@ -246,7 +247,7 @@ fn doors(
         Box::new(GossipFigures(gossip.clone())),
     ]));
     let site = PublicSite {
-        registry: Registry::new(own.clone(), mirrored(config, engines, sizes)),
+        registry: Registry::new(own.clone(), mirrored(config, engines, &recent)),
         rest: api::router(own.clone()).merge(gossip::router(gossip)),
         hooks,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
@@ -262,7 +263,7 @@ fn doors(
 }
 
 /// The remote logs as they are served. What clients make us ask for them is counted together.
-fn mirrored(config: &Config, engines: &Engines, sizes: CacheSizes) -> Vec<Arc<dyn Sumdb>> {
+fn mirrored(config: &Config, engines: &Engines, recent: &Arc<Recent>) -> Vec<Arc<dyn Sumdb>> {
     let limits = limits(config);
     let rates =
         Arc::new(Rates::new(limits.client_misses_per_minute, limits.misses_per_minute, &engines.clock));
@@ -273,7 +274,7 @@ fn mirrored(config: &Config, engines: &Engines, sizes: CacheSizes) -> Vec<Arc<dy
             mirror: mirror.clone(),
             rates: rates.clone(),
             deadline: config.limits.deadline,
-            sizes,
+            recent: recent.clone(),
             clock: engines.clock.clone(),
             may_tell: Box::new(move |path| config.may_tell(&name, path)),
         }));

@@ -251,11 +251,11 @@ pub static KEYS: &[Key] = &[
             "can delay a new version by a minute.",
         ),
     scalar("cache.tile_bytes", "0 to 1099511627776", "33554432", "33554432 (32 MiB)")
-        .means("Memory for tiles that were asked for lately.", "can exhaust memory or slow the server down."),
+        .means("Memory for tiles that were asked for lately, of all logs together.", "can exhaust memory or slow the server down."),
     scalar("cache.lookup_bytes", "0 to 1099511627776", "33554432", "33554432 (32 MiB)")
-        .means("Memory for answers to look-ups.", "can exhaust memory or slow the server down."),
+        .means("Memory for answers to look-ups, of all logs together.", "can exhaust memory or slow the server down."),
     scalar("cache.database_bytes", "0 to 1099511627776", "33554432", "33554432 (32 MiB)")
-        .means("Memory for pages of the database, all readers together.", "can exhaust memory or slow the server down."),
+        .means("Memory for pages of the databases, of the own log and of full mirrors, in equal parts.", "can exhaust memory or slow the server down."),
 ];
 
 #[cfg(test)]

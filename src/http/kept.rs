@@ -1,4 +1,4 @@
-//! What logs keep in memory of what was asked lately, by weight, and how an answer is put together from it.
+//! What all logs together keep in memory of what was asked lately, by weight, and how an answer is put together from it.
 //!
 //! A record never changes, so what is kept of a look-up is the record's part, to which the newest head is joined each time:
 //!
@@ -11,7 +11,9 @@
 //! …
 //! ```
 
-use std::hash::Hash;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use quick_cache::Weighter;
@@ -28,7 +30,7 @@ const LOOKUP_BYTES: u64 = 512;
 
 /// An entry weighs what it takes.
 #[derive(Clone, Copy)]
-pub(super) struct Bytewise;
+struct Bytewise;
 
 impl<K> Weighter<K, Bytes> for Bytewise {
     fn weight(&self, _: &K, body: &Bytes) -> u64 {
@@ -36,7 +38,7 @@ impl<K> Weighter<K, Bytes> for Bytewise {
     }
 }
 
-/// How much memory is spent on what was asked lately.
+/// How much memory is spent on what was asked lately, of all logs together.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheSizes {
     /// Bytes of tiles.
@@ -45,19 +47,73 @@ pub struct CacheSizes {
     pub lookup_bytes: u64,
 }
 
+/// What was asked lately, of all logs: the one that is asked most has most of it.
+pub struct Recent {
+    tiles: Cache<(LogNumber, Tile), Bytes, Bytewise>,
+    lookups: Cache<(LogNumber, u64), Bytes, Bytewise>,
+    hasher: RandomState,
+    logs: AtomicU16,
+}
+
+type LogNumber = u16;
+
+/// One log's part of it.
+pub(super) struct RecentOf {
+    log: LogNumber,
+    recent: Arc<Recent>,
+}
+
+impl Recent {
+    /// Room for so much.
+    pub fn new(sizes: CacheSizes) -> Arc<Recent> {
+        Arc::new(Recent {
+            tiles: cache(sizes.tile_bytes, TILE_BYTES),
+            lookups: cache(sizes.lookup_bytes, LOOKUP_BYTES),
+            hasher: RandomState::new(),
+            logs: AtomicU16::new(0),
+        })
+    }
+
+    /// Room for one more log.
+    pub(super) fn of_log(self: &Arc<Self>) -> RecentOf {
+        let log = self.logs.fetch_add(1, Ordering::Relaxed);
+        assert_ne!(log, LogNumber::MAX, "no configuration has so many logs");
+        RecentOf { log, recent: self.clone() }
+    }
+}
+
+impl RecentOf {
+    /// Bytes of the tiles and of the look-ups of all logs.
+    pub(super) fn all_bytes(&self) -> (u64, u64) {
+        (self.recent.tiles.weight(), self.recent.lookups.weight())
+    }
+
+    pub(super) fn tile(&self, tile: &Tile) -> Option<Bytes> {
+        self.recent.tiles.get(&(self.log, *tile))
+    }
+
+    pub(super) fn keep_tile(&self, tile: &Tile, body: &Bytes) {
+        self.recent.tiles.insert((self.log, *tile), body.clone());
+    }
+
+    /// By which a look-up is kept: a secret hash of the module version, which is half the memory of the names themselves; the
+    /// lines say whose they are.
+    pub(super) fn key(&self, module: &ModuleVersion) -> u64 {
+        self.recent.hasher.hash_one(module)
+    }
+
+    /// The record's part of a look-up.
+    pub(super) fn lookup(&self, key: u64, module: &ModuleVersion) -> Option<Bytes> {
+        self.recent.lookups.get(&(self.log, key)).filter(|part| is_about(part, module))
+    }
+
+    pub(super) fn keep_lookup(&self, key: u64, part: &Bytes) {
+        self.recent.lookups.insert((self.log, key), part.clone());
+    }
+}
+
 fn cache<K: Hash + Eq>(bytes: u64, each: u64) -> Cache<K, Bytes, Bytewise> {
     Cache::with_weighter((bytes / each) as usize, bytes, Bytewise)
-}
-
-/// Room for tiles.
-pub(super) fn tiles(sizes: CacheSizes) -> Cache<Tile, Bytes, Bytewise> {
-    cache(sizes.tile_bytes, TILE_BYTES)
-}
-
-/// Room for the records' parts of look-ups, by a secret hash of the module version, which is half the memory of the names
-/// themselves; the lines say whose they are.
-pub(super) fn lookups(sizes: CacheSizes) -> Cache<u64, Bytes, Bytewise> {
-    cache(sizes.lookup_bytes, LOOKUP_BYTES)
 }
 
 /// The record's part of a look-up: number and lines.
@@ -81,7 +137,7 @@ pub(super) fn with_head(record: &[u8], note: &str) -> Bytes {
 }
 
 /// Whether a kept look-up is that of this module version: `<number>\n<path> <version> h1:…`.
-pub(super) fn is_about(record: &[u8], module: &ModuleVersion) -> bool {
+fn is_about(record: &[u8], module: &ModuleVersion) -> bool {
     let line = record.iter().position(|byte| *byte == b'\n').map_or(&[][..], |end| &record[end + 1..]);
     let rest = line.strip_prefix(module.path.as_str().as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
     let rest = rest.and_then(|rest| rest.strip_prefix(module.version.as_str().as_bytes()));

@@ -45,7 +45,7 @@ use bytes::Bytes;
 
 use crate::module::ModuleVersion;
 use crate::tlog::Tile;
-pub use kept::CacheSizes;
+pub use kept::{CacheSizes, Recent};
 
 /// A future that the caller drives and that may borrow from its maker.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

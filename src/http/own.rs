@@ -6,15 +6,13 @@
 mod api;
 
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use quick_cache::sync::Cache;
 
-use super::kept::{self, Bytewise, CacheSizes, is_about, with_head};
+use super::kept::{self, Recent, RecentOf, with_head};
 use super::metrics::{Sample, SampleValue, Source};
 use super::ops::{Health, Readiness};
 use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
@@ -35,28 +33,16 @@ pub struct OwnLog {
     log: Log,
     notary: Notary,
     clock: Clock,
-    tiles: Cache<Tile, Bytes, Bytewise>,
-    /// Number and lines of records, as look-ups begin. By a secret hash of the module version, which is half the memory of the
-    /// names themselves; the lines say whose they are.
-    lookups: Cache<u64, Bytes, Bytewise>,
-    hasher: RandomState,
+    recent: RecentOf,
     latest: ArcSwapOption<(TreeSize, LatestHead)>,
     prover: Prover,
 }
 
 impl OwnLog {
     /// A log and the notary that answers what it does not have.
-    pub fn new(log: Log, notary: Notary, sizes: CacheSizes, clock: Clock) -> OwnLog {
-        OwnLog {
-            log,
-            notary,
-            clock,
-            tiles: kept::tiles(sizes),
-            lookups: kept::lookups(sizes),
-            hasher: RandomState::new(),
-            latest: ArcSwapOption::empty(),
-            prover: Prover::new(),
-        }
+    pub fn new(log: Log, notary: Notary, recent: &Arc<Recent>, clock: Clock) -> OwnLog {
+        let (recent, latest) = (recent.of_log(), ArcSwapOption::empty());
+        OwnLog { log, notary, clock, recent, latest, prover: Prover::new() }
     }
 
     /// What a failed read means: a damaged row is 500 for itself, and the end of signing.
@@ -92,30 +78,30 @@ impl Sumdb for OwnLog {
     }
 
     fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
-        if let Some(body) = self.tiles.get(tile) {
+        if let Some(body) = self.recent.tile(tile) {
             return Ok(Some(body));
         }
         let body = self.log.snapshot().tile(tile).map_err(|error| self.failed(error))?;
         Ok(body.map(|body| {
             let body = Bytes::from(body);
-            self.tiles.insert(*tile, body.clone());
+            self.recent.keep_tile(tile, &body);
             body
         }))
     }
 
     fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
         // The record first, then the head: what was kept from an older head is in every newer one.
-        let key = self.hasher.hash_one(module);
-        let kept = self.lookups.get(&key);
+        let key = self.recent.key(module);
+        let kept = self.recent.lookup(key, module);
         let snapshot = self.log.snapshot();
-        if let Some(record) = kept.filter(|record| is_about(record, module)) {
+        if let Some(record) = kept {
             return Ok(Some(with_head(&record, &snapshot.head().note)));
         }
         let Some(record) = snapshot.find(module).map_err(|error| self.failed(error))? else {
             return Ok(None);
         };
         let part = record_part(&record);
-        self.lookups.insert(key, part.clone());
+        self.recent.keep_lookup(key, &part);
         Ok(Some(with_head(&part, &snapshot.head().note)))
     }
 
@@ -177,7 +163,8 @@ pub struct LogFigures(pub Arc<OwnLog>);
 
 impl Source for LogFigures {
     fn samples(&self) -> Vec<Sample> {
-        let OwnLog { log, clock, tiles, lookups, .. } = &*self.0;
+        let OwnLog { log, clock, recent, .. } = &*self.0;
+        let (tiles, lookups) = recent.all_bytes();
         let head = log.snapshot().head().clone();
         let gauge = |name, help, value| Sample::new(name, help, SampleValue::Gauge(value));
         let age = clock.now().duration_since(head.signed_at).as_secs_f64();
@@ -186,8 +173,8 @@ impl Source for LogFigures {
             gauge("tree_size", "Records in the newest published head", head.tree.size.0 as f64),
             gauge("head_age_seconds", "Seconds since the newest head was signed", age),
             gauge("read_only", "1 when the log signs nothing, 0 when it does", f64::from(u8::from(!writing))),
-            gauge("tile_cache_bytes", "Bytes of the tiles kept in memory", tiles.weight() as f64),
-            gauge("lookup_cache_bytes", "Bytes of the look-ups kept in memory", lookups.weight() as f64),
+            gauge("tile_cache_bytes", "Bytes of the tiles kept in memory", tiles as f64),
+            gauge("lookup_cache_bytes", "Bytes of the look-ups kept in memory", lookups as f64),
         ]
     }
 }

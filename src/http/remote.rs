@@ -12,16 +12,14 @@
 //! | heads | kept, else asked for | kept, else 404 | kept, else 404 | 404, says why | 404, says why |
 
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
-use super::kept::{self, Bytewise, CacheSizes, is_about, with_head};
+use super::kept::{self, Recent, RecentOf, with_head};
 use super::metrics::{Sample, SampleValue, Source};
 use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
 use crate::clock::Clock;
@@ -54,8 +52,8 @@ pub struct MirrorOptions {
     pub rates: Arc<Rates>,
     /// How long a client waits at most.
     pub deadline: Duration,
-    /// Memory for what was asked lately.
-    pub sizes: CacheSizes,
+    /// What was asked lately.
+    pub recent: Arc<Recent>,
     /// What time it is.
     pub clock: Clock,
 }
@@ -63,9 +61,7 @@ pub struct MirrorOptions {
 /// A remote log with what is kept of it in memory.
 pub struct MirroredLog {
     options: MirrorOptions,
-    tiles: Cache<Tile, Bytes, Bytewise>,
-    lookups: Cache<u64, Bytes, Bytewise>,
-    hasher: RandomState,
+    recent: RecentOf,
     latest: ArcSwapOption<(TreeSize, LatestHead)>,
     /// Who asks here waits for a turn, so that the notary, which asks the same log, is not kept waiting by others' clients.
     turns: Semaphore,
@@ -75,9 +71,7 @@ impl MirroredLog {
     /// A mirror, ready to be served.
     pub fn new(options: MirrorOptions) -> MirroredLog {
         MirroredLog {
-            tiles: kept::tiles(options.sizes),
-            lookups: kept::lookups(options.sizes),
-            hasher: RandomState::new(),
+            recent: options.recent.of_log(),
             latest: ArcSwapOption::empty(),
             turns: Semaphore::new(TURNS),
             options,
@@ -170,7 +164,7 @@ impl MirroredLog {
         let what = tile.path();
         match self.log().tile(&tile, self.deadline()).await {
             Ok(Some(body)) => {
-                self.tiles.insert(tile, body.clone());
+                self.recent.keep_tile(&tile, &body);
                 Ok(body)
             }
             Ok(None) => {
@@ -236,11 +230,11 @@ impl Sumdb for MirroredLog {
     }
 
     fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
-        if let Some(body) = self.tiles.get(tile) {
+        if let Some(body) = self.recent.tile(tile) {
             return Ok(Some(body));
         }
         let body = self.log().kept_tile(tile).map_err(failed)?;
-        Ok(body.inspect(|body| self.tiles.insert(*tile, body.clone())))
+        Ok(body.inspect(|body| self.recent.keep_tile(tile, body)))
     }
 
     fn fetch_tile(&self, tile: Tile, client: Client) -> Option<BoxFuture<'_, Result<Bytes, LookupRefusal>>> {
@@ -249,13 +243,13 @@ impl Sumdb for MirroredLog {
 
     fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
         // The record first, then the head: what proves a kept record under that head is kept, too.
-        let key = self.hasher.hash_one(module);
-        if let Some(part) = self.lookups.get(&key).filter(|part| is_about(part, module)) {
+        let key = self.recent.key(module);
+        if let Some(part) = self.recent.lookup(key, module) {
             return Ok(self.part_with_head(&part));
         }
         let Some(record) = self.log().kept(module).map_err(failed)? else { return Ok(None) };
         let part = kept::record_part(record.id, &record.text);
-        self.lookups.insert(key, part.clone());
+        self.recent.keep_lookup(key, &part);
         Ok(self.part_with_head(&part))
     }
 

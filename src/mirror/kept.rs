@@ -4,6 +4,7 @@
 //! A row of the full mirror that is damaged is as good as none: it is said aloud, and what was in it is asked for at
 //! the log's URLs again, verified like everything from there.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +15,14 @@ use crate::store::remote::{RemoteStore, SeenHead};
 use crate::store::replica::{Replica, ReplicaReader};
 use crate::store::{StoreError, StoredRecord, TILE_WIDTH};
 use crate::tlog::{HASH_SIZE, Hash, RecordId, Tile, TileLevel, TreeSize};
+
+/// A data tile of sum.golang.org takes some 50 KB.
+const USUAL_DATA_BYTES: usize = 128 << 10;
+
+thread_local! {
+    /// Where a data tile grows until its size is known: else growing and shrinking leaves holes in the memory.
+    static DATA: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// Both databases.
 #[derive(Clone)]
@@ -88,12 +97,14 @@ impl Kept {
         if end > reader.size().0 {
             return Ok(None);
         }
-        // Some 180 bytes a record in sum.golang.org.
-        let mut data = String::with_capacity(tile.width as usize * 200);
-        reader.push_data(first..end, &mut data)?;
-        // It may be kept for long, and is weighed by what it holds.
-        data.shrink_to_fit();
-        Ok(Some(data.into()))
+        DATA.with_borrow_mut(|data| {
+            data.clear();
+            reader.push_data(first..end, data)?;
+            // It may be kept for long, and is weighed by what it holds: exactly that is taken.
+            let body = Bytes::copy_from_slice(data.as_bytes());
+            data.shrink_to(USUAL_DATA_BYTES);
+            Ok(Some(body))
+        })
     }
 }
 

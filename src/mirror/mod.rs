@@ -347,6 +347,11 @@ impl RemoteLog {
         self.0.clock.instant()
     }
 
+    /// What time it is by the log's clock.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.0.clock.now()
+    }
+
     /// Where it is reached, with what is known of each URL.
     pub fn transport(&self) -> &RemoteSumdb {
         &self.0.transport

@@ -19,11 +19,12 @@ use bytes::Bytes;
 
 use super::client::{HttpClient, Validators};
 use super::error::FetchError;
+use super::files;
 use super::health::{Health, UrlHealth};
-use super::inquiry::Inquiry;
+use super::inquiry::{Inquiry, SumdbAnswer};
 use super::passing::Passing;
 use super::throttle::{Speed, Throttle};
-use super::url::{RedactedUrl, SourceUrl, UrlError};
+use super::url::{Kind, RedactedUrl, SourceUrl, UrlError};
 use crate::module::ModuleVersion;
 use crate::tlog::{Tile, TileLevel};
 
@@ -120,11 +121,27 @@ impl RemoteSumdb {
 
     /// Asks for exactly this tile. A partial tile may be gone where the full one exists: ask for [`Tile::full`] then.
     pub fn tile(&self, tile: &Tile, deadline: Instant) -> Inquiry {
-        let max_bytes = match tile.level {
-            TileLevel::Hash(_) => u64::from(tile.width) * HASH_BYTES,
-            TileLevel::Data => MAX_DATA_TILE_BYTES,
-        };
-        self.ask(tile.path(), max_bytes, true, deadline)
+        self.ask(tile.path(), max_tile_bytes(tile), true, deadline)
+    }
+
+    /// Whether the URL that is asked first is a directory of this machine.
+    pub fn is_local(&self) -> bool {
+        self.first().1.is_file()
+    }
+
+    /// A tile from that directory, read on this thread, which must be one that may wait for a disk. None where it is not had at
+    /// once: an [`Inquiry`] says why, and asks the other URLs.
+    pub fn read_local(&self, tile: &Tile) -> Option<SumdbAnswer> {
+        let (n, base) = self.first();
+        let url = base.join(&tile.path()).ok()?;
+        let Kind::File(path) = url.kind() else { return None };
+        let body = files::read_blocking(path, &url.redacted(), max_tile_bytes(tile)).ok()?;
+        Some(SumdbAnswer { body, url: url.redacted(), from: UrlId(n) })
+    }
+
+    fn first(&self) -> (usize, &SourceUrl) {
+        let n = self.0.health.order()[0];
+        (n, &self.0.urls[n])
     }
 
     /// Demotes a URL that sent what does not verify: a wrong tile, a bad signature, another module's record. `why` is shown to
@@ -159,6 +176,13 @@ impl Remote {
 
     fn heads(&self) -> MutexGuard<'_, Vec<Option<KeptHead>>> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn max_tile_bytes(tile: &Tile) -> u64 {
+    match tile.level {
+        TileLevel::Hash(_) => u64::from(tile.width) * HASH_BYTES,
+        TileLevel::Data => MAX_DATA_TILE_BYTES,
     }
 }
 

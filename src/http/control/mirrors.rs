@@ -137,6 +137,9 @@ pub struct MirrorStatus {
     pub full: Option<FullStatus>,
     /// When the newest head was reached last.
     pub last_success: Option<Timestamp>,
+    /// Seconds since then: as old may be what is answered here. Null when it was never reached.
+    #[serde(default)]
+    pub lag_seconds: Option<u64>,
     /// How that failed last.
     pub last_error: Option<LastError>,
     /// Its URLs, in the order of the configuration.
@@ -213,6 +216,7 @@ fn status_of_unusable(unusable: &Unusable) -> MirrorStatus {
         heads: 0,
         full: None,
         last_success: None,
+        lag_seconds: None,
         last_error: None,
         urls: Vec::new(),
         stopped: None,
@@ -243,6 +247,7 @@ pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
         heads: counts.heads,
         full: full_status(mirror, shown_size.0)?,
         last_success: succeeded_at,
+        lag_seconds: succeeded_at.map(|at| log.now().duration_since(at).as_secs().max(0).cast_unsigned()),
         last_error: failed_at.zip(failure).map(|(at, why)| LastError { at, why }),
         urls: log.transport().health().into_iter().map(url).collect(),
         stopped: log.incident().map(|incident| Stopped {

@@ -21,14 +21,19 @@ impl Filter {
         Filter { words: vec![0; blocks(keys) as usize * BLOCK_WORDS] }
     }
 
-    /// A filter as [`Filter::to_bytes`] wrote it; `None` when the length is not one of a filter for so many keys.
-    pub(super) fn from_bytes(bytes: &[u8], keys: u64) -> Option<Filter> {
-        if bytes.len() as u64 != blocks(keys) * BLOCK_BITS / 8 {
-            return None;
-        }
-        let word =
-            |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("the chunks are eight bytes long"));
-        Some(Filter { words: bytes.chunks_exact(8).map(word).collect() })
+    /// A filter for about `keys` keys that is to be [read](Filter::read_part).
+    pub(super) fn unread(keys: u64) -> Filter {
+        Filter { words: Vec::with_capacity(blocks(keys) as usize * BLOCK_WORDS) }
+    }
+
+    /// Reads the next bytes of what [`Filter::to_bytes`] wrote, whole words of it. Of a large filter there is no second copy.
+    pub(super) fn read_part(&mut self, bytes: &[u8]) {
+        self.words.extend(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
+    }
+
+    /// Whether all of it was read.
+    pub(super) fn is_whole(&self, keys: u64) -> bool {
+        self.words.len() as u64 == blocks(keys) * BLOCK_WORDS as u64
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -68,6 +73,12 @@ fn blocks(keys: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn read(bytes: &[u8], keys: u64) -> Option<Filter> {
+        let mut filter = Filter::unread(keys);
+        bytes.chunks(32).for_each(|part| filter.read_part(part));
+        filter.is_whole(keys).then_some(filter)
+    }
+
     fn hash(i: u64) -> u64 {
         i.wrapping_mul(0x2545_f491_4f6c_dd1d) >> (64 - HASH_BITS)
     }
@@ -79,14 +90,14 @@ mod tests {
         assert!((0..100_000).all(|i| filter.may_contain(hash(i))));
         let passed = (100_000..300_000).filter(|i| filter.may_contain(hash(*i))).count();
         assert!(passed < 200_000 / 40, "{passed} of 200000 absent keys passed");
-        assert_eq!(Filter::from_bytes(&filter.to_bytes(), 100_000), Some(filter));
+        assert_eq!(read(&filter.to_bytes(), 100_000), Some(filter));
     }
 
     #[test]
     fn refuses_lengths_that_are_no_filter() {
-        assert_eq!(Filter::from_bytes(&[], 1), None);
-        assert_eq!(Filter::from_bytes(&[0; 63], 1), None);
-        assert!(Filter::from_bytes(&[0; 64], 51).is_some());
-        assert_eq!(Filter::from_bytes(&[0; 64], 52), None);
+        assert_eq!(read(&[], 1), None);
+        assert_eq!(read(&[0; 63], 1), None);
+        assert!(read(&[0; 64], 51).is_some());
+        assert_eq!(read(&[0; 64], 52), None);
     }
 }

@@ -4,7 +4,9 @@
 //! million rows. So the newest entries wait in memory ([`View::recent`]); when [`FLUSH`] have gathered they become a
 //! run, which never changes again; when [`FAN_OUT`] runs of about one size lie side by side they are merged into one.
 //! A run is cut by the top bits of the hash into buckets of about a hundred entries, a row each, so that a probe is
-//! one point read. A filter in memory says which runs are worth a probe.
+//! one point read. A [filter](super::filter) in memory says which runs are worth a probe, for as many of the newest runs as
+//! [`FILTERED`] entries: the memory of an index does not grow with its log. The oldest and largest runs, which are probed in
+//! any case since most records are in them, do without.
 //!
 //! The hash is keyed with a secret of the database, so that nobody can craft versions that collide, and cut to 40
 //! bits: a hit is only a candidate and is confirmed against the record itself. An entry in a bucket is the rest of the
@@ -17,6 +19,7 @@ use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::sync::{Arc, RwLock};
 
+use arc_swap::ArcSwapOption;
 use siphasher::sip::SipHasher13;
 
 use super::filter::Filter;
@@ -30,6 +33,8 @@ pub(super) const FLUSH: u64 = 16_384;
 pub(super) const MOST_RECENT: u64 = 4 * FLUSH;
 /// Runs of one size class that are merged into one.
 pub(super) const FAN_OUT: usize = 8;
+/// Entries whose filters are in memory at most: 16 MiB. Up to here no append touches a run for a version that is new.
+pub(super) const FILTERED: u64 = 13_000_000;
 /// Entries of a bucket, on average, are between this and twice as many: a row of about a kilobyte.
 const BUCKET: u64 = 96;
 
@@ -58,7 +63,36 @@ pub(super) type Entry = (u64, u64);
 pub(super) struct Run {
     pub(super) id: u64,
     pub(super) shape: Shape,
-    pub(super) filter: Filter,
+    /// None while it is one of the runs that do without.
+    filter: ArcSwapOption<Filter>,
+}
+
+impl Run {
+    pub(super) fn new(id: u64, shape: Shape, filter: Option<Filter>) -> Arc<Run> {
+        Arc::new(Run { id, shape, filter: ArcSwapOption::from_pointee(filter) })
+    }
+
+    /// False only when no entry of the run has this hash.
+    pub(super) fn may_contain(&self, hash: u64) -> bool {
+        self.filter.load().as_ref().is_none_or(|filter| filter.may_contain(hash))
+    }
+}
+
+/// The runs, oldest first, whose filters are to be in memory: as many of the newest as have [`FILTERED`] entries together.
+pub(super) fn filtered(shapes: impl DoubleEndedIterator<Item = Shape>) -> usize {
+    let mut room = FILTERED;
+    let fits = |shape: &Shape| {
+        let left = room.checked_sub(shape.entries());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    shapes.rev().take_while(fits).count()
+}
+
+/// Forgets the filters of runs that do without from now on.
+pub(super) fn forget_filters(runs: &[Arc<Run>]) {
+    let count = filtered(runs.iter().map(|run| run.shape));
+    runs[..runs.len() - count].iter().for_each(|run| run.filter.store(None));
 }
 
 /// Where a run's entries are, and how they are packed.
@@ -79,6 +113,11 @@ impl Shape {
 
     pub(super) fn entries(self) -> u64 {
         self.finish - self.first
+    }
+
+    /// An empty filter for a run of this shape; none for one that is too large to have one ever.
+    pub(super) fn filter(self) -> Option<Filter> {
+        (self.entries() <= FILTERED).then(|| Filter::for_keys(self.entries()))
     }
 
     pub(super) fn bucket_of(self, hash: u64) -> u64 {
@@ -180,7 +219,7 @@ mod tests {
     use super::*;
 
     fn run(id: u64, first: u64, finish: u64) -> Arc<Run> {
-        Arc::new(Run { id, shape: Shape::over(first, finish), filter: Filter::for_keys(1) })
+        Run::new(id, Shape::over(first, finish), None)
     }
 
     #[test]
@@ -210,6 +249,27 @@ mod tests {
             let average = entries >> shape.bits;
             assert!((BUCKET..=2 * BUCKET).contains(&average), "{average} for {entries}");
         }
+    }
+
+    #[test]
+    fn filters_of_the_newest_runs_are_in_memory_and_of_the_largest_never() {
+        let count = |sizes: &[u64]| filtered(sizes.iter().map(|entries| Shape::over(0, *entries)));
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&[8_388_608, 1_048_576, 131_072, 16_384]), 4);
+        assert_eq!(count(&[67_108_864, 1_048_576, 131_072]), 2);
+        assert_eq!(count(&[8_388_608, 8_388_608, 1_048_576, 16_384]), 3);
+        // An older run that would fit after one that does not is a smaller gain than a simple rule.
+        assert_eq!(count(&[16_384, FILTERED, 16_384]), 1);
+        assert_eq!(count(&[FILTERED]), 1);
+        assert_eq!(count(&[FILTERED + 1]), 0);
+        assert!(
+            Shape::over(0, FILTERED).filter().is_some() && Shape::over(0, FILTERED + 1).filter().is_none()
+        );
+        let runs = [run(1, 0, FILTERED), run(2, FILTERED, FILTERED + 10)];
+        let runs = runs.map(|run| Run::new(run.id, run.shape, run.shape.filter()));
+        assert!(runs.iter().all(|run| !run.may_contain(7)), "an empty filter");
+        forget_filters(&runs);
+        assert!(runs[0].may_contain(7) && !runs[1].may_contain(7));
     }
 
     #[test]

@@ -11,12 +11,13 @@ use rusqlite::Connection;
 
 use super::failed;
 use super::filter::Filter;
-use super::index::{Entry, FLUSH, MAX_BITS, Run, Shape, View, plan_merge};
+use super::index::{Entry, FLUSH, MAX_BITS, Run, Shape, View, filtered, forget_filters, plan_merge};
 use super::runs::{self, FIRST_MERGED, LIVE, MERGING, SWEPT};
 use crate::store::StoreError;
 
-/// A new record is rewritten about three times in a log of ten million, so this keeps merges ahead of appends.
-const MERGED_PER_APPEND: u64 = 6;
+/// A record is rewritten three times until its log has 67 million, so this keeps merges ahead of appends. Much more would make
+/// appends slow while a large merge is under way, and fast in between.
+const MERGED_PER_APPEND: u64 = 4;
 /// What a commit of a single record does for the index at most.
 const LEAST_MERGED: u64 = 1_024;
 /// Rows of dead runs that a commit deletes.
@@ -27,7 +28,8 @@ struct Merge {
     sources: Vec<Arc<Run>>,
     id: u64,
     shape: Shape,
-    filter: Filter,
+    /// None when the result is too large for one.
+    filter: Option<Filter>,
     /// The hash space is walked in as many steps as the coarsest source has buckets.
     steps: u64,
     next: u64,
@@ -67,7 +69,6 @@ pub(super) struct Loaded {
 
 /// Reads the runs. Those that are `known` stay the same objects.
 pub(super) fn load_runs(db: &Connection, known: &[Arc<Run>]) -> Result<Loaded, StoreError> {
-    let (mut live, mut dead) = (Vec::new(), Vec::new());
     let mut select = db
         .prepare_cached("SELECT run_id, state, first, finish, bits FROM index_run")
         .map_err(failed("read of index_run"))?;
@@ -79,29 +80,28 @@ pub(super) fn load_runs(db: &Connection, known: &[Arc<Run>]) -> Result<Loaded, S
         })
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(failed("read of index_run"))?;
-    for (id, state, shape) in &rows {
-        let run = match known.iter().find(|run| run.id == *id && run.shape == *shape) {
-            Some(run) => run.clone(),
-            None => {
-                let filter =
-                    if *state == LIVE { runs::read_filter(db, *id, *shape)? } else { Filter::for_keys(0) };
-                Arc::new(Run { id: *id, shape: *shape, filter })
-            }
-        };
-        if *state == LIVE { live.push(run) } else { dead.push(run) }
-    }
-    live.sort_by_key(|run| run.shape.first);
+    let ids = rows.iter().map(|row| row.0).collect();
+    let again = |id, shape| known.iter().find(|run| (run.id, run.shape) == (id, shape)).cloned();
+    let (mut live, dead): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.1 == LIVE);
+    let dead =
+        dead.into_iter().map(|(id, _, shape)| again(id, shape).unwrap_or_else(|| Run::new(id, shape, None)));
+    live.sort_by_key(|(_, _, shape)| shape.first);
     let mut flushed = 0;
-    for run in &live {
-        let Shape { first, finish, bits } = run.shape;
-        if first != flushed || finish <= first || bits > MAX_BITS {
-            let why = format!("run {} has records {first} to {finish}, {flushed} expected", run.id);
+    for (id, _, Shape { first, finish, bits }) in &live {
+        if *first != flushed || finish <= first || *bits > MAX_BITS {
+            let why = format!("run {id} has records {first} to {finish}, {flushed} expected");
             return Err(StoreError::Damaged { place: "index_run".to_owned(), why });
         }
-        flushed = finish;
+        flushed = *finish;
     }
-    let ids = rows.iter().map(|row| row.0).collect();
-    Ok(Loaded { live, dead, ids, flushed })
+    let without = live.len() - filtered(live.iter().map(|row| row.2));
+    let open = |(at, (id, _, shape)): (usize, (u64, i64, Shape))| match again(id, shape) {
+        Some(run) => Ok(run),
+        None if at < without => Ok(Run::new(id, shape, None)),
+        None => Ok(Run::new(id, shape, Some(runs::read_filter(db, id, shape)?))),
+    };
+    let live = live.into_iter().enumerate().map(open).collect::<Result<_, StoreError>>()?;
+    Ok(Loaded { live, dead: dead.collect(), ids, flushed })
 }
 
 impl Index {
@@ -172,7 +172,7 @@ impl Index {
         runs::insert_buckets(db, id, shape, &entries)?;
         runs::insert_filter(db, id, &filter)?;
         self.next_flush += 1;
-        Ok(Arc::new(Run { id, shape, filter }))
+        Ok(Run::new(id, shape, Some(filter)))
     }
 
     /// Goes on with the merge, or begins one, until about `budget` entries have moved.
@@ -190,10 +190,10 @@ impl Index {
         }
         if merge.next == merge.steps {
             let merge = self.merge.take().expect("the merge that was just stepped");
-            runs::insert_filter(db, merge.id, &merge.filter)?;
+            merge.filter.iter().try_for_each(|filter| runs::insert_filter(db, merge.id, filter))?;
             runs::set_state(db, merge.id, LIVE)?;
             merge.sources.iter().try_for_each(|run| runs::set_state(db, run.id, SWEPT))?;
-            let run = Arc::new(Run { id: merge.id, shape: merge.shape, filter: merge.filter });
+            let run = Run::new(merge.id, merge.shape, merge.filter);
             change.merged = Some((merge.sources, run));
         }
         Ok(())
@@ -206,7 +206,7 @@ impl Index {
         let id = self.next_merged;
         runs::insert_run(db, id, MERGING, shape)?;
         self.next_merged += 1;
-        Ok(Merge { filter: Filter::for_keys(shape.entries()), sources, id, shape, steps, next: 0 })
+        Ok(Merge { filter: shape.filter(), sources, id, shape, steps, next: 0 })
     }
 
     fn sweep(&mut self, db: &Connection, limit: u64) -> Result<(), StoreError> {
@@ -244,6 +244,7 @@ impl Index {
                 RwLock::new(recent)
             }
         };
+        forget_filters(&runs);
         self.view.store(Arc::new(View { runs, recent }));
     }
 
@@ -265,8 +266,9 @@ impl Merge {
             let buckets = (1 << source.shape.bits) / self.steps;
             runs::read_buckets(db, source, self.next * buckets, (self.next + 1) * buckets, &mut entries)?;
         }
-        entries.sort_unstable();
-        entries.iter().for_each(|entry| self.filter.insert(entry.0));
+        // What each run gave is sorted already, and this kind of sorting finds such stretches and merges them.
+        entries.sort();
+        self.filter.iter_mut().for_each(|filter| entries.iter().for_each(|entry| filter.insert(entry.0)));
         runs::insert_buckets(db, self.id, self.shape, &entries)?;
         self.next += 1;
         Ok(entries.len() as u64)

@@ -92,7 +92,7 @@ pub(super) fn read_buckets(
 
 /// The records that a run has under a hash.
 pub(super) fn probe(db: &Connection, run: &Run, hash: u64) -> Result<Vec<u64>, StoreError> {
-    if !run.filter.may_contain(hash) {
+    if !run.may_contain(hash) {
         return Ok(Vec::new());
     }
     let id = bucket_id(run.id, run.shape.bucket_of(hash));
@@ -137,15 +137,17 @@ pub(super) fn read_filter(db: &Connection, id: u64, shape: Shape) -> Result<Filt
         .map_err(failed("read of index_filter"))?;
     let mut rows =
         select.query([(id << 16) as i64, ((id + 1) << 16) as i64]).map_err(failed("read of index_filter"))?;
-    let (mut bytes, damaged) =
-        (Vec::new(), |why| StoreError::Damaged { place: format!("index_filter of run {id}"), why });
+    let damaged = |why| StoreError::Damaged { place: format!("index_filter of run {id}"), why };
+    let mut filter = Filter::unread(shape.entries());
     while let Some(row) = rows.next().map_err(failed("read of index_filter"))? {
         let body =
             row.get_ref(0).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_filter"))?;
-        bytes.extend(unwrap(body).map_err(damaged)?);
+        filter.read_part(unwrap(body).map_err(damaged)?);
     }
-    Filter::from_bytes(&bytes, shape.entries())
-        .ok_or_else(|| damaged(format!("{} bytes for {} entries", bytes.len(), shape.entries())))
+    if filter.is_whole(shape.entries()) {
+        return Ok(filter);
+    }
+    Err(damaged(format!("it is not one for {} entries", shape.entries())))
 }
 
 /// Deletes up to `limit` rows of a dead run. True when nothing of it is left.

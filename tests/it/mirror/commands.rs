@@ -62,6 +62,8 @@ fn a_sync_advances_the_head_alone_and_beside_a_server() {
             assert_eq!((&status["mode"], &status["size"]), (&mode.into(), &700.into()), "{status}");
             assert_eq!((&status["remote_size"], &status["heads"]), (&700.into(), &1.into()), "{status}");
             assert!(status["last_success"].is_string() && status["last_error"].is_null(), "{status}");
+            // A test that takes a quarter of an hour has other troubles.
+            assert!(status["lag_seconds"].as_u64().is_some_and(|lag| lag < 900), "{status}");
             assert_eq!(
                 (&status["stopped"], &status["urls"][0]["lies"]),
                 (&Value::Null, &0.into()),
@@ -70,6 +72,10 @@ fn a_sync_advances_the_head_alone_and_beside_a_server() {
             let text = ran(directory, &["status"], 0).stdout;
             assert!(text.starts_with(&format!("{NAME}\n  mode        {mode}, polled every ")), "{text}");
             assert!(text.contains("  size        700 records\n"), "{text}");
+            assert!(
+                text.lines().any(|line| line.starts_with("  reached ") && line.ends_with(" ago")),
+                "{text}"
+            );
         });
     }
 }
