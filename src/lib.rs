@@ -25,6 +25,8 @@
 //! | | [`mirror`] | a remote log, verified |
 //! | | [`notary`] | may this module enter, where does its line come from: look-up misses end here |
 //! | | [`audit`] | a full check of any checksum database, by what it serves |
+//! | | [`gossip`] | signed heads that others were shown, compared with ours: nobody is shown another log unnoticed |
+//! | | [`monitor`] | follows logs, and tells what happens in them |
 //! | faces | [`http`] | paths, status codes, headers; TLS; metrics |
 //! | | [`cli`] | one file a command |
 //!
@@ -96,6 +98,17 @@
 //! another log [`mirror`] makes the same from the record, the tiles and the head that it kept. [`proof`] verifies either with
 //! a key, wherever it is.
 //!
+//! **A proof.** [`http`] → the snapshot's size, or the one that is asked for → which hashes, in which tiles (`log::prover`) → one read
+//! for each tile, of which the upper ones are in memory with all their rows → the proof, verified up to the signed root where there
+//! is one of that size → answer, for ever where the size was given.
+//!
+//! **A head that somebody was shown.** `POST /api/v1/gossip` → [`gossip`] opens the note: only a known key's counts → own log:
+//! the stored tiles give the root at that size, and the proof; another root, or a larger tree, is evidence, and the end of
+//! signing → another log: [`mirror`] compares it as it does each head, and stops where it convicts.
+//!
+//! **A monitor's poll.** [`monitor`] → the newest head, by the mirror's engine: signed, and one log with every head before → new data
+//! tiles, each verified under it → events → state and events durable in one write → web hook, feed, figures.
+//!
 //! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
 //! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced
@@ -131,8 +144,10 @@ pub mod store;
 pub mod upstream;
 // ENGINES: what Tallystick does.
 pub mod audit;
+pub mod gossip;
 pub mod log;
 pub mod mirror;
+pub mod monitor;
 pub mod notary;
 // FACES: how people and programs reach it.
 pub mod cli;

@@ -12,12 +12,14 @@ mod engines;
 mod env;
 mod exit;
 mod fsck;
+mod gossip;
 mod import;
 mod incidents;
 mod key;
 mod logging;
 mod lookup;
 mod mirror;
+mod monitor;
 mod output;
 mod prove;
 mod remote;
@@ -99,6 +101,8 @@ enum Command {
     Fsck(fsck::Fsck),
     Mirror(mirror::MirrorCommand),
     Audit(audit::Audit),
+    Gossip(gossip::Gossip),
+    Monitor(monitor::MonitorCommand),
     Anchor(anchor::AnchorCommand),
     Incidents(incidents::Incidents),
     Config(config::ConfigCommand),
@@ -142,6 +146,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Fsck(fsck) => fsck.run(common),
         Command::Mirror(mirror) => mirror.run(common),
         Command::Audit(audit) => audit.run(common),
+        Command::Gossip(gossip) => gossip.run(common),
+        Command::Monitor(monitor) => monitor.run(common),
         Command::Anchor(anchor) => anchor.run(common),
         Command::Incidents(incidents) => incidents.run(common),
         Command::Config(config) => config.run(common),

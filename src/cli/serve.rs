@@ -16,7 +16,9 @@ use super::engines::{Engines, limits};
 use super::exit::OrExit;
 use super::{Common, Exit, block_on, bypass, logging, output, reverify};
 use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval, keys};
+use crate::gossip::Gossip;
 use crate::http::control::{Control, Socket};
+use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
 use crate::http::listen::{Door, Limits, raise_descriptor_limit};
 use crate::http::metrics::{Metrics, Traffic};
@@ -236,15 +238,20 @@ fn doors(
     let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
     let recent = Recent::new(sizes);
     let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), &recent, clock.clone()));
+    let gossip = Gossip::new(log.clone(), mirrors.clone(), config.data.clone(), clock.clone());
+    let gossip = Arc::new(GossipDoor::new(gossip, config.limits.deadline, clock.clone()));
     let metrics = Arc::new(Metrics::new(vec![
         Box::new(LogFigures(own.clone())),
         Box::new(NotaryFigures(notary.clone())),
         Box::new(MirrorFigures { mirrors: mirrors.clone(), clock: clock.clone() }),
         Box::new(VerifiedFigures(mirrors.clone())),
+        Box::new(GossipFigures(gossip.clone())),
     ]));
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, &recent)),
-        rest: api::router(own.clone()).merge(tlog_proof::router(Proofs::new(log.clone(), mirrors.clone()))),
+        rest: api::router(own.clone())
+            .merge(tlog_proof::router(Proofs::new(log.clone(), mirrors.clone())))
+            .merge(gossip::router(gossip)),
         hooks,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         lookup_deadline: config.limits.deadline + ANSWER_MARGIN,

@@ -28,9 +28,9 @@ const GO_ENV_DEADLINE: Duration = Duration::from_secs(10);
 /// More than `go env` ever prints for these variables.
 const GO_ENV_BYTES: u64 = 256 * 1024;
 
-/// The variables that decide where modules come from and which of them are verified.
-const VARIABLES: [&str; 7] =
-    ["GOPROXY", "GOPRIVATE", "GONOSUMDB", "GONOPROXY", "GOSUMDB", "GOFLAGS", "GOINSECURE"];
+/// The variables that decide where modules come from and which of them are verified, and where it is kept what was.
+const VARIABLES: [&str; 8] =
+    ["GOPROXY", "GOPRIVATE", "GONOSUMDB", "GONOPROXY", "GOSUMDB", "GOFLAGS", "GOINSECURE", "GOPATH"];
 
 /// One variable of the `go` command and who set it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -312,6 +312,17 @@ pub fn json(headers: &HeaderMap, cache: Cache, document: &impl Serialize) -> Ans
     }
 }
 
+/// 200 with a JSON document that is part of this program, to be asked for again each time.
+pub fn json_text(headers: &HeaderMap, text: &'static str) -> Answer {
+    let etag = etag_of(text.as_bytes());
+    if has_version(headers, &etag) {
+        return not_modified(etag);
+    }
+    let mut answer = with(StatusCode::OK, JSON, Cache::Revalidate, Bytes::from_static(text.as_bytes()));
+    answer.headers_mut().insert(ETAG, etag);
+    answer
+}
+
 /// An error of `/api/v1` (RFC 9457): `{"type":"about:blank","title":…,"status":…,"detail":…}`.
 pub fn problem(status: StatusCode, cache: Cache, detail: &str) -> Answer {
     #[derive(Serialize)]

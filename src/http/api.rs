@@ -5,10 +5,18 @@
 //! GET /api/v1/records/{id}                            record, lines, appended_at, evidence
 //! GET /api/v1/modules/{escaped path}@{escaped version}  the same
 //! GET /api/v1/heads?before=SIZE&limit=N               {"heads":[…]}, newest first, sizes below SIZE
+//! GET /api/v1/heads?at=TIME                           {"heads":[…]}, the one that was newest at that time
 //! GET /api/v1/heads/{size}                            size, root, note, signed_at
+//! GET /api/v1/proofs/inclusion, /consistency          see [`proofs`]
+//! POST /api/v1/proofs                                 several of them
+//! GET /api/v1/openapi.json                            all of this, for programs
 //! ```
 //!
 //! Nothing here changes the log: a module version that is not in it is 404, and nobody is asked for it.
+
+mod body;
+pub mod proofs;
+mod query;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -16,10 +24,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::routing::get;
+use axum::routing::{get, post};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+pub(super) use self::body::read_body;
+use self::proofs::{NoProof, Proof, Wanted};
+use self::query::{HeadsQuery, parse_number};
 use super::ReadError;
 use super::answer::{self, Answer, Cache, NOT_FOUND_AGE_MAX};
 use super::sumdb::percent_decode;
@@ -44,6 +55,10 @@ pub trait LogApi: Send + Sync + 'static {
     fn heads(&self, before: Option<TreeSize>, limit: usize) -> Result<Vec<HeadInfo>, ReadError>;
     /// The published head of exactly this size.
     fn head(&self, size: TreeSize) -> Result<Option<HeadInfo>, ReadError>;
+    /// The published head that was newest at a time.
+    fn head_at(&self, time: Timestamp) -> Result<Option<HeadInfo>, ReadError>;
+    /// A proof, made from what is stored.
+    fn prove(&self, wanted: &Wanted) -> Result<Proof, NoProof>;
 }
 
 /// A log.
@@ -113,7 +128,8 @@ fn record_number<S: Serializer>(id: &RecordId, serializer: S) -> Result<S::Ok, S
     serializer.serialize_u64(id.0)
 }
 
-type Api = State<Arc<dyn LogApi>>;
+type SharedApi = Arc<dyn LogApi>;
+type Api = State<SharedApi>;
 
 /// The router of everything under `/api/v1`; other paths are 404.
 pub fn router(api: Arc<dyn LogApi>) -> Router {
@@ -123,8 +139,15 @@ pub fn router(api: Arc<dyn LogApi>) -> Router {
         .route("/api/v1/modules/{*module}", get(module))
         .route("/api/v1/heads", get(heads))
         .route("/api/v1/heads/{size}", get(head))
+        .route("/api/v1/proofs", post(proofs::several))
+        .route("/api/v1/proofs/inclusion", get(proofs::inclusion))
+        .route("/api/v1/proofs/consistency", get(proofs::consistency))
+        .route("/api/v1/openapi.json", get(openapi))
         .method_not_allowed_fallback(async || {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here")
+            problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this method is not answered here; see /api/v1/openapi.json",
+            )
         })
         .fallback(unknown)
         .with_state(api)
@@ -132,7 +155,7 @@ pub fn router(api: Arc<dyn LogApi>) -> Router {
 
 async fn unknown(uri: Uri) -> Answer {
     if uri.path().starts_with("/api/") {
-        not_found("no such path in this API; see /api/v1/log")
+        not_found("no such path in this API; see /api/v1/openapi.json")
     } else {
         answer::unknown_path()
     }
@@ -143,6 +166,13 @@ async fn log(State(api): Api, headers: HeaderMap) -> Answer {
         Ok(log) => answer::json(&headers, Cache::Revalidate, &log),
         Err(error) => read_failed(&error),
     }
+}
+
+/// What describes everything here for programs: OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("api/openapi.json");
+
+async fn openapi(headers: HeaderMap) -> Answer {
+    answer::json_text(&headers, OPENAPI)
 }
 
 async fn record(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
@@ -172,11 +202,15 @@ async fn heads(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     struct Heads {
         heads: Vec<HeadInfo>,
     }
-    let (before, limit) = match heads_query(uri.query().unwrap_or_default()) {
-        Ok(query) => query,
+    let read = match query::heads(uri.query().unwrap_or_default()) {
+        Ok(HeadsQuery::List { before, limit }) => api.heads(before, limit),
+        Ok(HeadsQuery::At(time)) => match api.head_at(time) {
+            Ok(None) => return not_found("the log was not there yet at that time"),
+            read => read.map(|head| head.into_iter().collect()),
+        },
         Err(why) => return bad_request(&why),
     };
-    match api.heads(before, limit) {
+    match read {
         Ok(heads) => answer::json(&headers, Cache::Revalidate, &Heads { heads }),
         Err(error) => read_failed(&error),
     }
@@ -189,43 +223,8 @@ async fn head(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     found(&headers, api.head(TreeSize(size)), "no head of this size was published")
 }
 
-/// `before=SIZE&limit=N`, both optional, in any order, nothing else.
-fn heads_query(query: &str) -> Result<(Option<TreeSize>, usize), String> {
-    let (mut before, mut limit) = (None, None);
-    for (name, value) in query
-        .split('&')
-        .filter(|part| !part.is_empty())
-        .map(|part| part.split_once('=').unwrap_or((part, "")))
-    {
-        let slot = match name {
-            "before" => &mut before,
-            "limit" => &mut limit,
-            _ => return Err("unknown parameter: there are before=SIZE and limit=N".to_owned()),
-        };
-        let Some(number) = parse_number(value) else {
-            return Err(format!("{name} must be a decimal number without leading zeros"));
-        };
-        if slot.replace(number).is_some() {
-            return Err(format!("{name} is given twice"));
-        }
-    }
-    let limit = match limit {
-        None => HEADS_DEFAULT,
-        Some(limit) if (1..=HEADS_MAX as u64).contains(&limit) => limit as usize,
-        Some(_) => return Err(format!("limit must be from 1 to {HEADS_MAX}")),
-    };
-    Ok((before.map(TreeSize), limit))
-}
-
 fn last_segment_number(uri: &Uri) -> Option<u64> {
     parse_number(uri.path().rsplit('/').next()?)
-}
-
-/// Decimal digits that print back to themselves. The log has at most 2^63 - 1 records.
-fn parse_number(digits: &str) -> Option<u64> {
-    let canonical =
-        digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-    digits.parse().ok().filter(|number| canonical && *number <= i64::MAX as u64)
 }
 
 fn found<T: Serialize>(headers: &HeaderMap, read: Result<Option<T>, ReadError>, missing: &str) -> Answer {
@@ -259,39 +258,5 @@ fn read_failed(error: &ReadError) -> Answer {
             StatusCode::SERVICE_UNAVAILABLE,
             "the log cannot be read at the moment; try again in a few seconds",
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries() {
-        for (query, parsed) in [
-            ("", (None, HEADS_DEFAULT)),
-            ("limit=1", (None, 1)),
-            ("limit=100&before=0", (Some(TreeSize(0)), 100)),
-            ("before=9223372036854775807", (Some(TreeSize(i64::MAX as u64)), HEADS_DEFAULT)),
-            ("&before=7&", (Some(TreeSize(7)), HEADS_DEFAULT)),
-        ] {
-            assert_eq!(heads_query(query), Ok(parsed), "{query}");
-        }
-        for bad in [
-            "limit=0",
-            "limit=101",
-            "limit=",
-            "limit",
-            "limit=+1",
-            "limit=01",
-            "limit=1&limit=2",
-            "before=-1",
-            "before=9223372036854775808",
-            "before=99999999999999999999999",
-            "at=2026-01-01T00:00:00Z",
-            "=",
-        ] {
-            assert!(heads_query(bad).is_err(), "{bad}");
-        }
     }
 }

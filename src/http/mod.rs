@@ -7,6 +7,7 @@
 //!           │   ├ hooks   /hooks/mirror/<name>                      wakes who watches that log
 //!           │   ├ tlog    /tlog/…                                   the same log as C2SP sees it
 //!           │   ├ tlog_proof  /api/v1/tlog-proof/…                  proofs as files
+//!           │   ├ gossip  /api/v1/gossip                            heads that others were shown
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
 //! control  the socket through which our own commands reach a log that is open
@@ -20,6 +21,7 @@ mod activity;
 pub mod answer;
 pub mod api;
 pub mod control;
+pub mod gossip;
 pub mod hooks;
 mod kept;
 pub mod listen;

@@ -3,6 +3,8 @@
 //! What was asked lately is kept in memory, by weight. A record never changes, so a kept answer is the record's part,
 //! to which the newest head is joined each time; a tile of one width never changes at all.
 
+mod api;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +12,16 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
-use super::api::{HeadInfo, KeyInfo, LogApi, LogInfo, RecordInfo};
 use super::kept::{self, Recent, RecentOf, with_head};
 use super::metrics::{Sample, SampleValue, Source};
 use super::ops::{Health, Readiness};
 use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
 use crate::clock::Clock;
-use crate::log::{Log, ReadOnly, Snapshot, State, evidence_of};
+use crate::log::{Log, Prover, ReadOnly, State};
 use crate::module::ModuleVersion;
 use crate::notary::{ClientId, Counter, Notary, NotaryError};
-use crate::store::{StoreError, StoredHead, StoredRecord};
-use crate::tlog::{RecordId, Tile, TreeSize};
+use crate::store::{StoreError, StoredRecord};
+use crate::tlog::{Tile, TreeSize};
 
 /// A path that no route covers stays so until the operator changes the configuration.
 const NO_ROUTE_AGE: Duration = Duration::from_secs(60);
@@ -34,12 +35,14 @@ pub struct OwnLog {
     clock: Clock,
     recent: RecentOf,
     latest: ArcSwapOption<(TreeSize, LatestHead)>,
+    prover: Prover,
 }
 
 impl OwnLog {
     /// A log and the notary that answers what it does not have.
     pub fn new(log: Log, notary: Notary, recent: &Arc<Recent>, clock: Clock) -> OwnLog {
-        OwnLog { log, notary, clock, recent: recent.of_log(), latest: ArcSwapOption::empty() }
+        let (recent, latest) = (recent.of_log(), ArcSwapOption::empty());
+        OwnLog { log, notary, clock, recent, latest, prover: Prover::new() }
     }
 
     /// What a failed read means: a damaged row is 500 for itself, and the end of signing.
@@ -50,13 +53,6 @@ impl OwnLog {
             return ReadError::Damaged { what: error.to_string() };
         }
         ReadError::Unavailable { why: error.to_string() }
-    }
-
-    fn record_info(&self, snapshot: &Snapshot, record: StoredRecord) -> Result<RecordInfo, ReadError> {
-        let kept = evidence_of(snapshot, record.id).map_err(|error| self.failed(error))?;
-        let evidence = serde_json::to_value(&kept.evidence).expect("evidence has only string keys");
-        let lines = record.lines.to_text().lines().map(str::to_owned).collect();
-        Ok(RecordInfo { id: record.id, lines, appended_at: kept.appended_at, evidence })
     }
 }
 
@@ -144,52 +140,6 @@ fn refusal(error: &NotaryError) -> LookupRefusal {
         NotaryError::ReadOnly { .. } => LookupRefusal::TryLater { text, retry_after: READ_ONLY_RETRY },
         NotaryError::Conflict(_) | NotaryError::Refused { .. } => LookupRefusal::Conflict { text },
         NotaryError::Misbehaviour { .. } | NotaryError::Internal { .. } => LookupRefusal::Internal { text },
-    }
-}
-
-fn head_info(head: &StoredHead) -> HeadInfo {
-    HeadInfo {
-        size: head.tree.size,
-        root: head.tree.root,
-        note: head.note.clone(),
-        signed_at: head.signed_at,
-    }
-}
-
-impl LogApi for OwnLog {
-    fn log(&self) -> Result<LogInfo, ReadError> {
-        let identity = self.log.identity();
-        let key = KeyInfo { verifier: self.log.verifier(), since: identity.created_at, until: None };
-        Ok(LogInfo {
-            name: identity.name.clone(),
-            origin: identity.name.clone(),
-            keys: vec![key],
-            head: head_info(self.log.snapshot().head()),
-        })
-    }
-
-    fn record(&self, id: RecordId) -> Result<Option<RecordInfo>, ReadError> {
-        let snapshot = self.log.snapshot();
-        let record = snapshot.record(id).map_err(|error| self.failed(error))?;
-        record.map(|record| self.record_info(&snapshot, record)).transpose()
-    }
-
-    fn module(&self, module: &ModuleVersion) -> Result<Option<RecordInfo>, ReadError> {
-        let snapshot = self.log.snapshot();
-        let record = snapshot.find(module).map_err(|error| self.failed(error))?;
-        record.map(|record| self.record_info(&snapshot, record)).transpose()
-    }
-
-    fn heads(&self, before: Option<TreeSize>, limit: usize) -> Result<Vec<HeadInfo>, ReadError> {
-        let snapshot = self.log.snapshot();
-        let before = before.unwrap_or(TreeSize(u64::MAX));
-        let heads = snapshot.heads(before, limit).map_err(|error| self.failed(error))?;
-        Ok(heads.iter().map(head_info).collect())
-    }
-
-    fn head(&self, size: TreeSize) -> Result<Option<HeadInfo>, ReadError> {
-        let head = self.log.snapshot().head_at(size).map_err(|error| self.failed(error))?;
-        Ok(head.as_ref().map(head_info))
     }
 }
 

@@ -56,12 +56,16 @@ impl Site for PublicSite {
 }
 
 impl PublicSite {
-    async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> (Endpoint, Answer) {
+    async fn route(&self, mut request: Request<Incoming>, peer: SocketAddr) -> (Endpoint, Answer) {
         let uri = request.uri();
         if uri.path_and_query().is_some_and(|text| text.as_str().len() > URL_BYTES_MAX) {
             return (Endpoint::Other, answer::url_too_long(URL_BYTES_MAX));
         }
         if uri.path().starts_with("/api/") {
+            if request.method() == Method::POST {
+                let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+                request.extensions_mut().insert(client);
+            }
             return (Endpoint::Api, self.rest.answer(request, peer).await);
         }
         let Ok(path) = sumdb::percent_decode(uri.path()) else {

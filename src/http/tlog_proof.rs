@@ -21,7 +21,7 @@ use axum::routing::get;
 
 use super::answer::{self, Answer, Cache, NOT_FOUND_AGE_MAX};
 use super::sumdb::percent_decode;
-use crate::log::{Log, ProveError, evidence_of};
+use crate::log::{Log, ProofFileError, evidence_of};
 use crate::mirror::{Mirrors, RemoteError};
 use crate::module::ModuleVersion;
 use crate::store::{Evidence, StoreError};
@@ -88,7 +88,7 @@ pub enum ProofError {
     },
     /// The own log.
     #[error(transparent)]
-    Log(#[from] ProveError),
+    Log(#[from] ProofFileError),
 }
 
 impl Proofs {
@@ -152,8 +152,8 @@ impl Proofs {
     }
 
     /// A damaged row ends signing, whoever finds it.
-    fn told(&self, error: ProveError) -> ProofError {
-        if let ProveError::Store(damaged @ StoreError::Damaged { .. }) = &error {
+    fn told(&self, error: ProofFileError) -> ProofError {
+        if let ProofFileError::Store(damaged @ StoreError::Damaged { .. }) = &error {
             self.log.stop_signing(damaged);
         }
         ProofError::Log(error)
@@ -214,12 +214,12 @@ fn refused(error: &ProofError) -> Answer {
         ProofError::NoRecord { .. } | ProofError::OtherSource { .. } | ProofError::NotKept { .. } => {
             not_found()
         }
-        ProofError::Log(ProveError::NoCheckpoint) => {
+        ProofError::Log(ProofFileError::NoCheckpoint) => {
             let text =
                 "the log signs nothing at the moment, so that there is no checkpoint to prove anything under";
             answer::retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, text), READ_ONLY_RETRY)
         }
-        ProofError::Log(ProveError::Store(_)) | ProofError::Mirror { .. } => {
+        ProofError::Log(ProofFileError::Store(_)) | ProofError::Mirror { .. } => {
             tracing::error!(%error, "a proof could not be made");
             let text = "what this proof is made of cannot be read; the server's log has the details";
             problem(StatusCode::INTERNAL_SERVER_ERROR, text)

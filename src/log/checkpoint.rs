@@ -105,7 +105,7 @@ pub struct RecordProof {
 
 /// Why a record is not proved.
 #[derive(Debug, thiserror::Error)]
-pub enum ProveError {
+pub enum ProofFileError {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -145,7 +145,7 @@ impl Log {
 
     /// The proof of a module version's record as a file: under the newest cosigned checkpoint that covers it, or else the
     /// newest. `None` when the log has no such record.
-    pub fn tlog_proof(&self, module: &ModuleVersion) -> Result<Option<RecordProof>, ProveError> {
+    pub fn tlog_proof(&self, module: &ModuleVersion) -> Result<Option<RecordProof>, ProofFileError> {
         let snapshot = self.snapshot();
         let Some(record) = snapshot.find(module)? else { return Ok(None) };
         let covers = |cosigned: &Arc<Cosigned>| {
@@ -155,7 +155,7 @@ impl Log {
         let (tree, checkpoint) = match self.cosignatures().newest().filter(covers) {
             Some(cosigned) => (cosigned.checkpoint.tree, cosigned.note()),
             None => {
-                let signed = snapshot.checkpoint().ok_or(ProveError::NoCheckpoint)?;
+                let signed = snapshot.checkpoint().ok_or(ProofFileError::NoCheckpoint)?;
                 (signed.tree, signed.note.clone())
             }
         };

@@ -116,10 +116,11 @@ impl Sequencer {
             return;
         }
         let Some(reason) = self.cannot_write() else { return self.write(submissions) };
-        // An incident is no record: what is damaged is told, and nothing is signed by it.
-        let is_damaged = matches!(reason, ReadOnly::Damaged { .. });
+        // An incident is no record: what is wrong with the log is told, and nothing is signed by it.
+        let is_told =
+            matches!(reason, ReadOnly::Damaged { .. } | ReadOnly::Behind { .. } | ReadOnly::Beside { .. });
         let (reports, refused): (Vec<_>, Vec<_>) =
-            submissions.into_iter().partition(|submission| is_damaged && submission.candidates.is_empty());
+            submissions.into_iter().partition(|submission| is_told && submission.candidates.is_empty());
         if !reports.is_empty() {
             self.write(reports);
         }

@@ -5,6 +5,8 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::checkpoint::SignedCheckpoint;
 use super::edge::{Edge, full_tile, hashes_at, unfinished_tile};
 use crate::module::ModuleVersion;
@@ -82,6 +84,31 @@ impl Snapshot {
         self.reader.head(size)
     }
 
+    /// The head that was newest at a time, by the clock that it was signed by; none before the first.
+    ///
+    /// Heads are kept by size, so this halves the sizes until one head is left: some thirty point reads.
+    pub fn head_at_time(&self, time: Timestamp) -> Result<Option<StoredHead>, StoreError> {
+        let newest_up_to = |size: u64| Ok(self.heads(TreeSize(size + 1), 1)?.pop());
+        let was = |head: &Option<StoredHead>| head.as_ref().is_some_and(|head| head.signed_at <= time);
+        if self.head.signed_at <= time {
+            return Ok(Some((*self.head).clone()));
+        }
+        let mut found = newest_up_to(0)?;
+        // Heads up to `low` records were there, the newest of up to `high` was not.
+        let (mut low, mut high) = (0, self.size().0);
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            let head = newest_up_to(middle)?;
+            if was(&head) {
+                (low, found) = (middle, head);
+            } else {
+                // The next head below is the only one that can still be it.
+                high = head.map_or(middle, |head| head.tree.size.0.max(low + 1));
+            }
+        }
+        Ok(found.filter(|head| head.signed_at <= time))
+    }
+
     /// The body of a tile of height 8, or `None` when the tree does not reach so far.
     ///
     /// A hash tile is `width` hashes of 32 bytes, a data tile is `width` records, each followed by a blank line.
@@ -108,7 +135,7 @@ impl Snapshot {
     }
 
     /// The hashes of a tile, as many as this tree has.
-    fn tile_hashes(&self, level: u8, number: u64) -> Result<Vec<Hash>, StoreError> {
+    pub(super) fn tile_hashes(&self, level: u8, number: u64) -> Result<Vec<Hash>, StoreError> {
         if number < hashes_at(self.size(), level) / TILE_WIDTH {
             return full_tile(&*self.reader, level, number);
         }

@@ -112,7 +112,7 @@ fn share(snapshot: &Snapshot) -> Arc<Shared> {
         state: ArcSwap::from_pointee(State::Writing),
         changed: watch::Sender::new(snapshot.size()),
         cosignatures: Cosignatures::default(),
-        damage_told: Mutex::default(),
+        told: Mutex::default(),
     })
 }
 

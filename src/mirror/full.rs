@@ -16,6 +16,7 @@
 
 mod fetch;
 mod frontier;
+mod records;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;

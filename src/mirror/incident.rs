@@ -92,7 +92,7 @@ impl Inner {
         if self.stopped.load().is_some() {
             return;
         }
-        match write_evidence(&incident) {
+        match keep_evidence(&incident.evidence, &incident.misbehaviour.to_text()) {
             Ok(written) => incident.evidence = written,
             Err(error) => {
                 let file = incident.evidence.display();
@@ -110,12 +110,12 @@ fn evidence_file(database: &Path, incident: u64) -> PathBuf {
 /// As many incidents of one number may have left a file: a database is not made anew more often.
 const MAX_FILES: usize = 1000;
 
-/// Whole or not at all. Returns where it is: one that is there and tells of something else stays as it is.
-fn write_evidence(incident: &Incident) -> io::Result<PathBuf> {
-    let text = incident.misbehaviour.to_text();
-    let directory = incident.evidence.parent().unwrap_or(Path::new("."));
+/// Writes evidence to a file, whole or not at all. Returns where it is: a file that is there and tells of something else stays as
+/// it is, and the next is `….incident-1-2.txt`.
+pub fn keep_evidence(file: &Path, text: &str) -> io::Result<PathBuf> {
+    let directory = file.parent().unwrap_or(Path::new("."));
     for number in 1..=MAX_FILES {
-        let path = numbered(&incident.evidence, number);
+        let path = numbered(file, number);
         match fs::read(&path) {
             Ok(there) if there == text.as_bytes() => return Ok(path),
             Ok(_) => continue,

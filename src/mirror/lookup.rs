@@ -151,7 +151,7 @@ impl Inner {
         })
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         inquiry: &mut Inquiry,
         path: &str,
@@ -162,7 +162,7 @@ impl Inner {
             .map_err(|error| RemoteError::unanswered(&error, path, std::mem::take(lies)))
     }
 
-    fn refuse(&self, answer: SumdbAnswer, why: String, lies: &mut Vec<Lie>) {
+    pub(super) fn refuse(&self, answer: SumdbAnswer, why: String, lies: &mut Vec<Lie>) {
         tracing::warn!(url = %answer.url, why, "a URL of a remote log sent what is not taken");
         self.transport.mark_bad(answer.from, &why);
         lies.push(Lie { url: answer.url, why });

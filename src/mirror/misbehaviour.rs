@@ -34,7 +34,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::note::{self, VerifierKey};
-use crate::tlog::{ConsistencyProof, Hash, TreeHead, verify_consistency};
+use crate::tlog::{ConsistencyProof, Hash, TREE_HEAD_ORIGIN, TreeHead, verify_consistency};
 
 const TITLE: &str = "SECURITY ERROR\ngo.sum database server misbehavior detected!\n\n";
 const OLDER: &str = "old database:\n";
@@ -130,7 +130,17 @@ impl Misbehaviour {
 
 fn open(text: &str, which: &'static str, key: &VerifierKey) -> Result<TreeHead, EvidenceError> {
     let note = note::open(text.as_bytes(), &[key]).map_err(|source| EvidenceError::Note { which, source })?;
-    TreeHead::parse(&note.text).map_err(|_| EvidenceError::Head { which })
+    head_of(&note.text, key.name().as_str()).ok_or(EvidenceError::Head { which })
+}
+
+/// The tree head that a note's text says: `go.sum database tree`, or the same as a checkpoint (C2SP tlog-checkpoint), whose first
+/// line is the log's name. An empty tree has the root of the empty tree.
+pub fn head_of(text: &str, log: &str) -> Option<TreeHead> {
+    let tree = match text.strip_prefix(log).filter(|rest| rest.starts_with('\n')) {
+        Some(rest) => TreeHead::parse(&format!("{TREE_HEAD_ORIGIN}{rest}")),
+        None => TreeHead::parse(text),
+    };
+    tree.ok().filter(|tree| tree.size.0 > 0 || tree.root == Hash::EMPTY_TREE)
 }
 
 impl fmt::Display for Misbehaviour {

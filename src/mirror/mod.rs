@@ -26,6 +26,7 @@
 //! | `attempts` | how the last attempts to reach the newest head ended |
 //! | `set`, `watch` | all logs of a server, and who keeps their heads new |
 //! | `unusable` | a log whose database cannot be used: the others go on |
+//! | `hear` | a signed head that somebody else was shown, compared |
 //! | `missing` | what it said lately that it does not have |
 //! | `misbehaviour` | a signed contradiction, as evidence |
 //! | `full` | every record, by windows of verified data tiles, into a [replica](crate::store::replica) |
@@ -45,6 +46,7 @@ mod error;
 mod export;
 mod flight;
 mod full;
+mod hear;
 mod import;
 mod incident;
 mod keep;
@@ -89,11 +91,12 @@ pub use error::{Lie, RemoteError, Unproven};
 pub use export::{ExportProgress, ExportTarget, Exported, export};
 use flight::Flights;
 pub use full::{ReplicaProgress, ReplicateError, ReplicateOptions, Replicated};
+pub use hear::Heard;
 pub use import::{ImportError, ImportProgress, ImportSource};
-pub use incident::Incident;
+pub use incident::{Incident, keep_evidence};
 pub use keep::KeptRecord;
 use kept::Kept;
-pub use misbehaviour::{EvidenceError, Misbehaviour};
+pub use misbehaviour::{EvidenceError, Misbehaviour, head_of};
 use missing::Missing;
 pub use reverify::{
     ReverifyFigures, SLICE_RECORDS, Verified as Reverified, reverify, slices, verify, verify_slice,

@@ -155,7 +155,7 @@ impl Inner {
     }
 
     /// One read for all that is to be verified: the record's hash, then the hashes that give the older tree's root.
-    async fn read(
+    pub(super) async fn read(
         &self,
         newer: &SeenHead,
         older: Option<&SeenHead>,
@@ -183,7 +183,7 @@ impl Inner {
 
     /// Whether the older head is the beginning of the newer tree. The hashes after the first `skip` are those that give
     /// the root of its beginning. If it is not, the log is stopped.
-    async fn compare(
+    pub(super) async fn compare(
         &self,
         newer: &SeenHead,
         older: Option<&SeenHead>,
@@ -202,7 +202,7 @@ impl Inner {
     }
 
     /// The proof that the newer tree begins as it does. It needs no tile that was not read just now.
-    async fn consistency(
+    pub(super) async fn consistency(
         &self,
         newer: &SeenHead,
         older: &SeenHead,
@@ -221,7 +221,7 @@ impl Inner {
     }
 
     /// Stops this log, with the evidence.
-    async fn stop(
+    pub(super) async fn stop(
         &self,
         older: &SeenHead,
         newer: &SeenHead,

@@ -69,7 +69,8 @@ pub use head::{MAX_TREE_HEAD_BYTES, TREE_HEAD_ORIGIN, TreeHead, TreeHeadError};
 pub use plan::TilePlan;
 pub use proof::{
     ConsistencyProof, InclusionProof, ProofError, consistency_proof_indexes, inclusion_proof_indexes,
-    prove_consistency, prove_inclusion, tree_hash, tree_hash_indexes, verify_consistency, verify_inclusion,
+    prove_consistency, prove_inclusion, root_by_inclusion, tree_hash, tree_hash_indexes, verify_consistency,
+    verify_inclusion,
 };
 pub use proof_file::{MAX_TLOG_PROOF_BYTES, TLOG_PROOF_SUFFIX, TlogProof, TlogProofError};
 pub use record::{

@@ -112,13 +112,23 @@ pub fn verify_inclusion(
     id: RecordId,
     leaf: &Hash,
 ) -> Result<(), ProofError> {
+    if root_by_inclusion(proof, size, id, leaf)? == *root { Ok(()) } else { Err(ProofError::Mismatch) }
+}
+
+/// The root that the proof leads to: that of the tree, if record `id` of this size has the hash `leaf` and the proof is right.
+pub fn root_by_inclusion(
+    proof: &InclusionProof,
+    size: TreeSize,
+    id: RecordId,
+    leaf: &Hash,
+) -> Result<Hash, ProofError> {
     let ranges = inclusion_ranges(size, id)?;
     check_proof_length(ranges.len(), proof.0.len())?;
     let mut hash = *leaf;
     for (beside, range) in proof.0.iter().zip(&ranges) {
         hash = if range.start > id.0 { Hash::of_node(&hash, beside) } else { Hash::of_node(beside, &hash) };
     }
-    if hash == *root { Ok(()) } else { Err(ProofError::Mismatch) }
+    Ok(hash)
 }
 
 /// Verifies that the tree of `old_size` and `old_root` is a prefix of the tree with this size and root.

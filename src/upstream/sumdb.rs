@@ -95,6 +95,11 @@ impl RemoteSumdb {
         RemoteSumdb::with(remote.name.clone(), urls, remote.client.clone(), remote.throttle.clone())
     }
 
+    /// The same database at each of its URLs alone, in the order of the configuration.
+    pub fn each(&self) -> Vec<RemoteSumdb> {
+        self.0.urls.iter().map(|url| self.at(vec![url.clone()])).collect()
+    }
+
     /// The database's name.
     pub fn name(&self) -> &str {
         &self.0.name

@@ -17,10 +17,14 @@ pub(crate) mod go;
 mod gosumdb;
 #[path = "client/mirrored.rs"]
 mod mirrored;
+#[path = "client/openapi.rs"]
+mod openapi;
 #[path = "client/oracle.rs"]
 pub(crate) mod oracle;
 #[path = "client/private.rs"]
 mod private;
+#[path = "client/proofs.rs"]
+mod proofs;
 #[path = "client/public.rs"]
 mod public;
 #[path = "client/sumdb_client.rs"]

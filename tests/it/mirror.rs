@@ -9,14 +9,17 @@
 mod audited;
 mod by_hand;
 mod commands;
+mod drill;
 mod faults;
 mod fixture;
 mod full;
+mod gossip;
 mod growth;
 mod heads;
 mod hooks;
 mod liars;
 mod live;
+mod monitor;
 mod served;
 mod small_log;
 

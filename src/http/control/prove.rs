@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use super::{Control, ProofFile, ProveAnswer, Reason, Refusal, malformed, module_of, result};
 use crate::http::tlog_proof::{Proof, ProofError, Proofs};
-use crate::log::ProveError;
+use crate::log::ProofFileError;
 
 pub(super) async fn prove(State(control): State<Control>, request: Request) -> Response {
     let module = match module_of(request).await {
@@ -40,8 +40,8 @@ fn refusal(error: &ProofError) -> Refusal {
         ProofError::NoRecord { .. } | ProofError::OtherSource { .. } | ProofError::NotKept { .. } => {
             Reason::NotFound
         }
-        ProofError::Log(ProveError::Store(error)) => return Refusal::from(error),
-        ProofError::Log(ProveError::NoCheckpoint) | ProofError::Mirror { .. } => Reason::Failed,
+        ProofError::Log(ProofFileError::Store(error)) => return Refusal::from(error),
+        ProofError::Log(ProofFileError::NoCheckpoint) | ProofError::Mirror { .. } => Reason::Failed,
     };
     Refusal { reason, why: error.to_string() }
 }

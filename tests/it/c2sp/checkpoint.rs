@@ -1,6 +1,6 @@
 //! The own log's checkpoint: signed with the head, cosigned by whoever cosigns it, and by nobody when nothing is signed.
 
-use tallystick::log::{Cosigned, DATABASE_FILE, Log, ProveError};
+use tallystick::log::{Cosigned, DATABASE_FILE, Log, ProofFileError};
 use tallystick::note::*;
 use tallystick::proof::{Trust, verify};
 use tallystick::tlog::*;
@@ -100,12 +100,12 @@ async fn a_log_that_signs_nothing_has_no_checkpoint() {
     let anchor = directory.path().join("anchor.db");
     let log = open_log_with(directory.path(), &anchor, vec![]).unwrap();
     assert_eq!(log.checkpoint(), None);
-    assert!(matches!(log.tlog_proof(&module(1)), Err(ProveError::NoCheckpoint)));
+    assert!(matches!(log.tlog_proof(&module(1)), Err(ProofFileError::NoCheckpoint)));
     log.close();
     // Restored from a backup it must not say what it said before, in any form.
     std::fs::copy(&backup, &database).unwrap();
     let log = open_log(directory.path()).unwrap();
     assert_eq!((log.snapshot().size(), log.checkpoint()), (TreeSize(3), None));
-    assert!(matches!(log.tlog_proof(&module(1)), Err(ProveError::NoCheckpoint)));
+    assert!(matches!(log.tlog_proof(&module(1)), Err(ProofFileError::NoCheckpoint)));
     log.close();
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-const PROGRAMS: [&str; 5] = ["evidence", "mkproxy", "rehash", "static", "sumdbclient"];
+const PROGRAMS: [&str; 7] = ["evidence", "mkproxy", "openapi", "proofs", "rehash", "static", "sumdbclient"];
 
 /// The directory of the programs, built once, or why there is none.
 fn built() -> &'static Result<PathBuf, String> {
@@ -235,4 +235,24 @@ pub(crate) struct Static {
 /// Reads and hashes the files in these directories, of which the first has precedence, and trees of `older` sizes.
 pub(crate) fn check_static(vkey: &str, directories: &[&Path], older: &[u64]) -> Static {
     run("static", &json!({"key": vkey, "dirs": directories, "older": older}))
+}
+
+/// Proofs of a server, verified.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Proved {
+    pub(crate) size: u64,
+    pub(crate) inclusion: u64,
+    pub(crate) consistency: u64,
+    /// Of them, those that came with the signed note of their tree.
+    pub(crate) notes: u64,
+}
+
+/// Verifies the proofs of every record and pair in trees of these sizes (of all sizes if none are given), and of `random` more.
+pub(crate) fn prove_all(vkey: &str, url: &str, sizes: Option<&[u64]>, random: u64) -> Proved {
+    run("proofs", &json!({"key": vkey, "url": url, "sizes": sizes, "random": random}))
+}
+
+/// What of these answers and questions is not as an OpenAPI document says.
+pub(crate) fn described(document: &str, answers: &[Value], questions: &[Value]) -> Vec<String> {
+    run("openapi", &json!({"document": document, "answers": answers, "questions": questions}))
 }

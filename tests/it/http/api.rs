@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tallystick::http::ReadError;
-use tallystick::http::api::{HeadInfo, KeyInfo, LogApi, LogInfo, RecordInfo};
+use tallystick::http::api::proofs::{Leaf, NoProof, Proof, Wanted};
+use tallystick::http::api::{HeadInfo, KeyInfo, LogApi, LogInfo, OPENAPI, RecordInfo};
 use tallystick::http::listen::{Door, Peer};
 use tallystick::http::metrics::Traffic;
 use tallystick::http::ops::{self, Health, Readiness};
+use tallystick::log::Inclusion;
 use tallystick::module::ModuleVersion;
-use tallystick::tlog::{Hash, RecordId, TreeSize};
+use tallystick::tlog::{Hash, InclusionProof, RecordId, TreeHead, TreeSize};
 use tokio::net::TcpListener;
 
 use super::fake::TestServer;
 
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 const VKEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
 
 pub(super) struct FakeApi;
@@ -61,6 +65,26 @@ impl LogApi for FakeApi {
     fn head(&self, size: TreeSize) -> Result<Option<HeadInfo>, ReadError> {
         Ok((size.0 < 1000).then(|| head(size.0)))
     }
+
+    fn head_at(&self, time: Timestamp) -> Result<Option<HeadInfo>, ReadError> {
+        Ok((time >= head(5).signed_at).then(|| head(5)))
+    }
+
+    fn prove(&self, wanted: &Wanted) -> Result<Proof, NoProof> {
+        match wanted {
+            Wanted::Inclusion { leaf: Leaf::Record(record), size } => {
+                let tree = TreeHead { size: size.unwrap_or(TreeSize(9)), root: Hash::EMPTY_TREE };
+                let (leaf, proof) = (Hash::EMPTY_TREE, InclusionProof(vec![Hash::EMPTY_TREE]));
+                Ok(Proof::Inclusion(Inclusion { record: *record, leaf, tree, proof, note: None }))
+            }
+            Wanted::Inclusion { .. } => {
+                Err(NoProof::Read(ReadError::Damaged { what: "SECRET DETAIL".to_owned() }))
+            }
+            Wanted::Consistency { .. } => {
+                Err(NoProof::Read(ReadError::Unavailable { why: "SECRET DETAIL".to_owned() }))
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +99,7 @@ async fn documents() {
             "evidence": {"source": "file"},
         })
     };
+    let proof = |record: u64, size: u64| json!({"record": record, "size": size, "leaf": root, "root": root, "hashes": [root]});
     let log = json!({
         "name": "n", "origin": "o", "keys": [{"verifier": VKEY, "since": "2026-01-02T03:04:05Z"}], "head": head(0),
     });
@@ -84,6 +109,11 @@ async fn documents() {
         ("/api/v1/modules/github.com/!burnt!sushi/toml@v1.3.2", "public, max-age=3600", record(3)),
         ("/api/v1/modules/github.com/%21burnt%21sushi%2Ftoml%40v1.3.2", "public, max-age=3600", record(3)),
         ("/api/v1/heads/5", "public, max-age=3600", head(5)),
+        ("/api/v1/heads?at=2026-11-21T13:00:00Z", "no-cache", json!({"heads": [head(5)]})),
+        ("/api/v1/heads?at=2026-11-21", "no-cache", json!({"heads": [head(5)]})),
+        ("/api/v1/proofs/inclusion?record=7&size=8", IMMUTABLE, proof(7, 8)),
+        ("/api/v1/proofs/inclusion?record=7", "no-cache", proof(7, 9)),
+        ("/api/v1/openapi.json", "no-cache", serde_json::from_str(OPENAPI).unwrap()),
         ("/api/v1/heads?limit=2&before=5", "no-cache", json!({"heads": [head(4), head(3)]})),
         ("/api/v1/heads?before=1", "no-cache", json!({"heads": [head(0)]})),
     ] {
@@ -127,7 +157,11 @@ async fn problems() {
         ("/api/v1/heads/+1", 400, "Bad Request"),
         ("/api/v1/heads?limit=101", 400, "Bad Request"),
         ("/api/v1/heads?limit=0", 400, "Bad Request"),
-        ("/api/v1/heads?at=2026-01-01T00:00:00Z", 400, "Bad Request"),
+        ("/api/v1/heads?at=yesterday", 400, "Bad Request"),
+        ("/api/v1/heads?at=2026-11-20", 404, "Not Found"),
+        ("/api/v1/proofs/inclusion?module=example.com/a@v1.0.0", 500, "Internal Server Error"),
+        ("/api/v1/proofs/consistency?from=1", 503, "Service Unavailable"),
+        ("/api/v1/proofs/consistency?to=1", 400, "Bad Request"),
         ("/api/v1/records/%zz", 400, "Bad Request"),
         ("/api/v1/modules/example.com/%zz@v1.0.0", 400, "Bad Request"),
         ("/api/v1/modules/example.com/%ff@v1.0.0", 400, "Bad Request"),

@@ -1,4 +1,4 @@
-//! The smallest HTTP client: one GET, one connection, from a thread that may wait.
+//! The smallest HTTP client: one request, one connection, from a thread that may wait.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,11 +22,23 @@ impl Page {
 
 /// `base` is `http://host:port` and maybe a path; `path` begins with a slash.
 pub(crate) fn get(base: &str, path: &str) -> std::io::Result<Page> {
+    ask("GET", base, path, b"")
+}
+
+/// The same with a body.
+pub(crate) fn post(base: &str, path: &str, body: &[u8]) -> std::io::Result<Page> {
+    ask("POST", base, path, body)
+}
+
+fn ask(method: &str, base: &str, path: &str, body: &[u8]) -> std::io::Result<Page> {
     let rest = base.strip_prefix("http://").expect("tests speak plain HTTP");
     let (host, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {prefix}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let length = if method == "GET" { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    write!(stream, "{method} {prefix}{path} HTTP/1.1\r\nHost: {host}\r\n{length}Connection: close\r\n\r\n")?;
+    // Who refuses a body may close before all of it is sent.
+    let _ = stream.write_all(body);
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     parse(&answer)

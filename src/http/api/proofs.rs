@@ -1,0 +1,327 @@
+//! Proofs, one by one or several in one request.
+//!
+//! ```text
+//! GET  /api/v1/proofs/inclusion?record=ID[&size=N]         or module=PATH@VERSION, or hash=BASE64, in place of record
+//! GET  /api/v1/proofs/consistency?from=A[&to=B]
+//! POST /api/v1/proofs                                      [{"record": 7, "size": 100}, {"from": 50, "to": 100}, …]
+//! ```
+//!
+//! Without `size` or `to` the newest published tree is meant, and the answer must be asked for again; with it the answer can
+//! never change. In a request for several all that leave it out mean the same tree, and each is answered in its place:
+//!
+//! ```text
+//! {"proofs": [{"inclusion": {…}}, {"consistency": {…}}, {"problem": {"status": 404, "title": "Not Found", "detail": "…"}}]}
+//! ```
+//!
+//! The order of the hashes is that of RFC 6962 (sections 2.1.1 and 2.1.2), as `tlog.CheckRecord` and `tlog.CheckTree` of
+//! golang.org/x/mod take them.
+//!
+//! A record is found by its number or its module version. By its hash alone it is searched among the last
+//! [`HASH_SEARCH_RECORDS`](crate::log::HASH_SEARCH_RECORDS) of the tree, since an index by hash would cost half of the log's size again: whoever holds a record's
+//! text knows its module version, and may ask for that.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::body::read_body;
+use super::query::{number, values};
+use super::{Api, bad_request, not_found, problem, read_failed};
+use crate::http::ReadError;
+use crate::http::answer::{self, Answer, Cache};
+use crate::log::{Consistency, Inclusion};
+use crate::module::ModuleVersion;
+use crate::tlog::{Hash, RecordId, TreeSize};
+
+/// The most proofs in one request: a go.sum of average size, some ten milliseconds of work.
+pub const PROOFS_MAX: usize = 100;
+/// The longest list: a module path has 1024 bytes at most, most have 30.
+pub const PROOFS_BODY_BYTES_MAX: usize = 64 << 10;
+/// Other requests have their turn on this thread after so many proofs.
+const PROOFS_AT_ONCE: usize = 8;
+
+/// Which record somebody means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leaf {
+    /// By its number.
+    Record(RecordId),
+    /// By its module version.
+    Module(ModuleVersion),
+    /// By its hash, among the last [`HASH_SEARCH_RECORDS`](crate::log::HASH_SEARCH_RECORDS) of the tree.
+    Hash(Hash),
+}
+
+/// A proof that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// That a record is in the first `size` records.
+    Inclusion {
+        /// The record.
+        leaf: Leaf,
+        /// The tree; the newest one if not given.
+        size: Option<TreeSize>,
+    },
+    /// That the first `from` records are the beginning of the first `to`.
+    Consistency {
+        /// The older tree.
+        from: TreeSize,
+        /// The newer tree; the newest one if not given.
+        to: Option<TreeSize>,
+    },
+}
+
+/// A proof that was made.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// Of a record.
+    Inclusion(Inclusion),
+    /// Of two trees.
+    Consistency(Consistency),
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum NoProof {
+    /// No log has such a proof: 400.
+    #[error("{0}")]
+    Impossible(String),
+    /// The log has not, or not yet, what is asked about: 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// What a client sends: one element of a list, or the parameters of a URL.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    record: Option<u64>,
+    module: Option<String>,
+    hash: Option<String>,
+    size: Option<u64>,
+    from: Option<u64>,
+    to: Option<u64>,
+}
+
+impl Asked {
+    fn parse(self) -> Result<Wanted, String> {
+        let Asked { record, module, hash, size, from, to } = self;
+        let tree = |size: u64| match i64::try_from(size) {
+            Ok(_) => Ok(TreeSize(size)),
+            Err(_) => Err(format!("{size} is larger than any tree")),
+        };
+        if let Some(from) = from {
+            if record.is_some() || module.is_some() || hash.is_some() || size.is_some() {
+                return Err("from and to go with each other only".to_owned());
+            }
+            return Ok(Wanted::Consistency { from: tree(from)?, to: to.map(tree).transpose()? });
+        }
+        let leaf = match (record, module, hash) {
+            (Some(record), None, None) => Leaf::Record(RecordId(tree(record)?.0)),
+            (None, Some(module), None) => Leaf::Module(parse_module(&module)?),
+            (None, None, Some(hash)) => Leaf::Hash(parse_hash(&hash)?),
+            _ => return Err("say which: one of record, module and hash, or from".to_owned()),
+        };
+        if to.is_some() {
+            return Err("to goes with from; the tree of a record is named by size".to_owned());
+        }
+        Ok(Wanted::Inclusion { leaf, size: size.map(tree).transpose()? })
+    }
+}
+
+/// `rsc.io/quote@v1.5.2`; a path with capital letters as it is, or escaped as in a look-up.
+fn parse_module(text: &str) -> Result<ModuleVersion, String> {
+    if text.contains('!') {
+        return ModuleVersion::unescape(text).map_err(|error| format!("module: {error}"));
+    }
+    text.parse().map_err(|error| format!("module: {error}"))
+}
+
+/// 32 bytes in base64, as everywhere here, or in hexadecimal.
+fn parse_hash(text: &str) -> Result<Hash, String> {
+    let hex = |text: &str| -> Option<Vec<u8>> {
+        let digits: Vec<u8> =
+            text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+        Some(digits.chunks_exact(2).map(|pair| pair[0] * 16 + pair[1]).collect())
+    };
+    let bytes = if text.len() == 64 { hex(text) } else { STANDARD.decode(text).ok() };
+    let why = "hash must be 32 bytes in base64 (44 characters, + and / as %2B and %2F in a URL) or 64 hexadecimal digits";
+    bytes.and_then(|bytes| Hash::from_slice(&bytes)).ok_or_else(|| why.to_owned())
+}
+
+#[derive(Serialize)]
+struct InclusionDocument<'a> {
+    record: u64,
+    leaf: String,
+    size: u64,
+    root: String,
+    hashes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ConsistencyDocument<'a> {
+    from: u64,
+    from_root: String,
+    to: u64,
+    to_root: String,
+    hashes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Document<'a> {
+    Inclusion(InclusionDocument<'a>),
+    Consistency(ConsistencyDocument<'a>),
+    Problem { status: u16, title: &'static str, detail: String },
+}
+
+fn hashes(hashes: &[Hash]) -> Vec<String> {
+    hashes.iter().map(Hash::to_string).collect()
+}
+
+impl Proof {
+    fn document(&self) -> Document<'_> {
+        match self {
+            Proof::Inclusion(Inclusion { record, leaf, tree, proof, note }) => {
+                Document::Inclusion(InclusionDocument {
+                    record: record.0,
+                    leaf: leaf.to_string(),
+                    size: tree.size.0,
+                    root: tree.root.to_string(),
+                    hashes: hashes(&proof.0),
+                    note: note.as_deref(),
+                })
+            }
+            Proof::Consistency(Consistency { older, newer, proof, note }) => {
+                Document::Consistency(ConsistencyDocument {
+                    from: older.size.0,
+                    from_root: older.root.to_string(),
+                    to: newer.size.0,
+                    to_root: newer.root.to_string(),
+                    hashes: hashes(&proof.0),
+                    note: note.as_deref(),
+                })
+            }
+        }
+    }
+}
+
+pub(super) async fn inclusion(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
+    let parse = || {
+        let known = ["record", "module", "hash", "size"];
+        let [record, module, hash, size] = values(uri.query().unwrap_or_default(), known)?;
+        let (record, size) = (number("record", record)?, number("size", size)?);
+        Asked { record, module, hash, size, ..Asked::default() }.parse()
+    };
+    one(&api, parse(), &headers)
+}
+
+pub(super) async fn consistency(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
+    let parse = || {
+        let [from, to] = values(uri.query().unwrap_or_default(), ["from", "to"])?;
+        let (from, to) = (number("from", from)?, number("to", to)?);
+        if from.is_none() {
+            return Err("from=SIZE is missing: the older tree".to_owned());
+        }
+        Asked { from, to, ..Asked::default() }.parse()
+    };
+    one(&api, parse(), &headers)
+}
+
+fn one(api: &super::SharedApi, wanted: Result<Wanted, String>, headers: &HeaderMap) -> Answer {
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(why) => return bad_request(&why),
+    };
+    let is_fixed = match &wanted {
+        Wanted::Inclusion { size, .. } => size.is_some(),
+        Wanted::Consistency { to, .. } => to.is_some(),
+    };
+    let cache = if is_fixed { Cache::Immutable } else { Cache::Revalidate };
+    match api.prove(&wanted) {
+        Ok(proof) => match proof.document() {
+            Document::Inclusion(document) => answer::json(headers, cache, &document),
+            Document::Consistency(document) => answer::json(headers, cache, &document),
+            Document::Problem { .. } => unreachable!("a proof is no problem"),
+        },
+        Err(NoProof::Impossible(why)) => bad_request(&why),
+        Err(NoProof::NotFound(why)) => not_found(&why),
+        Err(NoProof::Read(error)) => read_failed(&error),
+    }
+}
+
+/// Several at once, in order. What a list asks for without a size is all in one tree.
+pub(super) async fn several(State(api): Api, body: Body) -> Answer {
+    #[derive(Serialize)]
+    struct Proofs<'a> {
+        proofs: Vec<Document<'a>>,
+    }
+    let body = match read_body(body, PROOFS_BODY_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let asked: Vec<Asked> = match serde_json::from_slice(&body) {
+        Ok(asked) => asked,
+        Err(error) => {
+            return bad_request(&format!(
+                "the body must be a JSON list such as [{{\"record\": 7}}]: {error}"
+            ));
+        }
+    };
+    if asked.len() > PROOFS_MAX {
+        let why = format!("{} proofs at once: {PROOFS_MAX} are the most", asked.len());
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, &why);
+    }
+    let newest = match api.log() {
+        Ok(log) => log.head.size,
+        Err(error) => return read_failed(&error),
+    };
+    let mut made = Vec::with_capacity(asked.len());
+    for (number, asked) in asked.into_iter().enumerate() {
+        if number % PROOFS_AT_ONCE == PROOFS_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
+        let proof = asked
+            .parse()
+            .map_err(NoProof::Impossible)
+            .and_then(|wanted| api.prove(&wanted.or_in_tree_of(newest)));
+        if let Err(NoProof::Read(error)) = &proof {
+            return read_failed(error);
+        }
+        made.push(proof);
+    }
+    fn document(made: &Result<Proof, NoProof>) -> Document<'_> {
+        match made {
+            Ok(proof) => proof.document(),
+            Err(error) => {
+                let status = match error {
+                    NoProof::NotFound(_) => StatusCode::NOT_FOUND,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                let title = status.canonical_reason().unwrap_or("Error");
+                Document::Problem { status: status.as_u16(), title, detail: error.to_string() }
+            }
+        }
+    }
+    let proofs = made.iter().map(document).collect();
+    answer::json(&HeaderMap::new(), Cache::NoStore, &Proofs { proofs })
+}
+
+impl Wanted {
+    /// The same, in this tree where none is named.
+    fn or_in_tree_of(self, newest: TreeSize) -> Wanted {
+        match self {
+            Wanted::Inclusion { leaf, size } => Wanted::Inclusion { leaf, size: size.or(Some(newest)) },
+            Wanted::Consistency { from, to } => Wanted::Consistency { from, to: to.or(Some(newest)) },
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Proofs from stored tiles: which hashes are needed, the few tiles that hold them, the proof.
+//!
+//! A proof in a tree of ten million records needs some two dozen hashes, and they lie in three tiles: that of the record, and one
+//! on each level above. A tile holds 256 hashes of its lowest row; the rows between are computed, which is most of the work:
+//!
+//! ```text
+//! level 2   ▁▁▁▁▁▂…          one tile for 16.7 million records      ┐ kept in memory with all its rows
+//! level 1   ▁▁▁▁▁▁▁▁▁▂…      one for 65,536                         ┘
+//! level 0   ▁▁▁▁▁▁▁▁▁▁▁▁▂…   one for 256                              read each time, what is needed of it computed
+//! ```
+//!
+//! What is made is verified before it is given away, up to the signed root where there is one for that size: a proof that does
+//! not lead there is damage of what is stored, never an answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::edge::hashes_at;
+use super::snapshot::{Snapshot, TILE_HEIGHT};
+use crate::store::{StoreError, TILE_WIDTH};
+use crate::tlog::{
+    ConsistencyProof, HASH_SIZE, Hash, HashIndex, InclusionProof, ProofError, RecordId, TreeHead, TreeSize,
+    consistency_proof_indexes, inclusion_proof_indexes, prove_consistency, prove_inclusion,
+    root_by_inclusion, split_stored_hash_index, stored_hash_index, tile_root, tree_hash, tree_hash_indexes,
+    verify_consistency,
+};
+
+/// Memory for tiles of level 1 and up with all their rows, 16 KiB each: as many as 67 million records have.
+const KEPT_BYTES: u64 = 16 << 20;
+/// What a kept tile costs beside its hashes.
+const ENTRY_BYTES: u64 = 256;
+/// How many records are searched for a hash: the log has no index by hash, and a client must not make it read all of itself. A
+/// millisecond's work.
+pub const HASH_SEARCH_RECORDS: u64 = 4096;
+
+/// A record's place in a tree, proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inclusion {
+    /// The record.
+    pub record: RecordId,
+    /// Its hash.
+    pub leaf: Hash,
+    /// Size and root of the tree.
+    pub tree: TreeHead,
+    /// From the record's sibling upwards.
+    pub proof: InclusionProof,
+    /// The signed note of exactly this tree, if it was published.
+    pub note: Option<String>,
+}
+
+/// That an older tree is the beginning of a newer one, proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consistency {
+    /// The older tree.
+    pub older: TreeHead,
+    /// The newer tree.
+    pub newer: TreeHead,
+    /// The deepest hash first; empty when both are of one size.
+    pub proof: ConsistencyProof,
+    /// The signed note of exactly the newer tree, if it was published.
+    pub note: Option<String>,
+}
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// There is no such proof in any log: a record beyond its tree, an older tree that is larger or empty.
+    #[error(transparent)]
+    Impossible(#[from] ProofError),
+    /// The log has not grown to this size.
+    #[error("the log has {newest} records, not {size}: there is no tree of that size yet")]
+    NoSuchTree {
+        /// The size asked for.
+        size: TreeSize,
+        /// The size of the newest published tree.
+        newest: TreeSize,
+    },
+    /// What is stored cannot be read, or does not give what was signed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes proofs. One for a log: it remembers the tiles that most proofs need.
+pub struct Prover {
+    kept: Cache<(u8, u64, u16), Arc<Rows>, ByRows>,
+}
+
+/// Rows of a tile: its hashes, and of a tile that is kept their parents, and so on, as far as they are complete.
+struct Rows(Vec<Vec<Hash>>);
+
+#[derive(Clone, Copy)]
+struct ByRows;
+
+impl Weighter<(u8, u64, u16), Arc<Rows>> for ByRows {
+    fn weight(&self, _: &(u8, u64, u16), rows: &Arc<Rows>) -> u64 {
+        let hashes: usize = rows.0.iter().map(Vec::len).sum();
+        (hashes * HASH_SIZE) as u64 + ENTRY_BYTES
+    }
+}
+
+impl Rows {
+    fn over(hashes: Vec<Hash>) -> Rows {
+        let mut rows = vec![hashes];
+        while let Some(last) = rows.last().filter(|row| row.len() > 1) {
+            let next = last.chunks_exact(2).map(|pair| Hash::of_node(&pair[0], &pair[1])).collect();
+            rows.push(next);
+        }
+        Rows(rows)
+    }
+
+    /// A hash of a row, which is made where that row is not kept.
+    fn hash(&self, row: usize, at: usize) -> Hash {
+        match self.0.get(row) {
+            Some(hashes) => hashes[at],
+            None => tile_root(&self.0[0][at << row..(at + 1) << row]),
+        }
+    }
+}
+
+impl Default for Prover {
+    fn default() -> Prover {
+        Prover::new()
+    }
+}
+
+impl Prover {
+    /// A prover that remembers nothing yet.
+    pub fn new() -> Prover {
+        let each = 2 * TILE_WIDTH * HASH_SIZE as u64;
+        Prover { kept: Cache::with_weighter((KEPT_BYTES / each) as usize, KEPT_BYTES, ByRows) }
+    }
+
+    /// The proof that a record is in the first `size` records.
+    pub fn inclusion(
+        &self,
+        log: &Snapshot,
+        record: RecordId,
+        size: TreeSize,
+    ) -> Result<Inclusion, ProveError> {
+        check_size(log, size)?;
+        let mut indexes = inclusion_proof_indexes(size, record)?;
+        indexes.push(stored_hash_index(0, record.0));
+        let mut hashes = self.hashes(log, &indexes)?;
+        let leaf = hashes.pop().expect("the leaf was asked for");
+        let proof = prove_inclusion(size, record, &hashes)?;
+        let root = root_by_inclusion(&proof, size, record, &leaf)?;
+        let note = note_of(log, &TreeHead { size, root })?;
+        Ok(Inclusion { record, leaf, tree: TreeHead { size, root }, proof, note })
+    }
+
+    /// The proof that the first `older` records are the beginning of the first `newer` records.
+    pub fn consistency(
+        &self,
+        log: &Snapshot,
+        older: TreeSize,
+        newer: TreeSize,
+    ) -> Result<Consistency, ProveError> {
+        let indexes = consistency_proof_indexes(newer, older)?;
+        check_size(log, newer)?;
+        let (old_indexes, new_indexes) = (tree_hash_indexes(older), tree_hash_indexes(newer));
+        let all: Vec<HashIndex> = [&indexes[..], &old_indexes, &new_indexes].concat();
+        let hashes = self.hashes(log, &all)?;
+        let (hashes, rest) = hashes.split_at(indexes.len());
+        let (old_hashes, new_hashes) = rest.split_at(old_indexes.len());
+        let proof = prove_consistency(newer, older, hashes)?;
+        let older = TreeHead { size: older, root: tree_hash(older, old_hashes)? };
+        let newer = TreeHead { size: newer, root: tree_hash(newer, new_hashes)? };
+        verify_consistency(&proof, newer.size, &newer.root, older.size, &older.root)?;
+        note_of(log, &older)?;
+        let note = note_of(log, &newer)?;
+        Ok(Consistency { older, newer, proof, note })
+    }
+
+    /// The root of the first `size` records.
+    pub fn root(&self, log: &Snapshot, size: TreeSize) -> Result<Hash, ProveError> {
+        check_size(log, size)?;
+        Ok(tree_hash(size, &self.hashes(log, &tree_hash_indexes(size))?)?)
+    }
+
+    /// The newest record with this hash among the last [`HASH_SEARCH_RECORDS`] of the first `size` records.
+    pub fn find(&self, log: &Snapshot, leaf: &Hash, size: TreeSize) -> Result<Option<RecordId>, ProveError> {
+        check_size(log, size)?;
+        let first = size.0.saturating_sub(HASH_SEARCH_RECORDS);
+        for tile in (first / TILE_WIDTH..size.0.div_ceil(TILE_WIDTH)).rev() {
+            let hashes = log.tile_hashes(0, tile)?;
+            let ids = tile * TILE_WIDTH..;
+            let mut numbered = ids.zip(&hashes).filter(|(id, _)| (first..size.0).contains(id));
+            if let Some((id, _)) = numbered.find(|(_, hash)| *hash == leaf) {
+                return Ok(Some(RecordId(id)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Stored hashes, each tile read once, each hash made once.
+    fn hashes(&self, log: &Snapshot, indexes: &[HashIndex]) -> Result<Vec<Hash>, StoreError> {
+        let mut read: Vec<((u8, u64), Arc<Rows>)> = Vec::new();
+        let mut made: HashMap<HashIndex, Hash> = HashMap::with_capacity(indexes.len());
+        let mut hash = |index: &HashIndex| {
+            if let Some(hash) = made.get(index) {
+                return Ok(*hash);
+            }
+            let (level, offset) = split_stored_hash_index(*index);
+            let (level, row) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+            let tile = (offset << row) / TILE_WIDTH;
+            let at = match read.iter().position(|(key, _)| *key == (level, tile)) {
+                Some(at) => at,
+                None => {
+                    read.push(((level, tile), self.rows(log, level, tile)?));
+                    read.len() - 1
+                }
+            };
+            let within = (offset - ((tile * TILE_WIDTH) >> row)) as usize;
+            let hash = read[at].1.hash(usize::from(row), within);
+            made.insert(*index, hash);
+            Ok(hash)
+        };
+        indexes.iter().map(&mut hash).collect()
+    }
+
+    fn rows(&self, log: &Snapshot, level: u8, tile: u64) -> Result<Arc<Rows>, StoreError> {
+        let width = (hashes_at(log.size(), level) - tile * TILE_WIDTH).min(TILE_WIDTH) as u16;
+        let key = (level, tile, width);
+        if level > 0
+            && let Some(rows) = self.kept.get(&key)
+        {
+            return Ok(rows);
+        }
+        let hashes = log.tile_hashes(level, tile)?;
+        if level == 0 {
+            return Ok(Arc::new(Rows(vec![hashes])));
+        }
+        let rows = Arc::new(Rows::over(hashes));
+        self.kept.insert(key, rows.clone());
+        Ok(rows)
+    }
+}
+
+fn check_size(log: &Snapshot, size: TreeSize) -> Result<(), ProveError> {
+    if size > log.size() { Err(ProveError::NoSuchTree { size, newest: log.size() }) } else { Ok(()) }
+}
+
+/// The note of the published head of this size, which must have this root.
+fn note_of(log: &Snapshot, tree: &TreeHead) -> Result<Option<String>, StoreError> {
+    let differs = |signed: &Hash| StoreError::Damaged {
+        place: format!("proof in the tree of size {}", tree.size),
+        why: format!("its root is {} by what is stored, and {signed} was signed", tree.root),
+    };
+    if tree.size == log.size() {
+        let head = log.head();
+        return if head.tree == *tree { Ok(Some(head.note.clone())) } else { Err(differs(&head.tree.root)) };
+    }
+    match log.head_at(tree.size)? {
+        Some(head) if head.tree == *tree => Ok(Some(head.note)),
+        Some(head) => Err(differs(&head.tree.root)),
+        None => Ok(None),
+    }
+}

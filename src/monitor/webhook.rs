@@ -1,0 +1,63 @@
+//! Events to a web hook: `POST`, signed as GitHub signs its own, one after another until each is taken.
+//!
+//! ```text
+//! POST /sumdb
+//! Content-Type: application/json
+//! X-Hub-Signature-256: sha256=<HMAC-SHA256 of the body under the secret, hexadecimal>
+//! X-Tallystick-Event: 7
+//! ```
+//! Any 2xx takes it. Anything else, or nothing, leaves it for the next poll. An event may come twice, with the same number.
+
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::config::WebhookConfig;
+use super::event::Event;
+
+/// A receiver that takes longer is asked again at the next poll.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Posts events.
+pub struct Webhook {
+    config: WebhookConfig,
+    client: reqwest::Client,
+}
+
+/// Why an event was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// No answer.
+    #[error("the web hook does not answer: {0}")]
+    Unreachable(reqwest::Error),
+    /// Another answer than 2xx.
+    #[error("the web hook answered {0}")]
+    Status(reqwest::StatusCode),
+}
+
+impl Webhook {
+    /// `client` must follow no redirects.
+    pub fn new(config: WebhookConfig, client: reqwest::Client) -> Webhook {
+        Webhook { config, client }
+    }
+
+    /// Posts one event.
+    pub async fn tell(&self, event: &Event) -> Result<(), WebhookError> {
+        let body = serde_json::to_vec(event).expect("an event has only string keys");
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.config.secret.expose())
+            .expect("HMAC takes keys of any length");
+        mac.update(&body);
+        let signature: String =
+            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let request = self.client.post(self.config.url.expose().clone()).timeout(DEADLINE);
+        let request = request
+            .header("Content-Type", "application/json")
+            .header("X-Hub-Signature-256", format!("sha256={signature}"))
+            .header("X-Tallystick-Event", event.id)
+            .body(body);
+        // The error's own URL may hold credentials.
+        let answer = request.send().await.map_err(|error| WebhookError::Unreachable(error.without_url()))?;
+        if answer.status().is_success() { Ok(()) } else { Err(WebhookError::Status(answer.status())) }
+    }
+}

@@ -1,0 +1,289 @@
+//! Heads that clients were shown, told to a server: of its own log, and of a log that it mirrors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use serde_json::{Value, json};
+use tallystick::config::keys;
+use tallystick::log::{Log, LogOptions};
+use tallystick::note::{SignerKey, sign};
+use tallystick::tlog::{ConsistencyProof, Hash, TreeHead, TreeSize, verify_consistency};
+
+use super::served::{growing, mirroring};
+use super::small_log::{NAME, SmallLog};
+use super::*;
+use crate::cli::{Ran, Sandbox};
+use crate::client::oracle::{self, Judged};
+use crate::support::serve::{LogDirectory, Server};
+use crate::support::{eventually, logs, web};
+
+const OWN: &str = "sum.corp.example";
+const NO_MODULES: &str =
+    "[[route]]\nmodules = [\"none.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
+
+fn tell(server: &Server, note: &str) -> (u16, Value) {
+    let page = web::post(&server.url, "/api/v1/gossip", note.as_bytes()).unwrap();
+    (page.status, serde_json::from_slice(&page.body).unwrap())
+}
+
+#[track_caller]
+fn told(server: &Server, note: &str, verdict: &str) -> Value {
+    let (status, answer) = tell(server, note);
+    assert_eq!((status, &answer["verdict"]), (200, &json!(verdict)), "{answer}");
+    answer
+}
+
+/// Whether the hashes lead from the posted head to the known one.
+#[track_caller]
+fn assert_proved(answer: &Value) {
+    let tree = |head: &Value| -> TreeHead {
+        let root = head["root"].as_str().unwrap().parse().unwrap();
+        TreeHead { size: TreeSize(head["size"].as_u64().unwrap()), root }
+    };
+    let (old, new) = (tree(&answer["posted"]), tree(&answer["known"]));
+    let hashes = answer["hashes"].as_array().unwrap_or_else(|| panic!("no proof: {answer}"));
+    let proof = ConsistencyProof(hashes.iter().map(|hash| hash.as_str().unwrap().parse().unwrap()).collect());
+    assert_eq!(verify_consistency(&proof, new.size, &new.root, old.size, &old.root), Ok(()), "{answer}");
+}
+
+/// A log of its own with heads of these sizes.
+pub(super) fn own_log(sizes: &[u64]) -> (LogDirectory, SignerKey) {
+    let directory = LogDirectory::new(OWN, NO_MODULES);
+    let signer = || keys::load_or_create(&directory.data(), Some(OWN)).unwrap().0;
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let (data, signers) = (directory.data(), vec![signer()]);
+        let anchor = data.join("anchor.db");
+        let clock = Clock::system();
+        let options = LogOptions { directory: data, anchor, signers, reader_cache_kib: 1024, clock };
+        let log = Log::open(options).unwrap();
+        for size in sizes {
+            let from = log.snapshot().size().0;
+            log.append(logs::candidates(from..*size)).await.unwrap();
+        }
+        tokio::task::spawn_blocking(|| log.close()).await.unwrap();
+    });
+    let signer = signer();
+    (directory, signer)
+}
+
+fn signed(signer: &SignerKey, size: u64, root: Hash) -> String {
+    sign(&TreeHead { size: TreeSize(size), root }.format(), &[signer]).unwrap()
+}
+
+fn incidents(directory: &LogDirectory) -> Vec<Value> {
+    let config = directory.config().to_str().unwrap().to_owned();
+    let ran = Sandbox::new().run(&["--config", &config, "incidents", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+#[test]
+fn heads_of_the_own_log_are_proved_and_others_raise_nothing() {
+    let (directory, signer) = own_log(&[300, 500]);
+    let server = directory.serve();
+    let head = |size: u64| -> Value {
+        serde_json::from_slice(&server.get(&format!("/api/v1/heads/{size}")).body).unwrap()
+    };
+    for size in [300, 500] {
+        let answer = told(&server, head(size)["note"].as_str().unwrap(), "consistent");
+        assert_eq!((&answer["log"], &answer["is_own"]), (&json!(OWN), &json!(true)));
+        assert_eq!((&answer["posted"]["size"], &answer["known"]["size"]), (&json!(size), &json!(500)));
+        assert_proved(&answer);
+    }
+    let root: Hash = head(300)["root"].as_str().unwrap().parse().unwrap();
+    // A head that was never published is one of the log all the same, and so is one in the words of C2SP.
+    let between: Value =
+        serde_json::from_slice(&server.get("/api/v1/proofs/inclusion?record=0&size=333").body).unwrap();
+    let between = signed(&signer, 333, between["root"].as_str().unwrap().parse().unwrap());
+    assert_proved(&told(&server, &between, "consistent"));
+    let checkpoint = sign(&format!("{OWN}\n300\n{root}\n"), &[&signer]).unwrap();
+    assert_proved(&told(&server, &checkpoint, "consistent"));
+    assert_eq!(told(&server, &signed(&signer, 0, Hash::EMPTY_TREE), "consistent")["hashes"], Value::Null);
+
+    let stranger = SmallLog::new(400);
+    let mut many = head(300)["note"].as_str().unwrap().to_owned();
+    let line = stranger.note(3).lines().last().unwrap().to_owned();
+    many.extend((0..100).map(|_| format!("{line}\n")));
+    let changed = head(300)["note"].as_str().unwrap().replace("\n300\n", "\n301\n");
+    for (note, status, why) in [
+        (stranger.note(400), 404, "unknown log"),
+        (changed, 403, "invalid signature"),
+        (many, 400, "more than 100 signatures"),
+        ("<html>".to_owned(), 400, "malformed note"),
+        (String::new(), 400, "malformed note"),
+        (format!("{}\n\u{2014} x AAAA\n", "x\n".repeat(40_000)), 413, "larger than"),
+        (sign("another text\n1\n", &[&signer]).unwrap(), 422, "no tree head"),
+        (signed(&signer, 0, root), 422, "no tree head"),
+        (sign(&format!("sum.other.example\n300\n{root}\n"), &[&signer]).unwrap(), 422, "no tree head"),
+    ] {
+        let (said, problem) = tell(&server, &note);
+        assert_eq!(said, status, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(why), "{problem}");
+    }
+    assert_eq!(server.get("/api/v1/gossip").status, 405);
+    assert_eq!((server.metric("gossip_consistent"), server.metric("gossip_refused")), (5, 8));
+    assert_eq!((server.metric("gossip_forks"), server.metric("read_only")), (0, 0));
+    server.stop();
+    assert_eq!(incidents(&directory), Vec::<Value>::new());
+}
+
+#[test]
+fn a_fork_of_the_own_log_ends_signing_and_leaves_evidence() {
+    let (directory, signer) = own_log(&[500]);
+    let server = directory.serve();
+    let fork = signed(&signer, 400, Hash::of_record(b"another tree"));
+    let answer = told(&server, &fork, "fork");
+    let evidence = answer["evidence"].as_str().unwrap().to_owned();
+    assert_eq!((server.metric("gossip_forks"), server.metric("read_only")), (1, 1));
+    assert_eq!(std::fs::read_to_string(directory.data().join("log.incident-1.txt")).unwrap(), evidence);
+    // Again, with what somebody has written below it: it is the same one.
+    let line = SmallLog::new(3).note(3).lines().last().unwrap().to_owned();
+    assert_eq!(told(&server, &format!("{fork}{line}\n"), "fork")["evidence"], json!(evidence));
+    assert!(
+        server.get("/lookup/corp.example/Team0/module-0@v1.0.0").status != 500,
+        "what is there is served"
+    );
+    server.stop();
+    let kept = incidents(&directory);
+    assert_eq!((kept.len(), &kept[0]["kind"]), (1, &json!("misbehaviour")), "{kept:?}");
+    let detail: Value = serde_json::from_str(kept[0]["detail"].as_str().unwrap()).unwrap();
+    assert_eq!((&detail["what"], &detail["text"]), (&json!("fork"), &json!(evidence)));
+    if oracle::is_there("a_fork_of_the_own_log_ends_signing_and_leaves_evidence") {
+        let proved = Judged { older: 400, newer: 500, error: String::new() };
+        assert_eq!(oracle::judge(&signer.verifier().to_string(), &evidence), proved);
+    }
+}
+
+/// Two roots of one size; and a checkpoint convicts like a tree note.
+#[test]
+fn a_fork_of_the_same_size_and_one_in_a_checkpoint() {
+    for text in ["go.sum database tree", OWN] {
+        let (directory, signer) = own_log(&[20]);
+        let server = directory.serve();
+        let fork = sign(&format!("{text}\n20\n{}\n", Hash::of_record(b"another tree")), &[&signer]).unwrap();
+        let evidence = told(&server, &fork, "fork")["evidence"].as_str().unwrap().to_owned();
+        server.stop();
+        if oracle::is_there("a_fork_of_the_same_size_and_one_in_a_checkpoint") {
+            let proved = Judged { older: 20, newer: 20, error: String::new() };
+            assert_eq!(oracle::judge(&signer.verifier().to_string(), &evidence), proved, "{text}");
+        }
+    }
+}
+
+#[test]
+fn somebody_ahead_of_the_own_log_ends_signing() {
+    let (directory, signer) = own_log(&[20]);
+    let server = directory.serve();
+    let ahead = signed(&signer, 21, Hash::of_record(b"rolled back"));
+    assert_eq!(told(&server, &ahead, "ahead")["known"]["size"], 20);
+    told(&server, &ahead, "ahead");
+    assert_eq!((server.metric("gossip_ahead"), server.metric("read_only")), (2, 1));
+    server.stop();
+    let kept = incidents(&directory);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(kept[0]["detail"].as_str().unwrap().contains("\"ahead\""), "{kept:?}");
+}
+
+#[test]
+fn heads_of_a_mirrored_log_are_compared_and_it_is_asked_for_larger_ones() {
+    let log = SmallLog::new(900);
+    let size = Arc::new(AtomicU64::new(700));
+    let upstream = growing(&log, &size);
+    let directory = mirroring(&log, &upstream.url(), "");
+    let server = directory.serve();
+    // The mirror knows nothing yet; the head that was posted makes it ask.
+    let answer = told(&server, &log.note(500), "consistent");
+    assert_eq!((&answer["log"], &answer["is_own"]), (&json!(NAME), &json!(false)));
+    assert_eq!(answer["known"]["size"], 700);
+    assert_proved(&answer);
+    assert_proved(&told(&server, &log.note(700), "consistent"));
+    assert_proved(&told(&server, &log.note(1), "consistent"));
+    assert_eq!(told(&server, &log.note(900), "ahead")["known"]["size"], 700);
+    size.store(900, SeqCst);
+    tokio::runtime::Runtime::new().unwrap().block_on(eventually("it is asked again", async || {
+        tell(&server, &log.note(900)).1["verdict"] == "consistent"
+    }));
+    // What nobody has signed, or a stranger, makes nobody ask.
+    let asked = upstream.paths().len();
+    tell(&server, &log.note(900).replace("\n900\n", "\n901\n"));
+    tell(&server, "x\n\n\u{2014} x AAAAAAAA\n");
+    assert_eq!(upstream.paths().len(), asked);
+    server.stop();
+}
+
+#[test]
+fn a_fork_of_a_mirrored_log_stops_it() {
+    let log = SmallLog::new(900);
+    for (fork, older, newer) in
+        [(log.fork(500, 600).note(600), 600, 900), (log.fork(500, 900).note(900), 900, 900)]
+    {
+        let upstream = log.serve();
+        let directory = mirroring(&log, &upstream.url(), "");
+        let server = directory.serve();
+        told(&server, &log.note(900), "consistent");
+        let evidence = told(&server, &fork, "fork")["evidence"].as_str().unwrap().to_owned();
+        assert_eq!(server.log_metric("mirror_stopped", NAME), 1);
+        assert_eq!(
+            (server.metric("gossip_forks"), server.metric("read_only")),
+            (1, 0),
+            "the own log goes on"
+        );
+        let file = directory.data().join(format!("mirror/{NAME}.incident-1.txt"));
+        assert_eq!(std::fs::read_to_string(file).unwrap(), evidence);
+        assert_eq!(told(&server, &log.note(3), "fork")["evidence"], json!(evidence), "it stays stopped");
+        server.stop();
+        if oracle::is_there("a_fork_of_a_mirrored_log_stops_it") {
+            let proved = Judged { older, newer, error: String::new() };
+            assert_eq!(oracle::judge(&log.vkey(), &evidence), proved);
+        }
+    }
+}
+
+fn gossip(server: &Server, rest: &[&str]) -> Ran {
+    let all = [&["gossip", &server.url][..], rest].concat();
+    Sandbox::new().run(&all)
+}
+
+#[test]
+fn a_machine_tells_what_it_was_shown() {
+    let log = SmallLog::new(900);
+    let upstream = log.serve();
+    let directory = mirroring(&log, &upstream.url(), "");
+    let server = directory.serve();
+    let home = tempfile::tempdir().unwrap();
+    let gopath = home.path().to_str().unwrap();
+    let keep = |name: &str, note: &str| {
+        let directory = home.path().join("pkg/sumdb").join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("latest"), note).unwrap();
+    };
+    let nothing = gossip(&server, &["--gopath", gopath]);
+    assert_eq!((nothing.code, nothing.stdout.as_str()), (0, ""), "{}", nothing.stderr);
+    assert!(nothing.stderr.contains("no go command of this user has seen a head yet"), "{}", nothing.stderr);
+
+    keep(NAME, &log.note(700));
+    keep(OWN, &server.get("/latest").text());
+    keep("sum.golang.org", &String::from_utf8(fixture_answer("latest").unwrap()).unwrap());
+    keep("deep.example/log/name", "");
+    let ran = gossip(&server, &["--gopath", gopath, "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let heads: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let verdicts: Vec<&Value> = heads.iter().map(|head| &head["verdict"]).collect();
+    assert_eq!(verdicts, ["consistent", "unknown", "consistent"], "{}", ran.stdout);
+    assert_proved(&heads[2]);
+    let table = gossip(&server, &["--gopath", gopath]);
+    assert!(table.stdout.starts_with("LOG "), "{}", table.stdout);
+    assert!(table.stdout.contains("one log with the server's head of 900 records"), "{}", table.stdout);
+
+    keep(NAME, &log.fork(500, 600).note(600));
+    let ran = gossip(&server, &["--gopath", gopath]);
+    assert_eq!(ran.code, 4, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("ALARM: the log has signed two trees"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("\nSECURITY ERROR\n"), "{}", ran.stdout);
+    let file = home.path().join("pkg/sumdb").join(NAME).join("latest");
+    assert_eq!(gossip(&server, &["--head", file.to_str().unwrap()]).code, 4);
+    let url = server.url.clone();
+    server.stop();
+    let gone = Sandbox::new().run(&["gossip", &url, "--gopath", gopath]);
+    assert_eq!(gone.code, 3, "{}", gone.stderr);
+}
