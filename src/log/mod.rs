@@ -31,7 +31,7 @@ use crate::store::sqlite::{SqliteReader, SqliteStore};
 use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
 use crate::tlog::{Hash, RecordId, TreeSize};
 pub use fsck::{Finding, FsckReport, fsck};
-pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, ProveError, Prover};
+pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use settle::{SettleError, Settled, settle_anchor};
 pub use snapshot::{Snapshot, TILE_HEIGHT};
