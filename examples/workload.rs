@@ -22,10 +22,10 @@ use tallystick::clock::Clock;
 use tallystick::config::keys;
 use tallystick::dirhash::{H1, ReadAt, ZipLimits, hash_zip};
 use tallystick::gosum::ModuleLines;
-use tallystick::log::{ANCHOR_FILE, Candidate, Log, LogOptions, Outcome};
+use tallystick::log::{ANCHOR_FILE, Candidate, Log, LogOptions, Outcome, Prover};
 use tallystick::module::{ModuleVersion, Version};
 use tallystick::store::Evidence;
-use tallystick::tlog::{Hash, RecordId, inclusion_proof_indexes, prove_inclusion, verify_inclusion};
+use tallystick::tlog::{Hash, RecordId, verify_inclusion};
 
 /// Records in one submission of the bulk append.
 const BULK_RECORDS: usize = 8192;
@@ -183,12 +183,13 @@ fn prove(directory: &Path, count: u64) -> anyhow::Result<Value> {
     ensure!(size.0 > 0, "the log is empty");
     let mut spent = Duration::ZERO;
     let mut random = 1_u64;
+    let prover = Prover::new();
     for _ in 0..count {
         // Knuth's generator; the high bits are the random ones.
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let id = RecordId((random >> 16) % size.0);
         let start = Instant::now();
-        let proof = prove_inclusion(size, id, &snapshot.hashes(&inclusion_proof_indexes(size, id)?)?)?;
+        let proof = prover.inclusion(&snapshot, id, size)?.proof;
         spent += start.elapsed();
         let record = snapshot.record(id)?.context("a record is missing")?;
         let leaf = Hash::of_record(record.lines.to_text().as_bytes());

@@ -31,7 +31,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::log::{Log, ProveError, Prover, ReadOnly, Report};
+use crate::log::{Log, Prover, ProverError, ReadOnly, Report};
 use crate::mirror::{Heard, Mirrors, Misbehaviour, RemoteError, head_of, keep_evidence};
 use crate::note::{self, OpenError, VerifierKey};
 use crate::store::{IncidentKind, StoreError};
@@ -207,7 +207,7 @@ impl Gossip {
         }
         let proved = match self.prover.consistency(&snapshot, posted.size, head.tree.size) {
             Ok(proved) => proved,
-            Err(ProveError::Store(error)) => {
+            Err(ProverError::Store(error)) => {
                 if let StoreError::Damaged { .. } = error {
                     self.log.stop_signing(&error);
                 }

@@ -33,7 +33,7 @@ use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, Store
 use crate::tlog::{Hash, RecordId, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
 pub use fsck::{Finding, FsckReport, fsck};
-pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, ProveError, Prover};
+pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use settle::{SettleError, Settled, settle_anchor};
 pub use snapshot::{Snapshot, TILE_HEIGHT};

@@ -66,7 +66,7 @@ pub struct Consistency {
 
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
-pub enum ProveError {
+pub enum ProverError {
     /// There is no such proof in any log: a record beyond its tree, an older tree that is larger or empty.
     #[error(transparent)]
     Impossible(#[from] ProofError),
@@ -139,7 +139,7 @@ impl Prover {
         log: &Snapshot,
         record: RecordId,
         size: TreeSize,
-    ) -> Result<Inclusion, ProveError> {
+    ) -> Result<Inclusion, ProverError> {
         check_size(log, size)?;
         let mut indexes = inclusion_proof_indexes(size, record)?;
         indexes.push(stored_hash_index(0, record.0));
@@ -157,7 +157,7 @@ impl Prover {
         log: &Snapshot,
         older: TreeSize,
         newer: TreeSize,
-    ) -> Result<Consistency, ProveError> {
+    ) -> Result<Consistency, ProverError> {
         let indexes = consistency_proof_indexes(newer, older)?;
         check_size(log, newer)?;
         let (old_indexes, new_indexes) = (tree_hash_indexes(older), tree_hash_indexes(newer));
@@ -175,13 +175,13 @@ impl Prover {
     }
 
     /// The root of the first `size` records.
-    pub fn root(&self, log: &Snapshot, size: TreeSize) -> Result<Hash, ProveError> {
+    pub fn root(&self, log: &Snapshot, size: TreeSize) -> Result<Hash, ProverError> {
         check_size(log, size)?;
         Ok(tree_hash(size, &self.hashes(log, &tree_hash_indexes(size))?)?)
     }
 
     /// The newest record with this hash among the last [`HASH_SEARCH_RECORDS`] of the first `size` records.
-    pub fn find(&self, log: &Snapshot, leaf: &Hash, size: TreeSize) -> Result<Option<RecordId>, ProveError> {
+    pub fn find(&self, log: &Snapshot, leaf: &Hash, size: TreeSize) -> Result<Option<RecordId>, ProverError> {
         check_size(log, size)?;
         let first = size.0.saturating_sub(HASH_SEARCH_RECORDS);
         for tile in (first / TILE_WIDTH..size.0.div_ceil(TILE_WIDTH)).rev() {
@@ -239,8 +239,8 @@ impl Prover {
     }
 }
 
-fn check_size(log: &Snapshot, size: TreeSize) -> Result<(), ProveError> {
-    if size > log.size() { Err(ProveError::NoSuchTree { size, newest: log.size() }) } else { Ok(()) }
+fn check_size(log: &Snapshot, size: TreeSize) -> Result<(), ProverError> {
+    if size > log.size() { Err(ProverError::NoSuchTree { size, newest: log.size() }) } else { Ok(()) }
 }
 
 /// The note of the published head of this size, which must have this root.

@@ -17,7 +17,7 @@
 //! modules = ["corp.example/*", "github.com/corp"]   # tell of their new versions
 //! gosum   = ["go.sum"]                       # tell of records that disagree with these lines
 //! compare = ["sum.corp.example"]             # and with what this other log has of the module versions above
-//! silence = "1d"                             # tell when there is no new head for so long
+//! silence = "24h"                            # tell when there is no new head for so long
 //! lag     = "1h"                             # and when nothing could be verified for so long (default)
 //! from    = 0                                # where to begin; default: with what comes after the first start
 //! ```
@@ -291,6 +291,27 @@ mod tests {
         assert_eq!((log.from, log.modules.to_string().as_str()), (None, "a.example,b.example/*"));
     }
 
+    /// The example above, with the secret that it names.
+    #[test]
+    fn the_example_is_valid() {
+        use std::os::unix::fs::PermissionsExt;
+        let text = include_str!("config.rs");
+        let example = text.split("//! ```").nth(1).unwrap().strip_prefix("toml\n").unwrap();
+        let mut toml: String =
+            example.lines().map(|line| format!("{}\n", line.trim_start_matches("//!"))).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("hook.secret");
+        std::fs::write(&secret, "sixteen bytes and more\n").unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        toml = toml.replace("\"hook.secret\"", &format!("{secret:?}"));
+        // The other log that it compares with is left out there.
+        let signer = crate::note::SignerKey::generate("sum.corp.example".parse().unwrap(), [1; 32]);
+        let other = log("").replace("sum.golang.org\"\nkey", "sum.corp.example\"\nkey");
+        let config = load(&(toml + &other.replace(KEY, &signer.verifier().to_string()))).unwrap();
+        assert_eq!((config.logs.len(), config.logs[0].from), (2, Some(0)));
+        assert!(config.webhook.is_some());
+    }
+
     #[test]
     fn mistakes_are_named() {
         for (text, why) in [
@@ -300,7 +321,7 @@ mod tests {
             (format!("state = \"s\"\n{}", log("modul = []")), "unknown field `modul`"),
             (format!("state = \"s\"\n{}{}", log(""), log("")), "two of them have one name"),
             (format!("state = \"s\"\n{}", log("poll = \"0s\"")), "poll"),
-            (format!("state = \"s\"\n{}", log("poll = \"2d\"")), "is not between 1s and 24h"),
+            (format!("state = \"s\"\n{}", log("poll = \"25h\"")), "is not between 1s and 24h"),
             (format!("state = \"s\"\n{}", log("modules = [\"a/[b\"]")), "is no pattern"),
             (
                 format!("state = \"s\"\n{}", log("compare = [\"x\"]\nmodules = [\"a\"]")),

@@ -1,6 +1,7 @@
 """Ten million records: the rate of every million on the way, and what an append, a look-up and a proof cost there."""
 
 import json
+import random
 
 from .. import data
 from ..context import Context
@@ -21,6 +22,7 @@ def run(context: Context) -> None:
     small = data.own_log(context.tools, context.settings.served)
     costs(context, small)
     lookups(context, small)
+    proofs(context)
 
 
 def grow(context: Context) -> None:
@@ -88,3 +90,29 @@ def lookups(context: Context, small) -> None:
             load(server, first, 1, paths=paths[name])
         for _, name in alternate(settings.repetitions, list(subjects)):
             row.add(name, load(subjects[name], first, settings.seconds, paths=paths[name]))
+
+
+def proofs(context: Context) -> None:
+    """Over HTTP: of random records in the newest tree and in any tree, and of two trees."""
+    tools, settings, size = context.tools, context.settings, context.large_records
+    draw = random.Random(2)
+    pairs = [sorted(draw.sample(range(1, size + 1), 2)) for _ in range(200_000)]
+    kinds = {
+        "newest": ("inclusion of any record in the newest tree", [f"inclusion?record={old - 1}" for old, _ in pairs]),
+        "any": ("inclusion of any record in any tree", [f"inclusion?record={old - 1}&size={new}" for old, new in pairs]),
+        "trees": ("consistency of any two trees", [f"consistency?from={old}&to={new}" for old, new in pairs]),
+    }
+    with Servers(tools) as servers:
+        own = servers.tallystick(context.large_log)
+        for kind, (text, queries) in kinds.items():
+            paths = data.shuffled([f"/api/v1/proofs/{query}" for query in queries], f"proofs-{kind}", len(queries))
+            first = f"/api/v1/proofs/{queries[0]}"
+            if b'"hashes":[' not in body_of(own.port, first):
+                raise Failed(f"{first} is answered without a proof")
+            row = context.row(Row(f"proofs-{kind}", f"proofs over HTTP, {text}, {size:,} records", [
+                Target("≥ 20,000/s", LARGE, "per_s", 20_000),
+                Target("CPU ≤ 100 µs", LARGE, "cpu_us", 100, at_least=False),
+            ]))
+            load(own, first, 1, paths=paths)
+            for _ in range(settings.repetitions):
+                row.add(LARGE, load(own, first, settings.seconds, paths=paths))

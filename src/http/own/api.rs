@@ -6,7 +6,7 @@ use super::OwnLog;
 use crate::http::ReadError;
 use crate::http::api::proofs::{Leaf, NoProof, Proof, Wanted};
 use crate::http::api::{HeadInfo, KeyInfo, LogApi, LogInfo, RecordInfo};
-use crate::log::{HASH_SEARCH_RECORDS, ProveError, Snapshot, evidence_of};
+use crate::log::{HASH_SEARCH_RECORDS, ProverError, Snapshot, evidence_of};
 use crate::module::ModuleVersion;
 use crate::store::{StoredHead, StoredRecord};
 use crate::tlog::{ProofError, RecordId, TreeSize};
@@ -52,19 +52,19 @@ impl OwnLog {
         }
     }
 
-    fn unproved(&self, error: ProveError) -> NoProof {
+    fn unproved(&self, error: ProverError) -> NoProof {
         match error {
-            ProveError::NoSuchTree { .. } => NoProof::NotFound(error.to_string()),
-            ProveError::Impossible(ProofError::OldSizeOutsideTree { old: TreeSize(0), .. }) => {
+            ProverError::NoSuchTree { .. } => NoProof::NotFound(error.to_string()),
+            ProverError::Impossible(ProofError::OldSizeOutsideTree { old: TreeSize(0), .. }) => {
                 NoProof::Impossible(
                     "every tree begins with the empty one, so there is no proof from size 0".to_owned(),
                 )
             }
-            ProveError::Impossible(ProofError::OldSizeOutsideTree { old, size }) => NoProof::Impossible(
+            ProverError::Impossible(ProofError::OldSizeOutsideTree { old, size }) => NoProof::Impossible(
                 format!("from must not be larger than to: no proof leads from {old} to {size}"),
             ),
-            ProveError::Impossible(error) => NoProof::Impossible(error.to_string()),
-            ProveError::Store(error) => NoProof::Read(self.failed(error)),
+            ProverError::Impossible(error) => NoProof::Impossible(error.to_string()),
+            ProverError::Store(error) => NoProof::Read(self.failed(error)),
         }
     }
 }
