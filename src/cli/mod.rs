@@ -24,6 +24,8 @@ mod reverify;
 mod serve;
 mod textfile;
 mod verify;
+mod witness;
+mod witnesses;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -99,6 +101,8 @@ enum Command {
     Mirror(mirror::MirrorCommand),
     Anchor(anchor::AnchorCommand),
     Incidents(incidents::Incidents),
+    Witness(witness::WitnessCommand),
+    Witnesses(witnesses::WitnessesCommand),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
 }
@@ -141,6 +145,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Mirror(mirror) => mirror.run(common),
         Command::Anchor(anchor) => anchor.run(common),
         Command::Incidents(incidents) => incidents.run(common),
+        Command::Witness(witness) => witness.run(common),
+        Command::Witnesses(witnesses) => witnesses.run(common),
         Command::Config(config) => config.run(common),
         Command::Completions(completions) => completions.run(),
     }

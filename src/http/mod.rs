@@ -9,6 +9,7 @@
 //!           │   ├ tlog_proof  /api/v1/tlog-proof/…                  proofs as files
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
+//! witness  what stands behind the door of a witness: add-checkpoint, and the checkpoints that were cosigned
 //! control  the socket through which our own commands reach a log that is open
 //! answer   every status code, header value and text of ours      tls, proxies, metrics   as named
 //! ```
@@ -19,6 +20,7 @@
 mod activity;
 pub mod answer;
 pub mod api;
+mod body;
 pub mod control;
 pub mod hooks;
 mod kept;
@@ -36,6 +38,8 @@ pub mod tlog_proof;
 pub mod tls;
 pub mod unusable;
 pub mod verified;
+pub mod witness;
+pub mod witnesses;
 
 use std::future::Future;
 use std::net::IpAddr;

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod edge;
 mod fsck;
+mod gate;
 mod sequencer;
 mod settle;
 mod snapshot;
@@ -32,10 +33,11 @@ use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, Store
 use crate::tlog::{Hash, RecordId, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProveError, RecordProof, SignedCheckpoint};
 pub use fsck::{Finding, FsckReport, fsck};
+pub use gate::{Gate, NotPassed};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use settle::{SettleError, Settled, settle_anchor};
 pub use snapshot::{Snapshot, TILE_HEIGHT};
-use start::{start, start_damaged};
+use start::{Files, start, start_damaged};
 pub use state::{ReadOnly, State};
 
 /// File name of the log's database in the data directory.
@@ -45,8 +47,8 @@ pub const ANCHOR_FILE: &str = "anchor.db";
 /// Submissions that may wait for the sequencer. Beyond it callers wait: each of them holds its own memory.
 const QUEUE_SUBMISSIONS: usize = 1_024;
 
-/// Damaged places that become incidents while a process lives: more tell nobody more.
-const MAX_DAMAGE_TOLD: usize = 256;
+/// Findings that become incidents while a process lives: more tell nobody more.
+const MAX_TOLD: usize = 256;
 
 /// What opening databases takes: their first pages, write-ahead logs and shared memory files.
 const OPENING_BYTES: u64 = 1 << 20;
@@ -178,8 +180,8 @@ struct Shared {
     state: ArcSwap<State>,
     changed: watch::Sender<TreeSize>,
     cosignatures: Cosignatures,
-    /// The damage that became incidents.
-    damage_told: Mutex<HashSet<String>>,
+    /// What was found while the log was read, and became incidents.
+    told: Mutex<HashSet<String>>,
 }
 
 impl Shared {
@@ -203,13 +205,13 @@ impl Shared {
         }
     }
 
-    /// Changes the state, and wakes up who watches it. A full disk is the only reason that goes away while the process
-    /// lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a
+    /// Changes the state, and wakes up who watches it. A full disk and missing cosignatures are the only reasons that go away while
+    /// the process lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a
     /// failed write is worse than damage: it ends the process.
     fn turn(&self, state: State) {
         let stays = |now: &State| match now {
             State::Writing => matches!(state, State::Writing),
-            State::ReadOnly(ReadOnly::DiskFull { .. }) => false,
+            State::ReadOnly(ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. }) => false,
             State::ReadOnly(ReadOnly::Stopped { .. }) => true,
             State::ReadOnly(_) => !matches!(state, State::ReadOnly(ReadOnly::Stopped { .. })),
         };
@@ -253,6 +255,11 @@ struct Writer {
 impl Log {
     /// Opens a log, creating it when the directory holds none and there is a key to sign with.
     pub fn open(options: LogOptions) -> Result<Log, OpenError> {
+        Log::open_gated(options, None)
+    }
+
+    /// The same with a gate, that each head must pass before it is published.
+    pub fn open_gated(options: LogOptions, gate: Option<Arc<dyn Gate>>) -> Result<Log, OpenError> {
         refuse_network_file_system(&options.directory)?;
         let lock = DirectoryLock::acquire(&options.directory)?;
         let path = options.directory.join(DATABASE_FILE);
@@ -279,17 +286,16 @@ impl Log {
             }
             store => store.map_err(|error| cause(error, &disks))?,
         };
-        start(Box::new(store), Some(&anchor), signers, clock, disks.clone(), Some(lock)).map_err(|error| {
-            match error {
-                OpenError::Store(error) => OpenError::Store(cause(error, &disks)),
-                error => error,
-            }
+        let files = Files { anchor: Some(&anchor), disks: disks.clone(), lock: Some(lock) };
+        start(Box::new(store), files, signers, clock, gate).map_err(|error| match error {
+            OpenError::Store(error) => OpenError::Store(cause(error, &disks)),
+            error => error,
         })
     }
 
     /// A log over a store of the caller's, without anchor or lock; for tests.
     pub fn over(store: Box<dyn LogStore>, signers: Vec<SignerKey>, clock: Clock) -> Result<Log, OpenError> {
-        start(store, None, signers, clock, Vec::new(), None)
+        start(store, Files::default(), signers, clock, None)
     }
 
     /// Who this log is.
@@ -325,19 +331,32 @@ impl Log {
     /// Stops signing because something stored is damaged; who found it says where. It becomes an incident too, once.
     pub fn stop_signing(&self, error: &StoreError) {
         self.shared.turn(State::ReadOnly(ReadOnly::from(error)));
-        let report = Report::damage(error);
-        // Nobody waits for it, and a log without a writer keeps nothing: whoever reads is told each time.
-        let Some(queue) = &self.writer.queue else { return };
-        let Ok(place) = self.writer.places.clone().try_acquire_owned() else { return };
+        self.tell(Report::damage(error));
+    }
+
+    /// Stops signing because a head that this log's key has signed is not one of this database: another copy of the log has
+    /// signed it, or this one was rolled back together with its anchor. It becomes an incident too; true when it was not
+    /// known to this process.
+    pub fn contradicted(&self, reason: ReadOnly, report: Report) -> bool {
+        tracing::error!(%reason, "a head with this log's signature contradicts it");
+        self.shared.turn(State::ReadOnly(reason));
+        self.tell(report)
+    }
+
+    /// Keeps what was found while the log was read, once. Nobody waits for it, and a log without a writer keeps nothing: whoever
+    /// reads is told each time.
+    fn tell(&self, report: Report) -> bool {
         let is_new = {
-            let mut told = self.shared.damage_told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.len() < MAX_DAMAGE_TOLD && told.insert(report.detail.clone())
+            let mut told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.len() < MAX_TOLD && told.insert(report.detail.clone())
         };
-        if is_new {
+        let Some(queue) = &self.writer.queue else { return is_new };
+        if is_new && let Ok(place) = self.writer.places.clone().try_acquire_owned() {
             let (reply, _) = oneshot::channel();
             let submission = Submission { candidates: Vec::new(), reports: vec![report], reply, place };
             let _ = queue.send(Job::Append(submission));
         }
+        is_new
     }
 
     /// Appends candidates in one commit with whatever else has arrived, and waits until it is published.

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the pure core to the faces: a module uses only what stands before it.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "note", "tlog", "module", "dirhash", "gosum", "proof", // core
     "clock", "config", "store", "upstream", // ground
-    "log", "mirror", "notary", // engines
+    "log", "mirror", "notary", "witness", // engines
     "http", "cli", // faces
 ];
 
