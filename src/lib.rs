@@ -24,6 +24,7 @@
 //! | engines | [`log`] | the own log: sequencer, right edge, anchor, fsck |
 //! | | [`mirror`] | a remote log, verified |
 //! | | [`notary`] | may this module enter, where does its line come from: look-up misses end here |
+//! | | [`witness`] | a witness of other logs, and the own log before its witnesses |
 //! | | [`audit`] | a full check of any checksum database, by what it serves |
 //! | | [`gossip`] | signed heads that others were shown, compared with ours: nobody is shown another log unnoticed |
 //! | | [`monitor`] | follows logs, and tells what happens in them |
@@ -60,7 +61,10 @@
 //!    `anchor::of_a_clone_and_its_original_the_older_epoch_loses`.
 //! 9. The core has no I/O, SQL is only in the store, time is only in the clock; secret key bytes are never printed:
 //!    `tidy::a_module_uses_only_the_layers_before_it`, `note::key::the_secret_is_shown_by_to_skey_only`.
-//! 10. Everything is bounded: bodies, headers, entries, redirects, fetches in flight, queues, signatures:
+//! 10. A witness never cosigns two roots of one size, nor a tree that it has not seen proved to grow out of the last:
+//!     `kills::a_killed_witness_never_cosigns_a_fork`, `role::of_two_histories_of_one_size_exactly_one_wins`. Where cosignatures are
+//!     demanded no head is published without them: `own::a_restart_does_not_publish_what_was_not_cosigned`.
+//! 11. Everything is bounded: bodies, headers, entries, redirects, fetches in flight, queues, signatures:
 //!     `http::limits::long_urls_and_headers_are_refused`, `upstream::http::too_much_is_refused_with_and_without_a_length`.
 //!
 //! # Walkthroughs
@@ -114,10 +118,18 @@
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced
 //! → moves the anchor, synced → publishes → answers. Stop it anywhere: the next start continues.
 //!
+//! **A head and its witnesses.** Committed and anchored → where cosignatures are demanded it waits at the [`log::Gate`], else it is published →
+//! [`witness::Witnesses`]: one round shows it to all, each from the size that it knows, with the proof from there → lines of the right
+//! key that verify are kept, then counted → enough: the gate opens, `/tlog/checkpoint` shows them. A witness that shows a checkpoint with
+//! our own signature that we do not have ends signing.
+//!
+//! **As a witness.** The request is parsed, the note opened with the keys of its origin → compared with what stands for that origin → the
+//! cosignature is made, and the step is a compare-and-swap in one commit with whatever else has arrived → answer.
+//!
 //! **A start.** The directory's lock → the database's own bytes give the root again, which must be the newest head's → the
 //! anchor must hold a head that this log contains → the writer's epoch moves on in both → an anchor that is behind is moved.
-//! What disagrees or is damaged is served read-only as far as it can be read, with the reason in `/readyz` and in the refusal
-//! of every append.
+//! A newest head that has not its demanded cosignatures waits again, and the newest that has is served. What disagrees or is damaged is
+//! served read-only as far as it can be read, with the reason in `/readyz` and in the refusal of every append.
 //!
 //! # Glossary
 //!
@@ -127,7 +139,8 @@
 //! right. **Tower**: the same tree as a stack of complete subtrees, to compare with. **Anchor**: a second, tiny database that
 //! remembers the highest head published. **Epoch**: which process may write.
 //! **Evidence**: why a record is in the log. **Route**: what happens to modules of some paths. **Flight**: the work for one
-//! module version, shared by all who wait for it.
+//! module version, shared by all who wait for it. **Checkpoint**: a tree head under an origin of its own. **Witness**: who cosigns
+//! checkpoints that grow out of what it cosigned. **Quorum**: how many witnesses are enough.
 
 // CORE: pure.
 pub mod dirhash;
@@ -149,6 +162,7 @@ pub mod log;
 pub mod mirror;
 pub mod monitor;
 pub mod notary;
+pub mod witness;
 // FACES: how people and programs reach it.
 pub mod cli;
 pub mod http;

@@ -20,13 +20,14 @@ ABSENT = {"xgosumdb": "not obtainable: the Go module proxy answers 403 for its m
 class Tools:
     tallystick: Path
     workload: Path
+    witnesses: Path
     bare: Path
     peers: Path
     nginx: Path | None
 
 
 def build_all() -> Tools:
-    cargo_build(ROOT, ["--bin", "tallystick", "--example", "workload"], target_directory())
+    cargo_build(ROOT, ["--bin", "tallystick", "--example", "workload", "--example", "witnesses"], target_directory())
     cargo_build(BENCH / "bare", [], OUT / "bare")
     peers = OUT / "bin"
     step("Go peers", ["go", "build", "-o", f"{peers}/", "./..."], BENCH / "peers")
@@ -36,7 +37,7 @@ def build_all() -> Tools:
     for name, why in ABSENT.items():
         print(f"SKIPPED: peer {name}: {why}", flush=True)
     release = target_directory() / "release"
-    return Tools(release / "tallystick", release / "examples" / "workload", OUT / "bare" / "release" / "bare", peers, found["nginx"])
+    return Tools(release / "tallystick", release / "examples" / "workload", release / "examples" / "witnesses", OUT / "bare" / "release" / "bare", peers, found["nginx"])
 
 
 def target_directory() -> Path:

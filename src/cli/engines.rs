@@ -8,19 +8,21 @@ use anyhow::Context;
 use super::exit::{Exit, OrExit};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::log::{DATABASE_FILE, Log, LogOptions, OpenError};
+use crate::log::{DATABASE_FILE, Gate, Log, LogOptions, OpenError};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
 use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
-use crate::note::SignerKey;
+use crate::note::{CosignatureSigner, SignerKey};
 use crate::store::StoreError;
+use crate::store::cosignatures::CosignatureStore;
 use crate::store::replica::Replica;
 use crate::store::sqlite::SqliteReader;
 use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
     RemoteSumdb, SourceUrl, Speed, Vcs, VcsOptions,
 };
+use crate::witness::{Peer, Witnesses, WitnessesOptions};
 
 /// What we call ourselves to other servers, with how their operators reach ours.
 fn user_agent(contact: Option<&str>) -> String {
@@ -33,6 +35,7 @@ pub(super) struct Engines {
     pub(super) log: Log,
     pub(super) notary: Notary,
     pub(super) mirrors: Mirrors,
+    pub(super) witnesses: Witnesses,
     pub(super) clock: Clock,
 }
 
@@ -40,20 +43,32 @@ impl Engines {
     /// Opens everything that the configuration names. Nobody is asked for anything.
     pub(super) fn open(config: &Config, signer: SignerKey) -> anyhow::Result<Engines> {
         let clock = Clock::system();
-        let log = open_log(config, vec![signer], clock.clone())?;
         let client = http_client(config, &clock)?;
+        let witnesses = open_witnesses(config, &signer, &client)?;
+        let gate = config.witnesses.required.then(|| Arc::new(witnesses.clone()) as Arc<dyn Gate>);
+        let log = open_log(config, vec![signer], clock.clone(), gate)?;
+        if !config.witnesses.required {
+            witnesses.demands_nothing()?;
+        }
+        // Whoever appends needs them, also where nothing is served: a gate that nobody asks for stays closed.
+        tokio::spawn(witnesses.clone().run(log.clone()));
         let mirrors = open_mirrors(config, config.mirrored().map(|(name, _)| name), &client)?;
         for one in mirrors.unusable() {
             let fix = one.remedy();
             tracing::error!(log = one.name, error = %one, fix, "a mirror cannot be used; the others go on");
         }
         let notary = open_notary(config, log.clone(), &mirrors, &client)?;
-        Ok(Engines { log, notary, mirrors, clock })
+        Ok(Engines { log, notary, mirrors, witnesses, clock })
     }
 }
 
 /// Opens the log. Without signers it can only be read.
-pub(super) fn open_log(config: &Config, signers: Vec<SignerKey>, clock: Clock) -> anyhow::Result<Log> {
+fn open_log(
+    config: &Config,
+    signers: Vec<SignerKey>,
+    clock: Clock,
+    gate: Option<Arc<dyn Gate>>,
+) -> anyhow::Result<Log> {
     let options = LogOptions {
         directory: config.data.clone(),
         anchor: config.anchor.clone(),
@@ -61,7 +76,7 @@ pub(super) fn open_log(config: &Config, signers: Vec<SignerKey>, clock: Clock) -
         reader_cache_kib: reader_cache_kib(config),
         clock,
     };
-    let opened = Log::open(options).map_err(|error| {
+    let opened = Log::open_gated(options, gate).map_err(|error| {
         let exit = exit_of(&error);
         (error, exit)
     });
@@ -219,6 +234,36 @@ fn open_replica(
         return Ok(None);
     }
     Replica::open(&path, name, &sumdb.key.to_string(), reader_cache_kib(config), clock.now()).map(Some)
+}
+
+/// The database of the witnesses' cosignatures.
+pub(super) fn cosignatures_database(config: &Config) -> PathBuf {
+    config.data.join("cosignatures.db")
+}
+
+/// The witnesses of the log, which are there before it: where cosignatures are demanded they are its gate.
+fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> anyhow::Result<Witnesses> {
+    let path = cosignatures_database(config);
+    let store = CosignatureStore::open(&path).with_context(|| {
+        format!("{}: what is in it can be asked for again, so it may be moved away", path.display())
+    });
+    let store = store.or_exit(Exit::Failed)?;
+    let config::LogWitnesses { all, quorum, timeout, .. } = &config.witnesses;
+    let peer = |witness: &config::LogWitness| {
+        // A URL without a slash at its end would lose its last part when a path is joined.
+        let url = SourceUrl::parse(&format!("{}/", witness.url.expose().as_str().trim_end_matches('/')))?;
+        anyhow::Ok(Peer { name: witness.name.clone(), url, key: witness.key.clone() })
+    };
+    Ok(Witnesses::new(WitnessesOptions {
+        log: signer.verifier(),
+        own: CosignatureSigner::from(signer),
+        peers: all.iter().map(peer).collect::<anyhow::Result<_>>()?,
+        quorum: if all.is_empty() { 0 } else { *quorum },
+        patience: *timeout,
+        freshness: config.freshness,
+        store,
+        client: client.clone(),
+    }))
 }
 
 /// Where the databases of remote logs are.

@@ -6,11 +6,13 @@ use serde_json::json;
 use super::exit::OrExit;
 use super::{Common, Exit, output};
 use crate::config::{Config, Environment, Overrides, keys};
+use crate::note::CosignatureVerifier;
 
 /// Make or show the log's key
 #[derive(Debug, Args)]
 #[command(after_help = "\
-`serve` makes a key at its first start; `key new` is for those who want to see it, or back it up, before.
+`serve` makes a key at its first start; `key new` is for those who want to see it, or back it up, before. A witness's key is another: \
+see `tallystick witness key`.
 
 Examples:
   tallystick key new --name sum.corp.example
@@ -32,7 +34,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Show the log's name, verifier key and fingerprint
+    /// Show the log's name, verifier key, the key that dates its checkpoints, and the fingerprint
     Show {
         /// Print JSON
         #[arg(long)]
@@ -67,16 +69,19 @@ impl Key {
 fn show(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let (path, key) = keys::load_verifier(&config.data, config.name.as_deref())?;
     let (name, fingerprint) = (key.name().to_string(), keys::fingerprint(&key));
+    // Under which the times on the log's own checkpoints verify.
+    let cosigner = CosignatureVerifier::from(&key);
     if as_json {
         return output::print_json(&json!({
             "name": name,
             "vkey": key.to_string(),
+            "cosigner_vkey": cosigner.to_string(),
             "fingerprint": fingerprint,
             "file": path,
         }));
     }
     output::print(&format!(
-        "name          {name}\nverifier key  {key}\nfingerprint   {fingerprint}\nfile          {}\n",
+        "name          {name}\nverifier key  {key}\ncosigner key  {cosigner}\nfingerprint   {fingerprint}\nfile          {}\n",
         path.display()
     ))?;
     Ok(())

@@ -27,6 +27,8 @@ mod reverify;
 mod serve;
 mod textfile;
 mod verify;
+mod witness;
+mod witnesses;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -105,6 +107,8 @@ enum Command {
     Monitor(monitor::MonitorCommand),
     Anchor(anchor::AnchorCommand),
     Incidents(incidents::Incidents),
+    Witness(witness::WitnessCommand),
+    Witnesses(witnesses::WitnessesCommand),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
 }
@@ -150,6 +154,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Monitor(monitor) => monitor.run(common),
         Command::Anchor(anchor) => anchor.run(common),
         Command::Incidents(incidents) => incidents.run(common),
+        Command::Witness(witness) => witness.run(common),
+        Command::Witnesses(witnesses) => witnesses.run(common),
         Command::Config(config) => config.run(common),
         Command::Completions(completions) => completions.run(),
     }

@@ -31,6 +31,7 @@ use crate::http::tlog_proof::{self, Proofs};
 use crate::http::tls::{Reload, TlsKeeper};
 use crate::http::unusable::UnusableLog;
 use crate::http::verified::VerifiedFigures;
+use crate::http::witnesses::WitnessesFigures;
 use crate::http::{CacheSizes, Recent, Sumdb, api, ops};
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::{Mirror, watch};
@@ -43,7 +44,7 @@ use crate::store::lock::DirectoryLock;
 const ANSWER_MARGIN: Duration = Duration::from_secs(3);
 /// How long work whose clients are gone may go on after the doors are closed.
 const NOTARY_PATIENCE: Duration = Duration::from_secs(5);
-/// Space on a disk that was full is found after this long at most, also when nobody asks for anything.
+/// Space on a disk that was full is found after this long at most, and so are cosignatures, also when nobody asks for anything.
 const SPACE_POLL: Duration = Duration::from_secs(5);
 /// A renewed certificate is used after this long at most.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
@@ -189,7 +190,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
     let mut background = JoinSet::new();
-    background.spawn(wait_for_space(log.clone()));
+    background.spawn(wait_until_it_writes(log.clone()));
     tls.map(|tls| background.spawn(reload_certificate(tls)));
     mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
     reverify::start(&config, &engines, &mut background);
@@ -234,7 +235,7 @@ fn doors(
     hooks: Hooks,
     tls: Option<Arc<TlsKeeper>>,
 ) -> (Door<PublicSite>, Door<axum::Router>) {
-    let Engines { log, notary, mirrors, clock } = engines;
+    let Engines { log, notary, mirrors, witnesses, clock, .. } = engines;
     let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
     let recent = Recent::new(sizes);
     let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), &recent, clock.clone()));
@@ -246,6 +247,7 @@ fn doors(
         Box::new(MirrorFigures { mirrors: mirrors.clone(), clock: clock.clone() }),
         Box::new(VerifiedFigures(mirrors.clone())),
         Box::new(GossipFigures(gossip.clone())),
+        Box::new(WitnessesFigures(witnesses.clone())),
     ]));
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, &recent)),
@@ -317,18 +319,18 @@ async fn listen(config: &Config, key: &str, address: SocketAddr) -> anyhow::Resu
 }
 
 /// How the process is asked to end. Made before anything else: a signal from then on is an orderly end.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    pub(super) fn new() -> std::io::Result<Signals> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         Ok(Signals { terminate, interrupt })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -349,13 +351,18 @@ async fn fatal(log: &Log) -> ReadOnly {
     }
 }
 
-/// Looks for space as long as there is none: an append of nothing is what makes the log look.
-async fn wait_for_space(log: Log) {
+/// Looks for space as long as there is none, and asks for cosignatures that are demanded as long as they are missing: an append of
+/// nothing is what makes the log look.
+async fn wait_until_it_writes(log: Log) {
     let mut changes = log.watch();
     let mut ticks = tokio::time::interval(SPACE_POLL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        if !matches!(&*log.state(), State::ReadOnly(ReadOnly::DiskFull { .. })) {
+        let passes = matches!(
+            &*log.state(),
+            State::ReadOnly(ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. })
+        );
+        if !passes {
             if changes.changed().await.is_err() {
                 return;
             }
@@ -366,13 +373,13 @@ async fn wait_for_space(log: Log) {
     }
 }
 
-async fn until(mut stopped: channel::Receiver<bool>) {
+pub(super) async fn until(mut stopped: channel::Receiver<bool>) {
     // An error means that the sender is gone, which is the same.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Takes a renewed certificate as soon as it lies there. A bad one is named once and the old one kept.
-async fn reload_certificate(tls: Arc<TlsKeeper>) {
+pub(super) async fn reload_certificate(tls: Arc<TlsKeeper>) {
     let mut said = String::new();
     let mut ticks = tokio::time::interval(CERTIFICATE_POLL);
     loop {

@@ -43,6 +43,21 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             "leave them out",
         );
     }
+    if config.witnesses.required && (config.witnesses.quorum == 0 || config.witnesses.all.is_empty()) {
+        wrong(
+            "witnesses.required",
+            "demands cosignatures, and none are enough".to_owned(),
+            "name witnesses in [[witness]], and set witnesses.quorum to how many must have cosigned",
+        );
+    }
+    if config.witnesses.required && config.witnesses.timeout >= config.limits.deadline {
+        wrong(
+            "witnesses.timeout_seconds",
+            "is not below limits.deadline_seconds, so that who waits for a head would never be told why"
+                .to_owned(),
+            "make it shorter",
+        );
+    }
     for (name, sumdb) in &config.sumdbs {
         if name == "compute" {
             let why = "is the word for hashing the source, so that no route could name it".to_owned();

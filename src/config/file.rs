@@ -51,6 +51,27 @@ pub(super) struct FileConfig {
     pub(super) sumdb: BTreeMap<String, Spanned<FileSumDb>>,
     #[serde(default)]
     pub(super) route: Vec<Spanned<FileRoute>>,
+    #[serde(default)]
+    pub(super) witness: Vec<Spanned<FileWitness>>,
+    #[serde(default)]
+    pub(super) witnesses: FileWitnesses,
+    pub(super) freshness: Placed<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileWitness {
+    pub(super) name: Spanned<String>,
+    pub(super) url: Spanned<String>,
+    pub(super) key: Spanned<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileWitnesses {
+    pub(super) quorum: Placed<u64>,
+    pub(super) required: Placed<bool>,
+    pub(super) timeout_seconds: Placed<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -250,7 +271,9 @@ fn key_at(table: &DeTable<'_>, prefix: &str, span: &Range<usize>) -> Option<Stri
 /// `route.2.source` as the reference writes it: `route.*.source`.
 fn pattern_of(path: &str) -> String {
     match (path.split_once('.'), path.rsplit_once('.')) {
-        (Some((section @ ("sumdb" | "route"), _)), Some((_, last))) => format!("{section}.*.{last}"),
+        (Some((section @ ("sumdb" | "route" | "witness"), _)), Some((_, last))) => {
+            format!("{section}.*.{last}")
+        }
         _ => path.to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! The log's key on disk.
+//! The log's key on disk, and a witness's.
 //!
 //! ```text
 //! <data>/keys/                                   mode 0700
@@ -12,15 +12,17 @@
 //! name, and the directory synced. The secret file comes first, because the public one can be made from it; whoever
 //! finds it missing makes it again. `keys/` is locked meanwhile, so that two first starts make one key.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::note::{KeyName, SignerKey, VerifierKey};
+use crate::note::{CosignatureSigner, CosignatureVerifier, KeyId, KeyName, SignerKey, VerifierKey};
 
 /// A key is one short line; a larger file is something else.
 const MAX_KEY_FILE_BYTES: u64 = 4096;
@@ -121,13 +123,50 @@ pub enum KeyError {
     },
 }
 
+/// A key with its public side: a log's, or a witness's.
+trait Pair: FromStr<Err: fmt::Display> + Sized {
+    type Public: fmt::Display;
+
+    fn generate(name: KeyName, seed: [u8; 32]) -> Self;
+    fn name(&self) -> &KeyName;
+    fn id(&self) -> KeyId;
+    fn verifier(&self) -> Self::Public;
+    fn to_skey(&self) -> Zeroizing<String>;
+}
+
+macro_rules! pair {
+    ($signer:ty, $public:ty) => {
+        impl Pair for $signer {
+            type Public = $public;
+
+            fn generate(name: KeyName, seed: [u8; 32]) -> Self {
+                <$signer>::generate(name, seed)
+            }
+            fn name(&self) -> &KeyName {
+                self.name()
+            }
+            fn id(&self) -> KeyId {
+                self.id()
+            }
+            fn verifier(&self) -> $public {
+                self.verifier()
+            }
+            fn to_skey(&self) -> Zeroizing<String> {
+                self.to_skey()
+            }
+        }
+    };
+}
+pair!(SignerKey, VerifierKey);
+pair!(CosignatureSigner, CosignatureVerifier);
+
 /// Where the keys of a data directory are.
 pub fn directory(data: &Path) -> PathBuf {
     data.join("keys")
 }
 
 /// SHA-256 of the verifier key's text as 16 groups of 4 hexadecimal digits, to be compared by eye or on the phone.
-pub fn fingerprint(key: &VerifierKey) -> String {
+pub fn fingerprint(key: &impl fmt::Display) -> String {
     let digest = Sha256::digest(key.to_string().as_bytes());
     let groups: Vec<String> =
         digest.chunks(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1])).collect();
@@ -136,13 +175,21 @@ pub fn fingerprint(key: &VerifierKey) -> String {
 
 /// The log's signing key; none if there is no key yet. `name`, where given, must be the key's.
 pub fn load(data: &Path, name: Option<&str>) -> Result<Option<SignerKey>, KeyError> {
+    load_pair(data, name)
+}
+
+/// A witness's key; none if there is no key yet. `name`, where given, must be the key's.
+pub fn load_cosigner(data: &Path, name: Option<&str>) -> Result<Option<CosignatureSigner>, KeyError> {
+    load_pair(data, name)
+}
+
+fn load_pair<P: Pair>(data: &Path, name: Option<&str>) -> Result<Option<P>, KeyError> {
     let directory = directory(data);
     let mut keys = Vec::new();
     for path in files(&directory, "skey")? {
         keys.push((path.clone(), read_signer(&path)?));
     }
-    let Some((path, key)) = choose(keys, name, &directory, |key: &SignerKey| key.name().as_str().to_owned())?
-    else {
+    let Some((path, key)) = choose(keys, name, &directory, |key: &P| key.name().as_str().to_owned())? else {
         return Ok(None);
     };
     complete(&path, &key.verifier())?;
@@ -160,7 +207,7 @@ pub fn load_verifier(data: &Path, name: Option<&str>) -> Result<(PathBuf, Verifi
     if keys.is_empty() {
         // Stopped between the two files: loading the secret one makes the public one.
         let key = load(data, name)?.ok_or(KeyError::Missing { directory: directory.clone() })?.verifier();
-        keys.push((key_path(&directory, &key, "vkey"), key));
+        keys.push((key_path(&directory, key.name(), key.id(), "vkey"), key));
     }
     let chosen = choose(keys, name, &directory, |key: &VerifierKey| key.name().as_str().to_owned())?;
     chosen.ok_or(KeyError::Missing { directory })
@@ -169,6 +216,15 @@ pub fn load_verifier(data: &Path, name: Option<&str>) -> Result<(PathBuf, Verifi
 /// Makes the log's key; refused where there is any. Without a name it gets `tallystick.local/<8 hex>`, the digits from
 /// the key itself: so no two trial logs share a name, and throwing one away never looks like a fork to a client.
 pub fn create(data: &Path, name: Option<&str>) -> Result<SignerKey, KeyError> {
+    create_pair(data, name)
+}
+
+/// Makes a witness's key; refused where there is any key.
+pub fn create_cosigner(data: &Path, name: Option<&str>) -> Result<CosignatureSigner, KeyError> {
+    create_pair(data, name)
+}
+
+fn create_pair<P: Pair>(data: &Path, name: Option<&str>) -> Result<P, KeyError> {
     let _lock = lock(data)?;
     if let Some(path) = files(&directory(data), "skey")?.into_iter().next() {
         return Err(KeyError::Exists { path });
@@ -185,7 +241,7 @@ pub fn load_or_create(data: &Path, name: Option<&str>) -> Result<(SignerKey, boo
     }
 }
 
-fn generate(data: &Path, name: Option<&str>) -> Result<SignerKey, KeyError> {
+fn generate<P: Pair>(data: &Path, name: Option<&str>) -> Result<P, KeyError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut()).map_err(|error| KeyError::NoRandomness { why: error.to_string() })?;
     let name = match name {
@@ -199,9 +255,9 @@ fn generate(data: &Path, name: Option<&str>) -> Result<SignerKey, KeyError> {
         Ok(parsed) => Ok(parsed),
         Err(error) => Err(error.to_string()),
     };
-    let key = SignerKey::generate(parsed.map_err(|why| KeyError::BadName { name, why })?, *seed);
+    let key = P::generate(parsed.map_err(|why| KeyError::BadName { name, why })?, *seed);
     let verifier = key.verifier();
-    let path = key_path(&directory(data), &verifier, "skey");
+    let path = key_path(&directory(data), key.name(), key.id(), "skey");
     place(&path, &[key.to_skey().as_bytes(), b"\n"], 0o600)?;
     // If we stop here, the next load makes the public file.
     complete(&path, &verifier)?;
@@ -217,7 +273,7 @@ fn default_name(seed: &[u8; 32]) -> String {
 }
 
 /// Makes the public file beside `skey` if it is missing, and refuses one that holds another key.
-fn complete(skey: &Path, verifier: &VerifierKey) -> Result<(), KeyError> {
+fn complete(skey: &Path, verifier: &impl fmt::Display) -> Result<(), KeyError> {
     let path = skey.with_extension("vkey");
     match read(&path) {
         Ok(text) if text.trim_end() == verifier.to_string() => Ok(()),
@@ -273,7 +329,7 @@ fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, KeyError> {
     Ok(paths)
 }
 
-fn read_signer(path: &Path) -> Result<SignerKey, KeyError> {
+fn read_signer<P: Pair>(path: &Path) -> Result<P, KeyError> {
     let mode = fs::metadata(path).map_err(io_error(path))?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyError::LoosePermissions { path: path.to_owned(), mode });
@@ -337,8 +393,8 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> KeyError {
     move |source| KeyError::Io { path, source }
 }
 
-fn key_path(directory: &Path, key: &VerifierKey, extension: &str) -> PathBuf {
-    directory.join(format!("{}+{}.{extension}", encode(key.name().as_str()), key.id()))
+fn key_path(directory: &Path, name: &KeyName, id: KeyId, extension: &str) -> PathBuf {
+    directory.join(format!("{}+{id}.{extension}", encode(name.as_str())))
 }
 
 /// A name as part of a file name.

@@ -87,6 +87,8 @@ impl Layers<'_> {
                 .enumerate()
                 .filter_map(|(i, route)| self.route(i + 1, route))
                 .collect(),
+            witnesses: self.witnesses(file.witness, file.witnesses),
+            freshness: self.freshness(file.freshness),
             notices: Vec::new(),
             origins: BTreeMap::new(),
         }

@@ -42,6 +42,8 @@ mod show;
 pub mod source;
 mod span;
 mod sumdb;
+mod witness;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -60,6 +62,8 @@ pub use schedule::{Schedule, ScheduleError};
 pub use secret::{Secret, SecretError};
 pub use show::Entry;
 pub use span::{Span, SpanError};
+pub use witness::{WitnessConfig, WitnessConfigError, WitnessOverrides};
+pub use witnesses::{LogWitness, LogWitnesses};
 
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
@@ -112,6 +116,10 @@ pub struct Config {
     pub sumdbs: BTreeMap<String, SumDb>,
     /// In order; the first that matches wins.
     pub routes: Vec<Route>,
+    /// Who cosigns the log's heads.
+    pub witnesses: LogWitnesses,
+    /// How old the newest cosignatures of an idle log become.
+    pub freshness: Duration,
     /// What is allowed but should be known: each a sentence or two, to be shown at start and by `config check`.
     pub notices: Vec<String>,
     origins: BTreeMap<&'static str, Origin>,

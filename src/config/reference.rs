@@ -119,6 +119,11 @@ pub static KEYS: &[Key] = &[
             "Health and metrics, read-only, for load balancers and Prometheus. It has no TLS and no access control: keep it on an internal address.",
             "can expose counts and states, no module names.",
         ),
+    scalar("freshness", "10s to 24h", "\"5m\"", "5m")
+        .means(
+            "How old the newest cosignatures on `/tlog/checkpoint` become while the log is idle: then its own key and its witnesses date the same head again. Who reads an older one knows that it is not fresh.",
+            "can let an old view of the log pass for a fresh one for longer.",
+        ),
     scalar("tls.cert", "path of a PEM file", "\"tls/cert.pem\"", "no TLS")
         .means(
             "Certificate chain of the public door, leaf first; read again when it changes. Needs `tls.key`. Clients send credentials over https only.",
@@ -225,6 +230,36 @@ pub static KEYS: &[Key] = &[
         .means(
             "Where the lines come from: hash what the source serves, or take them, verified, from that checksum database (no zip is downloaded then).",
             "can replace lines that the public log vouches for by lines that the source makes up.",
+        ),
+    listed("witness.*.name", "one word", "\"w1\"", "required")
+        .means(
+            "What this configuration, the metrics and the exported policy call a witness of this log.",
+            "can confuse whoever reads the figures.",
+        ),
+    listed("witness.*.url", "http or https URL", "\"https://witness.example/w1\"", "required")
+        .means(
+            "The witness's submission prefix (C2SP tlog-witness): every published head is posted to `<url>/add-checkpoint`, and what it has cosigned is read from below it.",
+            "can see how fast the log grows, and refuse to answer; with `witnesses.required` that stops the log. Nobody else's cosignature passes for the witness's.",
+        ),
+    listed("witness.*.key", "verifier key of the type 0x04", "\"witness.example/w1+eb762cc2+BNdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea\"", "required")
+        .means(
+            "The key under which its cosignatures must verify, as the witness's operator gives it (`tallystick witness key`).",
+            "who also answers at `url` can be a witness that saw nothing.",
+        ),
+    scalar("witnesses.quorum", "0 to the number of witnesses", "1", "0 without witnesses, else more than half of them")
+        .means(
+            "How many of the witnesses are enough: for the exported policy, for `tallystick_witness_quorum`, and for `required`.",
+            "can make one witness, or none, enough.",
+        ),
+    scalar("witnesses.required", "`true` or `false`", "false", "`false`")
+        .means(
+            "Whether a head is published only after `witnesses.quorum` witnesses have cosigned it. A head that waits is committed and anchored already: nothing is lost or built beside it, look-ups of new modules are answered 503 meanwhile, and what was published before is served.",
+            "can have heads published that no witness saw, or let unreachable witnesses stop the log.",
+        ),
+    scalar("witnesses.timeout_seconds", "1 to 60", "5", "5")
+        .means(
+            "How long a head waits for enough cosignatures before those who wait for it are told to try again. Keep it below `limits.deadline_seconds`.",
+            "can make look-ups of new modules slow, or fail where witnesses are far away.",
         ),
     scalar("limits.deadline_seconds", "1 to 600", "50", "50")
         .means(

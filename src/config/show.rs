@@ -53,6 +53,12 @@ impl Config {
             add(format!("route.{number}.source"), source_value(&route.source), &route.origin);
             add(format!("route.{number}.checksum"), json!(route.checksum.to_string()), &route.origin);
         }
+        for (i, witness) in self.witnesses.all.iter().enumerate() {
+            let number = i + 1;
+            add(format!("witness.{number}.name"), json!(witness.name), &witness.origin);
+            add(format!("witness.{number}.url"), json!(witness.url.to_string()), &witness.origin);
+            add(format!("witness.{number}.key"), json!(witness.key.to_string()), &witness.origin);
+        }
         entries
     }
 
@@ -82,6 +88,10 @@ impl Config {
             ("redirects.private_sources", json!(self.redirects.private_sources)),
             ("log_format", json!(log_format)),
             ("log_filter", json!(self.log_filter)),
+            ("witnesses.quorum", json!(self.witnesses.quorum)),
+            ("witnesses.required", json!(self.witnesses.required)),
+            ("witnesses.timeout_seconds", json!(self.witnesses.timeout.as_secs())),
+            ("freshness", json!(Span(self.freshness).to_string())),
             ("limits.deadline_seconds", json!(limits.deadline.as_secs())),
             ("limits.concurrency", json!(limits.concurrency)),
             ("limits.zip_bytes", json!(limits.zip_bytes)),

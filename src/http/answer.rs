@@ -11,7 +11,8 @@
 //! | `supported` | `text/plain; charset=UTF-8` | `public, max-age=86400` |
 //! | 202, 401, 408, 413, 429 (hooks) | `text/plain; charset=UTF-8` | `no-store` |
 //! | 400, 404, 405, 414 | `text/plain; charset=UTF-8` | `public, max-age=60` (404), else `no-store` |
-//! | 403, 409, 5xx | `text/plain; charset=UTF-8` | `no-store` |
+//! | 200, 409 with a size (witness) | `text/plain; charset=UTF-8`, `text/x.tlog.size` | `no-store` |
+//! | 403, 409, 422, 5xx | `text/plain; charset=UTF-8` | `no-store` |
 //!
 //! The body of an error is user interface. The `go` command prints it after `server response:`, but only if
 //! it is text/plain in UTF-8 of graphic characters, and at most 8 lines and 648 bytes of it, up to the first
@@ -36,6 +37,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::module::WireError;
+use crate::tlog::TreeSize;
 
 /// An answer, ready to be sent.
 pub type Answer = axum::http::Response<Body>;
@@ -87,6 +89,7 @@ impl Cache {
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TLOG_SIZE: HeaderValue = HeaderValue::from_static("text/x.tlog.size");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 fn with(status: StatusCode, content_type: HeaderValue, cache: Cache, body: Bytes) -> Answer {
@@ -166,6 +169,26 @@ pub fn invalid_lookup(error: &WireError) -> Answer {
 /// 400: a percent-escape that is none, or one that is not UTF-8.
 pub fn invalid_escape() -> Answer {
     refusal(StatusCode::BAD_REQUEST, Cache::NoStore, "invalid percent-escape in the URL")
+}
+
+/// 400 with the cause.
+pub fn bad_request(text: &str) -> Answer {
+    refusal(StatusCode::BAD_REQUEST, Cache::NoStore, text)
+}
+
+/// 422: a proof that does not hold.
+pub fn unprocessable(text: &str) -> Answer {
+    refusal(StatusCode::UNPROCESSABLE_ENTITY, Cache::NoStore, text)
+}
+
+/// 200 with the signature lines of a witness.
+pub fn cosignatures(lines: String) -> Answer {
+    with(StatusCode::OK, TEXT, Cache::NoStore, Bytes::from(lines))
+}
+
+/// 409 with the size that a witness cosigned last: a decimal number and a newline, `text/x.tlog.size`.
+pub fn tlog_size(size: TreeSize) -> Answer {
+    with(StatusCode::CONFLICT, TLOG_SIZE, Cache::NoStore, Bytes::from(format!("{size}\n")))
 }
 
 /// 404 for a path or a log that this server does not have.

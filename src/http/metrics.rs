@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -47,12 +47,14 @@ pub enum Endpoint {
     Api,
     /// `/hooks/…`
     Hook,
+    /// What a witness answers.
+    Witness,
     /// Everything else.
     Other,
 }
 
 impl Endpoint {
-    const ALL: [Endpoint; 11] = [
+    const ALL: [Endpoint; 12] = [
         Endpoint::Latest,
         Endpoint::Lookup,
         Endpoint::Notarize,
@@ -63,6 +65,7 @@ impl Endpoint {
         Endpoint::Supported,
         Endpoint::Api,
         Endpoint::Hook,
+        Endpoint::Witness,
         Endpoint::Other,
     ];
 
@@ -79,6 +82,7 @@ impl Endpoint {
             Endpoint::Supported => "supported",
             Endpoint::Api => "api",
             Endpoint::Hook => "hook",
+            Endpoint::Witness => "witness",
             Endpoint::Other => "other",
         }
     }
@@ -236,27 +240,55 @@ pub struct Sample {
     pub value: SampleValue,
     /// Which remote log it is of, for figures that each has: the label `log`. Those of one name stand together.
     pub log: Option<String>,
+    /// Which witness it is of: the label `witness`.
+    pub witness: Option<String>,
 }
 
 impl Sample {
     /// A figure that is there once.
     pub fn new(name: &'static str, help: &'static str, value: SampleValue) -> Sample {
-        Sample { name, help, value, log: None }
+        Sample { name, help, value, log: None, witness: None }
     }
 
     /// The same figure of a remote log.
     pub fn of(self, log: &str) -> Sample {
         Sample { log: Some(log.to_owned()), ..self }
     }
+
+    /// The same figure of a witness.
+    pub fn of_witness(self, witness: &str) -> Sample {
+        Sample { witness: Some(witness.to_owned()), ..self }
+    }
+
+    fn label(&self) -> Option<(&'static str, &str)> {
+        let log = self.log.as_deref().map(|log| ("log", log));
+        log.or(self.witness.as_deref().map(|witness| ("witness", witness)))
+    }
 }
 
-/// The two kinds of figures.
+/// The kinds of figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SampleValue {
     /// Only grows while the process lives.
     Counter(u64),
     /// Goes up and down.
     Gauge(f64),
+    /// How often something took how long.
+    Histogram(HistogramSample),
+}
+
+/// Buckets of a [`SampleValue::Histogram`].
+pub const HISTOGRAM_BUCKETS: usize = 9;
+
+/// A histogram that an engine keeps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HistogramSample {
+    /// All values together.
+    pub sum: f64,
+    /// Upper bounds, the last of them above all values.
+    pub bounds: &'static [f64; HISTOGRAM_BUCKETS],
+    /// How many values are up to a bound, and above the one before it.
+    pub counts: [u64; HISTOGRAM_BUCKETS],
 }
 
 #[derive(Debug)]
@@ -269,14 +301,15 @@ impl Collector for SourceCollector {
             let kind = match value {
                 SampleValue::Counter(_) => MetricType::Counter,
                 SampleValue::Gauge(_) => MetricType::Gauge,
+                SampleValue::Histogram(_) => MetricType::Histogram,
             };
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-            if family[0].log.is_none() {
+            if family[0].label().is_none() {
                 value.encode(metric)?;
                 continue;
             }
-            for Sample { value, log, .. } in family {
-                value.encode(metric.encode_family(&[("log", log.as_deref().unwrap_or_default())])?)?;
+            for sample in family {
+                sample.value.encode(metric.encode_family(&[sample.label().unwrap_or(("log", ""))])?)?;
             }
         }
         Ok(())
@@ -284,10 +317,14 @@ impl Collector for SourceCollector {
 }
 
 impl SampleValue {
-    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         match self {
             SampleValue::Counter(value) => ConstCounter::new(*value).encode(encoder),
             SampleValue::Gauge(value) => ConstGauge::new(*value).encode(encoder),
+            SampleValue::Histogram(HistogramSample { sum, bounds, counts }) => {
+                let buckets: Vec<(f64, u64)> = bounds.iter().copied().zip(*counts).collect();
+                encoder.encode_histogram::<NoLabelSet>(*sum, counts.iter().sum(), &buckets, None)
+            }
         }
     }
 }
@@ -301,11 +338,14 @@ mod tests {
 
     impl Source for Tree {
         fn samples(&self) -> Vec<Sample> {
+            let bounds = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, f64::MAX];
+            let histogram = HistogramSample { sum: 1.5, bounds, counts: [2, 0, 0, 0, 0, 0, 0, 0, 1] };
             vec![
                 Sample::new("tree_size", "Records in the log", SampleValue::Gauge(1234.0)),
                 Sample::new("incidents", "Incidents raised", SampleValue::Counter(3)),
                 Sample::new("mirror_size", "Records", SampleValue::Gauge(1.0)).of("a.example"),
                 Sample::new("mirror_size", "Records", SampleValue::Gauge(2.0)).of("b.example/log"),
+                Sample::new("took_seconds", "Seconds", SampleValue::Histogram(histogram)).of_witness("w1"),
             ]
         }
     }
@@ -326,6 +366,9 @@ mod tests {
             "tallystick_incidents_total 3",
             r#"tallystick_mirror_size{log="a.example"} 1.0"#,
             r#"tallystick_mirror_size{log="b.example/log"} 2.0"#,
+            r#"tallystick_took_seconds_bucket{le="0.1",witness="w1"} 2"#,
+            r#"tallystick_took_seconds_bucket{le="+Inf",witness="w1"} 3"#,
+            r#"tallystick_took_seconds_sum{witness="w1"} 1.5"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -10,6 +10,7 @@
 //!           │   ├ gossip  /api/v1/gossip                            heads that others were shown
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
+//! witness  what stands behind the door of a witness: add-checkpoint, and the checkpoints that were cosigned
 //! control  the socket through which our own commands reach a log that is open
 //! answer   every status code, header value and text of ours      tls, proxies, metrics   as named
 //! ```
@@ -20,6 +21,7 @@
 mod activity;
 pub mod answer;
 pub mod api;
+mod body;
 pub mod control;
 pub mod gossip;
 pub mod hooks;
@@ -38,6 +40,8 @@ pub mod tlog_proof;
 pub mod tls;
 pub mod unusable;
 pub mod verified;
+pub mod witness;
+pub mod witnesses;
 
 use std::future::Future;
 use std::net::IpAddr;

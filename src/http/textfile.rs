@@ -18,6 +18,8 @@ pub fn text_of(samples: &[Sample]) -> String {
         let (kind, suffix) = match family[0].value {
             SampleValue::Counter(_) => ("counter", "_total"),
             SampleValue::Gauge(_) => ("gauge", ""),
+            // What a mirror takes is not counted in buckets; a textfile has none.
+            SampleValue::Histogram(_) => continue,
         };
         let name = format!("tallystick_{}{suffix}", family[0].name);
         text += &format!("# HELP {name} {}\n# TYPE {name} {kind}\n", escape(family[0].help, false));
@@ -27,6 +29,7 @@ pub fn text_of(samples: &[Sample]) -> String {
             let written = match value {
                 SampleValue::Counter(value) => writeln!(text, "{name}{labels} {value}"),
                 SampleValue::Gauge(value) => writeln!(text, "{name}{labels} {value}"),
+                SampleValue::Histogram(_) => Ok(()),
             };
             written.expect("writing to a string does not fail");
         }

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod edge;
 mod fsck;
+mod gate;
 mod prover;
 mod sequencer;
 mod settle;
@@ -33,11 +34,12 @@ use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, Store
 use crate::tlog::{Hash, RecordId, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
 pub use fsck::{Finding, FsckReport, fsck};
+pub use gate::{Gate, NotPassed};
 pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use settle::{SettleError, Settled, settle_anchor};
 pub use snapshot::{Snapshot, TILE_HEIGHT};
-use start::{start, start_damaged};
+use start::{Files, start, start_damaged};
 pub use state::{ReadOnly, State};
 
 /// File name of the log's database in the data directory.
@@ -205,13 +207,13 @@ impl Shared {
         }
     }
 
-    /// Changes the state, and wakes up who watches it. A full disk is the only reason that goes away while the process
-    /// lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a
+    /// Changes the state, and wakes up who watches it. A full disk and missing cosignatures are the only reasons that go away while
+    /// the process lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a
     /// failed write is worse than damage: it ends the process.
     fn turn(&self, state: State) {
         let stays = |now: &State| match now {
             State::Writing => matches!(state, State::Writing),
-            State::ReadOnly(ReadOnly::DiskFull { .. }) => false,
+            State::ReadOnly(ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. }) => false,
             State::ReadOnly(ReadOnly::Stopped { .. }) => true,
             State::ReadOnly(_) => !matches!(state, State::ReadOnly(ReadOnly::Stopped { .. })),
         };
@@ -255,6 +257,11 @@ struct Writer {
 impl Log {
     /// Opens a log, creating it when the directory holds none and there is a key to sign with.
     pub fn open(options: LogOptions) -> Result<Log, OpenError> {
+        Log::open_gated(options, None)
+    }
+
+    /// The same with a gate, that each head must pass before it is published.
+    pub fn open_gated(options: LogOptions, gate: Option<Arc<dyn Gate>>) -> Result<Log, OpenError> {
         refuse_network_file_system(&options.directory)?;
         let lock = DirectoryLock::acquire(&options.directory)?;
         let path = options.directory.join(DATABASE_FILE);
@@ -281,17 +288,16 @@ impl Log {
             }
             store => store.map_err(|error| cause(error, &disks))?,
         };
-        start(Box::new(store), Some(&anchor), signers, clock, disks.clone(), Some(lock)).map_err(|error| {
-            match error {
-                OpenError::Store(error) => OpenError::Store(cause(error, &disks)),
-                error => error,
-            }
+        let files = Files { anchor: Some(&anchor), disks: disks.clone(), lock: Some(lock) };
+        start(Box::new(store), files, signers, clock, gate).map_err(|error| match error {
+            OpenError::Store(error) => OpenError::Store(cause(error, &disks)),
+            error => error,
         })
     }
 
     /// A log over a store of the caller's, without anchor or lock; for tests.
     pub fn over(store: Box<dyn LogStore>, signers: Vec<SignerKey>, clock: Clock) -> Result<Log, OpenError> {
-        start(store, None, signers, clock, Vec::new(), None)
+        start(store, Files::default(), signers, clock, None)
     }
 
     /// Who this log is.

@@ -7,7 +7,8 @@
 //! 2. sort out what is new, present or in conflict; build the tree, sign the head; all in memory
 //! 3. commit to the log's database, synced. Stop here: the log is ahead of its anchor, the next start rolls that on
 //! 4. move the anchor, synced. Stop here: the head may be published, nobody has seen it yet
-//! 5. publish in memory, then answer. Stop here: a client that got no answer asks again and is told the same number
+//! 5. where there is a [`Gate`], wait until it lets the head pass. Stop here: the next start does the same again
+//! 6. publish in memory, then answer. Stop here: a client that got no answer asks again and is told the same number
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::checkpoint::sign_checkpoint;
 use super::edge::Edge;
+use super::gate::{Gate, NotPassed};
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
 use super::tower::Tower;
@@ -31,7 +33,7 @@ use crate::store::{
     Append, Batch, FullTile, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead,
     StoredRecord,
 };
-use crate::tlog::{Hash, RecordId, TreeHead};
+use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
 /// Records in one commit at most: bounds memory and the time that a single look-up can wait behind a bulk import.
 pub(super) const MAX_BATCH_RECORDS: usize = 16_384;
@@ -67,8 +69,28 @@ pub(super) struct Sequencer {
     pub(super) disks: Vec<PathBuf>,
     /// The tree of what is committed, by the second way.
     pub(super) tower: Tower,
-    /// What is committed but not published, because the anchor could not be moved: from this head to this snapshot.
-    pub(super) pending: Option<(TreeHead, Snapshot)>,
+    /// What is committed but not published, because the anchor could not be moved or the gate is closed.
+    pub(super) pending: Option<Pending>,
+    /// What a head must pass before it is published.
+    pub(super) gate: Option<Arc<dyn Gate>>,
+}
+
+/// A head that is committed and not published.
+pub(super) struct Pending {
+    /// What the anchor moves from.
+    pub(super) from: TreeHead,
+    pub(super) snapshot: Snapshot,
+    pub(super) is_anchored: bool,
+}
+
+/// Why a batch was not served.
+#[derive(Debug, thiserror::Error)]
+enum Halt {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The head before it, or its own, waits at the gate.
+    #[error("the head of {size} records: {why}")]
+    Gate { size: TreeSize, why: NotPassed },
 }
 
 /// Says that nothing is signed any more when the writer's thread ends in a panic.
@@ -138,6 +160,10 @@ impl Sequencer {
         let (candidates, replies): (Vec<_>, Vec<_>) = submissions.into_iter().map(split).unzip();
         match self.append_surely(&candidates, &reports) {
             Ok(mut outcomes) => {
+                if let State::ReadOnly(ReadOnly::Unwitnessed { .. }) = &*self.shared.state.load_full() {
+                    tracing::info!("there are enough cosignatures again: the log writes");
+                    self.shared.turn(State::Writing);
+                }
                 let snapshot = self.shared.snapshot();
                 for (candidates, reply) in candidates.iter().zip(replies) {
                     let rest = outcomes.split_off(candidates.len());
@@ -146,7 +172,15 @@ impl Sequencer {
                     let _ = reply.send(Ok(Receipt { outcomes, snapshot: snapshot.clone() }));
                 }
             }
-            Err(error) => refuse(replies.into_iter(), &self.fail(&error)),
+            Err(Halt::Store(error)) => refuse(replies.into_iter(), &self.fail(&error)),
+            Err(Halt::Gate { size, why }) => {
+                let reason = ReadOnly::Unwitnessed { size: size.0, why: why.to_string() };
+                if matches!(&*self.shared.state.load_full(), State::Writing) {
+                    tracing::error!(%reason, "the log waits for its witnesses");
+                }
+                self.shared.turn(State::ReadOnly(reason.clone()));
+                refuse(replies.into_iter(), &reason);
+            }
         }
     }
 
@@ -155,6 +189,8 @@ impl Sequencer {
         let was_full = match &*self.shared.state.load_full() {
             State::Writing => false,
             State::ReadOnly(ReadOnly::DiskFull { .. }) => true,
+            // The gate is asked again before anything else.
+            State::ReadOnly(ReadOnly::Unwitnessed { .. }) => return None,
             State::ReadOnly(reason) => return Some(reason.clone()),
         };
         // A write-ahead log that grew while it was read takes space, and nothing else empties it now.
@@ -216,10 +252,10 @@ impl Sequencer {
         &mut self,
         candidates: &[Vec<Candidate>],
         reports: &[Report],
-    ) -> Result<Vec<Outcome>, StoreError> {
+    ) -> Result<Vec<Outcome>, Halt> {
         for _ in 1..CONFLICT_TRIES {
             match self.append(candidates, reports) {
-                Err(StoreError::Conflict { .. }) => self.store.reload()?,
+                Err(Halt::Store(StoreError::Conflict { .. })) => self.store.reload()?,
                 result => return result,
             }
         }
@@ -227,13 +263,16 @@ impl Sequencer {
     }
 
     /// One batch, from beginning to publication. Outcomes in the order of the candidates.
-    fn append(
-        &mut self,
-        candidates: &[Vec<Candidate>],
-        reports: &[Report],
-    ) -> Result<Vec<Outcome>, StoreError> {
-        self.publish_pending()?;
-        let published = self.shared.snapshot();
+    fn append(&mut self, candidates: &[Vec<Candidate>], reports: &[Report]) -> Result<Vec<Outcome>, Halt> {
+        // What was found is kept whatever waits: it may be why the gate stays closed.
+        let only_reports = !reports.is_empty() && candidates.iter().all(Vec::is_empty);
+        if !only_reports {
+            self.publish_pending()?;
+        }
+        let published = match &self.pending {
+            Some(pending) => pending.snapshot.clone(),
+            None => self.shared.snapshot(),
+        };
         let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
             .expect("the clock gives valid times");
         let mut transaction = self.store.begin(Some(&published.head.tree), self.epoch)?;
@@ -252,19 +291,22 @@ impl Sequencer {
             self.tower = tower;
             let checkpoint = sign_checkpoint(&self.signers, head.tree);
             let (head, edge) = (Arc::new(head), Some(Arc::new(edge)));
-            let snapshot = Snapshot { head, edge, reader: published.reader, checkpoint };
-            self.pending = Some((published.head.tree, snapshot));
+            self.pending = Some(Pending {
+                from: published.head.tree,
+                snapshot: Snapshot { head, edge, reader: published.reader, checkpoint },
+                is_anchored: false,
+            });
             self.publish_pending()?;
         }
         Ok(sorted.outcomes)
     }
 
-    /// Moves the anchor to what is committed, then publishes it. When that fails it is tried again before the next batch:
+    /// Moves the anchor to what is committed, shows it to the gate, then publishes it. What fails is tried again before the next batch:
     /// the commit stands, and nothing can be built beside it.
-    fn publish_pending(&mut self) -> Result<(), StoreError> {
-        let Some((from, snapshot)) = &self.pending else { return Ok(()) };
-        if let Some(anchor) = &mut self.anchor {
-            let tree = &snapshot.head.tree;
+    fn publish_pending(&mut self) -> Result<(), Halt> {
+        let Some(Pending { from, snapshot, is_anchored }) = &mut self.pending else { return Ok(()) };
+        let tree = &snapshot.head.tree;
+        if let Some(anchor) = self.anchor.as_mut().filter(|_| !*is_anchored) {
             anchor.advance(self.epoch, from, tree, snapshot.head.signed_at).map_err(|error| match error {
                 StoreError::Damaged { place, why } => {
                     let (path, why) =
@@ -273,6 +315,10 @@ impl Sequencer {
                 }
                 error => error,
             })?;
+        }
+        *is_anchored = true;
+        if let Some(gate) = &self.gate {
+            gate.pass(snapshot).map_err(|why| Halt::Gate { size: tree.size, why })?;
         }
         self.shared.publish(snapshot.clone());
         self.pending = None;

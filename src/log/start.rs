@@ -2,7 +2,7 @@
 //!
 //! In this order: the stored bytes give the tree's root again, which must be that of the newest head, which must be signed by
 //! the log's key; the anchor must hold a head that this log contains; the writer's epoch moves on, in the anchor and then in the
-//! database; an anchor that is behind is moved. The same code recovers from a crash, because it is the only start there is.
+//! database; an anchor that is behind is moved. A head that has not passed the [`Gate`] is not published yet. The same code recovers from a crash, because it is the only start there is.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::checkpoint::{Cosignatures, sign_checkpoint};
 use super::edge::Edge;
-use super::sequencer::{Job, Sequencer};
+use super::gate::Gate;
+use super::sequencer::{Job, Pending, Sequencer};
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
 use super::tower::Tower;
@@ -26,14 +27,26 @@ use crate::store::sqlite::anchor::{Anchor, Anchored};
 use crate::store::{Identity, LogReader, LogStore, StoreError, StoredHead};
 use crate::tlog::{Hash, TreeHead, TreeSize, tree_hash_indexes};
 
+/// Heads that are looked at together for one that has passed the gate. It is one of the last two, unless somebody took the memory of
+/// the cosignatures away.
+const HEADS_AT_A_TIME: usize = 64;
+
+/// What a log has beside its store; a log in memory has none of it.
+#[derive(Default)]
+pub(super) struct Files<'a> {
+    pub(super) anchor: Option<&'a Path>,
+    /// Directories on whose disks there must be space.
+    pub(super) disks: Vec<PathBuf>,
+    pub(super) lock: Option<DirectoryLock>,
+}
+
 /// Compares database, head and anchor, and starts the writer when they agree.
 pub(super) fn start(
     mut store: Box<dyn LogStore>,
-    anchor_path: Option<&Path>,
+    Files { anchor: anchor_path, disks, lock }: Files<'_>,
     signers: Vec<SignerKey>,
     clock: Clock,
-    disks: Vec<PathBuf>,
-    lock: Option<DirectoryLock>,
+    gate: Option<Arc<dyn Gate>>,
 ) -> Result<Log, OpenError> {
     let identity = store.identity().clone();
     check_key(&signers, &identity)?;
@@ -52,16 +65,19 @@ pub(super) fn start(
         Ok(claimed) => claimed,
         Err(reason) => return Ok(only_read(identity, snapshot, reason, lock)),
     };
-    // The head is published already and proved to be this log's: what is signed says nothing new.
+    // It is durable and anchored, and proved to be this log's: what is signed says nothing new.
     snapshot.checkpoint = sign_checkpoint(&signers, snapshot.head.tree);
-    let shared = share(&snapshot);
-    let pending = None;
+    let (shared, pending) = match &gate {
+        Some(gate) => wait_at(&**gate, &snapshot, &identity, &signers)?,
+        None => (share(&snapshot), None),
+    };
+    let (state, published) = (shared.clone(), snapshot);
     let mut sequencer =
-        Sequencer { store, anchor, epoch, signers, clock, shared: shared.clone(), disks, tower, pending };
+        Sequencer { store, anchor, epoch, signers, clock, shared: state, disks, tower, pending, gate };
     if newest.is_none() {
         sequencer.first_head()?;
         let head = sequencer.store.newest()?.expect("the head that was just committed");
-        sequencer.shared.publish(Snapshot { head: Arc::new(head), ..snapshot });
+        sequencer.shared.publish(Snapshot { head: Arc::new(head), ..published });
     }
     let (sender, receiver) = mpsc::unbounded_channel();
     let thread =
@@ -69,6 +85,40 @@ pub(super) fn start(
     let thread =
         thread.map_err(|source| StoreError::File { path: "the sequencer's thread".to_owned(), source })?;
     Ok(handle(identity, shared, Some(sender), Some(thread), lock))
+}
+
+/// What is served while the newest head waits at the gate: the newest that has passed. The writer shows it the newest again.
+fn wait_at(
+    gate: &dyn Gate,
+    newest: &Snapshot,
+    identity: &Identity,
+    signers: &[SignerKey],
+) -> Result<(Arc<Shared>, Option<Pending>), StoreError> {
+    gate.start(newest.size());
+    let mut before = TreeSize(newest.size().0 + 1);
+    loop {
+        let heads = newest.reader.heads(before, HEADS_AT_A_TIME)?;
+        // A log that has no head yet has none to wait with.
+        let Some(last) = heads.last() else { return Ok((share(newest), None)) };
+        before = last.tree.size;
+        let Some(head) = heads.into_iter().find(|head| gate.has_passed(&head.tree)) else { continue };
+        if head.tree == newest.head.tree {
+            return Ok((share(newest), None));
+        }
+        let (mut passed, tower) = recover(Some(head), identity, newest.reader.clone());
+        tower?;
+        passed.checkpoint = sign_checkpoint(signers, passed.head.tree);
+        let (size, why) = (newest.size().0, "it had not enough cosignatures when the server was stopped");
+        tracing::warn!(
+            tree.size = size,
+            published = passed.size().0,
+            "the newest head waits for its witnesses"
+        );
+        let shared = share(&passed);
+        shared.turn(State::ReadOnly(ReadOnly::Unwitnessed { size, why: why.to_owned() }));
+        let (from, snapshot) = (newest.head.tree, newest.clone());
+        return Ok((shared, Some(Pending { from, snapshot, is_anchored: true })));
+    }
 }
 
 /// A log whose right edge is so damaged that it has no writer: whatever can be read is served. `error` says what is damaged, and

@@ -101,6 +101,16 @@ pub enum ReadOnly {
         /// Bytes below which nothing is written.
         floor_bytes: u64,
     },
+    /// The newest head waits for cosignatures. Writing goes on by itself when they come.
+    #[error(
+        "the newest head, of {size} records, is not published yet: {why}. Nothing is lost: it is published, and the log goes on, when its          witnesses answer; `tallystick witnesses status` says which of them do not"
+    )]
+    Unwitnessed {
+        /// The size of the head that waits.
+        size: u64,
+        /// How many cosignatures there are.
+        why: String,
+    },
     /// A write failed, and what is on disk is not certain any more. The process must end.
     #[error("writing failed and the process must be started again: {why}")]
     Stopped {

@@ -41,8 +41,8 @@ use ed25519_dalek::{Signer, SigningKey, Verifier as _, VerifyingKey};
 use zeroize::Zeroizing;
 
 use super::key::{
-    Algorithm, KEY_SIZE, KeyError, KeyId, KeyName, SIGNATURE_SIZE, Verifier, encode_key, format_skey,
-    parse_public, parse_secret,
+    Algorithm, KEY_SIZE, KeyError, KeyId, KeyName, SIGNATURE_SIZE, SignerKey, Verifier, VerifierKey,
+    encode_key, format_skey, parse_public, parse_secret,
 };
 use super::open::Signature;
 
@@ -167,6 +167,28 @@ impl CosignatureSigner {
         bytes.extend_from_slice(&time.to_be_bytes());
         bytes.extend_from_slice(&self.key.sign(&message(time, text.as_bytes())).to_bytes());
         Signature::new(self.name().clone(), self.id(), &bytes)
+    }
+}
+
+/// A log's own key as a cosigner of its own checkpoints: how a log dates them, since its note has no time in it.
+///
+/// The specification wants distinct keys for distinct cosigners, since a cosignature does not say by which name it was made; a log's key is
+/// one cosigner, of one name, and no witness ever has it. What it signs as a log it cannot mistake: the second line of a cosigned
+/// message is `time <seconds>`, that of every tree head and checkpoint a size. So whoever has the log's verifier key has this one too, and
+/// there is no second secret to guard.
+impl From<&SignerKey> for CosignatureSigner {
+    fn from(log: &SignerKey) -> CosignatureSigner {
+        CosignatureSigner::generate(log.name().clone(), log.signing_key().to_bytes())
+    }
+}
+
+/// The public side of the same.
+impl From<&VerifierKey> for CosignatureVerifier {
+    fn from(log: &VerifierKey) -> CosignatureVerifier {
+        let (name, public) = (log.name().clone(), log.public_bytes());
+        let id = KeyId::of(&name, Algorithm::CosignatureV1.byte(), public);
+        let key = VerifyingKey::from_bytes(public).expect("it is the key of a verifier");
+        CosignatureVerifier { name, id, key }
     }
 }
 

@@ -254,6 +254,11 @@ impl SignerKey {
         format_skey(self.name(), self.id(), Algorithm::Ed25519, &self.key)
     }
 
+    /// For the log's own cosignatures.
+    pub(super) fn signing_key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// The signature of a message. The same message always gets the same signature.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.key.sign(message).to_bytes()

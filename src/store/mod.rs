@@ -11,11 +11,13 @@
 //! Other logs have databases of their own: [`remote`] keeps what look-ups needed, [`replica`] keeps every record, with
 //! the engine of the own log.
 
+pub mod cosignatures;
 pub mod evidence;
 pub mod lock;
 pub mod memory;
 pub mod remote;
 pub mod sqlite;
+pub mod witness;
 
 use std::ops::Range;
 use std::sync::Arc;

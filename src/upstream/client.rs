@@ -61,7 +61,7 @@ impl Default for ClientOptions {
 /// The client of every other server. Clones share connections.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    open: reqwest::Client,
+    pub(super) open: reqwest::Client,
     /// For redirects to other hosts: connects to public addresses only.
     public_only: reqwest::Client,
     options: ClientOptions,
@@ -226,7 +226,7 @@ impl HttpClient {
         }
     }
 
-    fn timer(&self, deadline: Instant) -> Timer {
+    pub(super) fn timer(&self, deadline: Instant) -> Timer {
         let (clock, read_timeout) = (self.options.clock.clone(), self.options.read_timeout);
         let started = clock.instant();
         Timer { clock, started, deadline: deadline.min(started + self.options.total_timeout), read_timeout }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `url` | where a source is; credentials are used and never shown |
 //! | `client`, `download`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
+//! | `post` | one POST |
 //! | `error` | why it failed, told apart by what the caller does next |
 //! | `goproxy_list`, `goproxy`, `info` | a module version from a GOPROXY list |
 //! | `vcs`, `vcs_message`, `scratch`, `process` | the same from version control, by the go command |
@@ -24,6 +25,7 @@ mod info;
 mod inquiry;
 mod network;
 mod passing;
+mod post;
 mod process;
 mod redirect;
 mod scratch;
@@ -44,6 +46,7 @@ pub(crate) use health::backoff;
 pub use info::{ModuleInfo, Origin};
 pub use inquiry::{Inquiry, SumdbAnswer, SumdbError};
 pub use network::{ClientError, ProxySettings};
+pub use post::Posted;
 pub use redirect::{HostRule, HostRuleError, RedirectRules};
 pub use spool::{FileReader, MEMORY_BYTES, SpoolReader, Spooled};
 pub use sumdb::{RemoteSumdb, UrlId, passthrough, supported};

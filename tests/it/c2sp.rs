@@ -15,7 +15,12 @@ use serde_json::Value;
 
 /// Builds a program of `tests/oracle/c2sp`, or says loudly why it cannot be had here.
 pub(crate) fn build(test: &str, package: &str) -> Option<PathBuf> {
-    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/c2sp"));
+    build_in(test, "tests/oracle/c2sp", package)
+}
+
+/// Builds a package that a module of ours, or one that it requires, has.
+pub(crate) fn build_in(test: &str, module: &str, package: &str) -> Option<PathBuf> {
+    let directory = &Path::new(env!("CARGO_MANIFEST_DIR")).join(module);
     let go = |arguments: &[&str]| {
         let mut go = Command::new("go");
         go.args(arguments).current_dir(directory);

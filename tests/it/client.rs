@@ -95,7 +95,7 @@ fn tampering(url: &str, change: impl Fn(&str, Page) -> Page + Send + Sync + 'sta
 fn forward(url: &str, path: &str, change: impl FnOnce(Page) -> Page) -> Behaviour {
     match web::get(url, path) {
         Ok(page) => {
-            let Page { status, body } = change(page);
+            let Page { status, body, .. } = change(page);
             let headers = vec![("Content-Type", "text/plain; charset=UTF-8".to_owned())];
             Behaviour::Answer { status, headers, body }
         }

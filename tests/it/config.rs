@@ -302,11 +302,12 @@ fn the_reference_tells_the_truth() {
     let sandbox = Sandbox::new();
     let mut sections: Vec<(String, String)> = vec![(String::new(), String::new())];
     for key in KEYS {
-        let path = key.path.replace("sumdb.*", "sumdb.\"sum.golang.org\"").replace("route.*", "route");
+        let path = key.path.replace("sumdb.*", "sumdb.\"sum.golang.org\"");
+        let path = path.replace("route.*", "route").replace("witness.*", "witness");
         let (section, name) = path.rsplit_once('.').unwrap_or(("", &path));
         let header = match section {
             "" => String::new(),
-            "route" => "[[route]]\n".to_owned(),
+            "route" | "witness" => format!("[[{section}]]\n"),
             section => format!("[{section}]\n"),
         };
         if sections.last().unwrap().0 != header && !sections.iter().any(|(known, _)| *known == header) {
@@ -320,7 +321,8 @@ fn the_reference_tells_the_truth() {
     let shown = Shown::of(&sandbox.run(&["config", "show", "--json", "--config", "t.toml"]));
     let defaults = Shown::of(&sandbox.run(&["config", "show", "--json"]));
     for key in KEYS {
-        let row = key.path.replace("sumdb.*", "sumdb.sum.golang.org").replace("route.*", "route.1");
+        let row = key.path.replace("sumdb.*", "sumdb.sum.golang.org");
+        let row = row.replace("route.*", "route.1").replace("witness.*", "witness.1");
         assert!(shown.row(&row).1.starts_with("t.toml:"), "{row}: {}", shown.row(&row).1);
         let Some(variable) = key.variable() else { continue };
         let value = key.example.trim_matches(['"', '[', ']']).to_owned();

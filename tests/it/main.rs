@@ -28,3 +28,4 @@ mod support;
 mod tidy;
 mod tlog;
 mod upstream;
+mod witness;

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the pure core to the faces: a module uses only what stands before it.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 20] = [
     "note", "tlog", "module", "dirhash", "gosum", "proof", // core
     "clock", "crew", "config", "store", "upstream", // ground
-    "log", "mirror", "notary", "audit", "gossip", "monitor", // engines
+    "log", "mirror", "notary", "witness", "audit", "gossip", "monitor", // engines
     "http", "cli", // faces
 ];
 

@@ -6,9 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use tallystick::note::{VerifierKey, open};
+use tallystick::note::{CosignatureVerifier, VerifierKey, open};
 use tallystick::tlog::*;
 
+use crate::support::eventually;
 use crate::support::logs::lines;
 use crate::support::serve::{LogDirectory, Server};
 
@@ -111,6 +112,18 @@ async fn get(server: &Server, path: &str) -> Page {
     ask(server, path, None).await
 }
 
+/// The newest checkpoint, once the log has dated it: that follows its publication.
+async fn dated(server: &Server) -> Page {
+    let key = CosignatureVerifier::from(&server.vkey.parse::<VerifierKey>().unwrap());
+    let mut page = get(server, "/tlog/checkpoint").await;
+    eventually("the checkpoint is dated", async || {
+        page = get(server, "/tlog/checkpoint").await;
+        open(&page.body, &[&key]).is_ok()
+    })
+    .await;
+    page
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checkpoint_is_latest_under_an_origin_of_its_own() {
     let data = LogDirectory::new(NAME, NO_MODULES);
@@ -118,14 +131,15 @@ async fn the_checkpoint_is_latest_under_an_origin_of_its_own() {
     let key: VerifierKey = server.vkey.parse().unwrap();
     for size in [0, 3, 300] {
         grow(&data, size);
-        let (page, latest) = (get(&server, "/tlog/checkpoint").await, get(&server, "/latest").await);
+        let (page, latest) = (dated(&server).await, get(&server, "/latest").await);
         assert_eq!(page.status, 200);
         let note = open(&page.body, &[&key]).unwrap();
         let checkpoint = Checkpoint::parse(&note.text).unwrap();
         assert_eq!(checkpoint.origin.as_str(), NAME);
         assert_eq!(checkpoint.tree, TreeHead::parse(&open(&latest.body, &[&key]).unwrap().text).unwrap());
         assert_eq!((checkpoint.tree.size.0, checkpoint.extension_lines().count()), (size, 0));
-        assert_eq!((note.signatures.len(), note.unverified.len()), (1, 0));
+        // The log's signature, and its cosignature with the time.
+        assert_eq!((note.signatures.len(), note.unverified.len()), (1, 1));
         assert_eq!(page.header("content-type").to_lowercase(), "text/plain; charset=utf-8");
         assert_eq!(page.header("cache-control"), "no-cache");
         let again = ask(&server, "/tlog/checkpoint", Some(page.header("etag"))).await;

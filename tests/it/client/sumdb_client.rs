@@ -139,7 +139,11 @@ fn statuses(lab: &Lab) {
     for status in [400, 403, 404, 409, 500, 503] {
         for family in ["/lookup/", "/tile/"] {
             let looked = lab.look_up(json!({}), move |path, page| match path.starts_with(family) {
-                true => Page { status, body: format!("the reason for {status}\n").into_bytes() },
+                true => Page {
+                    status,
+                    content_type: page.content_type,
+                    body: format!("the reason for {status}\n").into_bytes(),
+                },
                 false => page,
             });
             assert_refused(&looked, &format!("{status} Whatever: the reason for {status}"));
@@ -240,7 +244,9 @@ fn tiles_that_are_none(lab: &Lab) {
     // An older head asks for a partial tile that is full by now: where the partial one is gone, the full one does.
     let (from, to) = (lab.note.clone(), lab.old_note.clone());
     let looked = lab.look_up(json!({}), move |path, page| match path {
-        "/tile/8/0/005.p/20" => Page { status: 404, body: b"no such tile".to_vec() },
+        "/tile/8/0/005.p/20" => {
+            Page { status: 404, content_type: page.content_type, body: b"no such tile".to_vec() }
+        }
         _ => edit(path, page, |text| text.replace(&from, &to)),
     });
     assert_all(&looked, &records(701).1[700..]);

@@ -4,6 +4,7 @@ pub(crate) mod logs;
 pub(crate) mod serve;
 pub(crate) mod tree;
 pub(crate) mod web;
+pub(crate) mod witness;
 
 /// How long something that must happen may take, on a machine that is busy with other tests.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -11,6 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
     pub(crate) status: u16,
+    pub(crate) content_type: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -50,10 +51,14 @@ fn parse(answer: &[u8]) -> Option<Page> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).ok()?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    })?;
+    let header = |wanted: &str| {
+        head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
+    };
+    let length = header("content-length")?.parse::<usize>().ok()?;
     let body = answer.get(end + 4..end + 4 + length)?.to_vec();
-    Some(Page { status, body })
+    let content_type = header("content-type").unwrap_or_default().to_owned();
+    Some(Page { status, content_type, body })
 }

@@ -1,0 +1,343 @@
+//! `tallystick witness`: a witness of other logs, a process of its own with a key and a memory of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch as channel;
+
+use super::engines::exit_of_store;
+use super::exit::OrExit;
+use super::serve::{Signals, reload_certificate, until};
+use super::{Common, Exit, block_on, logging, output};
+use crate::clock::Clock;
+use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};
+use crate::http::listen::{Door, Limits, raise_descriptor_limit};
+use crate::http::metrics::{Metrics, Traffic};
+use crate::http::ops;
+use crate::http::tls::TlsKeeper;
+use crate::http::witness::{WitnessFigures, WitnessSite};
+use crate::note::CosignatureSigner;
+use crate::store::StoreError;
+use crate::store::lock::{DirectoryLock, refuse_network_file_system};
+use crate::store::witness::{Broken, read_witness};
+use crate::witness::{TrustedLog, Witness, WitnessError, origin_hash};
+
+/// File name of the memory in the data directory.
+const DATABASE_FILE: &str = "witness.db";
+
+/// Be a witness of logs: cosign checkpoints that are proved to grow out of what was cosigned before
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Speaks C2SP tlog-witness over HTTP. The first start makes the key and the memory, and prints the key for the logs' operators. The memory \
+can never be rolled back: a witness that forgets can sign two histories. Losing it means a new key.
+
+Examples:
+  tallystick witness --name witness.corp.example/w1 --log sum.corp.example+1c2d3e4f+AQ...
+  tallystick witness --config /etc/tallystick-witness.toml
+  tallystick witness key --data /var/lib/w1
+  tallystick witness status --data /var/lib/w1 --json
+  tallystick witness evidence --data /var/lib/w1"
+)]
+pub(super) struct WitnessCommand {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the witness's key, which the logs that it cosigns for must be given
+    Key {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the newest checkpoint that was cosigned for each log
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the checkpoints that a log cannot have signed honestly, or that came without proof; exit code 4 when there is a fork
+    Evidence {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The witness's name, fixed when its key is made [default: tallystick.local/<8 hex>]
+    #[arg(long)]
+    name: Option<String>,
+    /// Address and port for logs [default: 127.0.0.1:8475]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Address and port of health and metrics [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
+    /// A log to cosign for: its verifier key, after its origin and a space where that is not the key's name
+    #[arg(long = "log", value_name = "[ORIGIN ]VKEY")]
+    logs: Vec<String>,
+    /// Begin with an empty memory though there is a key: only if that key has never cosigned anything
+    #[arg(long)]
+    new_memory: bool,
+}
+
+impl WitnessCommand {
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
+        let new_memory = self.run.new_memory;
+        let overrides = WitnessOverrides {
+            config: common.config.clone(),
+            data: common.data.clone(),
+            name: self.run.name,
+            listen: self.run.listen,
+            metrics_listen: self.run.metrics_listen,
+            logs: self.run.logs,
+        };
+        let config = WitnessConfig::load(overrides).or_else(|error| {
+            let exit = match &error {
+                WitnessConfigError::Unreadable { .. } => Exit::Failed,
+                _ => Exit::Usage,
+            };
+            Err(error).or_exit(exit)
+        })?;
+        match self.action {
+            None => {
+                logging::start(LogFormat::Text, None, "info");
+                block_on(engine(config, new_memory))
+            }
+            Some(Action::Key { json }) => show_key(&config, json),
+            Some(Action::Status { json }) => status(&config, json),
+            Some(Action::Evidence { json }) => evidence(&config, json),
+        }
+    }
+}
+
+fn show_key(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
+    let missing = || {
+        anyhow::anyhow!(
+            "there is no key in {}\n  fix: start `tallystick witness` once, or name its directory with --data",
+            keys::directory(&config.data).display()
+        )
+    };
+    let key = keys::load_cosigner(&config.data, config.name.as_deref())?
+        .ok_or_else(missing)
+        .or_exit(Exit::Usage)?;
+    let key = key.verifier();
+    let fingerprint = keys::fingerprint(&key);
+    if as_json {
+        output::print_json(
+            &json!({ "name": key.name().as_str(), "vkey": key.to_string(), "fingerprint": fingerprint }),
+        )?;
+    } else {
+        output::print(&format!(
+            "name          {}\nwitness key   {key}\nfingerprint   {fingerprint}\n",
+            key.name()
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn memory(config: &WitnessConfig) -> std::path::PathBuf {
+    config.data.join(DATABASE_FILE)
+}
+
+fn status(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
+    let (known, _) = read_witness(&memory(config)).map_err(anyhow::Error::from).or_exit(Exit::Failed)?;
+    if as_json {
+        let logs = known.iter().map(|known| {
+            json!({
+                "origin": known.origin,
+                "origin_hash": origin_hash(&known.origin),
+                "size": known.tree.size.0,
+                "root": known.tree.root.to_string(),
+                "cosigned_at": known.cosigned_at,
+                "checkpoint": known.note,
+            })
+        });
+        output::print_json(&logs.collect::<Vec<_>>())?;
+    } else if known.is_empty() {
+        output::print("nothing was cosigned yet\n")?;
+    } else {
+        let rows = known.into_iter().map(|known| {
+            [
+                known.origin,
+                known.tree.size.to_string(),
+                known.tree.root.to_string(),
+                format!("{:.0}", known.cosigned_at),
+            ]
+        });
+        output::print_table(["origin", "size", "root", "cosigned at"], rows)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn evidence(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
+    let (_, evidence) = read_witness(&memory(config)).map_err(anyhow::Error::from).or_exit(Exit::Failed)?;
+    let is_fork = evidence.iter().any(|one| one.kind == "fork");
+    if as_json {
+        output::print_json(&evidence)?;
+    } else if evidence.is_empty() {
+        output::print("no evidence against any log\n")?;
+    }
+    for one in evidence.iter().filter(|_| !as_json) {
+        let (id, kind, at) = (one.id, &one.kind, one.seen_at);
+        output::print(&format!(
+            "--- {id}: {kind}, size {}, {at:.0}\n--- cosigned\n{}--- offered\n{}\n",
+            one.size, one.standing, one.offered
+        ))?;
+    }
+    Ok(if is_fork { Exit::Damage } else { Exit::Done })
+}
+
+/// The key and the memory belong together: each without the other is a loss that somebody must know of.
+fn signing_key(config: &WitnessConfig, new_memory: bool) -> anyhow::Result<(CosignatureSigner, bool)> {
+    let (name, has_memory) = (config.name.as_deref(), memory(config).exists());
+    match keys::load_cosigner(&config.data, name)? {
+        Some(key) if has_memory || new_memory => Ok((key, false)),
+        Some(_) => Err(anyhow::anyhow!(
+            "there is a key in {}, but no memory of what it cosigned at {}: a witness that forgot could sign a second history\n  fix: put \
+             the newest copy of that file back, if it is certain that nothing was cosigned after it was made; else move the key away and \
+             give the logs a new one. If the key has never cosigned anything: --new-memory",
+            keys::directory(&config.data).display(),
+            memory(config).display()
+        ))
+        .or_exit(Exit::Damage),
+        None if has_memory => Err(anyhow::anyhow!(
+            "there is no key in {}, but a memory of what it cosigned\n  fix: put the key files back from your backup, or choose another --data \
+             for a new witness",
+            keys::directory(&config.data).display()
+        ))
+        .or_exit(Exit::Usage),
+        None => Ok((keys::create_cosigner(&config.data, name)?, true)),
+    }
+}
+
+fn open(config: &WitnessConfig, key: CosignatureSigner) -> anyhow::Result<Witness> {
+    let logs =
+        config.logs.iter().map(|(origin, keys)| TrustedLog { origin: origin.clone(), keys: keys.clone() });
+    let path = memory(config);
+    let opened = Witness::open(&path, key, logs.collect(), Clock::system());
+    opened.or_else(|error| match error {
+        error @ WitnessError::Row { .. } => Err(error).or_exit(Exit::Damage),
+        WitnessError::Store(error @ StoreError::Damaged { .. }) => {
+            let fix = format!(
+                "the memory of this witness, {}, is damaged, and it cosigns nothing\n  fix: restore the newest copy of that file, if it is \
+                 certain that nothing was cosigned after it was made (the logs' operators can tell: no log may have a cosignature for a \
+                 larger size); else retire this witness: move {} away, start again for a new key, and give it to the logs",
+                path.display(),
+                config.data.display()
+            );
+            Err(error).context(fix).or_exit(Exit::Damage)
+        }
+        WitnessError::Store(error) => {
+            let exit = exit_of_store(&error);
+            Err(error).or_exit(exit)
+        }
+    })
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on {address}: free it or choose another with `{key}`"))
+}
+
+/// Opens the memory, serves it, and ends on SIGTERM or SIGINT.
+async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit> {
+    let mut signals = Signals::new()?;
+    raise_descriptor_limit();
+    if config.logs.is_empty() {
+        tracing::warn!("no log is known, so nothing will be cosigned: name logs with --log or [[log]]");
+    }
+    let tls = config.tls.as_ref().map(|tls| TlsKeeper::load(&tls.cert, &tls.key)).transpose();
+    let tls = tls.or_exit(Exit::Usage)?.map(Arc::new);
+    let listener = bind("listen", config.listen).await?;
+    let private = match config.metrics_listen {
+        Some(address) => Some(bind("metrics_listen", address).await?),
+        None => None,
+    };
+    make_directory(&config.data)?;
+    refuse_network_file_system(&config.data).or_exit(Exit::Usage)?;
+    let _lock = DirectoryLock::acquire(&config.data).or_exit(Exit::Running)?;
+    let (key, is_new_key) = signing_key(&config, new_memory)?;
+    let witness = Arc::new(open(&config, key)?);
+    announce(&witness, is_new_key, &config, &listener, private.as_ref())?;
+
+    let metrics = Arc::new(Metrics::new(vec![Box::new(WitnessFigures(witness.clone()))]));
+    let (stop, stopped) = channel::channel(false);
+    let site = WitnessSite::new(witness.clone(), config.prefix.clone(), metrics.clone(), Clock::system());
+    let traffic = metrics.traffic.clone();
+    let door = Door { site: Arc::new(site), tls: tls.clone(), limits: Limits::default(), traffic };
+    let door = tokio::spawn(door.serve(listener, until(stopped.clone())));
+    let private = private.map(|private| {
+        let site = Arc::new(ops::router(Arc::new(WitnessFigures(witness.clone())), metrics.clone()));
+        let ops = Door { site, tls: None, limits: ops::limits(), traffic: Traffic::default() };
+        tokio::spawn(ops.serve(private, until(stopped.clone())))
+    });
+    let certificate = tls.map(|tls| tokio::spawn(reload_certificate(tls)));
+    let ended = tokio::select! {
+        name = signals.next() => { tracing::info!(signal = name, "stopping"); Exit::Done }
+        why = failed(witness.broken()) => { tracing::error!(why, "stopping: start it again"); Exit::Failed }
+    };
+    stop.send_replace(true);
+    // A second signal need not wait: what was answered is durable.
+    tokio::select! {
+        closed = door => drop(closed?),
+        _ = signals.next() => return Ok(Exit::Failed),
+    }
+    if let Some(private) = private {
+        private.await?;
+    }
+    if let Some(certificate) = certificate {
+        certificate.abort();
+    }
+    Ok(ended)
+}
+
+fn make_directory(data: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.with_context(|| format!("cannot make {}", data.display()))
+}
+
+/// What is printed once it listens.
+fn announce(
+    witness: &Witness,
+    is_new_key: bool,
+    config: &WitnessConfig,
+    listener: &TcpListener,
+    private: Option<&TcpListener>,
+) -> anyhow::Result<()> {
+    let key = witness.verifier();
+    let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let (address, prefix) = (listener.local_addr()?, &config.prefix);
+    let mut text = format!(
+        "witness       {}\nwitness key   {key}{made}\naddress       {scheme}://{address}{prefix}\nlogs          {}\n",
+        key.name(),
+        witness.logs()
+    );
+    if let Some(private) = private {
+        text += &format!("metrics       http://{}/metrics\n", private.local_addr()?);
+    }
+    Ok(output::print(&text)?)
+}
+
+/// Ready when a write has failed.
+async fn failed(mut broken: Broken) -> String {
+    match broken.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(error)) => error.to_string(),
+        // The thread that writes is gone: the same.
+        _ => "the thread that writes has ended".to_owned(),
+    }
+}

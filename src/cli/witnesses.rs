@@ -1,0 +1,136 @@
+//! `tallystick witnesses`: how the witnesses of the own log do, and the policy that verifiers need.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::engines::{cosignatures_database, exit_of_store, open_reader};
+use super::exit::OrExit;
+use super::{Common, Exit, output};
+use crate::config::{Config, LogWitness, keys};
+use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
+use crate::store::{LogReader, StoreError};
+use crate::tlog::TreeSize;
+
+/// Show how the witnesses of this log do, or the policy that names them
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Witnesses are named in [[witness]] of the configuration. Reads only, and may run beside the server.
+
+Examples:
+  tallystick witnesses status
+  tallystick witnesses status --json
+  tallystick witnesses policy > policy.txt")]
+pub(super) struct WitnessesCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show what each witness cosigned last, how long it took, and why it did not
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the log, its witnesses and the quorum as a C2SP tlog-policy
+    Policy,
+}
+
+/// One witness.
+struct Row {
+    witness: LogWitness,
+    newest: Option<StoredCosignature>,
+    attempt: WitnessAttempt,
+}
+
+impl WitnessesCommand {
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
+        let config = common.load()?;
+        match self.action {
+            Action::Status { json } => status(&config, json),
+            Action::Policy => policy(&config),
+        }
+    }
+}
+
+fn policy(config: &Config) -> anyhow::Result<Exit> {
+    let (_, key) = keys::load_verifier(&config.data, config.name.as_deref())?;
+    output::print(&config.witnesses.policy(&key, Some(&format!("{}/tlog", config.client_url()))))?;
+    Ok(Exit::Done)
+}
+
+fn status(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
+    let coded = |error: StoreError| {
+        let exit = exit_of_store(&error);
+        Err::<(), _>(error).or_exit(exit).expect_err("an error")
+    };
+    let newest = open_reader(config)?.heads(TreeSize(u64::MAX), 1).map_err(coded)?.pop();
+    let size = newest.as_ref().map_or(0, |head| head.tree.size.0);
+    let path = cosignatures_database(config);
+    let store = match path.exists() {
+        true => Some(CosignatureStore::open(&path).map_err(coded)?),
+        false => None,
+    };
+    let row = |witness: &LogWitness| {
+        let vkey = witness.key.to_string();
+        let newest = store.as_ref().map_or(Ok(None), |store| store.newest(&vkey))?;
+        let attempt = store.as_ref().map_or(Ok(WitnessAttempt::default()), |store| store.attempt(&vkey))?;
+        Ok(Row { witness: witness.clone(), newest, attempt })
+    };
+    let rows = config.witnesses.all.iter().map(row).collect::<Result<Vec<_>, StoreError>>().map_err(coded)?;
+    let has = |row: &&Row| {
+        let head = newest.as_ref().map(|head| head.tree);
+        row.newest.as_ref().map(|newest| newest.tree) == head
+    };
+    let have = rows.iter().filter(has).count();
+    if as_json {
+        print_json(config, size, have, &rows)?;
+    } else if rows.is_empty() {
+        output::print("this log has no witnesses: name some in [[witness]]\n")?;
+    } else {
+        let (quorum, demanded) = (config.witnesses.quorum, config.witnesses.required);
+        let demanded = if demanded { ", demanded before it is published" } else { "" };
+        output::print(&format!(
+            "newest head: {size} records, cosigned by {have} of {} ({quorum} are enough{demanded})\n\n",
+            rows.len()
+        ))?;
+        output::print_table(["witness", "size", "cosigned at", "took", "problem"], rows.iter().map(cells))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn cells(Row { witness, newest, attempt }: &Row) -> [String; 5] {
+    let (dash, failing) = (|| "-".to_owned(), attempt.failures > 0);
+    [
+        witness.name.clone(),
+        newest.as_ref().map_or_else(dash, |newest| newest.tree.size.to_string()),
+        newest.as_ref().map_or_else(dash, |newest| format!("{:.0}", newest.received_at)),
+        attempt.latency.map_or_else(dash, |took| format!("{:.1} ms", took.as_secs_f64() * 1e3)),
+        attempt.failure.clone().filter(|_| failing).unwrap_or_else(dash),
+    ]
+}
+
+fn print_json(config: &Config, size: u64, have: usize, rows: &[Row]) -> anyhow::Result<()> {
+    let witnesses = rows.iter().map(|Row { witness, newest, attempt }| {
+        json!({
+            "name": witness.name,
+            "url": witness.url.to_string(),
+            "key": witness.key.to_string(),
+            "size": newest.as_ref().map(|newest| newest.tree.size.0),
+            "cosigned_at": newest.as_ref().map(|newest| newest.received_at),
+            "cosignature": newest.as_ref().map(|newest| &newest.line),
+            "latency_seconds": attempt.latency.map(|took| took.as_secs_f64()),
+            "failures": attempt.failures,
+            "failed_at": attempt.failed_at,
+            "failure": attempt.failure,
+        })
+    });
+    output::print_json(&json!({
+        "size": size,
+        "cosigned": have,
+        "quorum": config.witnesses.quorum,
+        "required": config.witnesses.required,
+        "witnesses": witnesses.collect::<Vec<_>>(),
+    }))
+}

@@ -1,0 +1,182 @@
+//! The cosignatures of the own log's heads, and how its witnesses answer: a small database beside the log's.
+//!
+//! `migrations/sqlite/cosignatures_0001.sql` is the layout. Nothing in it is precious: a witness cosigns a head again when it is asked.
+//! So it is written without waiting for the disk. A power cut may take the last rows, never make one up, and whoever reads them verifies
+//! each signature again.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::StoreError;
+use super::sqlite::{failed, from_micros, open_writing, to_micros};
+use crate::tlog::{Hash, TreeHead, TreeSize};
+
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/cosignatures_0001.sql")];
+/// "cosi" in ASCII.
+const APPLICATION_ID: i64 = 0x636f_7369;
+/// Sizes that are kept of each witness: a start looks for the newest head that had enough, which is one of the last two.
+pub const SIZES_KEPT: u32 = 1_000;
+
+/// A cosignature as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCosignature {
+    /// The witness's verifier key.
+    pub witness: String,
+    /// What it cosigned.
+    pub tree: TreeHead,
+    /// The signature line, without its newline.
+    pub line: String,
+    /// When it came.
+    pub received_at: Timestamp,
+}
+
+/// How the last attempts with a witness ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WitnessAttempt {
+    /// When it cosigned last.
+    pub succeeded_at: Option<Timestamp>,
+    /// How long that took.
+    pub latency: Option<Duration>,
+    /// When it failed last.
+    pub failed_at: Option<Timestamp>,
+    /// Why it failed then.
+    pub failure: Option<String>,
+    /// Failures since the last success.
+    pub failures: u32,
+}
+
+/// The database.
+pub struct CosignatureStore {
+    db: Mutex<Connection>,
+}
+
+impl CosignatureStore {
+    /// Opens the database at `path`, and creates it when there is none.
+    pub fn open(path: &Path) -> Result<CosignatureStore, StoreError> {
+        let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
+        db.pragma_update(None, "synchronous", "normal").map_err(failed("pragma"))?;
+        Ok(CosignatureStore { db: Mutex::new(db) })
+    }
+
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a cosignature, in place of an older one of the same size, and not more than [`SIZES_KEPT`] of a witness.
+    pub fn keep(&self, cosignature: &StoredCosignature) -> Result<(), StoreError> {
+        let StoredCosignature { witness, tree, line, received_at } = cosignature;
+        let mut db = self.db();
+        let transaction = db.transaction().map_err(failed("begin"))?;
+        let row = params![witness, tree.size.0 as i64, tree.root.as_bytes(), line, to_micros(*received_at)];
+        transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO cosignature (witness, size, root, line, received_at) VALUES (?, ?, ?, ?, ?)",
+            )
+            .and_then(|mut insert| insert.execute(row))
+            .map_err(failed("insert into cosignature"))?;
+        transaction
+            .prepare_cached(
+                "DELETE FROM cosignature WHERE witness = ?1 AND size <=
+                 (SELECT size FROM cosignature WHERE witness = ?1 ORDER BY size DESC LIMIT 1 OFFSET ?2)",
+            )
+            .and_then(|mut delete| delete.execute(params![witness, SIZES_KEPT]))
+            .map_err(failed("delete from cosignature"))?;
+        transaction.commit().map_err(failed("commit"))
+    }
+
+    /// The cosignatures of a head.
+    pub fn of(&self, tree: &TreeHead) -> Result<Vec<StoredCosignature>, StoreError> {
+        let sql =
+            "SELECT witness, size, root, line, received_at FROM cosignature WHERE size = ? AND root = ?";
+        self.read(sql, params![tree.size.0 as i64, tree.root.as_bytes()])
+    }
+
+    /// The newest cosignature of a witness.
+    pub fn newest(&self, witness: &str) -> Result<Option<StoredCosignature>, StoreError> {
+        let sql = "SELECT witness, size, root, line, received_at FROM cosignature WHERE witness = ? ORDER BY size DESC LIMIT 1";
+        Ok(self.read(sql, [witness])?.pop())
+    }
+
+    fn read(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<StoredCosignature>, StoreError> {
+        let db = self.db();
+        let mut select = db.prepare_cached(sql).map_err(failed("read of cosignature"))?;
+        let rows = select
+            .query_map(params, |row| {
+                let (size, root): (i64, [u8; 32]) = (row.get(1)?, row.get(2)?);
+                let tree = TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) };
+                let received_at = from_micros(row.get(4)?).unwrap_or(Timestamp::UNIX_EPOCH);
+                Ok(StoredCosignature { witness: row.get(0)?, tree, line: row.get(3)?, received_at })
+            })
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        rows.map_err(failed("read of cosignature"))
+    }
+
+    /// Keeps how the last attempts with a witness ended.
+    pub fn note_attempt(&self, witness: &str, attempt: &WitnessAttempt) -> Result<(), StoreError> {
+        let WitnessAttempt { succeeded_at, latency, failed_at, failure, failures } = attempt;
+        let latency = latency.map(|latency| i64::try_from(latency.as_micros()).unwrap_or(i64::MAX));
+        let row = params![
+            witness,
+            succeeded_at.map(to_micros),
+            latency,
+            failed_at.map(to_micros),
+            failure,
+            failures
+        ];
+        self.db()
+            .prepare_cached(
+                "INSERT OR REPLACE INTO attempt (witness, succeeded_at, latency, failed_at, failure, failures)
+                 VALUES (?, ?, ?, ?, ?, ?)",
+            )
+            .and_then(|mut insert| insert.execute(row))
+            .map(drop)
+            .map_err(failed("insert into attempt"))
+    }
+
+    /// How the last attempts with a witness ended.
+    pub fn attempt(&self, witness: &str) -> Result<WitnessAttempt, StoreError> {
+        let time = |micros: Option<i64>| micros.and_then(|micros| from_micros(micros).ok());
+        let found = self
+            .db()
+            .prepare_cached(
+                "SELECT succeeded_at, latency, failed_at, failure, failures FROM attempt WHERE witness = ?",
+            )
+            .and_then(|mut select| {
+                select
+                    .query_row([witness], |row| {
+                        let latency: Option<i64> = row.get(1)?;
+                        Ok(WitnessAttempt {
+                            succeeded_at: time(row.get(0)?),
+                            latency: latency.map(|micros| Duration::from_micros(micros.unsigned_abs())),
+                            failed_at: time(row.get(2)?),
+                            failure: row.get(3)?,
+                            failures: row.get(4)?,
+                        })
+                    })
+                    .optional()
+            });
+        Ok(found.map_err(failed("read of attempt"))?.unwrap_or_default())
+    }
+
+    /// The size of the head that was the newest when cosignatures were first demanded: `now` the first time.
+    pub fn demanded_after(&self, now: TreeSize) -> Result<TreeSize, StoreError> {
+        let db = self.db();
+        db.execute(
+            "INSERT INTO demanded (id, after) SELECT 1, ? WHERE NOT EXISTS (SELECT 1 FROM demanded)",
+            [now.0 as i64],
+        )
+        .map_err(failed("insert into demanded"))?;
+        db.query_row("SELECT after FROM demanded", [], |row| row.get(0))
+            .map(|size: i64| TreeSize(size as u64))
+            .map_err(failed("read of demanded"))
+    }
+
+    /// Forgets that cosignatures were demanded: what is published from now on need not have any.
+    pub fn demands_nothing(&self) -> Result<(), StoreError> {
+        self.db().execute("DELETE FROM demanded", []).map(drop).map_err(failed("delete from demanded"))
+    }
+}

@@ -1,0 +1,485 @@
+//! The own log before its witnesses: asks for cosignatures of every head, keeps them, and closes the gate where they are demanded.
+//!
+//! ```text
+//! a head is published (or waits at the gate) → the round's target → one task a witness: one request in flight, the newest target only
+//!                                                    → cosignatures, verified, kept, shown on /tlog/checkpoint
+//! ```
+//!
+//! All witnesses are shown the same head until enough of them have cosigned it or [`WitnessesOptions::patience`] is over, so that a log that
+//! grows all the time has cosigned heads all the time. Then comes the newest; what was published in between is never asked for: a cosignature
+//! of a head covers every head before it.
+//!
+//! On an idle log the head is cosigned again every [`WitnessesOptions::freshness`], by the witnesses and by the log's own key as a cosigner, so
+//! that whoever reads it can tell that it is fresh.
+//!
+//! A witness that hangs, lies, or lost its memory changes nothing for the others: each has its own task, time limit and back-off. What one of
+//! them can prove, by a checkpoint with the log's own signature that this log does not have, ends signing ([`Log::contradicted`]).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::ask::{AskError, Peer};
+use crate::clock::Clock;
+use crate::log::{Cosigned, Gate, Log, NotPassed, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
+use crate::note::{CosignatureSigner, Signature, Verifier, VerifierKey};
+use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
+use crate::store::{IncidentKind, StoreError};
+use crate::tlog::{Checkpoint, Origin, TreeHead, TreeSize};
+use crate::upstream::{HttpClient, backoff};
+
+/// How long one attempt may take, with its corrections: a witness far away answers in a second.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// After a failure a witness is asked again after this long, doubled with each failure in a row ...
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// ... up to this long: a log that demands cosignatures waits for it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Upper bounds of the latency histogram, in seconds: from a witness on this machine to one that hangs.
+pub const LATENCY_BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, f64::MAX];
+
+/// Whom the log asks, and what it demands.
+pub struct WitnessesOptions {
+    /// The log's verifier key; its name is the origin.
+    pub log: VerifierKey,
+    /// The log's own key, as a cosigner.
+    pub own: CosignatureSigner,
+    /// The witnesses.
+    pub peers: Vec<Peer>,
+    /// Cosignatures that are enough.
+    pub quorum: usize,
+    /// How long a round waits for them.
+    pub patience: Duration,
+    /// How old the newest cosignatures of an idle log become.
+    pub freshness: Duration,
+    /// Where cosignatures are kept.
+    pub store: CosignatureStore,
+    /// How witnesses are asked.
+    pub client: HttpClient,
+}
+
+/// The witnesses of a log. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Witnesses(Arc<Inner>);
+
+struct Inner {
+    options: WitnessesOptions,
+    origin: Origin,
+    target: watch::Sender<Option<Arc<Target>>>,
+    round: Mutex<Round>,
+    /// Told with every cosignature of the round's head.
+    arrived: Condvar,
+    news: watch::Sender<()>,
+    tallies: Vec<Tally>,
+    /// The log, once it is open.
+    log: Mutex<Option<Log>>,
+}
+
+/// What the witnesses are asked to cosign.
+struct Target {
+    snapshot: Snapshot,
+    checkpoint: Arc<SignedCheckpoint>,
+}
+
+/// Lets the log go with the task that asks: as its gate we are held by its writer.
+struct Leave(Arc<Inner>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        *lock(&self.0.log) = None;
+    }
+}
+
+/// The cosignatures of the target, by witness.
+#[derive(Default)]
+struct Round {
+    tree: Option<TreeHead>,
+    signatures: BTreeMap<usize, Signature>,
+    /// Goes up with each of them.
+    arrivals: u64,
+    /// Goes up when they are asked for again.
+    refresh: u64,
+}
+
+/// What one witness has done since the process began.
+#[derive(Default)]
+struct Tally {
+    cosigned: AtomicU64,
+    failed: AtomicU64,
+    alarms: AtomicU64,
+    size: AtomicU64,
+    latency_micros: AtomicU64,
+    buckets: [AtomicU64; LATENCY_BOUNDS.len()],
+}
+
+/// One witness's figures.
+#[derive(Clone, Debug)]
+pub struct PeerFigures {
+    /// What the configuration calls it.
+    pub name: String,
+    /// Cosignatures.
+    pub cosigned: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Answers that a person must look at: lies, other histories, larger trees.
+    pub alarms: u64,
+    /// The largest size that it has cosigned.
+    pub size: u64,
+    /// Seconds that all its cosignatures together took.
+    pub latency_sum: f64,
+    /// How many took up to each of [`LATENCY_BOUNDS`], and longer than the bound before it.
+    pub latencies: [u64; LATENCY_BOUNDS.len()],
+}
+
+impl Witnesses {
+    /// The witnesses of a log that is not open yet: as its gate they must be there first.
+    pub fn new(options: WitnessesOptions) -> Witnesses {
+        let origin = options.log.name().as_str().parse().expect("a key's name is an origin");
+        let tallies = options.peers.iter().map(|_| Tally::default()).collect();
+        let (target, news) = (watch::Sender::new(None), watch::Sender::new(()));
+        let (round, arrived, log) = (Mutex::default(), Condvar::new(), Mutex::new(None));
+        Witnesses(Arc::new(Inner { options, origin, target, round, arrived, news, tallies, log }))
+    }
+
+    /// Forgets that cosignatures were ever demanded, where they are not: when they are again, that begins with the head of then.
+    pub fn demands_nothing(&self) -> Result<(), StoreError> {
+        self.0.options.store.demands_nothing()
+    }
+
+    /// Asks the witnesses until it is dropped.
+    pub async fn run(self, log: Log) {
+        *lock(&self.0.log) = Some(log.clone());
+        let _leave = Leave(self.0.clone());
+        let mut tasks = JoinSet::new();
+        for at in 0..self.0.options.peers.len() {
+            tasks.spawn(self.0.clone().serve(at));
+        }
+        let mut changes = log.watch();
+        loop {
+            self.0.aim_at(&log.snapshot());
+            let is_enough = self.0.wait_enough().await;
+            self.0.show(&log);
+            if !is_enough {
+                tracing::warn!(
+                    have = self.0.count(),
+                    want = self.0.options.quorum,
+                    tree.size = log.snapshot().size().0,
+                    "the newest head has not enough cosignatures"
+                );
+            }
+            match timeout(self.0.options.freshness, self.0.next(&log, &mut changes)).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => self.0.refresh(),
+            }
+        }
+    }
+
+    /// Figures of each witness, and whether the newest head has enough cosignatures.
+    pub fn figures(&self) -> (Vec<PeerFigures>, bool) {
+        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        let figures = |(peer, tally): (&Peer, &Tally)| PeerFigures {
+            name: peer.name.clone(),
+            cosigned: load(&tally.cosigned),
+            failed: load(&tally.failed),
+            alarms: load(&tally.alarms),
+            size: load(&tally.size),
+            latency_sum: load(&tally.latency_micros) as f64 / 1e6,
+            latencies: std::array::from_fn(|i| load(&tally.buckets[i])),
+        };
+        let peers = self.0.options.peers.iter().zip(&self.0.tallies).map(figures).collect();
+        (peers, self.0.count() >= self.0.options.quorum)
+    }
+}
+
+impl Gate for Witnesses {
+    fn start(&self, newest: TreeSize) {
+        if let Err(error) = self.0.options.store.demanded_after(newest) {
+            // Then every head must have its cosignatures stored, the first ones too: closed, not open.
+            tracing::error!(%error, "the memory of the cosignatures cannot be written");
+        }
+    }
+
+    fn has_passed(&self, tree: &TreeHead) -> bool {
+        let after = self.0.options.store.demanded_after(TreeSize(0)).unwrap_or_default();
+        tree.size <= after || self.0.stored(tree).len() >= self.0.options.quorum
+    }
+
+    fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed> {
+        self.0.aim_at(snapshot);
+        let (want, waited) = (self.0.options.quorum, self.0.options.patience);
+        let round = lock(&self.0.round);
+        let tree = snapshot.head().tree;
+        let missing = |round: &mut Round| round.tree == Some(tree) && round.signatures.len() < want;
+        let (round, _) =
+            self.0.arrived.wait_timeout_while(round, waited, missing).unwrap_or_else(PoisonError::into_inner);
+        let have = round.signatures.len();
+        if round.tree == Some(tree) && have >= want { Ok(()) } else { Err(NotPassed { have, want, waited }) }
+    }
+}
+
+impl Inner {
+    /// Makes a head what the witnesses are asked for, if it is a newer one.
+    fn aim_at(&self, snapshot: &Snapshot) {
+        let Some(checkpoint) = snapshot.checkpoint() else { return };
+        let tree = checkpoint.tree;
+        let mut round = lock(&self.round);
+        if round.tree.is_some_and(|aimed| aimed.size >= tree.size) {
+            return;
+        }
+        // What they cosigned before a restart counts.
+        let (arrivals, refresh) = (round.arrivals, round.refresh);
+        *round = Round { tree: Some(tree), signatures: self.stored(&tree), arrivals, refresh };
+        let target = Target { snapshot: snapshot.clone(), checkpoint: checkpoint.clone() };
+        self.target.send_replace(Some(Arc::new(target)));
+        self.tell();
+    }
+
+    /// Has everything asked for again.
+    fn refresh(&self) {
+        lock(&self.round).refresh += 1;
+        self.target.send_modify(|_| {});
+    }
+
+    fn count(&self) -> usize {
+        lock(&self.round).signatures.len()
+    }
+
+    /// The stored cosignatures of a head, each verified again.
+    fn stored(&self, tree: &TreeHead) -> BTreeMap<usize, Signature> {
+        let text = Checkpoint::new(self.origin.clone(), *tree).format();
+        let stored = self.options.store.of(tree).unwrap_or_else(|error| {
+            tracing::error!(%error, "the memory of the cosignatures cannot be read");
+            Vec::new()
+        });
+        let verified = |stored: StoredCosignature| {
+            let at = self.options.peers.iter().position(|peer| peer.key.to_string() == stored.witness)?;
+            let signature = Signature::parse_line(&stored.line)?;
+            let is_good = self.options.peers[at].key.verify(text.as_bytes(), &signature.bytes());
+            is_good.then_some((at, signature))
+        };
+        stored.into_iter().filter_map(verified).collect()
+    }
+
+    /// Waits until enough have cosigned the target, for as long as a round may take.
+    async fn wait_enough(&self) -> bool {
+        let mut news = self.news.subscribe();
+        let enough = async { while self.count() < self.options.quorum && news.changed().await.is_ok() {} };
+        timeout(self.options.patience, enough).await.is_ok()
+    }
+
+    /// Tells who waits for cosignatures, tasks and the writer's thread.
+    fn tell(&self) {
+        self.arrived.notify_all();
+        self.news.send_replace(());
+    }
+
+    /// Waits for a newer head, and shows what comes meanwhile: the publication of a head that had waited, and late cosignatures. False when
+    /// the log is gone.
+    async fn next(&self, log: &Log, changes: &mut watch::Receiver<TreeSize>) -> bool {
+        loop {
+            let (aimed, arrivals) = {
+                let round = lock(&self.round);
+                (round.tree.map_or(TreeSize(0), |tree| tree.size), round.arrivals)
+            };
+            if log.snapshot().size() > aimed {
+                return true;
+            }
+            match timeout(FIRST_PAUSE, changes.changed()).await {
+                Ok(Err(_)) => return false,
+                Ok(Ok(())) if log.snapshot().size() == aimed => self.show(log),
+                Err(_) if lock(&self.round).arrivals != arrivals => self.show(log),
+                _ => {}
+            }
+        }
+    }
+
+    /// Puts the cosignatures of the published head where it is served, with one of the log's own that says the time.
+    fn show(&self, log: &Log) {
+        let snapshot = log.snapshot();
+        let Some(checkpoint) = snapshot.checkpoint() else { return };
+        let round = lock(&self.round);
+        let mut signatures: Vec<Signature> = Vec::with_capacity(1 + round.signatures.len());
+        // A log that is stopped does not say that its head is the newest.
+        if matches!(*log.state(), State::Writing) {
+            let text = Checkpoint::new(self.origin.clone(), checkpoint.tree).format();
+            let now = u64::try_from(self.options.client.clock().unix_time().seconds).unwrap_or(0);
+            signatures.push(self.options.own.cosign(&text, now));
+        }
+        if round.tree == Some(checkpoint.tree) {
+            signatures.extend(round.signatures.values().cloned());
+        }
+        drop(round);
+        log.cosignatures().put(Cosigned { checkpoint: checkpoint.clone(), signatures });
+    }
+
+    /// The task of one witness.
+    async fn serve(self: Arc<Self>, at: usize) {
+        let (peer, store) = (&self.options.peers[at], &self.options.store);
+        let vkey = peer.key.to_string();
+        let unreadable = |error| tracing::error!(%error, "the memory of the cosignatures cannot be read");
+        let newest = store.newest(&vkey).map_err(unreadable).ok().flatten();
+        let mut known = newest.map_or(TreeSize(0), |newest| newest.tree.size);
+        let mut attempt = store.attempt(&vkey).unwrap_or_default();
+        attempt.failures = 0;
+        let (mut targets, mut done) = (self.target.subscribe(), None);
+        loop {
+            let target = targets.borrow_and_update().clone();
+            let refresh = lock(&self.round).refresh;
+            let wanted = target.as_ref().map(|target| (target.checkpoint.tree, refresh));
+            let Some(target) = target.filter(|_| wanted != done) else {
+                if targets.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            match self.attempt(at, &target, &mut known, &mut attempt).await {
+                Ok(()) => done = wanted,
+                Err(pause) => sleep(pause).await,
+            }
+            if let Err(error) = store.note_attempt(&vkey, &attempt) {
+                tracing::debug!(%error, "the outcome of an attempt was not kept");
+            }
+        }
+    }
+
+    /// One attempt with a witness; after a failure the pause before the next.
+    async fn attempt(
+        &self,
+        at: usize,
+        target: &Target,
+        known: &mut TreeSize,
+        attempt: &mut WitnessAttempt,
+    ) -> Result<(), Duration> {
+        let (peer, tally, clock) = (&self.options.peers[at], &self.tallies[at], self.clock());
+        let began = clock.instant();
+        let question = (&target.snapshot, &*target.checkpoint);
+        let asked = peer.ask(&self.options.client, question, known, began + ATTEMPT).await;
+        let latency = clock.instant().saturating_duration_since(began);
+        match asked {
+            Ok(signature) => {
+                if attempt.failures > 0 {
+                    tracing::info!(witness = peer.name, "the witness cosigns again");
+                }
+                *attempt = WitnessAttempt {
+                    succeeded_at: Some(clock.now()),
+                    latency: Some(latency),
+                    failures: 0,
+                    ..std::mem::take(attempt)
+                };
+                tally.success(target.checkpoint.tree.size, latency);
+                self.take(at, target, signature, clock.now());
+                Ok(())
+            }
+            Err(error) => {
+                tally.failed.fetch_add(1, Ordering::Relaxed);
+                attempt.failures = attempt.failures.saturating_add(1);
+                attempt.failed_at = Some(clock.now());
+                // Once for each kind of failure in a row: the metrics count them all.
+                if attempt.failure.replace(error.to_string()) != attempt.failure || attempt.failures == 1 {
+                    tracing::warn!(witness = peer.name, %error, "a witness has not cosigned");
+                }
+                self.look_into(at, &error).await;
+                let asked = match &error {
+                    AskError::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
+                    _ => Duration::ZERO,
+                };
+                Err(backoff(FIRST_PAUSE, LONGEST_PAUSE, attempt.failures).max(asked.min(LONGEST_PAUSE)))
+            }
+        }
+    }
+
+    fn clock(&self) -> &Clock {
+        self.options.client.clock()
+    }
+
+    /// Keeps a cosignature that was verified, then counts it.
+    fn take(&self, at: usize, target: &Target, signature: Signature, now: Timestamp) {
+        let (witness, tree) = (self.options.peers[at].key.to_string(), target.checkpoint.tree);
+        let line = signature.format_line();
+        let stored = StoredCosignature { witness, tree, line, received_at: now };
+        // First kept, then counted: a head that was published has its cosignatures here, also after a kill.
+        if let Err(error) = self.options.store.keep(&stored) {
+            tracing::error!(%error, "a cosignature could not be kept");
+            return;
+        }
+        let mut round = lock(&self.round);
+        if round.tree == Some(tree) {
+            round.signatures.insert(at, signature);
+            round.arrivals += 1;
+            self.tell();
+        }
+    }
+
+    /// A witness that says that there is more of this log, or another history, is asked to show it. With the log's own signature that proves
+    /// it, and nothing more is signed here.
+    async fn look_into(&self, at: usize, error: &AskError) {
+        if !matches!(error, AskError::Lie { .. } | AskError::Ahead { .. } | AskError::Contradicted { .. }) {
+            return;
+        }
+        // Anybody may show a witness what this log has published: that it knows a newer head than the round's is no wonder.
+        if let AskError::Ahead { size } = error
+            && self.newest().is_some_and(|newest| *size <= newest.size())
+        {
+            return;
+        }
+        let (peer, tally) = (&self.options.peers[at], &self.tallies[at]);
+        tally.alarms.fetch_add(1, Ordering::Relaxed);
+        if matches!(error, AskError::Lie { .. }) {
+            return;
+        }
+        tracing::error!(witness = peer.name, %error, "a witness contradicts this log: a person must look");
+        let deadline = self.clock().instant() + ATTEMPT;
+        let (key, client) = (&self.options.log, &self.options.client);
+        let Some((shown, note)) = peer.shown_checkpoint(client, &self.origin, key, deadline).await else {
+            return;
+        };
+        let (Some(target), Some(log)) = (self.target.borrow().clone(), lock(&self.log).clone()) else {
+            return;
+        };
+        // What waits at the gate is this log's too.
+        let mine = &target.snapshot;
+        let found = mine.head().tree;
+        let reason = if shown.size > found.size {
+            ReadOnly::Behind { found, anchored: shown }
+        } else {
+            match mine.root_at(shown.size) {
+                Ok(root) if root != shown.root => ReadOnly::Beside { found: root, anchored: shown },
+                _ => return,
+            }
+        };
+        let own = mine.checkpoint().map(|checkpoint| checkpoint.note.as_str());
+        let detail = json!({ "witness": peer.name, "why": reason.to_string(), "shown": note, "own": own });
+        log.contradicted(reason, Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() });
+    }
+}
+
+impl Inner {
+    /// The newest head that this log has shown to anybody: the published one, or that which waits at the gate.
+    fn newest(&self) -> Option<Snapshot> {
+        let published = lock(&self.log).as_ref().map(Log::snapshot);
+        let aimed = self.target.borrow().as_ref().map(|target| target.snapshot.clone());
+        published.into_iter().chain(aimed).max_by_key(Snapshot::size)
+    }
+}
+
+impl Tally {
+    fn success(&self, size: TreeSize, latency: Duration) {
+        self.cosigned.fetch_add(1, Ordering::Relaxed);
+        self.size.fetch_max(size.0, Ordering::Relaxed);
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.latency_micros.fetch_add(micros, Ordering::Relaxed);
+        let bucket = LATENCY_BOUNDS.iter().position(|bound| latency.as_secs_f64() <= *bound);
+        self.buckets[bucket.unwrap_or(LATENCY_BOUNDS.len() - 1)].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,415 @@
+//! The own log before its witnesses: honest ones, that run as processes; dead, frozen, forgetful and lying ones.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{StatusCode, Uri, header::CONTENT_TYPE};
+use tallystick::clock::Clock;
+use tallystick::log::{AppendError, Gate, Log, LogOptions, Outcome, ReadOnly, State};
+use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, cosigned_at};
+use tallystick::store::cosignatures::CosignatureStore;
+use tallystick::tlog::{Checkpoint, TreeSize};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+use tallystick::witness::{Peer, PeerFigures, Witnesses, WitnessesOptions};
+
+use super::witness_key;
+use crate::support::eventually;
+use crate::support::logs::{candidate, candidates, lines, signer};
+use crate::support::witness::WitnessProcess;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A log with witnesses, in a directory.
+struct World {
+    directory: tempfile::TempDir,
+    peers: Vec<Peer>,
+    quorum: usize,
+    required: bool,
+    patience: Duration,
+    freshness: Duration,
+}
+
+/// A log that is open, and the task that asks its witnesses.
+struct Running {
+    log: Log,
+    witnesses: Witnesses,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn peer(name: &str, url: &str, vkey: &str) -> Peer {
+    let url = SourceUrl::parse(&format!("{url}/")).unwrap();
+    Peer { name: name.to_owned(), url, key: vkey.parse().unwrap() }
+}
+
+fn start_witness(data: &Path, name: &str) -> WitnessProcess {
+    WitnessProcess::start(data, name, &[signer().verifier().to_string()])
+}
+
+impl World {
+    fn new() -> World {
+        let (directory, peers) = (tempfile::tempdir().unwrap(), Vec::new());
+        let patience = Duration::from_secs(20);
+        World { directory, peers, quorum: 0, required: false, patience, freshness: HOUR }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Adds a witness of ours, that runs, and that the log waits for.
+    fn witness(&mut self, name: &str) -> WitnessProcess {
+        let witness = start_witness(&self.path(name), &format!("witness.example/{name}"));
+        self.peers.push(peer(name, &witness.url, &witness.vkey));
+        self.quorum += 1;
+        witness
+    }
+
+    /// Where a witness that was started again is now.
+    fn moved(&mut self, at: usize, witness: &WitnessProcess) {
+        let name = self.peers[at].name.clone();
+        self.peers[at] = peer(&name, &witness.url, &witness.vkey);
+    }
+
+    fn open(&self) -> Running {
+        self.open_in(&self.path("log"))
+    }
+
+    fn open_in(&self, directory: &Path) -> Running {
+        std::fs::create_dir_all(directory).unwrap();
+        let options = ClientOptions { proxies: ProxySettings::default(), ..ClientOptions::default() };
+        let witnesses = Witnesses::new(WitnessesOptions {
+            log: signer().verifier(),
+            own: CosignatureSigner::from(&signer()),
+            peers: self.peers.clone(),
+            quorum: self.quorum,
+            patience: self.patience,
+            freshness: self.freshness,
+            store: CosignatureStore::open(&directory.join("cosignatures.db")).unwrap(),
+            client: HttpClient::new(options).unwrap(),
+        });
+        let options = LogOptions {
+            directory: directory.to_owned(),
+            anchor: directory.join("anchor.db"),
+            signers: vec![signer()],
+            reader_cache_kib: 1024,
+            clock: Clock::system(),
+        };
+        let gate = self.required.then(|| Arc::new(witnesses.clone()) as Arc<dyn Gate>);
+        let log = Log::open_gated(options, gate).unwrap();
+        let task = tokio::spawn(witnesses.clone().run(log.clone()));
+        Running { log, witnesses, task }
+    }
+}
+
+impl Running {
+    fn peer(&self, at: usize) -> PeerFigures {
+        self.witnesses.figures().0.swap_remove(at)
+    }
+
+    /// Whether the newest checkpoint has these witnesses' cosignatures, and the log's own with the time.
+    fn has(&self, keys: &[CosignatureVerifier]) -> bool {
+        let Some(checkpoint) = self.log.checkpoint() else { return false };
+        let opened = note::open(checkpoint.as_bytes(), &[&self.log.verifier()]).expect("it is the log's");
+        assert_eq!(Checkpoint::parse(&opened.text).unwrap().tree, self.log.snapshot().head().tree);
+        let own = CosignatureVerifier::from(&self.log.verifier());
+        keys.iter().chain([&own]).all(|key| note::open(checkpoint.as_bytes(), &[key]).is_ok())
+    }
+
+    async fn witnessed(&self, keys: &[CosignatureVerifier]) {
+        eventually("the newest head is cosigned", async || self.has(keys)).await;
+    }
+
+    async fn close(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        let log = self.log;
+        drop(self.witnesses);
+        tokio::task::spawn_blocking(move || log.close()).await.unwrap();
+    }
+}
+
+fn keys(witnesses: &[WitnessProcess]) -> Vec<CosignatureVerifier> {
+    witnesses.iter().map(|witness| witness.vkey.parse().unwrap()).collect()
+}
+
+fn waits(result: &Result<tallystick::log::Receipt, AppendError>) -> bool {
+    matches!(result, Err(AppendError::ReadOnly(ReadOnly::Unwitnessed { .. })))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_head_is_cosigned_and_the_tree_note_stays_as_it_was() {
+    let mut world = World::new();
+    let witnesses = [world.witness("w1"), world.witness("w2"), world.witness("w3")];
+    let running = world.open();
+    running.witnessed(&keys(&witnesses)).await;
+    let mut size = 0;
+    for count in [1, 2, 40, 300] {
+        running.log.append(candidates(size..size + count)).await.unwrap();
+        size += count;
+        running.witnessed(&keys(&witnesses)).await;
+        let note = running.log.snapshot().head().note.clone();
+        assert_eq!(note.lines().filter(|line| line.starts_with('—')).count(), 1, "{note}");
+    }
+    assert!((0..3).all(|at| running.peer(at).size == size && running.peer(at).alarms == 0));
+    assert!(running.witnesses.figures().1, "the quorum is met");
+    running.close().await;
+    // What is kept is enough for the start: nobody is asked for what was cosigned before.
+    drop(witnesses);
+    let running = world.open();
+    assert_eq!(running.log.snapshot().size(), TreeSize(size));
+    eventually("what was kept is shown", async || running.witnesses.figures().1).await;
+    running.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demanded_head_waits_for_its_cosignatures_and_nothing_is_lost() {
+    let mut world = World::new();
+    let witnesses = [world.witness("w1"), world.witness("w2")];
+    (world.required, world.patience) = (true, Duration::from_millis(1500));
+    let running = world.open();
+    let receipt = running.log.append(candidates(0..3)).await.unwrap();
+    assert_eq!(receipt.snapshot.size(), TreeSize(3));
+    assert!((0..2).all(|at| running.peer(at).size == 3), "both had cosigned before it was published");
+
+    witnesses[1].freeze();
+    let refused = running.log.append(vec![candidate(3)]).await;
+    assert!(waits(&refused), "{:?}", refused.err());
+    assert_eq!(running.log.snapshot().size(), TreeSize(3), "what was published is served");
+    assert!(matches!(*running.log.state(), State::ReadOnly(ReadOnly::Unwitnessed { size: 4, .. })));
+    // Nothing is built beside it.
+    assert!(waits(&running.log.append(vec![candidate(4)]).await));
+    assert_eq!(running.log.snapshot().size(), TreeSize(3));
+
+    witnesses[1].go_on();
+    eventually("the log goes on by itself", async || running.log.append(Vec::new()).await.is_ok()).await;
+    assert!(matches!(*running.log.state(), State::Writing));
+    let receipt = running.log.append(vec![candidate(3), candidate(4)]).await.unwrap();
+    let [Outcome::Present(first), Outcome::Appended(second)] = &receipt.outcomes[..] else {
+        panic!("{:?}", receipt.outcomes);
+    };
+    assert_eq!((first.0, second.0), (3, 4), "the record that had waited is there, once");
+    let heads = running.log.snapshot().heads(TreeSize(u64::MAX), 100).unwrap();
+    assert_eq!(heads.iter().map(|head| head.tree.size.0).collect::<Vec<_>>(), [5, 4, 3, 0]);
+    running.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_does_not_publish_what_was_not_cosigned() {
+    let mut world = World::new();
+    let witness = world.witness("w1");
+    (world.required, world.patience) = (true, Duration::from_millis(1000));
+    let running = world.open();
+    running.log.append(candidates(0..300)).await.unwrap();
+    witness.freeze();
+    assert!(waits(&running.log.append(candidates(300..520)).await));
+    running.close().await;
+    drop(witness);
+
+    // Committed, anchored, and not published: by this process neither.
+    let running = world.open();
+    assert_eq!(running.log.snapshot().size(), TreeSize(300));
+    assert!(matches!(*running.log.state(), State::ReadOnly(ReadOnly::Unwitnessed { size: 520, .. })));
+    assert!(running.log.snapshot().find(&lines(400).module).unwrap().is_none());
+    assert_eq!(running.log.snapshot().find(&lines(200).module).unwrap().unwrap().id.0, 200);
+    assert!(waits(&running.log.append(vec![candidate(600)]).await));
+    running.close().await;
+
+    let witness = start_witness(&world.path("w1"), "witness.example/w1");
+    world.moved(0, &witness);
+    let running = world.open();
+    eventually("it is published", async || running.log.append(Vec::new()).await.is_ok()).await;
+    assert_eq!(running.log.snapshot().size(), TreeSize(520));
+    assert_eq!(running.log.snapshot().find(&lines(400).module).unwrap().unwrap().id.0, 400);
+    let receipt = running.log.append(vec![candidate(600)]).await.unwrap();
+    assert_eq!(receipt.snapshot.size(), TreeSize(521));
+    running.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_before_cosignatures_were_demanded_stays_published() {
+    let mut world = World::new();
+    let running = world.open();
+    running.log.append(candidates(0..5)).await.unwrap();
+    running.close().await;
+    let dead = witness_key().verifier().to_string();
+    world.peers = vec![peer("w1", "http://127.0.0.1:9", &dead)];
+    (world.quorum, world.required, world.patience) = (1, true, Duration::from_millis(100));
+    for round in 0..2 {
+        let running = world.open();
+        assert_eq!(running.log.snapshot().size(), TreeSize(5), "round {round}");
+        assert!(waits(&running.log.append(vec![candidate(7)]).await));
+        running.close().await;
+    }
+}
+
+/// A witness that answers every request so.
+async fn liar(answer: (u16, &'static str, String)) -> String {
+    let site = Router::new().fallback(async move |uri: Uri| match uri.path() {
+        "/add-checkpoint" => {
+            let status = StatusCode::from_u16(answer.0).expect("a status");
+            (status, [(CONTENT_TYPE, answer.1)], answer.2.clone())
+        }
+        _ => (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "text/plain")], "nothing\n".to_owned()),
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, site).await });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn liars_are_counted_and_the_log_goes_on() {
+    let mut world = World::new();
+    let honest = [world.witness("honest")];
+    let key = witness_key();
+    let other = CosignatureSigner::generate("witness.example/w1".parse().unwrap(), [6; 32]);
+    let text =
+        Checkpoint::new("sum.corp.example".parse().unwrap(), super::SmallLog::new("x").head(5)).format();
+    let line = |signer: &CosignatureSigner, at: u64| format!("{}\n", signer.cosign(&text, at).format_line());
+    let (plain, size) = ("text/plain", "text/x.tlog.size");
+    let answers = [
+        ("garbage", (200, plain, "<html>welcome</html>".to_owned()), true),
+        ("empty", (200, plain, String::new()), true),
+        ("another key", (200, plain, line(&other, 1)), true),
+        ("another size", (200, plain, line(&key, 1)), true),
+        ("ahead", (409, size, "1000000\n".to_owned()), true),
+        ("another history", (409, plain, "no\n".to_owned()), true),
+        ("bad proof", (422, plain, "no\n".to_owned()), true),
+        ("unknown", (404, plain, "who?\n".to_owned()), false),
+        ("untrusted", (403, plain, "no\n".to_owned()), false),
+        ("broken", (500, plain, "oh\n".to_owned()), false),
+        ("endless", (200, plain, "x".repeat(1 << 20)), false),
+        ("moved", (301, plain, "away\n".to_owned()), false),
+    ];
+    for (name, answer, _) in &answers {
+        let url = liar(answer.clone()).await;
+        world.peers.push(peer(&name.replace(' ', "-"), &url, &key.verifier().to_string()));
+    }
+    world.peers.push(peer("dead", "http://127.0.0.1:9", &key.verifier().to_string()));
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    world.peers.push(peer("silent", &url, &key.verifier().to_string()));
+
+    let running = world.open();
+    for i in 0..20 {
+        running.log.append(vec![candidate(i)]).await.unwrap();
+    }
+    running.witnessed(&keys(&honest)).await;
+    assert!(matches!(*running.log.state(), State::Writing));
+    for (at, (name, _, is_alarm)) in (1..).zip(&answers) {
+        eventually(name, async || {
+            let figures = running.peer(at);
+            figures.failed > 0 && (figures.alarms > 0) == *is_alarm
+        })
+        .await;
+        assert_eq!(running.peer(at).cosigned, 0, "{name}");
+    }
+    let checkpoint = running.log.checkpoint().unwrap();
+    assert_eq!(checkpoint.lines().filter(|line| line.starts_with('—')).count(), 3, "{checkpoint}");
+    running.close().await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_proves_that_the_log_was_rolled_back_or_forked() {
+    let mut world = World::new();
+    let witness = [world.witness("w1")];
+    let running = world.open();
+    running.log.append(candidates(0..5)).await.unwrap();
+    running.witnessed(&keys(&witness)).await;
+    running.close().await;
+    // A backup with its anchor, which therefore agrees.
+    copy(&world.path("log"), &world.path("backup"));
+    let running = world.open();
+    running.log.append(candidates(5..9)).await.unwrap();
+    running.witnessed(&keys(&witness)).await;
+    running.close().await;
+    copy(&world.path("backup"), &world.path("fork"));
+
+    let rolled_back = world.open_in(&world.path("backup"));
+    eventually("it is known to be behind", async || {
+        matches!(&*rolled_back.log.state(), State::ReadOnly(ReadOnly::Behind { anchored, .. }) if anchored.size.0 == 9)
+    })
+    .await;
+    assert!(rolled_back.log.append(vec![candidate(50)]).await.is_err(), "it signs nothing more");
+    let incidents = || {
+        let path = world.path("backup").join("log.db");
+        let reader = tallystick::store::sqlite::SqliteReader::open(&path, 1024).unwrap();
+        tallystick::store::LogReader::incidents(&reader, 10).unwrap()
+    };
+    eventually("the evidence is kept", async || incidents().iter().any(|one| one.kind == "misbehaviour"))
+        .await;
+    assert!(rolled_back.peer(0).alarms > 0);
+    rolled_back.close().await;
+
+    // The copy grows beyond what was cosigned, before it can reach the witness.
+    let peers = std::mem::take(&mut world.peers);
+    let fork = world.open_in(&world.path("fork"));
+    fork.log.append(candidates(100..110)).await.unwrap();
+    fork.close().await;
+    world.peers = peers;
+    let fork = world.open_in(&world.path("fork"));
+    eventually("it is known to be another", async || {
+        matches!(&*fork.log.state(), State::ReadOnly(ReadOnly::Beside { anchored, .. }) if anchored.size.0 == 9)
+    })
+    .await;
+    assert!(fork.log.append(vec![candidate(60)]).await.is_err());
+    fork.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_that_lost_its_memory_is_told_everything_again() {
+    let mut world = World::new();
+    let witness = world.witness("w1");
+    let running = world.open();
+    running.log.append(candidates(0..20)).await.unwrap();
+    running.witnessed(&keys(std::slice::from_ref(&witness))).await;
+    running.close().await;
+    assert!(witness.stop());
+    std::fs::remove_file(world.path("w1").join("witness.db")).unwrap();
+    let keys_alone = ["--listen", "127.0.0.1:0"];
+    let logs = [signer().verifier().to_string()];
+    let refused = crate::support::witness::command(&world.path("w1"), &keys_alone, &logs).output().unwrap();
+    assert_eq!(refused.status.code(), Some(4), "it must be told to begin again");
+    let again = WitnessProcess::start_with(&world.path("w1"), "witness.example/w1", &logs, &["--new-memory"]);
+    world.moved(0, &again);
+    let running = world.open();
+    running.log.append(candidates(20..30)).await.unwrap();
+    running.witnessed(&keys(std::slice::from_ref(&again))).await;
+    assert_eq!(running.peer(0).size, 30);
+    running.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_log_is_dated_again_and_again() {
+    let mut world = World::new();
+    let witness = [world.witness("w1")];
+    world.freshness = Duration::from_millis(300);
+    let running = world.open();
+    running.log.append(candidates(0..3)).await.unwrap();
+    running.witnessed(&keys(&witness)).await;
+    let own = CosignatureVerifier::from(&running.log.verifier());
+    let times = || {
+        let checkpoint = running.log.checkpoint().unwrap();
+        [&own, &keys(&witness)[0]].map(|key| {
+            note::open(checkpoint.as_bytes(), &[key]).ok().and_then(|n| cosigned_at(&n.signatures[0]))
+        })
+    };
+    let [first_own, first_witness] = times();
+    eventually("both are dated again", async || {
+        let [own, witness] = times();
+        own > first_own && witness > first_witness
+    })
+    .await;
+    assert_eq!(running.log.snapshot().size(), TreeSize(3));
+    running.close().await;
+}
