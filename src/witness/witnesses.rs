@@ -42,7 +42,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// ... up to this long: a log that demands cosignatures waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Upper bounds of the latency histogram, in seconds: from a witness on this machine to one that hangs.
-pub const LATENCY_BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, f64::MAX];
+pub const LATENCY_BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, f64::INFINITY];
 
 /// Whom the log asks, and what it demands.
 pub struct WitnessesOptions {
