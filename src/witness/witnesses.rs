@@ -220,7 +220,15 @@ impl Gate for Witnesses {
         let (round, _) =
             self.0.arrived.wait_timeout_while(round, waited, missing).unwrap_or_else(PoisonError::into_inner);
         let have = round.signatures.len();
-        if round.tree == Some(tree) && have >= want { Ok(()) } else { Err(NotPassed { have, want, waited }) }
+        if round.tree != Some(tree) || have < want {
+            return Err(NotPassed { have, want, waited });
+        }
+        drop(round);
+        // Before it is published, so that nobody sees it without.
+        if let (Some(log), Some(checkpoint)) = (lock(&self.0.log).clone(), snapshot.checkpoint()) {
+            self.0.put(&log, checkpoint);
+        }
+        Ok(())
     }
 }
 
@@ -302,8 +310,12 @@ impl Inner {
 
     /// Puts the cosignatures of the published head where it is served, with one of the log's own that says the time.
     fn show(&self, log: &Log) {
-        let snapshot = log.snapshot();
-        let Some(checkpoint) = snapshot.checkpoint() else { return };
+        if let Some(checkpoint) = log.snapshot().checkpoint() {
+            self.put(log, checkpoint);
+        }
+    }
+
+    fn put(&self, log: &Log, checkpoint: &Arc<SignedCheckpoint>) {
         let round = lock(&self.round);
         let mut signatures: Vec<Signature> = Vec::with_capacity(1 + round.signatures.len());
         // A log that is stopped does not say that its head is the newest.
