@@ -285,7 +285,7 @@ pub const HISTOGRAM_BUCKETS: usize = 9;
 pub struct HistogramSample {
     /// All values together.
     pub sum: f64,
-    /// Upper bounds, the last of them above all values.
+    /// Upper bounds, the last of them infinity.
     pub bounds: &'static [f64; HISTOGRAM_BUCKETS],
     /// How many values are up to a bound, and above the one before it.
     pub counts: [u64; HISTOGRAM_BUCKETS],
@@ -338,7 +338,7 @@ mod tests {
 
     impl Source for Tree {
         fn samples(&self) -> Vec<Sample> {
-            let bounds = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, f64::MAX];
+            let bounds = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, f64::INFINITY];
             let histogram = HistogramSample { sum: 1.5, bounds, counts: [2, 0, 0, 0, 0, 0, 0, 0, 1] };
             vec![
                 Sample::new("tree_size", "Records in the log", SampleValue::Gauge(1234.0)),

@@ -42,7 +42,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// ... up to this long: a log that demands cosignatures waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Upper bounds of the latency histogram, in seconds: from a witness on this machine to one that hangs.
-pub const LATENCY_BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, f64::MAX];
+pub const LATENCY_BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, f64::INFINITY];
 
 /// Whom the log asks, and what it demands.
 pub struct WitnessesOptions {
@@ -220,7 +220,15 @@ impl Gate for Witnesses {
         let (round, _) =
             self.0.arrived.wait_timeout_while(round, waited, missing).unwrap_or_else(PoisonError::into_inner);
         let have = round.signatures.len();
-        if round.tree == Some(tree) && have >= want { Ok(()) } else { Err(NotPassed { have, want, waited }) }
+        if round.tree != Some(tree) || have < want {
+            return Err(NotPassed { have, want, waited });
+        }
+        drop(round);
+        // Before it is published, so that nobody sees it without.
+        if let (Some(log), Some(checkpoint)) = (lock(&self.0.log).clone(), snapshot.checkpoint()) {
+            self.0.put(&log, checkpoint);
+        }
+        Ok(())
     }
 }
 
@@ -302,8 +310,12 @@ impl Inner {
 
     /// Puts the cosignatures of the published head where it is served, with one of the log's own that says the time.
     fn show(&self, log: &Log) {
-        let snapshot = log.snapshot();
-        let Some(checkpoint) = snapshot.checkpoint() else { return };
+        if let Some(checkpoint) = log.snapshot().checkpoint() {
+            self.put(log, checkpoint);
+        }
+    }
+
+    fn put(&self, log: &Log, checkpoint: &Arc<SignedCheckpoint>) {
         let round = lock(&self.round);
         let mut signatures: Vec<Signature> = Vec::with_capacity(1 + round.signatures.len());
         // A log that is stopped does not say that its head is the newest.

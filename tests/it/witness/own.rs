@@ -8,16 +8,17 @@ use axum::Router;
 use axum::http::{StatusCode, Uri, header::CONTENT_TYPE};
 use tallystick::clock::Clock;
 use tallystick::log::{AppendError, Gate, Log, LogOptions, Outcome, ReadOnly, State};
-use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, cosigned_at};
+use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, Policy, cosigned_at};
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::tlog::{Checkpoint, TreeSize};
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
 use tallystick::witness::{Peer, PeerFigures, Witnesses, WitnessesOptions};
 
 use super::witness_key;
-use crate::support::eventually;
 use crate::support::logs::{candidate, candidates, lines, signer};
+use crate::support::serve::LogDirectory;
 use crate::support::witness::WitnessProcess;
+use crate::support::{eventually, poll};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -412,4 +413,41 @@ async fn an_idle_log_is_dated_again_and_again() {
     .await;
     assert_eq!(running.log.snapshot().size(), TreeSize(3));
     running.close().await;
+}
+
+#[test]
+fn the_server_says_how_its_witnesses_do() {
+    const ROUTE: &str = "[[route]]\nmodules = [\"*\"]\nsource = [\"file:///\"]\nchecksum = \"compute\"\n";
+    let data = LogDirectory::new("sum.corp.example", ROUTE);
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tallystick"));
+        let output = command.args(arguments).arg("--config").arg(data.config()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["key", "new"]);
+    let shown: serde_json::Value = serde_json::from_str(&run(&["key", "show", "--json"])).unwrap();
+    let log = shown["vkey"].as_str().unwrap().to_owned();
+    let directory = tempfile::tempdir().unwrap();
+    let witness = WitnessProcess::start(&directory.path().join("w"), "witness.example/w1", &[log]);
+    let section =
+        format!("[[witness]]\nname = \"w1\"\nurl = \"{}\"\nkey = \"{}\"\n", witness.url, witness.vkey);
+    data.configure("sum.corp.example", &format!("{ROUTE}{section}[witnesses]\nrequired = true\n"));
+    let server = data.serve();
+
+    let policy = run(&["witnesses", "policy"]);
+    let policy = Policy::parse(policy.as_bytes()).unwrap_or_else(|error| panic!("{error}: {policy}"));
+    let own: CosignatureVerifier = shown["cosigner_vkey"].as_str().unwrap().parse().unwrap();
+    let keys: Vec<&CosignatureVerifier> =
+        policy.witnesses().iter().filter_map(|witness| witness.key.known()).chain([&own]).collect();
+    assert_eq!(keys.len(), 2, "the policy's witness, and the log itself");
+    poll("the checkpoint is cosigned", Duration::from_secs(30), || {
+        let page = server.get("/tlog/checkpoint");
+        (note::open(&page.body, &keys).is_ok_and(|note| note.signatures.len() == 2)).then_some(())
+    });
+    let status: serde_json::Value = serde_json::from_str(&run(&["witnesses", "status", "--json"])).unwrap();
+    assert_eq!((status["cosigned"].as_u64(), status["quorum"].as_u64()), (Some(1), Some(1)), "{status}");
+    assert!(run(&["witnesses", "status"]).contains("cosigned by 1 of 1 (1 are enough, demanded"));
+    assert_eq!(server.metric("witness_quorum"), 1);
+    server.stop();
 }
