@@ -47,8 +47,11 @@ impl Engines {
         let witnesses = open_witnesses(config, &signer, &client)?;
         let gate = config.witnesses.required.then(|| Arc::new(witnesses.clone()) as Arc<dyn Gate>);
         let log = open_log(config, vec![signer], clock.clone(), gate)?;
-        if !config.witnesses.required {
-            witnesses.demands_nothing()?;
+        if !config.witnesses.required
+            && let Err(error) = witnesses.demands_nothing()
+        {
+            // The next start with `required` waits for cosignatures of heads that were published without: closed, not open.
+            tracing::warn!(%error, "that no cosignatures are required cannot be written down");
         }
         // Whoever appends needs them, also where nothing is served: a gate that nobody asks for stays closed.
         tokio::spawn(witnesses.clone().run(log.clone()));
@@ -244,7 +247,15 @@ pub(super) fn cosignatures_database(config: &Config) -> PathBuf {
 /// The witnesses of the log, which are there before it: where cosignatures are demanded they are its gate.
 fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> anyhow::Result<Witnesses> {
     let path = cosignatures_database(config);
-    let store = CosignatureStore::open(&path).with_context(|| {
+    let store = match CosignatureStore::open(&path) {
+        // Only what is demanded may keep a log from being served. Why a disk takes nothing, the log's own database says better.
+        Err(error) if !config.witnesses.required => {
+            tracing::warn!(%error, path = %path.display(), "cosignatures are kept in memory only");
+            CosignatureStore::in_memory()
+        }
+        opened => opened,
+    };
+    let store = store.with_context(|| {
         format!("{}: what is in it can be asked for again, so it may be moved away", path.display())
     });
     let store = store.or_exit(Exit::Failed)?;

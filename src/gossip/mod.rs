@@ -195,7 +195,11 @@ impl Gossip {
         let known = Some((head.tree, head.note.clone()));
         let compared =
             |verdict| Compared { log: log.clone(), is_own: true, posted, known: known.clone(), verdict };
-        // What is published is published before anybody is shown it, so nobody can honestly be ahead.
+        if self.log.is_waiting(&posted) {
+            return Ok(compared(Verdict::Ahead));
+        }
+        // Witnesses are shown a head before it is published where the operator demands that, and nobody else ever is: nobody
+        // can honestly be ahead.
         if posted.size > head.tree.size {
             let detail = json!({ "log": log, "what": "ahead", "posted": note, "newest": head.note });
             let reason = ReadOnly::Behind { found: head.tree, anchored: posted };

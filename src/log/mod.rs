@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -31,7 +31,7 @@ use crate::note::{SignerKey, VerifierKey};
 use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
 use crate::store::sqlite::{SqliteReader, SqliteStore};
 use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
-use crate::tlog::{Hash, RecordId, TreeSize};
+use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
 pub use fsck::{Finding, FsckReport, fsck};
 pub use gate::{Gate, NotPassed};
@@ -182,6 +182,8 @@ struct Shared {
     state: ArcSwap<State>,
     changed: watch::Sender<TreeSize>,
     cosignatures: Cosignatures,
+    /// The head that waits at the gate.
+    waiting: ArcSwapOption<TreeHead>,
     /// What was found while the log was read, and became incidents.
     told: Mutex<HashSet<String>>,
 }
@@ -343,6 +345,11 @@ impl Log {
         tracing::error!(%reason, "a head with this log's signature contradicts it");
         self.shared.turn(State::ReadOnly(reason));
         self.tell(report)
+    }
+
+    /// Whether this head is committed and waits at the gate: witnesses were shown it, and it is not published yet.
+    pub fn is_waiting(&self, tree: &TreeHead) -> bool {
+        self.shared.waiting.load().as_deref() == Some(tree)
     }
 
     /// Keeps what was found while the log was read, once. Nobody waits for it, and a log without a writer keeps nothing: whoever

@@ -318,9 +318,11 @@ impl Sequencer {
         }
         *is_anchored = true;
         if let Some(gate) = &self.gate {
+            self.shared.waiting.store(Some(Arc::new(*tree)));
             gate.pass(snapshot).map_err(|why| Halt::Gate { size: tree.size, why })?;
         }
         self.shared.publish(snapshot.clone());
+        self.shared.waiting.store(None);
         self.pending = None;
         Ok(())
     }

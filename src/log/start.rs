@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::checkpoint::{Cosignatures, sign_checkpoint};
@@ -115,6 +115,7 @@ fn wait_at(
             "the newest head waits for its witnesses"
         );
         let shared = share(&passed);
+        shared.waiting.store(Some(Arc::new(newest.head.tree)));
         shared.turn(State::ReadOnly(ReadOnly::Unwitnessed { size, why: why.to_owned() }));
         let (from, snapshot) = (newest.head.tree, newest.clone());
         return Ok((shared, Some(Pending { from, snapshot, is_anchored: true })));
@@ -162,6 +163,7 @@ fn share(snapshot: &Snapshot) -> Arc<Shared> {
         state: ArcSwap::from_pointee(State::Writing),
         changed: watch::Sender::new(snapshot.size()),
         cosignatures: Cosignatures::default(),
+        waiting: ArcSwapOption::empty(),
         told: Mutex::default(),
     })
 }

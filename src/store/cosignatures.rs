@@ -62,6 +62,11 @@ impl CosignatureStore {
         Ok(CosignatureStore { db: Mutex::new(db) })
     }
 
+    /// A database that is gone with the process: for a log that needs no cosignatures, where none can be written.
+    pub fn in_memory() -> Result<CosignatureStore, StoreError> {
+        CosignatureStore::open(Path::new(":memory:"))
+    }
+
     fn db(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -162,18 +162,19 @@ impl Witnesses {
         }
         let mut changes = log.watch();
         loop {
-            self.0.aim_at(&log.snapshot());
+            let snapshot = log.snapshot();
+            self.0.aim_at(&snapshot);
             let is_enough = self.0.wait_enough().await;
             self.0.show(&log);
             if !is_enough {
                 tracing::warn!(
                     have = self.0.count(),
                     want = self.0.options.quorum,
-                    tree.size = log.snapshot().size().0,
+                    tree.size = snapshot.size().0,
                     "the newest head has not enough cosignatures"
                 );
             }
-            match timeout(self.0.options.freshness, self.0.next(&log, &mut changes)).await {
+            match timeout(self.0.options.freshness, self.0.next(&log, &mut changes, snapshot.size())).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(_) => self.0.refresh(),
@@ -288,15 +289,16 @@ impl Inner {
         self.news.send_replace(());
     }
 
-    /// Waits for a newer head, and shows what comes meanwhile: the publication of a head that had waited, and late cosignatures. False when
-    /// the log is gone.
-    async fn next(&self, log: &Log, changes: &mut watch::Receiver<TreeSize>) -> bool {
+    /// Waits for a head newer than the one of size `seen`, and shows what comes meanwhile: the publication of a head that had waited, and
+    /// late cosignatures. False when the log is gone.
+    async fn next(&self, log: &Log, changes: &mut watch::Receiver<TreeSize>, seen: TreeSize) -> bool {
         loop {
             let (aimed, arrivals) = {
                 let round = lock(&self.round);
                 (round.tree.map_or(TreeSize(0), |tree| tree.size), round.arrivals)
             };
-            if log.snapshot().size() > aimed {
+            // A log that signs nothing has no checkpoint, and nobody is aimed at it: its head alone is no news.
+            if log.snapshot().size() > aimed.max(seen) {
                 return true;
             }
             match timeout(FIRST_PAUSE, changes.changed()).await {

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use serde_json::{Value, json};
 use tallystick::config::keys;
-use tallystick::log::{Log, LogOptions};
+use tallystick::gossip::{Gossip, Verdict};
+use tallystick::log::{Gate, Log, LogOptions, NotPassed, ReadOnly, Snapshot, State};
+use tallystick::mirror::Mirrors;
 use tallystick::note::{SignerKey, sign};
 use tallystick::tlog::{ConsistencyProof, Hash, TreeHead, TreeSize, verify_consistency};
 
@@ -286,4 +288,51 @@ fn a_machine_tells_what_it_was_shown() {
     server.stop();
     let gone = Sandbox::new().run(&["gossip", &url, "--gopath", gopath]);
     assert_eq!(gone.code, 3, "{}", gone.stderr);
+}
+
+/// A gate that never opens.
+struct Closed;
+
+impl Gate for Closed {
+    fn start(&self, _: TreeSize) {}
+
+    fn has_passed(&self, _: &TreeHead) -> bool {
+        false
+    }
+
+    fn pass(&self, _: &Snapshot) -> Result<(), NotPassed> {
+        Err(NotPassed { have: 0, want: 1, waited: Duration::ZERO })
+    }
+}
+
+/// Witnesses were shown the head, and whoever has it from them may tell. It is no sign of a rollback.
+#[tokio::test]
+async fn a_head_that_waits_for_its_witnesses_is_ahead_without_an_alarm() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |gate: Option<Arc<dyn Gate>>| {
+        let data = directory.path().to_owned();
+        let (anchor, signers) = (data.join("anchor.db"), vec![logs::signer()]);
+        let options =
+            LogOptions { directory: data, anchor, signers, reader_cache_kib: 1024, clock: logs::clock() };
+        Log::open_gated(options, gate).unwrap()
+    };
+    let log = open(None);
+    log.append(logs::candidates(0..3)).await.unwrap();
+    log.close();
+    let log = open(Some(Arc::new(Closed)));
+    assert!(log.append(logs::candidates(3..5)).await.is_err(), "nothing is published");
+    assert_eq!(log.snapshot().size(), TreeSize(3));
+    let mut tree = crate::support::tree::Tree::default();
+    (0..6).for_each(|i| drop(tree.push(logs::leaf(i))));
+    let gossip = Gossip::new(log.clone(), Mirrors::default(), directory.path().to_owned(), logs::clock());
+    let told = async |size: u64| {
+        let note = sign(&tree.head_at(size).format(), &[&logs::signer()]).unwrap();
+        gossip.hear(note.as_bytes(), ample()).await.unwrap().verdict
+    };
+    assert!(matches!(told(5).await, Verdict::Ahead));
+    assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::Unwitnessed { .. })), "{:?}", log.state());
+    // Nobody was ever shown this one.
+    assert!(matches!(told(6).await, Verdict::Ahead));
+    assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::Behind { .. })), "{:?}", log.state());
+    log.close();
 }
