@@ -80,14 +80,11 @@ impl Findings {
     }
 
     pub(super) fn push(&mut self, finding: Finding) {
-        if self.findings.contains(&finding) {
-            // Found again by an audit that began before it.
-            return;
-        }
-        if self.findings.len() < MAX_KEPT {
-            self.findings.push(finding);
-        } else {
+        if self.findings.len() >= MAX_KEPT {
             self.more_findings += 1;
+        } else if !self.findings.contains(&finding) {
+            // Else it was found again by an audit that began before it.
+            self.findings.push(finding);
         }
     }
 

@@ -1,6 +1,7 @@
 """A full mirror of a log that x/mod wrote: replicated over HTTP and from a directory, then served."""
 
 import json
+import os
 import random
 from pathlib import Path
 from statistics import median
@@ -61,6 +62,8 @@ def replicate(context: Context, size: int, key: str, url: str, files: Path, how:
     row.missing["sumdb-audit"] = "not measured: performance.md has 25,000 records/s for it"
     subjects = [TALLYSTICK, FSCK, REHASH] + ([COPY] if how == "directory" else [])
     for _, subject in alternate(settings.repetitions, subjects):
+        # What the one before has written is not written at this one's expense.
+        os.sync()
         sample = {TALLYSTICK: synced, COPY: copied}.get(subject, audited)(context, size, key, url, files, subject)
         row.add(subject, sample)
     row.notes["paper"] = on_paper(row, size)

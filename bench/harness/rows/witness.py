@@ -61,7 +61,7 @@ def published(context: Context, servers: Servers, directory: Path, count: int, r
     known, each = f'[[log]]\nkey = "{shown["vkey"]}"\n', []
     for number in range(WITNESSES):
         server = witness(context, servers, directory, f"w{number}", known)
-        key = json.loads(run_command([context.tools.tallystick, "witness", "--config", server.configuration, "key", "--json"], 30).stdout)
+        key = json.loads(run_command([context.tools.tallystick, "witness", "key", "--config", server.configuration, "--json"], 30).stdout)
         each.append(f"{key['vkey']}={server.url}")
     report = json.loads(run_command([context.tools.witnesses, "publish", log, context.settings.seconds, *each], 120).stdout)
     row.add(LOG, sample(report))
