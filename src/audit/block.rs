@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::finding::{Finding, Subject, of_tile};
-use super::{WIDTH, is_sampled};
+use super::{HEIGHT, WIDTH, is_sampled};
 use crate::gosum::{LineParts, ModuleLines};
 use crate::module::ModuleVersion;
 use crate::tlog::{Hash, Tile, TileLevel, split_data_tile};
@@ -65,7 +65,7 @@ pub(super) fn check(place: Place, data: &[u8], hashes: &[u8]) -> Result<Block, S
             block.sample.push((id, text.to_owned()));
         }
     }
-    let tile = Tile { height: 8, level: TileLevel::Hash(0), number, width };
+    let tile = Tile { height: HEIGHT, level: TileLevel::Hash(0), number, width };
     let computed: Vec<u8> = block.leaves.iter().flat_map(|leaf| *leaf.as_bytes()).collect();
     block.findings.extend(of_tile(&tile, hashes, &computed));
     Ok(block)

@@ -46,8 +46,10 @@ use names::Names;
 use rows::Rows;
 use state::{Kept, StateFile};
 
-/// Records of a data tile, and hashes of a hash tile: all checksum databases use tiles of this width.
-const WIDTH: u64 = 256;
+/// The height of their tiles, ...
+const HEIGHT: u8 = 8;
+/// ... and what follows from it: records of a data tile, and hashes of a hash tile: all checksum databases use tiles of this width.
+const WIDTH: u64 = 1 << HEIGHT;
 /// Data tiles between two times that the state is written down: some seconds of work.
 const TILES_BETWEEN_SAVES: u64 = 2_048;
 /// Look-ups of an audit, spread over the log.

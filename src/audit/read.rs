@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::block::{self, Block, NameKey, Place};
-use super::{AuditError, WIDTH};
+use super::{AuditError, HEIGHT, WIDTH};
 use crate::crew::Crew;
 use crate::gosum::ModuleLines;
 use crate::tlog::{HASH_SIZE, Tile, TileLevel, TreeSize, split_data_tile};
@@ -157,7 +157,7 @@ impl Target {
     pub(super) async fn record(&self, id: u64, size: TreeSize) -> Result<String, AuditError> {
         let (number, path) = (id / WIDTH, format!("record {id}"));
         let width = (size.0 - number * WIDTH).min(WIDTH) as u32;
-        let data = self.tile(&Tile { height: 8, level: TileLevel::Data, number, width }).await?;
+        let data = self.tile(&Tile { height: HEIGHT, level: TileLevel::Data, number, width }).await?;
         let gone = || AuditError::Unreadable {
             path: path.clone(),
             why: "it was there before".to_owned(),
@@ -182,7 +182,7 @@ pub(super) async fn block(
     total: u64,
 ) -> Result<Block, AuditError> {
     let place = Place { number, width, key, total };
-    let tile = |level| Tile { height: 8, level, number, width };
+    let tile = |level| Tile { height: HEIGHT, level, number, width };
     let (data, hashes) = (tile(TileLevel::Data), tile(TileLevel::Hash(0)));
     let broken = move |why| AuditError::Broken { path: data.path(), why };
     if target.remote.is_local() {

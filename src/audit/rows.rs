@@ -1,7 +1,7 @@
 //! The tree as it follows from the records, level by level of tiles.
 
-use super::WIDTH;
-use crate::tlog::{Hash, Tile, TileLevel, row_root, tile_root};
+use super::{HEIGHT, WIDTH};
+use crate::tlog::{Hash, Tile, TileLevel, edge_root, push_tile_root, tile_root};
 
 /// The unfinished tiles on the right edge of the records so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,22 +40,9 @@ impl Rows {
     /// Takes in the 256 leaves of the next full tile. Returns the tiles of level 1 and up that it completes, with their bytes.
     pub(super) fn push(&mut self, leaves: &[Hash]) -> Vec<(Tile, Vec<u8>)> {
         self.size += WIDTH;
-        let (mut full, mut carry) = (Vec::new(), tile_root(leaves));
-        for level in 1.. {
-            let at = usize::from(level) - 1;
-            if self.levels.len() == at {
-                self.levels.push(Vec::new());
-            }
-            self.levels[at].push(carry);
-            if (self.levels[at].len() as u64) < WIDTH {
-                break;
-            }
-            let hashes = std::mem::take(&mut self.levels[at]);
-            carry = tile_root(&hashes);
-            let number = (self.size >> (8 * (u32::from(level) + 1))) - 1;
-            full.push(tile(level, number, &hashes));
-        }
-        full
+        let full = push_tile_root(HEIGHT, &mut self.levels, tile_root(leaves));
+        let number = |level: u8| (self.size >> (8 * (u32::from(level) + 1))) - 1;
+        full.iter().map(|(level, hashes)| tile(*level, number(*level), hashes)).collect()
     }
 
     /// Ends with the leaves of a tile that is not full.
@@ -76,17 +63,11 @@ impl Rows {
             rows.push(leaves);
             return rows.root(&[]);
         }
-        let mut root = row_root(leaves);
-        for hashes in &self.levels {
-            let mut row = hashes.clone();
-            row.extend(root);
-            root = row_root(&row);
-        }
-        root.unwrap_or(Hash::EMPTY_TREE)
+        edge_root(&self.levels, leaves)
     }
 }
 
 fn tile(level: u8, number: u64, hashes: &[Hash]) -> (Tile, Vec<u8>) {
-    let tile = Tile { height: 8, level: TileLevel::Hash(level), number, width: hashes.len() as u32 };
+    let tile = Tile { height: HEIGHT, level: TileLevel::Hash(level), number, width: hashes.len() as u32 };
     (tile, hashes.iter().flat_map(|hash| *hash.as_bytes()).collect())
 }

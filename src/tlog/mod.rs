@@ -76,7 +76,10 @@ pub use proof_file::{MAX_TLOG_PROOF_BYTES, TLOG_PROOF_SUFFIX, TlogProof, TlogPro
 pub use record::{
     RecordError, check_record_text, format_record, is_valid_record_text, parse_record, split_data_tile,
 };
-pub use tile::{MAX_TILE_HEIGHT, MAX_TILE_LEVEL, Tile, TileError, TileLevel, new_tiles, row_root, tile_root};
+pub use tile::{
+    MAX_TILE_HEIGHT, MAX_TILE_LEVEL, Tile, TileError, TileLevel, edge_root, new_tiles, push_tile_root,
+    row_root, tile_root,
+};
 pub use tile_path::TilePathError;
 pub use tree::{
     HashIndex, MAX_TREE_SIZE, RecordId, TreeSize, split_stored_hash_index, stored_hash_count,

@@ -258,6 +258,39 @@ pub fn row_root(hashes: &[Hash]) -> Option<Hash> {
     }
 }
 
+/// Takes the root of the next full tile of level 0 into the unfinished tiles of level 1, 2, …, which are of this height. Returns the tiles that
+/// it completes, with their levels.
+pub fn push_tile_root(height: u8, rows: &mut Vec<Vec<Hash>>, root: Hash) -> Vec<(u8, Vec<Hash>)> {
+    let (mut full, mut carry) = (Vec::new(), root);
+    for level in 1.. {
+        let at = usize::from(level) - 1;
+        if rows.len() == at {
+            rows.push(Vec::new());
+        }
+        rows[at].push(carry);
+        if rows[at].len() < 1 << height {
+            break;
+        }
+        let hashes = std::mem::take(&mut rows[at]);
+        carry = tile_root(&hashes);
+        full.push((level, hashes));
+    }
+    full
+}
+
+/// The root of the tree that ends with the unfinished tiles of level 1, 2, … and, after them, the leaves of one of level 0.
+pub fn edge_root(rows: &[Vec<Hash>], leaves: &[Hash]) -> Hash {
+    let mut root = row_root(leaves);
+    for hashes in rows {
+        // What lies to the right of a level's hashes is shorter than what one of them covers. RFC 6962 splits at the largest
+        // power of two, so it is as if it were one more leaf of this level.
+        let mut row = hashes.clone();
+        row.extend(root);
+        root = row_root(&row);
+    }
+    root.unwrap_or(Hash::EMPTY_TREE)
+}
+
 /// As [`tile_root`], over the bytes of a tile.
 pub(super) fn data_root(data: &[u8]) -> Hash {
     let hashes = data.chunks_exact(HASH_SIZE);

@@ -1,29 +1,22 @@
 //! The right edge of the verified prefix as it grows by full data tiles, and the root that it has.
 
+use super::super::TILE_HEIGHT;
 use crate::store::replica::Edge;
 use crate::store::{FullTile, TILE_WIDTH};
-use crate::tlog::{Hash, TreeHead, TreeSize, row_root, tile_root};
+use crate::tlog::{Hash, TreeHead, TreeSize, edge_root, push_tile_root};
 
 /// Takes in the root of the next full data tile. Tiles of level 1 and up that it completes are added to `full`. Records that
 /// were at the edge are in the tile now.
 pub(super) fn push_tile(edge: &mut Edge, root: Hash, full: &mut Vec<FullTile>) {
     edge.texts.clear();
     edge.size = TreeSize(edge.sealed() + TILE_WIDTH);
-    let mut carry = root;
-    for level in 1.. {
-        let at = usize::from(level) - 1;
-        if edge.levels.len() == at {
-            edge.levels.push(Vec::new());
-        }
-        edge.levels[at].push(carry);
-        if (edge.levels[at].len() as u64) < TILE_WIDTH {
-            return;
-        }
-        let hashes = std::mem::take(&mut edge.levels[at]);
-        carry = tile_root(&hashes);
-        let number = (edge.size.0 >> (8 * (u32::from(level) + 1))) - 1;
-        full.push(FullTile { level, number, hashes });
-    }
+    let number = |level: u8| (edge.size.0 >> (8 * (u32::from(level) + 1))) - 1;
+    let completed = push_tile_root(TILE_HEIGHT, &mut edge.levels, root);
+    full.extend(completed.into_iter().map(|(level, hashes)| FullTile {
+        level,
+        number: number(level),
+        hashes,
+    }));
 }
 
 /// Puts the records of the unfinished data tile at the edge, instead of those that were there.
@@ -36,20 +29,13 @@ pub(super) fn set_texts(edge: &mut Edge, texts: Vec<String>) {
 /// Size and root of the tree that ends at this edge.
 pub(super) fn tree(edge: &Edge) -> TreeHead {
     let leaves: Vec<Hash> = edge.texts.iter().map(|text| Hash::of_record(text.as_bytes())).collect();
-    let mut root = row_root(&leaves);
-    for hashes in &edge.levels {
-        // What lies to the right of a level's hashes is shorter than what one of them covers. RFC 6962 splits at the largest
-        // power of two, so it is as if it were one more leaf of this level.
-        let mut row = hashes.clone();
-        row.extend(root);
-        root = row_root(&row);
-    }
-    TreeHead { size: edge.size, root: root.unwrap_or(Hash::EMPTY_TREE) }
+    TreeHead { size: edge.size, root: edge_root(&edge.levels, &leaves) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tlog::{row_root, tile_root};
 
     #[test]
     fn the_edge_has_the_root_of_all_records_at_every_size() {
