@@ -168,11 +168,11 @@ impl Layers<'_> {
     }
 
     fn cache(&mut self, file: file::FileCache) -> Cache {
-        let (default, range) = (32 << 20, (0, 1 << 40));
+        let range = (0, 1 << 40);
         Cache {
-            tile_bytes: self.number("cache.tile_bytes", file.tile_bytes, default, range),
-            lookup_bytes: self.number("cache.lookup_bytes", file.lookup_bytes, default, range),
-            database_bytes: self.number("cache.database_bytes", file.database_bytes, default, range),
+            tile_bytes: self.number("cache.tile_bytes", file.tile_bytes, 16 << 20, range),
+            lookup_bytes: self.number("cache.lookup_bytes", file.lookup_bytes, 24 << 20, range),
+            database_bytes: self.number("cache.database_bytes", file.database_bytes, 16 << 20, range),
         }
     }
 

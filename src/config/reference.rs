@@ -285,12 +285,12 @@ pub static KEYS: &[Key] = &[
             "How long a `not found` is remembered before the source is asked again. 0 asks every time; above 60 a freshly published version would be missing for too long.",
             "can delay a new version by a minute.",
         ),
-    scalar("cache.tile_bytes", "0 to 1099511627776", "33554432", "33554432 (32 MiB)")
+    scalar("cache.tile_bytes", "0 to 1099511627776", "16777216", "16777216 (16 MiB)")
         .means("Memory for tiles that were asked for lately, of all logs together.", "can exhaust memory or slow the server down."),
-    scalar("cache.lookup_bytes", "0 to 1099511627776", "33554432", "33554432 (32 MiB)")
+    scalar("cache.lookup_bytes", "0 to 1099511627776", "25165824", "25165824 (24 MiB)")
         .means("Memory for answers to look-ups, of all logs together.", "can exhaust memory or slow the server down."),
-    scalar("cache.database_bytes", "0 to 1099511627776", "33554432", "33554432 (32 MiB)")
-        .means("Memory for pages of the databases, of the own log and of full mirrors, in equal parts.", "can exhaust memory or slow the server down."),
+    scalar("cache.database_bytes", "0 to 1099511627776", "16777216", "16777216 (16 MiB)")
+        .means("Memory for pages of the databases, of the own log and of full mirrors, in equal parts. Beside it, up to 40 MiB of each index are in memory: all of one with ten million records, the newest part of a larger one.", "can exhaust memory or slow the server down."),
 ];
 
 #[cfg(test)]

@@ -75,8 +75,8 @@ def on_paper(row: Row, size: int) -> str:
     data_tiles = PUBLIC // 256
     requests = data_tiles + data_tiles // 256 + data_tiles // 65_536 + 3
     return (f"On paper, {PUBLIC // 1_000_000} million records (sum.golang.org) at these {size:,}'s rate: {PUBLIC / middle['per_s']:.0f} s,"
-            f" {PUBLIC * middle['cpu_us'] / 6e7:.1f} minutes of CPU, {PUBLIC * middle['bytes_each'] / 1e9:.1f} GB on disk, {middle['rss_mib']:.0f} MiB of memory and"
-            f" 1.25 bytes a record more for the filters of the index, {requests:,} requests. Over a line with 100 ms of delay, 32 requests at a time"
+            f" {PUBLIC * middle['cpu_us'] / 6e7:.1f} minutes of CPU, {PUBLIC * middle['bytes_each'] / 1e9:.1f} GB on disk, {middle['rss_mib']:.0f} MiB of memory,"
+            f" {requests:,} requests. Over a line with 100 ms of delay, 32 requests at a time"
             f" take {requests * 0.1 / 32 / 60:.0f} minutes, and {PUBLIC * WIRE_BYTES / 1e9:.0f} GB take {PUBLIC * WIRE_BYTES * 8 / 1e8 / 60:.0f} minutes at 100 Mbit/s.")
 
 

@@ -285,14 +285,21 @@ impl Verify {
             Part::Finding { place, why } => Some([place.clone(), why.clone()]),
             _ => None,
         });
-        output::print_table(["place", "what is wrong"], rows)?;
+        output::print_table(["place", "what is wrong"], rows.clone())?;
         if unlisted > 0 {
             output::print(&format!("and {unlisted} more\n"))?;
         }
+        let remedy = if unlisted == 0 && rows.clone().all(|[place, _]| place.starts_with("index")) {
+            format!(
+                "stop the server and make the index again from the records: `tallystick mirror verify {name} --rebuild-index`"
+            )
+        } else {
+            "stop the server, move the mirror's `.full.db` away and let it be replicated or imported again"
+                .to_owned()
+        };
         let count = findings.len() as u64 + unlisted;
         output::error(&format!(
-            "{count} finding{} in the mirror of {name}, which has {records} records\n  fix: look at the disk first; then stop the \
-             server, move the mirror's `.full.db` away and let it be replicated or imported again",
+            "{count} finding{} in the mirror of {name}, which has {records} records\n  fix: look at the disk first; then {remedy}",
             if count == 1 { "" } else { "s" }
         ));
         Ok(exit)

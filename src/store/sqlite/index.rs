@@ -4,12 +4,11 @@
 //! million rows. So the newest entries wait in memory ([`View::recent`]); when [`FLUSH`] have gathered they become a
 //! run, which never changes again; when [`FAN_OUT`] runs of about one size lie side by side they are merged into one.
 //! A run is cut by the top bits of the hash into buckets of about a hundred entries, a row each, so that a probe is
-//! one point read. A [filter](super::filter) in memory says which runs are worth a probe, for as many of the newest runs as
-//! [`FILTERED`] entries: the memory of an index does not grow with its log. The oldest and largest runs, which are probed in
-//! any case since most records are in them, do without.
+//! one point read. For as many of the newest runs as [`RESIDENT`] entries the buckets that were asked for stay in memory, in a
+//! [shorter form](super::resident): the memory of an index does not grow with its log.
 //!
 //! The hash is keyed with a secret of the database, so that nobody can craft versions that collide, and cut to 40
-//! bits: a hit is only a candidate and is confirmed against the record itself. An entry in a bucket is the rest of the
+//! bits: a hit is only a candidate, the segment of sixteen records in which it may be, and is confirmed there. An entry in a bucket is the rest of the
 //! hash that the bucket's number does not say, then the record's number less the run's first, both big-endian and
 //! only as many bytes as the run needs.
 //!
@@ -22,7 +21,8 @@ use std::sync::{Arc, RwLock};
 use arc_swap::ArcSwapOption;
 use siphasher::sip::SipHasher13;
 
-use super::filter::Filter;
+use super::resident::Resident;
+use super::segment::SEGMENT_WIDTH;
 use crate::module::ModuleVersion;
 
 /// Bits of the keyed hash that are kept.
@@ -33,8 +33,8 @@ pub(super) const FLUSH: u64 = 16_384;
 pub(super) const MOST_RECENT: u64 = 4 * FLUSH;
 /// Runs of one size class that are merged into one.
 pub(super) const FAN_OUT: usize = 8;
-/// Entries whose filters are in memory at most: 16 MiB. Up to here no append touches a run for a version that is new.
-pub(super) const FILTERED: u64 = 13_000_000;
+/// Entries that are in memory at most: 40 MiB. Up to here a look-up reads no page of the index.
+pub(super) const RESIDENT: u64 = 10 << 20;
 /// Entries of a bucket, on average, are between this and twice as many: a row of about a kilobyte.
 const BUCKET: u64 = 96;
 
@@ -63,36 +63,30 @@ pub(super) type Entry = (u64, u64);
 pub(super) struct Run {
     pub(super) id: u64,
     pub(super) shape: Shape,
-    /// None while it is one of the runs that do without.
-    filter: ArcSwapOption<Filter>,
+    /// None for one of the runs that are read from disk each time.
+    pub(super) resident: ArcSwapOption<Resident>,
 }
 
 impl Run {
-    pub(super) fn new(id: u64, shape: Shape, filter: Option<Filter>) -> Arc<Run> {
-        Arc::new(Run { id, shape, filter: ArcSwapOption::from_pointee(filter) })
-    }
-
-    /// False only when no entry of the run has this hash.
-    pub(super) fn may_contain(&self, hash: u64) -> bool {
-        self.filter.load().as_ref().is_none_or(|filter| filter.may_contain(hash))
+    pub(super) fn new(id: u64, shape: Shape) -> Arc<Run> {
+        Arc::new(Run { id, shape, resident: ArcSwapOption::empty() })
     }
 }
 
-/// The runs, oldest first, whose filters are to be in memory: as many of the newest as have [`FILTERED`] entries together.
-pub(super) fn filtered(shapes: impl DoubleEndedIterator<Item = Shape>) -> usize {
-    let mut room = FILTERED;
-    let fits = |shape: &Shape| {
-        let left = room.checked_sub(shape.entries());
-        room = left.unwrap_or(0);
-        left.is_some()
-    };
-    shapes.rev().take_while(fits).count()
-}
-
-/// Forgets the filters of runs that do without from now on.
-pub(super) fn forget_filters(runs: &[Arc<Run>]) {
-    let count = filtered(runs.iter().map(|run| run.shape));
-    runs[..runs.len() - count].iter().for_each(|run| run.filter.store(None));
+/// Lets the newest runs be in memory, as many as have [`RESIDENT`] entries together, and forgets the others.
+pub(super) fn keep_newest(runs: &[Arc<Run>]) {
+    let mut room = Some(RESIDENT);
+    for run in runs.iter().rev() {
+        // An older run that would fit after one that does not is a smaller gain than a simple rule.
+        room = room.and_then(|room| room.checked_sub(run.shape.entries()));
+        match room {
+            None => run.resident.store(None),
+            Some(_) if run.resident.load().is_none() => {
+                run.resident.store(Some(Arc::new(Resident::new(run.shape))));
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 /// Where a run's entries are, and how they are packed.
@@ -113,11 +107,6 @@ impl Shape {
 
     pub(super) fn entries(self) -> u64 {
         self.finish - self.first
-    }
-
-    /// An empty filter for a run of this shape; none for one that is too large to have one ever.
-    pub(super) fn filter(self) -> Option<Filter> {
-        (self.entries() <= FILTERED).then(|| Filter::for_keys(self.entries()))
     }
 
     pub(super) fn bucket_of(self, hash: u64) -> u64 {
@@ -188,10 +177,10 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The records that `recent` knows under a hash.
+    /// The segments of the records that `recent` knows under a hash.
     pub(super) fn recent_with(&self, hash: u64) -> Vec<u64> {
         let recent = self.recent.read().expect("nobody panics while holding this lock");
-        recent.range((hash, 0)..=(hash, u64::MAX)).map(|(_, record)| *record).collect()
+        recent.range((hash, 0)..=(hash, u64::MAX)).map(|(_, record)| record / SEGMENT_WIDTH).collect()
     }
 }
 
@@ -219,7 +208,7 @@ mod tests {
     use super::*;
 
     fn run(id: u64, first: u64, finish: u64) -> Arc<Run> {
-        Run::new(id, Shape::over(first, finish), None)
+        Run::new(id, Shape::over(first, finish))
     }
 
     #[test]
@@ -252,24 +241,33 @@ mod tests {
     }
 
     #[test]
-    fn filters_of_the_newest_runs_are_in_memory_and_of_the_largest_never() {
-        let count = |sizes: &[u64]| filtered(sizes.iter().map(|entries| Shape::over(0, *entries)));
-        assert_eq!(count(&[]), 0);
-        assert_eq!(count(&[8_388_608, 1_048_576, 131_072, 16_384]), 4);
-        assert_eq!(count(&[67_108_864, 1_048_576, 131_072]), 2);
-        assert_eq!(count(&[8_388_608, 8_388_608, 1_048_576, 16_384]), 3);
-        // An older run that would fit after one that does not is a smaller gain than a simple rule.
-        assert_eq!(count(&[16_384, FILTERED, 16_384]), 1);
-        assert_eq!(count(&[FILTERED]), 1);
-        assert_eq!(count(&[FILTERED + 1]), 0);
-        assert!(
-            Shape::over(0, FILTERED).filter().is_some() && Shape::over(0, FILTERED + 1).filter().is_none()
-        );
-        let runs = [run(1, 0, FILTERED), run(2, FILTERED, FILTERED + 10)];
-        let runs = runs.map(|run| Run::new(run.id, run.shape, run.shape.filter()));
-        assert!(runs.iter().all(|run| !run.may_contain(7)), "an empty filter");
-        forget_filters(&runs);
-        assert!(runs[0].may_contain(7) && !runs[1].may_contain(7));
+    fn the_newest_runs_are_in_memory_and_the_largest_never() {
+        let resident = |sizes: &[u64]| {
+            let mut first = 0;
+            let runs: Vec<_> = (0..)
+                .zip(sizes)
+                .map(|(id, entries)| {
+                    first += entries;
+                    run(id, first - entries, first)
+                })
+                .collect();
+            keep_newest(&runs);
+            runs.iter().map(|run| run.resident.load().is_some()).collect::<Vec<_>>()
+        };
+        assert!(resident(&[]).is_empty());
+        assert_eq!(resident(&[8_388_608, 1_048_576, 131_072, 16_384]), [true; 4]);
+        assert_eq!(resident(&[67_108_864, 1_048_576, 131_072]), [false, true, true]);
+        assert_eq!(resident(&[8_388_608, 8_388_608, 1_048_576, 16_384]), [false, true, true, true]);
+        assert_eq!(resident(&[16_384, RESIDENT, 16_384]), [false, false, true]);
+        assert_eq!(resident(&[RESIDENT]), [true]);
+        assert_eq!(resident(&[RESIDENT + 1]), [false]);
+        let runs = [run(1, 0, RESIDENT)];
+        keep_newest(&runs);
+        let before = runs[0].resident.load_full();
+        keep_newest(&runs);
+        assert!(Arc::ptr_eq(&before.unwrap(), &runs[0].resident.load_full().unwrap()), "what was read stays");
+        keep_newest(&[runs[0].clone(), run(2, RESIDENT, RESIDENT + 10)]);
+        assert!(runs[0].resident.load().is_none());
     }
 
     #[test]

@@ -10,8 +10,7 @@ use arc_swap::ArcSwap;
 use rusqlite::Connection;
 
 use super::failed;
-use super::filter::Filter;
-use super::index::{Entry, FLUSH, MAX_BITS, Run, Shape, View, filtered, forget_filters, plan_merge};
+use super::index::{Entry, FLUSH, MAX_BITS, Run, Shape, View, keep_newest, plan_merge};
 use super::runs::{self, FIRST_MERGED, LIVE, MERGING, SWEPT};
 use crate::store::StoreError;
 
@@ -28,8 +27,6 @@ struct Merge {
     sources: Vec<Arc<Run>>,
     id: u64,
     shape: Shape,
-    /// None when the result is too large for one.
-    filter: Option<Filter>,
     /// The hash space is walked in as many steps as the coarsest source has buckets.
     steps: u64,
     next: u64,
@@ -83,8 +80,7 @@ pub(super) fn load_runs(db: &Connection, known: &[Arc<Run>]) -> Result<Loaded, S
     let ids = rows.iter().map(|row| row.0).collect();
     let again = |id, shape| known.iter().find(|run| (run.id, run.shape) == (id, shape)).cloned();
     let (mut live, dead): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.1 == LIVE);
-    let dead =
-        dead.into_iter().map(|(id, _, shape)| again(id, shape).unwrap_or_else(|| Run::new(id, shape, None)));
+    let run = |(id, _, shape)| again(id, shape).unwrap_or_else(|| Run::new(id, shape));
     live.sort_by_key(|(_, _, shape)| shape.first);
     let mut flushed = 0;
     for (id, _, Shape { first, finish, bits }) in &live {
@@ -94,14 +90,9 @@ pub(super) fn load_runs(db: &Connection, known: &[Arc<Run>]) -> Result<Loaded, S
         }
         flushed = *finish;
     }
-    let without = live.len() - filtered(live.iter().map(|row| row.2));
-    let open = |(at, (id, _, shape)): (usize, (u64, i64, Shape))| match again(id, shape) {
-        Some(run) => Ok(run),
-        None if at < without => Ok(Run::new(id, shape, None)),
-        None => Ok(Run::new(id, shape, Some(runs::read_filter(db, id, shape)?))),
-    };
-    let live = live.into_iter().enumerate().map(open).collect::<Result<_, StoreError>>()?;
-    Ok(Loaded { live, dead: dead.collect(), ids, flushed })
+    let live: Vec<_> = live.into_iter().map(run).collect();
+    keep_newest(&live);
+    Ok(Loaded { live, dead: dead.into_iter().map(run).collect(), ids, flushed })
 }
 
 impl Index {
@@ -165,14 +156,11 @@ impl Index {
         entries.extend(new);
         entries.sort_unstable();
         let shape = Shape::over(self.flushed, self.flushed + entries.len() as u64);
-        let mut filter = Filter::for_keys(shape.entries());
-        entries.iter().for_each(|entry| filter.insert(entry.0));
         let id = self.next_flush;
         runs::insert_run(db, id, LIVE, shape)?;
         runs::insert_buckets(db, id, shape, &entries)?;
-        runs::insert_filter(db, id, &filter)?;
         self.next_flush += 1;
-        Ok(Run::new(id, shape, Some(filter)))
+        Ok(Run::new(id, shape))
     }
 
     /// Goes on with the merge, or begins one, until about `budget` entries have moved.
@@ -190,10 +178,9 @@ impl Index {
         }
         if merge.next == merge.steps {
             let merge = self.merge.take().expect("the merge that was just stepped");
-            merge.filter.iter().try_for_each(|filter| runs::insert_filter(db, merge.id, filter))?;
             runs::set_state(db, merge.id, LIVE)?;
             merge.sources.iter().try_for_each(|run| runs::set_state(db, run.id, SWEPT))?;
-            let run = Run::new(merge.id, merge.shape, merge.filter);
+            let run = Run::new(merge.id, merge.shape);
             change.merged = Some((merge.sources, run));
         }
         Ok(())
@@ -206,7 +193,7 @@ impl Index {
         let id = self.next_merged;
         runs::insert_run(db, id, MERGING, shape)?;
         self.next_merged += 1;
-        Ok(Merge { filter: shape.filter(), sources, id, shape, steps, next: 0 })
+        Ok(Merge { sources, id, shape, steps, next: 0 })
     }
 
     fn sweep(&mut self, db: &Connection, limit: u64) -> Result<(), StoreError> {
@@ -244,7 +231,7 @@ impl Index {
                 RwLock::new(recent)
             }
         };
-        forget_filters(&runs);
+        keep_newest(&runs);
         self.view.store(Arc::new(View { runs, recent }));
     }
 
@@ -268,7 +255,6 @@ impl Merge {
         }
         // What each run gave is sorted already, and this kind of sorting finds such stretches and merges them.
         entries.sort();
-        self.filter.iter_mut().for_each(|filter| entries.iter().for_each(|entry| filter.insert(entry.0)));
         runs::insert_buckets(db, self.id, self.shape, &entries)?;
         self.next += 1;
         Ok(entries.len() as u64)

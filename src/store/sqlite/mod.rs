@@ -4,7 +4,6 @@
 //! through the [`index`], and [`anchor`] is the second, tiny database that remembers the highest head ever published.
 
 pub mod anchor;
-mod filter;
 mod index;
 mod merge;
 mod observer;
@@ -13,6 +12,7 @@ mod reader;
 mod readers;
 mod rebuild;
 pub mod replica;
+mod resident;
 mod runs;
 mod segment;
 mod writer;
@@ -39,7 +39,10 @@ const CHECKPOINT_PAGES: i32 = 1_000;
 /// ... and its file is cut back to this size afterwards.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_log.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_log.sql"),
+    include_str!("../../../migrations/sqlite/0002_log.sql"),
+];
 /// "tall" in ASCII: marks the file as a log of ours.
 const APPLICATION_ID: i64 = 0x7461_6c6c;
 

@@ -166,12 +166,18 @@ pub(super) fn needs_dictionary(body: &[u8]) -> bool {
     body.get(1).is_some_and(|flags| flags & DICTIONARY != 0)
 }
 
-impl Decoder {
-    /// The sixteen records of a segment.
-    pub(super) fn packed<'a>(
-        &'a mut self,
-        body: &'a [u8],
-    ) -> Result<impl Iterator<Item = Parts<'a>> + 'a, Why> {
+/// A segment taken apart, its checksum held.
+struct Packed<'a> {
+    hashes: &'a [[u8; 32]],
+    tails: &'a [[u8; TAIL_BYTES]],
+    /// The names' zstd frame, without its magic number.
+    frame: &'a [u8],
+    with_lengths: bool,
+    with_dictionary: bool,
+}
+
+impl<'a> Packed<'a> {
+    fn open(body: &'a [u8]) -> Result<Packed<'a>, Why> {
         if body.len() <= TAILS_AT {
             return Err(format!("{} bytes where more than {TAILS_AT} belong", body.len()));
         }
@@ -183,50 +189,112 @@ impl Decoder {
         }
         let (hashes, rest) = body[HEADER_BYTES..].split_at(WIDTH * 64);
         let tails = usize::from(rest[0]) * TAIL_BYTES;
-        let (tails, rest) = rest[1..].split_at_checked(tails).ok_or("its tails are cut off")?;
-        let mut frame = std::mem::take(&mut self.frame);
-        frame.clear();
-        frame.extend(MAGIC);
-        frame.extend(rest);
-        self.frame = frame;
-        let names = self.unpack(tails, body[1] & LENGTHS != 0, needs_dictionary(body))?;
-        let hashes = hashes.as_chunks::<32>().0.chunks_exact(2);
-        Ok(names.into_iter().zip(hashes).map(|((path, version), hashes)| {
-            let (zip, go_mod) = (H1::from_bytes(hashes[0]), H1::from_bytes(hashes[1]));
+        let (tails, frame) = rest[1..].split_at_checked(tails).ok_or("its tails are cut off")?;
+        Ok(Packed {
+            hashes: hashes.as_chunks().0,
+            tails: tails.as_chunks().0,
+            frame,
+            with_lengths: body[1] & LENGTHS != 0,
+            with_dictionary: needs_dictionary(body),
+        })
+    }
+
+    /// The hashes of a record's two lines.
+    fn hashes_of(&self, at: usize) -> (H1, H1) {
+        (H1::from_bytes(self.hashes[2 * at]), H1::from_bytes(self.hashes[2 * at + 1]))
+    }
+}
+
+impl Decoder {
+    /// The sixteen records of a segment.
+    pub(super) fn packed<'a>(
+        &'a mut self,
+        body: &'a [u8],
+    ) -> Result<impl Iterator<Item = Parts<'a>> + 'a, Why> {
+        let packed = Packed::open(body)?;
+        let names = self.unpack(&packed)?;
+        Ok(names.into_iter().enumerate().map(move |(at, (path, version))| {
+            let (zip, go_mod) = packed.hashes_of(at);
             Parts { path, version, zip, go_mod }
         }))
     }
 
-    /// The names in the frame that was just put together.
-    fn unpack(
+    /// The record of a module version in a segment, and its position (0 to 15). Compares names in the form in which they are stored.
+    pub(super) fn find_packed(
         &mut self,
-        tails: &[u8],
-        lengths: bool,
-        dictionary: bool,
-    ) -> Result<[(&str, &str); WIDTH], Why> {
-        let frame = std::mem::take(&mut self.frame);
-        if lengths {
-            return self.names(&frame, dictionary);
+        body: &[u8],
+        module: &ModuleVersion,
+    ) -> Result<Option<(usize, ModuleLines)>, Why> {
+        let packed = Packed::open(body)?;
+        let (path, version) = (module.path.as_str(), module.version.as_str());
+        let at = if packed.with_lengths {
+            self.unpack(&packed)?.iter().position(|name| *name == (path, version))
+        } else {
+            self.position(&packed, path.as_bytes(), version)?
+        };
+        let lines = |at| {
+            let (zip, go_mod) = packed.hashes_of(at);
+            (at, ModuleLines { module: module.clone(), zip, go_mod })
+        };
+        Ok(at.map(lines))
+    }
+
+    /// Where a name is among those that are stored in lines.
+    fn position(&mut self, packed: &Packed<'_>, path: &[u8], version: &str) -> Result<Option<usize>, Why> {
+        let (version, tail) = match tail_of(version) {
+            Some((rest, tail)) => (rest.as_bytes(), Some(tail)),
+            None => (version.as_bytes(), None),
+        };
+        self.decompress_packed(packed)?;
+        let (names, mut tails) = (self.names.as_slice(), packed.tails.iter());
+        let mut start = 0;
+        for (at, end) in memchr::memchr_iter(b'\n', names).enumerate() {
+            let line = &names[std::mem::replace(&mut start, end + 1)..end];
+            let (line, of_line) = match line.strip_suffix(b"~") {
+                Some(line) => (line, Some(tails.next().ok_or("a tail is missing")?)),
+                None => (line, None),
+            };
+            let rest = line.strip_prefix(path).and_then(|rest| rest.strip_prefix(b" "));
+            if rest == Some(version) && of_line == tail.as_ref() {
+                return if at < WIDTH { Ok(Some(at)) } else { Err("a name too many".to_owned()) };
+            }
         }
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        let names = self.decompress(&frame, dictionary)?;
-        let names = std::str::from_utf8(names).map_err(|_| "names are not UTF-8".to_owned())?;
+        Ok(None)
+    }
+
+    /// Decompresses the names of a segment as they are stored.
+    fn decompress_packed(&mut self, packed: &Packed<'_>) -> Result<(), Why> {
+        let mut frame = std::mem::take(&mut self.frame);
+        frame.clear();
+        frame.extend(MAGIC);
+        frame.extend(packed.frame);
+        let done = self.decompress(&frame, packed.with_dictionary);
+        self.frame = frame;
+        done
+    }
+
+    /// The names of a segment.
+    fn unpack(&mut self, packed: &Packed<'_>) -> Result<[(&str, &str); WIDTH], Why> {
+        self.decompress_packed(packed)?;
+        if packed.with_lengths {
+            return self.split_names();
+        }
+        let names = std::str::from_utf8(&self.names).map_err(|_| "names are not UTF-8".to_owned())?;
         if !names.ends_with('\n') {
             return Err("its names are cut off".to_owned());
         }
-        let mut tails = tails.as_chunks::<TAIL_BYTES>().0.iter();
+        let mut tails = packed.tails.iter();
+        self.text.clear();
         for name in lines(names) {
             match name.strip_suffix('~') {
                 Some(rest) => {
-                    text.push_str(rest);
-                    push_tail(tails.next().ok_or("a tail is missing")?, &mut text);
+                    self.text.push_str(rest);
+                    push_tail(tails.next().ok_or("a tail is missing")?, &mut self.text);
                 }
-                None => text.push_str(name),
+                None => self.text.push_str(name),
             }
-            text.push('\n');
+            self.text.push('\n');
         }
-        (self.text, self.frame) = (text, frame);
         let mut names = [("", ""); WIDTH];
         let mut lines = lines(&self.text);
         for name in &mut names {
@@ -349,10 +417,25 @@ mod tests {
                     record.push_text(&mut printed);
                     assert_eq!(printed, *text);
                 }
+                for (at, record) in records.iter().enumerate() {
+                    let mut found = |path: &str, version: &str| {
+                        let module = ModuleVersion::from_store(path, version);
+                        let found = decoder.find_packed(&body, &module).unwrap();
+                        found.map(|(at, lines)| (at, lines.zip, lines.go_mod))
+                    };
+                    assert_eq!(found(record.path, record.version), Some((at, record.zip, record.go_mod)));
+                    assert_eq!(found(record.path, "v9.9.9"), None);
+                    // The same time in another commit's version, and what a tail stands for.
+                    assert_eq!(found(record.path, "v0.0.0-20260203040506-ba9876543210"), None);
+                    assert_eq!(found(record.path, "v0.0.0-~"), None);
+                    assert_eq!(found("example.com/a", record.version), None);
+                }
+                let any = ModuleVersion::from_store("example.com/a0", "v1.0.0");
                 for at in 0..body.len() * 8 {
                     let mut flipped = body.clone();
                     flipped[at / 8] ^= 1 << (at % 8);
                     assert!(decoder.packed(&flipped).is_err(), "bit {at}");
+                    assert!(decoder.find_packed(&flipped, &any).is_err(), "bit {at}");
                 }
             }
         }

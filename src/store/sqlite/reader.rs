@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::{View, hash_module};
 use super::readers::Reader;
-use super::segment::{Decoder, SEGMENT_WIDTH, check_tail_evidence, decode_tail, segment_leaves, unwrap};
+use super::segment::{Decoder, Row, SEGMENT_WIDTH, check_tail_evidence, decode_tail, segment_leaves, unwrap};
 use super::writer::Shared;
 use super::{damaged, failed, from_micros, runs};
 use crate::module::ModuleVersion;
@@ -120,25 +120,34 @@ pub(super) fn find(
     module: &ModuleVersion,
     below: u64,
 ) -> Result<Option<StoredRecord>, StoreError> {
-    candidates(db, view, hash_module(key, module), |id| {
-        if id >= below {
+    candidates(db, view, hash_module(key, module), |segment| {
+        if segment * SEGMENT_WIDTH >= below {
             return Ok(None);
         }
-        let record = record(db, decoder, id)?.ok_or_else(|| {
-            damaged(format!("record {id}"))("the index knows it and the tables do not".to_owned())
-        })?;
-        Ok((record.lines.module == *module).then_some(record))
+        let found = find_in(db, decoder, segment, module)?;
+        Ok(found.filter(|record| record.id.0 < below))
     })
 }
 
-/// Goes through the records that the index has under a hash, until one is confirmed.
+/// Goes through the segments in which the index says that a record under this hash may be, until one has it.
 pub(super) fn candidates<T>(
     db: &Connection,
     view: &View,
     hash: u64,
     mut confirm: impl FnMut(u64) -> Result<Option<T>, StoreError>,
 ) -> Result<Option<T>, StoreError> {
-    let mut first = |ids: Vec<u64>| ids.into_iter().find_map(|id| confirm(id).transpose()).transpose();
+    let mut unreadable = None;
+    let mut first = |segments: Vec<u64>| {
+        for segment in segments {
+            match confirm(segment) {
+                Ok(None) => {}
+                // Most likely it has another record whose hash begins like this one.
+                Err(error @ StoreError::Damaged { .. }) => unreadable = Some(error),
+                found => return found,
+            }
+        }
+        Ok(None)
+    };
     if let Some(found) = first(view.recent_with(hash))? {
         return Ok(Some(found));
     }
@@ -148,39 +157,61 @@ pub(super) fn candidates<T>(
             return Ok(Some(found));
         }
     }
-    Ok(None)
+    unreadable.map_or(Ok(None), Err)
 }
 
-fn record(db: &Connection, decoder: &mut Decoder, id: u64) -> Result<Option<StoredRecord>, StoreError> {
-    if let Some(record) = sealed_record(db, decoder, id)? {
-        return Ok(Some(record));
-    }
-    let tail = blob(db, "SELECT body FROM tail WHERE record_id = ?", id as i64, "read of tail")?;
-    if let Some(body) = tail {
-        let row = decode_tail(&body).map_err(damaged(format!("tail {id}")))?;
-        return Ok(Some(StoredRecord { id: RecordId(id), lines: row.lines }));
-    }
-    Ok(None)
-}
-
-fn sealed_record(
+/// The record of a module version in a segment, sealed or not.
+fn find_in(
     db: &Connection,
     decoder: &mut Decoder,
-    id: u64,
+    segment: u64,
+    module: &ModuleVersion,
 ) -> Result<Option<StoredRecord>, StoreError> {
-    let segment = (id / SEGMENT_WIDTH) as i64;
+    let ids = segment * SEGMENT_WIDTH..(segment + 1) * SEGMENT_WIDTH;
     let mut select = db
         .prepare_cached("SELECT body FROM segment WHERE segment_id = ?")
         .map_err(failed("read of segment"))?;
-    let lines = select
-        .query_row(
-            [segment],
-            |row| Ok(decoder.one(row.get_ref(0)?.as_blob()?, (id % SEGMENT_WIDTH) as usize)),
-        )
+    let sealed = select
+        .query_row([segment as i64], |row| Ok(decoder.find(row.get_ref(0)?.as_blob()?, module)))
         .optional()
         .map_err(failed("read of segment"))?;
-    let lines = lines.transpose().map_err(damaged(format!("segment {segment}")))?;
-    Ok(lines.map(|lines| StoredRecord { id: RecordId(id), lines }))
+    if let Some(found) = sealed {
+        let found = found.map_err(damaged(format!("segment {segment}")))?;
+        return Ok(found.map(|(at, lines)| StoredRecord { id: RecordId(ids.start + at as u64), lines }));
+    }
+    find_in_tail(db, ids, module)
+}
+
+/// The record of a module version among rows of the right edge. A damaged one is an error only if none of the others is it.
+fn find_in_tail(
+    db: &Connection,
+    ids: Range<u64>,
+    module: &ModuleVersion,
+) -> Result<Option<StoredRecord>, StoreError> {
+    let mut select = db
+        .prepare_cached("SELECT record_id, body FROM tail WHERE record_id >= ? AND record_id < ?")
+        .map_err(failed("read of tail"))?;
+    let mut rows = select.query(params![ids.start as i64, ids.end as i64]).map_err(failed("read of tail"))?;
+    let (mut is_there, mut unreadable) = (false, None);
+    while let Some(row) = rows.next().map_err(failed("read of tail"))? {
+        let id: i64 = row.get(0).map_err(failed("read of tail"))?;
+        let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
+        match decode_tail(body) {
+            Ok(Row { lines, .. }) if lines.module == *module => {
+                return Ok(Some(StoredRecord { id: RecordId(id as u64), lines }));
+            }
+            Ok(_) => is_there = true,
+            Err(why) => unreadable = Some(damaged(format!("tail {id}"))(why)),
+        }
+    }
+    match unreadable {
+        Some(error) => Err(error),
+        None if is_there => Ok(None),
+        None => {
+            let why = "the index knows it and the tables do not".to_owned();
+            Err(damaged(format!("record {}", ids.start))(why))
+        }
+    }
 }
 
 /// The records in `ids`, sealed or not.

@@ -74,7 +74,7 @@ pub(super) fn fill(
 /// Throws the index away. Until it is filled again nothing can be found.
 pub(super) fn clear(db: &Connection) -> Result<(), StoreError> {
     commit(db, || {
-        let clear = "DELETE FROM index_bucket; DELETE FROM index_filter; DELETE FROM index_run";
+        let clear = "DELETE FROM index_bucket; DELETE FROM index_run";
         db.execute_batch(clear).map_err(failed("delete from index"))
     })
 }

@@ -3,9 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failed;
-use super::filter::Filter;
 use super::index::{Entry, Run, Shape};
-use super::segment::{unwrap, wrap};
+use super::segment::{SEGMENT_WIDTH, unwrap, wrap};
 use crate::store::StoreError;
 
 /// States of a run, as `index_run.state` holds them.
@@ -15,8 +14,6 @@ pub(super) const SWEPT: i64 = 2;
 
 /// Merged runs are numbered from here, so that flushes and merges each write to a place of their own in the table.
 pub(super) const FIRST_MERGED: u64 = 1 << 30;
-/// A filter is stored in rows of this size.
-const FILTER_PART_BYTES: usize = 256 << 10;
 
 pub(super) fn bucket_id(run: u64, bucket: u64) -> i64 {
     (run << 32 | bucket) as i64
@@ -90,11 +87,23 @@ pub(super) fn read_buckets(
     Ok(())
 }
 
-/// The records that a run has under a hash.
+/// The segments in which a run may have a record under a hash: from memory, where the run is to be there.
 pub(super) fn probe(db: &Connection, run: &Run, hash: u64) -> Result<Vec<u64>, StoreError> {
-    if !run.may_contain(hash) {
-        return Ok(Vec::new());
+    match &*run.resident.load() {
+        Some(resident) => resident.segments(hash, |buckets| {
+            let mut entries = Vec::new();
+            read_buckets(db, run, buckets.start, buckets.end, &mut entries)?;
+            Ok(entries)
+        }),
+        None => {
+            let records = probe_row(db, run, hash)?;
+            Ok(records.into_iter().map(|record| record / SEGMENT_WIDTH).collect())
+        }
     }
+}
+
+/// The records that a run has under a hash, as they are on disk.
+pub(super) fn probe_row(db: &Connection, run: &Run, hash: u64) -> Result<Vec<u64>, StoreError> {
     let id = bucket_id(run.id, run.shape.bucket_of(hash));
     let found = db
         .prepare_cached("SELECT body FROM index_bucket WHERE bucket_id = ?")
@@ -117,39 +126,6 @@ fn damaged_bucket(id: i64, why: String) -> StoreError {
     StoreError::Damaged { place: format!("index_bucket {id}"), why }
 }
 
-/// Keeps the filter of a run beside it, so that a start does not read the whole index.
-pub(super) fn insert_filter(db: &Connection, id: u64, filter: &Filter) -> Result<(), StoreError> {
-    let mut insert = db
-        .prepare_cached("INSERT INTO index_filter (part_id, body) VALUES (?, ?)")
-        .map_err(failed("insert into index_filter"))?;
-    for (part, body) in (0..).zip(filter.to_bytes().chunks(FILTER_PART_BYTES)) {
-        insert
-            .execute(params![(id << 16) as i64 | part, wrap(body)])
-            .map_err(failed("insert into index_filter"))?;
-    }
-    Ok(())
-}
-
-/// The filter of a run. Its length says how many entries the run has, and so whether its row is right.
-pub(super) fn read_filter(db: &Connection, id: u64, shape: Shape) -> Result<Filter, StoreError> {
-    let mut select = db
-        .prepare_cached("SELECT body FROM index_filter WHERE part_id >= ? AND part_id < ? ORDER BY part_id")
-        .map_err(failed("read of index_filter"))?;
-    let mut rows =
-        select.query([(id << 16) as i64, ((id + 1) << 16) as i64]).map_err(failed("read of index_filter"))?;
-    let damaged = |why| StoreError::Damaged { place: format!("index_filter of run {id}"), why };
-    let mut filter = Filter::unread(shape.entries());
-    while let Some(row) = rows.next().map_err(failed("read of index_filter"))? {
-        let body =
-            row.get_ref(0).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_filter"))?;
-        filter.read_part(unwrap(body).map_err(damaged)?);
-    }
-    if filter.is_whole(shape.entries()) {
-        return Ok(filter);
-    }
-    Err(damaged(format!("it is not one for {} entries", shape.entries())))
-}
-
 /// Deletes up to `limit` rows of a dead run. True when nothing of it is left.
 pub(super) fn sweep(db: &Connection, id: u64, limit: u64) -> Result<bool, StoreError> {
     let range = [bucket_id(id, 0), bucket_id(id + 1, 0), limit as i64];
@@ -163,9 +139,8 @@ pub(super) fn sweep(db: &Connection, id: u64, limit: u64) -> Result<bool, StoreE
     if gone as u64 == limit {
         return Ok(false);
     }
-    db.prepare_cached("DELETE FROM index_filter WHERE part_id >= ? AND part_id < ?")
-        .and_then(|mut delete| delete.execute([(id << 16) as i64, ((id + 1) << 16) as i64]))
-        .and_then(|_| db.prepare_cached("DELETE FROM index_run WHERE run_id = ?")?.execute([id as i64]))
+    db.prepare_cached("DELETE FROM index_run WHERE run_id = ?")
+        .and_then(|mut delete| delete.execute([id as i64]))
         .map(|_| true)
         .map_err(failed("delete from index_run"))
 }

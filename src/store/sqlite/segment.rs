@@ -95,7 +95,8 @@ impl Encoder {
 /// Reads segments. Keeps its decompression context and buffer.
 pub(super) struct Decoder {
     zstd: zstd::bulk::Decompressor<'static>,
-    names: Vec<u8>,
+    /// What was decompressed last.
+    pub(super) names: Vec<u8>,
     /// For names that were compressed with the database's dictionary, once that was read.
     dictionary: Option<zstd::bulk::Decompressor<'static>>,
     /// Names in full, where they are stored in a shorter form.
@@ -123,18 +124,25 @@ impl Decoder {
         Ok(())
     }
 
-    /// The record at `position` (0 to 15) of a segment.
-    pub(super) fn one(&mut self, body: &[u8], position: usize) -> Result<ModuleLines, Why> {
+    /// The record of a module version in a segment, and its position (0 to 15).
+    pub(super) fn find(
+        &mut self,
+        body: &[u8],
+        module: &ModuleVersion,
+    ) -> Result<Option<(usize, ModuleLines)>, Why> {
         check_segment(body)?;
-        let names = self.names(&body[NAMES_AT..], false)?;
-        let (path, version) = names.get(position).ok_or("the segment has fewer than sixteen names")?;
-        Ok(lines_of(path, version, &body[HEADER_BYTES + position * 64..][..64]))
+        self.decompress(&body[NAMES_AT..], false)?;
+        let names = self.split_names()?;
+        let sought = (module.path.as_str(), module.version.as_str());
+        let at = names.iter().position(|name| *name == sought);
+        Ok(at.map(|at| (at, lines_of(sought.0, sought.1, &body[HEADER_BYTES + at * 64..][..64]))))
     }
 
     /// All sixteen records of a segment.
     pub(super) fn all(&mut self, body: &[u8]) -> Result<Vec<ModuleLines>, Why> {
         check_segment(body)?;
-        let names = self.names(&body[NAMES_AT..], false)?;
+        self.decompress(&body[NAMES_AT..], false)?;
+        let names = self.split_names()?;
         let hashes = body[HEADER_BYTES..][..HASHES_BYTES].chunks_exact(64);
         Ok(names
             .iter()
@@ -143,13 +151,8 @@ impl Decoder {
             .collect())
     }
 
-    /// Path and version of each record, from their compressed form.
-    pub(super) fn names(
-        &mut self,
-        frame: &[u8],
-        with_dictionary: bool,
-    ) -> Result<[(&str, &str); WIDTH], Why> {
-        self.decompress(frame, with_dictionary)?;
+    /// Path and version of each record, from what was decompressed.
+    pub(super) fn split_names(&self) -> Result<[(&str, &str); WIDTH], Why> {
         let text = self.names.as_slice();
         let mut at = 0;
         let mut lengths = [(0, 0); WIDTH];
@@ -170,8 +173,8 @@ impl Decoder {
 }
 
 impl Decoder {
-    /// Decompresses names. What is returned lasts until the next call.
-    pub(super) fn decompress(&mut self, frame: &[u8], with_dictionary: bool) -> Result<&[u8], Why> {
+    /// Decompresses into `names`.
+    pub(super) fn decompress(&mut self, frame: &[u8], with_dictionary: bool) -> Result<(), Why> {
         let zstd = match &mut self.dictionary {
             Some(zstd) if with_dictionary => zstd,
             None if with_dictionary => return Err("there is no dictionary for its names".to_owned()),
@@ -185,7 +188,7 @@ impl Decoder {
         }
         zstd.decompress_to_buffer(frame, &mut self.names)
             .map_err(|error| format!("names do not decompress: {error}"))?;
-        Ok(&self.names)
+        Ok(())
     }
 }
 

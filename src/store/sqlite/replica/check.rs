@@ -5,10 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::damaged;
-use super::super::index::{Entry, hash_name};
-use super::super::reader::candidates;
+use rusqlite::Connection;
+
+use super::super::index::{Entry, View, hash_name};
 use super::super::readers::Reader;
-use super::{ReplicaReader, Shared};
+use super::super::runs;
+use super::{ReplicaReader, SEGMENT_WIDTH, Shared};
 use crate::store::StoreError;
 use crate::tlog::RecordId;
 
@@ -44,6 +46,15 @@ fn found_wrong(place: String) -> StoreError {
     damaged(place)("a re-verification found that it is not what was verified".to_owned())
 }
 
+/// Whether the index has a record, as it is on disk: what memory holds was right when it was read.
+fn leads_to(db: &Connection, view: &View, hash: u64, id: u64) -> Result<bool, StoreError> {
+    if view.recent_with(hash).contains(&(id / SEGMENT_WIDTH)) {
+        return Ok(true);
+    }
+    let run = view.runs.iter().find(|run| (run.shape.first..run.shape.finish).contains(&id));
+    run.map_or(Ok(false), |run| Ok(runs::probe_row(db, run, hash)?.contains(&id)))
+}
+
 impl ReplicaReader {
     /// Tells number, path and version of each record in `ids`, in order. A record that is not two go.sum lines has no version
     /// and its whole text for a path.
@@ -71,7 +82,7 @@ impl ReplicaReader {
             let view = view.load();
             readers.read(|Reader { db, .. }| {
                 for &(hash, id) in entries {
-                    if candidates(db, &view, hash, |found| Ok((found == id).then_some(())))?.is_none() {
+                    if !leads_to(db, &view, hash, id)? {
                         lost.push(RecordId(id));
                     }
                 }

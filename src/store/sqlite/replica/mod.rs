@@ -35,7 +35,10 @@ pub use look::{Extent, file_bytes, look};
 use writer::Writer;
 pub use writer::drop_index;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/replica_0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/sqlite/replica_0001.sql"),
+    include_str!("../../../../migrations/sqlite/replica_0002.sql"),
+];
 /// Rows of 1.4 KB waste an eighth of an 8 KiB page and a fiftieth of this one. Of 32 KiB they would waste a hundredth, and a look-up,
 /// which reads two pages, would copy twice as much.
 const PAGE_BYTES: u32 = 16 << 10;

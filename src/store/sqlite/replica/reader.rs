@@ -11,7 +11,7 @@ use super::super::reader::{blob, candidates, heads_as, tile_id};
 use super::super::readers::Reader;
 use super::super::segment::{Decoder, SEGMENT_WIDTH, Why, unwrap};
 use super::super::{damaged, failed};
-use super::{RecordText, ReplicaReader, Shared, State, codec_failed};
+use super::{RecordText, ReplicaReader, Shared, codec_failed};
 use crate::module::ModuleVersion;
 use crate::store::remote::SeenHead;
 use crate::store::{StoreError, StoredRecord, TILE_WIDTH};
@@ -42,13 +42,19 @@ impl ReplicaReader {
         let (state, view) = (state.load(), view.load());
         let hash = hash_name(index_key, module.path.as_str(), module.version.as_str());
         readers.read(|Reader { db, decoder, .. }| {
-            candidates(db, &view, hash, |id| {
-                if id >= state.size() {
+            candidates(db, &view, hash, |segment| {
+                let ids = segment * SEGMENT_WIDTH..((segment + 1) * SEGMENT_WIDTH).min(state.size());
+                if ids.is_empty() {
                     return Ok(None);
                 }
-                condemned.check(&(id..id + 1))?;
-                let lines = one(db, decoder, &state, RecordId(id), |parts| parts.lines_of(module))?;
-                Ok(lines.map(|lines| StoredRecord { id: RecordId(id), lines }))
+                condemned.check(&ids)?;
+                if ids.start < state.edge.sealed() {
+                    return find_in(db, decoder, segment, module);
+                }
+                Ok(ids.map(RecordId).find_map(|id| {
+                    let lines = Parts::of(state.at_edge(id)?).lines_of(module)?;
+                    Some(StoredRecord { id, lines })
+                }))
             })
         })
     }
@@ -134,32 +140,28 @@ fn full_tile(body: &[u8]) -> Result<Vec<Hash>, Why> {
     Ok(hashes.map(|hash| Hash::from_slice(hash).expect("the chunks are 32 bytes long")).collect())
 }
 
-/// Reads one record that is there.
-fn one<T>(
+/// The record of a module version in a segment that is there.
+fn find_in(
     db: &Connection,
     decoder: &mut Decoder,
-    state: &State,
-    id: RecordId,
-    read: impl Fn(&Parts<'_>) -> T,
-) -> Result<T, StoreError> {
-    if let Some(text) = state.at_edge(id) {
-        return Ok(read(&Parts::of(text)));
-    }
-    let segment = (id.0 / SEGMENT_WIDTH) as i64;
+    segment: u64,
+    module: &ModuleVersion,
+) -> Result<Option<StoredRecord>, StoreError> {
     let mut select = db
         .prepare_cached("SELECT body FROM segment WHERE segment_id = ?")
         .map_err(failed("read of segment"))?;
+    let place = || damaged(format!("segment {segment}"));
     let found = select
-        .query_row([segment], |row| {
+        .query_row([segment as i64], |row| {
             let body = row.get_ref(0)?.as_blob()?;
-            Ok(unpack(db, decoder, body, segment, |records| {
-                let parts = records.nth((id.0 % SEGMENT_WIDTH) as usize);
-                read(&parts.expect("a segment has sixteen records"))
-            }))
+            let trained = provide_dictionary(db, decoder, body, segment);
+            Ok(trained.and_then(|()| decoder.find_packed(body, module).map_err(place())))
         })
         .optional()
         .map_err(failed("read of segment"))?;
-    found.unwrap_or_else(|| Err(damaged(format!("segment {segment}"))("missing".to_owned())))
+    let found = found.ok_or_else(|| place()("missing".to_owned()))??;
+    let record = |(at, lines)| StoredRecord { id: RecordId(segment * SEGMENT_WIDTH + at as u64), lines };
+    Ok(found.map(record))
 }
 
 /// Goes through the records in `ids`, which are all in full tiles.
@@ -182,7 +184,7 @@ pub(super) fn segments(
         if id as u64 != next {
             break;
         }
-        unpack(db, decoder, body, id, |records| {
+        unpack(db, decoder, body, next, |records| {
             for (id, parts) in (next * SEGMENT_WIDTH..).zip(records).filter(|(id, _)| ids.contains(id)) {
                 each(id, &parts);
             }
@@ -199,16 +201,27 @@ fn unpack<'a, T>(
     db: &Connection,
     decoder: &'a mut Decoder,
     body: &'a [u8],
-    id: i64,
+    segment: u64,
     read: impl FnOnce(&mut dyn Iterator<Item = Parts<'a>>) -> T,
 ) -> Result<T, StoreError> {
-    if needs_dictionary(body) && !decoder.has_dictionary() {
-        let dictionary = dictionary(db)?
-            .ok_or_else(|| damaged(format!("segment {id}"))("the dictionary is missing".to_owned()))?;
-        decoder.set_dictionary(&dictionary).map_err(codec_failed)?;
-    }
-    let mut records = decoder.packed(body).map_err(damaged(format!("segment {id}")))?;
+    provide_dictionary(db, decoder, body, segment)?;
+    let mut records = decoder.packed(body).map_err(damaged(format!("segment {segment}")))?;
     Ok(read(&mut records))
+}
+
+/// Gives the decoder the dictionary, if a segment cannot be read without it.
+fn provide_dictionary(
+    db: &Connection,
+    decoder: &mut Decoder,
+    body: &[u8],
+    segment: u64,
+) -> Result<(), StoreError> {
+    if !needs_dictionary(body) || decoder.has_dictionary() {
+        return Ok(());
+    }
+    let dictionary = dictionary(db)?
+        .ok_or_else(|| damaged(format!("segment {segment}"))("the dictionary is missing".to_owned()))?;
+    decoder.set_dictionary(&dictionary).map_err(codec_failed)
 }
 
 /// The dictionary of the names, if it was made already.
