@@ -142,9 +142,9 @@ class Finished:
 
 
 def run(command: list, timeout: float, cwd: Path | None = None, environment: dict | None = None, stdout: Path | None = None,
-        watch: bool = False, codes: tuple[int, ...] = (0,)) -> Finished:
+        watch: bool = False) -> Finished:
     """Runs a command to its end; raises Failed with its last words when it fails. `stdout` takes what it prints.
-    `watch` looks at its memory all the while. An end with one of `codes` is no failure."""
+    `watch` looks at its memory all the while."""
     with contextlib.ExitStack() as files:
         output = files.enter_context(stdout.open("w+b") if stdout else tempfile.TemporaryFile())
         errors = files.enter_context(tempfile.TemporaryFile())
@@ -171,7 +171,7 @@ def run(command: list, timeout: float, cwd: Path | None = None, environment: dic
         seconds = time.perf_counter() - started
         if late.is_set():
             raise Failed(f"{command[0]} took longer than {timeout} s")
-        if process.returncode not in codes:
+        if process.returncode != 0:
             errors.seek(0)
             words = " / ".join(errors.read().decode(errors="replace").strip().splitlines()[-4:])
             raise Failed(f"{' '.join(str(part) for part in command[:3])} ended with {process.returncode}: {words}")

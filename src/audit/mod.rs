@@ -389,7 +389,7 @@ impl Audit {
 
     /// Finds module versions that are there twice.
     async fn compare_names(&mut self) -> Result<(), AuditError> {
-        for (first, second) in self.names.twins()? {
+        for (first, second) in self.names.twins(&self.crew).await? {
             let (one, other) = (
                 self.target.record(first, self.head.size).await?,
                 self.target.record(second, self.head.size).await?,

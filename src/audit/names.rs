@@ -8,9 +8,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::AuditError;
 use super::block::NameKey;
+use crate::crew::Crew;
 
 const FILES: usize = 64;
 const ENTRY_BYTES: u64 = 16;
@@ -84,19 +86,30 @@ impl Names {
         Ok(())
     }
 
-    /// Pairs of records whose names have one hash.
-    pub(super) fn twins(&mut self) -> Result<Vec<(u64, u64)>, AuditError> {
+    /// Pairs of records whose names have one hash, [`MAX_TWINS`] at most.
+    pub(super) async fn twins(&mut self, crew: &Arc<Crew>) -> Result<Vec<(u64, u64)>, AuditError> {
         self.sync()?;
+        let searches = self.files.iter().enumerate().map(|(number, Spill { path, .. })| {
+            let rest = self.rest.iter().filter(|(hash, _)| file_of(*hash) == number);
+            let (crew, path, rest) = (crew.clone(), path.clone(), rest.copied().collect::<Vec<_>>());
+            tokio::spawn(async move { crew.run(move || twins_in(&path, &rest)).await })
+        });
         let mut twins = Vec::new();
-        for (number, Spill { path, .. }) in self.files.iter().enumerate() {
-            let mut entries = read(path)?;
-            entries.extend(self.rest.iter().filter(|(hash, _)| file_of(*hash) == number));
-            entries.sort_unstable();
-            let pairs = entries.windows(2).filter(|pair| pair[0].0 == pair[1].0);
-            twins.extend(pairs.map(|pair| (pair[0].1, pair[1].1)).take(MAX_TWINS - twins.len()));
+        for search in searches.collect::<Vec<_>>() {
+            twins.extend(search.await.expect("a search neither panics nor is aborted")?);
         }
+        twins.truncate(MAX_TWINS);
         Ok(twins)
     }
+}
+
+/// The pairs of one file with those of its names that are not in it.
+fn twins_in(path: &Path, rest: &[(u64, u64)]) -> Result<Vec<(u64, u64)>, AuditError> {
+    let mut entries = read(path)?;
+    entries.extend(rest);
+    entries.sort_unstable();
+    let pairs = entries.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+    Ok(pairs.map(|pair| (pair[0].1, pair[1].1)).take(MAX_TWINS).collect())
 }
 
 fn file_of(hash: u64) -> usize {
@@ -121,8 +134,9 @@ fn at(path: &Path, why: String) -> AuditError {
 mod tests {
     use super::*;
 
-    #[test]
-    fn twins_are_found_across_files_ends_and_audits() {
+    #[tokio::test]
+    async fn twins_are_found_across_files_ends_and_audits() {
+        let crew = Arc::new(Crew::new());
         let directory = tempfile::tempdir().unwrap();
         let open = |records| Names::open(directory.path(), [7; 16], records).unwrap();
         let hash = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -131,14 +145,14 @@ mod tests {
         audit.add(0, &names(0), true).unwrap();
         audit.add(256, &names(1_000), true).unwrap();
         audit.add(512, &[Some(hash(5)), None, Some(hash(2_000))], false).unwrap();
-        assert_eq!(audit.twins().unwrap(), [(5, 512)]);
+        assert_eq!(audit.twins(&crew).await.unwrap(), [(5, 512)]);
         drop(audit);
         // What was not written down as audited is cut off, and comes again.
         let mut audit = open(256);
-        assert_eq!(audit.twins().unwrap(), []);
+        assert_eq!(audit.twins(&crew).await.unwrap(), []);
         audit.add(256, &names(2_000), true).unwrap();
         audit.add(512, &names(1_900), true).unwrap();
-        let mut twins = audit.twins().unwrap();
+        let mut twins = audit.twins(&crew).await.unwrap();
         twins.sort_unstable();
         assert_eq!(twins.len(), 156, "2000 to 2155 are in both");
         assert_eq!(twins[0], (256, 612));
