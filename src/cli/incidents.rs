@@ -51,20 +51,21 @@ impl Incidents {
     }
 }
 
-/// The fields of a detail below each other; those of several lines, such as notes, indented as they are.
+/// The fields of a detail below each other; those of several lines, such as notes, at the end and indented.
 fn readable(detail: &str) -> String {
     let Ok(Value::Object(fields)) = serde_json::from_str(detail) else {
         return format!("{detail}\n");
     };
-    let mut text = String::new();
+    let (mut short, mut long) = (String::new(), String::new());
     for (name, value) in fields {
-        text += &match value {
+        match value {
             Value::String(lines) if lines.contains('\n') => {
-                format!("{name}:\n\t{}\n", lines.trim_end_matches('\n').replace('\n', "\n\t"))
+                let lines = lines.trim_end_matches('\n').replace('\n', "\n\t");
+                long += &format!("{name}:\n\t{lines}\n");
             }
-            Value::String(line) => format!("{name}: {line}\n"),
-            other => format!("{name}: {other}\n"),
-        };
+            Value::String(line) => short += &format!("{name}: {line}\n"),
+            other => short += &format!("{name}: {other}\n"),
+        }
     }
-    text
+    short + &long
 }
