@@ -3,6 +3,7 @@
 //! It goes to the network as the `go` command does: for `rsc.io/quote` and two modules more, through the proxy of the environment.
 
 use std::io::Read;
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -44,10 +45,16 @@ fn commands() -> String {
     parts.filter_map(|part| part.strip_prefix("sh\n")).map(|block| format!("{block}\n")).collect()
 }
 
+/// Ports that are free, and stay so: the system gives out larger ones.
+fn free_ports(count: usize) -> Vec<String> {
+    let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (first..32_000).filter(is_free).take(count).map(|port| port.to_string()).collect()
+}
+
 /// The same on ports that are free, and waiting for what a person waits for.
 fn adapted(directory: &Path) -> String {
-    let free: Vec<_> = (0..6).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<_> = free.iter().map(|socket| socket.local_addr().unwrap().port().to_string()).collect();
+    let ports = free_ports(6);
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_tallystick"));
     let place = directory.join("afternoon").display().to_string();
     let witness_port = format!("$((n == 1 ? {} : {}))", ports[0], ports[1]);
