@@ -40,6 +40,11 @@ impl Expected {
         }
     }
 
+    /// The largest that was added, the first of several.
+    pub(super) fn largest(&self) -> Option<TreeHead> {
+        self.heads.first().map(|head| head.tree)
+    }
+
     /// Takes the heads away that this audit does not reach, and says so.
     pub(super) fn outside(&mut self, from: u64, to: u64) -> Vec<String> {
         let reached = |head: &ExpectedHead| (from..=to).contains(&head.tree.size.0);

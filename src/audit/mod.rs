@@ -10,6 +10,8 @@
 //! all names          no module version twice
 //! ```
 //!
+//! Where nobody gives all records, [`audit_lines`] does as much for the records of one go.sum.
+//!
 //! Nothing that the server says is used to check what it says: hashes are computed from the records alone, in order, and held
 //! against every tile. So a fault is found whichever of two tiles is wrong, and the audit goes on after it.
 //!
@@ -26,6 +28,7 @@ mod heads;
 mod names;
 mod read;
 mod rows;
+mod sample;
 mod state;
 
 use std::collections::VecDeque;
@@ -36,6 +39,7 @@ use tokio::task::JoinHandle;
 
 pub use finding::{Finding, Findings, Subject};
 pub use read::Target;
+pub use sample::{MAX_MODULES, audit_lines};
 
 use crate::crew::Crew;
 use crate::note::{self, VerifierKey};
@@ -94,6 +98,8 @@ pub struct AuditReport {
     pub size: u64,
     /// The signed root, in base64.
     pub root: String,
+    /// Records that were read.
+    pub records: u64,
     /// Data tiles that were read.
     pub data_tiles: u64,
     /// Hash tiles that were compared.
@@ -153,6 +159,12 @@ pub enum AuditError {
         path: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// More than are looked up in one audit.
+    #[error("{modules} module versions are more than the {MAX_MODULES} of one audit: divide the file")]
+    TooMany {
+        /// How many there are.
+        modules: usize,
     },
     /// Another audit has this directory.
     #[error("an audit with the state {path} is running")]
@@ -248,10 +260,10 @@ struct Audit {
     sample: Vec<(u64, String)>,
 }
 
-/// A block that ends when nobody waits for it any more.
-struct Ahead(JoinHandle<Result<Block, AuditError>>);
+/// Work that ends when nobody waits for it any more.
+struct Ahead<T>(JoinHandle<Result<T, AuditError>>);
 
-impl Drop for Ahead {
+impl<T> Drop for Ahead<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -287,7 +299,7 @@ impl Audit {
     ) -> Result<(), AuditError> {
         let total = self.head.size.0;
         let mut next = from / WIDTH;
-        let mut ahead: VecDeque<Ahead> = VecDeque::new();
+        let mut ahead: VecDeque<Ahead<Block>> = VecDeque::new();
         self.compare_heads(&[]);
         while next * WIDTH < total || !ahead.is_empty() {
             while ahead.len() < jobs && next * WIDTH < total {
@@ -412,6 +424,7 @@ impl Audit {
             from,
             size: self.head.size.0,
             root: self.head.root.to_string(),
+            records: self.head.size.0 - from,
             data_tiles,
             hash_tiles,
             heads,

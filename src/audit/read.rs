@@ -11,6 +11,7 @@ use super::block::{self, Block, NameKey, Place};
 use super::{AuditError, HEIGHT, WIDTH};
 use crate::crew::Crew;
 use crate::gosum::ModuleLines;
+use crate::module::ModuleVersion;
 use crate::tlog::{HASH_SIZE, Tile, TileLevel, TreeSize, split_data_tile};
 use crate::upstream::{FetchError, HttpClient, RemoteSumdb, SourceUrl, SumdbError};
 
@@ -141,15 +142,22 @@ impl Target {
     /// The answer to a look-up of the record with this text; none when its name is no module version. Or why none can be had.
     pub(super) async fn lookup(&self, text: &str) -> Result<Result<Option<Bytes>, String>, AuditError> {
         let Ok(lines) = ModuleLines::parse(text) else { return Ok(Ok(None)) };
-        let mut inquiry = self.remote.lookup(&lines.module, self.deadline());
-        match inquiry.next().await {
-            Ok(answer) => Ok(Ok(Some(answer.body))),
-            Err(error) if self.remote.is_local() && error.is_not_found() => {
+        match self.answer_of(&lines.module).await? {
+            Some(answer) => Ok(Ok(Some(answer))),
+            None if self.remote.is_local() => {
                 Ok(Err("look-ups: there are none in this directory".to_owned()))
             }
             // What is in the tiles must be found: an empty answer is one that is wrong.
-            Err(error) if error.is_not_found() => Ok(Ok(Some(Bytes::new()))),
-            Err(error) => Err(unreadable(&format!("lookup of {}", lines.module), &error)),
+            None => Ok(Ok(Some(Bytes::new()))),
+        }
+    }
+
+    /// The answer to a look-up; none where it is said not to be there.
+    pub(super) async fn answer_of(&self, module: &ModuleVersion) -> Result<Option<Bytes>, AuditError> {
+        match self.remote.lookup(module, self.deadline()).next().await {
+            Ok(answer) => Ok(Some(answer.body)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(unreadable(&format!("lookup of {module}"), &error)),
         }
     }
 

@@ -8,8 +8,11 @@ use clap::Args;
 
 use super::engines::http_client;
 use super::exit::OrExit;
+use super::verify::read_gosum;
 use super::{Common, Exit, Progress, block_on, output, remote};
-use crate::audit::{AuditError, AuditOptions, AuditReport, Finding, Subject, Target, audit};
+use crate::audit::{
+    AuditError, AuditOptions, AuditProgress, AuditReport, Finding, Subject, Target, audit, audit_lines,
+};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::source::UpstreamUrl;
@@ -26,6 +29,9 @@ and one of a log that has grown reads only what is new.
 Without --key a Tallystick server is asked for its key, which is then only as good as the way to the server; the keys of \
 the configuration are used where they fit.
 
+Module proxies give look-ups and hash tiles only: there --gosum audits the records of a go.sum, each shown to be in the tree of the \
+newest head, and every head that came along. Its modules are asked for by name, so give it none that are private to another log.
+
 Exit codes: 0 clean, 2 wrong usage, 3 not reachable (try again: it goes on), 4 a fault was found, 5 an audit with this \
 state is running.
 
@@ -33,6 +39,7 @@ Examples:
   tallystick audit http://127.0.0.1:8470
   tallystick audit https://sum.corp.example --key 'sum.corp.example+1c2d3e4f+AZ…' --junit audit.xml
   tallystick audit /srv/sum.golang.org --key keys/sum.golang.org.vkey --json
+  tallystick audit https://sum.golang.org --gosum go.sum
   tallystick audit https://sum.corp.example --from ~/go/pkg/sumdb/sum.corp.example/latest")]
 pub(super) struct Audit {
     /// The log: its URL, or a directory with `latest` and `tile/8/…`
@@ -44,7 +51,10 @@ pub(super) struct Audit {
     /// A signed head that somebody kept: the log must have grown from it (may be repeated)
     #[arg(long, value_name = "FILE")]
     from: Vec<PathBuf>,
-    /// Data tiles in flight at once
+    /// Audit the records of these lines only, with look-ups and hash tiles
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    gosum: Option<PathBuf>,
+    /// Requests in flight at once
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: u16,
     /// Where is kept what was audited [default: tallystick-audit/<log's name>]
@@ -75,6 +85,7 @@ impl Audit {
     }
 
     async fn report(&self, config: &Config) -> anyhow::Result<AuditReport> {
+        let lines = self.gosum.as_deref().map(read_gosum).transpose().or_exit(Exit::Usage)?;
         let url = self.url()?;
         let key = self.verifier(config, &url).await?;
         let client = http_client(config, &Clock::system())?;
@@ -95,7 +106,7 @@ impl Audit {
             state: self.state.clone().unwrap_or_else(directory),
         };
         let bar = std::cell::RefCell::new(None);
-        let audited = audit(options, |progress| {
+        let tell = |progress: AuditProgress| {
             let mut bar = bar.borrow_mut();
             let bar = bar.get_or_insert_with(|| {
                 let mut bar = Progress::new("records", progress.total);
@@ -103,8 +114,11 @@ impl Audit {
                 bar
             });
             bar.set(progress.done);
-        })
-        .await;
+        };
+        let audited = match &lines {
+            Some(lines) => audit_lines(options, lines, tell).await,
+            None => audit(options, tell).await,
+        };
         if let Some(bar) = bar.into_inner() {
             bar.finish();
         }
@@ -171,6 +185,7 @@ fn exit_of(error: &AuditError) -> Exit {
         | AuditError::Older { .. } => Exit::Unreachable,
         AuditError::Unreadable { .. } | AuditError::Head { .. } | AuditError::Broken { .. } => Exit::Damage,
         AuditError::State { .. } => Exit::Failed,
+        AuditError::TooMany { .. } => Exit::Usage,
         AuditError::Running { .. } => Exit::Running,
     }
 }
@@ -179,13 +194,14 @@ fn fix_of(error: &AuditError) -> &'static str {
     match error {
         AuditError::Unreadable { may_pass: true, .. } => "try again: it goes on where it ended",
         AuditError::NoDataTiles { .. } => {
-            "name a server that gives them, or audit what `tallystick mirror export` wrote"
+            "name a server that gives them, audit what `tallystick mirror export` wrote, or --gosum FILE: the records of a go.sum only"
         }
         AuditError::Older { .. } => "ask again; if it stays so, somebody has set the log back",
         AuditError::Unreadable { .. }
         | AuditError::Head { .. }
         | AuditError::Broken { .. }
         | AuditError::State { .. }
+        | AuditError::TooMany { .. }
         | AuditError::Running { .. } => "",
     }
 }
@@ -199,7 +215,7 @@ fn text(report: &AuditReport) -> String {
     let before =
         if report.from == 0 { String::new() } else { format!(", {} of them audited before", report.from) };
     row("head", format!("{} records, root {}", report.size, report.root));
-    row("records", format!("{} read{before}", report.size - report.from));
+    row("records", format!("{} read{before}", report.records));
     row("tiles", format!("{} of records, {} of hashes", report.data_tiles, report.hash_tiles));
     row("heads", format!("{} compared", report.heads));
     row("look-ups", format!("{} compared", report.lookups));
@@ -210,6 +226,9 @@ fn text(report: &AuditReport) -> String {
         row("FAULT", format!("{} {place}: {what}", subject.as_str()));
     }
     match report.findings.count() {
+        0 if report.from + report.records < report.size => {
+            row("clean", "what was read of it agrees".to_owned())
+        }
         0 => row("clean", "every record, tile and head agrees".to_owned()),
         count => row("FAULTS", format!("{count}")),
     }

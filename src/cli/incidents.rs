@@ -1,6 +1,7 @@
 //! `tallystick incidents`: what a person must look at.
 
 use clap::Args;
+use serde_json::Value;
 
 use super::engines::{exit_of_store, open_reader};
 use super::exit::OrExit;
@@ -36,11 +37,35 @@ impl Incidents {
         } else if incidents.is_empty() {
             output::print("no incidents\n")?;
         } else {
-            let rows = incidents.into_iter().map(|incident| {
-                [incident.id.to_string(), format!("{:.0}", incident.at), incident.kind, incident.detail]
-            });
-            output::print_table(["incident", "at", "kind", "detail"], rows)?;
+            for incident in incidents {
+                output::print(&format!(
+                    "--- {}: {}, {:.0}\n{}\n",
+                    incident.id,
+                    incident.kind,
+                    incident.at,
+                    readable(&incident.detail)
+                ))?;
+            }
         }
         Ok(Exit::Done)
     }
+}
+
+/// The fields of a detail below each other; those of several lines, such as notes, at the end and indented.
+fn readable(detail: &str) -> String {
+    let Ok(Value::Object(fields)) = serde_json::from_str(detail) else {
+        return format!("{detail}\n");
+    };
+    let (mut short, mut long) = (String::new(), String::new());
+    for (name, value) in fields {
+        match value {
+            Value::String(lines) if lines.contains('\n') => {
+                let lines = lines.trim_end_matches('\n').replace('\n', "\n\t");
+                long += &format!("{name}:\n\t{lines}\n");
+            }
+            Value::String(line) => short += &format!("{name}: {line}\n"),
+            other => short += &format!("{name}: {other}\n"),
+        }
+    }
+    short + &long
 }

@@ -73,7 +73,7 @@ struct Common {
     /// Configuration file (TOML); also TALLYSTICK_CONFIG
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Directory of the log, its keys and its control socket [default: tallystick-data]
+    /// Directory of the log (or witness), its keys and its control socket [default: tallystick-data; of a witness: tallystick-witness]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
@@ -21,10 +22,12 @@ use crate::http::metrics::{Metrics, Traffic};
 use crate::http::ops;
 use crate::http::tls::TlsKeeper;
 use crate::http::witness::{WitnessFigures, WitnessSite};
+use crate::mirror::Misbehaviour;
 use crate::note::CosignatureSigner;
 use crate::store::StoreError;
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
-use crate::store::witness::{Broken, read_witness};
+use crate::store::witness::{Broken, EvidenceKind, KeptEvidence, read_witness};
+use crate::tlog::{Checkpoint, ConsistencyProof};
 use crate::witness::{TrustedLog, Witness, WitnessError, origin_hash};
 
 /// File name of the memory in the data directory.
@@ -66,7 +69,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Show the checkpoints that a log cannot have signed honestly, or that came without proof; exit code 4 when there is a fork
+    /// Show what convicts a log of two histories, and checkpoints that came without proof; exit code 4 when there is a fork
     Evidence {
         /// Print JSON
         #[arg(long)]
@@ -182,22 +185,53 @@ fn status(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Evidence in JSON.
+#[derive(Serialize)]
+struct Reported<'a> {
+    #[serde(flatten)]
+    kept: &'a KeptEvidence,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<String>,
+}
+
 fn evidence(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
     let (_, evidence) = read_witness(&memory(config)).map_err(anyhow::Error::from).or_exit(Exit::Failed)?;
     let is_fork = evidence.iter().any(|one| one.kind == "fork");
     if as_json {
-        output::print_json(&evidence)?;
+        let with_report = |one| Reported { kept: one, report: report(one) };
+        output::print_json(&evidence.iter().map(with_report).collect::<Vec<_>>())?;
     } else if evidence.is_empty() {
         output::print("no evidence against any log\n")?;
     }
     for one in evidence.iter().filter(|_| !as_json) {
-        let (id, kind, at) = (one.id, &one.kind, one.seen_at);
-        output::print(&format!(
-            "--- {id}: {kind}, size {}, {at:.0}\n--- cosigned\n{}--- offered\n{}\n",
-            one.size, one.standing, one.offered
-        ))?;
+        let KeptEvidence { id, origin, size, seen_at, standing, offered, .. } = one;
+        output::print(&match report(one) {
+            Some(report) => format!(
+                "--- {id}: {origin} signed two trees of {size} records, seen {seen_at:.0}\n{report}\n"
+            ),
+            None => format!(
+                "--- {id}: a checkpoint of {origin} with {size} records came without a proof that holds, seen {seen_at:.0}: that proves \
+                 nothing yet\n--- cosigned\n{standing}--- offered\n{offered}\n"
+            ),
+        })?;
     }
     Ok(if is_fork { Exit::Damage } else { Exit::Done })
+}
+
+/// What convicts the log, in the form that all evidence has here; none where a proof is missing.
+fn report(one: &KeptEvidence) -> Option<String> {
+    let is_fork = one.kind == EvidenceKind::Fork.as_str();
+    let (text, _) = one.offered.split_once("\n\n").filter(|_| is_fork)?;
+    let offered = Checkpoint::parse(&format!("{text}\n")).ok()?.tree;
+    let misbehaviour = Misbehaviour {
+        log: one.origin.clone(),
+        older: one.standing.clone(),
+        newer: one.offered.clone(),
+        root_in_newer: offered.root,
+        proof: ConsistencyProof::default(),
+        seen_at: one.seen_at,
+    };
+    Some(misbehaviour.to_text())
 }
 
 /// The key and the memory belong together: each without the other is a loss that somebody must know of.

@@ -220,7 +220,7 @@ fn tile(sumdb: &dyn Sumdb, path: &str) -> Found {
 
 /// The one place where failed reads are logged; the client is told what it can do about them.
 pub(super) fn read_failed(sumdb: &dyn Sumdb, error: &ReadError, what: &str) -> Answer {
-    tracing::error!(log.name = sumdb.name(), %error, "cannot read {what}");
+    tracing::error!(log = sumdb.name(), %error, "cannot read {what}");
     match error {
         ReadError::Damaged { .. } => answer::internal(&format!(
             "internal error: the checksum database cannot read {what}\nIts stored copy is damaged. Tell the \

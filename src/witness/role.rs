@@ -302,7 +302,7 @@ impl Witness {
             _ => return,
         };
         let (origin, size) = (known.origin.clone(), next.size);
-        tracing::error!(log.origin = origin, tree.size = size.0, evidence = kind.as_str(), "{refusal}");
+        tracing::error!(log = origin, tree.size = size.0, evidence = kind.as_str(), "{refusal}");
         let standing = known.note.clone();
         let evidence = Evidence { origin, kind, size, standing, offered, seen_at: self.clock.now() };
         if let Err(error) = self.store.keep(evidence).await {

@@ -29,10 +29,11 @@ use tokio::time::{sleep, timeout};
 use super::ask::{AskError, Peer};
 use crate::clock::Clock;
 use crate::log::{Cosigned, Gate, Log, NotPassed, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
+use crate::mirror::Misbehaviour;
 use crate::note::{CosignatureSigner, Signature, Verifier, VerifierKey};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
 use crate::store::{IncidentKind, StoreError};
-use crate::tlog::{Checkpoint, Origin, TreeHead, TreeSize};
+use crate::tlog::{Checkpoint, ConsistencyProof, Origin, TreeHead, TreeSize};
 use crate::upstream::{HttpClient, backoff};
 
 /// How long one attempt may take, with its corrections: a witness far away answers in a second.
@@ -469,7 +470,18 @@ impl Inner {
             }
         };
         let own = mine.checkpoint().map(|checkpoint| checkpoint.note.as_str());
-        let detail = json!({ "witness": peer.name, "why": reason.to_string(), "shown": note, "own": own });
+        let (witness, why) = (&peer.name, reason.to_string());
+        let detail = match own.filter(|_| shown.size == found.size) {
+            // Two roots of one size need no proof beside the notes: the text that convicts whoever has the key.
+            Some(own) => {
+                let (log, proof) = (self.origin.to_string(), ConsistencyProof::default());
+                let (older, newer, root_in_newer) = (note, own.to_owned(), found.root);
+                let seen_at = self.clock().now();
+                let text = Misbehaviour { log, older, newer, root_in_newer, proof, seen_at }.to_text();
+                json!({ "log": self.origin.to_string(), "what": "fork", "witness": witness, "why": why, "text": text })
+            }
+            None => json!({ "witness": witness, "why": why, "shown": note, "own": own }),
+        };
         log.contradicted(reason, Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() });
     }
 }

@@ -143,7 +143,7 @@ impl VerifiedTree {
 }
 
 /// The files below a directory, by path.
-fn files(root: &Path, below: &str) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(root: &Path, below: &str) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![String::new()];
     while let Some(directory) = open.pop() {

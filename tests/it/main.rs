@@ -3,6 +3,7 @@
 // A helper of a test may fail a test as the test itself may; clippy knows only functions marked #[test].
 #![allow(clippy::unwrap_used)]
 
+mod afternoon;
 mod anchor;
 mod attack;
 mod c2sp;

@@ -7,6 +7,7 @@
 )]
 
 mod audited;
+mod audited_lines;
 mod by_hand;
 mod commands;
 mod drill;

@@ -2,7 +2,7 @@
 
 use tallystick::module::ModuleVersion;
 use tallystick::note::{SignerKey, sign};
-use tallystick::tlog::{Hash, RecordId, Tile, TileLevel, TreeHead, TreeSize, format_record};
+use tallystick::tlog::{Checkpoint, Hash, RecordId, Tile, TileLevel, TreeHead, TreeSize, format_record};
 
 use crate::upstream::hostile::{Behaviour, HostileServer};
 
@@ -75,6 +75,11 @@ impl SmallLog {
 
     pub(super) fn note(&self, size: u64) -> String {
         sign(&self.head(size).format(), &[&self.signer()]).unwrap()
+    }
+
+    /// The same head as witnesses are shown it.
+    pub(super) fn checkpoint(&self, size: u64) -> String {
+        sign(&Checkpoint::new(NAME.parse().unwrap(), self.head(size)).format(), &[&self.signer()]).unwrap()
     }
 
     pub(super) fn lookup(&self, n: u64, size: u64) -> Vec<u8> {

@@ -1,7 +1,9 @@
 // evidence reads a report of misbehaviour, and says whether it convicts the log: with golang.org/x/mod, and nothing of ours.
 //
-// Standard input, one JSON object: key (the verifier key), text (the report: the text of the go command's own security
-// error, a tab before each line of the notes and hashes).
+// With arguments, for people: evidence KEY FILE. It prints a sentence, and fails when nothing is proved.
+//
+// Without, for tests. Standard input, one JSON object: key (the verifier key), text (the report: the text of the go command's
+// own security error, a tab before each line of the notes and hashes).
 //
 // Standard output: {"older": 700, "newer": 900, "error": ""}: the sizes of the two trees, and why nothing is proved.
 package main
@@ -27,6 +29,10 @@ type report struct {
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("evidence: ")
+	if len(os.Args) == 3 {
+		tell(os.Args[1], os.Args[2])
+		return
+	}
 	var want struct{ Key, Text string }
 	if err := json.NewDecoder(os.Stdin).Decode(&want); err != nil {
 		log.Fatal(err)
@@ -38,6 +44,19 @@ func main() {
 	if err := json.NewEncoder(os.Stdout).Encode(found); err != nil {
 		log.Fatal(err)
 	}
+}
+
+func tell(key, file string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var found report
+	if err := found.judge(key, string(text)); err != nil {
+		log.Fatalf("%s proves nothing: %v", file, err)
+	}
+	name, _, _ := strings.Cut(key, "+")
+	fmt.Printf("%s has signed two trees, of %d and of %d records, that no one log can have\n", name, found.Older, found.Newer)
 }
 
 func (r *report) judge(key, text string) error {
