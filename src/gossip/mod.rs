@@ -17,8 +17,8 @@
 //! | ahead | **an alarm**: somebody has a head of records that are not here, so this database was rolled back or is a clone | the log is asked for its newest head; only then it can be compared |
 //! | fork | **an alarm**: the log's key has signed two trees | the mirror stops, as for every contradiction |
 //!
-//! After an alarm the own log signs nothing more until a person has looked; it becomes an incident, with a file of evidence
-//! beside the database that needs no trust in us ([`Misbehaviour`]).
+//! After an alarm the own log signs nothing more until a person has looked, over restarts too ([`crate::log::Stop`]); it becomes an
+//! incident, with a file of evidence beside the database that needs no trust in us ([`Misbehaviour`]).
 //!
 //! Only a signature by a known key makes a note a head; anything else raises nothing. The own log is compared by its stored tiles.
 //! What is sent is not stored unless it is evidence.
@@ -202,8 +202,8 @@ impl Gossip {
         // can honestly be ahead.
         if posted.size > head.tree.size {
             let detail = json!({ "log": log, "what": "ahead", "posted": note, "newest": head.note });
-            let reason = ReadOnly::Behind { found: head.tree, anchored: posted };
-            self.log.contradicted(reason, report(&detail));
+            let why = ReadOnly::Behind { found: head.tree, anchored: posted }.to_string();
+            self.log.contradicted(&posted, &note, why, report(&detail));
             return Ok(compared(Verdict::Ahead));
         }
         if posted.size.0 == 0 {
@@ -244,8 +244,8 @@ impl Gossip {
         }
         let file = evidence.ok().map(|path| path.display().to_string());
         let detail = json!({ "log": found.log, "what": "fork", "evidence": file, "text": text });
-        let reason = ReadOnly::Beside { found: root, anchored: posted };
-        if self.log.contradicted(reason, report(&detail)) {
+        let why = ReadOnly::Beside { found: root, anchored: posted }.to_string();
+        if self.log.contradicted(&posted, &found.older, why, report(&detail)) {
             tracing::error!(log = %found.log, evidence = %text, "this log's key has signed two trees");
         }
     }

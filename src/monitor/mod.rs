@@ -39,6 +39,7 @@ use tokio::sync::Mutex;
 use crate::clock::Clock;
 use crate::mirror::RemoteLog;
 use crate::store::StoreError;
+use crate::store::durable::write_durably;
 pub use config::{Followed, MonitorConfig, MonitorConfigError, WebhookConfig};
 pub use event::{Event, Found, Kind, Tree};
 pub use feed::feed_of;
@@ -173,7 +174,7 @@ impl Monitor {
     }
 
     fn write_feed(&self, path: &Path, state: &State) -> Result<(), MonitorError> {
-        let written = state::write_durably(path, feed_of(state.events.iter()).as_bytes());
+        let written = write_durably(path, feed_of(state.events.iter()).as_bytes());
         written.map_err(|source| MonitorError::Io { path: path.to_owned(), source })
     }
 

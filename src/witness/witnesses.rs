@@ -460,7 +460,7 @@ impl Inner {
         // What waits at the gate is this log's too.
         let mine = &target.snapshot;
         let found = mine.head().tree;
-        let reason = if shown.size > found.size {
+        let why = if shown.size > found.size {
             ReadOnly::Behind { found, anchored: shown }
         } else {
             match mine.root_at(shown.size) {
@@ -469,8 +469,10 @@ impl Inner {
             }
         };
         let own = mine.checkpoint().map(|checkpoint| checkpoint.note.as_str());
-        let detail = json!({ "witness": peer.name, "why": reason.to_string(), "shown": note, "own": own });
-        log.contradicted(reason, Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() });
+        let why = why.to_string();
+        let detail = json!({ "witness": peer.name, "why": why, "shown": note, "own": own });
+        let report = Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() };
+        log.contradicted(&shown, &note, why, report);
     }
 }
 
