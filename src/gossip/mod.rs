@@ -31,7 +31,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::log::{Log, Prover, ProverError, ReadOnly, Report};
+use crate::log::{Log, ProverError, ReadOnly, Report};
 use crate::mirror::{Heard, Mirrors, Misbehaviour, RemoteError, head_of, keep_evidence};
 use crate::note::{self, OpenError, VerifierKey};
 use crate::store::{IncidentKind, StoreError};
@@ -44,7 +44,6 @@ pub const NOTE_BYTES_MAX: usize = 64 << 10;
 pub struct Gossip {
     log: Log,
     mirrors: Mirrors,
-    prover: Prover,
     /// The first file of evidence about the own log.
     evidence: PathBuf,
     clock: Clock,
@@ -127,7 +126,7 @@ impl Gossip {
     /// Over the own log, with its directory, and the mirrored ones.
     pub fn new(log: Log, mirrors: Mirrors, directory: PathBuf, clock: Clock) -> Gossip {
         let evidence = directory.join("log.incident-1.txt");
-        Gossip { log, mirrors, prover: Prover::new(), evidence, clock, figures: Figures::default() }
+        Gossip { log, mirrors, evidence, clock, figures: Figures::default() }
     }
 
     /// Compares a signed head. `deadline` is for what must be asked of a mirrored log's URLs.
@@ -209,7 +208,7 @@ impl Gossip {
         if posted.size.0 == 0 {
             return Ok(compared(Verdict::Consistent(None)));
         }
-        let proved = match self.prover.consistency(&snapshot, posted.size, head.tree.size) {
+        let proved = match self.log.prover().consistency(&snapshot, posted.size, head.tree.size) {
             Ok(proved) => proved,
             Err(ProverError::Store(error)) => {
                 if let StoreError::Damaged { .. } = error {

@@ -195,6 +195,7 @@ struct Shared {
     cosignatures: Cosignatures,
     /// The head that waits at the gate.
     waiting: ArcSwapOption<TreeHead>,
+    prover: Prover,
     /// The heads that contradict this log.
     stops: Stops,
     /// What was found while the log was read, and became incidents.
@@ -333,6 +334,11 @@ impl Log {
     /// What witnesses have cosigned.
     pub fn cosignatures(&self) -> &Cosignatures {
         &self.shared.cosignatures
+    }
+
+    /// Makes proofs in this log's trees, and remembers the tiles that most of them need.
+    pub fn prover(&self) -> &Prover {
+        &self.shared.prover
     }
 
     /// Whether the log signs, and why not.

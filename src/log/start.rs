@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::checkpoint::{Cosignatures, sign_checkpoint};
 use super::edge::Edge;
 use super::gate::Gate;
+use super::prover::Prover;
 use super::sequencer::{Job, Pending, Sequencer};
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
@@ -192,6 +193,7 @@ fn share(snapshot: &Snapshot, stops: Stops) -> Arc<Shared> {
         changed: watch::Sender::new(snapshot.size()),
         cosignatures: Cosignatures::default(),
         waiting: ArcSwapOption::empty(),
+        prover: Prover::new(),
         stops,
         told: Mutex::default(),
     })
