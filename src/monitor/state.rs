@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::event::{Event, Kind, Tree};
+use super::gosum::Pass;
 use crate::store::durable::write_durably;
 
 /// The file's name in the state directory.
@@ -61,6 +62,12 @@ pub struct LogState {
     pub told: BTreeSet<Kind>,
     /// How many events there were.
     pub events: u64,
+    /// How far go.sum lines were looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gosum: Option<Pass>,
+    /// The go.sum lines of which it was told that a record disagrees.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub conflicts: BTreeSet<String>,
 }
 
 /// Why the state cannot be used.
