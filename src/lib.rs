@@ -58,7 +58,8 @@
 //!    `damage::a_flipped_byte_is_never_served`, `damage::a_damaged_right_edge_is_served_as_far_as_it_can_be_read`.
 //! 8. A restored, rolled-back or cloned database signs nothing:
 //!    `anchor::a_restored_backup_signs_nothing`,
-//!    `anchor::of_a_clone_and_its_original_the_older_epoch_loses`.
+//!    `anchor::of_a_clone_and_its_original_the_older_epoch_loses`. Nor does one of which that was only found out by what others were
+//!    shown, until a person has decided: `gossip::an_alarm_stays_over_restarts_until_an_operator_ends_it`.
 //! 9. The core has no I/O, SQL is only in the store, time is only in the clock; secret key bytes are never printed:
 //!    `tidy::a_module_uses_only_the_layers_before_it`, `note::key::the_secret_is_shown_by_to_skey_only`.
 //! 10. A witness never cosigns two roots of one size, nor a tree that it has not seen proved to grow out of the last:
@@ -108,7 +109,7 @@
 //!
 //! **A head that somebody was shown.** `POST /api/v1/gossip` → [`gossip`] opens the note: only a known key's counts → own log:
 //! the stored tiles give the root at that size, and the proof; another root, or a larger tree, is evidence, and the end of
-//! signing → another log: [`mirror`] compares it as it does each head, and stops where it convicts.
+//! signing, durably → another log: [`mirror`] compares it as it does each head, and stops where it convicts.
 //!
 //! **A monitor's poll.** [`monitor`] → the newest head, by the mirror's engine: signed, and one log with every head before → new data
 //! tiles, each verified under it → events → state and events durable in one write → web hook, feed, figures.
@@ -126,8 +127,8 @@
 //! **As a witness.** The request is parsed, the note opened with the keys of its origin → compared with what stands for that origin → the
 //! cosignature is made, and the step is a compare-and-swap in one commit with whatever else has arrived → answer.
 //!
-//! **A start.** The directory's lock → the database's own bytes give the root again, which must be the newest head's → the
-//! anchor must hold a head that this log contains → the writer's epoch moves on in both → an anchor that is behind is moved.
+//! **A start.** The directory's lock → the database's own bytes give the root again, which must be the newest head's → no
+//! head may be known that contradicts the log ([`log::Stop`]) → the anchor must hold a head that this log contains → the writer's epoch moves on in both → an anchor that is behind is moved.
 //! A newest head that has not its demanded cosignatures waits again, and the newest that has is served. What disagrees or is damaged is
 //! served read-only as far as it can be read, with the reason in `/readyz` and in the refusal of every append.
 //!

@@ -1,22 +1,37 @@
-//! `tallystick incidents`: what a person must look at.
+//! `tallystick incidents`: what a person must look at, and the person's word about what has stopped the log.
 
-use clap::Args;
+use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::engines::{exit_of_store, open_reader};
 use super::exit::OrExit;
 use super::{Common, Exit, output};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::log::{Stop, StopError, end_stop, stops};
 use crate::store::LogReader;
+use crate::store::evidence::KeptIncident;
 
 /// Show what a person must look at: conflicting hashes, misbehaviour of other logs, damage
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Newest first. An incident is kept for ever, once, however often it happens. Reads only, and may run beside a server.
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Newest first. An incident is kept for ever, once, however often it happens. Showing reads only, and may run beside a server.
+
+An incident with a stop is why the log signs nothing, also after a restart: somebody has a head with its signature that is not in this \
+database, so it was rolled back, or another copy of it signs too. Put the right copy in place. Only when there is none, `resolve` lets this \
+one go on; whoever has seen the other tree will refuse it for ever.
 
 Examples:
   tallystick incidents
-  tallystick incidents --limit 1000 --json")]
+  tallystick incidents --limit 1000 --json
+  tallystick incidents resolve 1"
+)]
 pub(super) struct Incidents {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -25,30 +40,100 @@ pub(super) struct Incidents {
     limit: u32,
 }
 
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Let the log sign although a head like this is somewhere; the server must be stopped
+    Resolve {
+        /// The number of the stop
+        #[arg(value_name = "STOP")]
+        stop: u64,
+    },
+}
+
+/// What is shown of an incident, or of a stop whose incident is not in this database.
+#[derive(Serialize)]
+struct Row {
+    id: Option<u64>,
+    at: jiff::Timestamp,
+    kind: String,
+    detail: String,
+    /// The number of the stop that is open for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<u64>,
+}
+
 impl Incidents {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
-        let incidents = open_reader(&config)?.incidents(self.limit as usize).or_else(|error| {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
-        })?;
-        if self.json {
-            output::print_json(&incidents)?;
-        } else if incidents.is_empty() {
-            output::print("no incidents\n")?;
-        } else {
-            for incident in incidents {
-                output::print(&format!(
-                    "--- {}: {}, {:.0}\n{}\n",
-                    incident.id,
-                    incident.kind,
-                    incident.at,
-                    readable(&incident.detail)
-                ))?;
-            }
+        match self.action {
+            None => show(&config, self.limit as usize, self.json),
+            Some(Action::Resolve { stop }) => resolve(&config, stop),
         }
-        Ok(Exit::Done)
     }
+}
+
+fn show(config: &Config, limit: usize, as_json: bool) -> anyhow::Result<Exit> {
+    let stops = stops(&config.anchor).or_else(coded)?;
+    let incidents = open_reader(config)?.incidents(limit).or_else(|error| {
+        let exit = exit_of_store(&error);
+        Err(error).or_exit(exit)
+    })?;
+    let rows = rows(incidents, &stops);
+    if as_json {
+        output::print_json(&rows)?;
+    } else if rows.is_empty() {
+        output::print("no incidents\n")?;
+    } else {
+        for Row { id, at, kind, stop, detail } in rows {
+            let id = id.map_or("-".to_owned(), |id| id.to_string());
+            let stop = stop.map_or(String::new(), |stop| format!(", stop {stop}"));
+            output::print(&format!("--- {id}: {kind}, {at:.0}{stop}\n{}\n", readable(&detail)))?;
+        }
+    }
+    for stop in stops.iter().filter(|stop| stop.ended.is_none()) {
+        output::warning(&format!("nothing is signed: {}", stop.reason(&config.anchor)));
+    }
+    Ok(Exit::Done)
+}
+
+/// The incidents, each with the stop that is open for it; before them the stops whose incident is not among them, because it is an old
+/// one, or because the process was killed before it could be written.
+fn rows(incidents: Vec<KeptIncident>, stops: &[Stop]) -> Vec<Row> {
+    let mut left: Vec<&Stop> = stops.iter().collect();
+    let number = |stop: &Stop| stop.ended.is_none().then_some(stop.number);
+    let row = |incident: KeptIncident| {
+        let digest: String = incident.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+        let at = left.iter().position(|stop| stop.incident == digest);
+        let stop = at.and_then(|at| number(left.remove(at)));
+        let KeptIncident { id, at, kind, detail } = incident;
+        Row { id: Some(id), at, kind, detail, stop }
+    };
+    let rows: Vec<Row> = incidents.into_iter().map(row).collect();
+    let alone = |stop: &Stop| {
+        let (kind, detail) = ("misbehaviour".to_owned(), stop.note.clone());
+        Row { id: None, at: stop.at, kind, detail, stop: number(stop) }
+    };
+    left.into_iter().map(alone).chain(rows).collect()
+}
+
+fn resolve(config: &Config, number: u64) -> anyhow::Result<Exit> {
+    let stop = end_stop(&config.data, &config.anchor, number, &Clock::system()).or_else(coded)?;
+    output::print(&format!(
+        "stop {number} is over: the head of {} records with the root {} is no reason any more to sign nothing.\nWhoever has seen it \
+         refuses this log from now on. The next start signs, unless another stop is open.\n",
+        stop.size, stop.root
+    ))?;
+    Ok(Exit::Done)
+}
+
+fn coded<T>(error: StopError) -> anyhow::Result<T> {
+    let exit = match &error {
+        StopError::Io { .. } => Exit::Failed,
+        StopError::Damaged { .. } => Exit::Damage,
+        StopError::Lock(error) => exit_of_store(error),
+        StopError::NotOpen { .. } => Exit::Usage,
+    };
+    Err(error).or_exit(exit)
 }
 
 /// The fields of a detail below each other; those of several lines, such as notes, at the end and indented.

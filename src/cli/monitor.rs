@@ -1,5 +1,6 @@
 //! `tallystick monitor`: follows logs, and tells what happens in them.
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -7,20 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use arc_swap::ArcSwap;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::TcpListener;
+use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
 
 use super::engines::{exit_of_store, file_name, http_client};
 use super::exit::OrExit;
+use super::serve::{Signals, bind, operators};
 use super::{Common, Exit, block_on, output, textfile};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::metrics::{Sample, SampleValue};
+use crate::http::metrics::{Metrics, Sample, SampleValue, Source};
+use crate::http::ops::{Health, Readiness};
 use crate::http::textfile::text_of;
 use crate::mirror::{RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
 use crate::monitor::{
-    Event, Followed, Kind, LogState, Monitor, MonitorConfig, MonitorError, Polled, State, StateError, Webhook,
+    Event, Followed, Kind, LogState, Monitor, MonitorConfig, MonitorError, Pass, Polled, State, StateError,
+    Webhook,
 };
 use crate::store::lock::DirectoryLock;
 use crate::upstream::{RemoteSumdb, SourceUrl};
@@ -60,9 +66,13 @@ impl MonitorCommand {
             Err(error).or_exit(exit)
         })?;
         block_on(async {
-            let figures = given.textfile.clone();
-            let watch = Watch { monitor: open(&config, given)?, figures, json: self.json };
-            if self.once { watch.once().await } else { watch.follow().await }
+            let (textfile, address) = (given.textfile.clone(), given.metrics_listen.filter(|_| !self.once));
+            let listener = match address {
+                Some(address) => Some(bind("metrics_listen", address).await?),
+                None => None,
+            };
+            let watch = Watch::new(open(&config, given)?, textfile, self.json).await;
+            if self.once { watch.once().await } else { watch.follow(listener).await }
         })
     }
 }
@@ -123,11 +133,42 @@ fn coded<T>(error: MonitorError) -> anyhow::Result<T> {
 /// A monitor, and how its events are shown.
 struct Watch {
     monitor: Monitor,
-    figures: Option<PathBuf>,
+    textfile: Option<PathBuf>,
+    figures: Figures,
     json: bool,
 }
 
+/// The figures as they were after the last poll, and the logs that were not polled yet.
+#[derive(Clone, Debug)]
+struct Figures {
+    samples: Arc<ArcSwap<Vec<Sample>>>,
+    waiting: Arc<ArcSwap<BTreeSet<String>>>,
+}
+
+impl Source for Figures {
+    fn samples(&self) -> Vec<Sample> {
+        (**self.samples.load()).clone()
+    }
+}
+
+impl Health for Figures {
+    /// What a log does is told otherwise; this is whether the monitor does its work.
+    fn readiness(&self) -> Readiness {
+        match self.waiting.load().first() {
+            None => Readiness::Ready,
+            Some(log) => Readiness::NotReady { why: format!("{log} was not polled yet") },
+        }
+    }
+}
+
 impl Watch {
+    async fn new(monitor: Monitor, textfile: Option<PathBuf>, json: bool) -> Watch {
+        let names = monitor.followed().map(|log| log.name.clone()).collect();
+        let samples = samples(monitor.followed(), &monitor.state().await);
+        let shared = (Arc::new(ArcSwap::from_pointee(samples)), Arc::new(ArcSwap::from_pointee(names)));
+        Watch { monitor, textfile, figures: Figures { samples: shared.0, waiting: shared.1 }, json }
+    }
+
     async fn once(self) -> anyhow::Result<Exit> {
         let (mut failed, mut alarmed) = (false, false);
         let names: Vec<String> = self.monitor.followed().map(|log| log.name.clone()).collect();
@@ -155,9 +196,17 @@ impl Watch {
     }
 
     /// Polls each log at its own pace, until it is told to end.
-    async fn follow(self) -> anyhow::Result<Exit> {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    async fn follow(self, listener: Option<TcpListener>) -> anyhow::Result<Exit> {
+        let mut signals = Signals::new()?;
+        let (stop, stopped) = channel::channel(false);
+        let door = match listener {
+            None => None,
+            Some(listener) => {
+                output::note(&format!("metrics       http://{}/metrics", listener.local_addr()?));
+                let metrics = Arc::new(Metrics::new(vec![Box::new(self.figures.clone())]));
+                Some(operators(Arc::new(self.figures.clone()), metrics, listener, stopped))
+            }
+        };
         let watch = Arc::new(self);
         let polls: Vec<(String, Duration)> =
             watch.monitor.followed().map(|log| (log.name.clone(), log.poll)).collect();
@@ -166,13 +215,17 @@ impl Watch {
             let watch = watch.clone();
             tasks.spawn(async move { watch.follow_one(number, &name, poll).await });
         }
-        tokio::select! {
+        let ended = tokio::select! {
             ended = tasks.join_next() => {
                 ended.ok_or_else(|| anyhow!("there is nothing to follow"))??.map(|never| match never {})
             }
-            _ = terminate.recv() => Ok(Exit::Done),
-            _ = interrupt.recv() => Ok(Exit::Done),
+            _ = signals.next() => Ok(Exit::Done),
+        };
+        stop.send_replace(true);
+        if let Some(door) = door {
+            door.await?;
         }
+        ended
     }
 
     async fn follow_one(
@@ -202,10 +255,15 @@ impl Watch {
         for event in &polled.events {
             output::print(&self.line(event)?)?;
         }
-        if let Some(path) = &self.figures {
-            let state = self.monitor.state().await;
-            textfile::write(path, &text_of(&samples(self.monitor.followed(), &state)))?;
+        let samples = samples(self.monitor.followed(), &self.monitor.state().await);
+        if let Some(path) = &self.textfile {
+            textfile::write(path, &text_of(&samples))?;
         }
+        self.figures.samples.store(Arc::new(samples));
+        let polled_log = self.monitor.followed().nth(number).map(|log| log.name.as_str());
+        self.figures.waiting.rcu(|waiting| {
+            waiting.iter().filter(|log| Some(log.as_str()) != polled_log).cloned().collect::<BTreeSet<_>>()
+        });
         Ok(polled)
     }
 
@@ -225,7 +283,7 @@ fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &State) -> V
     let logs: Vec<(&str, &LogState)> =
         followed.filter_map(|log| Some((log.name.as_str(), state.logs.get(&log.name)?))).collect();
     type Read = fn(&LogState) -> SampleValue;
-    let figures: [(&str, &str, Read); 6] = [
+    let figures: [(&str, &str, Read); 9] = [
         ("monitor_size", "Records of the newest head", |log| SampleValue::Gauge(log.head.size as f64)),
         ("monitor_read", "Records that were looked at", |log| SampleValue::Gauge(log.read as f64)),
         ("monitor_head_timestamp_seconds", "When the newest head was first seen", |log| {
@@ -237,10 +295,25 @@ fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &State) -> V
         ("monitor_forked", "1 if the log has signed two trees", |log| {
             SampleValue::Gauge(f64::from(u8::from(log.told.contains(&Kind::Fork))))
         }),
+        (
+            "monitor_gosum_checked",
+            "Module versions of go.sum whose record was looked up and compared",
+            |log| of_pass(log, |pass| pass.checked),
+        ),
+        ("monitor_gosum_missing", "Module versions of go.sum that the log does not have", |log| {
+            of_pass(log, |pass| pass.missing)
+        }),
+        ("monitor_gosum_left", "Module versions of go.sum that could not be looked up yet", |log| {
+            of_pass(log, |pass| pass.total - pass.checked - pass.missing)
+        }),
         ("monitor_events", "What happened in the log", |log| SampleValue::Counter(log.events)),
     ];
     let sample = |(name, help, read): (&'static str, &'static str, Read)| {
         logs.iter().map(move |(log, state)| Sample::new(name, help, read(state)).of(log)).collect::<Vec<_>>()
     };
     figures.into_iter().flat_map(sample).collect()
+}
+
+fn of_pass(log: &LogState, of: fn(&Pass) -> u64) -> SampleValue {
+    SampleValue::Gauge(log.gosum.as_ref().map_or(0, of) as f64)
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch as channel;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::client::Client;
 use super::engines::{Engines, limits};
@@ -20,8 +20,9 @@ use crate::gossip::Gossip;
 use crate::http::control::{Control, Socket};
 use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
-use crate::http::listen::{Door, Limits, raise_descriptor_limit};
+use crate::http::listen::{Closed, Door, Limits, raise_descriptor_limit};
 use crate::http::metrics::{Metrics, Traffic};
+use crate::http::ops::Health;
 use crate::http::own::{LogFigures, NotaryFigures, OwnLog};
 use crate::http::proxies::TrustedProxies;
 use crate::http::remote::{MirrorFigures, MirrorOptions, MirroredLog};
@@ -315,7 +316,28 @@ async fn listen(config: &Config, key: &str, address: SocketAddr) -> anyhow::Resu
     {
         return Err(locked).or_exit(Exit::Running);
     }
-    Err(error).with_context(|| format!("cannot listen on {address}: free it or choose another with `{key}`"))
+    Err(error).with_context(|| taken(key, address))
+}
+
+fn taken(key: &str, address: SocketAddr) -> String {
+    format!("cannot listen on {address}: free it or choose another with `{key}`")
+}
+
+/// Takes a port of a role that is a process of its own.
+pub(super) async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| taken(key, address))
+}
+
+/// The operators' door of such a role, until it is told to stop.
+pub(super) fn operators(
+    health: Arc<dyn Health>,
+    metrics: Arc<Metrics>,
+    listener: TcpListener,
+    stopped: channel::Receiver<bool>,
+) -> JoinHandle<Closed> {
+    let site = Arc::new(ops::router(health, metrics));
+    let door = Door { site, tls: None, limits: ops::limits(), traffic: Traffic::default() };
+    tokio::spawn(door.serve(listener, until(stopped)))
 }
 
 /// How the process is asked to end. Made before anything else: a signal from then on is an orderly end.

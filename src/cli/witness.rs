@@ -13,13 +13,12 @@ use tokio::sync::watch as channel;
 
 use super::engines::exit_of_store;
 use super::exit::OrExit;
-use super::serve::{Signals, reload_certificate, until};
+use super::serve::{Signals, bind, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
 use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};
 use crate::http::listen::{Door, Limits, raise_descriptor_limit};
-use crate::http::metrics::{Metrics, Traffic};
-use crate::http::ops;
+use crate::http::metrics::Metrics;
 use crate::http::tls::TlsKeeper;
 use crate::http::witness::{WitnessFigures, WitnessSite};
 use crate::mirror::Misbehaviour;
@@ -281,11 +280,6 @@ fn open(config: &WitnessConfig, key: CosignatureSigner) -> anyhow::Result<Witnes
     })
 }
 
-async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    bound.with_context(|| format!("cannot listen on {address}: free it or choose another with `{key}`"))
-}
-
 /// Opens the memory, serves it, and ends on SIGTERM or SIGINT.
 async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit> {
     let mut signals = Signals::new()?;
@@ -313,11 +307,8 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     let traffic = metrics.traffic.clone();
     let door = Door { site: Arc::new(site), tls: tls.clone(), limits: Limits::default(), traffic };
     let door = tokio::spawn(door.serve(listener, until(stopped.clone())));
-    let private = private.map(|private| {
-        let site = Arc::new(ops::router(Arc::new(WitnessFigures(witness.clone())), metrics.clone()));
-        let ops = Door { site, tls: None, limits: ops::limits(), traffic: Traffic::default() };
-        tokio::spawn(ops.serve(private, until(stopped.clone())))
-    });
+    let health = Arc::new(WitnessFigures(witness.clone()));
+    let private = private.map(|private| operators(health, metrics, private, stopped));
     let certificate = tls.map(|tls| tokio::spawn(reload_certificate(tls)));
     let ended = tokio::select! {
         name = signals.next() => { tracing::info!(signal = name, "stopping"); Exit::Done }

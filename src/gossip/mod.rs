@@ -17,8 +17,8 @@
 //! | ahead | **an alarm**: somebody has a head of records that are not here, so this database was rolled back or is a clone | the log is asked for its newest head; only then it can be compared |
 //! | fork | **an alarm**: the log's key has signed two trees | the mirror stops, as for every contradiction |
 //!
-//! After an alarm the own log signs nothing more until a person has looked; it becomes an incident, with a file of evidence
-//! beside the database that needs no trust in us ([`Misbehaviour`]).
+//! After an alarm the own log signs nothing more until a person has looked, over restarts too ([`crate::log::Stop`]); it becomes an
+//! incident, with a file of evidence beside the database that needs no trust in us ([`Misbehaviour`]).
 //!
 //! Only a signature by a known key makes a note a head; anything else raises nothing. The own log is compared by its stored tiles.
 //! What is sent is not stored unless it is evidence.
@@ -31,7 +31,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::log::{Log, Prover, ProverError, ReadOnly, Report};
+use crate::log::{Log, ProverError, ReadOnly, Report};
 use crate::mirror::{Heard, Mirrors, Misbehaviour, RemoteError, head_of, keep_evidence};
 use crate::note::{self, OpenError, VerifierKey};
 use crate::store::{IncidentKind, StoreError};
@@ -44,7 +44,6 @@ pub const NOTE_BYTES_MAX: usize = 64 << 10;
 pub struct Gossip {
     log: Log,
     mirrors: Mirrors,
-    prover: Prover,
     /// The first file of evidence about the own log.
     evidence: PathBuf,
     clock: Clock,
@@ -127,7 +126,7 @@ impl Gossip {
     /// Over the own log, with its directory, and the mirrored ones.
     pub fn new(log: Log, mirrors: Mirrors, directory: PathBuf, clock: Clock) -> Gossip {
         let evidence = directory.join("log.incident-1.txt");
-        Gossip { log, mirrors, prover: Prover::new(), evidence, clock, figures: Figures::default() }
+        Gossip { log, mirrors, evidence, clock, figures: Figures::default() }
     }
 
     /// Compares a signed head. `deadline` is for what must be asked of a mirrored log's URLs.
@@ -202,14 +201,14 @@ impl Gossip {
         // can honestly be ahead.
         if posted.size > head.tree.size {
             let detail = json!({ "log": log, "what": "ahead", "posted": note, "newest": head.note });
-            let reason = ReadOnly::Behind { found: head.tree, anchored: posted };
-            self.log.contradicted(reason, report(&detail));
+            let why = ReadOnly::Behind { found: head.tree, anchored: posted }.to_string();
+            self.log.contradicted(&posted, &note, why, report(&detail));
             return Ok(compared(Verdict::Ahead));
         }
         if posted.size.0 == 0 {
             return Ok(compared(Verdict::Consistent(None)));
         }
-        let proved = match self.prover.consistency(&snapshot, posted.size, head.tree.size) {
+        let proved = match self.log.prover().consistency(&snapshot, posted.size, head.tree.size) {
             Ok(proved) => proved,
             Err(ProverError::Store(error)) => {
                 if let StoreError::Damaged { .. } = error {
@@ -244,8 +243,8 @@ impl Gossip {
         }
         let file = evidence.ok().map(|path| path.display().to_string());
         let detail = json!({ "log": found.log, "what": "fork", "evidence": file, "text": text });
-        let reason = ReadOnly::Beside { found: root, anchored: posted };
-        if self.log.contradicted(reason, report(&detail)) {
+        let why = ReadOnly::Beside { found: root, anchored: posted }.to_string();
+        if self.log.contradicted(&posted, &found.older, why, report(&detail)) {
             tracing::error!(log = %found.log, evidence = %text, "this log's key has signed two trees");
         }
     }

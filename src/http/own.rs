@@ -17,7 +17,7 @@ use super::metrics::{Sample, SampleValue, Source};
 use super::ops::{Health, Readiness};
 use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
 use crate::clock::Clock;
-use crate::log::{Log, Prover, ReadOnly, State};
+use crate::log::{Log, ReadOnly, State};
 use crate::module::ModuleVersion;
 use crate::notary::{ClientId, Counter, Notary, NotaryError};
 use crate::store::{StoreError, StoredRecord};
@@ -35,14 +35,13 @@ pub struct OwnLog {
     clock: Clock,
     recent: RecentOf,
     latest: ArcSwapOption<(TreeSize, LatestHead)>,
-    prover: Prover,
 }
 
 impl OwnLog {
     /// A log and the notary that answers what it does not have.
     pub fn new(log: Log, notary: Notary, recent: &Arc<Recent>, clock: Clock) -> OwnLog {
         let (recent, latest) = (recent.of_log(), ArcSwapOption::empty());
-        OwnLog { log, notary, clock, recent, latest, prover: Prover::new() }
+        OwnLog { log, notary, clock, recent, latest }
     }
 
     /// What a failed read means: a damaged row is 500 for itself, and the end of signing.

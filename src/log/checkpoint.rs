@@ -23,14 +23,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use super::{Log, Snapshot};
+use super::{Log, ProverError, Snapshot};
 use crate::module::ModuleVersion;
 use crate::note::{self, Signature, SignerKey};
 use crate::store::StoreError;
-use crate::tlog::{
-    Checkpoint, Hash, InclusionProof, Origin, RecordId, TlogProof, TreeHead, TreeSize,
-    inclusion_proof_indexes, prove_inclusion, verify_inclusion,
-};
+use crate::tlog::{Checkpoint, Hash, Origin, RecordId, TlogProof, TreeHead, TreeSize};
 
 /// A checkpoint signed by the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,18 +116,6 @@ impl Snapshot {
     pub fn checkpoint(&self) -> Option<&Arc<SignedCheckpoint>> {
         self.checkpoint.as_ref()
     }
-
-    /// The proof that a record is in the tree of some size, at most the snapshot's.
-    ///
-    /// # Panics
-    ///
-    /// When the record is not below the size, or the size above the snapshot's.
-    pub fn prove(&self, record: RecordId, size: TreeSize) -> Result<InclusionProof, StoreError> {
-        assert!(size <= self.size(), "the log has {} records, not {size}", self.size());
-        let indexes = inclusion_proof_indexes(size, record).expect("the record is in the tree");
-        let hashes = self.hashes(&indexes)?;
-        Ok(prove_inclusion(size, record, &hashes).expect("as many hashes as were asked for"))
-    }
 }
 
 impl Log {
@@ -159,14 +144,19 @@ impl Log {
                 (signed.tree, signed.note.clone())
             }
         };
-        let (size, proof) = (tree.size, snapshot.prove(record.id, tree.size)?);
-        let text = record.lines.to_text().into_bytes();
-        // What does not lead to the root that was signed is damage of what is stored, and no answer.
-        verify_inclusion(&proof, size, &tree.root, record.id, &Hash::of_record(&text)).map_err(|error| {
-            let place = format!("the proof of record {} under {tree}", record.id);
-            StoreError::Damaged { place, why: error.to_string() }
+        let size = tree.size;
+        let proved = self.prover().inclusion(&snapshot, record.id, size).map_err(|error| match error {
+            ProverError::Store(error) => error,
+            error => panic!("record {} is below {size}, which the log has: {error}", record.id),
         })?;
-        let extra = Some(text);
+        let text = record.lines.to_text().into_bytes();
+        // What does not lead from the record to the root that was signed is damage of what is stored, and no answer.
+        if proved.leaf != Hash::of_record(&text) || proved.tree != tree {
+            let place = format!("the proof of record {} under {tree}", record.id);
+            let why = format!("it leads from {} to {}", proved.leaf, proved.tree);
+            return Err(StoreError::Damaged { place, why }.into());
+        }
+        let (extra, proof) = (Some(text), proved.proof);
         let file = TlogProof { extra, index: record.id, proof, checkpoint }.format();
         Ok(Some(RecordProof { record: record.id, size, file }))
     }

@@ -14,6 +14,7 @@ mod settle;
 mod snapshot;
 mod start;
 mod state;
+mod stops;
 mod tower;
 
 use std::collections::HashSet;
@@ -41,6 +42,8 @@ pub use settle::{SettleError, Settled, settle_anchor};
 pub use snapshot::{Snapshot, TILE_HEIGHT};
 use start::{Files, start, start_damaged};
 pub use state::{ReadOnly, State};
+use stops::Stops;
+pub use stops::{Stop, StopError, end_stop, stops};
 
 /// File name of the log's database in the data directory.
 pub const DATABASE_FILE: &str = "log.db";
@@ -115,6 +118,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// The digest of the incident that it becomes, hexadecimal.
+    fn digest(&self) -> String {
+        evidence::digest_of(self.kind.as_str(), &self.detail)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// A damaged row or page.
     fn damage(error: &StoreError) -> Report {
         let detail = match error {
@@ -184,6 +195,9 @@ struct Shared {
     cosignatures: Cosignatures,
     /// The head that waits at the gate.
     waiting: ArcSwapOption<TreeHead>,
+    prover: Prover,
+    /// The heads that contradict this log.
+    stops: Stops,
     /// What was found while the log was read, and became incidents.
     told: Mutex<HashSet<String>>,
 }
@@ -284,7 +298,7 @@ impl Log {
             }
             Err(error @ StoreError::Damaged { .. }) => {
                 return match SqliteReader::open(&path, reader_cache_kib) {
-                    Ok(reader) => start_damaged(reader, error, &signers, lock),
+                    Ok(reader) => start_damaged(reader, error, &signers, lock, Stops::load(&anchor, clock)),
                     Err(_) => Err(error.into()),
                 };
             }
@@ -322,6 +336,11 @@ impl Log {
         &self.shared.cosignatures
     }
 
+    /// Makes proofs in this log's trees, and remembers the tiles that most of them need.
+    pub fn prover(&self) -> &Prover {
+        &self.shared.prover
+    }
+
     /// Whether the log signs, and why not.
     pub fn state(&self) -> Arc<State> {
         self.shared.state.load_full()
@@ -339,9 +358,11 @@ impl Log {
     }
 
     /// Stops signing because a head that this log's key has signed is not one of this database: another copy of the log has
-    /// signed it, or this one was rolled back together with its anchor. It becomes an incident too; true when it was not
-    /// known to this process.
-    pub fn contradicted(&self, reason: ReadOnly, report: Report) -> bool {
+    /// signed it, or this one was rolled back together with its anchor. `why` says which, in a sentence. That outlasts this
+    /// process ([`Stop`]), and becomes an incident too; true when it was not known to this process. Where an operator has decided
+    /// about this very head, nothing is done.
+    pub fn contradicted(&self, shown: &TreeHead, note: &str, why: String, report: Report) -> bool {
+        let Some(reason) = self.shared.stops.stop(shown, note, why, report.digest()) else { return false };
         tracing::error!(%reason, "a head with this log's signature contradicts it");
         self.shared.turn(State::ReadOnly(reason));
         self.tell(report)

@@ -139,8 +139,7 @@ impl Sequencer {
         }
         let Some(reason) = self.cannot_write() else { return self.write(submissions) };
         // An incident is no record: what is wrong with the log is told, and nothing is signed by it.
-        let is_told =
-            matches!(reason, ReadOnly::Damaged { .. } | ReadOnly::Behind { .. } | ReadOnly::Beside { .. });
+        let is_told = matches!(reason, ReadOnly::Damaged { .. } | ReadOnly::Contradicted { .. });
         let (reports, refused): (Vec<_>, Vec<_>) =
             submissions.into_iter().partition(|submission| is_told && submission.candidates.is_empty());
         if !reports.is_empty() {

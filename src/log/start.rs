@@ -1,7 +1,7 @@
 //! How a log starts, and where it may refuse to sign.
 //!
 //! In this order: the stored bytes give the tree's root again, which must be that of the newest head, which must be signed by
-//! the log's key; the anchor must hold a head that this log contains; the writer's epoch moves on, in the anchor and then in the
+//! the log's key; no head that contradicts the log may be known ([`Stops`]); the anchor must hold a head that this log contains; the writer's epoch moves on, in the anchor and then in the
 //! database; an anchor that is behind is moved. A head that has not passed the [`Gate`] is not published yet. The same code recovers from a crash, because it is the only start there is.
 
 use std::path::{Path, PathBuf};
@@ -14,9 +14,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::checkpoint::{Cosignatures, sign_checkpoint};
 use super::edge::Edge;
 use super::gate::Gate;
+use super::prover::Prover;
 use super::sequencer::{Job, Pending, Sequencer};
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
+use super::stops::{StopError, Stops};
 use super::tower::Tower;
 use super::{Log, OpenError, QUEUE_SUBMISSIONS, Shared, Writer};
 use crate::clock::Clock;
@@ -52,24 +54,38 @@ pub(super) fn start(
     check_key(&signers, &identity)?;
     let newest = store.newest()?;
     let (mut snapshot, tower) = recover(newest.clone(), &identity, store.reader());
+    let loaded = anchor_path.map_or_else(|| Ok(Stops::default()), |path| Stops::load(path, clock.clone()));
     let claimed = match (tower, anchor_path) {
         (Err(error), _) => Err(ReadOnly::from(&error)),
         // Who only reads leaves the epoch to who writes.
         (Ok(_), _) if signers.is_empty() => Err(ReadOnly::NoKey),
-        (Ok(tower), Some(path)) => {
-            claim(&mut *store, &snapshot, path, &clock)?.map(|(anchor, epoch)| (Some(anchor), epoch, tower))
-        }
+        (Ok(tower), Some(path)) => match stopped(&loaded, &snapshot)? {
+            Some(reason) => Err(reason),
+            None => claim(&mut *store, &snapshot, path, &clock)?
+                .map(|(anchor, epoch)| (Some(anchor), epoch, tower)),
+        },
         (Ok(tower), None) => Ok((None, store.epoch()?, tower)),
     };
+    // Of a file that cannot be read nothing is known, and nothing is signed either.
+    let stops = loaded.unwrap_or_default();
     let (anchor, epoch, tower) = match claimed {
         Ok(claimed) => claimed,
-        Err(reason) => return Ok(only_read(identity, snapshot, reason, lock)),
+        Err(reason) => {
+            // What waits for its cosignatures goes on waiting, whyever else nothing is signed.
+            let shared = match &gate {
+                Some(gate) if !matches!(reason, ReadOnly::Damaged { .. }) => {
+                    wait_at(&**gate, &snapshot, &identity, &[], stops)?.0
+                }
+                _ => share(&snapshot, stops),
+            };
+            return Ok(only_read(identity, shared, reason, lock));
+        }
     };
     // It is durable and anchored, and proved to be this log's: what is signed says nothing new.
     snapshot.checkpoint = sign_checkpoint(&signers, snapshot.head.tree);
     let (shared, pending) = match &gate {
-        Some(gate) => wait_at(&**gate, &snapshot, &identity, &signers)?,
-        None => (share(&snapshot), None),
+        Some(gate) => wait_at(&**gate, &snapshot, &identity, &signers, stops)?,
+        None => (share(&snapshot, stops), None),
     };
     let (state, published) = (shared.clone(), snapshot);
     let mut sequencer =
@@ -93,17 +109,18 @@ fn wait_at(
     newest: &Snapshot,
     identity: &Identity,
     signers: &[SignerKey],
+    stops: Stops,
 ) -> Result<(Arc<Shared>, Option<Pending>), StoreError> {
     gate.start(newest.size());
     let mut before = TreeSize(newest.size().0 + 1);
     loop {
         let heads = newest.reader.heads(before, HEADS_AT_A_TIME)?;
         // A log that has no head yet has none to wait with.
-        let Some(last) = heads.last() else { return Ok((share(newest), None)) };
+        let Some(last) = heads.last() else { return Ok((share(newest, stops), None)) };
         before = last.tree.size;
         let Some(head) = heads.into_iter().find(|head| gate.has_passed(&head.tree)) else { continue };
         if head.tree == newest.head.tree {
-            return Ok((share(newest), None));
+            return Ok((share(newest, stops), None));
         }
         let (mut passed, tower) = recover(Some(head), identity, newest.reader.clone());
         tower?;
@@ -114,7 +131,7 @@ fn wait_at(
             published = passed.size().0,
             "the newest head waits for its witnesses"
         );
-        let shared = share(&passed);
+        let shared = share(&passed, stops);
         shared.waiting.store(Some(Arc::new(newest.head.tree)));
         shared.turn(State::ReadOnly(ReadOnly::Unwitnessed { size, why: why.to_owned() }));
         let (from, snapshot) = (newest.head.tree, newest.clone());
@@ -129,6 +146,7 @@ pub(super) fn start_damaged(
     error: StoreError,
     signers: &[SignerKey],
     lock: DirectoryLock,
+    stops: Result<Stops, StopError>,
 ) -> Result<Log, OpenError> {
     let identity = reader.identity().clone();
     check_key(signers, &identity)?;
@@ -136,7 +154,7 @@ pub(super) fn start_damaged(
         return Err(error.into());
     };
     let (snapshot, _) = recover(Some(newest), &identity, Arc::new(reader));
-    Ok(only_read(identity, snapshot, ReadOnly::from(&error), Some(lock)))
+    Ok(only_read(identity, share(&snapshot, stops.unwrap_or_default()), ReadOnly::from(&error), Some(lock)))
 }
 
 fn check_key(signers: &[SignerKey], identity: &Identity) -> Result<(), OpenError> {
@@ -148,22 +166,35 @@ fn check_key(signers: &[SignerKey], identity: &Identity) -> Result<(), OpenError
 }
 
 /// A log that is served and signs nothing.
-fn only_read(identity: Identity, snapshot: Snapshot, reason: ReadOnly, lock: Option<DirectoryLock>) -> Log {
+fn only_read(identity: Identity, shared: Arc<Shared>, reason: ReadOnly, lock: Option<DirectoryLock>) -> Log {
     if !matches!(reason, ReadOnly::NoKey) {
         tracing::error!(%reason, "the log is read-only");
     }
-    let shared = share(&snapshot);
     shared.turn(State::ReadOnly(reason));
     handle(identity, shared, None, None, lock)
 }
 
-fn share(snapshot: &Snapshot) -> Arc<Shared> {
+/// Why nothing may be signed although database and anchor agree: somebody has shown a head that is not in this database.
+fn stopped(stops: &Result<Stops, StopError>, snapshot: &Snapshot) -> Result<Option<ReadOnly>, StoreError> {
+    let has = |tree: &TreeHead| Ok(tree.size <= snapshot.size() && snapshot.root_at(tree.size)? == tree.root);
+    match stops {
+        Err(error) => Ok(Some(ReadOnly::StopsUnreadable { why: error.to_string() })),
+        Ok(stops) => match stops.standing(has) {
+            Err(error @ StoreError::Damaged { .. }) => Ok(Some(ReadOnly::from(&error))),
+            standing => standing,
+        },
+    }
+}
+
+fn share(snapshot: &Snapshot, stops: Stops) -> Arc<Shared> {
     Arc::new(Shared {
         published: ArcSwap::from_pointee(snapshot.clone()),
         state: ArcSwap::from_pointee(State::Writing),
         changed: watch::Sender::new(snapshot.size()),
         cosignatures: Cosignatures::default(),
         waiting: ArcSwapOption::empty(),
+        prover: Prover::new(),
+        stops,
         told: Mutex::default(),
     })
 }

@@ -80,6 +80,33 @@ pub enum ReadOnly {
         /// The highest head ever published.
         anchored: TreeHead,
     },
+    /// Somebody has shown a head with this log's signature that this log does not have. It stays so over restarts.
+    #[error(
+        "{why}. A head of {size} records, signed by this log's key, was shown here at {at:.0} (stop {stop}, kept in {path}). Put the copy of \
+         the log in place that has it, and the next start signs; if there is none and this copy must go on, a fork for all who saw that \
+         head, stop the server and say so: `tallystick incidents resolve {stop}`"
+    )]
+    Contradicted {
+        /// The number of the stop.
+        stop: u64,
+        /// Since when.
+        at: jiff::Timestamp,
+        /// The size of that head.
+        size: u64,
+        /// What follows from it.
+        why: String,
+        /// The file that remembers it.
+        path: String,
+    },
+    /// Whether there is such a head cannot be known.
+    #[error(
+        "the file of this log's stops cannot be read: {why}. It says which heads contradict this log: put it back; if it is lost, look at \
+         `tallystick incidents`, then move it away; until then nothing is signed"
+    )]
+    StopsUnreadable {
+        /// What is wrong with it.
+        why: String,
+    },
     /// There is no key to sign with, because nobody wanted to sign.
     #[error("the log was opened without its signing key, only to be read")]
     NoKey,

@@ -4,6 +4,7 @@
 //! state    = "/var/lib/tallystick-monitor"   # a directory of its own
 //! feed     = "/srv/www/sumdb.atom"           # the last events, for feed readers
 //! textfile = "/var/lib/node_exporter/monitor.prom"
+//! metrics_listen = "127.0.0.1:8477"          # /healthz, /readyz, /metrics
 //!
 //! [webhook]
 //! url         = "https://alerts.corp.example/sumdb"
@@ -16,6 +17,8 @@
 //! poll    = "5m"                             # default 1m
 //! modules = ["corp.example/*", "github.com/corp"]   # tell of their new versions
 //! gosum   = ["go.sum"]                       # tell of records that disagree with these lines
+//! lookup  = true                             # also of those that were there before: each line is looked up
+//! private = ["corp.example/*"]               # but these are never named to this log
 //! compare = ["sum.corp.example"]             # and with what this other log has of the module versions above
 //! silence = "24h"                            # tell when there is no new head for so long
 //! lag     = "1h"                             # and when nothing could be verified for so long (default)
@@ -25,6 +28,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +57,8 @@ pub struct MonitorConfig {
     pub feed: Option<PathBuf>,
     /// The file of figures.
     pub textfile: Option<PathBuf>,
+    /// Address and port of health and metrics.
+    pub metrics_listen: Option<SocketAddr>,
     /// Who is told.
     pub webhook: Option<WebhookConfig>,
     /// What is followed.
@@ -82,6 +88,10 @@ pub struct Followed {
     pub modules: PathPatterns,
     /// Lines that its records must agree with.
     pub gosum: Vec<PathBuf>,
+    /// Whether they are looked up, for the records that were there before.
+    pub lookup: bool,
+    /// Whose lines are not looked up: the log must not be told their names.
+    pub private: PathPatterns,
     /// Other logs of this monitor that must agree about those modules.
     pub compare: Vec<String>,
     /// No new head for so long is told.
@@ -132,6 +142,7 @@ struct File {
     state: PathBuf,
     feed: Option<PathBuf>,
     textfile: Option<PathBuf>,
+    metrics_listen: Option<SocketAddr>,
     webhook: Option<FileWebhook>,
     #[serde(default)]
     log: Vec<FileLog>,
@@ -155,6 +166,10 @@ struct FileLog {
     modules: Vec<String>,
     #[serde(default)]
     gosum: Vec<PathBuf>,
+    #[serde(default)]
+    lookup: bool,
+    #[serde(default)]
+    private: Vec<String>,
     #[serde(default)]
     compare: Vec<String>,
     silence: Option<String>,
@@ -206,6 +221,7 @@ impl MonitorConfig {
             state: directory.join(file.state),
             feed: file.feed.map(|path| directory.join(path)),
             textfile: file.textfile.map(|path| directory.join(path)),
+            metrics_listen: file.metrics_listen,
             webhook: webhook.transpose()?,
             logs,
         })
@@ -232,9 +248,10 @@ impl FileLog {
         if !POLLS.contains(&poll) {
             return Err(("poll", format!("{} is not between 1s and 24h", Span(poll))));
         }
-        let modules = PathPatterns::parse(&self.modules.join(","));
-        if let Some(bad) = modules.malformed().next() {
-            return Err(("modules", format!("{bad:?} is no pattern, and would match nothing")));
+        let modules = patterns("modules", &self.modules)?;
+        let private = patterns("private", &self.private)?;
+        if self.lookup && self.gosum.is_empty() {
+            return Err(("lookup", "only the lines of `gosum` are looked up: name a file".to_owned()));
         }
         if !self.compare.is_empty() && modules.is_empty() {
             return Err((
@@ -248,6 +265,8 @@ impl FileLog {
             poll,
             modules,
             gosum: self.gosum.into_iter().map(|path| directory.join(path)).collect(),
+            lookup: self.lookup,
+            private,
             compare: self.compare,
             silence: span("silence", self.silence)?,
             lag: span("lag", self.lag)?.unwrap_or(DEFAULT_LAG),
@@ -255,6 +274,14 @@ impl FileLog {
             name: self.name,
         })
     }
+}
+
+fn patterns(key: &'static str, given: &[String]) -> Result<PathPatterns, (&'static str, String)> {
+    let patterns = PathPatterns::parse(&given.join(","));
+    if let Some(bad) = patterns.malformed().next() {
+        return Err((key, format!("{bad:?} is no pattern, and would match nothing")));
+    }
+    Ok(patterns)
 }
 
 impl std::fmt::Debug for WebhookConfig {
@@ -323,6 +350,9 @@ mod tests {
             (format!("state = \"s\"\n{}", log("poll = \"0s\"")), "poll"),
             (format!("state = \"s\"\n{}", log("poll = \"25h\"")), "is not between 1s and 24h"),
             (format!("state = \"s\"\n{}", log("modules = [\"a/[b\"]")), "is no pattern"),
+            (format!("state = \"s\"\n{}", log("private = [\"a/[b\"]")), "private"),
+            (format!("state = \"s\"\n{}", log("lookup = true")), "name a file"),
+            (format!("state = \"s\"\nmetrics_listen = \"8477\"\n{}", log("")), "metrics_listen"),
             (
                 format!("state = \"s\"\n{}", log("compare = [\"x\"]\nmodules = [\"a\"]")),
                 "no other [[log]] named \"x\"",

@@ -8,6 +8,7 @@
 //!   │    ├─ of a module that is watched  → event, with the inclusion proof
 //!   │    ├─ another hash than go.sum has → event
 //!   │    └─ another hash than the other log has → event
+//!   ├─ go.sum lines of older records, looked up once → event, if the hash is another
 //!   ├─ no new head for too long, nothing verified for too long → event, and another one when it is over
 //!   └─ state, feed durable ([`state`]) → web hook
 //! ```
@@ -22,10 +23,12 @@
 //! | `state` | what is remembered, durably |
 //! | `feed`, `webhook` | how it is told |
 //! | `poll` | one poll of one log |
+//! | `gosum` | go.sum lines, and the look-ups of those that were there before |
 
 mod config;
 mod event;
 mod feed;
+mod gosum;
 mod poll;
 mod state;
 mod webhook;
@@ -39,9 +42,11 @@ use tokio::sync::Mutex;
 use crate::clock::Clock;
 use crate::mirror::RemoteLog;
 use crate::store::StoreError;
+use crate::store::durable::write_durably;
 pub use config::{Followed, MonitorConfig, MonitorConfigError, WebhookConfig};
 pub use event::{Event, Found, Kind, Tree};
 pub use feed::feed_of;
+pub use gosum::Pass;
 pub use poll::Polled;
 pub use state::{LogState, STATE_FILE, State, StateError};
 pub use webhook::{Webhook, WebhookError};
@@ -173,7 +178,7 @@ impl Monitor {
     }
 
     fn write_feed(&self, path: &Path, state: &State) -> Result<(), MonitorError> {
-        let written = state::write_durably(path, feed_of(state.events.iter()).as_bytes());
+        let written = write_durably(path, feed_of(state.events.iter()).as_bytes());
         written.map_err(|source| MonitorError::Io { path: path.to_owned(), source })
     }
 

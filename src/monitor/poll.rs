@@ -1,18 +1,15 @@
 //! One poll of one log.
 
-use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::Followed;
 use super::event::{Event, Found, Kind, Tree};
+use super::gosum::Gosum;
 use super::state::LogState;
 use super::{Log, Monitor, MonitorError};
-use crate::dirhash::H1;
-use crate::gosum::{LineKind, ModuleLines, parse_go_sum};
+use crate::gosum::ModuleLines;
 use crate::mirror::{Heard, Misbehaviour, RemoteError, RemoteLog, ReplicateError};
-use crate::module::ModuleVersion;
 use crate::store::TILE_WIDTH;
 use crate::store::remote::SeenHead;
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
@@ -29,20 +26,17 @@ pub struct Polled {
     pub events: Vec<Event>,
     /// Why nothing could be verified, if so. It is told when it lasts.
     pub failure: Option<String>,
-    /// Records that are still to be read.
+    /// Records that are still to be read, and go.sum lines to be looked up.
     pub to_come: u64,
 }
 
-/// The go.sum lines that records must agree with.
-type Gosum = HashMap<(ModuleVersion, bool), H1>;
-
 /// A poll under way.
-struct Poll<'a> {
-    monitor: &'a Monitor,
-    followed: &'a Followed,
-    log: &'a RemoteLog,
+pub(super) struct Poll<'a> {
+    pub(super) monitor: &'a Monitor,
+    pub(super) followed: &'a Followed,
+    pub(super) log: &'a RemoteLog,
     views: &'a [RemoteLog],
-    state: LogState,
+    pub(super) state: LogState,
     events: Vec<Event>,
     done: Vec<Event>,
 }
@@ -62,6 +56,8 @@ impl Monitor {
             verified_at: now,
             told: Default::default(),
             events: 0,
+            gosum: None,
+            conflicts: Default::default(),
         });
         let (events, done) = (Vec::new(), Vec::new());
         let mut poll = Poll { monitor: self, followed, log, views, state, events, done };
@@ -80,14 +76,16 @@ impl Monitor {
         };
         poll.keep().await?;
         // After a fork, or without records, there is nothing more to be read.
-        let ends = [Kind::Fork, Kind::HeadsOnly].iter().any(|kind| poll.state.told.contains(kind));
-        let to_come = if ends { 0 } else { poll.state.head.size.saturating_sub(poll.state.read) };
+        let told = |kind| poll.state.told.contains(&kind);
+        let records =
+            if told(Kind::HeadsOnly) { 0 } else { poll.state.head.size.saturating_sub(poll.state.read) };
+        let to_come = if told(Kind::Fork) { 0 } else { records + poll.state.lookups_to_come() };
         Ok(Polled { events: poll.done, failure, to_come })
     }
 }
 
 /// Why a poll ends early.
-enum Stop {
+pub(super) enum Stop {
     /// Nothing could be verified.
     Failed(String),
     /// The log has signed two trees.
@@ -103,7 +101,7 @@ impl From<MonitorError> for Stop {
 }
 
 impl Poll<'_> {
-    fn stop(&self, error: RemoteError) -> Stop {
+    pub(super) fn stop(&self, error: RemoteError) -> Stop {
         match error {
             RemoteError::Misbehaviour(found) => Stop::Fork(found),
             RemoteError::Store(source) => {
@@ -113,7 +111,7 @@ impl Poll<'_> {
         }
     }
 
-    fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.monitor.clock.instant() + PATIENCE
     }
 
@@ -143,7 +141,9 @@ impl Poll<'_> {
             self.state.read = self.followed.from.unwrap_or(head.tree.size.0).min(head.tree.size.0);
         }
         self.keep().await?;
-        self.read(&head).await
+        let gosum = Gosum::read(self.followed)?;
+        self.read(&head, &gosum).await?;
+        self.look_up(&gosum).await
     }
 
     /// The newest head, after every URL was asked for its own: two that show different trees are found out here. One that does not
@@ -200,13 +200,12 @@ impl Poll<'_> {
     }
 
     /// Looks at new records, a tile at a time; each is looked at once.
-    async fn read(&mut self, head: &SeenHead) -> Result<(), Stop> {
+    async fn read(&mut self, head: &SeenHead, gosum: &Gosum) -> Result<(), Stop> {
         let wants = !self.followed.modules.is_empty() || !self.followed.gosum.is_empty();
         if !wants {
             self.state.read = head.tree.size.0;
             return Ok(());
         }
-        let gosum = read_gosum(&self.followed.gosum)?;
         let end = head.tree.size.0.min(self.state.read.saturating_add(RECORDS_PER_POLL));
         while self.state.read < end {
             let number = self.state.read / TILE_WIDTH;
@@ -229,7 +228,7 @@ impl Poll<'_> {
             self.recovered(Kind::HeadsOnly, "its records can be read again");
             let (first, from) = (number * TILE_WIDTH, self.state.read);
             for (id, text) in (first..).zip(&texts).filter(|(id, _)| *id >= from) {
-                self.look(RecordId(id), text, head, &gosum).await?;
+                self.look(RecordId(id), text, gosum).await?;
             }
             self.state.read = first + texts.len() as u64;
             self.keep().await?;
@@ -238,7 +237,7 @@ impl Poll<'_> {
     }
 
     /// Looks at one record.
-    async fn look(&mut self, id: RecordId, text: &str, head: &SeenHead, gosum: &Gosum) -> Result<(), Stop> {
+    async fn look(&mut self, id: RecordId, text: &str, gosum: &Gosum) -> Result<(), Stop> {
         // The path alone first: nearly no record is of interest.
         let path = text.split(' ').next().unwrap_or_default();
         let is_watched = self.followed.modules.matches(path);
@@ -246,34 +245,16 @@ impl Poll<'_> {
             return Ok(());
         }
         let Ok(lines) = ModuleLines::parse(text) else { return Ok(()) };
-        let other = |is_mod: bool, hash: H1| {
-            gosum.get(&(lines.module.clone(), is_mod)).filter(|known| **known != hash)
-        };
-        let differs = other(false, lines.zip).or_else(|| other(true, lines.go_mod)).is_some();
+        let differs = gosum.differs(&lines);
         if !is_watched && !differs {
             return Ok(());
         }
-        let leaf = Hash::of_record(text.as_bytes());
-        let proof = self.log.prove_under(id, &leaf, &head.tree).await.map_err(|error| self.stop(error))?;
-        let found = Found {
-            module: lines.module.to_string(),
-            record: id.0,
-            lines: text.lines().map(str::to_owned).collect(),
-            tree: tree_of(head),
-            hashes: proof.0.iter().map(Hash::to_string).collect(),
-        };
-        let name = self.followed.name.clone();
+        let found = self.found(id, text, &lines).await?;
         if differs {
-            let text = format!("record {id} of {name} has other hashes for {} than go.sum", lines.module);
-            let known = |is_mod: bool, suffix: &str| {
-                let hash = gosum.get(&(lines.module.clone(), is_mod))?;
-                Some(format!("{} {}{suffix} {hash}\n", lines.module.path, lines.module.version))
-            };
-            let evidence = known(false, "").unwrap_or_default() + &known(true, "/go.mod").unwrap_or_default();
-            self.event(Kind::GosumConflict, text, Some(found.clone()), Some(evidence));
+            self.conflict(&lines, &found, gosum);
         }
         if is_watched {
-            let text = format!("{} was published: record {id} of {name}", lines.module);
+            let text = format!("{} was published: record {id} of {}", lines.module, self.followed.name);
             self.event(Kind::Module, text, Some(found.clone()), None);
             self.compare(&lines, &found).await?;
         }
@@ -324,13 +305,13 @@ impl Poll<'_> {
         }
     }
 
-    fn event(&mut self, kind: Kind, text: String, found: Option<Found>, evidence: Option<String>) {
+    pub(super) fn event(&mut self, kind: Kind, text: String, found: Option<Found>, evidence: Option<String>) {
         let (at, log) = (self.monitor.clock.now(), self.followed.name.clone());
         self.events.push(Event { id: 0, at, log, kind, text, found, evidence });
     }
 
     /// Makes what is known so far durable, with the events that came of it.
-    async fn keep(&mut self) -> Result<(), MonitorError> {
+    pub(super) async fn keep(&mut self) -> Result<(), MonitorError> {
         let (name, state) = (self.followed.name.clone(), self.state.clone());
         let events = std::mem::take(&mut self.events);
         let numbered = self.monitor.change(events, |logs| drop(logs.insert(name, state))).await?;
@@ -340,26 +321,11 @@ impl Poll<'_> {
     }
 }
 
-fn tree_of(head: &SeenHead) -> Tree {
+pub(super) fn tree_of(head: &SeenHead) -> Tree {
     Tree { size: head.tree.size.0, root: head.tree.root.to_string(), note: head.note.clone() }
 }
 
 /// How long ago; a clock that was set back gives zero.
 fn since(then: jiff::Timestamp, now: jiff::Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or_default()
-}
-
-fn read_gosum(paths: &[impl AsRef<Path>]) -> Result<Gosum, MonitorError> {
-    let mut lines = Gosum::new();
-    for path in paths {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| MonitorError::Io { path: path.to_owned(), source })?;
-        let parsed = parse_go_sum(&text)
-            .map_err(|error| MonitorError::Gosum { path: path.to_owned(), why: error.to_string() })?;
-        let keyed =
-            |line: crate::gosum::GoSumLine| ((line.module, matches!(line.kind, LineKind::GoMod)), line.hash);
-        lines.extend(parsed.into_iter().map(keyed));
-    }
-    Ok(lines)
 }

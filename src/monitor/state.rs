@@ -13,8 +13,7 @@
 //! a sound file is one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -22,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::event::{Event, Kind, Tree};
+use super::gosum::Pass;
+use crate::store::durable::write_durably;
 
 /// The file's name in the state directory.
 pub const STATE_FILE: &str = "monitor.state";
@@ -61,6 +62,12 @@ pub struct LogState {
     pub told: BTreeSet<Kind>,
     /// How many events there were.
     pub events: u64,
+    /// How far go.sum lines were looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gosum: Option<Pass>,
+    /// The go.sum lines of which it was told that a record disagrees.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub conflicts: BTreeSet<String>,
 }
 
 /// Why the state cannot be used.
@@ -142,16 +149,6 @@ impl State {
 fn first_line(json: &[u8]) -> String {
     let digits: String = Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{TITLE}{digits}")
-}
-
-/// Puts `bytes` in the place of a file. After a power cut it is the old one or the new one.
-pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

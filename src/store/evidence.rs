@@ -150,8 +150,15 @@ impl Incident {
     }
 }
 
+impl KeptIncident {
+    /// As that of the [`Incident`] that was kept.
+    pub fn digest(&self) -> [u8; 32] {
+        digest_of(&self.kind, &self.detail)
+    }
+}
+
 /// The digest of an incident, which also shows whether it is as it was written.
-pub(super) fn digest_of(kind: &str, detail: &str) -> [u8; 32] {
+pub(crate) fn digest_of(kind: &str, detail: &str) -> [u8; 32] {
     Sha256::new().chain_update(kind).chain_update([0]).chain_update(detail).finalize().into()
 }
 

@@ -12,6 +12,7 @@
 //! the engine of the own log.
 
 pub mod cosignatures;
+pub mod durable;
 pub mod evidence;
 pub mod lock;
 pub mod memory;

@@ -461,7 +461,7 @@ impl Inner {
         // What waits at the gate is this log's too.
         let mine = &target.snapshot;
         let found = mine.head().tree;
-        let reason = if shown.size > found.size {
+        let why = if shown.size > found.size {
             ReadOnly::Behind { found, anchored: shown }
         } else {
             match mine.root_at(shown.size) {
@@ -470,19 +470,20 @@ impl Inner {
             }
         };
         let own = mine.checkpoint().map(|checkpoint| checkpoint.note.as_str());
-        let (witness, why) = (&peer.name, reason.to_string());
+        let (witness, why) = (&peer.name, why.to_string());
         let detail = match own.filter(|_| shown.size == found.size) {
             // Two roots of one size need no proof beside the notes: the text that convicts whoever has the key.
             Some(own) => {
                 let (log, proof) = (self.origin.to_string(), ConsistencyProof::default());
-                let (older, newer, root_in_newer) = (note, own.to_owned(), found.root);
+                let (older, newer, root_in_newer) = (note.clone(), own.to_owned(), found.root);
                 let seen_at = self.clock().now();
                 let text = Misbehaviour { log, older, newer, root_in_newer, proof, seen_at }.to_text();
                 json!({ "log": self.origin.to_string(), "what": "fork", "witness": witness, "why": why, "text": text })
             }
             None => json!({ "witness": witness, "why": why, "shown": note, "own": own }),
         };
-        log.contradicted(reason, Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() });
+        let report = Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() };
+        log.contradicted(&shown, &note, why, report);
     }
 }
 

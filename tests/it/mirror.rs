@@ -15,6 +15,7 @@ mod faults;
 mod fixture;
 mod full;
 mod gossip;
+mod gosum;
 mod growth;
 mod heads;
 mod hooks;

@@ -39,7 +39,8 @@ impl OwnLog {
                 Ok(found.ok_or_else(why)?.id)
             }
             Leaf::Hash(hash) => {
-                let found = self.prover.find(snapshot, hash, size).map_err(|error| self.unproved(error))?;
+                let found =
+                    self.log.prover().find(snapshot, hash, size).map_err(|error| self.unproved(error))?;
                 let why = || {
                     NoProof::NotFound(format!(
                         "no record with this hash is among the last {HASH_SEARCH_RECORDS} of the tree of size {size}; \
@@ -125,11 +126,11 @@ impl LogApi for OwnLog {
             Wanted::Inclusion { leaf, size } => {
                 let size = size.unwrap_or(snapshot.size());
                 let record = self.number_of(&snapshot, leaf, size)?;
-                let made = self.prover.inclusion(&snapshot, record, size);
+                let made = self.log.prover().inclusion(&snapshot, record, size);
                 made.map(Proof::Inclusion).map_err(|error| self.unproved(error))
             }
             Wanted::Consistency { from, to } => {
-                let made = self.prover.consistency(&snapshot, *from, to.unwrap_or(snapshot.size()));
+                let made = self.log.prover().consistency(&snapshot, *from, to.unwrap_or(snapshot.size()));
                 made.map(Proof::Consistency).map_err(|error| self.unproved(error))
             }
         }

@@ -290,14 +290,99 @@ fn a_machine_tells_what_it_was_shown() {
     assert_eq!(gone.code, 3, "{}", gone.stderr);
 }
 
-/// A gate that never opens.
+fn stopped(log: &Log) -> bool {
+    matches!(&*log.state(), State::ReadOnly(ReadOnly::Contradicted { stop: 1, why, .. }) if why.contains("was published"))
+}
+
+/// Whatever the alarm, and however the server ended: nothing is signed until an operator has said so, and then for this head only.
+#[test]
+fn an_alarm_stays_over_restarts_until_an_operator_ends_it() {
+    for (size, verdict) in [(21, "ahead"), (12, "fork")] {
+        let (directory, signer) = own_log(&[12, 20]);
+        let config = directory.config().to_str().unwrap().to_owned();
+        let run = |arguments: &[&str]| Sandbox::new().run(&[&["--config", &config][..], arguments].concat());
+        let shown = signed(&signer, size, Hash::of_record(b"another tree"));
+        let server = directory.serve();
+        let latest = server.get("/latest").body;
+        told(&server, &shown, verdict);
+        drop(server); // killed: what was answered is durable
+
+        for _ in 0..2 {
+            let server = directory.serve();
+            let ready = server.ready();
+            for part in ["ready, read-only: ", &format!("a head of {size} records"), "incidents resolve 1"] {
+                assert!(ready.to_lowercase().contains(part), "{part}: {ready}");
+            }
+            assert_eq!((server.metric("read_only"), server.get("/latest").body), (1, latest.clone()));
+            assert_eq!(server.get("/tile/8/0/000.p/20").status, 200);
+            assert_eq!(server.get("/tlog/checkpoint").status, 503, "it would have to be signed");
+            let busy = run(&["incidents", "resolve", "1"]);
+            assert_eq!(busy.code, 5, "{}{}", busy.stdout, busy.stderr);
+            assert!(server.printed().contains(&format!("head of {size} records")), "{}", server.printed());
+            server.stop();
+        }
+        // The incident itself may have been lost with the process.
+        let kept = incidents(&directory);
+        assert_eq!((kept.len(), &kept[0]["stop"]), (1, &json!(1)), "{kept:?}");
+        let told_person = run(&["incidents"]).stderr;
+        assert!(told_person.contains("incidents resolve 1"), "{told_person}");
+        assert_eq!(append(&directory, 20), None, "no other command signs either");
+
+        assert_eq!(run(&["incidents", "resolve", "2"]).code, 2);
+        let resolved = run(&["incidents", "resolve", "1"]);
+        assert_eq!(resolved.code, 0, "{}", resolved.stderr);
+        assert_eq!(incidents(&directory)[0]["stop"], Value::Null);
+        assert_eq!(append(&directory, 20), Some(21));
+        let server = directory.serve();
+        assert_eq!((server.ready().as_str(), server.metric("read_only")), ("ready\n", 0));
+        // The log has grown to 21 by itself: that head is of another tree now.
+        told(&server, &shown, "fork");
+        assert_eq!(server.metric("read_only"), 0, "a person has decided about this head");
+        told(&server, &signed(&signer, 13, Hash::of_record(b"another tree")), "fork");
+        assert_eq!(server.metric("read_only"), 1, "and not about this");
+        server.stop();
+        assert_eq!(append(&directory, 21), None);
+    }
+}
+
+/// Appends a record to the log without a server; its new size, if it signs.
+fn append(directory: &LogDirectory, id: u64) -> Option<u64> {
+    let (data, signer) = (directory.data(), keys::load_or_create(&directory.data(), Some(OWN)).unwrap().0);
+    let anchor = data.join("anchor.db");
+    let options = LogOptions {
+        directory: data,
+        anchor,
+        signers: vec![signer],
+        reader_cache_kib: 1024,
+        clock: Clock::system(),
+    };
+    let log = Log::open(options).unwrap();
+    let appended = tokio::runtime::Runtime::new().unwrap().block_on(log.append(vec![logs::candidate(id)]));
+    log.close();
+    appended.ok().map(|receipt| receipt.snapshot.size().0)
+}
+
+#[test]
+fn a_file_of_stops_that_cannot_be_read_is_a_stop() {
+    let (directory, _) = own_log(&[3]);
+    let file = directory.data().join("anchor.db.stops");
+    std::fs::write(&file, "[{").unwrap();
+    assert_eq!(append(&directory, 3), None);
+    let server = directory.serve();
+    assert!(server.ready().contains("anchor.db.stops is damaged"), "{}", server.ready());
+    server.stop();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(append(&directory, 3), Some(4));
+}
+
+/// A gate that does not open any more.
 struct Closed;
 
 impl Gate for Closed {
     fn start(&self, _: TreeSize) {}
 
-    fn has_passed(&self, _: &TreeHead) -> bool {
-        false
+    fn has_passed(&self, tree: &TreeHead) -> bool {
+        tree.size <= TreeSize(3)
     }
 
     fn pass(&self, _: &Snapshot) -> Result<(), NotPassed> {
@@ -333,6 +418,12 @@ async fn a_head_that_waits_for_its_witnesses_is_ahead_without_an_alarm() {
     assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::Unwitnessed { .. })), "{:?}", log.state());
     // Nobody was ever shown this one.
     assert!(matches!(told(6).await, Verdict::Ahead));
-    assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::Behind { .. })), "{:?}", log.state());
+    assert!(stopped(&log), "{:?}", log.state());
+    drop(gossip);
+    log.close();
+    // Stopped or not: what has not its cosignatures is not published by a restart.
+    let log = open(Some(Arc::new(Closed)));
+    assert!(stopped(&log), "{:?}", log.state());
+    assert_eq!((log.snapshot().size(), log.checkpoint()), (TreeSize(3), None));
     log.close();
 }

@@ -33,13 +33,13 @@ fn publish(log: &mut SmallLog, version: u64) -> String {
 }
 
 /// A monitor of one log, in a directory of its own.
-struct Lab {
-    sandbox: Sandbox,
+pub(super) struct Lab {
+    pub(super) sandbox: Sandbox,
     section: String,
 }
 
 impl Lab {
-    fn new(log: &SmallLog, url: &str, more: &str) -> Lab {
+    pub(super) fn new(log: &SmallLog, url: &str, more: &str) -> Lab {
         let section =
             format!("[[log]]\nname = \"{NAME}\"\nkey = \"{}\"\nurls = [\"{url}\"]\n{more}\n", log.vkey());
         let lab = Lab { sandbox: Sandbox::new(), section };
@@ -47,29 +47,29 @@ impl Lab {
         lab
     }
 
-    fn configure(&self, top: &str) {
+    pub(super) fn configure(&self, top: &str) {
         self.sandbox.write("monitor.toml", &format!("state = \"state\"\n{top}\n{}", self.section));
     }
 
-    fn run(&self) -> Ran {
+    pub(super) fn run(&self) -> Ran {
         self.sandbox.run(&["monitor", "monitor.toml", "--once", "--json"])
     }
 
     #[track_caller]
-    fn events(&self, code: i32) -> Vec<Value> {
+    pub(super) fn events(&self, code: i32) -> Vec<Value> {
         let ran = self.run();
         assert_eq!(ran.code, code, "{}{}", ran.stdout, ran.stderr);
         ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    fn state(&self) -> PathBuf {
+    pub(super) fn state(&self) -> PathBuf {
         self.sandbox.path("state")
     }
 }
 
 /// Whether the event proves itself, to somebody who has only the log's key.
 #[track_caller]
-fn assert_proved(event: &Value, key: &str) {
+pub(super) fn assert_proved(event: &Value, key: &str) {
     let note = note::open(
         event["tree"]["note"].as_str().unwrap().as_bytes(),
         &[&key.parse::<tallystick::note::VerifierKey>().unwrap()],
@@ -84,7 +84,7 @@ fn assert_proved(event: &Value, key: &str) {
     assert_eq!(verify_inclusion(&proof, head.size, &head.root, record, &leaf), Ok(()), "{event}");
 }
 
-fn kinds(events: &[Value]) -> Vec<&str> {
+pub(super) fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["kind"].as_str().unwrap()).collect()
 }
 
@@ -261,14 +261,14 @@ fn damage_of_its_own_state_is_no_fork() {
 }
 
 /// Takes web hooks: bodies, with whether their signature is right.
-struct Receiver {
+pub(super) struct Receiver {
     url: String,
-    taken: Arc<Mutex<Vec<(bool, Value)>>>,
+    pub(super) taken: Arc<Mutex<Vec<(bool, Value)>>>,
     refuses: Arc<AtomicBool>,
 }
 
 impl Receiver {
-    fn start() -> Receiver {
+    pub(super) fn start() -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let (taken, refuses) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -313,7 +313,7 @@ impl Receiver {
     }
 }
 
-fn with_hook(lab: &Lab, receiver: &Receiver) {
+pub(super) fn with_hook(lab: &Lab, receiver: &Receiver) {
     use std::os::unix::fs::PermissionsExt;
     lab.sandbox.write("hook.secret", &format!("{SECRET}\n"));
     let secret = lab.sandbox.path("hook.secret");

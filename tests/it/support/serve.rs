@@ -152,6 +152,11 @@ impl Server {
         web::get(&self.url, path).unwrap_or_else(|error| panic!("{error}\n{}", self.printed()))
     }
 
+    /// What `/readyz` says.
+    pub(crate) fn ready(&self) -> String {
+        web::get(&self.metrics, "/readyz").expect("readiness is served").text()
+    }
+
     fn samples(&self) -> Vec<(String, f64)> {
         let page = web::get(&self.metrics, "/metrics").expect("metrics are served");
         let text = page.text();

@@ -312,6 +312,10 @@ async fn liars_are_counted_and_the_log_goes_on() {
     running.close().await;
 }
 
+fn stopped_at(running: &Running, at: u64, cause: &str) -> bool {
+    matches!(&*running.log.state(), State::ReadOnly(ReadOnly::Contradicted { size, why, .. }) if *size == at && why.contains(cause))
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -337,10 +341,7 @@ async fn a_witness_proves_that_the_log_was_rolled_back_or_forked() {
     copy(&world.path("backup"), &world.path("fork"));
 
     let rolled_back = world.open_in(&world.path("backup"));
-    eventually("it is known to be behind", async || {
-        matches!(&*rolled_back.log.state(), State::ReadOnly(ReadOnly::Behind { anchored, .. }) if anchored.size.0 == 9)
-    })
-    .await;
+    eventually("it is known to be behind", async || stopped_at(&rolled_back, 9, "rolled back")).await;
     assert!(rolled_back.log.append(vec![candidate(50)]).await.is_err(), "it signs nothing more");
     let incidents = || {
         let path = world.path("backup").join("log.db");
@@ -351,6 +352,21 @@ async fn a_witness_proves_that_the_log_was_rolled_back_or_forked() {
         .await;
     assert!(rolled_back.peer(0).alarms > 0);
     rolled_back.close().await;
+    // The witness is gone, and was not told of; a restart signs nothing all the same.
+    let peers = std::mem::take(&mut world.peers);
+    let rolled_back = world.open_in(&world.path("backup"));
+    assert!(stopped_at(&rolled_back, 9, "rolled back"), "{:?}", rolled_back.log.state());
+    assert_eq!(rolled_back.log.snapshot().size(), TreeSize(5), "it is served");
+    assert!(rolled_back.log.append(vec![candidate(50)]).await.is_err());
+    rolled_back.close().await;
+    // The copy that has the head is put in place: nobody need say anything.
+    for entry in std::fs::read_dir(world.path("log")).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), world.path("backup").join(entry.file_name())).unwrap();
+    }
+    let restored = world.open_in(&world.path("backup"));
+    assert!(matches!(*restored.log.state(), State::Writing), "{:?}", restored.log.state());
+    restored.close().await;
+    world.peers = peers;
 
     // The copy grows beyond what was cosigned, before it can reach the witness.
     let peers = std::mem::take(&mut world.peers);
@@ -359,10 +375,7 @@ async fn a_witness_proves_that_the_log_was_rolled_back_or_forked() {
     fork.close().await;
     world.peers = peers;
     let fork = world.open_in(&world.path("fork"));
-    eventually("it is known to be another", async || {
-        matches!(&*fork.log.state(), State::ReadOnly(ReadOnly::Beside { anchored, .. }) if anchored.size.0 == 9)
-    })
-    .await;
+    eventually("it is known to be another", async || stopped_at(&fork, 9, "is a fork")).await;
     assert!(fork.log.append(vec![candidate(60)]).await.is_err());
     fork.close().await;
 }

@@ -1,0 +1,290 @@
+//! Stops: heads with the own log's signature that this database does not have, and a person's word about each.
+//!
+//! Such a head proves that the log was rolled back together with its anchor, or that another copy of it signs too. Whoever brings one
+//! (gossip, a witness) ends signing at once. A process forgets, so the head is kept in a file beside the anchor, `<anchor>.stops`:
+//!
+//! ```text
+//! [
+//!   {"number": 1, "at": "2026-11-22T04:00:00Z", "size": 942, "root": "qyuG…", "why": "the log ends at record 500, but …",
+//!    "note": "go.sum database tree\n942\n…", "incident": "<digest>", "ended": null}
+//! ]
+//! ```
+//!
+//! A start with an open stop serves what there is and signs nothing. A stop ends in two ways: the database has that head after all, as
+//! when the right copy was put in its place; the next start sees that by itself. Or an operator says so ([`end_stop`]), and answers for it:
+//! clients that hold the other tree will refuse this log. The same head is then no reason to stop again; another one is.
+//!
+//! The file is replaced whole. One that cannot be read is a stop too. Only the process with the directory's lock writes it.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::state::ReadOnly;
+use crate::clock::Clock;
+use crate::store::StoreError;
+use crate::store::durable::write_durably;
+use crate::store::lock::DirectoryLock;
+use crate::tlog::{Hash, TreeHead, TreeSize};
+
+/// Stops that are open at a time; the first is enough to stop, and each more costs the file a note.
+const OPEN_MAX: usize = 64;
+
+/// A head that this log does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// Its number among those of this log, from 1.
+    pub number: u64,
+    /// When it was brought here.
+    pub at: Timestamp,
+    /// Its size.
+    pub size: u64,
+    /// Its root, base64.
+    pub root: String,
+    /// What follows from it.
+    pub why: String,
+    /// The head as it is signed.
+    pub note: String,
+    /// The digest of the incident that tells of it, hexadecimal.
+    pub incident: String,
+    /// Since when it is no reason to stop.
+    pub ended: Option<Timestamp>,
+}
+
+/// Why there is nothing to be known of the stops, or nothing to be done about one.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not what was written.
+    #[error("{} is damaged: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The log is in use.
+    #[error(transparent)]
+    Lock(#[from] StoreError),
+    /// There is no such stop, or it has ended.
+    #[error("no stop {number} is open\n  fix: `tallystick incidents` shows those that are")]
+    NotOpen {
+        /// What was asked for.
+        number: u64,
+    },
+}
+
+impl Stop {
+    /// The head.
+    fn is_of(&self, head: &TreeHead) -> bool {
+        self.size == head.size.0 && self.root == head.root.to_string()
+    }
+
+    fn tree(&self) -> Option<TreeHead> {
+        Some(TreeHead { size: TreeSize(self.size), root: self.root.parse::<Hash>().ok()? })
+    }
+
+    /// Why the log that has this anchor signs nothing while this is open.
+    pub fn reason(&self, anchor: &Path) -> ReadOnly {
+        let path = file_of(anchor).display().to_string();
+        ReadOnly::Contradicted {
+            stop: self.number,
+            at: self.at,
+            size: self.size,
+            why: self.why.clone(),
+            path,
+        }
+    }
+}
+
+/// The file with the stops of the log that has this anchor.
+fn file_of(anchor: &Path) -> PathBuf {
+    let mut path = OsString::from(anchor);
+    path.push(".stops");
+    path.into()
+}
+
+/// All stops of the log that has this anchor, open or not, the oldest first.
+pub fn stops(anchor: &Path) -> Result<Vec<Stop>, StopError> {
+    let path = file_of(anchor);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(StopError::Io { path, source }),
+    };
+    serde_json::from_slice(&text).map_err(|error| StopError::Damaged { path, why: error.to_string() })
+}
+
+fn save(anchor: &Path, stops: &[Stop]) -> Result<(), StopError> {
+    let mut text = serde_json::to_vec_pretty(stops).expect("stops have only string keys");
+    text.push(b'\n');
+    let path = file_of(anchor);
+    write_durably(&path, &text).map_err(|source| StopError::Io { path, source })
+}
+
+/// An operator says that the log in `directory` may sign although a head like this is somewhere. Nobody may have the log open.
+pub fn end_stop(directory: &Path, anchor: &Path, number: u64, clock: &Clock) -> Result<Stop, StopError> {
+    let _lock = DirectoryLock::acquire(directory)?;
+    let mut all = stops(anchor)?;
+    let open = all.iter_mut().find(|stop| stop.number == number && stop.ended.is_none());
+    let stop = open.ok_or(StopError::NotOpen { number })?;
+    stop.ended = Some(clock.now());
+    let ended = stop.clone();
+    save(anchor, &all)?;
+    Ok(ended)
+}
+
+/// What a log knows of its stops while it is open.
+#[derive(Debug, Default)]
+pub(super) struct Stops {
+    /// None for logs without a disk, in tests.
+    anchor: Option<PathBuf>,
+    clock: Clock,
+    known: Mutex<Vec<Stop>>,
+}
+
+impl Stops {
+    pub(super) fn load(anchor: &Path, clock: Clock) -> Result<Stops, StopError> {
+        Ok(Stops { known: Mutex::new(stops(anchor)?), anchor: Some(anchor.to_owned()), clock })
+    }
+
+    fn reason(&self, stop: &Stop) -> ReadOnly {
+        stop.reason(self.anchor.as_deref().unwrap_or(Path::new("")))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Stop>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the log may not sign, if so. `has` tells whether it has a head: a stop for a head that it has ends here.
+    pub(super) fn standing(
+        &self,
+        has: impl Fn(&TreeHead) -> Result<bool, StoreError>,
+    ) -> Result<Option<ReadOnly>, StoreError> {
+        let mut known = self.known();
+        let mut after = known.clone();
+        for stop in after.iter_mut().filter(|stop| stop.ended.is_none()) {
+            let Some(tree) = stop.tree() else { continue };
+            if has(&tree)? {
+                tracing::info!(
+                    stop = stop.number,
+                    tree.size = stop.size,
+                    "the log has the head that it was stopped for"
+                );
+                stop.ended = Some(self.clock.now());
+            }
+        }
+        if after != *known {
+            self.replace(&mut known, after);
+        }
+        let open = known.iter().find(|stop| stop.ended.is_none());
+        Ok(open.map(|stop| self.reason(stop)))
+    }
+
+    /// Keeps a head that contradicts the log, durably, and says why nothing may be signed. None: an operator has ended the stop for it.
+    pub(super) fn stop(
+        &self,
+        head: &TreeHead,
+        note: &str,
+        why: String,
+        incident: String,
+    ) -> Option<ReadOnly> {
+        let mut known = self.known();
+        if let Some(stop) = known.iter().find(|stop| stop.is_of(head)) {
+            return stop.ended.is_none().then(|| self.reason(stop));
+        }
+        let number = known.iter().map(|stop| stop.number).max().unwrap_or(0) + 1;
+        let (size, root, note, at) = (head.size.0, head.root.to_string(), note.to_owned(), self.clock.now());
+        let stop = Stop { number, at, size, root, why, note, incident, ended: None };
+        let reason = self.reason(&stop);
+        if known.iter().filter(|stop| stop.ended.is_none()).count() < OPEN_MAX {
+            let after = known.iter().cloned().chain([stop]).collect();
+            self.replace(&mut known, after);
+        }
+        Some(reason)
+    }
+
+    /// What could not be written is tried again when the next one is: for as long as this process lives it knows.
+    fn replace(&self, known: &mut Vec<Stop>, after: Vec<Stop>) {
+        *known = after;
+        if let Some(anchor) = &self.anchor
+            && let Err(error) = save(anchor, known)
+        {
+            tracing::error!(%error, "why this log must not sign could not be kept: the next start would not know");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(size: u64) -> TreeHead {
+        TreeHead { size: TreeSize(size), root: Hash::of_record(&size.to_be_bytes()) }
+    }
+
+    #[test]
+    fn a_stop_is_kept_until_it_is_ended_and_the_same_head_then_stops_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let anchor = directory.path().join("anchor.db");
+        let clock = Clock::fixed("2026-11-22T04:00:00Z".parse().unwrap());
+        let load = || Stops::load(&anchor, clock.clone()).unwrap();
+        let stop = |of: &Stops, size| of.stop(&head(size), "note", format!("why {size}"), String::new());
+        let open = || load().standing(|_| Ok(false)).unwrap().map(|reason| reason.to_string());
+        assert_eq!(open(), None);
+        let known = load();
+        assert!(stop(&known, 9).unwrap().to_string().contains("incidents resolve 1"));
+        assert!(stop(&known, 9).is_some(), "again");
+        assert!(stop(&known, 12).is_some());
+        assert_eq!(stops(&anchor).unwrap().len(), 2);
+        assert!(open().unwrap().contains("why 9"));
+
+        end_stop(directory.path(), &anchor, 1, &clock).unwrap();
+        let again = end_stop(directory.path(), &anchor, 1, &clock);
+        assert!(matches!(again, Err(StopError::NotOpen { number: 1 })), "{again:?}");
+        assert!(open().unwrap().contains("why 12"));
+        assert!(stop(&load(), 9).is_none(), "a person has decided about this head");
+        assert!(stop(&load(), 10).is_some(), "and not about this");
+        // The copy that has those heads was put in place.
+        assert!(
+            load().standing(|tree| Ok(tree.size.0 > 10)).unwrap().unwrap().to_string().contains("why 10")
+        );
+        assert!(load().standing(|tree| Ok(*tree == head(10))).unwrap().is_none());
+        assert!(stops(&anchor).unwrap().iter().all(|stop| stop.ended.is_some()));
+    }
+
+    #[test]
+    fn what_is_no_list_of_stops_is_damage() {
+        let directory = tempfile::tempdir().unwrap();
+        let anchor = directory.path().join("anchor.db");
+        Stops::load(&anchor, Clock::system()).unwrap().stop(&head(3), "", String::new(), String::new());
+        let sound = std::fs::read(file_of(&anchor)).unwrap();
+        for bad in [&sound[..sound.len() / 2], b"", b"{}", b"[{}]", b"\0\0\0\0"] {
+            std::fs::write(file_of(&anchor), bad).unwrap();
+            assert!(matches!(stops(&anchor), Err(StopError::Damaged { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn open_stops_are_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let anchor = directory.path().join("anchor.db");
+        let known = Stops::load(&anchor, Clock::system()).unwrap();
+        for size in 1..=OPEN_MAX as u64 + 3 {
+            assert!(known.stop(&head(size), "", String::new(), String::new()).is_some());
+        }
+        assert_eq!(stops(&anchor).unwrap().len(), OPEN_MAX);
+    }
+}
