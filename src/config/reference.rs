@@ -290,7 +290,7 @@ pub static KEYS: &[Key] = &[
     scalar("cache.lookup_bytes", "0 to 1099511627776", "25165824", "25165824 (24 MiB)")
         .means("Memory for answers to look-ups, of all logs together.", "can exhaust memory or slow the server down."),
     scalar("cache.database_bytes", "0 to 1099511627776", "16777216", "16777216 (16 MiB)")
-        .means("Memory for pages of the databases, of the own log and of full mirrors, in equal parts. Beside it, up to 40 MiB of each index are in memory: all of one with ten million records, the newest part of a larger one.", "can exhaust memory or slow the server down."),
+        .means("Memory for pages of the databases, of the own log and of full mirrors, in equal parts. Beside it, up to 50 MiB of each index are in memory: all of one with twelve million records, the newest part of a larger one.", "can exhaust memory or slow the server down."),
 ];
 
 #[cfg(test)]

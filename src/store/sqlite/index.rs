@@ -33,8 +33,8 @@ pub(super) const FLUSH: u64 = 16_384;
 pub(super) const MOST_RECENT: u64 = 4 * FLUSH;
 /// Runs of one size class that are merged into one.
 pub(super) const FAN_OUT: usize = 8;
-/// Entries that are in memory at most: 40 MiB. Up to here a look-up reads no page of the index.
-pub(super) const RESIDENT: u64 = 10 << 20;
+/// Entries that are in memory at most: 52 MB. Up to here a look-up reads no page of the index, nor does an append.
+pub(super) const RESIDENT: u64 = 13_000_000;
 /// Entries of a bucket, on average, are between this and twice as many: a row of about a kilobyte.
 const BUCKET: u64 = 96;
 
