@@ -70,6 +70,8 @@ pub struct AuditOptions {
     pub known: Vec<(String, Vec<u8>)>,
     /// Data tiles in flight at once.
     pub jobs: usize,
+    /// Whether records are looked up as well.
+    pub lookups: bool,
     /// Where the state is kept.
     pub state: PathBuf,
 }
@@ -187,7 +189,7 @@ pub async fn audit(
     options: AuditOptions,
     progress: impl Fn(AuditProgress),
 ) -> Result<AuditReport, AuditError> {
-    let AuditOptions { target, key, known, jobs, state } = options;
+    let AuditOptions { target, key, known, jobs, lookups, state } = options;
     let (note, head) = newest(&target, &key).await?;
     let (file, kept) = StateFile::open(&state, &key)?;
     if head.size.0 < kept.rows.size() {
@@ -219,7 +221,11 @@ pub async fn audit(
     }
     audit.expect(note, known).await?;
     audit.run(from, jobs.max(1), progress).await?;
-    audit.look_up().await?;
+    if lookups {
+        audit.look_up().await?;
+    } else {
+        audit.skipped.push("look-ups: not wanted".to_owned());
+    }
     audit.compare_names().await?;
     Ok(audit.report(from))
 }

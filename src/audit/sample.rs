@@ -54,7 +54,7 @@ pub async fn audit_lines(
     lines: &[GoSumLine],
     progress: impl Fn(AuditProgress),
 ) -> Result<AuditReport, AuditError> {
-    let AuditOptions { target, key, known, jobs, state: _ } = options;
+    let AuditOptions { target, key, known, jobs, lookups: _, state: _ } = options;
     let target = Arc::new(target);
     let mut wanted: BTreeMap<ModuleVersion, Vec<&GoSumLine>> = BTreeMap::new();
     for line in lines {

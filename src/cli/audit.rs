@@ -57,6 +57,9 @@ pub(super) struct Audit {
     /// Requests in flight at once
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: u16,
+    /// Look nothing up: for the files of a log behind a web server, which answers no look-ups
+    #[arg(long, conflicts_with = "gosum")]
+    no_lookups: bool,
     /// Where is kept what was audited [default: tallystick-audit/<log's name>]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -103,6 +106,7 @@ impl Audit {
             key: key.clone(),
             known: self.from.iter().map(read).collect::<anyhow::Result<_>>()?,
             jobs: usize::from(self.jobs),
+            lookups: !self.no_lookups,
             state: self.state.clone().unwrap_or_else(directory),
         };
         let bar = std::cell::RefCell::new(None);

@@ -18,7 +18,6 @@ use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::sync::{Arc, RwLock};
 
-use arc_swap::ArcSwapOption;
 use siphasher::sip::SipHasher13;
 
 use super::resident::Resident;
@@ -63,29 +62,11 @@ pub(super) type Entry = (u64, u64);
 pub(super) struct Run {
     pub(super) id: u64,
     pub(super) shape: Shape,
-    /// None for one of the runs that are read from disk each time.
-    pub(super) resident: ArcSwapOption<Resident>,
 }
 
 impl Run {
     pub(super) fn new(id: u64, shape: Shape) -> Arc<Run> {
-        Arc::new(Run { id, shape, resident: ArcSwapOption::empty() })
-    }
-}
-
-/// Lets the newest runs be in memory, as many as have [`RESIDENT`] entries together, and forgets the others.
-pub(super) fn keep_newest(runs: &[Arc<Run>]) {
-    let mut room = Some(RESIDENT);
-    for run in runs.iter().rev() {
-        // An older run that would fit after one that does not is a smaller gain than a simple rule.
-        room = room.and_then(|room| room.checked_sub(run.shape.entries()));
-        match room {
-            None => run.resident.store(None),
-            Some(_) if run.resident.load().is_none() => {
-                run.resident.store(Some(Arc::new(Resident::new(run.shape))));
-            }
-            Some(_) => {}
-        }
+        Arc::new(Run { id, shape })
     }
 }
 
@@ -169,14 +150,39 @@ fn big_endian(bytes: &[u8]) -> u64 {
 }
 
 /// The index as readers see it: the runs, oldest first, and what has come since.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) runs: Vec<Arc<Run>>,
+    /// What memory holds of each; none of one that is read from disk each time.
+    residents: Vec<Option<Arc<Resident>>>,
     /// Entries of the records that are in no run. The writer adds to it after a commit; a flush replaces the view.
     pub(super) recent: RwLock<BTreeSet<Entry>>,
 }
 
 impl View {
+    /// The newest of these runs are in memory, as many as have [`RESIDENT`] entries together, with what `before` has read of them.
+    pub(super) fn new(runs: Vec<Arc<Run>>, recent: BTreeSet<Entry>, before: &View) -> View {
+        let known = |run: &Run| {
+            let at = before.runs.iter().position(|known| known.id == run.id)?;
+            before.residents[at].clone()
+        };
+        let mut room = Some(RESIDENT);
+        let resident = |run: &Arc<Run>| {
+            // An older run that would fit after one that does not is a smaller gain than a simple rule.
+            room = room.and_then(|room| room.checked_sub(run.shape.entries()));
+            room.map(|_| known(run).unwrap_or_else(|| Arc::new(Resident::new(run.shape))))
+        };
+        let mut residents: Vec<_> = runs.iter().rev().map(resident).collect();
+        residents.reverse();
+        View { runs, residents, recent: RwLock::new(recent) }
+    }
+
+    /// Each run with what memory holds of it.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&Run, Option<&Resident>)> {
+        let residents = self.residents.iter().map(Option::as_deref);
+        self.runs.iter().map(Arc::as_ref).zip(residents)
+    }
+
     /// The segments of the records that `recent` knows under a hash.
     pub(super) fn recent_with(&self, hash: u64) -> Vec<u64> {
         let recent = self.recent.read().expect("nobody panics while holding this lock");
@@ -244,15 +250,12 @@ mod tests {
     fn the_newest_runs_are_in_memory_and_the_largest_never() {
         let resident = |sizes: &[u64]| {
             let mut first = 0;
-            let runs: Vec<_> = (0..)
-                .zip(sizes)
-                .map(|(id, entries)| {
-                    first += entries;
-                    run(id, first - entries, first)
-                })
-                .collect();
-            keep_newest(&runs);
-            runs.iter().map(|run| run.resident.load().is_some()).collect::<Vec<_>>()
+            let runs = (0..).zip(sizes).map(|(id, entries)| {
+                first += entries;
+                run(id, first - entries, first)
+            });
+            let view = View::new(runs.collect(), BTreeSet::new(), &View::default());
+            view.each().map(|(_, resident)| resident.is_some()).collect::<Vec<_>>()
         };
         assert!(resident(&[]).is_empty());
         assert_eq!(resident(&[8_388_608, 1_048_576, 131_072, 16_384]), [true; 4]);
@@ -261,13 +264,17 @@ mod tests {
         assert_eq!(resident(&[16_384, RESIDENT, 16_384]), [false, false, true]);
         assert_eq!(resident(&[RESIDENT]), [true]);
         assert_eq!(resident(&[RESIDENT + 1]), [false]);
-        let runs = [run(1, 0, RESIDENT)];
-        keep_newest(&runs);
-        let before = runs[0].resident.load_full();
-        keep_newest(&runs);
-        assert!(Arc::ptr_eq(&before.unwrap(), &runs[0].resident.load_full().unwrap()), "what was read stays");
-        keep_newest(&[runs[0].clone(), run(2, RESIDENT, RESIDENT + 10)]);
-        assert!(runs[0].resident.load().is_none());
+    }
+
+    #[test]
+    fn what_was_read_of_a_run_stays_while_there_is_room() {
+        let (old, new) = (run(1, 0, RESIDENT - 10), run(2, RESIDENT - 10, RESIDENT));
+        let first = View::new(vec![old.clone()], BTreeSet::new(), &View::default());
+        let second = View::new(vec![old.clone(), new.clone()], BTreeSet::new(), &first);
+        let (before, after) = (&first.residents[0], &second.residents[0]);
+        assert!(Arc::ptr_eq(before.as_ref().unwrap(), after.as_ref().unwrap()));
+        let third = View::new(vec![old, new, run(3, RESIDENT, RESIDENT + 1)], BTreeSet::new(), &second);
+        assert_eq!(third.residents.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
     }
 
     #[test]

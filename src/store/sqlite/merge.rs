@@ -4,13 +4,14 @@
 //! of its own and no append waits for a large merge. A merge that a crash interrupts is swept at the next start and
 //! begun again; nothing reads a run before it is live.
 
-use std::sync::{Arc, RwLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rusqlite::Connection;
 
 use super::failed;
-use super::index::{Entry, FLUSH, MAX_BITS, Run, Shape, View, keep_newest, plan_merge};
+use super::index::{Entry, FLUSH, MAX_BITS, Run, Shape, View, plan_merge};
 use super::runs::{self, FIRST_MERGED, LIVE, MERGING, SWEPT};
 use crate::store::StoreError;
 
@@ -90,8 +91,7 @@ pub(super) fn load_runs(db: &Connection, known: &[Arc<Run>]) -> Result<Loaded, S
         }
         flushed = *finish;
     }
-    let live: Vec<_> = live.into_iter().map(run).collect();
-    keep_newest(&live);
+    let live = live.into_iter().map(run).collect();
     Ok(Loaded { live, dead: dead.into_iter().map(run).collect(), ids, flushed })
 }
 
@@ -116,8 +116,8 @@ impl Index {
     /// Shows readers an index that was just loaded, with the entries that are durable as records and in no run yet.
     /// All at once: a reader that saw only a part of it would miss records.
     pub(super) fn show(&self, runs: Vec<Arc<Run>>, recent: Vec<Entry>) {
-        let recent = RwLock::new(recent.into_iter().collect());
-        self.view.store(Arc::new(View { runs, recent }));
+        let recent = recent.into_iter().collect();
+        self.view.store(Arc::new(View::new(runs, recent, &self.view.load())));
     }
 
     /// Every run that a reader may be using.
@@ -223,16 +223,15 @@ impl Index {
             Some(run) => {
                 self.flushed = run.shape.finish;
                 runs.push(run);
-                RwLock::default()
+                BTreeSet::new()
             }
             None => {
                 let mut recent = view.recent.read().expect("nobody panics while holding this lock").clone();
                 recent.extend(change.recent);
-                RwLock::new(recent)
+                recent
             }
         };
-        keep_newest(&runs);
-        self.view.store(Arc::new(View { runs, recent }));
+        self.view.store(Arc::new(View::new(runs, recent, &view)));
     }
 
     /// One share of the upkeep with nothing appended. True when there is nothing left to do.

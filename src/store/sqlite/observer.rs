@@ -59,16 +59,15 @@ impl SqliteReader {
         let reader = Reader::open(path, cache_kib)?;
         check_owner(&reader.db, path, APPLICATION_ID, MIGRATIONS)?;
         let (identity, index_key) = read_identity(&reader.db, path, None)?;
-        let view = || View { runs: Vec::new(), recent: Default::default() };
         let readers = Readers::open(path, cache_kib, Commits::Unknown)?;
-        let view_now = Arc::new(ArcSwap::from_pointee(view()));
+        let view_now = Arc::new(ArcSwap::from_pointee(View::default()));
         let shared = Shared { index_key, view: view_now, readers: Arc::new(readers) };
         let follower = Mutex::new(Follower {
             index_key,
             reader,
             version: None,
             damaged: None,
-            view: view(),
+            view: View::default(),
             size: 0,
             unreadable: None,
         });
@@ -183,7 +182,11 @@ impl Follower {
                 }
             }
         }
-        (self.view.runs, self.size, self.version) = (runs, size, Some(version));
+        if !same {
+            let recent = std::mem::take(recent);
+            self.view = View::new(runs, recent, &self.view);
+        }
+        (self.size, self.version) = (size, Some(version));
         Ok(())
     }
 }

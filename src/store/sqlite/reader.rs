@@ -152,8 +152,8 @@ pub(super) fn candidates<T>(
         return Ok(Some(found));
     }
     // The oldest runs are the largest, so most records are found in the first that are asked.
-    for run in &view.runs {
-        if let Some(found) = first(runs::probe(db, run, hash)?)? {
+    for (run, resident) in view.each() {
+        if let Some(found) = first(runs::probe(db, run, resident, hash)?)? {
             return Ok(Some(found));
         }
     }

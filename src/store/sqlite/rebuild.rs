@@ -36,7 +36,7 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
         read(&db, &mut decoder, piece)?;
     }
     clear(&db)?;
-    let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
+    let view = Arc::new(ArcSwap::from_pointee(View::default()));
     let (mut index, runs) = Index::load(&db, view, &[])?;
     index.show(runs, Vec::new());
     let mut entries = |ids| entries(&db, &mut decoder, &key, ids);

@@ -78,13 +78,19 @@ impl Resident {
     }
 
     fn piece(&self, buckets: Range<u64>, entries: &[Entry]) -> Piece {
-        let slots = buckets.start << SLOT_BITS..=buckets.end << SLOT_BITS;
-        let start = |slot| entries.partition_point(|entry| self.slot_of(entry.0) < slot) as u32;
+        let (first, slots) = (buckets.start << SLOT_BITS, (buckets.end - buckets.start) << SLOT_BITS);
+        let mut starts = vec![0; slots as usize + 1];
+        for (hash, _) in entries {
+            starts[(self.slot_of(*hash) - first) as usize + 1] += 1;
+        }
+        for slot in 1..starts.len() {
+            starts[slot] += starts[slot - 1];
+        }
         let entry = |&(hash, record): &Entry| {
             let segment = record / SEGMENT_WIDTH - self.first_segment();
             (self.fingerprint(hash) << self.segment_bits | segment) as u32
         };
-        Piece { starts: slots.map(start).collect(), entries: entries.iter().map(entry).collect() }
+        Piece { starts: starts.into(), entries: entries.iter().map(entry).collect() }
     }
 
     fn first_segment(&self) -> u64 {

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failed;
 use super::index::{Entry, Run, Shape};
+use super::resident::Resident;
 use super::segment::{SEGMENT_WIDTH, unwrap, wrap};
 use crate::store::StoreError;
 
@@ -87,19 +88,22 @@ pub(super) fn read_buckets(
     Ok(())
 }
 
-/// The segments in which a run may have a record under a hash: from memory, where the run is to be there.
-pub(super) fn probe(db: &Connection, run: &Run, hash: u64) -> Result<Vec<u64>, StoreError> {
-    match &*run.resident.load() {
-        Some(resident) => resident.segments(hash, |buckets| {
-            let mut entries = Vec::new();
-            read_buckets(db, run, buckets.start, buckets.end, &mut entries)?;
-            Ok(entries)
-        }),
-        None => {
-            let records = probe_row(db, run, hash)?;
-            Ok(records.into_iter().map(|record| record / SEGMENT_WIDTH).collect())
-        }
-    }
+/// The segments in which a run may have a record under a hash: from memory, where it is to be there.
+pub(super) fn probe(
+    db: &Connection,
+    run: &Run,
+    resident: Option<&Resident>,
+    hash: u64,
+) -> Result<Vec<u64>, StoreError> {
+    let Some(resident) = resident else {
+        let records = probe_row(db, run, hash)?;
+        return Ok(records.into_iter().map(|record| record / SEGMENT_WIDTH).collect());
+    };
+    resident.segments(hash, |buckets| {
+        let mut entries = Vec::new();
+        read_buckets(db, run, buckets.start, buckets.end, &mut entries)?;
+        Ok(entries)
+    })
 }
 
 /// The records that a run has under a hash, as they are on disk.

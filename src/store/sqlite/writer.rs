@@ -81,7 +81,7 @@ impl SqliteStore {
             create_identity(&db, identity)?;
         }
         let (identity, index_key) = read_identity(&db, path, identity)?;
-        let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
+        let view = Arc::new(ArcSwap::from_pointee(View::default()));
         let readers = Arc::new(Readers::open(path, reader_cache_kib, Commits::Told)?);
         let told = readers.clone();
         checkpoint_aloud(&mut db, move |is_long| told.hold(!is_long))?;

@@ -306,6 +306,21 @@ fn a_directory_is_audited_too() {
 }
 
 /// The server of x/mod, which lists no heads and has its own way with look-ups.
+/// As a web server gives them.
+#[test]
+fn files_without_lookups_are_audited_when_that_is_said() {
+    let log = SmallLog::new(700);
+    let files = log.clone();
+    let server = HostileServer::start(move |path| {
+        answer(if path.starts_with("/lookup/") { None } else { files.answer(path, 700, |_| 700) })
+    });
+    let auditor = Auditor::new();
+    assert!(!findings(&auditor.report(&server.url(), &["--key", &log.vkey()], 4)).is_empty());
+    let report = Auditor::new().report(&server.url(), &["--key", &log.vkey(), "--no-lookups"], 0);
+    assert_eq!((&report["size"], &report["lookups"]), (&700.into(), &0.into()), "{report}");
+    assert!(report["skipped"].to_string().contains("look-ups: not wanted"), "{report}");
+}
+
 #[test]
 fn the_server_of_x_mod_is_clean() {
     let peer = match peer::XmodServer::start(1_300) {

@@ -70,7 +70,7 @@ pub(super) fn open(
     let readers = Arc::new(Readers::open(path, cache_kib, Commits::Told)?);
     let held = readers.clone();
     checkpoint_aloud(&mut db, move |is_long| held.hold(!is_long))?;
-    let view = Arc::new(ArcSwap::from_pointee(View { runs: Vec::new(), recent: Default::default() }));
+    let view = Arc::new(ArcSwap::from_pointee(View::default()));
     let (mut index, runs) = Index::load(&db, view.clone(), &[])?;
     let sealed = stored_edge(&db)?.sealed();
     if sealed > index.flushed + MOST_RECENT {
