@@ -15,6 +15,7 @@
 //! | | [`module`] | module paths and versions |
 //! | | [`dirhash`] | `h1:` hashes of zips, directories and go.mod files |
 //! | | [`gosum`] | go.sum lines |
+//! | | `xml` | text in XML |
 //! | | [`proof`] | the proof of a module version in a file, verified with keys alone |
 //! | ground | [`clock`] | what time it is |
 //! | | `crew` | threads for work in many small pieces |
@@ -150,6 +151,7 @@ pub mod module;
 pub mod note;
 pub mod proof;
 pub mod tlog;
+pub(crate) mod xml;
 // GROUND: the outside world, each behind one narrow type.
 pub mod clock;
 pub mod config;

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::config::source::UpstreamUrl;
 use crate::note::VerifierKey;
 use crate::upstream::{RemoteSumdb, SourceUrl};
+use crate::xml;
 
 /// Check a checksum database in full: every record, every tile, every head
 #[derive(Debug, Args)]
@@ -245,10 +246,10 @@ fn junit(report: &AuditReport) -> String {
         let of = report.findings.findings.iter().filter(|finding| finding.subject == subject);
         let failures: String = of
             .map(|Finding { place, what, .. }| {
-                format!("      <failure message=\"{}\">{}</failure>\n", xml(place), xml(what))
+                format!("      <failure message=\"{}\">{}</failure>\n", xml::escape(place), xml::escape(what))
             })
             .collect();
-        let (log, name) = (xml(&report.log), subject.as_str());
+        let (log, name) = (xml::escape(&report.log), subject.as_str());
         format!("    <testcase classname=\"{log}\" name=\"{name}\">\n{failures}    </testcase>\n")
     });
     let failed = Subject::ALL
@@ -261,21 +262,4 @@ fn junit(report: &AuditReport) -> String {
         Subject::ALL.len(),
         cases.concat()
     )
-}
-
-/// Text as it may stand in XML, which knows no control characters at all.
-fn xml(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' => escaped.push_str("&#10;"),
-            control if control.is_control() => escaped.push('\u{fffd}'),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }

@@ -1,6 +1,7 @@
 //! The last events as an Atom feed (RFC 4287), in a file that any web server can serve.
 
 use super::event::Event;
+use crate::xml::escape;
 
 /// The feed of these events, the newest first. Its identifiers stay the same from one writing to the next.
 pub fn feed_of<'a>(events: impl DoubleEndedIterator<Item = &'a Event> + Clone) -> String {
@@ -24,23 +25,6 @@ pub fn feed_of<'a>(events: impl DoubleEndedIterator<Item = &'a Event> + Clone) -
         );
     }
     text + "</feed>\n"
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            // What XML 1.0 cannot hold at all.
-            '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => {
-                escaped.push('\u{fffd}');
-            }
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod remote;
 pub mod sqlite;
 pub mod witness;
+mod worker;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -14,16 +14,16 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::StoreError;
 use super::sqlite::{failed, from_micros, open_writing, to_micros};
+use super::worker::Worker;
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/witness_0001.sql")];
@@ -125,11 +125,6 @@ enum Work {
     Keep(Evidence),
 }
 
-struct Job {
-    work: Work,
-    reply: oneshot::Sender<Result<Swapped, Arc<StoreError>>>,
-}
-
 /// Why nothing is written any more, once it is so.
 pub type Broken = watch::Receiver<Option<Arc<StoreError>>>;
 
@@ -139,9 +134,7 @@ type Shown = Arc<RwLock<HashMap<String, Arc<Known>>>>;
 pub struct WitnessStore {
     shown: Shown,
     broken: Broken,
-    /// None only while it is dropped: the thread ends when the last sender is gone.
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker<Work, Swapped>,
 }
 
 impl WitnessStore {
@@ -154,14 +147,10 @@ impl WitnessStore {
         let shown: Shown = Arc::new(RwLock::new(
             known.into_iter().map(|known| (known.origin.clone(), Arc::new(known))).collect(),
         ));
-        let (jobs, queue) = mpsc::channel();
         let (sender, broken) = watch::channel(None);
         let mut writer = Writer { db, shown: shown.clone(), broken: sender };
-        let thread = std::thread::Builder::new()
-            .name("witness-store".to_owned())
-            .spawn(move || writer.run(&queue))
-            .map_err(|source| StoreError::File { path: "the store's thread".to_owned(), source })?;
-        Ok(WitnessStore { shown, broken, jobs: Some(jobs), thread: Some(thread) })
+        let worker = Worker::start("witness-store", MAX_BATCH, move |jobs| writer.serve(jobs))?;
+        Ok(WitnessStore { shown, broken, worker })
     }
 
     /// The newest checkpoint of a log.
@@ -184,34 +173,12 @@ impl WitnessStore {
 
     /// Makes a step durable if the log is still where the caller saw it.
     pub async fn swap(&self, swap: Swap) -> Result<Swapped, Arc<StoreError>> {
-        self.submit(Work::Swap(swap)).await
+        self.worker.submit(Work::Swap(swap)).await
     }
 
     /// Keeps evidence; once, and not more than [`MAX_EVIDENCE`] of a log and kind.
     pub async fn keep(&self, evidence: Evidence) -> Result<(), Arc<StoreError>> {
-        self.submit(Work::Keep(evidence)).await.map(drop)
-    }
-
-    async fn submit(&self, work: Work) -> Result<Swapped, Arc<StoreError>> {
-        let (reply, answer) = oneshot::channel();
-        let jobs = self.jobs.as_ref().expect("the queue is there until the store is dropped");
-        // When the thread is gone the job is dropped, and the answer with it.
-        drop(jobs.send(Job { work, reply }));
-        answer.await.unwrap_or_else(|_| {
-            let source = std::io::Error::other("it has ended");
-            Err(Arc::new(StoreError::File { path: "the store's thread".to_owned(), source }))
-        })
-    }
-}
-
-impl Drop for WitnessStore {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of the witness's store panicked");
-        }
+        self.worker.submit(Work::Keep(evidence)).await.map(drop)
     }
 }
 
@@ -232,45 +199,34 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, queue: &mpsc::Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
-            let mut jobs = vec![first];
-            jobs.extend(queue.try_iter().take(MAX_BATCH - 1));
-            self.serve(jobs);
+    /// Commits all jobs or none, and shows what was committed.
+    fn serve(&mut self, jobs: &[Work]) -> Result<Vec<Swapped>, Arc<StoreError>> {
+        if let Some(error) = self.broken.borrow().clone() {
+            return Err(error);
         }
-    }
-
-    fn serve(&mut self, jobs: Vec<Job>) {
-        let broken = self.broken.borrow().clone();
-        let done = match broken {
-            Some(error) => Err(error),
-            None => self.transact(&jobs).map_err(Arc::new),
-        };
-        match &done {
-            Ok(_) => {}
-            // Rolled back, and what was there is there.
-            Err(error) if matches!(**error, StoreError::Full) => {}
-            Err(error) => drop(self.broken.send_replace(Some(error.clone()))),
-        }
-        if let Ok(outcomes) = &done {
-            let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
-            for (job, outcome) in jobs.iter().zip(outcomes) {
-                if let (Work::Swap(swap), Swapped::Done) = (&job.work, outcome) {
-                    shown.insert(swap.next.origin.clone(), Arc::new(swap.next.clone()));
-                }
+        let outcomes = self.transact(jobs).map_err(|error| {
+            let error = Arc::new(error);
+            // A full disk: rolled back, and what was there is there.
+            if !matches!(*error, StoreError::Full) {
+                self.broken.send_replace(Some(error.clone()));
+            }
+            error
+        })?;
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        for (job, outcome) in jobs.iter().zip(&outcomes) {
+            if let (Work::Swap(swap), Swapped::Done) = (job, outcome) {
+                shown.insert(swap.next.origin.clone(), Arc::new(swap.next.clone()));
             }
         }
-        for (at, job) in jobs.into_iter().enumerate() {
-            // A caller that does not wait any more is no concern of ours.
-            drop(job.reply.send(done.as_ref().map(|outcomes| outcomes[at]).map_err(Arc::clone)));
-        }
+        drop(shown);
+        Ok(outcomes)
     }
 
     /// All jobs in one transaction. Each sees those before it: of two steps from one head the second finds the first's.
-    fn transact(&mut self, jobs: &[Job]) -> Result<Vec<Swapped>, StoreError> {
+    fn transact(&mut self, jobs: &[Work]) -> Result<Vec<Swapped>, StoreError> {
         let transaction =
             self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin"))?;
-        let write = |job: &Job| match &job.work {
+        let write = |job: &Work| match job {
             Work::Swap(swap) => step(&transaction, swap),
             Work::Keep(evidence) => keep(&transaction, evidence).map(|()| Swapped::Done),
         };

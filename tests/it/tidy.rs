@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the pure core to the faces: a module uses only what stands before it.
-const LAYERS: [&str; 20] = [
-    "note", "tlog", "module", "dirhash", "gosum", "proof", // core
+const LAYERS: [&str; 21] = [
+    "note", "tlog", "module", "dirhash", "gosum", "proof", "xml", // core
     "clock", "crew", "config", "store", "upstream", // ground
     "log", "mirror", "notary", "witness", "audit", "gossip", "monitor", // engines
     "http", "cli", // faces

@@ -12,20 +12,18 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::StoreError;
 use super::sqlite::open_writing;
+use super::worker::Worker;
 use crate::gosum::ModuleLines;
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 use reader::Readers;
-use writer::{Job, Work, Writer};
+use writer::{MAX_BATCH, Work, Writer};
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/remote_0001.sql"),
@@ -130,10 +128,8 @@ pub struct Counts {
 
 /// The store of one remote log.
 pub struct RemoteStore {
+    worker: Worker<Work, Added>,
     readers: Readers,
-    /// None only while it is dropped: the thread ends when the last sender is gone.
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl RemoteStore {
@@ -150,54 +146,30 @@ impl RemoteStore {
         writer::identify(&db, path, name, vkey, at)?;
         known.map_or(Ok(()), |head| writer::begin_with(&db, head))?;
         let readers = Readers::open(path)?;
-        let (jobs, queue) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("remote-store".to_owned())
-            .spawn(move || Writer::new(db).run(&queue))
-            .map_err(|source| StoreError::File { path: "the store's thread".to_owned(), source })?;
-        Ok(RemoteStore { readers, jobs: Some(jobs), thread: Some(thread) })
+        let mut writer = Writer::new(db);
+        let worker =
+            Worker::start("remote-store", MAX_BATCH, move |jobs| writer.transact(jobs).map_err(Arc::new))?;
+        Ok(RemoteStore { worker, readers })
     }
 
     /// Makes an addition durable, in one commit with whatever else has arrived.
     pub async fn add(&self, addition: Addition) -> Result<Added, Arc<StoreError>> {
-        self.submit(Work::Add(addition)).await
+        self.worker.submit(Work::Add(addition)).await
     }
 
     /// Stops the log. Of several contradictions the first is kept.
     pub async fn stop(&self, text: String, at: Timestamp) -> Result<(), Arc<StoreError>> {
-        self.submit(Work::Stop { text, at }).await.map(drop)
+        self.worker.submit(Work::Stop { text, at }).await.map(drop)
     }
 
     /// Ends the stop of an incident; the incident stays. False if the log is not stopped for that one.
     pub async fn resume(&self, incident: u64, at: Timestamp) -> Result<bool, Arc<StoreError>> {
-        Ok(self.submit(Work::Resume { incident, at }).await? == Added::Done)
+        Ok(self.worker.submit(Work::Resume { incident, at }).await? == Added::Done)
     }
 
     /// Keeps how the last attempts ended.
     pub async fn note_attempts(&self, attempts: Attempts) -> Result<(), Arc<StoreError>> {
-        self.submit(Work::Attempts(attempts)).await.map(drop)
-    }
-
-    async fn submit(&self, work: Work) -> Result<Added, Arc<StoreError>> {
-        let (reply, answer) = oneshot::channel();
-        let jobs = self.jobs.as_ref().expect("the queue is there until the store is dropped");
-        // When the thread is gone the job is dropped, and the answer with it.
-        drop(jobs.send(Job { work, reply }));
-        answer.await.unwrap_or_else(|_| {
-            let source = std::io::Error::other("it has ended");
-            Err(Arc::new(StoreError::File { path: "the store's thread".to_owned(), source }))
-        })
-    }
-}
-
-impl Drop for RemoteStore {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of a remote log's store panicked");
-        }
+        self.worker.submit(Work::Attempts(attempts)).await.map(drop)
     }
 }
 

@@ -1,11 +1,9 @@
 //! The writing half: one thread, one connection, one transaction for whatever has arrived.
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use tokio::sync::oneshot;
 
 use super::{Added, Addition, Attempts, RemoteRecord, RemoteTile, SeenHead, record_sum, tile_sum, tree_head};
 use crate::store::StoreError;
@@ -13,16 +11,11 @@ use crate::store::sqlite::{failed, to_micros};
 use crate::tlog::{HASH_SIZE, TreeHead};
 
 /// Jobs in one transaction. More callers than this are never in flight; it only keeps a transaction short.
-const MAX_BATCH: usize = 256;
+pub(super) const MAX_BATCH: usize = 256;
 
 /// The incident that nobody has ended.
 pub(super) const OPEN_INCIDENT: &str = "SELECT id, text, seen_at FROM incident
     WHERE NOT EXISTS (SELECT 1 FROM resumption WHERE resumption.incident = incident.id) ORDER BY id LIMIT 1";
-
-pub(super) struct Job {
-    pub(super) work: Work,
-    pub(super) reply: oneshot::Sender<Result<Added, Arc<StoreError>>>,
-}
 
 pub(super) enum Work {
     Add(Addition),
@@ -68,27 +61,11 @@ impl Writer {
         Writer { db }
     }
 
-    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
-            let mut jobs = vec![first];
-            jobs.extend(queue.try_iter().take(MAX_BATCH - 1));
-            self.commit(jobs);
-        }
-    }
-
     /// Commits all jobs or none: a database that fails for one of them fails for all.
-    fn commit(&mut self, jobs: Vec<Job>) {
-        let done = self.transact(&jobs).map_err(Arc::new);
-        for (at, job) in jobs.into_iter().enumerate() {
-            // A caller that does not wait any more is no concern of ours.
-            drop(job.reply.send(done.as_ref().map(|added| added[at]).map_err(Arc::clone)));
-        }
-    }
-
-    fn transact(&mut self, jobs: &[Job]) -> Result<Vec<Added>, StoreError> {
+    pub(super) fn transact(&mut self, jobs: &[Work]) -> Result<Vec<Added>, StoreError> {
         let transaction =
             self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin"))?;
-        let write = |job: &Job| match &job.work {
+        let write = |job: &Work| match job {
             Work::Add(addition) => add(&transaction, addition),
             Work::Stop { text, at } => stop(&transaction, text, *at).map(|()| Added::Done),
             Work::Resume { incident, at } => resume(&transaction, *incident, *at),

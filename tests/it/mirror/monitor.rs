@@ -147,12 +147,7 @@ fn from_its_beginning_a_log_is_read_whole_and_wrong_records_are_refused() {
 #[test]
 fn a_split_view_is_found_within_one_poll() {
     let log = SmallLog::new(700);
-    let (fork, forked) = (log.fork(500, 900), Arc::new(AtomicBool::new(false)));
-    let (honest, turned) = (log.clone(), forked.clone());
-    let upstream = HostileServer::start(move |path| {
-        let log = if turned.load(SeqCst) { &fork } else { &honest };
-        answer(log.answer(path, log.size(), |_| log.size()))
-    });
+    let (upstream, forked) = log.serve_until_it_turns(log.fork(500, 900));
     for lost in [None, Some("the heads"), Some("the state")] {
         forked.store(false, SeqCst);
         let lab = Lab::new(&log, &upstream.url(), "");

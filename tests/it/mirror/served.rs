@@ -212,12 +212,7 @@ fn what_does_not_verify_is_neither_answered_nor_kept() {
 #[test]
 fn a_fork_stops_what_is_new_and_the_verified_prefix_is_served() {
     let log = SmallLog::new(700);
-    let (fork, forked) = (log.fork(500, 900), Arc::new(AtomicBool::new(false)));
-    let (honest, turned) = (log.clone(), forked.clone());
-    let upstream = HostileServer::start(move |path| {
-        let log = if turned.load(SeqCst) { &fork } else { &honest };
-        answer(log.answer(path, log.size(), |_| log.size()))
-    });
+    let (upstream, forked) = log.serve_until_it_turns(log.fork(500, 900));
     let directory = mirroring(&log, &upstream.url(), "");
     let server = directory.serve();
     assert_eq!(get(&server, &lookup_of(3)).0, 200);

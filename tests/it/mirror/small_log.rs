@@ -1,5 +1,8 @@
 //! A small log in memory, for servers of tests. Tree math is x/mod's by definition: every hash is computed from all records.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use tallystick::module::ModuleVersion;
 use tallystick::note::{SignerKey, sign};
 use tallystick::tlog::{Checkpoint, Hash, RecordId, Tile, TileLevel, TreeHead, TreeSize, format_record};
@@ -114,6 +117,17 @@ impl SmallLog {
             return (n < size).then(|| self.lookup(n, head_of(n)));
         }
         self.tile(path.trim_start_matches('/'), size)
+    }
+
+    /// A server of the whole log, until the flag is set: then of another.
+    pub(super) fn serve_until_it_turns(&self, other: SmallLog) -> (HostileServer, Arc<AtomicBool>) {
+        let (honest, turned) = (self.clone(), Arc::new(AtomicBool::new(false)));
+        let turns = turned.clone();
+        let server = HostileServer::start(move |path| {
+            let log = if turns.load(SeqCst) { &other } else { &honest };
+            answer(log.answer(path, log.size(), |_| log.size()))
+        });
+        (server, turned)
     }
 
     /// An honest server of the whole log.
