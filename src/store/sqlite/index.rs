@@ -8,9 +8,9 @@
 //! [shorter form](super::resident): the memory of an index does not grow with its log.
 //!
 //! The hash is keyed with a secret of the database, so that nobody can craft versions that collide, and cut to 40
-//! bits: a hit is only a candidate, the segment of sixteen records in which it may be, and is confirmed there. An entry in a bucket is the rest of the
-//! hash that the bucket's number does not say, then the record's number less the run's first, both big-endian and
-//! only as many bytes as the run needs.
+//! bits: a hit is only a candidate, the segment of sixteen records in which it may be, and is confirmed there. An entry in
+//! a bucket is the rest of the hash that the bucket's number does not say, then the record's number less the run's first,
+//! both big-endian and only as many bytes as the run needs.
 //!
 //! The index is derived: it can be dropped and made again from the records.
 

@@ -1,5 +1,7 @@
 //! The rows of the index: writing a run, reading its buckets, and taking it away again.
 
+use std::ops::Range;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failed;
@@ -95,15 +97,19 @@ pub(super) fn probe(
     resident: Option<&Resident>,
     hash: u64,
 ) -> Result<Vec<u64>, StoreError> {
-    let Some(resident) = resident else {
-        let records = probe_row(db, run, hash)?;
-        return Ok(records.into_iter().map(|record| record / SEGMENT_WIDTH).collect());
-    };
-    resident.segments(hash, |buckets| {
+    let read = |buckets: Range<u64>| {
         let mut entries = Vec::new();
         read_buckets(db, run, buckets.start, buckets.end, &mut entries)?;
         Ok(entries)
-    })
+    };
+    match resident.map(|resident| resident.segments(hash, read)) {
+        // A damaged bucket is an error for what is in it, and not for those that are read with it.
+        None | Some(Err(StoreError::Damaged { .. })) => {
+            let records = probe_row(db, run, hash)?;
+            Ok(records.into_iter().map(|record| record / SEGMENT_WIDTH).collect())
+        }
+        Some(found) => found,
+    }
 }
 
 /// The records that a run has under a hash, as they are on disk.

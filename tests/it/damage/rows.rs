@@ -244,6 +244,14 @@ fn damage_in_the_index_and_in_the_tiles_is_found() {
             &report.findings[..report.findings.len().min(5)]
         );
     }
+    // A bucket is read with its neighbours, and its damage is no damage of theirs: one in 128 is lost.
+    std::fs::write(&path, &good).unwrap();
+    spoil(&path, "index_bucket", "body", bucket, middle);
+    let reader = SqliteReader::open(&path, 1024).unwrap();
+    let lost = (0..65_836).step_by(16).filter(|id| reader.find(&module(*id), TreeSize(65_836)).is_err());
+    let lost = lost.count();
+    assert!((1..150).contains(&lost), "{lost} of 4115 look-ups");
+    drop(reader);
     // A segment under a full level-1 tile: the tile stands in, so that everything else is still checked.
     std::fs::write(&path, &good).unwrap();
     spoil(&path, "segment", "body", "segment_id = 20", middle);
