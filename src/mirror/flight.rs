@@ -5,6 +5,7 @@
 //! brought keeps the seat until it is verified and kept, so that nobody fetches it again in between.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -42,9 +43,31 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Clone + Send + Sync + 'sta
     where
         F: Future<Output = V> + Send + 'static,
     {
+        match self.join_unless(key, || None::<Infallible>, work) {
+            Ok(seat) => seat,
+            Err(known) => match known {},
+        }
+    }
+
+    /// Joins the flight of `key`. When there is none, `Err` has what is `known` by now, and otherwise `work` starts one.
+    ///
+    /// A caller who looked first and found nothing may come here when the flight that brought it has just ended. No
+    /// flight of the key can start or end while `known` looks once more, so it must be quick, and must not drop a seat.
+    pub(super) fn join_unless<T, F>(
+        &self,
+        key: K,
+        known: impl FnOnce() -> Option<T>,
+        work: impl FnOnce() -> F,
+    ) -> Result<Seat<V>, T>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
         let mut flights = lock(&self.0);
         if let Some(flight) = flights.get(&key).and_then(Weak::upgrade) {
-            return Seat(flight);
+            return Ok(Seat(flight));
+        }
+        if let Some(known) = known() {
+            return Err(known);
         }
         let (sender, answer) = watch::channel(None);
         let (map, leaving) = (Arc::downgrade(&self.0), key.clone());
@@ -64,7 +87,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Clone + Send + Sync + 'sta
             sender.send_replace(Some(work.await));
             drop(crew);
         });
-        seat
+        Ok(seat)
     }
 }
 
@@ -116,6 +139,21 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(join().answer().await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn what_a_flight_has_just_brought_is_not_fetched_again() {
+        let (flights, kept) = (Flights::<u8, u8>::default(), Mutex::new(None));
+        // Two callers have looked and found nothing. The flight of one brings it before the other comes here.
+        let join =
+            |brings: u8| flights.join_unless(3, || *kept.lock().unwrap(), move || async move { brings });
+        let seat = join(8).ok().expect("nothing is known yet");
+        *kept.lock().unwrap() = seat.answer().await;
+        drop(seat);
+        while !lock(&flights.0).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(join(9).err(), Some(8));
     }
 
     #[tokio::test]

@@ -59,8 +59,9 @@ impl Inner {
         }
         let (path, deadline) = (lookup_path(&module), self.clock.instant() + self.patience);
         self.hold_to_full(deadline).await?;
-        if self.newest.load().is_none() {
-            match self.advance(deadline).await {
+        let has_head = || self.newest.load().is_some();
+        if !has_head() {
+            match self.advance_unless(has_head, deadline).await {
                 // Some passthroughs serve only what the go command asks for. The look-up has a signed head of its own.
                 Ok(()) | Err(RemoteError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
@@ -83,14 +84,26 @@ impl Inner {
 
     /// Asks for `/latest`, one flight at a time, and moves to it.
     pub(super) async fn advance(self: &Arc<Self>, deadline: Instant) -> Result<(), RemoteError> {
+        self.advance_unless(|| false, deadline).await
+    }
+
+    /// [`advance`](Inner::advance), where a flight under way is waited for and none is started when `enough`.
+    async fn advance_unless(
+        self: &Arc<Self>,
+        enough: impl FnOnce() -> bool,
+        deadline: Instant,
+    ) -> Result<(), RemoteError> {
         let inner = self.clone();
-        let seat = self.advances.join((), || async move {
+        let work = || async move {
             let result = inner.fly_to_latest().await;
             *inner.advanced_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(inner.clock.instant());
             inner.note_attempt(&result).await;
             result.map(drop)
-        });
-        self.wait(seat, LATEST, deadline).await
+        };
+        match self.advances.join_unless((), || enough().then_some(()), work) {
+            Ok(seat) => self.wait(seat, LATEST, deadline).await,
+            Err(()) => Ok(()),
+        }
     }
 
     /// The flight of an advance. Returns the size of the tree that was shown as the newest.

@@ -132,17 +132,22 @@ impl TileReader {
 
     /// The first `width` hashes of a tile that was verified before. A damaged row is as good as none: it is fetched again.
     fn kept(&self, tile: &Tile) -> Result<Option<Bytes>, StoreError> {
-        let (level, length) = (hash_level(tile), tile.width as usize * HASH_SIZE);
-        if let Some(body) = self.memory.get(&(level, tile.number)).filter(|body| body.len() >= length) {
-            return Ok(Some(body.slice(..length)));
+        if let Some(body) = self.in_memory(tile) {
+            return Ok(Some(body));
         }
-        match self.store.tile(level, tile.number, tile.width) {
+        match self.store.tile(hash_level(tile), tile.number, tile.width) {
             Err(error @ StoreError::Damaged { .. }) => {
                 tracing::warn!(%tile, %error, "a kept tile of a remote log is damaged and is fetched again");
                 Ok(None)
             }
             kept => kept,
         }
+    }
+
+    fn in_memory(&self, tile: &Tile) -> Option<Bytes> {
+        let length = tile.width as usize * HASH_SIZE;
+        let body = self.memory.get(&(hash_level(tile), tile.number)).filter(|body| body.len() >= length)?;
+        Some(body.slice(..length))
     }
 
     /// Gets the tiles that the attempt lacks, all at once.
@@ -157,15 +162,21 @@ impl TileReader {
             if attempt.got.contains_key(tile) {
                 continue;
             }
-            let kept = if attempt.passed_over.contains(tile) { None } else { self.kept(tile)? };
-            if let Some(body) = kept {
+            let fresh = attempt.passed_over.contains(tile);
+            if let Some(body) = if fresh { None } else { self.kept(tile)? } {
                 attempt.got.insert(*tile, Got::Kept(body));
                 continue;
             }
             let (reader, tile, excluded) = (self.clone(), *tile, attempt.excluded.clone());
             let key = (tile, excluded.clone());
-            let seat = self.flights.join(key, || async move { reader.fetch(tile, excluded, deadline).await });
-            waiting.push((tile, seat));
+            let known = || if fresh { None } else { self.in_memory(&tile) };
+            match self
+                .flights
+                .join_unless(key, known, || async move { reader.fetch(tile, excluded, deadline).await })
+            {
+                Ok(seat) => waiting.push((tile, seat)),
+                Err(body) => drop(attempt.got.insert(tile, Got::Kept(body))),
+            }
         }
         let mut result = Ok(());
         for (tile, seat) in waiting {
