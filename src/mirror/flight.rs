@@ -147,7 +147,7 @@ mod tests {
         // Two callers have looked and found nothing. The flight of one brings it before the other comes here.
         let join =
             |brings: u8| flights.join_unless(3, || *kept.lock().unwrap(), move || async move { brings });
-        let seat = join(8).ok().expect("nothing is known yet");
+        let seat = join(8).expect("nothing is known yet");
         *kept.lock().unwrap() = seat.answer().await;
         drop(seat);
         while !lock(&flights.0).is_empty() {
