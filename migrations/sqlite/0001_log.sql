@@ -36,7 +36,8 @@ CREATE TABLE evidence (
     body    BLOB NOT NULL
 ) STRICT;
 
--- Full hash tiles of level 1 and up. Level 0 is in the segments.
+-- Full hash tiles of level 1 and up. Level 0 is in the segments; the roots of its segments, sixteen for each full tile, are
+-- in here as level 64.
 CREATE TABLE tile (
     tile_id INTEGER PRIMARY KEY,   -- level << 48 | number
     body    BLOB NOT NULL

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::store::{FullTile, LogReader, StoreError, TILE_WIDTH};
+use crate::store::{Complete, FullTile, LogReader, SUBTREE_WIDTH, StoreError, Subtrees, TILE_WIDTH};
 use crate::tlog::{Hash, TreeHead, TreeSize, tile_root};
 
 const WIDTH: usize = TILE_WIDTH as usize;
@@ -38,8 +38,8 @@ impl Edge {
         self.levels.get(usize::from(level)).map_or(&[], |hashes| hashes)
     }
 
-    /// Appends a record's hash. Tiles of level 1 and up that it completes are added to `full`.
-    pub(super) fn push(&mut self, leaf: Hash, full: &mut Vec<FullTile>) {
+    /// Appends a record's hash. What it completes is added to `complete`.
+    pub(super) fn push(&mut self, leaf: Hash, complete: &mut Complete) {
         self.size += 1;
         let mut carry = leaf;
         for level in 0.. {
@@ -51,11 +51,16 @@ impl Edge {
             if hashes.len() < WIDTH {
                 return;
             }
-            carry = tile_root(hashes);
             let number = (self.size >> (8 * (level + 1))) - 1;
-            let hashes = std::mem::take(hashes);
-            if level > 0 {
-                full.push(FullTile { level: level as u8, number, hashes });
+            if level == 0 {
+                let roots = subtree_roots(hashes);
+                carry = tile_root(&roots);
+                hashes.clear();
+                complete.subtrees.push(Subtrees { tile: number, roots });
+            } else {
+                carry = tile_root(hashes);
+                let hashes = std::mem::take(hashes);
+                complete.tiles.push(FullTile { level: level as u8, number, hashes });
             }
         }
     }
@@ -86,6 +91,11 @@ fn merkle(row: &[Hash]) -> Option<Hash> {
             Some(Hash::of_node(&left, &merkle(right).expect("the split leaves something on the right")))
         }
     }
+}
+
+/// The roots of the complete subtrees of sixteen records among the leaves of a level-0 tile.
+pub(super) fn subtree_roots(leaves: &[Hash]) -> Vec<Hash> {
+    leaves.chunks_exact(SUBTREE_WIDTH as usize).map(tile_root).collect()
 }
 
 /// How many hashes a tree has at a tile level.

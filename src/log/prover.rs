@@ -1,18 +1,19 @@
 //! Proofs from stored tiles: which hashes are needed, the few tiles that hold them, the proof.
 //!
 //! A proof in a tree of ten million records needs some two dozen hashes, and they lie in three tiles: that of the record, and one
-//! on each level above. A tile holds 256 hashes of its lowest row; the rows between are computed, which is most of the work:
+//! on each level above. A tile holds 256 hashes of its lowest row, and what lies between two levels is computed. Of level 0, of
+//! which there is too much to be kept in memory, half of the rows are made from sixteen hashes that are stored for it:
 //!
 //! ```text
-//! level 2   ▁▁▁▁▁▂…          one tile for 16.7 million records      ┐ kept in memory with all its rows
+//! level 2   ▁▁▁▁▁▂…          one tile for 16.7 million records      ┐ kept in memory with all their rows
 //! level 1   ▁▁▁▁▁▁▁▁▁▂…      one for 65,536                         ┘
-//! level 0   ▁▁▁▁▁▁▁▁▁▁▁▁▂…   one for 256                              read each time, what is needed of it computed
+//!           ▁▁▁▁▁▁▁▁▁▁▁▂…    sixteen subtrees for 256               ┐ read each time, what is needed of them computed
+//! level 0   ▁▁▁▁▁▁▁▁▁▁▁▁▂…   sixteen leaves of one of them          ┘
 //! ```
 //!
 //! What is made is verified before it is given away, up to the signed root where there is one for that size: a proof that does
 //! not lead there is damage of what is stored, never an answer.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use quick_cache::Weighter;
@@ -20,7 +21,7 @@ use quick_cache::sync::Cache;
 
 use super::edge::hashes_at;
 use super::snapshot::{Snapshot, TILE_HEIGHT};
-use crate::store::{StoreError, TILE_WIDTH};
+use crate::store::{SUBTREE_WIDTH, StoreError, TILE_WIDTH};
 use crate::tlog::{
     ConsistencyProof, HASH_SIZE, Hash, HashIndex, InclusionProof, ProofError, RecordId, TreeHead, TreeSize,
     consistency_proof_indexes, inclusion_proof_indexes, prove_consistency, prove_inclusion,
@@ -28,6 +29,8 @@ use crate::tlog::{
     verify_consistency,
 };
 
+/// Height of the subtrees of a level-0 tile.
+const SUBTREE_HEIGHT: u8 = SUBTREE_WIDTH.ilog2() as u8;
 /// Memory for tiles of level 1 and up with all their rows, 16 KiB each: as many as 67 million records have.
 const KEPT_BYTES: u64 = 16 << 20;
 /// What a kept tile costs beside its hashes.
@@ -88,7 +91,38 @@ pub struct Prover {
     kept: Cache<(u8, u64, u16), Arc<Rows>, ByRows>,
 }
 
-/// Rows of a tile: its hashes, and of a tile that is kept their parents, and so on, as far as they are complete.
+/// Where hashes lie together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The leaves of a subtree of sixteen records, by its number in the log.
+    Leaves(u64),
+    /// The roots of the sixteen subtrees of a level-0 tile, by its number.
+    Subtrees(u64),
+    /// A tile of level 1 and up: level and number.
+    Tile(u8, u64),
+}
+
+impl Place {
+    /// The place of a hash of the tree, the row above the hashes there, and its number within that row.
+    fn of(index: HashIndex) -> (Place, usize, usize) {
+        let (level, offset) = split_stored_hash_index(index);
+        let (base, width) = match level {
+            0..SUBTREE_HEIGHT => (0, SUBTREE_WIDTH),
+            SUBTREE_HEIGHT..TILE_HEIGHT => (SUBTREE_HEIGHT, SUBTREE_WIDTH),
+            _ => (level / TILE_HEIGHT * TILE_HEIGHT, TILE_WIDTH),
+        };
+        let row = level - base;
+        let number = (offset << row) / width;
+        let place = match base {
+            0 => Place::Leaves(number),
+            SUBTREE_HEIGHT => Place::Subtrees(number),
+            _ => Place::Tile(base / TILE_HEIGHT, number),
+        };
+        (place, usize::from(row), (offset - ((number * width) >> row)) as usize)
+    }
+}
+
+/// Hashes that lie together, and of a tile that is kept their parents, and so on, as far as they are complete.
 struct Rows(Vec<Vec<Hash>>);
 
 #[derive(Clone, Copy)]
@@ -195,45 +229,42 @@ impl Prover {
         Ok(None)
     }
 
-    /// Stored hashes, each tile read once, each hash made once.
+    /// Stored hashes, each place read once, each hash made once.
     fn hashes(&self, log: &Snapshot, indexes: &[HashIndex]) -> Result<Vec<Hash>, StoreError> {
-        let mut read: Vec<((u8, u64), Arc<Rows>)> = Vec::new();
-        let mut made: HashMap<HashIndex, Hash> = HashMap::with_capacity(indexes.len());
+        let mut read: Vec<(Place, Arc<Rows>)> = Vec::new();
+        // A few dozen: less than a hash table costs.
+        let mut made: Vec<(HashIndex, Hash)> = Vec::with_capacity(indexes.len());
         let mut hash = |index: &HashIndex| {
-            if let Some(hash) = made.get(index) {
+            if let Some((_, hash)) = made.iter().find(|(known, _)| known == index) {
                 return Ok(*hash);
             }
-            let (level, offset) = split_stored_hash_index(*index);
-            let (level, row) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
-            let tile = (offset << row) / TILE_WIDTH;
-            let at = match read.iter().position(|(key, _)| *key == (level, tile)) {
+            let (place, row, within) = Place::of(*index);
+            let at = match read.iter().position(|(known, _)| *known == place) {
                 Some(at) => at,
                 None => {
-                    read.push(((level, tile), self.rows(log, level, tile)?));
+                    read.push((place, self.rows(log, place)?));
                     read.len() - 1
                 }
             };
-            let within = (offset - ((tile * TILE_WIDTH) >> row)) as usize;
-            let hash = read[at].1.hash(usize::from(row), within);
-            made.insert(*index, hash);
+            let hash = read[at].1.hash(row, within);
+            made.push((*index, hash));
             Ok(hash)
         };
         indexes.iter().map(&mut hash).collect()
     }
 
-    fn rows(&self, log: &Snapshot, level: u8, tile: u64) -> Result<Arc<Rows>, StoreError> {
-        let width = (hashes_at(log.size(), level) - tile * TILE_WIDTH).min(TILE_WIDTH) as u16;
-        let key = (level, tile, width);
-        if level > 0
-            && let Some(rows) = self.kept.get(&key)
-        {
+    fn rows(&self, log: &Snapshot, place: Place) -> Result<Arc<Rows>, StoreError> {
+        let (level, number) = match place {
+            Place::Leaves(subtree) => return Ok(Arc::new(Rows(vec![log.subtree_leaves(subtree)?]))),
+            Place::Subtrees(tile) => return Ok(Arc::new(Rows(vec![log.subtrees(tile)?]))),
+            Place::Tile(level, number) => (level, number),
+        };
+        let width = (hashes_at(log.size(), level) - number * TILE_WIDTH).min(TILE_WIDTH) as u16;
+        let key = (level, number, width);
+        if let Some(rows) = self.kept.get(&key) {
             return Ok(rows);
         }
-        let hashes = log.tile_hashes(level, tile)?;
-        if level == 0 {
-            return Ok(Arc::new(Rows(vec![hashes])));
-        }
-        let rows = Arc::new(Rows::over(hashes));
+        let rows = Arc::new(Rows::over(log.tile_hashes(level, number)?));
         self.kept.insert(key, rows.clone());
         Ok(rows)
     }

@@ -30,7 +30,7 @@ use crate::note::{self, SignerKey};
 use crate::store::lock::{FREE_SPACE_FLOOR_BYTES, free_bytes};
 use crate::store::sqlite::anchor::Anchor;
 use crate::store::{
-    Append, Batch, FullTile, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead,
+    Append, Batch, Complete, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead,
     StoredRecord,
 };
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
@@ -282,9 +282,9 @@ impl Sequencer {
             return Ok(sorted.outcomes);
         }
         let edge = published.edge.as_deref().cloned().expect("a log without its right edge has no writer");
-        let Grown { edge, tower, tiles } = grow(edge, self.tower.clone(), &sorted.records)?;
+        let Grown { edge, tower, complete } = grow(edge, self.tower.clone(), &sorted.records)?;
         let head = (!sorted.records.is_empty()).then(|| sign_head(&edge, &self.signers, at));
-        let batch = Batch { records: sorted.records, tiles, head, incidents: sorted.incidents, at };
+        let batch = Batch { records: sorted.records, complete, head, incidents: sorted.incidents, at };
         transaction.commit(&batch)?;
         if let Some(head) = batch.head {
             self.tower = tower;
@@ -332,7 +332,8 @@ impl Sequencer {
             .expect("the clock gives valid times");
         let head = sign_head(&Edge::default(), &self.signers, at);
         let transaction = self.store.begin(None, self.epoch)?;
-        let batch = Batch { records: vec![], tiles: vec![], head: Some(head), incidents: vec![], at };
+        let batch =
+            Batch { records: vec![], complete: Complete::default(), head: Some(head), incidents: vec![], at };
         transaction.commit(&batch)
     }
 }
@@ -417,23 +418,22 @@ fn sort_out<'a>(
 struct Grown {
     edge: Edge,
     tower: Tower,
-    /// The tiles of level 1 and up that they complete.
-    tiles: Vec<FullTile>,
+    complete: Complete,
 }
 
 /// Grows the tree by both ways: the edge by the leaves as they came, the tower by the lines as they will be stored. A bit that
 /// flipped in between makes the two disagree, and then nothing is signed.
 fn grow(mut edge: Edge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown, StoreError> {
-    let (mut tiles, mut text) = (Vec::new(), String::new());
+    let (mut complete, mut text) = (Complete::default(), String::new());
     for record in records {
-        edge.push(record.leaf, &mut tiles);
+        edge.push(record.leaf, &mut complete);
         text.clear();
         record.lines.push_text(&mut text);
         tower.push(0, Hash::of_record(text.as_bytes()), |_, _| {});
     }
     let (by_edge, by_tower) = (edge.tree(), tower.head());
     if by_edge == by_tower {
-        return Ok(Grown { edge, tower, tiles });
+        return Ok(Grown { edge, tower, complete });
     }
     let place = format!("the tree of size {}", by_edge.size);
     let why = format!("its root is {} by the leaves and {} by the records", by_edge.root, by_tower.root);

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::checkpoint::SignedCheckpoint;
-use super::edge::{Edge, full_tile, hashes_at, unfinished_tile};
+use super::edge::{Edge, full_tile, hashes_at, subtree_roots, unfinished_tile};
 use crate::module::ModuleVersion;
 use crate::store::evidence::Kept;
-use crate::store::{LogReader, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
+use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
 use crate::tlog::{Hash, HashIndex, RecordId, Tile, TileLevel, TreeSize, split_stored_hash_index, tile_root};
 
 /// The only tile height that is served: what the `go` command asks for.
@@ -143,6 +143,30 @@ impl Snapshot {
             Some(edge) => Ok(edge.level(level).to_vec()),
             None => unfinished_tile(&*self.reader, self.size(), level),
         }
+    }
+
+    /// The roots of the subtrees of sixteen records in a level-0 tile, as many as are complete in this tree.
+    pub(super) fn subtrees(&self, tile: u64) -> Result<Vec<Hash>, StoreError> {
+        if tile < self.size().0 / TILE_WIDTH
+            && let Some(roots) = self.reader.subtrees(tile)?
+        {
+            return Ok(roots);
+        }
+        Ok(subtree_roots(&self.tile_hashes(0, tile)?))
+    }
+
+    /// The leaves of a subtree of sixteen records, by its number in the log, as many as this tree has.
+    pub(super) fn subtree_leaves(&self, subtree: u64) -> Result<Vec<Hash>, StoreError> {
+        let (first, sealed) = (subtree * SUBTREE_WIDTH, self.size().0 / TILE_WIDTH * TILE_WIDTH);
+        let ids = first..(first + SUBTREE_WIDTH).min(self.size().0);
+        let leaves = match &self.edge {
+            Some(edge) if first >= sealed => {
+                edge.level(0)[(first - sealed) as usize..(ids.end - sealed) as usize].to_vec()
+            }
+            _ => self.reader.leaves(ids.clone())?,
+        };
+        complete(&ids, leaves.len(), "leaf of record")?;
+        Ok(leaves)
     }
 
     /// Stored hashes of the tree, for proofs and for the roots of smaller trees. Each tile is read once: most hashes of a proof

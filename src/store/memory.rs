@@ -9,7 +9,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::evidence::{Kept, KeptIncident};
-use super::{Append, Batch, Identity, LogReader, LogStore, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
+use super::{
+    Append, Batch, Identity, LogReader, LogStore, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord,
+    Subtrees, TILE_WIDTH,
+};
 use crate::module::ModuleVersion;
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
@@ -125,6 +128,7 @@ struct Contents {
     evidence: Vec<String>,
     by_module: HashMap<ModuleVersion, usize>,
     tiles: BTreeMap<(u8, u64), Vec<Hash>>,
+    subtrees: BTreeMap<u64, Vec<Hash>>,
     heads: BTreeMap<u64, StoredHead>,
     incidents: Vec<([u8; 32], KeptIncident)>,
 }
@@ -288,10 +292,15 @@ impl Contents {
             let kept = Kept { appended_at: batch.at, evidence: (*record.evidence).clone() };
             self.evidence.push(serde_json::to_string(&kept).expect("evidence has only string keys"));
         }
-        for tile in &batch.tiles {
+        for tile in &batch.complete.tiles {
             assert_eq!(tile.hashes.len() as u64, TILE_WIDTH, "only full tiles are stored");
             let before = self.tiles.insert((tile.level, tile.number), tile.hashes.clone());
             assert!(before.is_none(), "tile {} of level {} is there already", tile.number, tile.level);
+        }
+        for Subtrees { tile, roots } in &batch.complete.subtrees {
+            assert_eq!(roots.len() as u64, SUBTREE_WIDTH, "only those of full tiles are stored");
+            let before = self.subtrees.insert(*tile, roots.clone());
+            assert!(before.is_none(), "the subtrees of tile {tile} are there already");
         }
         for incident in &batch.incidents {
             let (digest, id) = (incident.digest(), self.incidents.len() as u64 + 1);
@@ -332,6 +341,10 @@ impl LogReader for Disk {
 
     fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
         Ok(self.read(|contents| contents.tiles.get(&(level, number)).cloned()))
+    }
+
+    fn subtrees(&self, tile: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        Ok(self.read(|contents| contents.subtrees.get(&tile).cloned()))
     }
 
     fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {

@@ -34,6 +34,8 @@ pub use sqlite::replica;
 
 /// Records in a full level-0 tile: the store seals records in groups of this many.
 pub const TILE_WIDTH: u64 = 256;
+/// Records in one of its [`Subtrees`], and how many there are of them.
+pub const SUBTREE_WIDTH: u64 = 16;
 
 /// Who a log is. Written once, when its database is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ pub struct StoredRecord {
 }
 
 /// A full hash tile of level 1 or above.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FullTile {
     /// The tile's level, 1 to 63.
     pub level: u8,
@@ -88,13 +90,32 @@ pub struct FullTile {
     pub hashes: Vec<Hash>,
 }
 
+/// The roots of the sixteen subtrees, of sixteen records each, that a full level-0 tile consists of. They follow from its
+/// leaves, and are kept so that a proof needs sixteen leaves of the tile and not all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subtrees {
+    /// The number of the level-0 tile.
+    pub tile: u64,
+    /// The sixteen hashes, each of height 4.
+    pub roots: Vec<Hash>,
+}
+
+/// What records complete in the tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Complete {
+    /// Tiles of level 1 and up.
+    pub tiles: Vec<FullTile>,
+    /// Of each full level-0 tile, what lies half-way up to its root.
+    pub subtrees: Vec<Subtrees>,
+}
+
 /// What one commit adds to a log: all of it, or nothing.
 #[derive(Debug)]
 pub struct Batch {
     /// Records with consecutive numbers, the first at the size of the head before.
     pub records: Vec<NewRecord>,
-    /// The tiles of level 1 and up that these records complete.
-    pub tiles: Vec<FullTile>,
+    /// What these records complete in the tree.
+    pub complete: Complete,
     /// The head that contains them; absent when no record is new and only incidents are kept.
     pub head: Option<StoredHead>,
     /// What a person must look at.
@@ -240,6 +261,8 @@ pub trait LogReader: Send + Sync {
     fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError>;
     /// A full hash tile of level 1 or above: 256 hashes.
     fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError>;
+    /// The roots of the subtrees of a full level-0 tile: sixteen hashes, or none where an older program wrote the tile.
+    fn subtrees(&self, tile: u64) -> Result<Option<Vec<Hash>>, StoreError>;
     /// Where a record comes from, and when it was appended.
     fn evidence(&self, id: RecordId) -> Result<Option<evidence::Kept>, StoreError>;
     /// The head of exactly this size.

@@ -17,7 +17,7 @@ use std::sync::mpsc;
 
 use crate::note::VerifierKey;
 use crate::store::sqlite::anchor::Anchored;
-use crate::store::{FullTile, LogReader, StoreError, StoredRecord, TILE_WIDTH};
+use crate::store::{Complete, FullTile, LogReader, StoreError, StoredRecord, Subtrees, TILE_WIDTH};
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 use heads::Heads;
 use tiles::TiledTower;
@@ -105,6 +105,7 @@ pub fn fsck(
         size,
         heads: Heads::new(reader, size),
         tower: Some(TiledTower::default()),
+        has_subtrees: false,
         findings: Findings::default(),
         report: FsckReport::default(),
     };
@@ -142,6 +143,8 @@ struct Check<'a> {
     heads: Heads<'a>,
     /// Absent when a hash is lost that nothing stands in for.
     tower: Option<TiledTower>,
+    /// Whether the subtrees of a tile before were kept.
+    has_subtrees: bool,
     findings: Findings,
     report: FsckReport,
 }
@@ -220,22 +223,23 @@ impl Check<'_> {
 
     /// Adds the leaves of a tile to the tree, and checks what is complete by then.
     fn grow(&mut self, ids: Range<u64>, leaves: &[Option<Hash>]) {
-        let mut full = Vec::new();
+        let mut complete = Complete::default();
         if let Some(leaves) = leaves.iter().copied().collect::<Option<Vec<Hash>>>() {
             for (id, leaf) in ids.clone().zip(leaves) {
                 if let Some(tower) = &mut self.tower {
-                    tower.push(0, leaf, &mut full);
+                    tower.push(0, leaf, &mut complete);
                 }
                 self.head(TreeSize(id + 1));
             }
         } else {
-            self.step_over(&ids, &mut full);
+            self.step_over(&ids, &mut complete);
         }
-        full.iter().for_each(|tile| self.compare_tile(tile));
+        complete.tiles.iter().for_each(|tile| self.compare_tile(tile));
+        complete.subtrees.iter().for_each(|subtrees| self.compare_subtrees(subtrees));
     }
 
     /// A tile with an unknown leaf: its root may still be stored, in the tile above it.
-    fn step_over(&mut self, ids: &Range<u64>, full: &mut Vec<FullTile>) {
+    fn step_over(&mut self, ids: &Range<u64>, complete: &mut Complete) {
         let number = ids.start / TILE_WIDTH;
         let above = match self.reader.tile(1, number / TILE_WIDTH) {
             Ok(above) if ids.end - ids.start == TILE_WIDTH => above,
@@ -247,7 +251,7 @@ impl Check<'_> {
         self.findings.add(place, "cannot be checked, because a leaf is lost".to_owned());
         match (root, &mut self.tower) {
             (Some(root), Some(tower)) => {
-                tower.push(8, root, full);
+                tower.push(8, root, complete);
                 self.head(TreeSize(ids.end));
             }
             _ => self.tower = None,
@@ -257,15 +261,29 @@ impl Check<'_> {
     fn compare_tile(&mut self, tile: &FullTile) {
         let place = || format!("tile {} of level {}", tile.number, tile.level);
         match self.reader.tile(tile.level, tile.number) {
-            Ok(Some(stored)) if stored == tile.hashes => {}
-            Ok(Some(stored)) => {
-                let differs =
-                    stored.iter().zip(&tile.hashes).position(|(stored, computed)| stored != computed);
-                let at = differs.unwrap_or(stored.len().min(tile.hashes.len()));
-                self.findings.add(place(), format!("hash {at} is not the one that follows from the records"));
-            }
+            Ok(Some(stored)) => self.compare_hashes(&stored, &tile.hashes, place),
             Ok(None) => self.findings.add(place(), "missing".to_owned()),
             Err(error) => self.findings.add_error(place, &error),
+        }
+    }
+
+    fn compare_subtrees(&mut self, subtrees: &Subtrees) {
+        let place = || format!("subtrees of tile {} of level 0", subtrees.tile);
+        match self.reader.subtrees(subtrees.tile) {
+            Ok(Some(stored)) => self.compare_hashes(&stored, &subtrees.roots, place),
+            // The program that wrote the first tiles may not have kept them. Once they are kept, they are kept of all.
+            Ok(None) if self.has_subtrees => self.findings.add(place(), "missing".to_owned()),
+            Ok(None) => return,
+            Err(error) => self.findings.add_error(place, &error),
+        }
+        self.has_subtrees = true;
+    }
+
+    fn compare_hashes(&mut self, stored: &[Hash], computed: &[Hash], place: impl Fn() -> String) {
+        if stored != computed {
+            let differs = stored.iter().zip(computed).position(|(stored, computed)| stored != computed);
+            let at = differs.unwrap_or(stored.len().min(computed.len()));
+            self.findings.add(place(), format!("hash {at} is not the one that follows from the records"));
         }
     }
 

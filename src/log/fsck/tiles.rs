@@ -1,7 +1,7 @@
 //! The tiles that follow from the records: what the tower passes by on its way up, collected by level.
 
 use super::super::tower::Tower;
-use crate::store::{FullTile, TILE_WIDTH};
+use crate::store::{Complete, FullTile, SUBTREE_WIDTH, Subtrees, TILE_WIDTH};
 use crate::tlog::{Hash, TreeHead};
 
 /// A tower that keeps the unfinished tile of each level.
@@ -10,17 +10,28 @@ pub(super) struct TiledTower {
     tower: Tower,
     /// The hashes of the unfinished tile of each level from 1 on.
     tiles: Vec<Vec<Hash>>,
+    /// The subtrees of the unfinished level-0 tile.
+    subtrees: Vec<Hash>,
 }
 
 impl TiledTower {
-    /// Appends the root of a complete subtree; see [`Tower::push`]. Tiles of level 1 and up that it completes are added to
-    /// `full`.
-    pub(super) fn push(&mut self, height: u8, root: Hash, full: &mut Vec<FullTile>) {
+    /// Appends the root of a complete subtree; see [`Tower::push`]. What it completes is added to `complete`.
+    pub(super) fn push(&mut self, height: u8, root: Hash, complete: &mut Complete) {
         let size = self.tower.size() + (1 << height);
-        let tiles = &mut self.tiles;
+        let (tiles, subtrees) = (&mut self.tiles, &mut self.subtrees);
         self.tower.push(height, root, |height, hash| {
+            if height == 4 {
+                subtrees.push(hash);
+            }
             if height == 0 || !height.is_multiple_of(8) {
                 return;
+            }
+            // A tile that was stepped over as a whole has given no subtrees.
+            if height == 8
+                && let roots = std::mem::take(subtrees)
+                && roots.len() as u64 == SUBTREE_WIDTH
+            {
+                complete.subtrees.push(Subtrees { tile: size / TILE_WIDTH - 1, roots });
             }
             let level = height / 8;
             let at = usize::from(level) - 1;
@@ -28,7 +39,7 @@ impl TiledTower {
             tiles[at].push(hash);
             if tiles[at].len() as u64 == TILE_WIDTH {
                 let number = (size >> (8 * (level + 1))) - 1;
-                full.push(FullTile { level, number, hashes: std::mem::take(&mut tiles[at]) });
+                complete.tiles.push(FullTile { level, number, hashes: std::mem::take(&mut tiles[at]) });
             }
         });
     }

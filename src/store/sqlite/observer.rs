@@ -209,6 +209,10 @@ impl LogReader for SqliteReader {
         self.shared.tile(level, number)
     }
 
+    fn subtrees(&self, tile: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        self.shared.subtrees(tile)
+    }
+
     fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
         self.shared.evidence(id)
     }

@@ -15,11 +15,13 @@ use super::writer::Shared;
 use super::{damaged, failed, from_micros, runs};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Kept, KeptIncident, digest_of};
-use crate::store::{LogReader, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
+use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
 /// The longest evidence of a tile, unpacked: 256 records with an `Origin` each.
 const MAX_EVIDENCE_BYTES: usize = 16 << 20;
+/// In the table `tile`, the level under which the subtrees of level-0 tiles are. Trees have levels 0 to 7.
+const SUBTREES_LEVEL: u8 = 64;
 
 impl LogReader for Shared {
     fn find(&self, module: &ModuleVersion, below: TreeSize) -> Result<Option<StoredRecord>, StoreError> {
@@ -52,16 +54,11 @@ impl LogReader for Shared {
     }
 
     fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
-        let id = tile_id(level, number);
-        let select = "SELECT body FROM tile WHERE tile_id = ?";
-        let body = self.readers.read(|reader| blob(&reader.db, select, id, "read of tile"))?;
-        let at = || damaged(format!("tile {id}"));
-        let Some(body) = body else { return Ok(None) };
-        let body = unwrap(&body).map_err(at())?;
-        if body.len() as u64 != TILE_WIDTH * 32 {
-            return Err(at()(format!("{} bytes", body.len())));
-        }
-        Ok(Some(body.chunks_exact(32).map(|hash| Hash::from_slice(hash).expect("32 bytes")).collect()))
+        self.hashes(tile_id(level, number), TILE_WIDTH)
+    }
+
+    fn subtrees(&self, tile: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        self.hashes(subtrees_id(tile), SUBTREE_WIDTH)
     }
 
     fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
@@ -81,6 +78,21 @@ impl LogReader for Shared {
 
     fn incidents(&self, limit: usize) -> Result<Vec<KeptIncident>, StoreError> {
         self.readers.read(|reader| incidents(&reader.db, limit))
+    }
+}
+
+impl Shared {
+    /// A row of `tile`, which holds this many hashes.
+    fn hashes(&self, id: i64, count: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        let select = "SELECT body FROM tile WHERE tile_id = ?";
+        let body = self.readers.read(|reader| blob(&reader.db, select, id, "read of tile"))?;
+        let at = || damaged(format!("tile {id}"));
+        let Some(body) = body else { return Ok(None) };
+        let body = unwrap(&body).map_err(at())?;
+        if body.len() as u64 != count * 32 {
+            return Err(at()(format!("{} bytes", body.len())));
+        }
+        Ok(Some(body.chunks_exact(32).map(|hash| Hash::from_slice(hash).expect("32 bytes")).collect()))
     }
 }
 
@@ -109,6 +121,11 @@ fn incidents(db: &Connection, limit: usize) -> Result<Vec<KeptIncident>, StoreEr
 
 pub(super) fn tile_id(level: u8, number: u64) -> i64 {
     (u64::from(level) << 48 | number) as i64
+}
+
+/// The subtrees of level-0 tiles lie beyond every level that a tree can have: so the rows that are many are appended.
+pub(super) fn subtrees_id(tile: u64) -> i64 {
+    tile_id(SUBTREES_LEVEL, tile)
 }
 
 /// The record of a module version, by way of the index and confirmed by the record itself.

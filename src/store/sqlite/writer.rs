@@ -21,8 +21,8 @@ use crate::module::ModuleVersion;
 use crate::store::evidence::{Evidence, Kept};
 use crate::store::lock::FileId;
 use crate::store::{
-    Append, Batch, FullTile, Identity, LogReader, LogStore, NewRecord, StoreError, StoredHead, StoredRecord,
-    TILE_WIDTH,
+    Append, Batch, Complete, FullTile, Identity, LogReader, LogStore, NewRecord, SUBTREE_WIDTH, StoreError,
+    StoredHead, StoredRecord, Subtrees, TILE_WIDTH,
 };
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
@@ -339,7 +339,7 @@ impl Transaction<'_> {
             self.seal_tile()?;
         }
         self.store_tail()?;
-        batch.tiles.iter().try_for_each(|tile| insert_tile(&self.store.db, tile))?;
+        insert_complete(&self.store.db, &batch.complete)?;
         if let Some(head) = &batch.head {
             insert_head(&self.store.db, head)?;
         }
@@ -432,15 +432,23 @@ fn miswritten(place: String) -> impl FnOnce(String) -> StoreError {
     move |why| StoreError::Memory { place, why }
 }
 
-fn insert_tile(db: &Connection, tile: &FullTile) -> Result<(), StoreError> {
-    assert_eq!(tile.hashes.len() as u64, TILE_WIDTH, "only full tiles are stored");
-    let bytes: Vec<u8> = tile.hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
-    db.prepare_cached("INSERT INTO tile (tile_id, body) VALUES (?, ?)")
-        .and_then(|mut insert| {
-            insert.execute(params![reader::tile_id(tile.level, tile.number), wrap(&bytes)])
-        })
-        .map(drop)
-        .map_err(failed("insert into tile"))
+fn insert_complete(db: &Connection, complete: &Complete) -> Result<(), StoreError> {
+    let insert = |id: i64, hashes: &[Hash]| {
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
+        db.prepare_cached("INSERT INTO tile (tile_id, body) VALUES (?, ?)")
+            .and_then(|mut insert| insert.execute(params![id, wrap(&bytes)]))
+            .map(drop)
+            .map_err(failed("insert into tile"))
+    };
+    for FullTile { level, number, hashes } in &complete.tiles {
+        assert_eq!(hashes.len() as u64, TILE_WIDTH, "only full tiles are stored");
+        insert(reader::tile_id(*level, *number), hashes)?;
+    }
+    for Subtrees { tile, roots } in &complete.subtrees {
+        assert_eq!(roots.len() as u64, SUBTREE_WIDTH, "only those of full tiles are stored");
+        insert(reader::subtrees_id(*tile), roots)?;
+    }
+    Ok(())
 }
 
 fn insert_head(db: &Connection, head: &StoredHead) -> Result<(), StoreError> {

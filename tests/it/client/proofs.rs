@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::damage::rows::spoil;
 use oracle::Proved;
 
 fn document(page: &Page) -> Value {
@@ -37,6 +38,16 @@ fn proofs_of_larger_trees() {
     let small = 255 + 256 + 257 + 513;
     assert_eq!((proved.size, proved.inclusion, proved.consistency), (70_000, small + 4_000, small + 4_000));
     assert!(proved.notes >= 2 * (255 + 257), "{proved:?}");
+    server.stop();
+    // As if an older program, which kept nothing half-way up a tile, had written the first half of it.
+    let database = rusqlite::Connection::open(directory.data().join("log.db")).unwrap();
+    let older =
+        "DROP TRIGGER tile_delete; DELETE FROM tile WHERE tile_id BETWEEN 64 << 48 AND (64 << 48) + 130";
+    database.execute_batch(older).unwrap();
+    drop(database);
+    let server = directory.serve();
+    let proved = oracle::prove_all(&server.vkey, &server.url, Some(&[]), 1_000);
+    assert_eq!((proved.size, proved.inclusion, proved.consistency), (70_000, 1_000, 1_000));
     server.stop();
 }
 
@@ -249,5 +260,22 @@ fn what_is_damaged_is_not_proved() {
         500,
         "its tile is in the path"
     );
+    server.stop();
+}
+
+/// What is stored of a tile half-way up is no more believed than its leaves are.
+#[test]
+fn a_damaged_subtree_proves_nothing() {
+    let directory = LogDirectory::new(NAME, NO_MODULES);
+    grow(&directory, 600);
+    spoil(&directory.data().join("log.db"), "tile", "body", "tile_id = (64 << 48) + 1", |body| {
+        body[8 + 3 * 32] ^= 1;
+        let sum = xxhash_rust::xxh3::xxh3_64(&body[8..]).to_le_bytes();
+        body[..8].copy_from_slice(&sum);
+    });
+    let server = directory.serve();
+    // The fourth subtree is beside the path of record 290, and does not lie on that of record 40.
+    let status = |record| server.get(&format!("/api/v1/proofs/inclusion?record={record}")).status;
+    assert_eq!([290, 40, 580].map(status), [500, 200, 200]);
     server.stop();
 }

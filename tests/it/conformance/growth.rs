@@ -51,6 +51,10 @@ fn check(writer: &Writer) {
             reader.tile(1, 0).unwrap().unwrap().iter().flat_map(|hash| *hash.as_bytes()).collect();
         assert_eq!(bytes, writer.tree.tile(&expected));
     }
+    for tile in [0, 1, 2, 63, 255, 256, size / 256].into_iter().chain((size / 256).checked_sub(1)) {
+        let expected = (tile < size / 256).then(|| writer.tree.subtrees(tile).roots);
+        assert_eq!(reader.subtrees(tile).unwrap(), expected, "subtrees of {tile} of {size}");
+    }
     for id in SIZES.into_iter().chain((0..size).step_by(997)) {
         let found = reader.find(&module(id), TreeSize(size)).unwrap();
         assert_eq!(found.map(|record| record.id), (id < size).then_some(RecordId(id)), "of {size}");

@@ -12,7 +12,7 @@ use tallystick::log::{Candidate, Log, LogOptions, OpenError};
 use tallystick::module::ModuleVersion;
 use tallystick::note::{self, KeyName, SignerKey};
 use tallystick::store::{
-    Batch, Evidence, Identity, Incident, LogReader, LogStore, NewRecord, StoreError, StoredHead,
+    Batch, Complete, Evidence, Identity, Incident, LogReader, LogStore, NewRecord, StoreError, StoredHead,
 };
 use tallystick::tlog::{Hash, TreeHead};
 
@@ -123,7 +123,7 @@ impl Writer {
             let head = writer.sign(writer.tree.head());
             let batch = Batch {
                 records: vec![],
-                tiles: vec![],
+                complete: Complete::default(),
                 head: Some(head),
                 incidents: vec![],
                 at: start_time(),
@@ -172,18 +172,21 @@ impl Writer {
     }
 
     pub(crate) fn report(&mut self, incidents: Vec<Incident>) -> Result<(), StoreError> {
-        let batch = Batch { records: vec![], tiles: vec![], head: None, incidents, at: start_time() };
+        let batch =
+            Batch { records: vec![], complete: Complete::default(), head: None, incidents, at: start_time() };
         self.store.begin(Some(&self.tree.head()), self.epoch)?.commit(&batch)
     }
 }
 
 fn fill(tree: &mut Tree, count: u64, evidence: &Arc<Evidence>) -> Batch {
-    let (mut records, mut tiles) = (Vec::new(), Vec::new());
+    let (mut records, mut complete) = (Vec::new(), Complete::default());
     for i in tree.size()..tree.size() + count {
         let lines = lines(i);
         let leaf = Hash::of_record(lines.to_text().as_bytes());
-        tiles.extend(tree.push(leaf));
+        let Complete { tiles, subtrees } = tree.push(leaf);
+        complete.tiles.extend(tiles);
+        complete.subtrees.extend(subtrees);
         records.push(NewRecord { lines, leaf, evidence: evidence.clone() });
     }
-    Batch { records, tiles, head: None, incidents: vec![], at: start_time() }
+    Batch { records, complete, head: None, incidents: vec![], at: start_time() }
 }

@@ -1,6 +1,6 @@
 //! A tree that keeps every hash, built with nothing but `crate::tlog`: what the log engine is compared with.
 
-use tallystick::store::FullTile;
+use tallystick::store::{Complete, FullTile, Subtrees};
 use tallystick::tlog::{
     Hash, HashIndex, Tile, TileLevel, TreeHead, TreeSize, stored_hash_index, tree_hash, tree_hash_indexes,
 };
@@ -13,8 +13,8 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Appends a leaf. Returns the full tiles of level 1 and up that it completes.
-    pub(crate) fn push(&mut self, leaf: Hash) -> Vec<FullTile> {
+    /// Appends a leaf. Returns what it completes.
+    pub(crate) fn push(&mut self, leaf: Hash) -> Complete {
         let offset = self.size;
         self.size += 1;
         self.stored.push(leaf);
@@ -24,10 +24,20 @@ impl Tree {
             self.stored.push(Hash::of_node(&pair[0], &pair[1]));
             level += 1;
         }
-        (1..8)
+        let tiles = (1..8)
             .take_while(|level| self.size.is_multiple_of(1 << (8 * (level + 1))))
             .map(|level| self.full_tile(level))
-            .collect()
+            .collect();
+        let is_full = self.size.is_multiple_of(256);
+        Complete {
+            tiles,
+            subtrees: is_full.then(|| self.subtrees(self.size / 256 - 1)).into_iter().collect(),
+        }
+    }
+
+    /// The subtrees of a full level-0 tile.
+    pub(crate) fn subtrees(&self, tile: u64) -> Subtrees {
+        Subtrees { tile, roots: (tile * 16..(tile + 1) * 16).map(|at| self.at(4, at)).collect() }
     }
 
     fn at(&self, level: u8, offset: u64) -> Hash {
