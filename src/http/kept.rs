@@ -11,6 +11,7 @@
 //! …
 //! ```
 
+use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -118,7 +119,11 @@ fn cache<K: Hash + Eq>(bytes: u64, each: u64) -> Cache<K, Bytes, Bytewise> {
 
 /// The record's part of a look-up: number and lines.
 pub(super) fn record_part(id: RecordId, text: &str) -> Bytes {
-    format!("{id}\n{text}").into()
+    let digits = id.0.checked_ilog10().unwrap_or(0) as usize + 1;
+    // Exactly as much as it takes: it is kept as long as it is asked for.
+    let mut part = String::with_capacity(digits + 1 + text.len());
+    write!(part, "{id}\n{text}").expect("a text takes what it is given");
+    part.into()
 }
 
 /// The number of such a part.

@@ -7,7 +7,7 @@
 //! ```text
 //! level 2   ▁▁▁▁▁▂…          one tile for 16.7 million records      ┐ kept in memory with all their rows
 //! level 1   ▁▁▁▁▁▁▁▁▁▂…      one for 65,536                         ┘
-//!           ▁▁▁▁▁▁▁▁▁▁▁▂…    sixteen subtrees for 256               ┐ read each time, what is needed of them computed
+//!           ▁▁▁▁▁▁▁▁▁▁▁▂…    sixteen subtrees for 256               ┐ read each time, the rows above computed
 //! level 0   ▁▁▁▁▁▁▁▁▁▁▁▁▂…   sixteen leaves of one of them          ┘
 //! ```
 //!
@@ -25,13 +25,14 @@ use crate::store::{SUBTREE_WIDTH, StoreError, TILE_WIDTH};
 use crate::tlog::{
     ConsistencyProof, HASH_SIZE, Hash, HashIndex, InclusionProof, ProofError, RecordId, TreeHead, TreeSize,
     consistency_proof_indexes, inclusion_proof_indexes, prove_consistency, prove_inclusion,
-    root_by_inclusion, split_stored_hash_index, stored_hash_index, tile_root, tree_hash, tree_hash_indexes,
+    root_by_inclusion, split_stored_hash_index, stored_hash_index, tree_hash, tree_hash_indexes,
     verify_consistency,
 };
 
 /// Height of the subtrees of a level-0 tile.
 const SUBTREE_HEIGHT: u8 = SUBTREE_WIDTH.ilog2() as u8;
-/// Memory for tiles of level 1 and up with all their rows, 16 KiB each: as many as 67 million records have.
+/// Memory for tiles of level 1 and up with all their rows, 16 KiB each: as many as 67 million records have. The subtrees of the
+/// unfinished level-0 tile are among them.
 const KEPT_BYTES: u64 = 16 << 20;
 /// What a kept tile costs beside its hashes.
 const ENTRY_BYTES: u64 = 256;
@@ -122,35 +123,41 @@ impl Place {
     }
 }
 
-/// Hashes that lie together, and of a tile that is kept their parents, and so on, as far as they are complete.
-struct Rows(Vec<Vec<Hash>>);
+/// Hashes that lie together, their parents, the parents of those, and so on, as far as they are complete.
+struct Rows {
+    /// How many lie together.
+    width: usize,
+    /// Row by row from the lowest.
+    hashes: Vec<Hash>,
+}
 
 #[derive(Clone, Copy)]
 struct ByRows;
 
 impl Weighter<(u8, u64, u16), Arc<Rows>> for ByRows {
     fn weight(&self, _: &(u8, u64, u16), rows: &Arc<Rows>) -> u64 {
-        let hashes: usize = rows.0.iter().map(Vec::len).sum();
-        (hashes * HASH_SIZE) as u64 + ENTRY_BYTES
+        (rows.hashes.capacity() * HASH_SIZE) as u64 + ENTRY_BYTES
     }
 }
 
 impl Rows {
-    fn over(hashes: Vec<Hash>) -> Rows {
-        let mut rows = vec![hashes];
-        while let Some(last) = rows.last().filter(|row| row.len() > 1) {
-            let next = last.chunks_exact(2).map(|pair| Hash::of_node(&pair[0], &pair[1])).collect();
-            rows.push(next);
+    fn over(mut hashes: Vec<Hash>) -> Rows {
+        let width = hashes.len();
+        hashes.reserve_exact(width);
+        let mut row = 0..width;
+        while row.len() > 1 {
+            let next = row.end..row.end + row.len() / 2;
+            for left in row.step_by(2).take(next.len()) {
+                hashes.push(Hash::of_node(&hashes[left], &hashes[left + 1]));
+            }
+            row = next;
         }
-        Rows(rows)
+        Rows { width, hashes }
     }
 
-    /// A hash of a row, which is made where that row is not kept.
     fn hash(&self, row: usize, at: usize) -> Hash {
-        match self.0.get(row) {
-            Some(hashes) => hashes[at],
-            None => tile_root(&self.0[0][at << row..(at + 1) << row]),
-        }
+        let before: usize = (0..row).map(|row| self.width >> row).sum();
+        self.hashes[before + at]
     }
 }
 
@@ -229,15 +236,11 @@ impl Prover {
         Ok(None)
     }
 
-    /// Stored hashes, each place read once, each hash made once.
+    /// Stored hashes, each place read once.
     fn hashes(&self, log: &Snapshot, indexes: &[HashIndex]) -> Result<Vec<Hash>, StoreError> {
-        let mut read: Vec<(Place, Arc<Rows>)> = Vec::new();
-        // A few dozen: less than a hash table costs.
-        let mut made: Vec<(HashIndex, Hash)> = Vec::with_capacity(indexes.len());
-        let mut hash = |index: &HashIndex| {
-            if let Some((_, hash)) = made.iter().find(|(known, _)| known == index) {
-                return Ok(*hash);
-            }
+        let mut read: Vec<(Place, Arc<Rows>)> = Vec::with_capacity(8);
+        let mut hashes = Vec::with_capacity(indexes.len());
+        for index in indexes {
             let (place, row, within) = Place::of(*index);
             let at = match read.iter().position(|(known, _)| *known == place) {
                 Some(at) => at,
@@ -246,17 +249,17 @@ impl Prover {
                     read.len() - 1
                 }
             };
-            let hash = read[at].1.hash(row, within);
-            made.push((*index, hash));
-            Ok(hash)
-        };
-        indexes.iter().map(&mut hash).collect()
+            hashes.push(read[at].1.hash(row, within));
+        }
+        Ok(hashes)
     }
 
     fn rows(&self, log: &Snapshot, place: Place) -> Result<Arc<Rows>, StoreError> {
         let (level, number) = match place {
-            Place::Leaves(subtree) => return Ok(Arc::new(Rows(vec![log.subtree_leaves(subtree)?]))),
-            Place::Subtrees(tile) => return Ok(Arc::new(Rows(vec![log.subtrees(tile)?]))),
+            Place::Leaves(subtree) => return Ok(Arc::new(Rows::over(log.subtree_leaves(subtree)?))),
+            // Those of the unfinished tile, which is on the way to most records, are made anew for each tree.
+            Place::Subtrees(tile) if tile == hashes_at(log.size(), 1) => (0, tile),
+            Place::Subtrees(tile) => return Ok(Arc::new(Rows::over(log.subtrees(tile)?))),
             Place::Tile(level, number) => (level, number),
         };
         let width = (hashes_at(log.size(), level) - number * TILE_WIDTH).min(TILE_WIDTH) as u16;
@@ -264,7 +267,8 @@ impl Prover {
         if let Some(rows) = self.kept.get(&key) {
             return Ok(rows);
         }
-        let rows = Arc::new(Rows::over(log.tile_hashes(level, number)?));
+        let hashes = if level == 0 { log.subtrees(number)? } else { log.tile_hashes(level, number)? };
+        let rows = Arc::new(Rows::over(hashes));
         self.kept.insert(key, rows.clone());
         Ok(rows)
     }

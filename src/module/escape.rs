@@ -2,6 +2,8 @@
 //!
 //! `github.com/BurntSushi/toml` ⇄ `github.com/!burnt!sushi/toml`
 
+use std::borrow::Cow;
+
 /// Why an escaped text was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EscapeError {
@@ -38,7 +40,10 @@ pub(super) fn escape(plain: &str) -> String {
 }
 
 /// Undoes [`escape`]; the result still has to be checked as a path or a version.
-pub(super) fn unescape(escaped: &str) -> Result<String, EscapeError> {
+pub(super) fn unescape(escaped: &str) -> Result<Cow<'_, str>, EscapeError> {
+    if !escaped.bytes().any(|byte| byte == b'!' || byte.is_ascii_uppercase() || !byte.is_ascii()) {
+        return Ok(Cow::Borrowed(escaped));
+    }
     let mut plain = String::with_capacity(escaped.len());
     let mut chars = escaped.char_indices();
     while let Some((position, c)) = chars.next() {
@@ -52,5 +57,5 @@ pub(super) fn unescape(escaped: &str) -> Result<String, EscapeError> {
             _ => plain.push(c),
         }
     }
-    Ok(plain)
+    Ok(Cow::Owned(plain))
 }

@@ -168,6 +168,49 @@ fn first_element(path: &str) -> &str {
 }
 
 fn check(path: &str) -> Result<(), PathError> {
+    if !is_plain(path) {
+        check_rules(path)?;
+    }
+    split_major(path).map(|_| ()).ok_or(PathError::MajorSuffix)
+}
+
+/// Whether a path is one of those that nearly all are: every rule but that of the last element is kept, told in one pass. Of a
+/// path that this says no to nothing is known.
+fn is_plain(path: &str) -> bool {
+    let (mut in_host, mut host_has_dot) = (true, false);
+    // Where the element begins, and where the part of it before its first dot ends.
+    let (mut element, mut stem_end) = (0, None);
+    let mut last = b'/';
+    for (at, byte) in path.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' => {}
+            b'-' if at > 0 => {}
+            b'A'..=b'Z' | b'_' if !in_host => {}
+            b'.' if last != b'/' => {
+                host_has_dot |= in_host;
+                stem_end = stem_end.or(Some(at));
+            }
+            b'/' if last != b'/' && last != b'.' => {
+                if may_be_reserved(&path[element..stem_end.unwrap_or(at)]) {
+                    return false;
+                }
+                (element, stem_end, in_host) = (at + 1, None, false);
+            }
+            _ => return false,
+        }
+        last = byte;
+    }
+    let ends_well = last != b'/' && last != b'.' && path.len() <= MAX_PATH_LEN;
+    ends_well && host_has_dot && !may_be_reserved(&path[element..stem_end.unwrap_or(path.len())])
+}
+
+/// Devices have names of three or four characters, and few elements of so many are one.
+fn may_be_reserved(stem: &str) -> bool {
+    matches!(stem.len(), 3 | 4) && is_windows_reserved(stem)
+}
+
+/// The rules one by one, in the order of x/mod.
+fn check_rules(path: &str) -> Result<(), PathError> {
     if path.is_empty() {
         return Err(PathError::Empty);
     }
@@ -191,7 +234,7 @@ fn check(path: &str) -> Result<(), PathError> {
     if let Some(char) = host.chars().find(|c| !matches!(c, '-' | '.' | '0'..='9' | 'a'..='z')) {
         return Err(PathError::HostChar { char });
     }
-    split_major(path).map(|_| ()).ok_or(PathError::MajorSuffix)
+    Ok(())
 }
 
 fn check_element(element: &str) -> Result<(), PathError> {
@@ -285,6 +328,27 @@ mod tests {
             ("example.com/v", ""),
         ] {
             assert_eq!(ModulePath::parse(path).expect(path).split_major().1, major);
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20_000))]
+        /// From pieces that paths are made of, and others: what is plain breaks no rule, and most of what keeps them is plain.
+        #[test]
+        fn a_plain_path_keeps_the_rules(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "a", "b9", "v2", "x.y", "con", "AUX", "lpt1", "com0", "nul.go", "/", "//", ".", "..", "-", "_", "~", "~1", "é", " ",
+                    "Z", "!", "/", "/",
+                ]),
+                0..9,
+            ),
+            host in proptest::sample::select(vec!["", "x.io/", "a-b.c/", "con.io/", "nodot/", "A.io/", "x_y.io/", ".x/", "x./", "-x.io/"]),
+        ) {
+            let path = format!("{host}{}", pieces.concat());
+            let rules = check_rules(&path);
+            let unusual = path.contains('~');
+            proptest::prop_assert_eq!(is_plain(&path), rules.is_ok() && !unusual, "{:?}: {:?}", path, rules);
         }
     }
 

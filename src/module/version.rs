@@ -57,11 +57,11 @@ impl Version {
         }
         let parts =
             Parts::parse(version).ok_or_else(|| VersionError::NotSemantic { version: version.to_owned() })?;
-        let canonical = parts.canonical();
-        if canonical != version {
+        if !parts.is_canonical() {
+            let canonical = parts.canonical();
             return Err(VersionError::NotCanonical { version: version.to_owned(), canonical });
         }
-        Ok(Version(canonical))
+        Ok(Version(version.to_owned()))
     }
 
     /// See [`ModuleVersion::from_store`](super::ModuleVersion::from_store).
@@ -154,12 +154,15 @@ pub(super) struct Parts<'a> {
     pub(super) prerelease: &'a str,
     /// Without its `+`; empty where there is none.
     pub(super) build: &'a str,
+    /// Whether there are three numbers.
+    is_full: bool,
 }
 
 impl<'a> Parts<'a> {
     /// Also takes the short forms `v1` and `v1.2`, so that the error can name what was meant.
     fn parse(version: &'a str) -> Option<Parts<'a>> {
-        let mut parts = Parts { major: "", minor: "0", patch: "0", prerelease: "", build: "" };
+        let mut parts =
+            Parts { major: "", minor: "0", patch: "0", prerelease: "", build: "", is_full: false };
         let rest;
         (parts.major, rest) = split_number(version.strip_prefix('v')?)?;
         if rest.is_empty() {
@@ -172,6 +175,7 @@ impl<'a> Parts<'a> {
         }
         let mut rest;
         (parts.patch, rest) = split_number(rest_of_minor.strip_prefix('.')?)?;
+        parts.is_full = true;
         if let Some(tail) = rest.strip_prefix('-') {
             (parts.prerelease, rest) = tail.split_at(tail.find('+').unwrap_or(tail.len()));
             if !parts.prerelease.split('.').all(|id| is_identifier(id) && !has_leading_zero(id)) {
@@ -185,6 +189,11 @@ impl<'a> Parts<'a> {
             }
         }
         rest.is_empty().then_some(parts)
+    }
+
+    /// Whether the text was one with three numbers, and without build metadata other than the one that means something.
+    fn is_canonical(&self) -> bool {
+        self.is_full && (self.build.is_empty() || self.build == &INCOMPATIBLE[1..])
     }
 
     fn canonical(&self) -> String {

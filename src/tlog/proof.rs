@@ -70,7 +70,9 @@ pub enum ProofError {
 /// When the size is above [`MAX_TREE_SIZE`].
 pub fn tree_hash_indexes(size: TreeSize) -> Vec<HashIndex> {
     assert!(size <= MAX_TREE_SIZE, "tree size {size} is above the largest allowed");
-    complete_subtrees(0..size.0).collect()
+    let mut indexes = Vec::with_capacity(size.0.count_ones() as usize);
+    indexes.extend(complete_subtrees(0..size.0));
+    indexes
 }
 
 /// The root, from the hashes that [`tree_hash_indexes`] names.
@@ -82,7 +84,7 @@ pub fn tree_hash(size: TreeSize, hashes: &[Hash]) -> Result<Hash, ProofError> {
 
 /// The stored hashes that the inclusion proof of a record needs.
 pub fn inclusion_proof_indexes(size: TreeSize, id: RecordId) -> Result<Vec<HashIndex>, ProofError> {
-    Ok(inclusion_ranges(size, id)?.into_iter().flat_map(complete_subtrees).collect())
+    Ok(indexes_of(size, &inclusion_ranges(size, id)?))
 }
 
 /// The inclusion proof, from the hashes that [`inclusion_proof_indexes`] names.
@@ -92,7 +94,7 @@ pub fn prove_inclusion(size: TreeSize, id: RecordId, hashes: &[Hash]) -> Result<
 
 /// The stored hashes that the proof needs that the tree of size `old` is a prefix of the tree of size `size`.
 pub fn consistency_proof_indexes(size: TreeSize, old: TreeSize) -> Result<Vec<HashIndex>, ProofError> {
-    Ok(consistency_ranges(size, old)?.into_iter().flat_map(complete_subtrees).collect())
+    Ok(indexes_of(size, &consistency_ranges(size, old)?))
 }
 
 /// The consistency proof, from the hashes that [`consistency_proof_indexes`] names.
@@ -166,7 +168,7 @@ fn inclusion_ranges(size: TreeSize, id: RecordId) -> Result<Vec<Range<u64>>, Pro
     if id.0 >= size.0 {
         return Err(ProofError::RecordOutsideTree { id, size });
     }
-    let mut ranges = Vec::new();
+    let mut ranges = Vec::with_capacity(height(size) + 1);
     let mut here = 0..size.0;
     while here.end - here.start > 1 {
         let middle = split_point(&here);
@@ -189,7 +191,7 @@ fn consistency_ranges(size: TreeSize, old: TreeSize) -> Result<Vec<Range<u64>>, 
     if old.0 == 0 || old > size {
         return Err(ProofError::OldSizeOutsideTree { old, size });
     }
-    let mut ranges = Vec::new();
+    let mut ranges = Vec::with_capacity(height(size) + 1);
     let mut here = 0..size.0;
     while here.end != old.0 {
         let middle = split_point(&here);
@@ -224,6 +226,18 @@ fn complete_subtrees(range: Range<u64>) -> impl Iterator<Item = HashIndex> {
         start += 1 << level;
         Some(index)
     })
+}
+
+/// Those of all subtrees of a proof. Only those at the right edge are not complete: each of its levels has one hash at most.
+fn indexes_of(size: TreeSize, ranges: &[Range<u64>]) -> Vec<HashIndex> {
+    let mut indexes = Vec::with_capacity(ranges.len() + height(size));
+    ranges.iter().for_each(|range| indexes.extend(complete_subtrees(range.clone())));
+    indexes
+}
+
+/// How many nodes are above a record at most.
+fn height(size: TreeSize) -> usize {
+    (u64::BITS - size.0.leading_zeros()) as usize
 }
 
 /// The hash of a subtree, from those of the complete subtrees within, of which there is at least one.

@@ -25,7 +25,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::body::read_body;
 use super::query::{number, values};
@@ -154,13 +154,22 @@ fn parse_hash(text: &str) -> Result<Hash, String> {
     bytes.and_then(|bytes| Hash::from_slice(&bytes)).ok_or_else(|| why.to_owned())
 }
 
+/// A hash in base64, written where it goes: a proof has two dozen.
+struct Base64(Hash);
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 #[derive(Serialize)]
 struct InclusionDocument<'a> {
     record: u64,
-    leaf: String,
+    leaf: Base64,
     size: u64,
-    root: String,
-    hashes: Vec<String>,
+    root: Base64,
+    hashes: Vec<Base64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
 }
@@ -168,10 +177,10 @@ struct InclusionDocument<'a> {
 #[derive(Serialize)]
 struct ConsistencyDocument<'a> {
     from: u64,
-    from_root: String,
+    from_root: Base64,
     to: u64,
-    to_root: String,
-    hashes: Vec<String>,
+    to_root: Base64,
+    hashes: Vec<Base64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
 }
@@ -184,8 +193,8 @@ enum Document<'a> {
     Problem { status: u16, title: &'static str, detail: String },
 }
 
-fn hashes(hashes: &[Hash]) -> Vec<String> {
-    hashes.iter().map(Hash::to_string).collect()
+fn hashes(hashes: &[Hash]) -> Vec<Base64> {
+    hashes.iter().copied().map(Base64).collect()
 }
 
 impl Proof {
@@ -194,9 +203,9 @@ impl Proof {
             Proof::Inclusion(Inclusion { record, leaf, tree, proof, note }) => {
                 Document::Inclusion(InclusionDocument {
                     record: record.0,
-                    leaf: leaf.to_string(),
+                    leaf: Base64(*leaf),
                     size: tree.size.0,
-                    root: tree.root.to_string(),
+                    root: Base64(tree.root),
                     hashes: hashes(&proof.0),
                     note: note.as_deref(),
                 })
@@ -204,9 +213,9 @@ impl Proof {
             Proof::Consistency(Consistency { older, newer, proof, note }) => {
                 Document::Consistency(ConsistencyDocument {
                     from: older.size.0,
-                    from_root: older.root.to_string(),
+                    from_root: Base64(older.root),
                     to: newer.size.0,
-                    to_root: newer.root.to_string(),
+                    to_root: Base64(newer.root),
                     hashes: hashes(&proof.0),
                     note: note.as_deref(),
                 })

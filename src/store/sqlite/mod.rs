@@ -20,6 +20,7 @@ mod writer;
 use std::path::Path;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -183,6 +184,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     };
     // A backup tool may hold a lock for a moment. Nothing of ours ever waits for this long.
     connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(failed("pragma"))?;
+    // A plan never depends on what is asked for: else a statement with a range is compiled again each time it runs.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed("configuration"))?;
     // Nothing in the file is executed because it is in the file.
     set("trusted_schema", &false)?;
     // Mapped pages would count as our memory, and a bad disk would kill the process instead of failing a read.
