@@ -380,15 +380,19 @@ fn sort_out<'a>(
     at: Timestamp,
 ) -> Result<Sorted, StoreError> {
     let mut sorted = Sorted { outcomes: Vec::new(), records: Vec::new(), incidents: Vec::new() };
-    let mut fresh: HashMap<&ModuleVersion, u64> = HashMap::new();
-    for candidate in candidates {
+    let candidates: Vec<&Candidate> = candidates.collect();
+    let modules: Vec<&ModuleVersion> = candidates.iter().map(|candidate| &candidate.lines.module).collect();
+    let may_be_there = transaction.may_have(&modules)?;
+    let mut fresh: HashMap<&ModuleVersion, u64> = HashMap::with_capacity(candidates.len());
+    for (candidate, may_be_there) in candidates.into_iter().zip(may_be_there) {
         let lines = &candidate.lines;
         let standing = match fresh.get(&lines.module) {
             Some(id) => {
                 let lines = sorted.records[(id - size) as usize].lines.clone();
                 Some(StoredRecord { id: RecordId(*id), lines })
             }
-            None => transaction.find(&lines.module)?,
+            None if may_be_there => transaction.find(&lines.module)?,
+            None => None,
         };
         sorted.outcomes.push(match standing {
             Some(standing) if standing.lines == *lines => Outcome::Present(standing.id),

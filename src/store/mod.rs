@@ -247,6 +247,11 @@ pub trait LogStore: Send {
 pub trait Append {
     /// The record of a module version, if there is one.
     fn find(&mut self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError>;
+    /// Which of these module versions may have a record. Where this says no there is none; for many of them that is far cheaper to
+    /// know than what [`find`](Append::find) tells.
+    fn may_have(&mut self, modules: &[&ModuleVersion]) -> Result<Vec<bool>, StoreError> {
+        Ok(vec![true; modules.len()])
+    }
     /// Makes the batch durable. When this returns, a power cut cannot take it away.
     fn commit(self: Box<Self>, batch: &Batch) -> Result<(), StoreError>;
 }

@@ -183,6 +183,12 @@ impl View {
         self.runs.iter().map(Arc::as_ref).zip(residents)
     }
 
+    /// Whether `recent` knows a record under each of these hashes.
+    pub(super) fn recent_has(&self, hashes: &[u64]) -> Vec<bool> {
+        let recent = self.recent.read().expect("nobody panics while holding this lock");
+        hashes.iter().map(|hash| recent.range((*hash, 0)..=(*hash, u64::MAX)).next().is_some()).collect()
+    }
+
     /// The segments of the records that `recent` knows under a hash.
     pub(super) fn recent_with(&self, hash: u64) -> Vec<u64> {
         let recent = self.recent.read().expect("nobody panics while holding this lock");

@@ -20,6 +20,8 @@ use crate::store::StoreError;
 /// Buckets that are read at a time: some eight thousand entries from five pages.
 const PIECE_BUCKETS: u64 = 64;
 const ENTRY_BITS: u32 = u32::BITS;
+/// Hashes whose slots are found before any is looked at: as many reads of memory as a processor has under way, several times.
+const AT_ONCE: usize = 64;
 /// There are 2^3 slots in a bucket.
 const SLOT_BITS: u32 = 3;
 
@@ -58,6 +60,48 @@ impl Resident {
         hash: u64,
         read: impl FnOnce(Range<u64>) -> Result<Vec<Entry>, StoreError>,
     ) -> Result<Vec<u64>, StoreError> {
+        let sought = self.fingerprint(hash);
+        let entries = self.slot(hash, read)?;
+        let found = entries.iter().filter(|entry| u64::from(**entry) >> self.segment_bits == sought);
+        let segment = |entry| self.first_segment() + (u64::from(entry) & ((1 << self.segment_bits) - 1));
+        Ok(found.map(|entry| segment(*entry)).collect())
+    }
+
+    /// Sets `may` for each hash under which there may be a record. Nothing is said of those in a piece that is damaged: `may` is set
+    /// for them, too.
+    pub(super) fn may_have(
+        &self,
+        hashes: &[u64],
+        may: &mut [bool],
+        mut read: impl FnMut(Range<u64>) -> Result<Vec<Entry>, StoreError>,
+    ) -> Result<(), StoreError> {
+        // First where they would be, then whether they are there: two walks in which no step waits for the one before it.
+        let mut slots: [&[u32]; AT_ONCE] = [&[]; AT_ONCE];
+        for (hashes, may) in hashes.chunks(AT_ONCE).zip(may.chunks_mut(AT_ONCE)) {
+            for ((hash, may), slot) in hashes.iter().zip(&mut *may).zip(&mut slots) {
+                *slot = match self.slot(*hash, &mut read) {
+                    Err(StoreError::Damaged { .. }) => {
+                        *may = true;
+                        &[]
+                    }
+                    slot => slot?,
+                };
+            }
+            for ((hash, may), slot) in hashes.iter().zip(may).zip(&slots) {
+                let sought = self.fingerprint(*hash);
+                let is = |entry: &u32| u64::from(*entry) >> self.segment_bits == sought;
+                *may |= slot.iter().any(is);
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries among which those of a hash are.
+    fn slot(
+        &self,
+        hash: u64,
+        read: impl FnOnce(Range<u64>) -> Result<Vec<Entry>, StoreError>,
+    ) -> Result<&[u32], StoreError> {
         let bucket = self.shape.bucket_of(hash);
         let cell = &self.pieces[(bucket / PIECE_BUCKETS) as usize];
         let piece = match cell.get() {
@@ -70,11 +114,7 @@ impl Resident {
             }
         };
         let at = (self.slot_of(hash) % (PIECE_BUCKETS << SLOT_BITS)) as usize;
-        let entries = &piece.entries[piece.starts[at] as usize..piece.starts[at + 1] as usize];
-        let sought = self.fingerprint(hash);
-        let found = entries.iter().filter(|entry| u64::from(**entry) >> self.segment_bits == sought);
-        let segment = |entry| self.first_segment() + (u64::from(entry) & ((1 << self.segment_bits) - 1));
-        Ok(found.map(|entry| segment(*entry)).collect())
+        Ok(&piece.entries[piece.starts[at] as usize..piece.starts[at + 1] as usize])
     }
 
     fn piece(&self, buckets: Range<u64>, entries: &[Entry]) -> Piece {
@@ -151,6 +191,16 @@ mod tests {
                     "record {id} of {first}..{finish}"
                 );
             }
+            let there: Vec<u64> = (first..finish).map(hash).collect();
+            let mut may = vec![false; there.len()];
+            let all = |buckets: Range<u64>| Ok(in_buckets(shape, &entries, buckets));
+            resident.may_have(&there, &mut may, all).unwrap();
+            assert!(may.iter().all(|may| *may), "{first}..{finish}");
+            let absent: Vec<u64> = (finish..finish + 20_000).map(hash).collect();
+            let mut may = vec![false; absent.len()];
+            resident.may_have(&absent, &mut may, all).unwrap();
+            let agree = |(hash, may): (&u64, &bool)| segments(*hash).is_empty() != *may;
+            assert!(absent.iter().zip(&may).all(agree), "{first}..{finish}");
             let absent = (finish..finish + 20_000).filter(|id| !segments(hash(*id)).is_empty()).count();
             assert!(absent < 60, "{absent} of 20000 absent ones, {first}..{finish}");
             assert!(reads <= (1_u64 << shape.bits).div_ceil(PIECE_BUCKETS), "{reads} reads for {shape:?}");

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failed;
-use super::index::{Entry, Run, Shape};
+use super::index::{Entry, Run, Shape, View};
 use super::resident::Resident;
 use super::segment::{SEGMENT_WIDTH, unwrap, wrap};
 use crate::store::StoreError;
@@ -97,12 +97,7 @@ pub(super) fn probe(
     resident: Option<&Resident>,
     hash: u64,
 ) -> Result<Vec<u64>, StoreError> {
-    let read = |buckets: Range<u64>| {
-        let mut entries = Vec::new();
-        read_buckets(db, run, buckets.start, buckets.end, &mut entries)?;
-        Ok(entries)
-    };
-    match resident.map(|resident| resident.segments(hash, read)) {
+    match resident.map(|resident| resident.segments(hash, |buckets| read_piece(db, run, buckets))) {
         // A damaged bucket is an error for what is in it, and not for those that are read with it.
         None | Some(Err(StoreError::Damaged { .. })) => {
             let records = probe_row(db, run, hash)?;
@@ -110,6 +105,32 @@ pub(super) fn probe(
         }
         Some(found) => found,
     }
+}
+
+/// Whether a record may be under each of these hashes. Run by run, so that the memory that one hash needs is on its way while the
+/// next one is looked at.
+pub(super) fn may_have(db: &Connection, view: &View, hashes: &[u64]) -> Result<Vec<bool>, StoreError> {
+    let mut may = view.recent_has(hashes);
+    for (run, resident) in view.each() {
+        match resident {
+            Some(resident) => resident.may_have(hashes, &mut may, |buckets| read_piece(db, run, buckets))?,
+            None => {
+                // In the order in which the buckets lie on disk: of many hashes several are in one page.
+                let mut open: Vec<usize> = (0..hashes.len()).filter(|at| !may[*at]).collect();
+                open.sort_unstable_by_key(|at| hashes[*at]);
+                for at in open {
+                    may[at] = !probe(db, run, None, hashes[at])?.is_empty();
+                }
+            }
+        }
+    }
+    Ok(may)
+}
+
+fn read_piece(db: &Connection, run: &Run, buckets: Range<u64>) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    read_buckets(db, run, buckets.start, buckets.end, &mut entries)?;
+    Ok(entries)
 }
 
 /// The records that a run has under a hash, as they are on disk.

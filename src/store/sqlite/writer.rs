@@ -16,7 +16,7 @@ use super::segment::{
     Decoder, Encoder, Row, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written, decode_tail,
     encode_tail, wrap,
 };
-use super::{checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writer, to_micros};
+use super::{checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writer, runs, to_micros};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Evidence, Kept};
 use crate::store::lock::FileId;
@@ -420,6 +420,12 @@ impl Append for Transaction<'_> {
     fn find(&mut self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError> {
         let SqliteStore { db, decoder, index, shared, .. } = &mut *self.store;
         reader::find(db, decoder, &index.view(), &shared.index_key, module, u64::MAX)
+    }
+
+    fn may_have(&mut self, modules: &[&ModuleVersion]) -> Result<Vec<bool>, StoreError> {
+        let SqliteStore { db, index, shared, .. } = &mut *self.store;
+        let hashes: Vec<u64> = modules.iter().map(|module| hash_module(&shared.index_key, module)).collect();
+        runs::may_have(db, &index.view(), &hashes)
     }
 
     fn commit(mut self: Box<Self>, batch: &Batch) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use tallystick::tlog::{RecordId, TreeSize};
 use super::{Place, on_every_store};
 use crate::support::logs::{Writer, lines, module};
 
-on_every_store!(ranges_are_right_at_every_boundary);
+on_every_store!(ranges_are_right_at_every_boundary, what_is_there_may_be_there);
 
 const SIZES: [u64; 20] = [
     0, 1, 15, 16, 17, 255, 256, 257, 271, 272, 273, 511, 512, 513, 16_383, 16_384, 16_385, 65_535, 65_536,
@@ -20,6 +20,28 @@ fn ranges_are_right_at_every_boundary(place: &dyn Place) {
     }
     drop(writer);
     check(&Writer::new(place.open()));
+}
+
+/// In the newest records, in runs of several sizes, and after another opening.
+fn what_is_there_may_be_there(place: &dyn Place) {
+    let mut writer = Writer::new(place.open());
+    for size in [3, 700, 20_000, 160_000] {
+        writer.grow_to(size);
+        for _ in 0..2 {
+            let modules: Vec<_> = (0..size + 5_000).step_by(7).map(module).collect();
+            let (head, epoch) = (writer.tree.head(), writer.epoch);
+            let mut transaction = writer.store.begin(Some(&head), epoch).unwrap();
+            let may = transaction.may_have(&modules.iter().collect::<Vec<_>>()).unwrap();
+            assert_eq!(may.len(), modules.len());
+            for (module, may) in modules.iter().zip(&may) {
+                let found = transaction.find(module).unwrap();
+                assert!(*may || found.is_none(), "{module} of {size}");
+            }
+            drop(transaction);
+            drop(writer);
+            writer = Writer::new(place.open());
+        }
+    }
 }
 
 fn check(writer: &Writer) {
