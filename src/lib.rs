@@ -105,8 +105,9 @@
 //! a key, wherever it is.
 //!
 //! **A proof.** [`http`] → the snapshot's size, or the one that is asked for → which hashes, in which tiles (`log::prover`) → one read
-//! for each tile, of which the upper ones are in memory with all their rows → the proof, verified up to the signed root where there
-//! is one of that size → answer, for ever where the size was given.
+//! for each tile, of which those of level 1 and up are in memory with all their rows, and of level 0 only sixteen leaves and the
+//! roots of the tile's sixteen subtrees → what was read leads to the hashes above it → the proof, verified up to the signed root
+//! where there is one of that size → answer, for ever where the size was given.
 //!
 //! **A head that somebody was shown.** `POST /api/v1/gossip` → [`gossip`] opens the note: only a known key's counts → own log:
 //! the stored tiles give the root at that size, and the proof; another root, or a larger tree, is evidence, and the end of

@@ -14,6 +14,7 @@
 //! What is made is verified before it is given away, up to the signed root where there is one for that size: a proof that does
 //! not lead there is damage of what is stored, never an answer.
 
+use std::fmt;
 use std::sync::Arc;
 
 use quick_cache::Weighter;
@@ -121,6 +122,34 @@ impl Place {
         };
         (place, usize::from(row), (offset - ((number * width) >> row)) as usize)
     }
+
+    /// Where the root of these hashes is stored, if there are all of them in a tree of this size: the place and the number in its
+    /// lowest row.
+    fn above(self, size: TreeSize) -> Option<(Place, usize)> {
+        let (number, height, above) = match self {
+            Place::Leaves(subtree) => (subtree, SUBTREE_HEIGHT, Place::Subtrees(subtree / SUBTREE_WIDTH)),
+            Place::Subtrees(tile) => (tile, TILE_HEIGHT, Place::Tile(1, tile / TILE_WIDTH)),
+            Place::Tile(level, number) => {
+                (number, (level + 1) * TILE_HEIGHT, Place::Tile(level + 1, number / TILE_WIDTH))
+            }
+        };
+        let width = if let Place::Leaves(_) = self { SUBTREE_WIDTH } else { TILE_WIDTH };
+        (number < size.0.checked_shr(u32::from(height)).unwrap_or(0))
+            .then_some((above, (number % width) as usize))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Leaves(subtree) => {
+                let first = subtree * SUBTREE_WIDTH;
+                write!(f, "leaves of records {first} to {}", first + SUBTREE_WIDTH - 1)
+            }
+            Place::Subtrees(tile) => write!(f, "subtrees of tile {tile} of level 0"),
+            Place::Tile(level, number) => write!(f, "tile {number} of level {level}"),
+        }
+    }
 }
 
 /// Hashes that lie together, their parents, the parents of those, and so on, as far as they are complete.
@@ -155,7 +184,13 @@ impl Rows {
         Rows { width, hashes }
     }
 
+    /// The last of all, where the others lead to one.
+    fn root(&self) -> Option<Hash> {
+        self.hashes.last().copied().filter(|_| self.width.is_power_of_two())
+    }
+
     fn hash(&self, row: usize, at: usize) -> Hash {
+        assert!(at < self.width >> row, "hash {at} of row {row} above {} hashes", self.width);
         let before: usize = (0..row).map(|row| self.width >> row).sum();
         self.hashes[before + at]
     }
@@ -238,26 +273,42 @@ impl Prover {
 
     /// Stored hashes, each place read once.
     fn hashes(&self, log: &Snapshot, indexes: &[HashIndex]) -> Result<Vec<Hash>, StoreError> {
-        let mut read: Vec<(Place, Arc<Rows>)> = Vec::with_capacity(8);
+        let mut read = Vec::with_capacity(8);
         let mut hashes = Vec::with_capacity(indexes.len());
         for index in indexes {
             let (place, row, within) = Place::of(*index);
-            let at = match read.iter().position(|(known, _)| *known == place) {
-                Some(at) => at,
-                None => {
-                    read.push((place, self.rows(log, place)?));
-                    read.len() - 1
-                }
-            };
-            hashes.push(read[at].1.hash(row, within));
+            hashes.push(self.read(log, place, &mut read)?.hash(row, within));
         }
         Ok(hashes)
+    }
+
+    /// The hashes of a place, which must have the root that is stored above them, and so on up to the right edge. Of most sizes no
+    /// root was signed: what leads to none that is known must not make a proof either.
+    fn read(
+        &self,
+        log: &Snapshot,
+        place: Place,
+        read: &mut Vec<(Place, Arc<Rows>)>,
+    ) -> Result<Arc<Rows>, StoreError> {
+        if let Some((_, rows)) = read.iter().find(|(known, _)| *known == place) {
+            return Ok(rows.clone());
+        }
+        let rows = self.rows(log, place)?;
+        read.push((place, rows.clone()));
+        if let (Some(root), Some((above, at))) = (rows.root(), place.above(log.size())) {
+            let stored = self.read(log, above, read)?.hash(0, at);
+            if root != stored {
+                let why = format!("have the root {root}, above them {stored} is stored");
+                return Err(StoreError::Damaged { place: place.to_string(), why });
+            }
+        }
+        Ok(rows)
     }
 
     fn rows(&self, log: &Snapshot, place: Place) -> Result<Arc<Rows>, StoreError> {
         let (level, number) = match place {
             Place::Leaves(subtree) => return Ok(Arc::new(Rows::over(log.subtree_leaves(subtree)?))),
-            // Those of the unfinished tile, which is on the way to most records, are made anew for each tree.
+            // Those of the unfinished tile are made from its leaves, once for each of its sizes: most proofs need them.
             Place::Subtrees(tile) if tile == hashes_at(log.size(), 1) => (0, tile),
             Place::Subtrees(tile) => return Ok(Arc::new(Rows::over(log.subtrees(tile)?))),
             Place::Tile(level, number) => (level, number),

@@ -87,7 +87,7 @@ impl Inner {
         self.advance_unless(|| false, deadline).await
     }
 
-    /// [`advance`](Inner::advance), where a flight under way is waited for and none is started when `enough`.
+    /// [`advance`](Inner::advance), which joins a flight under way and starts one only if there is not `enough` yet.
     async fn advance_unless(
         self: &Arc<Self>,
         enough: impl FnOnce() -> bool,

@@ -174,8 +174,8 @@ fn check(path: &str) -> Result<(), PathError> {
     split_major(path).map(|_| ()).ok_or(PathError::MajorSuffix)
 }
 
-/// Whether a path is one of those that nearly all are: every rule but that of the last element is kept, told in one pass. Of a
-/// path that this says no to nothing is known.
+/// Whether a path is one of those that nearly all are: every rule but that of the last element is kept, told in one pass. A no
+/// says nothing: [`check_rules`] knows.
 fn is_plain(path: &str) -> bool {
     let (mut in_host, mut host_has_dot) = (true, false);
     // Where the element begins, and where the part of it before its first dot ends.
@@ -204,7 +204,7 @@ fn is_plain(path: &str) -> bool {
     ends_well && host_has_dot && !may_be_reserved(&path[element..stem_end.unwrap_or(path.len())])
 }
 
-/// Devices have names of three or four characters, and few elements of so many are one.
+/// Devices have names of three or four characters, so only elements of that length are compared.
 fn may_be_reserved(stem: &str) -> bool {
     matches!(stem.len(), 3 | 4) && is_windows_reserved(stem)
 }

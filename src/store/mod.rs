@@ -82,7 +82,7 @@ pub struct StoredRecord {
 /// A full hash tile of level 1 or above.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FullTile {
-    /// The tile's level, 1 to 63.
+    /// The tile's level, 1 to 7.
     pub level: u8,
     /// The tile's number within its level.
     pub number: u64,

@@ -267,6 +267,33 @@ async fn a_damaged_row_that_is_read_becomes_an_incident() {
     assert_eq!(log.snapshot().size(), TreeSize(600), "and nothing was signed");
 }
 
+/// Who cannot read whether a module version is there must not think that it is not.
+#[tokio::test]
+async fn a_damaged_index_lets_nothing_in_twice() {
+    for id in [3, 9_000, 19_999] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.db");
+        let log = open_log(directory.path()).unwrap();
+        for first in (0..20_000).step_by(5_000) {
+            log.append(candidates(first..first + 5_000)).await.unwrap();
+        }
+        log.close();
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        let spoil =
+            "UPDATE index_bucket SET body = CAST(substr(body, 1, 20) || X'00FF' || substr(body, 23) AS BLOB)";
+        assert!(raw.execute(spoil, []).unwrap() > 100);
+        drop(raw);
+        let log = open_log(directory.path()).unwrap();
+        let outcome = log.append(vec![candidate(id)]).await;
+        let is_new = |receipt: &tallystick::log::Receipt| {
+            receipt.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Appended(_)))
+        };
+        assert!(!outcome.as_ref().is_ok_and(is_new), "record {id} twice");
+        assert_eq!(log.snapshot().size(), TreeSize(20_000), "record {id}");
+        log.close();
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_index_is_made_again() {
     let directory = tempfile::tempdir().unwrap();

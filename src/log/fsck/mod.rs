@@ -105,7 +105,6 @@ pub fn fsck(
         size,
         heads: Heads::new(reader, size),
         tower: Some(TiledTower::default()),
-        has_subtrees: false,
         findings: Findings::default(),
         report: FsckReport::default(),
     };
@@ -143,8 +142,6 @@ struct Check<'a> {
     heads: Heads<'a>,
     /// Absent when a hash is lost that nothing stands in for.
     tower: Option<TiledTower>,
-    /// Whether the subtrees of a tile before were kept.
-    has_subtrees: bool,
     findings: Findings,
     report: FsckReport,
 }
@@ -271,12 +268,10 @@ impl Check<'_> {
         let place = || format!("subtrees of tile {} of level 0", subtrees.tile);
         match self.reader.subtrees(subtrees.tile) {
             Ok(Some(stored)) => self.compare_hashes(&stored, &subtrees.roots, place),
-            // The program that wrote the first tiles may not have kept them. Once they are kept, they are kept of all.
-            Ok(None) if self.has_subtrees => self.findings.add(place(), "missing".to_owned()),
-            Ok(None) => return,
+            // An older program did not keep them. Proofs are then made from the leaves.
+            Ok(None) => {}
             Err(error) => self.findings.add_error(place, &error),
         }
-        self.has_subtrees = true;
     }
 
     fn compare_hashes(&mut self, stored: &[Hash], computed: &[Hash], place: impl Fn() -> String) {

@@ -67,8 +67,7 @@ impl LogReader for Shared {
 
     fn head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
         let Ok(size) = i64::try_from(size.0) else { return Ok(None) };
-        let head = self.readers.read(|reader| heads(&reader.db, size.saturating_add(1), 1))?.pop();
-        Ok(head.filter(|head| head.tree.size.0 == size as u64))
+        Ok(self.readers.read(|reader| head(&reader.db, size))?.pop())
     }
 
     fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
@@ -123,7 +122,7 @@ pub(super) fn tile_id(level: u8, number: u64) -> i64 {
     (u64::from(level) << 48 | number) as i64
 }
 
-/// The subtrees of level-0 tiles lie beyond every level that a tree can have: so the rows that are many are appended.
+/// The subtrees of level-0 tiles have the largest numbers: the row that is inserted most often is the table's last.
 pub(super) fn subtrees_id(tile: u64) -> i64 {
     tile_id(SUBTREES_LEVEL, tile)
 }
@@ -364,17 +363,23 @@ pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<St
     heads_as(db, select, before, limit, |tree, note, signed_at| StoredHead { tree, note, signed_at })
 }
 
-/// The same of any log. `select` gives size, root, note and a time for a size and a limit.
+/// The head of exactly this size, if one was signed.
+fn head(db: &Connection, size: i64) -> Result<Vec<StoredHead>, StoreError> {
+    let select = "SELECT size, root, note, signed_at FROM head WHERE size = ? LIMIT ?";
+    heads_as(db, select, size, 1, |tree, note, signed_at| StoredHead { tree, note, signed_at })
+}
+
+/// Heads of any log. `select` gives size, root, note and a time for a size and a limit.
 pub(super) fn heads_as<T>(
     db: &Connection,
     select: &str,
-    before: i64,
+    size: i64,
     limit: usize,
     make: impl Fn(TreeHead, String, Timestamp) -> T,
 ) -> Result<Vec<T>, StoreError> {
     let mut select = db.prepare_cached(select).map_err(failed("read of head"))?;
     let rows = select
-        .query_map(params![before, limit as i64], |row| {
+        .query_map(params![size, limit as i64], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get(2)?, row.get(3)?))
         })
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)

@@ -175,3 +175,49 @@ pub(super) fn sweep(db: &Connection, id: u64, limit: u64) -> Result<bool, StoreE
         .map(|_| true)
         .map_err(failed("delete from index_run"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::super::index::RESIDENT;
+    use super::*;
+
+    /// A small run in memory, and one so large that it is asked on disk.
+    #[test]
+    fn what_is_there_may_be_there_in_memory_and_on_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = super::super::open_writer(&directory.path().join("log.db")).unwrap();
+        let hash = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
+        let large = Run::new(1, Shape::over(0, RESIDENT + 1));
+        let small = Run::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301));
+        for run in [&large, &small] {
+            let mut entries: Vec<Entry> =
+                (run.shape.first..run.shape.first + 300).map(|id| (hash(id), id)).collect();
+            entries.sort_unstable();
+            insert_buckets(&db, run.id, run.shape, &entries).unwrap();
+        }
+        let recent = BTreeSet::from([(hash(77), 99_999_999)]);
+        let view = View::new(vec![large.clone(), small], recent, &View::default());
+        assert_eq!(view.each().map(|(_, resident)| resident.is_some()).collect::<Vec<_>>(), [false, true]);
+        let there = [0, 299, 150, 150, RESIDENT + 1, 77, RESIDENT + 300].map(hash);
+        assert_eq!(may_have(&db, &view, &there).unwrap(), [true; 7]);
+        let absent: Vec<u64> = (1_000..3_000).map(hash).collect();
+        let taken = may_have(&db, &view, &absent).unwrap().into_iter().filter(|may| *may).count();
+        assert!(taken < 10, "{taken} of 2000 that are not there");
+        // Damage is never taken for absence: on disk it is an error, in memory the look-up will say it.
+        let spoil =
+            "UPDATE index_bucket SET body = CAST(X'00' || substr(body, 2) AS BLOB) WHERE bucket_id >> 32 = ?";
+        db.execute(spoil, [2]).unwrap();
+        let again = View::new(
+            vec![Run::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301))],
+            BTreeSet::new(),
+            &View::default(),
+        );
+        assert_eq!(may_have(&db, &again, &absent[..3]).unwrap(), [true; 3]);
+        db.execute(spoil, [1]).unwrap();
+        let again = View::new(vec![Arc::clone(&large)], BTreeSet::new(), &View::default());
+        assert!(matches!(may_have(&db, &again, &there[..1]), Err(StoreError::Damaged { .. })));
+    }
+}
