@@ -7,8 +7,8 @@
 //! ```text
 //! level 2   ▁▁▁▁▁▂…          one tile for 16.7 million records      ┐ kept in memory with all their rows
 //! level 1   ▁▁▁▁▁▁▁▁▁▂…      one for 65,536                         ┘
-//!           ▁▁▁▁▁▁▁▁▁▁▁▂…    sixteen subtrees for 256               ┐ read each time, the rows above computed
-//! level 0   ▁▁▁▁▁▁▁▁▁▁▁▁▂…   sixteen leaves of one of them          ┘
+//!           ▁▁▁▁▁▁▁▁▁▁▁▂…    sixteen subtrees for 256               as many as there is room for
+//! level 0   ▁▁▁▁▁▁▁▁▁▁▁▁▂…   sixteen leaves of one of them          read each time, the rows above computed
 //! ```
 //!
 //! What is made is verified before it is given away, up to the signed root where there is one for that size: a proof that does
@@ -32,10 +32,10 @@ use crate::tlog::{
 
 /// Height of the subtrees of a level-0 tile.
 const SUBTREE_HEIGHT: u8 = SUBTREE_WIDTH.ilog2() as u8;
-/// Memory for tiles of level 1 and up with all their rows, 16 KiB each: as many as 67 million records have. The subtrees of the
-/// unfinished level-0 tile are among them.
+/// Memory for tiles of level 1 and up with all their rows, 16 KiB each: as many as 67 million records have. What they leave is for
+/// subtrees of level-0 tiles, a kilobyte each: clients come from the same few trees.
 const KEPT_BYTES: u64 = 16 << 20;
-/// What a kept tile costs beside its hashes.
+/// What a kept place costs beside its hashes.
 const ENTRY_BYTES: u64 = 256;
 /// How many records are searched for a hash: the log has no index by hash, and a client must not make it read all of itself. A
 /// millisecond's work.
@@ -277,40 +277,41 @@ impl Prover {
         let mut hashes = Vec::with_capacity(indexes.len());
         for index in indexes {
             let (place, row, within) = Place::of(*index);
-            hashes.push(self.read(log, place, &mut read)?.hash(row, within));
+            let at = self.read(log, place, &mut read)?;
+            hashes.push(read[at].1.hash(row, within));
         }
         Ok(hashes)
     }
 
-    /// The hashes of a place, which must have the root that is stored above them, and so on up to the right edge. Of most sizes no
-    /// root was signed: what leads to none that is known must not make a proof either.
+    /// Reads the hashes of a place, which must have the root that is stored above them, and so on up to the right edge: of most
+    /// sizes no root was signed, and what leads to none that is known must not make a proof either. Returns where in `read` they are.
     fn read(
         &self,
         log: &Snapshot,
         place: Place,
         read: &mut Vec<(Place, Arc<Rows>)>,
-    ) -> Result<Arc<Rows>, StoreError> {
-        if let Some((_, rows)) = read.iter().find(|(known, _)| *known == place) {
-            return Ok(rows.clone());
+    ) -> Result<usize, StoreError> {
+        if let Some(at) = read.iter().position(|(known, _)| *known == place) {
+            return Ok(at);
         }
         let rows = self.rows(log, place)?;
-        read.push((place, rows.clone()));
-        if let (Some(root), Some((above, at))) = (rows.root(), place.above(log.size())) {
-            let stored = self.read(log, above, read)?.hash(0, at);
+        let (at, root) = (read.len(), rows.root());
+        read.push((place, rows));
+        if let (Some(root), Some((above, number))) = (root, place.above(log.size())) {
+            let above = self.read(log, above, read)?;
+            let stored = read[above].1.hash(0, number);
             if root != stored {
                 let why = format!("have the root {root}, above them {stored} is stored");
                 return Err(StoreError::Damaged { place: place.to_string(), why });
             }
         }
-        Ok(rows)
+        Ok(at)
     }
 
     fn rows(&self, log: &Snapshot, place: Place) -> Result<Arc<Rows>, StoreError> {
         let (level, number) = match place {
             Place::Leaves(subtree) => return Ok(Arc::new(Rows::over(log.subtree_leaves(subtree)?))),
-            // Those of the unfinished tile are made from its leaves, once for each of its sizes: most proofs need them.
-            Place::Subtrees(tile) if tile == hashes_at(log.size(), 1) => (0, tile),
-            Place::Subtrees(tile) => return Ok(Arc::new(Rows::over(log.subtrees(tile)?))),
+            Place::Subtrees(tile) => (0, tile),
             Place::Tile(level, number) => (level, number),
         };
         let width = (hashes_at(log.size(), level) - number * TILE_WIDTH).min(TILE_WIDTH) as u16;

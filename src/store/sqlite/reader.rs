@@ -276,10 +276,11 @@ fn segments(
             "SELECT segment_id, body FROM segment WHERE segment_id BETWEEN ? AND ? ORDER BY segment_id",
         )
         .map_err(failed("read of segment"))?;
-    let range = params![(ids.start / SEGMENT_WIDTH) as i64, ((ids.end - 1) / SEGMENT_WIDTH) as i64];
-    let mut rows = select.query(range).map_err(failed("read of segment"))?;
-    let mut next = ids.start / SEGMENT_WIDTH;
-    while let Some(row) = rows.next().map_err(failed("read of segment"))? {
+    let (mut next, last) = (ids.start / SEGMENT_WIDTH, (ids.end - 1) / SEGMENT_WIDTH);
+    let mut rows = select.query(params![next as i64, last as i64]).map_err(failed("read of segment"))?;
+    // To ask for a row after the last would read the page that it is in.
+    while next <= last {
+        let Some(row) = rows.next().map_err(failed("read of segment"))? else { break };
         let id: i64 = row.get(0).map_err(failed("read of segment"))?;
         let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of segment"))?;
         if id as u64 != next {
@@ -306,7 +307,8 @@ fn tail_rows(
         .map_err(failed("read of tail"))?;
     let mut rows = select.query(params![ids.start as i64, ids.end as i64]).map_err(failed("read of tail"))?;
     let mut next = ids.start;
-    while let Some(row) = rows.next().map_err(failed("read of tail"))? {
+    while next < ids.end {
+        let Some(row) = rows.next().map_err(failed("read of tail"))? else { break };
         let id: i64 = row.get(0).map_err(failed("read of tail"))?;
         let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
         if id as u64 != next {

@@ -290,3 +290,31 @@ fn a_damaged_subtree_proves_nothing() {
     assert_eq!(unsigned.map(status), [500, 500, 200, 500, 500, 200]);
     server.stop();
 }
+
+/// Where the right edge cannot be read, what lies to the left of it is proved as before.
+#[test]
+fn a_damaged_right_edge_is_missed_by_nothing_else() {
+    let directory = LogDirectory::new(NAME, NO_MODULES);
+    grow(&directory, 600);
+    let asked = [
+        "inclusion?record=40&size=300",
+        "inclusion?record=300&size=512",
+        "consistency?from=100&to=512",
+        "inclusion?record=520&size=560",
+        "consistency?from=512&to=600",
+        "inclusion?record=40",
+    ];
+    let answers = || {
+        let server = directory.serve();
+        let answers = asked.map(|query| server.get(&format!("/api/v1/proofs/{query}")));
+        server.stop();
+        answers
+    };
+    let before = answers();
+    spoil(&directory.data().join("log.db"), "tail", "body", "record_id = 590", |body| body[20] ^= 1);
+    let after = answers();
+    assert_eq!(before.each_ref().map(|answer| answer.status), [200; 6]);
+    assert_eq!(after.each_ref().map(|answer| answer.status), [200, 200, 200, 500, 500, 500]);
+    let bodies = |answers: &[Page; 6]| answers[..3].iter().map(Page::text).collect::<Vec<_>>();
+    assert_eq!(bodies(&before), bodies(&after));
+}

@@ -39,9 +39,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/replica_0001.sql"),
     include_str!("../../../../migrations/sqlite/replica_0002.sql"),
 ];
-/// Rows of 1.4 KB waste an eighth of an 8 KiB page and a fiftieth of this one. Of 32 KiB they would waste a hundredth, and a look-up,
-/// which reads one page, would copy twice as much.
-const PAGE_BYTES: u32 = 16 << 10;
 /// "repl" in ASCII: a mirror is not mistaken for a log of ours.
 const APPLICATION_ID: i64 = 0x7265_706c;
 /// Tiles from which a dictionary is made: enough to know the common hosts and the shapes of versions.

@@ -178,7 +178,9 @@ pub(super) fn segments(
         .map_err(failed("read of segment"))?;
     let (mut next, last) = (ids.start / SEGMENT_WIDTH, (ids.end - 1) / SEGMENT_WIDTH);
     let mut rows = select.query(params![next as i64, last as i64]).map_err(failed("read of segment"))?;
-    while let Some(row) = rows.next().map_err(failed("read of segment"))? {
+    // To ask for a row after the last would read the page that it is in.
+    while next <= last {
+        let Some(row) = rows.next().map_err(failed("read of segment"))? else { break };
         let id: i64 = row.get(0).map_err(failed("read of segment"))?;
         let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of segment"))?;
         if id as u64 != next {
