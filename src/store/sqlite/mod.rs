@@ -31,8 +31,7 @@ pub use writer::SqliteStore;
 
 /// Versions before this one can corrupt a write-ahead log that two connections use.
 const OLDEST_SQLITE: i32 = 3_051_003;
-/// Rows of 1 to 2 KB waste a third of a 4 KiB page, a tenth of this, a twentieth of 16 KiB; but a look-up copies a whole page or two,
-/// which of 16 KiB is an eighth of its time.
+/// Rows of 1 to 2 KB waste a third of a 4 KiB page, a tenth of this, a twentieth of 16 KiB; a look-up reads a page or two.
 const PAGE_BYTES: u32 = 8 << 10;
 /// Page cache of the writing connection: the inner pages of every table and the edges that grow.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
@@ -94,14 +93,15 @@ pub(in crate::store) fn open_writing(
     application: i64,
     migrations: &[&str],
 ) -> Result<Connection, StoreError> {
-    open_writing_vacuumed(path, application, migrations, "none")
+    open_writing_in_pages(path, application, migrations, PAGE_BYTES, "none")
 }
 
-/// The same, with another way to give free pages back in a new database.
-fn open_writing_vacuumed(
+/// The same, with pages of another size in a new database, and another way to give free pages back.
+fn open_writing_in_pages(
     path: &Path,
     application: i64,
     migrations: &[&str],
+    page_bytes: u32,
     auto_vacuum: &str,
 ) -> Result<Connection, StoreError> {
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
@@ -111,7 +111,7 @@ fn open_writing_vacuumed(
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
     };
     // These take effect in a new database only: an existing one keeps what it was made with.
-    set("page_size", &PAGE_BYTES)?;
+    set("page_size", &page_bytes)?;
     set("auto_vacuum", &auto_vacuum)?;
     // A reader never waits for the writer, and a commit is one append and one fsync.
     set("journal_mode", &"wal")?;

@@ -16,10 +16,12 @@ use super::super::readers::{Commits, Readers};
 use super::super::rebuild::{clear, fill};
 use super::super::segment::{Decoder, unwrap, wrap};
 use super::super::{
-    checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_vacuumed, to_micros,
+    checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_in_pages, to_micros,
 };
 use super::reader::{dictionary, heads, segments};
-use super::{APPLICATION_ID, Edge, MIGRATIONS, SEGMENTS_PER_TILE, Shared, State, Window, codec_failed};
+use super::{
+    APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, SEGMENTS_PER_TILE, Shared, State, Window, codec_failed,
+};
 use crate::store::lock::FileLock;
 use crate::store::remote::SeenHead;
 use crate::store::{FullTile, StoreError, TILE_WIDTH};
@@ -27,7 +29,7 @@ use crate::store::{FullTile, StoreError, TILE_WIDTH};
 /// Entries of the index that one commit moves when only merging is left.
 const MERGED_PER_COMMIT: u64 = 1 << 20;
 /// Pages that one commit moves to where free ones are: a write-ahead log of 16 MiB.
-const VACUUMED_PER_COMMIT: u32 = 2_000;
+const VACUUMED_PER_COMMIT: u32 = 1_000;
 
 /// Inserts the segments of one tile. In one statement, because one that may fail, by a trigger, begins with a copy of every page
 /// that it changes.
@@ -63,7 +65,7 @@ pub(super) fn open(
 ) -> Result<Opened, StoreError> {
     let lock = FileLock::acquire(&path.with_extension("lock"))?;
     // Merging the index leaves free pages, a fifteenth of a large mirror: they are given back when it settles.
-    let mut db = open_writing_vacuumed(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
+    let mut db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES, "incremental")?;
     let index_key = identify(&db, path, name, vkey, at)?;
     let readers = Arc::new(Readers::open(path, cache_kib, Commits::Told)?);
     let held = readers.clone();
@@ -350,7 +352,7 @@ fn entries(
 /// Throws away the index of the mirror at `path`, which nobody may have open. Whoever opens it next makes it again from the records.
 pub fn drop_index(path: &Path) -> Result<(), StoreError> {
     let _lock = FileLock::acquire(&path.with_extension("lock"))?;
-    let db = open_writing_vacuumed(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
+    let db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES, "incremental")?;
     clear(&db)?;
     empty_wal(&db)
 }
