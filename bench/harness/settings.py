@@ -9,8 +9,6 @@ ROOT = BENCH.parent
 OUT = BENCH / "out"
 
 EPILOG = """\
-rows: lookup tiles append misses dirhash client growth start mirror
-
 Servers listen on loopback only, and every process that is started here is ended here. Nothing in the clone but
 bench/out changes, unless --record is given. Exit code 1 when a row failed; a target that is not met is no failure.
 
@@ -48,7 +46,7 @@ def parse(rows: list[str], arguments: list[str] | None = None) -> Settings:
     parser = argparse.ArgumentParser(
         prog="bench/run",
         description="Measure Tallystick and its peers side by side, in alternating repetitions.",
-        epilog=EPILOG,
+        epilog=f"rows: {' '.join(rows)}\n\n{EPILOG}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", metavar="ROWS", default="", help="families of rows, separated by commas")
