@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use url::{Host, Url};
@@ -119,9 +119,7 @@ impl LogUrl {
     pub fn expose(&self) -> Zeroizing<String> {
         Zeroizing::new(match self {
             LogUrl::Server(url) => url.expose().to_string(),
-            LogUrl::Directory(path) => {
-                Url::from_file_path(path).expect("FromStr gives absolute paths").to_string()
-            }
+            LogUrl::Directory(path) => directory_url(path).to_string(),
         })
     }
 
@@ -150,9 +148,14 @@ impl fmt::Display for LogUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LogUrl::Server(url) => url.fmt(f),
-            LogUrl::Directory(path) => write!(f, "file://{}", path.display()),
+            LogUrl::Directory(path) => directory_url(path).fmt(f),
         }
     }
+}
+
+/// A directory as the URL that means it, whatever its name.
+fn directory_url(path: &Path) -> Url {
+    Url::from_file_path(path).expect("FromStr gives absolute paths")
 }
 
 /// One place that serves modules.
@@ -172,8 +175,7 @@ impl fmt::Display for Source {
             Source::Proxy(url) => url.fmt(f),
             // A comma or a bar would divide the list that it stands in.
             Source::Directory(path) => {
-                let url = Url::from_file_path(path).map_err(|()| fmt::Error)?;
-                f.write_str(&url.as_str().replace(',', "%2C").replace('|', "%7C"))
+                f.write_str(&directory_url(path).as_str().replace(',', "%2C").replace('|', "%7C"))
             }
             Source::Direct => f.write_str("direct"),
         }
@@ -375,6 +377,20 @@ mod tests {
                 "{odd} is the directory that was meant"
             );
             assert_eq!(list.expose().as_str(), odd);
+        }
+    }
+
+    #[test]
+    fn a_directory_with_a_log_is_shown_as_the_url_that_means_it() {
+        for (text, shown) in [
+            ("file:///srv/sumdb/", "file:///srv/sumdb"),
+            ("file:////srv//d/", "file:///srv/d"),
+            ("file:///srv/a b", "file:///srv/a%20b"),
+            ("file:///srv/100%2541", "file:///srv/100%2541"),
+        ] {
+            let url: LogUrl = text.parse().unwrap();
+            assert_eq!((url.to_string().as_str(), url.expose().as_str()), (shown, shown));
+            assert_eq!(shown.parse::<LogUrl>().unwrap(), url);
         }
     }
 
