@@ -40,6 +40,15 @@ fn build(directory: &Path) -> PathBuf {
     path
 }
 
+/// A log that has grown to `size` records, `step` at a time.
+async fn grown_log(directory: &Path, size: u64, step: u64) -> Log {
+    let log = open_log(directory).unwrap();
+    for first in (0..size).step_by(step as usize) {
+        log.append(candidates(first..first + step)).await.unwrap();
+    }
+    log
+}
+
 fn check(reader: &dyn LogReader) -> FsckReport {
     fsck(reader, &signer().verifier(), None, &mut |_| {}).unwrap_or_else(|error| FsckReport {
         findings: vec![tallystick::log::Finding { place: "newest head".to_owned(), why: error.to_string() }],
@@ -273,10 +282,7 @@ async fn a_damaged_index_lets_nothing_in_twice() {
     for id in [3, 9_000, 19_999] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.db");
-        let log = open_log(directory.path()).unwrap();
-        for first in (0..20_000).step_by(5_000) {
-            log.append(candidates(first..first + 5_000)).await.unwrap();
-        }
+        let log = grown_log(directory.path(), 20_000, 5_000).await;
         log.close();
         let raw = rusqlite::Connection::open(&path).unwrap();
         let spoil =
@@ -298,10 +304,7 @@ async fn a_damaged_index_lets_nothing_in_twice() {
 async fn a_damaged_index_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
-    let log = open_log(directory.path()).unwrap();
-    for first in (0..20_000).step_by(5_000) {
-        log.append(candidates(first..first + 5_000)).await.unwrap();
-    }
+    let log = grown_log(directory.path(), 20_000, 5_000).await;
     let newest = log.snapshot().head().clone();
     log.close();
     let row = "bucket_id = (SELECT max(bucket_id) FROM index_bucket)";
@@ -336,10 +339,7 @@ async fn a_damaged_index_is_made_again() {
 async fn a_log_without_its_index_makes_it_when_it_is_opened() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
-    let log = open_log(directory.path()).unwrap();
-    for first in (0..80_000).step_by(16_000) {
-        log.append(candidates(first..first + 16_000)).await.unwrap();
-    }
+    let log = grown_log(directory.path(), 80_000, 16_000).await;
     log.close();
     // As a rebuild that was stopped at its beginning leaves it.
     let raw = rusqlite::Connection::open(&path).unwrap();

@@ -67,7 +67,7 @@ impl LogReader for Shared {
 
     fn head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
         let Ok(size) = i64::try_from(size.0) else { return Ok(None) };
-        Ok(self.readers.read(|reader| head(&reader.db, size))?.pop())
+        self.readers.read(|reader| head(&reader.db, size))
     }
 
     fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
@@ -271,25 +271,11 @@ fn segments(
     if ids.is_empty() {
         return Ok(());
     }
-    let mut select = db
-        .prepare_cached(
-            "SELECT segment_id, body FROM segment WHERE segment_id BETWEEN ? AND ? ORDER BY segment_id",
-        )
-        .map_err(failed("read of segment"))?;
-    let (mut next, last) = (ids.start / SEGMENT_WIDTH, (ids.end - 1) / SEGMENT_WIDTH);
-    let mut rows = select.query(params![next as i64, last as i64]).map_err(failed("read of segment"))?;
-    // To ask for a row after the last would read the page that it is in.
-    while next <= last {
-        let Some(row) = rows.next().map_err(failed("read of segment"))? else { break };
-        let id: i64 = row.get(0).map_err(failed("read of segment"))?;
-        let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of segment"))?;
-        if id as u64 != next {
-            return Err(damaged(format!("segment {next}"))("missing".to_owned()));
-        }
-        each(next * SEGMENT_WIDTH, body).map_err(damaged(format!("segment {id}")))?;
-        next += 1;
-    }
-    Ok(())
+    let numbers = ids.start / SEGMENT_WIDTH..ids.end.div_ceil(SEGMENT_WIDTH);
+    let each = |segment, body: &[u8]| {
+        each(segment * SEGMENT_WIDTH, body).map_err(damaged(format!("segment {segment}")))
+    };
+    SEGMENTS.each(db, numbers, each).map(drop)
 }
 
 fn tail_rows(
@@ -297,27 +283,57 @@ fn tail_rows(
     ids: Range<u64>,
     mut each: impl FnMut(RecordId, &[u8]) -> Result<(), String>,
 ) -> Result<(), StoreError> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let mut select = db
-        .prepare_cached(
-            "SELECT record_id, body FROM tail WHERE record_id >= ? AND record_id < ? ORDER BY record_id",
-        )
-        .map_err(failed("read of tail"))?;
-    let mut rows = select.query(params![ids.start as i64, ids.end as i64]).map_err(failed("read of tail"))?;
-    let mut next = ids.start;
-    while next < ids.end {
-        let Some(row) = rows.next().map_err(failed("read of tail"))? else { break };
-        let id: i64 = row.get(0).map_err(failed("read of tail"))?;
-        let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
-        if id as u64 != next {
-            return Err(damaged(format!("tail {next}"))("missing".to_owned()));
+    let each = |id, body: &[u8]| each(RecordId(id), body).map_err(damaged(format!("tail {id}")));
+    TAIL.each(db, ids, each).map(drop)
+}
+
+/// Where bodies lie in rows that are numbered without a gap.
+pub(super) struct Numbered {
+    table: &'static str,
+    action: &'static str,
+    /// Gives number and body, from one number to before another.
+    select: &'static str,
+}
+
+pub(super) const SEGMENTS: Numbered = Numbered {
+    table: "segment",
+    action: "read of segment",
+    select: "SELECT segment_id, body FROM segment WHERE segment_id >= ? AND segment_id < ? ORDER BY segment_id",
+};
+const TAIL: Numbered = Numbered {
+    table: "tail",
+    action: "read of tail",
+    select: "SELECT record_id, body FROM tail WHERE record_id >= ? AND record_id < ? ORDER BY record_id",
+};
+
+impl Numbered {
+    /// Goes through the rows with these numbers. Returns the first number that is not there: the table may end before.
+    pub(super) fn each(
+        &self,
+        db: &Connection,
+        numbers: Range<u64>,
+        mut each: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<u64, StoreError> {
+        let mut next = numbers.start;
+        if numbers.is_empty() {
+            return Ok(next);
         }
-        each(RecordId(next), body).map_err(damaged(format!("tail {id}")))?;
-        next += 1;
+        let mut select = db.prepare_cached(self.select).map_err(failed(self.action))?;
+        let range = params![numbers.start as i64, numbers.end as i64];
+        let mut rows = select.query(range).map_err(failed(self.action))?;
+        // To ask for a row after the last would read the page that it is in.
+        while next < numbers.end {
+            let Some(row) = rows.next().map_err(failed(self.action))? else { break };
+            let id: i64 = row.get(0).map_err(failed(self.action))?;
+            let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed(self.action))?;
+            if id as u64 != next {
+                return Err(damaged(format!("{} {next}", self.table))("missing".to_owned()));
+            }
+            each(next, body)?;
+            next += 1;
+        }
+        Ok(next)
     }
-    Ok(())
 }
 
 fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, StoreError> {
@@ -366,9 +382,10 @@ pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<St
 }
 
 /// The head of exactly this size, if one was signed.
-fn head(db: &Connection, size: i64) -> Result<Vec<StoredHead>, StoreError> {
+fn head(db: &Connection, size: i64) -> Result<Option<StoredHead>, StoreError> {
     let select = "SELECT size, root, note, signed_at FROM head WHERE size = ? LIMIT ?";
     heads_as(db, select, size, 1, |tree, note, signed_at| StoredHead { tree, note, signed_at })
+        .map(|mut heads| heads.pop())
 }
 
 /// Heads of any log. `select` gives size, root, note and a time for a size and a limit.

@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::super::index::hash_name;
 use super::super::packed::{Parts, needs_dictionary};
-use super::super::reader::{blob, candidates, heads_as, tile_id};
+use super::super::reader::{SEGMENTS, blob, candidates, heads_as, tile_id};
 use super::super::readers::Reader;
 use super::super::segment::{Decoder, SEGMENT_WIDTH, Why, unwrap};
 use super::super::{damaged, failed};
@@ -171,29 +171,15 @@ pub(super) fn segments(
     ids: Range<u64>,
     mut each: impl FnMut(u64, &Parts<'_>),
 ) -> Result<(), StoreError> {
-    let mut select = db
-        .prepare_cached(
-            "SELECT segment_id, body FROM segment WHERE segment_id BETWEEN ? AND ? ORDER BY segment_id",
-        )
-        .map_err(failed("read of segment"))?;
-    let (mut next, last) = (ids.start / SEGMENT_WIDTH, (ids.end - 1) / SEGMENT_WIDTH);
-    let mut rows = select.query(params![next as i64, last as i64]).map_err(failed("read of segment"))?;
-    // To ask for a row after the last would read the page that it is in.
-    while next <= last {
-        let Some(row) = rows.next().map_err(failed("read of segment"))? else { break };
-        let id: i64 = row.get(0).map_err(failed("read of segment"))?;
-        let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of segment"))?;
-        if id as u64 != next {
-            break;
-        }
-        unpack(db, decoder, body, next, |records| {
-            for (id, parts) in (next * SEGMENT_WIDTH..).zip(records).filter(|(id, _)| ids.contains(id)) {
+    let numbers = ids.start / SEGMENT_WIDTH..ids.end.div_ceil(SEGMENT_WIDTH);
+    let next = SEGMENTS.each(db, numbers.clone(), |segment, body| {
+        unpack(db, decoder, body, segment, |records| {
+            for (id, parts) in (segment * SEGMENT_WIDTH..).zip(records).filter(|(id, _)| ids.contains(id)) {
                 each(id, &parts);
             }
-        })?;
-        next += 1;
-    }
-    if next <= last {
+        })
+    })?;
+    if next < numbers.end {
         return Err(damaged(format!("segment {next}"))("missing".to_owned()));
     }
     Ok(())
