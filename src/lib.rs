@@ -20,7 +20,7 @@
 //! | ground | [`clock`] | what time it is |
 //! | | `crew` | threads for work in many small pieces |
 //! | | [`config`] | what the operator said, and where |
-//! | | [`store`] | one log, one database; one lock |
+//! | | [`store`] | one log, one database, beside it the records of a full mirror; one lock |
 //! | | [`upstream`] | clients of other servers: module proxies, version control, checksum databases |
 //! | engines | [`log`] | the own log: sequencer, right edge, anchor, fsck |
 //! | | [`mirror`] | a remote log, verified |

@@ -34,10 +34,17 @@ impl Unusable {
                 self.name
             ),
             _ => format!(
-                "move {} (with what has its name and ends in -wal or -shm) away, keep it, and start again: what it held is \
-                 fetched and verified again",
-                self.database.display()
+                "move {} away, keep it, and start again: what it held is fetched and verified again",
+                self.files()
             ),
+        }
+    }
+
+    /// What belongs together, for a person.
+    fn files(&self) -> String {
+        match self.database.to_string_lossy().strip_suffix(".full.db") {
+            Some(name) => format!("{name}.full.* (all files of that name)"),
+            None => format!("{} (with what has its name and ends in -wal or -shm)", self.database.display()),
         }
     }
 

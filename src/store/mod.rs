@@ -9,7 +9,7 @@
 //! tests), and one conformance suite (`tests/it/conformance.rs`) holds both to what is written here.
 //!
 //! Other logs have databases of their own: [`remote`] keeps what look-ups needed, [`replica`] keeps every record, with
-//! the engine of the own log.
+//! the index of the own log, and its records in files that only grow.
 
 pub mod cosignatures;
 pub mod durable;

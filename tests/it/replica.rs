@@ -8,6 +8,7 @@
 
 mod damage;
 mod export;
+mod files;
 mod growth;
 mod import;
 mod kills;

@@ -294,7 +294,7 @@ impl Verify {
                 "stop the server and make the index again from the records: `tallystick mirror verify {name} --rebuild-index`"
             )
         } else {
-            "stop the server, move the mirror's `.full.db` away and let it be replicated or imported again"
+            "stop the server, move the mirror's `.full.*` files away and let it be replicated or imported again"
                 .to_owned()
         };
         let count = findings.len() as u64 + unlisted;

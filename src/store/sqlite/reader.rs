@@ -289,13 +289,13 @@ fn tail_rows(
 
 /// Where bodies lie in rows that are numbered without a gap.
 pub(super) struct Numbered {
-    table: &'static str,
-    action: &'static str,
+    pub(super) table: &'static str,
+    pub(super) action: &'static str,
     /// Gives number and body, from one number to before another.
-    select: &'static str,
+    pub(super) select: &'static str,
 }
 
-pub(super) const SEGMENTS: Numbered = Numbered {
+const SEGMENTS: Numbered = Numbered {
     table: "segment",
     action: "read of segment",
     select: "SELECT segment_id, body FROM segment WHERE segment_id >= ? AND segment_id < ? ORDER BY segment_id",

@@ -19,11 +19,11 @@ const MIB: u64 = 1 << 20;
 const FLOOR: u64 = 64 * MIB;
 
 /// A disk of a known size. Dropping it unmounts it.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
     /// Mounts one, or says loudly that it cannot.
-    fn mount(path: &Path, bytes: u64, test: &str) -> Option<Disk> {
+    pub(crate) fn mount(path: &Path, bytes: u64, test: &str) -> Option<Disk> {
         fs::create_dir_all(path).expect("a directory");
         let options = format!("size={bytes},mode=0700");
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(path).output();
@@ -41,7 +41,7 @@ impl Disk {
         }
     }
 
-    fn resize(&self, bytes: u64) {
+    pub(crate) fn resize(&self, bytes: u64) {
         let options = format!("remount,size={bytes}");
         let status = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
         assert!(status.expect("mount runs").success());

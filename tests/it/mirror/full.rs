@@ -424,6 +424,32 @@ fn a_lowered_mirror_moves_on() {
     server.stop();
 }
 
+/// What is to be done is said, and doing it is enough.
+#[test]
+fn a_mirror_whose_records_are_gone_says_which_files_to_move() {
+    let log = SmallLog::new(900);
+    let upstream = log.serve();
+    let directory = mirroring(&log, &upstream.url(), FULL);
+    ran(&directory, &["sync"], 0);
+    let base = directory.data().join(format!("mirror/{NAME}.full")).display().to_string();
+    std::fs::File::options().write(true).open(format!("{base}.segments")).unwrap().set_len(100).unwrap();
+    let told = ran(&directory, &["sync"], 4).stderr;
+    let remedy = format!("fix: move {base}.* (all files of that name) away");
+    assert!(told.contains(&remedy) && told.contains(&format!("{base}.segments: 100 bytes where ")), "{told}");
+    // Half of it is done: nothing that is left is written over.
+    std::fs::remove_file(format!("{base}.db")).unwrap();
+    assert!(ran(&directory, &["sync"], 4).stderr.contains(&remedy));
+    let moved = directory.data().join("moved");
+    std::fs::create_dir(&moved).unwrap();
+    for end in ["db", "segments", "places", "lock"] {
+        std::fs::rename(format!("{base}.{end}"), moved.join(end)).unwrap();
+    }
+    let server = directory.serve();
+    poll("all of it again", PATIENCE, || (full(&directory)["size"] == 900).then_some(()));
+    assert_served(&server, &log, 900);
+    server.stop();
+}
+
 /// The index is derived: damage in it is no loss, and nothing is fetched for it.
 #[test]
 fn a_damaged_index_is_made_again_from_the_records() {

@@ -9,7 +9,6 @@ async fn a_flipped_byte_is_found_when_it_is_read() {
     let text = mirror.replica().reader().records(40..41).unwrap().remove(0);
     let tallystick::store::replica::RecordText::Lines(lines) = text else { panic!("{text:?}") };
     let rows = [
-        ("segment", "segment_id = 2"),
         ("tile", "tile_id >= 0"),
         ("index_bucket", "bucket_id >= 0"),
         ("dictionary", "dictionary_id = 1"),
@@ -75,13 +74,11 @@ async fn what_is_verified_is_insert_only_for_every_connection() {
         "DELETE FROM identity",
         "UPDATE dictionary SET body = x'00'",
         "DELETE FROM dictionary",
-        "UPDATE segment SET body = x'00'",
-        "DELETE FROM segment",
-        "REPLACE INTO segment (segment_id, body) VALUES (0, x'00')",
         "UPDATE tile SET body = x'00'",
         "DELETE FROM tile",
         "REPLACE INTO tile (tile_id, body) SELECT tile_id, x'00' FROM tile",
         "UPDATE edge SET size = size, body = x'00'",
+        "UPDATE edge SET segments_end = segments_end - 1",
         "DELETE FROM edge",
         "REPLACE INTO edge (id, size, body) VALUES (1, 0, x'00')",
         "UPDATE head SET note = ''",
@@ -112,9 +109,9 @@ fn a_mirror_has_one_writer() {
 async fn what_cannot_be_proved_is_no_answer_to_a_look_up() {
     let Some((peer, _directory, mirror)) = setup("damage::what_cannot_be_proved") else { return };
     mirror.sync(&[peer.serve_honestly(72_000).url()]).await.unwrap();
-    super::reverify::rewrite(&mirror, "segment", "segment_id = 20", |body| {
+    super::files::rewrite(&mirror, 20, |body| {
         body[40] ^= 1;
-        super::reverify::seal_segment(body);
+        super::files::seal(body);
     });
     let replica = mirror.replica();
     let module = |id: u64| match replica.reader().records(id..id + 1).unwrap().remove(0) {

@@ -300,7 +300,7 @@ async fn an_archive_can_do_no_harm() {
         assert!(error.to_string().contains(why), "{arguments:?}: {error}");
         let remote: Vec<PathBuf> = files(&inside)
             .into_keys()
-            .filter(|path| ![".db", ".lock"].iter().any(|part| path.to_string_lossy().contains(part)))
+            .filter(|path| ![".db", "/replica."].iter().any(|part| path.to_string_lossy().contains(part)))
             .collect();
         assert_eq!(remote, before, "{arguments:?}");
     }

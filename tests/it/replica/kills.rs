@@ -53,11 +53,16 @@ fn a_run_that_is_killed_anywhere_goes_on() {
 
 /// Runs the child until `moment`, in milliseconds. Says whether it came to its end before.
 fn run(directory: &tempfile::TempDir, mirror: &Mirror, peer: &Peer, moment: u64) -> bool {
-    let orders = format!("{}\n{}\n{}\n{moment}", directory.path().display(), mirror.vkey, peer.url());
+    command(directory.path(), mirror, peer, moment).status().unwrap().success()
+}
+
+/// A child that replicates.
+pub(super) fn command(directory: &Path, mirror: &Mirror, peer: &Peer, moment: u64) -> Command {
+    let orders = format!("{}\n{}\n{}\n{moment}", directory.display(), mirror.vkey, peer.url());
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "replica::kills::a_run_that_is_killed_anywhere_goes_on", "--nocapture"]);
     command.env(CHILD, orders).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().unwrap().success()
+    command
 }
 
 /// Replicates, and after some milliseconds, or never, is no more.

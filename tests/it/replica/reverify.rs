@@ -8,9 +8,10 @@ use tallystick::mirror::{Reverified, ReverifyFigures, reverify, slices, verify, 
 use tallystick::note::VerifierKey;
 use tallystick::store::StoreError;
 use tallystick::store::replica::RecordText;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::export::damage;
+use super::files::Saved;
 use super::*;
 
 fn check(mirror: &Mirror, replica: &Replica) -> Reverified {
@@ -43,12 +44,6 @@ fn seal(body: &mut [u8]) {
     body[..8].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// A segment of layout 2, whose checksum is seeded with its first two bytes.
-pub(super) fn seal_segment(body: &mut [u8]) {
-    let sum = xxh3_64_with_seed(&body[10..], u64::from(body[0]) << 8 | u64::from(body[1]));
-    body[2..10].copy_from_slice(&sum.to_le_bytes());
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sound_passes() {
     let Some((peer, _directory, mirror)) = setup("reverify::what_is_sound_passes") else { return };
@@ -74,26 +69,29 @@ async fn what_is_sound_passes() {
 async fn damage_is_found_at_its_place_and_not_answered() {
     let Some((peer, _directory, mirror)) = setup("reverify::damage_is_found") else { return };
     mirror.sync(&[peer.serve_honestly(72_000).url()]).await.unwrap();
-    let copy = std::fs::read(mirror.database()).unwrap();
+    let saved = Saved::of(&mirror);
     // A bit of the disk, in a row of each kind: the checksum shows it.
     for (table, key, place) in [
-        ("segment", "segment_id = 1000", "segment 1000"),
+        ("segment", "", "segment 1000"),
         ("tile", "tile_id >= 0", "tile "),
         ("index_bucket", "bucket_id >= 0", "index_bucket "),
     ] {
-        damage(&mirror, table, key);
+        match table {
+            "segment" => super::files::rewrite(&mirror, 1000, |body| *body.last_mut().unwrap() ^= 1),
+            _ => damage(&mirror, table, key),
+        }
         let replica = mirror.replica();
         let verified = check(&mirror, &replica);
         assert_eq!(verified.findings.len(), 1, "{table}: {verified:?}");
         assert!(verified.findings[0].place.starts_with(place), "{verified:?}");
         assert_eq!(verified.records, 72_000, "the work goes on behind it");
         drop(replica);
-        std::fs::write(mirror.database(), &copy).unwrap();
+        saved.put_back();
     }
     // The same with a checksum that is right: only the tree shows it.
-    rewrite(&mirror, "segment", "segment_id = 20", |body| {
+    super::files::rewrite(&mirror, 20, |body| {
         body[40] ^= 1;
-        seal_segment(body);
+        super::files::seal(body);
     });
     let replica = mirror.replica();
     let reader = replica.reader();
@@ -111,7 +109,7 @@ async fn damage_is_found_at_its_place_and_not_answered() {
     assert_eq!(reader.find(&lines.module).unwrap().unwrap().id.0, 255, "what is beside it is answered");
     assert!(reader.tile(0, 0).is_ok() && reader.tile(0, 1).is_err());
     drop((reader, replica));
-    std::fs::write(mirror.database(), &copy).unwrap();
+    saved.put_back();
     rewrite(&mirror, "tile", "tile_id >= 0", |body| {
         body[100] ^= 1;
         seal(body);
@@ -122,7 +120,7 @@ async fn damage_is_found_at_its_place_and_not_answered() {
     assert!(verified.findings.iter().all(|found| found.place == "tile/8/1/000"), "{verified:?}");
     assert!(!verified.is_clean() && replica.reader().tile(1, 0).is_err());
     drop(replica);
-    std::fs::write(mirror.database(), &copy).unwrap();
+    saved.put_back();
     // A bucket without its last entry.
     rewrite(&mirror, "index_bucket", "bucket_id >= 0", |body| {
         let entries = body.len() - 8;
@@ -133,7 +131,7 @@ async fn damage_is_found_at_its_place_and_not_answered() {
     let verified = check(&mirror, &mirror.replica());
     assert!(!verified.is_clean());
     assert!(verified.findings.iter().all(|found| found.place.starts_with("index")), "{verified:?}");
-    std::fs::write(mirror.database(), &copy).unwrap();
+    saved.put_back();
     assert!(check(&mirror, &mirror.replica()).is_clean());
 }
 
@@ -141,7 +139,7 @@ async fn damage_is_found_at_its_place_and_not_answered() {
 async fn a_background_task_goes_through_everything_and_tells_once() {
     let Some((peer, _directory, mirror)) = setup("reverify::a_background_task") else { return };
     mirror.sync(&[peer.url()]).await.unwrap();
-    damage(&mirror, "segment", "segment_id = 5000");
+    super::files::rewrite(&mirror, 5000, |body| body[500] ^= 1);
     let (replica, figures) = (mirror.replica(), Arc::new(ReverifyFigures::default()));
     let key: VerifierKey = mirror.vkey.parse().unwrap();
     assert_eq!(verify_slice(&replica.reader(), &key, 0).findings, []);

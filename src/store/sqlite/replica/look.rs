@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::super::{failed, open_reader};
+use super::segments;
 use crate::store::StoreError;
 use crate::tlog::TreeSize;
 
@@ -34,12 +35,13 @@ pub fn look(path: &Path) -> Result<Option<Extent>, StoreError> {
     Ok(Some(Extent { size, head, bytes: file_bytes(path) }))
 }
 
-/// Bytes of a database and its write-ahead log. What cannot be looked at counts nothing.
+/// Bytes of a mirror's files: database, write-ahead log, segments, places. What cannot be looked at counts nothing.
 pub fn file_bytes(path: &Path) -> u64 {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    length(path) + length(Path::new(&log))
+    let segments: u64 = segments::paths(path).iter().map(|path| length(path)).sum();
+    length(path) + length(Path::new(&log)) + segments
 }
 
 fn number(db: &Connection, select: &str) -> Result<Option<TreeSize>, StoreError> {

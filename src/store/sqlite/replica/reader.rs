@@ -3,14 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
+use super::super::damaged;
 use super::super::index::hash_name;
 use super::super::packed::{Parts, needs_dictionary};
-use super::super::reader::{SEGMENTS, blob, candidates, heads_as, tile_id};
+use super::super::reader::{blob, candidates, heads_as, tile_id};
 use super::super::readers::Reader;
 use super::super::segment::{Decoder, SEGMENT_WIDTH, Why, unwrap};
-use super::super::{damaged, failed};
+use super::segments::{Segments, segment_name};
 use super::{RecordText, ReplicaReader, Shared, codec_failed};
 use crate::module::ModuleVersion;
 use crate::store::remote::SeenHead;
@@ -37,7 +38,7 @@ impl ReplicaReader {
     /// The record of a module version.
     pub fn find(&self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError> {
         // The state first: the index that is loaded after it has all of its records.
-        let Shared { state, view, readers, index_key, condemned } = &*self.0;
+        let Shared { state, view, readers, index_key, condemned, segments } = &*self.0;
         let condemned = condemned.load();
         let (state, view) = (state.load(), view.load());
         let hash = hash_name(index_key, module.path.as_str(), module.version.as_str());
@@ -49,7 +50,7 @@ impl ReplicaReader {
                 }
                 condemned.check(&ids)?;
                 if ids.start < state.edge.sealed() {
-                    return find_in(db, decoder, segment, module);
+                    return find_in(db, decoder, segments, segment, module);
                 }
                 Ok(ids.map(RecordId).find_map(|id| {
                     let lines = Parts::of(state.at_edge(id)?).lines_of(module)?;
@@ -122,7 +123,7 @@ impl ReplicaReader {
         let (end, sealed) = (ids.end.min(state.size()), state.edge.sealed());
         if ids.start < end.min(sealed) {
             self.0.readers.read(|Reader { db, decoder, .. }| {
-                segments(db, decoder, ids.start..end.min(sealed), |_, parts| each(parts))
+                each_sealed(db, decoder, &self.0.segments, ids.start..end.min(sealed), |_, parts| each(parts))
             })?;
         }
         for id in ids.start.max(sealed)..end {
@@ -144,57 +145,34 @@ fn full_tile(body: &[u8]) -> Result<Vec<Hash>, Why> {
 fn find_in(
     db: &Connection,
     decoder: &mut Decoder,
+    segments: &Segments,
     segment: u64,
     module: &ModuleVersion,
 ) -> Result<Option<StoredRecord>, StoreError> {
-    let mut select = db
-        .prepare_cached("SELECT body FROM segment WHERE segment_id = ?")
-        .map_err(failed("read of segment"))?;
-    let place = || damaged(format!("segment {segment}"));
-    let found = select
-        .query_row([segment as i64], |row| {
-            let body = row.get_ref(0)?.as_blob()?;
-            let trained = provide_dictionary(db, decoder, body, segment);
-            Ok(trained.and_then(|()| decoder.find_packed(body, module).map_err(place())))
-        })
-        .optional()
-        .map_err(failed("read of segment"))?;
-    let found = found.ok_or_else(|| place()("missing".to_owned()))??;
+    let body = segments.read(segment)?;
+    provide_dictionary(db, decoder, &body, segment)?;
+    let found = decoder.find_packed(&body, module).map_err(damaged(segment_name(segment)))?;
     let record = |(at, lines)| StoredRecord { id: RecordId(segment * SEGMENT_WIDTH + at as u64), lines };
     Ok(found.map(record))
 }
 
 /// Goes through the records in `ids`, which are all in full tiles.
-pub(super) fn segments(
+pub(super) fn each_sealed(
     db: &Connection,
     decoder: &mut Decoder,
+    segments: &Segments,
     ids: Range<u64>,
     mut each: impl FnMut(u64, &Parts<'_>),
 ) -> Result<(), StoreError> {
     let numbers = ids.start / SEGMENT_WIDTH..ids.end.div_ceil(SEGMENT_WIDTH);
-    let next = SEGMENTS.each(db, numbers.clone(), |segment, body| {
-        unpack(db, decoder, body, segment, |records| {
-            for (id, parts) in (segment * SEGMENT_WIDTH..).zip(records).filter(|(id, _)| ids.contains(id)) {
-                each(id, &parts);
-            }
-        })
-    })?;
-    if next < numbers.end {
-        return Err(damaged(format!("segment {next}"))("missing".to_owned()));
-    }
-    Ok(())
-}
-
-fn unpack<'a, T>(
-    db: &Connection,
-    decoder: &'a mut Decoder,
-    body: &'a [u8],
-    segment: u64,
-    read: impl FnOnce(&mut dyn Iterator<Item = Parts<'a>>) -> T,
-) -> Result<T, StoreError> {
-    provide_dictionary(db, decoder, body, segment)?;
-    let mut records = decoder.packed(body).map_err(damaged(format!("segment {segment}")))?;
-    Ok(read(&mut records))
+    segments.each(numbers, |segment, body| {
+        provide_dictionary(db, decoder, body, segment)?;
+        let records = decoder.packed(body).map_err(damaged(segment_name(segment)))?;
+        for (id, parts) in (segment * SEGMENT_WIDTH..).zip(records).filter(|(id, _)| ids.contains(id)) {
+            each(id, &parts);
+        }
+        Ok(())
+    })
 }
 
 /// Gives the decoder the dictionary, if a segment cannot be read without it.
@@ -208,7 +186,7 @@ fn provide_dictionary(
         return Ok(());
     }
     let dictionary = dictionary(db)?
-        .ok_or_else(|| damaged(format!("segment {segment}"))("the dictionary is missing".to_owned()))?;
+        .ok_or_else(|| damaged(segment_name(segment))("the dictionary is missing".to_owned()))?;
     decoder.set_dictionary(&dictionary).map_err(codec_failed)
 }
 

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::index::{Entry, FLUSH, MOST_RECENT, View, hash_name};
 use super::super::merge::{Change, Index};
@@ -14,13 +15,16 @@ use super::super::packed::Parts;
 use super::super::reader::{blob, tile_id};
 use super::super::readers::{Commits, Readers};
 use super::super::rebuild::{clear, fill};
-use super::super::segment::{Decoder, unwrap, wrap};
+use super::super::segment::{Decoder, SEGMENT_WIDTH, unwrap, wrap};
 use super::super::{
     checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_in_pages, to_micros,
 };
-use super::reader::{dictionary, heads, segments};
+use super::moved;
+use super::reader::{dictionary, each_sealed, heads};
+use super::segments::{Bounds, Segments};
 use super::{
-    APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, SEGMENTS_PER_TILE, Shared, State, Window, codec_failed,
+    APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, PackedTile, SEGMENTS_PER_TILE, Shared, State, Window,
+    codec_failed,
 };
 use crate::store::lock::FileLock;
 use crate::store::remote::SeenHead;
@@ -31,16 +35,12 @@ const MERGED_PER_COMMIT: u64 = 1 << 20;
 /// Pages that one commit moves to where free ones are: a write-ahead log of 16 MiB.
 const VACUUMED_PER_COMMIT: u32 = 1_000;
 
-/// Inserts the segments of one tile. In one statement, because one that may fail, by a trigger, begins with a copy of every page
-/// that it changes.
-static INSERT_SEGMENTS: LazyLock<String> = LazyLock::new(|| {
-    format!("INSERT INTO segment (segment_id, body) VALUES {}", vec!["(?, ?)"; SEGMENTS_PER_TILE].join(", "))
-});
-
 pub(super) struct Writer {
     db: Connection,
     shared: Arc<Shared>,
     index: Index,
+    /// Of the segments that are committed.
+    bounds: Bounds,
     /// A commit has failed, so that what is in memory may not be what is in the file.
     unsure: bool,
     /// Held for as long as anything may be written, which is longer than anybody waits for it.
@@ -67,6 +67,8 @@ pub(super) fn open(
     // Merging the index leaves free pages, a fifteenth of a large mirror: they are given back when it settles.
     let mut db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES, "incremental")?;
     let index_key = identify(&db, path, name, vkey, at)?;
+    let is_older = moved::is_left(&db)?;
+    let segments = open_segments(&db, path, &index_key, is_older)?;
     let readers = Arc::new(Readers::open(path, cache_kib, Commits::Told)?);
     let held = readers.clone();
     checkpoint_aloud(&mut db, move |is_long| held.hold(!is_long))?;
@@ -77,13 +79,17 @@ pub(super) fn open(
         // It was thrown away to be made again.
         index.show(runs, Vec::new());
         let mut decoder = Decoder::new().map_err(codec_failed)?;
-        let mut entries = |ids| entries(&db, &mut decoder, &index_key, ids);
+        let mut entries = |ids| entries(&db, &mut decoder, &segments, &index_key, ids);
         fill(&db, &mut index, sealed, &mut entries, &mut |_| {})?;
     }
     let state = ArcSwap::from_pointee(State { edge: Edge::default(), head: None });
-    let shared = Arc::new(Shared { index_key, view, readers, state, condemned: ArcSwap::default() });
-    let mut writer = Writer { db, shared: shared.clone(), index, unsure: true, _lock: lock };
+    let condemned = ArcSwap::default();
+    let shared = Arc::new(Shared { index_key, segments, view, readers, state, condemned });
+    let bounds = stored_bounds(&db)?;
+    let mut writer = Writer { db, shared: shared.clone(), index, bounds, unsure: true, _lock: lock };
     writer.reload()?;
+    // What was moved has left its pages free.
+    while is_older && !writer.tidy()? {}
     let dictionary = dictionary(&writer.db)?;
     Ok(Opened { writer, shared, dictionary })
 }
@@ -117,11 +123,29 @@ fn identify(
     key.map_err(damaged("identity".to_owned()))
 }
 
+/// Opens the files with the segments, after what an older program has left in a table was moved there.
+fn open_segments(
+    db: &Connection,
+    path: &Path,
+    index_key: &[u8; 16],
+    is_older: bool,
+) -> Result<Segments, StoreError> {
+    // The key is drawn for each database, and stays within it.
+    let mark = xxh3_64(index_key);
+    if is_older {
+        let count = stored_edge(db)?.sealed() / SEGMENT_WIDTH;
+        moved::move_segments(db, &Segments::open(path, mark, Bounds::NONE)?, count)?;
+    }
+    Segments::open(path, mark, stored_bounds(db)?)
+}
+
 impl Writer {
     /// Reads again what is kept in memory.
     fn reload(&mut self) -> Result<(), StoreError> {
         let edge = stored_edge(&self.db)?;
         let head = heads(&self.db, i64::MAX, 1)?.pop();
+        self.bounds = stored_bounds(&self.db)?;
+        self.shared.segments.cut_to(self.bounds)?;
         let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
         let (size, sealed) = (edge.size.0, edge.sealed());
         if index.flushed > size {
@@ -132,7 +156,8 @@ impl Writer {
         let mut recent: Vec<Entry> = Vec::new();
         if index.flushed < sealed {
             let mut decoder = Decoder::new().map_err(codec_failed)?;
-            recent = entries(&self.db, &mut decoder, key, index.flushed..sealed)?;
+            let segments = &self.shared.segments;
+            recent = entries(&self.db, &mut decoder, segments, key, index.flushed..sealed)?;
         }
         recent.extend(edge_entries(key, &edge).filter(|(_, id)| *id >= index.flushed));
         // A commit that was reported as failed may have been one.
@@ -170,7 +195,18 @@ impl Writer {
     }
 
     pub(super) fn commit(&mut self, window: Window) -> Result<(), StoreError> {
-        self.transact(window.head.is_some(), |writer| writer.write(&window))?;
+        let mut bounds = self.bounds;
+        self.transact(window.head.is_some(), |writer| {
+            writer.check(&window)?;
+            bounds = writer.append(&window)?;
+            let change = writer.write(&window, bounds)?;
+            // The database is told of nothing that a power cut can take away.
+            if bounds != writer.bounds {
+                writer.shared.segments.sync()?;
+            }
+            Ok(change)
+        })?;
+        self.bounds = bounds;
         let Window { edge, head, .. } = window;
         let head = head.map(Arc::new).or_else(|| self.shared.state.load().head.clone());
         self.shared.state.store(Arc::new(State { edge, head }));
@@ -214,8 +250,9 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, window: &Window) -> Result<Change, StoreError> {
-        let state = self.shared.state.load_full();
+    /// Whether a window goes on where the mirror ends.
+    fn check(&self, window: &Window) -> Result<(), StoreError> {
+        let state = self.shared.state.load();
         let (before, after) = (&state.edge, &window.edge);
         let (first, end) = (before.sealed() / TILE_WIDTH, after.sealed() / TILE_WIDTH);
         let begin = window.tiles.first().map_or(end, |tile| tile.number);
@@ -227,14 +264,29 @@ impl Writer {
                 found: format!("one from tile {begin} to size {}", after.size),
             });
         }
-        self.check_size(before.size.0)?;
-        self.insert_tiles(window)?;
+        self.check_size(before.size.0)
+    }
+
+    fn append(&self, window: &Window) -> Result<Bounds, StoreError> {
+        let runs = window.tiles.iter().map(|PackedTile { bodies, ends, .. }| {
+            assert_eq!(ends.len(), SEGMENTS_PER_TILE, "a full data tile");
+            (bodies.as_slice(), ends.as_slice())
+        });
+        self.shared.segments.append(self.bounds, runs)
+    }
+
+    fn write(&mut self, window: &Window, bounds: Bounds) -> Result<Change, StoreError> {
+        let state = self.shared.state.load_full();
+        let (before, after) = (&state.edge, &window.edge);
+        self.insert_hash_tiles(window)?;
         if after.size > before.size {
             self.db
                 .prepare_cached("INSERT INTO edge (id, size, body) SELECT 1, 0, x'' WHERE NOT EXISTS (SELECT 1 FROM edge)")
                 .and_then(|mut insert| insert.execute([]))
-                .and_then(|_| self.db.prepare_cached("UPDATE edge SET size = ?, body = ?"))
-                .and_then(|mut update| update.execute(params![after.size.0 as i64, after.encode()]))
+                .and_then(|_| self.db.prepare_cached("UPDATE edge SET size = ?, body = ?, segments_end = ?"))
+                .and_then(|mut update| {
+                    update.execute(params![after.size.0 as i64, after.encode(), bounds.end as i64])
+                })
                 .map_err(failed("update of edge"))?;
         }
         if let Some(head) = &window.head {
@@ -263,18 +315,7 @@ impl Writer {
         Err(StoreError::Conflict { expected: format!("size {expected}"), found: format!("size {found}") })
     }
 
-    fn insert_tiles(&self, window: &Window) -> Result<(), StoreError> {
-        let mut insert = self.db.prepare_cached(&INSERT_SEGMENTS).map_err(failed("insert into segment"))?;
-        for tile in &window.tiles {
-            assert_eq!(tile.ends.len(), SEGMENTS_PER_TILE, "a full data tile");
-            for (at, (id, body)) in tile.segments().enumerate() {
-                insert
-                    .raw_bind_parameter(2 * at + 1, id as i64)
-                    .and_then(|()| insert.raw_bind_parameter(2 * at + 2, body))
-                    .map_err(failed("insert into segment"))?;
-            }
-            insert.raw_execute().map_err(failed("insert into segment"))?;
-        }
+    fn insert_hash_tiles(&self, window: &Window) -> Result<(), StoreError> {
         let mut insert = self
             .db
             .prepare_cached("INSERT INTO tile (tile_id, body) VALUES (?, ?)")
@@ -329,6 +370,15 @@ impl Writer {
     }
 }
 
+fn stored_bounds(db: &Connection) -> Result<Bounds, StoreError> {
+    let count = stored_edge(db)?.sealed() / SEGMENT_WIDTH;
+    if count == 0 {
+        return Ok(Bounds::NONE);
+    }
+    let end = db.query_row("SELECT segments_end FROM edge", [], |row| row.get::<_, i64>(0));
+    Ok(Bounds { count, end: end.map_err(failed("read of edge"))? as u64 })
+}
+
 fn stored_edge(db: &Connection) -> Result<Edge, StoreError> {
     blob(db, "SELECT body FROM edge WHERE id = ?", 1, "read of edge")?
         .map_or_else(|| Ok(Edge::default()), |row| Edge::decode(&row))
@@ -339,11 +389,12 @@ fn stored_edge(db: &Connection) -> Result<Edge, StoreError> {
 fn entries(
     db: &Connection,
     decoder: &mut Decoder,
+    segments: &Segments,
     key: &[u8; 16],
     ids: Range<u64>,
 ) -> Result<Vec<Entry>, StoreError> {
     let mut entries = Vec::with_capacity((ids.end - ids.start).min(FLUSH) as usize);
-    segments(db, decoder, ids, |id, parts| {
+    each_sealed(db, decoder, segments, ids, |id, parts| {
         entries.push((hash_name(key, parts.path, parts.version), id));
     })?;
     Ok(entries)

@@ -1,0 +1,245 @@
+//! Where the segments of a mirror lie: in two files beside its database, which only grow.
+//!
+//! ```text
+//! NAME.full.segments   16 bytes: `tallyseg`, then the mark of the database, little-endian;
+//!                      then the segments, one after another
+//! NAME.full.places     8 bytes for each segment, little-endian: where it begins; and 8 bytes: where the last one ends
+//! ```
+//!
+//! In SQLite a look-up reads a page of 16 KiB for a segment of 1.4 KB, and a segment is written twice, into the write-ahead log and
+//! out of it again. Here it reads 16 bytes and the segment, and a segment is written once.
+//!
+//! The database is what counts. It says how many segments there are and where the last one ends, and is told so when they are synced,
+//! not before. Whatever lies behind them was never committed, and is cut off by the next who opens them for writing. A place has no
+//! checksum: a wrong one leads to bytes whose checksum is not that of a segment.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::super::damaged;
+use super::super::segment::Why;
+use crate::store::StoreError;
+
+const MAGIC: &[u8; 8] = b"tallyseg";
+/// Where the first segment begins.
+const FIRST_PLACE: u64 = 16;
+const PLACE_BYTES: u64 = 8;
+/// Segments that are read at once: those of one data tile.
+const AT_ONCE: usize = 16;
+/// A data tile, which has sixteen times as many records, takes 8 MiB at most.
+const MAX_SEGMENT_BYTES: u64 = 9 << 20;
+
+/// The files of one mirror.
+#[derive(Debug)]
+pub(super) struct Segments {
+    bodies: Part,
+    places: Part,
+}
+
+/// One of the two.
+#[derive(Debug)]
+struct Part {
+    file: File,
+    path: PathBuf,
+}
+
+/// How many segments there are, and where the last of them ends: where the next begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) count: u64,
+    pub(super) end: u64,
+}
+
+impl Bounds {
+    pub(super) const NONE: Bounds = Bounds { count: 0, end: FIRST_PLACE };
+}
+
+/// What belongs to the database at `path`: segments, and their places.
+pub(super) fn paths(database: &Path) -> [PathBuf; 2] {
+    [database.with_extension("segments"), database.with_extension("places")]
+}
+
+impl Segments {
+    /// Opens the files beside `database`, or begins them where it has no segments. `mark` is what no other database has. Only for who
+    /// holds the mirror's lock: what was not committed is cut off.
+    pub(super) fn open(database: &Path, mark: u64, committed: Bounds) -> Result<Segments, StoreError> {
+        let [bodies, places] = paths(database);
+        let segments = Segments { bodies: Part::open(bodies)?, places: Part::open(places)? };
+        if committed.count == 0 {
+            segments.begin(mark)?;
+        } else {
+            segments.check(mark, committed)?;
+        }
+        segments.cut_to(committed)?;
+        Ok(segments)
+    }
+
+    fn begin(&self, mark: u64) -> Result<(), StoreError> {
+        // What is there may be somebody's only copy.
+        if self.mark()?.is_some_and(|found| found != mark) {
+            return Err(self.of_another());
+        }
+        self.bodies.write(0, &[*MAGIC, mark.to_le_bytes()].concat())?;
+        self.places.write(0, &FIRST_PLACE.to_le_bytes())?;
+        // The names of new files are synced by their directory.
+        let directory = self.bodies.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed(directory))
+    }
+
+    /// The mark of the database whose segments these are; none in a file that is not even begun.
+    fn mark(&self) -> Result<Option<u64>, StoreError> {
+        if self.bodies.length()? < FIRST_PLACE {
+            return Ok(None);
+        }
+        let mut header = [0; FIRST_PLACE as usize];
+        self.bodies.read(0, &mut header, || self.bodies.name())?;
+        let mark = header.strip_prefix(MAGIC).and_then(|mark| mark.try_into().ok());
+        Ok(mark.map(u64::from_le_bytes))
+    }
+
+    fn of_another(&self) -> StoreError {
+        damaged(self.bodies.name())("it does not have the segments of this database".to_owned())
+    }
+
+    /// Whether these are the files that the database knows.
+    fn check(&self, mark: u64, committed: Bounds) -> Result<(), StoreError> {
+        if self.mark()? != Some(mark) {
+            return Err(self.of_another());
+        }
+        let mut place = [0; PLACE_BYTES as usize];
+        self.places.read(committed.count * PLACE_BYTES, &mut place, || self.places.name())?;
+        let (place, end) = (u64::from_le_bytes(place), committed.end);
+        if place != end {
+            let why = format!("segment {} ends at {place} and the database says {end}", committed.count - 1);
+            return Err(damaged(self.places.name())(why));
+        }
+        let length = self.bodies.length()?;
+        if length < end {
+            return Err(damaged(self.bodies.name())(format!("{length} bytes where {end} belong")));
+        }
+        Ok(())
+    }
+
+    /// Cuts off what was not committed.
+    pub(super) fn cut_to(&self, committed: Bounds) -> Result<(), StoreError> {
+        self.bodies.cut_to(committed.end)?;
+        self.places.cut_to((committed.count + 1) * PLACE_BYTES)
+    }
+
+    /// Writes segments after the first `after.count`: runs of bodies that lie one after another, each with the ends of its bodies. Returns
+    /// what there is then, which is to be committed after [`sync`](Segments::sync).
+    pub(super) fn append<'a>(
+        &self,
+        after: Bounds,
+        runs: impl Iterator<Item = (&'a [u8], &'a [usize])>,
+    ) -> Result<Bounds, StoreError> {
+        let (mut end, mut places) = (after.end, Vec::new());
+        for (bodies, ends) in runs {
+            self.bodies.write(end, bodies)?;
+            places.extend(ends.iter().flat_map(|at| (end + *at as u64).to_le_bytes()));
+            end += bodies.len() as u64;
+        }
+        self.places.write((after.count + 1) * PLACE_BYTES, &places)?;
+        Ok(Bounds { count: after.count + places.len() as u64 / PLACE_BYTES, end })
+    }
+
+    /// When this returns, a power cut cannot take away what was written.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        for part in [&self.bodies, &self.places] {
+            part.file.sync_data().map_err(failed(&part.path))?;
+        }
+        Ok(())
+    }
+
+    /// Reads one of the segments that are there.
+    pub(super) fn read(&self, segment: u64) -> Result<Vec<u8>, StoreError> {
+        let mut places = [0; 2 * PLACE_BYTES as usize];
+        self.places.read(segment * PLACE_BYTES, &mut places, || segment_name(segment))?;
+        let range = range(&places, 0).map_err(damaged(segment_name(segment)))?;
+        let mut body = vec![0; (range.end - range.start) as usize];
+        self.bodies.read(range.start, &mut body, || segment_name(segment))?;
+        Ok(body)
+    }
+
+    /// Goes through segments that are there.
+    pub(super) fn each(
+        &self,
+        numbers: Range<u64>,
+        mut each: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut bodies = Vec::new();
+        for first in numbers.clone().step_by(AT_ONCE) {
+            let count = (numbers.end - first).min(AT_ONCE as u64) as usize;
+            let mut places = [0; (AT_ONCE + 1) * PLACE_BYTES as usize];
+            let places = &mut places[..(count + 1) * PLACE_BYTES as usize];
+            self.places.read(first * PLACE_BYTES, places, || segment_name(first))?;
+            let ranges =
+                (0..count).map(|at| range(places, at).map_err(damaged(segment_name(first + at as u64))));
+            let ranges: Vec<Range<u64>> = ranges.collect::<Result<_, _>>()?;
+            let start = ranges[0].start;
+            bodies.resize((ranges[count - 1].end - start) as usize, 0);
+            self.bodies.read(start, &mut bodies, || segment_name(first))?;
+            for (segment, range) in (first..).zip(ranges) {
+                each(segment, &bodies[(range.start - start) as usize..(range.end - start) as usize])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Between which places a segment lies.
+fn range(places: &[u8], at: usize) -> Result<Range<u64>, Why> {
+    let (places, _) = places.as_chunks();
+    let (start, end) = (u64::from_le_bytes(places[at]), u64::from_le_bytes(places[at + 1]));
+    match end.checked_sub(start) {
+        Some(1..=MAX_SEGMENT_BYTES) if start >= FIRST_PLACE => Ok(start..end),
+        _ => Err(format!("it cannot lie between {start} and {end}")),
+    }
+}
+
+/// How a segment is called where something is wrong with it.
+pub(super) fn segment_name(segment: u64) -> String {
+    format!("segment {segment}")
+}
+
+impl Part {
+    fn open(path: PathBuf) -> Result<Part, StoreError> {
+        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        Ok(Part { file: options.map_err(failed(&path))?, path })
+    }
+
+    /// Fills `bytes`. Where the file ends before, `place` is what is damaged.
+    fn read(&self, at: u64, bytes: &mut [u8], place: impl FnOnce() -> String) -> Result<(), StoreError> {
+        self.file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => damaged(place())("it is cut off".to_owned()),
+            _ => failed(&self.path)(error),
+        })
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all_at(bytes, at).map_err(failed(&self.path))
+    }
+
+    fn length(&self) -> Result<u64, StoreError> {
+        Ok(self.file.metadata().map_err(failed(&self.path))?.len())
+    }
+
+    fn cut_to(&self, length: u64) -> Result<(), StoreError> {
+        if self.length()? > length { self.file.set_len(length).map_err(failed(&self.path)) } else { Ok(()) }
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |source| match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::File { path: path.display().to_string(), source },
+    }
+}
