@@ -93,15 +93,14 @@ pub(in crate::store) fn open_writing(
     application: i64,
     migrations: &[&str],
 ) -> Result<Connection, StoreError> {
-    open_writing_in_pages(path, application, migrations, PAGE_BYTES, "none")
+    open_writing_with(path, application, migrations, "none")
 }
 
-/// The same, with pages of another size in a new database, and another way to give free pages back.
-fn open_writing_in_pages(
+/// The same, with another way to give free pages back.
+fn open_writing_with(
     path: &Path,
     application: i64,
     migrations: &[&str],
-    page_bytes: u32,
     auto_vacuum: &str,
 ) -> Result<Connection, StoreError> {
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
@@ -111,7 +110,7 @@ fn open_writing_in_pages(
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
     };
     // These take effect in a new database only: an existing one keeps what it was made with.
-    set("page_size", &page_bytes)?;
+    set("page_size", &PAGE_BYTES)?;
     set("auto_vacuum", &auto_vacuum)?;
     // A reader never waits for the writer, and a commit is one append and one fsync.
     set("journal_mode", &"wal")?;

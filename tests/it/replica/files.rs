@@ -264,7 +264,7 @@ async fn whatever_call_fails_nothing_is_lost_and_the_next_run_goes_on() {
         for (effect, path) in
             effects.iter().flat_map(|effect| [(effect, segments(&mirror)), (effect, places(&mirror))])
         {
-            for nth in [1, 40] {
+            for nth in [1, 4] {
                 let child = kills::command(directory.path(), &mirror, peer, u64::MAX);
                 let mut strace = std::process::Command::new("strace");
                 strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(&path);

@@ -13,6 +13,7 @@ mod check;
 mod edge;
 mod look;
 mod moved;
+mod places;
 mod reader;
 mod segments;
 mod writer;
@@ -43,9 +44,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/replica_0002.sql"),
     include_str!("../../../../migrations/sqlite/replica_0003.sql"),
 ];
-/// Rows of 1.4 KB waste an eighth of an 8 KiB page and a fiftieth of this one. Measured at ten million records, pages of 8 KiB take 4 %
-/// off the CPU of a look-up, which reads one, and cost a replication 8 % more time and 3.6 bytes a record; of 4 KiB, 7 bytes.
-const PAGE_BYTES: u32 = 16 << 10;
 /// "repl" in ASCII: a mirror is not mistaken for a log of ours.
 const APPLICATION_ID: i64 = 0x7265_706c;
 /// Tiles from which a dictionary is made: enough to know the common hosts and the shapes of versions.

@@ -21,14 +21,18 @@ use std::path::{Path, PathBuf};
 
 use super::super::damaged;
 use super::super::segment::Why;
+use super::SEGMENTS_PER_TILE;
+use super::places::Known;
 use crate::store::StoreError;
 
 const MAGIC: &[u8; 8] = b"tallyseg";
 /// Where the first segment begins.
 const FIRST_PLACE: u64 = 16;
 const PLACE_BYTES: u64 = 8;
+/// What is written in large pieces the kernel keeps in large pieces, and finds again sooner.
+const WRITE_BYTES: usize = 1 << 20;
 /// Segments that are read at once: those of one data tile.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = SEGMENTS_PER_TILE;
 /// A data tile, which has sixteen times as many records, takes 8 MiB at most.
 const MAX_SEGMENT_BYTES: u64 = 9 << 20;
 
@@ -37,6 +41,7 @@ const MAX_SEGMENT_BYTES: u64 = 9 << 20;
 pub(super) struct Segments {
     bodies: Part,
     places: Part,
+    known: Known,
 }
 
 /// One of the two.
@@ -67,7 +72,8 @@ impl Segments {
     /// holds the mirror's lock: what was not committed is cut off.
     pub(super) fn open(database: &Path, mark: u64, committed: Bounds) -> Result<Segments, StoreError> {
         let [bodies, places] = paths(database);
-        let segments = Segments { bodies: Part::open(bodies)?, places: Part::open(places)? };
+        let (bodies, places) = (Part::open(bodies)?, Part::open(places)?);
+        let segments = Segments { bodies, places, known: Known::default() };
         if committed.count == 0 {
             segments.begin(mark)?;
         } else {
@@ -137,12 +143,19 @@ impl Segments {
         after: Bounds,
         runs: impl Iterator<Item = (&'a [u8], &'a [usize])>,
     ) -> Result<Bounds, StoreError> {
-        let (mut end, mut places) = (after.end, Vec::new());
-        for (bodies, ends) in runs {
-            self.bodies.write(end, bodies)?;
-            places.extend(ends.iter().flat_map(|at| (end + *at as u64).to_le_bytes()));
-            end += bodies.len() as u64;
+        let (mut end, mut bodies, mut places) = (after.end, Vec::new(), Vec::new());
+        for (run, ends) in runs {
+            let start = end + bodies.len() as u64;
+            places.extend(ends.iter().flat_map(|at| (start + *at as u64).to_le_bytes()));
+            bodies.extend_from_slice(run);
+            if bodies.len() >= WRITE_BYTES {
+                self.bodies.write(end, &bodies)?;
+                end += bodies.len() as u64;
+                bodies.clear();
+            }
         }
+        self.bodies.write(end, &bodies)?;
+        end += bodies.len() as u64;
         self.places.write((after.count + 1) * PLACE_BYTES, &places)?;
         Ok(Bounds { count: after.count + places.len() as u64 / PLACE_BYTES, end })
     }
@@ -157,12 +170,30 @@ impl Segments {
 
     /// Reads one of the segments that are there.
     pub(super) fn read(&self, segment: u64) -> Result<Vec<u8>, StoreError> {
-        let mut places = [0; 2 * PLACE_BYTES as usize];
-        self.places.read(segment * PLACE_BYTES, &mut places, || segment_name(segment))?;
-        let range = range(&places, 0).map_err(damaged(segment_name(segment)))?;
+        let (tile, at) = (segment / AT_ONCE as u64, (segment % AT_ONCE as u64) as usize);
+        let range = match self.known.get(tile, at) {
+            Some(range) => range,
+            None => self.look_up(tile, at)?,
+        };
         let mut body = vec![0; (range.end - range.start) as usize];
         self.bodies.read(range.start, &mut body, || segment_name(segment))?;
         Ok(body)
+    }
+
+    /// Where a segment of a tile lies; remembers it of all of them, if nothing is wrong with any.
+    fn look_up(&self, tile: u64, at: usize) -> Result<Range<u64>, StoreError> {
+        let first = tile * AT_ONCE as u64;
+        let name = |at: usize| segment_name(first + at as u64);
+        let mut places = [0; (AT_ONCE + 1) * PLACE_BYTES as usize];
+        self.places.read(first * PLACE_BYTES, &mut places, || name(at))?;
+        let ranges: Vec<Result<Range<u64>, Why>> = (0..AT_ONCE).map(|at| range(&places, at)).collect();
+        if let Ok(first) = &ranges[0]
+            && ranges.iter().all(Result::is_ok)
+        {
+            let lengths = ranges.iter().flatten().map(|range| range.end - range.start);
+            self.known.keep(tile, first.start, lengths);
+        }
+        ranges.into_iter().nth(at).expect("a tile has as many").map_err(damaged(name(at)))
     }
 
     /// Goes through segments that are there.

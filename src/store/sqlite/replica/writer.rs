@@ -16,15 +16,12 @@ use super::super::reader::{blob, tile_id};
 use super::super::readers::{Commits, Readers};
 use super::super::rebuild::{clear, fill};
 use super::super::segment::{Decoder, SEGMENT_WIDTH, unwrap, wrap};
-use super::super::{
-    checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_in_pages, to_micros,
-};
+use super::super::{checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_with, to_micros};
 use super::moved;
 use super::reader::{dictionary, each_sealed, heads};
 use super::segments::{Bounds, Segments};
 use super::{
-    APPLICATION_ID, Edge, MIGRATIONS, PAGE_BYTES, PackedTile, SEGMENTS_PER_TILE, Shared, State, Window,
-    codec_failed,
+    APPLICATION_ID, Edge, MIGRATIONS, PackedTile, SEGMENTS_PER_TILE, Shared, State, Window, codec_failed,
 };
 use crate::store::lock::FileLock;
 use crate::store::remote::SeenHead;
@@ -65,7 +62,7 @@ pub(super) fn open(
 ) -> Result<Opened, StoreError> {
     let lock = FileLock::acquire(&path.with_extension("lock"))?;
     // Merging the index leaves free pages, a fifteenth of a large mirror: they are given back when it settles.
-    let mut db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES, "incremental")?;
+    let mut db = open_writing_with(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
     let index_key = identify(&db, path, name, vkey, at)?;
     let is_older = moved::is_left(&db)?;
     let segments = open_segments(&db, path, &index_key, is_older)?;
@@ -403,7 +400,7 @@ fn entries(
 /// Throws away the index of the mirror at `path`, which nobody may have open. Whoever opens it next makes it again from the records.
 pub fn drop_index(path: &Path) -> Result<(), StoreError> {
     let _lock = FileLock::acquire(&path.with_extension("lock"))?;
-    let db = open_writing_in_pages(path, APPLICATION_ID, MIGRATIONS, PAGE_BYTES, "incremental")?;
+    let db = open_writing_with(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
     clear(&db)?;
     empty_wal(&db)
 }
