@@ -141,7 +141,7 @@ async fn files_that_are_not_all_there_or_of_another_mirror_are_refused_and_left_
         &|| fs::remove_file(places(&mirror)).unwrap(),
         &|| cut(&segments(&mirror), length(segments(&mirror)) - 1),
         &|| cut(&places(&mirror), length(places(&mirror)) - 1),
-        &|| drop(fs::copy(segments(&other), segments(&mirror)).unwrap()),
+        &|| fs::write(segments(&mirror), fs::read(segments(&other)).unwrap()).unwrap(),
         // A database that begins anew does not write over the segments of another.
         &|| fs::remove_file(mirror.database()).unwrap(),
     ];
@@ -275,14 +275,14 @@ async fn whatever_call_fails_nothing_is_lost_and_the_next_run_goes_on() {
                     &format!("inject={call}:{effect}:when={nth}"),
                 ]);
                 strace.arg(child.get_program()).args(child.get_args());
-                child.get_envs().for_each(|(name, value)| drop(strace.env(name, value.unwrap())));
+                strace.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
                 let ended =
                     strace.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status();
                 let told = format!("{effect} at {call} number {nth} of {}", path.display());
                 *(if ended.unwrap().success() { &mut whole } else { &mut failed }) += 1;
                 let replica = open(&mirror).unwrap_or_else(|error| panic!("{told}: {error}"));
                 let size = replica.reader().size().0;
-                assert!(size % 65_536 == 0 || size == peer::SIZE, "{told}: {size}");
+                assert!(size.is_multiple_of(65_536) || size == peer::SIZE, "{told}: {size}");
                 if size > 0 {
                     peer.assert_records(&replica.reader(), size, 5_003);
                 }
@@ -312,7 +312,7 @@ async fn a_full_disk_stops_a_run_and_with_space_it_goes_on() {
         let refused = sync(&log, &replica).await;
         assert!(matches!(refused, Err(ReplicateError::Store(StoreError::Full))), "{mib} MiB: {refused:?}");
         let size = replica.reader().size().0;
-        assert!(size % 65_536 == 0 && size < peer::SIZE, "{mib} MiB: {size}");
+        assert!(size.is_multiple_of(65_536) && size < peer::SIZE, "{mib} MiB: {size}");
         peer.assert_records(&replica.reader(), size, 1009);
     }
     disk.resize(64 << 20);
