@@ -1,6 +1,7 @@
 //! The two files with the segments of a mirror, `replica.segments` and `replica.places`, read and written here as their documentation
 //! describes them: cut off, changed, exchanged, of an older program, on a disk that fails or is full.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 
@@ -318,4 +319,57 @@ async fn a_full_disk_stops_a_run_and_with_space_it_goes_on() {
     disk.resize(64 << 20);
     sync(&log, &replica).await.unwrap();
     peer.assert_mirrored(&replica.reader(), peer::SIZE, 1009);
+}
+
+/// What a power cut may take away is what was not synced: nothing of the segments may be that when the database hears of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_are_synced_before_the_database_hears_of_them() {
+    if !is_available("replica::files::segments_are_synced") {
+        return;
+    }
+    let Some((peer, directory, mirror)) = setup("files::segments_are_synced") else { return };
+    let log = directory.path().join("calls");
+    let child = kills::command(directory.path(), &mirror, peer, u64::MAX);
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-f", "-y", "-qq", "-s0", "-e", "trace=pwrite64,fdatasync", "-o"]).arg(&log);
+    let wal = mirror.database().with_extension("db-wal");
+    for path in [&segments(&mirror), &places(&mirror), &wal] {
+        strace.arg("-P").arg(path);
+    }
+    strace.arg(child.get_program()).args(child.get_args());
+    strace.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let quiet = std::process::Stdio::null;
+    assert!(strace.stdout(quiet()).stderr(quiet()).status().unwrap().success());
+    // Files with writes that are not synced, and syncs that have begun, by thread.
+    let (mut unsynced, mut begun) = (BTreeSet::new(), BTreeMap::new());
+    let (mut written, mut told) = (0, 0);
+    for line in fs::read_to_string(log).unwrap().lines() {
+        let (thread, call) = line.split_once(' ').unwrap();
+        let file = ["segments", "places", "wal"].into_iter().find(|end| call.contains(&format!("{end}>")));
+        match (call.trim_start(), file) {
+            (call, Some("wal")) if call.starts_with("pwrite64(") => {
+                told += 1;
+                assert!(unsynced.is_empty(), "{unsynced:?} when the database is written: {line}");
+            }
+            // The head of an empty file may be written again.
+            (call, Some(_)) if call.ends_with(", 0) = 16") || call.ends_with(", 0) = 8") => {}
+            (call, Some(file)) if call.starts_with("pwrite64(") => {
+                written += 1;
+                unsynced.insert(file);
+            }
+            (call, Some(file)) if call.starts_with("fdatasync(") && call.contains("unfinished") => {
+                begun.insert(thread, file);
+            }
+            (call, Some(file)) if call.starts_with("fdatasync(") => {
+                unsynced.remove(file);
+            }
+            (call, None) if call.contains("fdatasync resumed") => {
+                if let Some(file) = begun.remove(thread) {
+                    unsynced.remove(file);
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(written > 10 && told > 10, "{written} writes of segments, {told} of the database");
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! In SQLite a look-up reads a page of 16 KiB for a segment of 1.4 KB, and a segment is written twice, into the write-ahead log and
-//! out of it again. Here it reads 16 bytes and the segment, and a segment is written once.
+//! out of it again. Here it reads the segment, once it is [known](super::places) where that lies, and a segment is written once.
 //!
 //! The database is what counts. It says how many segments there are and where the last one ends, and is told so when they are synced,
 //! not before. Whatever lies behind them was never committed, and is cut off by the next who opens them for writing. A place has no

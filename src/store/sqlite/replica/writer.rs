@@ -129,11 +129,12 @@ fn open_segments(
 ) -> Result<Segments, StoreError> {
     // The key is drawn for each database, and stays within it.
     let mark = xxh3_64(index_key);
-    if is_older {
-        let count = stored_edge(db)?.sealed() / SEGMENT_WIDTH;
-        moved::move_segments(db, &Segments::open(path, mark, Bounds::NONE)?, count)?;
+    if !is_older {
+        return Segments::open(path, mark, stored_bounds(db)?);
     }
-    Segments::open(path, mark, stored_bounds(db)?)
+    let segments = Segments::open(path, mark, Bounds::NONE)?;
+    moved::move_segments(db, &segments, stored_edge(db)?.sealed() / SEGMENT_WIDTH)?;
+    Ok(segments)
 }
 
 impl Writer {
