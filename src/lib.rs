@@ -47,7 +47,8 @@
 //! 3. One set of hashes per module version for ever. Uniqueness is checked inside the append transaction:
 //!    `sequencer::races_for_one_version_have_one_winner`.
 //! 4. A head that was ever served implies that every tile, record and proof under it can be served:
-//!    `sequencer::tiles::every_size_to_600_one_by_one`.
+//!    `sequencer::tiles::every_size_to_600_one_by_one`, of a full mirror too:
+//!    `files::segments_are_synced_before_the_database_hears_of_them`.
 //! 5. No signature leaves before the commit that holds it is durable and the anchor knows it:
 //!    `anchor::a_commit_whose_anchor_fails_is_not_published_until_the_next_start`.
 //! 6. Bytes of another log are proved under a verified head before they are stored or served, and never repaired:
