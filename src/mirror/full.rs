@@ -5,7 +5,7 @@
 //!   for each window, a few ahead of the one that is being written:
 //!     tile/8/1/W and its parents      verified up to the signed root (TilePlan)
 //!     tile/8/data/N, many in flight   split, hashed; the root of its leaves must be the verified hash; packed. On all cores
-//!   in order, one thread:             one transaction: segments, hash tiles, index, edge; the head with the last one
+//!   in order, one thread:             segments, synced; then one transaction: hash tiles, index, edge; the head with the last one
 //! ```
 //!
 //! What a window adds becomes visible as a whole, so a run that is killed anywhere goes on where the last window ended. The

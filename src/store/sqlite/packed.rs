@@ -1,14 +1,17 @@
-//! How the records of a mirrored log lie on disk: layout 2 of a [`segment`](super::segment), without the leaves.
+//! How the records of a mirrored log lie on disk: layout 3 of a [`segment`](super::segment), without the leaves.
 //!
 //! ```text
-//! 1 byte    layout, 2
+//! 1 byte    layout, 3
 //! 1 byte    1 if the names need the database's dictionary, plus 2 if they are stored with their lengths
-//! 8 bytes   XXH3-64 of everything after it, seeded with the two bytes before it, little-endian
+//! 8 bytes   XXH3-64 of everything after it, little-endian; its seed is the segment's number << 16, the layout << 8 and
+//!           the byte after that, so that a segment in the place of another is noticed, too
 //! 1024      sixteen times the zip's hash and the go.mod's hash
 //! 1 byte    the number of tails
 //! 10 n      tails
 //! rest      the names, one zstd frame without its magic number: for each record `path version` and a newline
 //! ```
+//!
+//! Layout 2, of an older program, is the same with a seed that has no number.
 //!
 //! A leaf is computed from its record in a fifth of a microsecond, so a mirror does not keep it. A third of all versions end in a
 //! time and the begin of a commit's hash (`v0.0.0-20260203040506-0123456789ab`), 27 characters that hardly compress: they
@@ -27,7 +30,9 @@ use crate::dirhash::H1;
 use crate::gosum::{LineParts, ModuleLines, split_at_space};
 use crate::module::ModuleVersion;
 
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
+/// Of an older program: the checksum does not know the segment's number.
+const UNNUMBERED: u8 = 2;
 /// The names need the dictionary.
 const DICTIONARY: u8 = 1;
 /// The names are stored with their lengths.
@@ -106,8 +111,13 @@ impl Packer {
         Ok(Packer { zstd, dictionary, names: Vec::new(), tails: Vec::new(), frame: Vec::new() })
     }
 
-    /// Appends one segment of exactly sixteen records to `bodies`.
-    pub(super) fn segment(&mut self, records: &[Parts<'_>], bodies: &mut Vec<u8>) -> io::Result<()> {
+    /// Appends the segment with this number, of exactly sixteen records, to `bodies`.
+    pub(super) fn segment(
+        &mut self,
+        number: u64,
+        records: &[Parts<'_>],
+        bodies: &mut Vec<u8>,
+    ) -> io::Result<()> {
         assert_eq!(records.len(), WIDTH, "a segment holds sixteen records");
         let with_lengths = names_of(records, &mut self.names, &mut self.tails);
         let start = bodies.len();
@@ -124,7 +134,7 @@ impl Packer {
         self.zstd.compress_to_buffer(&self.names, &mut self.frame)?;
         bodies.extend(self.frame.strip_prefix(&MAGIC).expect("a frame begins with its magic number"));
         let body = &mut bodies[start..];
-        let sum = checksum(body);
+        let sum = checksum(number, body);
         body[2..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
         Ok(())
     }
@@ -177,14 +187,14 @@ struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    fn open(body: &'a [u8]) -> Result<Packed<'a>, Why> {
+    fn open(number: u64, body: &'a [u8]) -> Result<Packed<'a>, Why> {
         if body.len() <= TAILS_AT {
             return Err(format!("{} bytes where more than {TAILS_AT} belong", body.len()));
         }
-        if body[0] != LAYOUT || body[1] > DICTIONARY | LENGTHS {
+        if ![LAYOUT, UNNUMBERED].contains(&body[0]) || body[1] > DICTIONARY | LENGTHS {
             return Err(format!("unknown layout {}.{}", body[0], body[1]));
         }
-        if body[2..HEADER_BYTES] != checksum(body).to_le_bytes() {
+        if body[2..HEADER_BYTES] != checksum(number, body).to_le_bytes() {
             return Err("the checksum does not match".to_owned());
         }
         let (hashes, rest) = body[HEADER_BYTES..].split_at(WIDTH * 64);
@@ -206,12 +216,13 @@ impl<'a> Packed<'a> {
 }
 
 impl Decoder {
-    /// The sixteen records of a segment.
+    /// The sixteen records of the segment with this number.
     pub(super) fn packed<'a>(
         &'a mut self,
+        number: u64,
         body: &'a [u8],
     ) -> Result<impl Iterator<Item = Parts<'a>> + 'a, Why> {
-        let packed = Packed::open(body)?;
+        let packed = Packed::open(number, body)?;
         let names = self.unpack(&packed)?;
         Ok(names.into_iter().enumerate().map(move |(at, (path, version))| {
             let (zip, go_mod) = packed.hashes_of(at);
@@ -222,10 +233,11 @@ impl Decoder {
     /// The record of a module version in a segment, and its position (0 to 15). Compares names in the form in which they are stored.
     pub(super) fn find_packed(
         &mut self,
+        number: u64,
         body: &[u8],
         module: &ModuleVersion,
     ) -> Result<Option<(usize, ModuleLines)>, Why> {
-        let packed = Packed::open(body)?;
+        let packed = Packed::open(number, body)?;
         let (path, version) = (module.path.as_str(), module.version.as_str());
         let at = if packed.with_lengths {
             self.unpack(&packed)?.iter().position(|name| *name == (path, version))
@@ -363,8 +375,9 @@ fn push_tail(tail: &[u8; TAIL_BYTES], text: &mut String) {
     }
 }
 
-fn checksum(body: &[u8]) -> u64 {
-    let seed = u64::from(body[0]) << 8 | u64::from(body[1]);
+fn checksum(number: u64, body: &[u8]) -> u64 {
+    let number = if body[0] == UNNUMBERED { 0 } else { number };
+    let seed = number << 16 | u64::from(body[0]) << 8 | u64::from(body[1]);
     xxh3_64_with_seed(&body[HEADER_BYTES..], seed)
 }
 
@@ -372,6 +385,7 @@ fn checksum(body: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    const NUMBER: u64 = 4_711;
     const VERSIONS: [&str; 8] = [
         "v1.0.0",
         "v0.0.0-20260203040506-0123456789ab",
@@ -410,9 +424,9 @@ mod tests {
                     decoder.set_dictionary(dictionary).unwrap();
                 }
                 let mut body = Vec::new();
-                Packer::new(dictionary).unwrap().segment(&records, &mut body).unwrap();
+                Packer::new(dictionary).unwrap().segment(NUMBER, &records, &mut body).unwrap();
                 assert_eq!(needs_dictionary(&body), dictionary.is_some());
-                for (record, text) in decoder.packed(&body).unwrap().zip(&texts) {
+                for (record, text) in decoder.packed(NUMBER, &body).unwrap().zip(&texts) {
                     let mut printed = String::new();
                     record.push_text(&mut printed);
                     assert_eq!(printed, *text);
@@ -420,7 +434,7 @@ mod tests {
                 for (at, record) in records.iter().enumerate() {
                     let mut found = |path: &str, version: &str| {
                         let module = ModuleVersion::from_store(path, version);
-                        let found = decoder.find_packed(&body, &module).unwrap();
+                        let found = decoder.find_packed(NUMBER, &body, &module).unwrap();
                         found.map(|(at, lines)| (at, lines.zip, lines.go_mod))
                     };
                     assert_eq!(found(record.path, record.version), Some((at, record.zip, record.go_mod)));
@@ -430,12 +444,21 @@ mod tests {
                     assert_eq!(found(record.path, "v0.0.0-~"), None);
                     assert_eq!(found("example.com/a", record.version), None);
                 }
+                for other in [0, NUMBER - 1, NUMBER + 1, NUMBER << 16] {
+                    assert!(decoder.packed(other, &body).is_err(), "in the place of {other}");
+                }
+                // As an older program wrote it: the seed had no number.
+                let mut older = body.clone();
+                older[0] = UNNUMBERED;
+                let sum = xxh3_64_with_seed(&older[HEADER_BYTES..], 2 << 8 | u64::from(older[1]));
+                older[2..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+                assert_eq!(decoder.packed(NUMBER, &older).unwrap().count(), WIDTH);
                 let any = ModuleVersion::from_store("example.com/a0", "v1.0.0");
                 for at in 0..body.len() * 8 {
                     let mut flipped = body.clone();
                     flipped[at / 8] ^= 1 << (at % 8);
-                    assert!(decoder.packed(&flipped).is_err(), "bit {at}");
-                    assert!(decoder.find_packed(&flipped, &any).is_err(), "bit {at}");
+                    assert!(decoder.packed(NUMBER, &flipped).is_err(), "bit {at}");
+                    assert!(decoder.find_packed(NUMBER, &flipped, &any).is_err(), "bit {at}");
                 }
             }
         }

@@ -111,7 +111,7 @@ async fn what_cannot_be_proved_is_no_answer_to_a_look_up() {
     mirror.sync(&[peer.serve_honestly(72_000).url()]).await.unwrap();
     super::files::rewrite(&mirror, 20, |body| {
         body[40] ^= 1;
-        super::files::seal(body);
+        super::files::seal(20, body);
     });
     let replica = mirror.replica();
     let module = |id: u64| match replica.reader().records(id..id + 1).unwrap().remove(0) {

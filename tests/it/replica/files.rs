@@ -51,9 +51,10 @@ pub(super) fn rewrite(mirror: &Mirror, segment: usize, change: impl Fn(&mut [u8]
     file.write_all_at(&body, places[segment]).unwrap();
 }
 
-/// Gives a segment of layout 2 the checksum of what is in it, which is seeded with its first two bytes.
-pub(super) fn seal(body: &mut [u8]) {
-    let sum = xxh3_64_with_seed(&body[10..], u64::from(body[0]) << 8 | u64::from(body[1]));
+/// Gives a segment of layout 3 the checksum of what is in it, which is seeded with its number and its first two bytes.
+pub(super) fn seal(number: usize, body: &mut [u8]) {
+    let seed = (number as u64) << 16 | u64::from(body[0]) << 8 | u64::from(body[1]);
+    let sum = xxh3_64_with_seed(&body[10..], seed);
     body[2..10].copy_from_slice(&sum.to_le_bytes());
 }
 
@@ -75,11 +76,11 @@ async fn they_are_what_their_documentation_says() {
     assert_eq!(places.len(), 72_000 / 256 * 16 + 1);
     assert_eq!((places[0], *places.last().unwrap()), (16, bytes.len() as u64));
     assert_eq!(&bytes[..8], b"tallyseg");
-    for pair in places.windows(2) {
+    for (segment, pair) in places.windows(2).enumerate() {
         let mut body = bytes[pair[0] as usize..pair[1] as usize].to_vec();
         let as_written = body.clone();
-        seal(&mut body);
-        assert!(body[0] == 2 && body == as_written, "at {}", pair[0]);
+        seal(segment, &mut body);
+        assert!(body[0] == 3 && body == as_written, "at {}", pair[0]);
     }
     let whole: u64 = fs::read_dir(&mirror.directory)
         .unwrap()
@@ -137,7 +138,8 @@ async fn files_that_are_not_all_there_or_of_another_mirror_are_refused_and_left_
     let other = Mirror::new(&elsewhere, &peer.vkey);
     other.sync(&[peer.serve_honestly(72_000).url()]).await.unwrap();
     let length = |path: PathBuf| fs::metadata(path).unwrap().len();
-    let faults: [&dyn Fn(); 6] = [
+    let header = |byte: u8| fs::write(segments(&mirror), [byte; 16]).unwrap();
+    let faults: [&dyn Fn(); 7] = [
         &|| fs::remove_file(segments(&mirror)).unwrap(),
         &|| fs::remove_file(places(&mirror)).unwrap(),
         &|| cut(&segments(&mirror), length(segments(&mirror)) - 1),
@@ -145,17 +147,19 @@ async fn files_that_are_not_all_there_or_of_another_mirror_are_refused_and_left_
         &|| fs::write(segments(&mirror), fs::read(segments(&other)).unwrap()).unwrap(),
         // A database that begins anew does not write over the segments of another.
         &|| fs::remove_file(mirror.database()).unwrap(),
+        // Nor over what may be anything.
+        &|| (fs::remove_file(mirror.database()).unwrap(), header(3)).1,
     ];
     for (at, fault) in faults.iter().enumerate() {
         fault();
-        let bytes = fs::read(segments(&mirror)).unwrap_or_default();
+        let bytes = fs::read(segments(&mirror)).ok();
         let refused = open(&mirror).map(drop);
         let Err(StoreError::Damaged { place, .. }) = &refused else { panic!("fault {at}: {refused:?}") };
         assert!(
             place.contains("replica.segments") || place.contains("replica.places"),
             "fault {at}: {place}"
         );
-        assert_eq!(fs::read(segments(&mirror)).unwrap(), bytes, "fault {at}");
+        assert_eq!(fs::read(segments(&mirror)).ok(), bytes, "fault {at}");
         fs::remove_file(mirror.database()).unwrap();
         saved.put_back();
     }
@@ -168,17 +172,13 @@ async fn what_was_not_committed_is_written_over() {
     let Some((peer, _directory, mirror)) = setup("files::what_was_not_committed") else { return };
     drop(mirror.replica());
     for (before, size) in [(0, 600), (600, 72_000), (72_000, peer::SIZE)] {
-        let lengths = [segments(&mirror), places(&mirror)].map(|path| {
+        for path in [segments(&mirror), places(&mirror)] {
             let length = fs::metadata(&path).unwrap().len();
             let file = fs::File::options().write(true).open(&path).unwrap();
             file.write_all_at(&[7; 100_003], length).unwrap();
-            (path, length)
-        });
+        }
         let replica = mirror.replica();
         assert_eq!(replica.reader().size().0, before);
-        for (path, length) in lengths {
-            assert_eq!(fs::metadata(path).unwrap().len(), length);
-        }
         sync(&mirror.log(&[peer.serve_honestly(size).url()]), &replica).await.unwrap();
         peer.assert_mirrored(&replica.reader(), size, 101);
     }
@@ -220,9 +220,9 @@ async fn a_mirror_of_an_older_program_is_moved_once_and_goes_on() {
         let as_written = fs::read(segments(&mirror)).unwrap();
         make_older(&mirror);
         // A move that was killed is begun anew, whatever it has left.
-        fs::write(segments(&mirror), vec![3; 50_000]).unwrap();
+        fs::write(segments(&mirror), [&as_written[..16], &[3; 5_000]].concat()).unwrap();
         let replica = mirror.replica();
-        assert_eq!(fs::read(segments(&mirror)).unwrap(), as_written);
+        assert!(fs::read(segments(&mirror)).unwrap().starts_with(&as_written));
         peer.assert_mirrored(&replica.reader(), size, 101);
         replica.settle().unwrap();
         drop(replica);
@@ -372,4 +372,31 @@ async fn segments_are_synced_before_the_database_hears_of_them() {
         }
     }
     assert!(written > 10 && told > 10, "{written} writes of segments, {told} of the database");
+}
+
+/// A commit whose sync failed may be read out of the write-ahead log by the next process, after this one has gone on without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_nobody_sees_yet_finds_its_segments_later() {
+    let Some((peer, _directory, mirror)) = setup("files::a_commit_that_nobody_sees_yet") else { return };
+    mirror.sync(&[peer.serve_honestly(72_000).url()]).await.unwrap();
+    let before = fs::read(mirror.database()).unwrap();
+    mirror.sync(&[peer.url()]).await.unwrap();
+    let after = fs::read(mirror.database()).unwrap();
+    let later = |stride| {
+        fs::write(mirror.database(), &after).unwrap();
+        peer.assert_mirrored(&open(&mirror).unwrap().reader(), peer::SIZE, stride);
+    };
+    // It is looked what is in the file, and nothing more comes.
+    fs::write(mirror.database(), &before).unwrap();
+    let replica = open(&mirror).unwrap();
+    assert_eq!(replica.edge().size.0, 72_000);
+    replica.settle().unwrap();
+    drop(replica);
+    later(1_009);
+    // Part of it was written again.
+    fs::write(mirror.database(), &before).unwrap();
+    fs::remove_file(mirror.directory.join("remote.db")).unwrap();
+    mirror.sync(&[peer.serve_honestly(128_000).url()]).await.unwrap();
+    peer.assert_mirrored(&open(&mirror).unwrap().reader(), 128_000, 1_009);
+    later(101);
 }

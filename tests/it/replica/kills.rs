@@ -78,7 +78,13 @@ fn child(orders: &str) {
         });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(Mirror::new(Path::new(directory), vkey).sync(&[url.to_owned()])).unwrap();
+    let mirror = Mirror::new(Path::new(directory), vkey);
+    let replica = mirror.replica();
+    if runtime.block_on(sync(&mirror.log(&[url.to_owned()]), &replica)).is_err() {
+        // A server looks what is in the file before it goes on.
+        replica.edge();
+        std::process::abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -91,7 +91,7 @@ async fn damage_is_found_at_its_place_and_not_answered() {
     // The same with a checksum that is right: only the tree shows it.
     super::files::rewrite(&mirror, 20, |body| {
         body[40] ^= 1;
-        super::files::seal(body);
+        super::files::seal(20, body);
     });
     let replica = mirror.replica();
     let reader = replica.reader();

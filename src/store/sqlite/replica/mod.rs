@@ -228,10 +228,12 @@ impl Codec {
             hashes: Vec::with_capacity(texts.len()),
         };
         let mut records = Vec::with_capacity(SEGMENT_WIDTH as usize);
-        for texts in texts.chunks(SEGMENT_WIDTH as usize) {
+        for (segment, texts) in
+            (number * SEGMENTS_PER_TILE as u64..).zip(texts.chunks(SEGMENT_WIDTH as usize))
+        {
             records.clear();
             records.extend(texts.iter().map(|text| Parts::of(text)));
-            packer.segment(&records, &mut tile.bodies).map_err(codec_failed)?;
+            packer.segment(segment, &records, &mut tile.bodies).map_err(codec_failed)?;
             tile.ends.push(tile.bodies.len());
             let hash = |parts: &Parts<'_>| hash_name(&self.index_key, parts.path, parts.version);
             tile.hashes.extend(records.iter().map(hash));

@@ -1,17 +1,22 @@
 //! Mirrors that an older program wrote: their segments lie in a table, from which they are moved once.
 
+use std::path::Path;
+
 use rusqlite::{Connection, params};
 
 use super::super::reader::Numbered;
 use super::super::{damaged, failed};
 use super::segments::{Bounds, Segments};
 use crate::store::StoreError;
+use crate::store::lock::free_bytes;
 
 const LEFT: Numbered = Numbered {
     table: "segment",
     action: "read of segment",
     select: "SELECT segment_id, body FROM segment_to_move WHERE segment_id >= ? AND segment_id < ? ORDER BY segment_id",
 };
+/// What is left to others on the disk.
+const RESERVE_BYTES: u64 = 256 << 20;
 /// Bytes that are written at a time.
 const RUN_BYTES: usize = 1 << 20;
 
@@ -21,9 +26,25 @@ pub(super) fn is_left(db: &Connection) -> Result<bool, StoreError> {
     db.query_row(select, [], |row| row.get(0)).map_err(failed("read of the schema"))
 }
 
-/// Moves `count` segments to empty files, and does away with their table. Killed on the way, it begins anew.
-pub(super) fn move_segments(db: &Connection, segments: &Segments, count: u64) -> Result<(), StoreError> {
+/// Moves `count` segments of the mirror at `path` to new files, and does away with their table, whose pages are given back when the
+/// mirror settles. Killed on the way, it begins anew.
+pub(super) fn move_segments(
+    db: &Connection,
+    path: &Path,
+    segments: &Segments,
+    count: u64,
+) -> Result<(), StoreError> {
     if count > 0 {
+        let failed = |source| StoreError::File { path: path.display().to_string(), source };
+        let (needed, free) = (std::fs::metadata(path).map_err(failed)?.len(), free_bytes(path)?);
+        if free < needed.saturating_add(RESERVE_BYTES) {
+            tracing::error!(
+                needed,
+                free,
+                "no space to move the records of an older mirror to a file of their own"
+            );
+            return Err(StoreError::Full);
+        }
         tracing::info!(
             segments = count,
             "a mirror of an older program: its records move to a file of their own"

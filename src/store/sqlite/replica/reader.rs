@@ -151,7 +151,7 @@ fn find_in(
 ) -> Result<Option<StoredRecord>, StoreError> {
     let body = segments.read(segment)?;
     provide_dictionary(db, decoder, &body, segment)?;
-    let found = decoder.find_packed(&body, module).map_err(damaged(segment_name(segment)))?;
+    let found = decoder.find_packed(segment, &body, module).map_err(damaged(segment_name(segment)))?;
     let record = |(at, lines)| StoredRecord { id: RecordId(segment * SEGMENT_WIDTH + at as u64), lines };
     Ok(found.map(record))
 }
@@ -167,7 +167,7 @@ pub(super) fn each_sealed(
     let numbers = ids.start / SEGMENT_WIDTH..ids.end.div_ceil(SEGMENT_WIDTH);
     segments.each(numbers, |segment, body| {
         provide_dictionary(db, decoder, body, segment)?;
-        let records = decoder.packed(body).map_err(damaged(segment_name(segment)))?;
+        let records = decoder.packed(segment, body).map_err(damaged(segment_name(segment)))?;
         for (id, parts) in (segment * SEGMENT_WIDTH..).zip(records).filter(|(id, _)| ids.contains(id)) {
             each(id, &parts);
         }

@@ -10,8 +10,10 @@
 //! out of it again. Here it reads the segment, once it is [known](super::places) where that lies, and a segment is written once.
 //!
 //! The database is what counts. It says how many segments there are and where the last one ends, and is told so when they are synced,
-//! not before. Whatever lies behind them was never committed, and is cut off by the next who opens them for writing. A place has no
-//! checksum: a wrong one leads to bytes whose checksum is not that of a segment.
+//! not before. What lies behind them the next window is written over. It is not cut off: a commit that was reported as failed may stand
+//! after all, when the write-ahead log is read by the next process. One window is packed the same way each time, so that
+//! writing it again changes nothing for such a commit. A place has no checksum: a wrong one leads to bytes whose checksum is not that
+//! of the segment with this number.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -62,6 +64,15 @@ impl Bounds {
     pub(super) const NONE: Bounds = Bounds { count: 0, end: FIRST_PLACE };
 }
 
+type Header = [u8; FIRST_PLACE as usize];
+
+fn header_of(mark: u64) -> Header {
+    let mut header = Header::default();
+    header[..MAGIC.len()].copy_from_slice(MAGIC);
+    header[MAGIC.len()..].copy_from_slice(&mark.to_le_bytes());
+    header
+}
+
 /// What belongs to the database at `path`: segments, and their places.
 pub(super) fn paths(database: &Path) -> [PathBuf; 2] {
     [database.with_extension("segments"), database.with_extension("places")]
@@ -69,26 +80,26 @@ pub(super) fn paths(database: &Path) -> [PathBuf; 2] {
 
 impl Segments {
     /// Opens the files beside `database`, or begins them where it has no segments. `mark` is what no other database has. Only for who
-    /// holds the mirror's lock: what was not committed is cut off.
+    /// holds the mirror's lock.
     pub(super) fn open(database: &Path, mark: u64, committed: Bounds) -> Result<Segments, StoreError> {
+        let open = |path| Part::open(path, committed.count == 0);
         let [bodies, places] = paths(database);
-        let (bodies, places) = (Part::open(bodies)?, Part::open(places)?);
-        let segments = Segments { bodies, places, known: Known::default() };
+        let segments = Segments { bodies: open(bodies)?, places: open(places)?, known: Known::default() };
         if committed.count == 0 {
             segments.begin(mark)?;
         } else {
             segments.check(mark, committed)?;
         }
-        segments.cut_to(committed)?;
         Ok(segments)
     }
 
     fn begin(&self, mark: u64) -> Result<(), StoreError> {
-        // What is there may be somebody's only copy.
-        if self.mark()?.is_some_and(|found| found != mark) {
+        // What is there may be somebody's only copy. After a power cut it may be nothing but zeros.
+        let header = self.header()?;
+        if header.is_some_and(|found| found != header_of(mark) && found != [0; _]) {
             return Err(self.of_another());
         }
-        self.bodies.write(0, &[*MAGIC, mark.to_le_bytes()].concat())?;
+        self.bodies.write(0, &header_of(mark))?;
         self.places.write(0, &FIRST_PLACE.to_le_bytes())?;
         // The names of new files are synced by their directory.
         let directory = self.bodies.path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -96,15 +107,14 @@ impl Segments {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed(directory))
     }
 
-    /// The mark of the database whose segments these are; none in a file that is not even begun.
-    fn mark(&self) -> Result<Option<u64>, StoreError> {
+    /// What the file begins with, if it is as long.
+    fn header(&self) -> Result<Option<Header>, StoreError> {
         if self.bodies.length()? < FIRST_PLACE {
             return Ok(None);
         }
-        let mut header = [0; FIRST_PLACE as usize];
+        let mut header = Header::default();
         self.bodies.read(0, &mut header, || self.bodies.name())?;
-        let mark = header.strip_prefix(MAGIC).and_then(|mark| mark.try_into().ok());
-        Ok(mark.map(u64::from_le_bytes))
+        Ok(Some(header))
     }
 
     fn of_another(&self) -> StoreError {
@@ -113,14 +123,17 @@ impl Segments {
 
     /// Whether these are the files that the database knows.
     fn check(&self, mark: u64, committed: Bounds) -> Result<(), StoreError> {
-        if self.mark()? != Some(mark) {
+        if self.header()? != Some(header_of(mark)) {
             return Err(self.of_another());
         }
         let mut place = [0; PLACE_BYTES as usize];
         self.places.read(committed.count * PLACE_BYTES, &mut place, || self.places.name())?;
         let (place, end) = (u64::from_le_bytes(place), committed.end);
         if place != end {
-            let why = format!("segment {} ends at {place} and the database says {end}", committed.count - 1);
+            let last = committed.count - 1;
+            let why = format!(
+                "it has segment {last} end at {place}, the database at {end}: one of the two is wrong"
+            );
             return Err(damaged(self.places.name())(why));
         }
         let length = self.bodies.length()?;
@@ -128,12 +141,6 @@ impl Segments {
             return Err(damaged(self.bodies.name())(format!("{length} bytes where {end} belong")));
         }
         Ok(())
-    }
-
-    /// Cuts off what was not committed.
-    pub(super) fn cut_to(&self, committed: Bounds) -> Result<(), StoreError> {
-        self.bodies.cut_to(committed.end)?;
-        self.places.cut_to((committed.count + 1) * PLACE_BYTES)
     }
 
     /// Writes segments after the first `after.count`: runs of bodies that lie one after another, each with the ends of its bodies. Returns
@@ -238,9 +245,15 @@ pub(super) fn segment_name(segment: u64) -> String {
 }
 
 impl Part {
-    fn open(path: PathBuf) -> Result<Part, StoreError> {
-        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        Ok(Part { file: options.map_err(failed(&path))?, path })
+    fn open(path: PathBuf, may_create: bool) -> Result<Part, StoreError> {
+        let opened = File::options().read(true).write(true).create(may_create).truncate(false).open(&path);
+        match opened {
+            Ok(file) => Ok(Part { file, path }),
+            Err(error) if error.kind() == ErrorKind::NotFound && !may_create => {
+                Err(damaged(place_of(&path))("missing, and its database has records".to_owned()))
+            }
+            Err(error) => Err(failed(&path)(error)),
+        }
     }
 
     /// Fills `bytes`. Where the file ends before, `place` is what is damaged.
@@ -259,13 +272,13 @@ impl Part {
         Ok(self.file.metadata().map_err(failed(&self.path))?.len())
     }
 
-    fn cut_to(&self, length: u64) -> Result<(), StoreError> {
-        if self.length()? > length { self.file.set_len(length).map_err(failed(&self.path)) } else { Ok(()) }
-    }
-
     fn name(&self) -> String {
-        self.path.display().to_string()
+        place_of(&self.path)
     }
+}
+
+fn place_of(path: &Path) -> String {
+    format!("the file {}", path.display())
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> StoreError {

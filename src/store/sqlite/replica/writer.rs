@@ -64,8 +64,7 @@ pub(super) fn open(
     // Merging the index leaves free pages, a fifteenth of a large mirror: they are given back when it settles.
     let mut db = open_writing_with(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
     let index_key = identify(&db, path, name, vkey, at)?;
-    let is_older = moved::is_left(&db)?;
-    let segments = open_segments(&db, path, &index_key, is_older)?;
+    let segments = open_segments(&db, path, &index_key)?;
     let readers = Arc::new(Readers::open(path, cache_kib, Commits::Told)?);
     let held = readers.clone();
     checkpoint_aloud(&mut db, move |is_long| held.hold(!is_long))?;
@@ -85,8 +84,6 @@ pub(super) fn open(
     let bounds = stored_bounds(&db)?;
     let mut writer = Writer { db, shared: shared.clone(), index, bounds, unsure: true, _lock: lock };
     writer.reload()?;
-    // What was moved has left its pages free.
-    while is_older && !writer.tidy()? {}
     let dictionary = dictionary(&writer.db)?;
     Ok(Opened { writer, shared, dictionary })
 }
@@ -121,19 +118,14 @@ fn identify(
 }
 
 /// Opens the files with the segments, after what an older program has left in a table was moved there.
-fn open_segments(
-    db: &Connection,
-    path: &Path,
-    index_key: &[u8; 16],
-    is_older: bool,
-) -> Result<Segments, StoreError> {
+fn open_segments(db: &Connection, path: &Path, index_key: &[u8; 16]) -> Result<Segments, StoreError> {
     // The key is drawn for each database, and stays within it.
     let mark = xxh3_64(index_key);
-    if !is_older {
+    if !moved::is_left(db)? {
         return Segments::open(path, mark, stored_bounds(db)?);
     }
     let segments = Segments::open(path, mark, Bounds::NONE)?;
-    moved::move_segments(db, &segments, stored_edge(db)?.sealed() / SEGMENT_WIDTH)?;
+    moved::move_segments(db, path, &segments, stored_edge(db)?.sealed() / SEGMENT_WIDTH)?;
     Ok(segments)
 }
 
@@ -143,7 +135,6 @@ impl Writer {
         let edge = stored_edge(&self.db)?;
         let head = heads(&self.db, i64::MAX, 1)?.pop();
         self.bounds = stored_bounds(&self.db)?;
-        self.shared.segments.cut_to(self.bounds)?;
         let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
         let (size, sealed) = (edge.size.0, edge.sealed());
         if index.flushed > size {
