@@ -352,7 +352,7 @@ async fn segments_are_synced_before_the_database_hears_of_them() {
                 assert!(unsynced.is_empty(), "{unsynced:?} when the database is written: {line}");
             }
             // The head of an empty file may be written again.
-            (call, Some(_)) if call.ends_with(", 0) = 16") || call.ends_with(", 0) = 8") => {}
+            (call, Some(_)) if call.contains("..., 16, 0") || call.contains("..., 8, 0") => {}
             (call, Some(file)) if call.starts_with("pwrite64(") => {
                 written += 1;
                 unsynced.insert(file);
