@@ -17,7 +17,7 @@ use super::{
 };
 use crate::config::{Mode, Schedule};
 use crate::store::StoreError;
-use crate::store::lock::free_bytes;
+use crate::store::lock::{DISK_RESERVE_BYTES, free_bytes};
 use crate::store::remote::SeenHead;
 use crate::tlog::TreeSize;
 
@@ -25,8 +25,6 @@ use crate::tlog::TreeSize;
 const WIRE_BYTES: u64 = 181;
 /// Bytes of a record in the mirror, and its part of what merging the index takes for a moment.
 const DISK_BYTES: u64 = 115;
-/// What is left free beside them: the write-ahead log, and the own log must not be stopped by its mirrors.
-const DISK_RESERVE: u64 = 256 << 20;
 /// Runs of fewer records are not told in the log.
 const SMALL_RUN: u64 = 1 << 20;
 
@@ -265,7 +263,7 @@ impl Mirror {
         let from = replica.reader().size();
         let foreseen = self.foresee(from, head.tree.size)?;
         let Foreseen { records, requests, bytes, disk_bytes, free_bytes } = foreseen;
-        if free_bytes < disk_bytes.saturating_add(DISK_RESERVE) {
+        if free_bytes < disk_bytes.saturating_add(DISK_RESERVE_BYTES) {
             let directory = self.database.parent().unwrap_or(&self.database).to_owned();
             return Err(SyncError::NoRoom { log: self.log.name().to_owned(), directory, foreseen });
         }

@@ -12,6 +12,9 @@ use super::StoreError;
 /// and the logs that a full disk makes everybody write.
 pub const FREE_SPACE_FLOOR_BYTES: u64 = 64 << 20;
 
+/// What mirrors leave free on their disk: the write-ahead log, and the own log must not be stopped by its mirrors.
+pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
+
 /// A holder that has just ended may have been starting a program: its copy has the lock too until it becomes that program.
 /// So a lock that is taken is tried again for a fifth of a second before somebody is said to be in the way.
 const LOCK_TRIES: u32 = 20;

@@ -8,15 +8,13 @@ use super::super::reader::Numbered;
 use super::super::{damaged, failed};
 use super::segments::{Bounds, Segments};
 use crate::store::StoreError;
-use crate::store::lock::free_bytes;
+use crate::store::lock::{DISK_RESERVE_BYTES, free_bytes};
 
 const LEFT: Numbered = Numbered {
     table: "segment",
     action: "read of segment",
     select: "SELECT segment_id, body FROM segment_to_move WHERE segment_id >= ? AND segment_id < ? ORDER BY segment_id",
 };
-/// What is left to others on the disk.
-const RESERVE_BYTES: u64 = 256 << 20;
 /// Bytes that are written at a time.
 const RUN_BYTES: usize = 1 << 20;
 
@@ -37,7 +35,7 @@ pub(super) fn move_segments(
     if count > 0 {
         let failed = |source| StoreError::File { path: path.display().to_string(), source };
         let (needed, free) = (std::fs::metadata(path).map_err(failed)?.len(), free_bytes(path)?);
-        if free < needed.saturating_add(RESERVE_BYTES) {
+        if free < needed.saturating_add(DISK_RESERVE_BYTES) {
             tracing::error!(
                 needed,
                 free,

@@ -26,6 +26,7 @@ use super::super::segment::Why;
 use super::SEGMENTS_PER_TILE;
 use super::places::Known;
 use crate::store::StoreError;
+use crate::store::durable::sync_name;
 
 const MAGIC: &[u8; 8] = b"tallyseg";
 /// Where the first segment begins.
@@ -101,10 +102,8 @@ impl Segments {
         }
         self.bodies.write(0, &header_of(mark))?;
         self.places.write(0, &FIRST_PLACE.to_le_bytes())?;
-        // The names of new files are synced by their directory.
-        let directory = self.bodies.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed(directory))
+        // Both lie in one directory.
+        sync_name(&self.bodies.path).map_err(failed(&self.bodies.path))
     }
 
     /// What the file begins with, if it is as long.

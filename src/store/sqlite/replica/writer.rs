@@ -81,7 +81,7 @@ pub(super) fn open(
     let state = ArcSwap::from_pointee(State { edge: Edge::default(), head: None });
     let condemned = ArcSwap::default();
     let shared = Arc::new(Shared { index_key, segments, view, readers, state, condemned });
-    let bounds = stored_bounds(&db)?;
+    let bounds = Bounds::NONE;
     let mut writer = Writer { db, shared: shared.clone(), index, bounds, unsure: true, _lock: lock };
     writer.reload()?;
     let dictionary = dictionary(&writer.db)?;
@@ -120,12 +120,12 @@ fn identify(
 /// Opens the files with the segments, after what an older program has left in a table was moved there.
 fn open_segments(db: &Connection, path: &Path, index_key: &[u8; 16]) -> Result<Segments, StoreError> {
     // The key is drawn for each database, and stays within it.
-    let mark = xxh3_64(index_key);
+    let (mark, edge) = (xxh3_64(index_key), stored_edge(db)?);
     if !moved::is_left(db)? {
-        return Segments::open(path, mark, stored_bounds(db)?);
+        return Segments::open(path, mark, stored_bounds(db, &edge)?);
     }
     let segments = Segments::open(path, mark, Bounds::NONE)?;
-    moved::move_segments(db, path, &segments, stored_edge(db)?.sealed() / SEGMENT_WIDTH)?;
+    moved::move_segments(db, path, &segments, edge.sealed() / SEGMENT_WIDTH)?;
     Ok(segments)
 }
 
@@ -134,7 +134,7 @@ impl Writer {
     fn reload(&mut self) -> Result<(), StoreError> {
         let edge = stored_edge(&self.db)?;
         let head = heads(&self.db, i64::MAX, 1)?.pop();
-        self.bounds = stored_bounds(&self.db)?;
+        self.bounds = stored_bounds(&self.db, &edge)?;
         let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
         let (size, sealed) = (edge.size.0, edge.sealed());
         if index.flushed > size {
@@ -359,8 +359,9 @@ impl Writer {
     }
 }
 
-fn stored_bounds(db: &Connection) -> Result<Bounds, StoreError> {
-    let count = stored_edge(db)?.sealed() / SEGMENT_WIDTH;
+/// Of the segments below an edge, which must be the one that is stored.
+fn stored_bounds(db: &Connection, edge: &Edge) -> Result<Bounds, StoreError> {
+    let count = edge.sealed() / SEGMENT_WIDTH;
     if count == 0 {
         return Ok(Bounds::NONE);
     }
