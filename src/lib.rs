@@ -19,6 +19,7 @@
 //! | | [`proof`] | the proof of a module version in a file, verified with keys alone |
 //! | ground | [`clock`] | what time it is |
 //! | | `crew` | threads for work in many small pieces |
+//! | | [`share`] | what clients use together, with a share for each |
 //! | | [`config`] | what the operator said, and where |
 //! | | [`store`] | one log, one database, beside it the records of a full mirror; one lock |
 //! | | [`upstream`] | clients of other servers: module proxies, version control, checksum databases |
@@ -158,6 +159,7 @@ pub(crate) mod xml;
 pub mod clock;
 pub mod config;
 pub(crate) mod crew;
+pub mod share;
 pub mod store;
 pub mod upstream;
 // ENGINES: what Tallystick does.

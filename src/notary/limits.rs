@@ -4,7 +4,7 @@
 //! client and in all, and what is notarised ahead is counted apart, so that it can never make a client's own look-up fail. In all,
 //! the log grows by at most one and a half times [`NotaryLimits::misses_per_minute`].
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::flight::Flight;
 use crate::clock::Clock;
 use crate::dirhash::ZipLimits;
+use crate::share::ClientNetwork;
 
 /// Negative answers are kept no longer than this, whatever is configured: a version that was just published must appear.
 pub const MAX_NEGATIVE_CACHE: Duration = Duration::from_secs(60);
@@ -136,7 +137,7 @@ pub struct Exhausted {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    Address(IpAddr),
+    Address(ClientNetwork),
     Named(Arc<str>),
     /// Everybody, when there are more clients than are remembered.
     Crowd,
@@ -184,7 +185,7 @@ impl Rates {
     pub fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
         let key = match client {
             ClientId::Operator => return Ok(()),
-            ClientId::Address(address) => Key::Address(network_of(*address)),
+            ClientId::Address(address) => Key::Address(ClientNetwork::of(*address)),
             ClientId::Named(name) => Key::Named(name.clone()),
         };
         if self.unswept.fetch_add(1, Ordering::Relaxed) >= MISSES_BETWEEN_SWEEPS {
@@ -199,14 +200,6 @@ impl Rates {
             .map_err(|until| until.wait_time_from(now))
             .map_err(exhausted(Allowance::Client))?;
         self.in_all.check().map_err(|until| until.wait_time_from(now)).map_err(exhausted(Allowance::All))
-    }
-}
-
-/// What one customer has whole.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

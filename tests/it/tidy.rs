@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// From the pure core to the faces: a module uses only what stands before it.
 const LAYERS: [&str; 21] = [
     "note", "tlog", "module", "dirhash", "gosum", "proof", "xml", // core
-    "clock", "crew", "config", "store", "upstream", // ground
+    "clock", "crew", "share", "config", "store", "upstream", // ground
     "log", "mirror", "notary", "witness", "audit", "gossip", "monitor", // engines
     "http", "cli", // faces
 ];

@@ -1,0 +1,22 @@
+//! Shares: whatever clients use together has a share for each of them.
+//!
+//! A resource that is bounded only in all can be taken whole by one client. Here each bound knows who
+//! holds what. Shares are work-conserving: a client that is alone takes whatever nobody else wants, and
+//! a newcomer gets its share when it comes.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The network that one client has to itself: its IPv4 address, or the /64 of its IPv6 address, since
+/// one customer usually holds all of a /64. An IPv4 address mapped into IPv6 counts as IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientNetwork(IpAddr);
+
+impl ClientNetwork {
+    /// Returns the network of a client's address.
+    pub fn of(address: IpAddr) -> ClientNetwork {
+        ClientNetwork(match address.to_canonical() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        })
+    }
+}
