@@ -22,6 +22,7 @@ mod mirror;
 mod module;
 mod notary;
 mod note;
+mod old_data;
 mod oracle;
 mod replica;
 mod sequencer;

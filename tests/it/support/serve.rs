@@ -70,7 +70,8 @@ impl LogDirectory {
     }
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+/// Copies files and directories, and leaves out what is neither.
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
         let (source, target) = (entry.path(), to.join(entry.file_name()));
