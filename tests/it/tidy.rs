@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the pure core to the faces: a module uses only what stands before it.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
     "note", "tlog", "module", "dirhash", "gosum", "proof", "xml", // core
     "clock", "crew", "share", "config", "store", "upstream", // ground
     "log", "mirror", "notary", "witness", "audit", "gossip", "monitor", // engines
