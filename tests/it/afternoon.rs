@@ -1,7 +1,9 @@
 //! README.md's "An auditor's afternoon", played as it is written, on other ports and without its build.
 //!
-//! It goes to the network as the `go` command does: for `rsc.io/quote` and two modules more, through the proxy of the environment.
+//! The test that gates main plays it against a module proxy and a checksum database of its own, made from
+//! fixtures by x/mod. `./tests/run live` plays it against what the environment names, as a reader would.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
@@ -11,27 +13,42 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::cli::installed;
+use crate::client::oracle::{self, Proxy, Spec};
+use crate::mirror::small_log::{self, SmallLog};
+use crate::support::live;
+use crate::upstream::hostile::{Behaviour, HostileServer};
 
-const TEST: &str = "afternoon::it_can_be_played_as_it_is_written";
 /// A few seconds, and some downloads.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// What is printed, in this order.
-const PRINTED: &[&str] = &[
-    "cosigned by 2 of 2",
-    "1 of 1 files verified",
-    "w1.example w2.example",
-    "record 1 of 2 is\nrsc.io/quote v1.5.2 h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=\n",
-    "clean     every record, tile and head agrees",
-    "head      66398721 records, root 5oXTdOltbW8oy+WAHSPYkUE7FskIY/5ZJCYGy+buJ3g=\n  records   30 read",
-    "clean     what was read of it agrees",
-    "\n4\n",
-    "this database is a fork of the real log",
-    "ALARM: the log has signed two trees",
-    "\n4\n",
-    "signed two trees of 5 records",
-];
-/// For each of the three texts: of the witness, of the monitor, of the log.
-const CONVICTED: &str = "has signed two trees, of 5 and of 5 records, that no one log can have\n";
+/// The go.sum line of `rsc.io/quote` that sum.golang.org has.
+const REAL_QUOTE: &str = "rsc.io/quote v1.5.2 h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=";
+/// Records after the drill against the fixtures: sampler before quote that requires it, x/tools before
+/// x/mod, and one of pdf and qr.
+const FIXTURE_RECORDS: u64 = 5;
+
+/// What the section prints, in this order, for this line of `rsc.io/quote`.
+fn printed(quote: &str) -> Vec<String> {
+    let record = format!("record 1 of 2 is\n{quote}\n");
+    let parts = [
+        "cosigned by 2 of 2",
+        "1 of 1 files verified",
+        "w1.example w2.example",
+        &record,
+        "clean     every record, tile and head agrees",
+        "head      66398721 records, root 5oXTdOltbW8oy+WAHSPYkUE7FskIY/5ZJCYGy+buJ3g=\n  records   30 read",
+        "clean     what was read of it agrees",
+        "\n4\n",
+        "this database is a fork of the real log",
+        "ALARM: the log has signed two trees",
+        "\n4\n",
+    ];
+    parts.map(str::to_owned).into()
+}
+
+/// The sizes in `text` after `before`, as far as they are followed by `after`.
+fn sizes<'a>(text: &'a str, before: &'a str, after: &'a str) -> impl Iterator<Item = u64> + 'a {
+    text.split(before).skip(1).filter_map(move |rest| rest.split_once(after)?.0.parse().ok())
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -53,7 +70,7 @@ fn free_ports(count: usize) -> Vec<String> {
 }
 
 /// The same on ports that are free, and waiting for what a person waits for.
-fn adapted(directory: &Path) -> String {
+fn adapted(directory: &Path, world: &World) -> String {
     let ports = free_ports(6);
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_tallystick"));
     let place = directory.join("afternoon").display().to_string();
@@ -61,6 +78,8 @@ fn adapted(directory: &Path) -> String {
     let wait = "until tallystick incidents --data stolen | grep -q misbehaviour; do sleep 0.1; done\n\
                 until [ -e monitor/*.incident-1.txt ]; do sleep 0.1; done\n\
                 until ! tallystick witness evidence --data w1 >/dev/null; do sleep 0.1; done\n";
+    let routes =
+        format!("cat >>tallystick.toml <<'ROUTES'\n{}ROUTES\nexport TALLYSTICK_CONFIG=", world.routes);
     let mut text = commands();
     for (written, here) in [
         ("cargo build --release\n", ""),
@@ -77,6 +96,7 @@ fn adapted(directory: &Path) -> String {
             "until tallystick witnesses status | grep 'by 2 of 2'; do sleep 0.1; done\n",
         ),
         ("sleep 2\n", wait),
+        ("export TALLYSTICK_CONFIG=", &routes),
     ] {
         assert!(text.contains(written), "README.md no longer has {written:?}");
         text = text.replace(written, here);
@@ -85,7 +105,7 @@ fn adapted(directory: &Path) -> String {
         "exec 2>&1\nexport TALLYSTICK_LISTEN=127.0.0.1:{} TALLYSTICK_METRICS_LISTEN=127.0.0.1:{}\n",
         ports[2], ports[5]
     );
-    first + &text
+    first + &world.environment + &text
 }
 
 /// A shell with all that it started, ended with it.
@@ -100,9 +120,9 @@ impl Drop for Shell {
     }
 }
 
-fn play(directory: &Path) -> String {
+fn play(directory: &Path, world: &World) -> String {
     let script = directory.join("afternoon.sh");
-    std::fs::write(&script, adapted(directory)).unwrap();
+    std::fs::write(&script, adapted(directory, world)).unwrap();
     let mut command = Command::new("bash");
     command.arg(&script).current_dir(root()).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
     for name in ["GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GONOPROXY", "TALLYSTICK_CONFIG", "TALLYSTICK_DATA"] {
@@ -125,46 +145,149 @@ fn play(directory: &Path) -> String {
     }
 }
 
-/// Whether the modules can be had, as the `go` command gets them.
-fn network(directory: &Path) -> Result<(), String> {
-    for module in ["rsc.io/quote@v1.5.2", "rsc.io/pdf@v0.1.1", "rsc.io/qr@v0.2.0", "golang.org/x/mod@v0.42.0"]
-    {
-        let mut command = Command::new("go");
-        command
-            .args(["mod", "download", module])
-            .env("GOFLAGS", "-modcacherw")
-            .env("GOPATH", directory.join("try"));
-        let output = command.current_dir(directory).output().map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+/// What is set up before the section begins; nothing, where it is played against the environment.
+#[derive(Default)]
+struct World {
+    /// Lines of the shell.
+    environment: String,
+    /// The end of the logs' configuration.
+    routes: String,
+}
+
+/// A module proxy and a checksum database that serve what the section needs.
+struct Fixtures {
+    server: HostileServer,
+    vkey: String,
+    quote: String,
+}
+
+/// What `go mod download -json` says of a module, as far as it is needed here.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Downloaded {
+    info: PathBuf,
+    sum: String,
+    go_mod_sum: String,
+}
+
+/// golang.org/x/mod as the build of the oracle brought it to this machine.
+fn x_mod() -> Downloaded {
+    let mut command = Command::new("go");
+    command.args(["mod", "download", "-json", "golang.org/x/mod@v0.42.0"]);
+    let output = command.current_dir(root().join("tests/oracle")).env("GOTOOLCHAIN", "local").output();
+    serde_json::from_slice(&output.unwrap().stdout).expect("the oracle was built with it")
+}
+
+impl Fixtures {
+    /// The modules of the section are made up, but for x/mod, which verifies: that one and what the
+    /// programs of the oracle name come from this machine's module cache.
+    fn start() -> Fixtures {
+        let quote = "module rsc.io/quote\n\nrequire rsc.io/sampler v1.3.0\n";
+        let proxy = Proxy::new(vec![
+            Spec::new("rsc.io/quote").version("v1.5.2").file("go.mod", quote),
+            Spec::new("rsc.io/sampler").version("v1.3.0"),
+            Spec::new("rsc.io/pdf").version("v0.1.1"),
+            Spec::new("rsc.io/qr").version("v0.2.0"),
+            Spec::new("golang.org/x/tools").version("v0.51.0"),
+        ]);
+        let x_mod = x_mod();
+        let cache = x_mod.info.ancestors().nth(5).expect("host/x/mod/@v/version.info").to_owned();
+        let (path, version) = ("golang.org/x/mod", "v0.42.0");
+        let mut lines = BTreeMap::from([(
+            format!("{path}@{version}"),
+            [
+                format!("{path} {version} {}", x_mod.sum),
+                format!("{path} {version}/go.mod {}", x_mod.go_mod_sum),
+            ],
+        )]);
+        for module in
+            ["rsc.io/quote@v1.5.2", "rsc.io/sampler@v1.3.0", "rsc.io/pdf@v0.1.1", "rsc.io/qr@v0.2.0"]
+        {
+            lines.insert(module.to_owned(), proxy.lines(module));
+        }
+        let tools = "golang.org/x/tools@v0.51.0";
+        lines.insert(tools.to_owned(), proxy.lines(tools));
+        let quote = lines["rsc.io/quote@v1.5.2"][0].clone();
+        let (mut log, mut numbers) = (SmallLog::new(0), BTreeMap::new());
+        for (number, (module, lines)) in lines.iter().enumerate() {
+            log.push(&format!("{}\n{}\n", lines[0], lines[1]));
+            numbers.insert(format!("/lookup/{module}"), number as u64);
+        }
+        let (vkey, size) = (log.vkey(), log.size());
+        let answer = move |path: &str| match numbers.get(path) {
+            Some(number) => Some(log.lookup(*number, size)),
+            None if path.starts_with("/lookup/") => None,
+            None => log.answer(path, size, |_| size).or_else(|| {
+                let file = path.trim_start_matches('/');
+                [proxy.path(), &cache].iter().find_map(|base| std::fs::read(base.join(file)).ok())
+            }),
+        };
+        let server = HostileServer::start(move |path| match answer(path) {
+            Some(body) => Behaviour::ok(body),
+            None => Behaviour::not_found(),
+        });
+        Fixtures { server, vkey, quote }
+    }
+
+    /// What the shell and the configuration of every log say, so that both ask this server.
+    fn world(&self) -> World {
+        let (url, vkey, name) = (self.server.url(), &self.vkey, small_log::NAME);
+        World {
+            environment: format!("export GOPROXY={url} GOTOOLCHAIN=local\n"),
+            routes: format!(
+                "[sumdb.\"{name}\"]\nkey = \"{vkey}\"\nurls = [\"{url}\"]\n\n\
+                 [[route]]\nmodules = [\"*\"]\nsource = [\"{url}\"]\nchecksum = \"{name}\"\n"
+            ),
         }
     }
-    Ok(())
+}
+
+/// Whether all programs are there that the section calls; says loudly what is not.
+fn can_be_played(test: &str) -> bool {
+    if ["bash", "curl", "jq", "go", "unshare"].iter().any(|program| installed(program, test).is_none()) {
+        return false;
+    }
+    let alone = Command::new("unshare").args(["-rn", "true"]).output().unwrap();
+    if !alone.status.success() {
+        eprintln!("SKIPPED: {test}: unshare: {}", String::from_utf8_lossy(&alone.stderr));
+    }
+    alone.status.success() && oracle::is_there(test)
+}
+
+/// Plays the section and checks what it prints; returns the sizes of the two trees that were signed.
+fn check(world: &World, quote: &str) -> u64 {
+    let directory = tempfile::tempdir().unwrap();
+    let text = play(directory.path(), world);
+    let mut rest = text.as_str();
+    for expected in printed(quote) {
+        let (_, after) = rest
+            .split_once(&expected)
+            .unwrap_or_else(|| panic!("no {expected:?} where it belongs in\n{text}"));
+        rest = after;
+    }
+    // The incident that gossip printed, then the three texts: of the witness, of the monitor, of the log.
+    let size = sizes(rest, "signed two trees of ", " records").next();
+    let size = size.unwrap_or_else(|| panic!("no incident in\n{text}"));
+    let convicted =
+        format!("has signed two trees, of {size} and of {size} records, that no one log can have\n");
+    assert_eq!(rest.matches(&convicted).count(), 3, "{text}");
+    assert!(!directory.path().join("afternoon").exists(), "it cleans up");
+    size
 }
 
 #[test]
 fn it_can_be_played_as_it_is_written() {
-    if ["bash", "curl", "jq", "go", "unshare"].iter().any(|program| installed(program, TEST).is_none()) {
-        return;
+    if can_be_played("afternoon::it_can_be_played_as_it_is_written") {
+        let fixtures = Fixtures::start();
+        assert_eq!(check(&fixtures.world(), &fixtures.quote), FIXTURE_RECORDS);
     }
-    let directory = tempfile::tempdir().unwrap();
-    if let Err(why) = network(directory.path()) {
-        eprintln!("SKIPPED: {TEST}: {why}");
-        return;
+}
+
+/// How many records there are depends on what the proxy serves, since a go.mod's modules are notarized ahead.
+#[test]
+fn live_it_can_be_played_against_the_environment() {
+    const TEST: &str = "afternoon::live_it_can_be_played_against_the_environment";
+    if live::is_wanted(TEST) && can_be_played(TEST) {
+        assert!(check(&World::default(), REAL_QUOTE) >= FIXTURE_RECORDS);
     }
-    let alone = Command::new("unshare").args(["-rn", "true"]).output().unwrap();
-    if !alone.status.success() {
-        eprintln!("SKIPPED: {TEST}: unshare: {}", String::from_utf8_lossy(&alone.stderr));
-        return;
-    }
-    let printed = play(directory.path());
-    let mut rest = printed.as_str();
-    for expected in PRINTED {
-        let (_, after) = rest
-            .split_once(expected)
-            .unwrap_or_else(|| panic!("no {expected:?} where it belongs in\n{printed}"));
-        rest = after;
-    }
-    assert_eq!(rest.matches(CONVICTED).count(), 3, "{printed}");
-    assert!(!directory.path().join("afternoon").exists(), "it cleans up");
 }

@@ -23,7 +23,7 @@ mod liars;
 mod live;
 mod monitor;
 mod served;
-mod small_log;
+pub(crate) mod small_log;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

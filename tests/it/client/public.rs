@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::support::live;
 
 const GOLANG_KEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
 
@@ -130,11 +131,12 @@ fn network() -> Vec<(&'static str, String)> {
     names.filter_map(|name| Some((name, std::env::var(name).ok()?))).collect()
 }
 
-/// This one leaves the machine, through the GOPROXY of the environment: a server without any configuration.
+/// This one leaves the machine, through the GOPROXY of the environment, and only where live tests are
+/// wanted: a server without any configuration.
 #[test]
 fn live_a_public_module_through_goproxy() {
     const TEST: &str = "live_a_public_module_through_goproxy";
-    if !oracle::is_there(TEST) {
+    if !live::is_wanted(&format!("client::public::{TEST}")) || !oracle::is_there(TEST) {
         return;
     }
     let module = "rsc.io/quote@v1.5.2";

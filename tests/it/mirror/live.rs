@@ -1,4 +1,4 @@
-//! The real log, through the module proxy that the environment names.
+//! The real log, through the module proxy that the environment names. Only where live tests are wanted.
 
 use std::process::Command;
 
@@ -6,6 +6,7 @@ use tallystick::tlog::TreeSize;
 use tallystick::upstream::{passthrough, supported};
 
 use super::*;
+use crate::support::live::is_wanted;
 
 /// The first http(s) entry of `go env GOPROXY`.
 fn proxy() -> Result<SourceUrl, String> {
@@ -34,7 +35,11 @@ async fn real_log(client: &Client) -> Result<RemoteLog, String> {
 /// As `heads` mode does: the newest head, and again. One request each, and the tiles that compare two of them.
 #[tokio::test]
 async fn heads_of_the_real_log() {
-    let skipped = |why: &str| eprintln!("SKIPPED: mirror::live::heads_of_the_real_log: {why}");
+    const TEST: &str = "mirror::live::heads_of_the_real_log";
+    if !is_wanted(TEST) {
+        return;
+    }
+    let skipped = |why: &str| eprintln!("SKIPPED: {TEST}: {why}");
     let client = Client::golang();
     let log = match real_log(&client).await {
         Ok(log) => log,
@@ -55,7 +60,11 @@ async fn heads_of_the_real_log() {
 
 #[tokio::test]
 async fn one_record_of_the_real_log() {
-    let skipped = |why: &str| eprintln!("SKIPPED: mirror::live::one_record_of_the_real_log: {why}");
+    const TEST: &str = "mirror::live::one_record_of_the_real_log";
+    if !is_wanted(TEST) {
+        return;
+    }
+    let skipped = |why: &str| eprintln!("SKIPPED: {TEST}: {why}");
     let client = Client::golang();
     let log = match real_log(&client).await {
         Ok(log) => log,

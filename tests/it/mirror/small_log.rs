@@ -9,29 +9,29 @@ use tallystick::tlog::{Checkpoint, Hash, RecordId, Tile, TileLevel, TreeHead, Tr
 
 use crate::upstream::hostile::{Behaviour, HostileServer};
 
-pub(super) const NAME: &str = "sum.test.example";
+pub(crate) const NAME: &str = "sum.test.example";
 
 /// A log whose record `n` is about `example.com/m@v1.0.n`. Two logs with the same seed and different salts have different lines.
 #[derive(Clone)]
-pub(super) struct SmallLog {
+pub(crate) struct SmallLog {
     key: [u8; 32],
     texts: Vec<String>,
     leaves: Vec<Hash>,
 }
 
-pub(super) fn nth(n: u64) -> ModuleVersion {
+pub(crate) fn nth(n: u64) -> ModuleVersion {
     format!("example.com/m@v1.0.{n}").parse().unwrap()
 }
 
 impl SmallLog {
-    pub(super) fn new(records: u64) -> SmallLog {
+    pub(crate) fn new(records: u64) -> SmallLog {
         let mut log = SmallLog { key: [42; 32], texts: Vec::new(), leaves: Vec::new() };
         log.grow(records, 0);
         log
     }
 
     /// Appends up to `records`; the lines depend on the salt.
-    pub(super) fn grow(&mut self, records: u64, salt: u8) {
+    pub(crate) fn grow(&mut self, records: u64, salt: u8) {
         for n in self.leaves.len() as u64..records {
             let hash = Hash::of_record(&[&n.to_le_bytes()[..], &[salt]].concat());
             let text = format!("example.com/m v1.0.{n} h1:{hash}\nexample.com/m v1.0.{n}/go.mod h1:{hash}\n");
@@ -41,18 +41,18 @@ impl SmallLog {
     }
 
     /// Appends a record of any text.
-    pub(super) fn push(&mut self, text: &str) {
+    pub(crate) fn push(&mut self, text: &str) {
         self.leaves.push(Hash::of_record(text.as_bytes()));
         self.texts.push(text.to_owned());
     }
 
     /// The text of a record.
-    pub(super) fn text(&self, n: u64) -> &str {
+    pub(crate) fn text(&self, n: u64) -> &str {
         &self.texts[n as usize]
     }
 
     /// The first `records` of this log, then others.
-    pub(super) fn fork(&self, at: u64, records: u64) -> SmallLog {
+    pub(crate) fn fork(&self, at: u64, records: u64) -> SmallLog {
         let mut fork = self.clone();
         fork.texts.truncate(at as usize);
         fork.leaves.truncate(at as usize);
@@ -64,34 +64,34 @@ impl SmallLog {
         SignerKey::generate(NAME.parse().unwrap(), self.key)
     }
 
-    pub(super) fn vkey(&self) -> String {
+    pub(crate) fn vkey(&self) -> String {
         self.signer().verifier().to_string()
     }
 
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.leaves.len() as u64
     }
 
-    pub(super) fn head(&self, size: u64) -> TreeHead {
+    pub(crate) fn head(&self, size: u64) -> TreeHead {
         TreeHead { size: TreeSize(size), root: root(&self.leaves[..size as usize]) }
     }
 
-    pub(super) fn note(&self, size: u64) -> String {
+    pub(crate) fn note(&self, size: u64) -> String {
         sign(&self.head(size).format(), &[&self.signer()]).unwrap()
     }
 
     /// The same head as witnesses are shown it.
-    pub(super) fn checkpoint(&self, size: u64) -> String {
+    pub(crate) fn checkpoint(&self, size: u64) -> String {
         sign(&Checkpoint::new(NAME.parse().unwrap(), self.head(size)).format(), &[&self.signer()]).unwrap()
     }
 
-    pub(super) fn lookup(&self, n: u64, size: u64) -> Vec<u8> {
+    pub(crate) fn lookup(&self, n: u64, size: u64) -> Vec<u8> {
         let mut answer = format_record(RecordId(n), self.texts[n as usize].as_bytes()).unwrap();
         answer.extend(self.note(size).as_bytes());
         answer
     }
 
-    pub(super) fn tile(&self, path: &str, size: u64) -> Option<Vec<u8>> {
+    pub(crate) fn tile(&self, path: &str, size: u64) -> Option<Vec<u8>> {
         let tile = Tile::parse(path).ok()?;
         let first = tile.number << 8;
         let end = first + u64::from(tile.width);
@@ -108,7 +108,7 @@ impl SmallLog {
     }
 
     /// What an honest server answers whose newest head has this size; a look-up carries the head of `head_of(n)`.
-    pub(super) fn answer(&self, path: &str, size: u64, head_of: impl Fn(u64) -> u64) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&self, path: &str, size: u64, head_of: impl Fn(u64) -> u64) -> Option<Vec<u8>> {
         if path == "/latest" {
             return Some(self.note(size).into_bytes());
         }
@@ -120,7 +120,7 @@ impl SmallLog {
     }
 
     /// A server of the whole log, until the flag is set: then of another.
-    pub(super) fn serve_until_it_turns(&self, other: SmallLog) -> (HostileServer, Arc<AtomicBool>) {
+    pub(crate) fn serve_until_it_turns(&self, other: SmallLog) -> (HostileServer, Arc<AtomicBool>) {
         let (honest, turned) = (self.clone(), Arc::new(AtomicBool::new(false)));
         let turns = turned.clone();
         let server = HostileServer::start(move |path| {
@@ -131,13 +131,13 @@ impl SmallLog {
     }
 
     /// An honest server of the whole log.
-    pub(super) fn serve(&self) -> HostileServer {
+    pub(crate) fn serve(&self) -> HostileServer {
         let log = self.clone();
         HostileServer::start(move |path| answer(log.answer(path, log.size(), |_| log.size())))
     }
 }
 
-pub(super) fn answer(body: Option<Vec<u8>>) -> Behaviour {
+pub(crate) fn answer(body: Option<Vec<u8>>) -> Behaviour {
     body.map_or_else(Behaviour::not_found, Behaviour::ok)
 }
 
