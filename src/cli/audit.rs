@@ -1,5 +1,6 @@
 //! `tallystick audit`: a full check of a checksum database, from what it serves.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,8 @@ use crate::audit::{
 };
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::{Config, Environment, GoEnvironment};
+use crate::gosum::GoSumLine;
 use crate::config::source::UpstreamUrl;
 use crate::note::VerifierKey;
 use crate::upstream::{RemoteSumdb, SourceUrl};
@@ -31,7 +34,8 @@ Without --key a Tallystick server is asked for its key, which is then only as go
 the configuration are used where they fit.
 
 Module proxies give look-ups and hash tiles only: there --gosum audits the records of a go.sum, each shown to be in the tree of the \
-newest head, and every head that came along. Its modules are asked for by name, so give it none that are private to another log.
+newest head, and every head that came along. Its modules are asked for by name. A database of the configuration, and sum.golang.org \
+without one, is not asked for what the routes (or GOPRIVATE) keep private; any other server is asked for everything.
 
 Exit codes: 0 clean, 2 wrong usage, 3 not reachable (try again: it goes on), 4 a fault was found, 5 an audit with this \
 state is running.
@@ -89,11 +93,15 @@ impl Audit {
     }
 
     async fn report(&self, config: &Config) -> anyhow::Result<AuditReport> {
-        let lines = self.gosum.as_deref().map(read_gosum).transpose().or_exit(Exit::Usage)?;
+        let mut lines = self.gosum.as_deref().map(read_gosum).transpose().or_exit(Exit::Usage)?;
         let url = self.url()?;
         let key = self.verifier(config, &url).await?;
         let client = http_client(config, &Clock::system())?;
         let name = key.name().as_str();
+        let withheld = match &mut lines {
+            Some(lines) if url.local_path().is_none() => withhold(config, key.name().as_str(), lines),
+            _ => Vec::new(),
+        };
         let shown = url.redacted();
         let remote = RemoteSumdb::new(name.to_owned(), vec![url], client.clone());
         let read = |path: &PathBuf| {
@@ -132,6 +140,10 @@ impl Audit {
             let fix = fix_of(&error);
             Err(anyhow::Error::new(error).context(format!("the audit of {name} at {shown} did not end")))
                 .map_err(
+        let audited = audited.map(|mut report| {
+            report.skipped.extend(withheld);
+            report
+        });
                     |error| if fix.is_empty() { error } else { anyhow::anyhow!("{error:#}\n  fix: {fix}") },
                 )
                 .or_exit(exit)
@@ -176,6 +188,27 @@ fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }
+/// Takes out the lines whose paths this log must not be told, and returns what to say about them. The configuration has a
+/// say only about the databases that it knows: any other one, like the company's own, is told everything.
+fn withhold(config: &Config, log: &str, lines: &mut Vec<GoSumLine>) -> Vec<String> {
+    if !config.sumdbs.contains_key(log) {
+        return Vec::new();
+    }
+    let mut config = config.clone();
+    if config.routes.is_empty() {
+        config.discover_private(&GoEnvironment::read(&Environment::of_process()));
+    }
+    let mut withheld = BTreeMap::new();
+    lines.retain(|line| match config.may_tell(log, line.module.path.as_str()) {
+        Ok(()) => true,
+        Err(why) => {
+            withheld.entry(line.module.clone()).or_insert(why);
+            false
+        }
+    });
+    withheld.iter().map(|(module, why)| format!("{module}: not named to {log}: {why}")).collect()
+}
+
     let Ok(file) = std::fs::read_to_string(text) else {
         bail!("--key {text}: neither a verifier key (name+hash+base64) nor a file that can be read");
     };

@@ -206,7 +206,9 @@ pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String>
         );
     }
     let anything = samples("*");
-    if !config.routes.is_empty() && !anything.iter().all(|path| config.route(path).is_some()) {
+    if !config.routes.is_empty()
+        && !anything.iter().all(|path| config.route(path) != crate::module::Choice::NoRoute)
+    {
         notices.push(
             "module paths that no route matches are answered 404, which fails the build. End with a route for \"*\"."
                 .to_owned(),

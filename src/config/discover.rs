@@ -144,6 +144,22 @@ impl Config {
         }
     }
 
+    /// Adds a route for what GOPRIVATE and GONOSUMDB name where the configuration has no routes: for commands that fetch
+    /// nothing and must only know which paths are nobody else's business.
+    pub fn discover_private(&mut self, go: &GoEnvironment) {
+        if !self.routes.is_empty() {
+            return;
+        }
+        let (patterns, origin) = private_patterns(go);
+        self.routes.extend(origin.map(|origin| Route {
+            modules: PathPatterns::parse(&patterns.join(",")),
+            patterns,
+            source: SourceList::default(),
+            checksum: Checksum::Compute,
+            origin,
+        }));
+    }
+
     /// Passthroughs first: where a proxy is configured the way to the public database is often closed.
     fn discover_sumdb(&mut self, go: &GoEnvironment, source: &SourceList, origin: &Origin) {
         // The address that our own clients have in their GOSUMDB would make us ask ourselves.
@@ -156,18 +172,7 @@ impl Config {
 
 /// The route for what GOPRIVATE and GONOSUMDB name. Both must stay out of the public database.
 fn private_route(go: &GoEnvironment) -> Result<Option<Route>, ConfigError> {
-    let mut patterns: Vec<String> = Vec::new();
-    let mut origin = None;
-    for name in ["GOPRIVATE", "GONOSUMDB"] {
-        let Some(setting) = go.var(name) else { continue };
-        let listed = setting.value.split(',').map(|pattern| pattern.trim().trim_end_matches('/'));
-        for pattern in listed.filter(|pattern| !pattern.is_empty() && *pattern != "none") {
-            if !patterns.iter().any(|known| known == pattern) {
-                patterns.push(pattern.to_owned());
-                origin.get_or_insert_with(|| setting.origin.clone());
-            }
-        }
-    }
+    let (patterns, origin) = private_patterns(go);
     let Some(origin) = origin else { return Ok(None) };
     let modules = PathPatterns::parse(&patterns.join(","));
     if let Some(pattern) = modules.malformed().next() {
@@ -191,6 +196,23 @@ fn private_route(go: &GoEnvironment) -> Result<Option<Route>, ConfigError> {
     }
     let source = SourceList(vec![(Source::Direct, FallThrough::OnNotFound)]);
     Ok(Some(Route { modules, patterns, source, checksum: Checksum::Compute, origin }))
+}
+
+/// The patterns of GOPRIVATE and GONOSUMDB, and who set the first of them.
+fn private_patterns(go: &GoEnvironment) -> (Vec<String>, Option<Origin>) {
+    let mut patterns: Vec<String> = Vec::new();
+    let mut origin = None;
+    for name in ["GOPRIVATE", "GONOSUMDB"] {
+        let Some(setting) = go.var(name) else { continue };
+        let listed = setting.value.split(',').map(|pattern| pattern.trim().trim_end_matches('/'));
+        for pattern in listed.filter(|pattern| !pattern.is_empty() && *pattern != "none") {
+            if !patterns.iter().any(|known| known == pattern) {
+                patterns.push(pattern.to_owned());
+                origin.get_or_insert_with(|| setting.origin.clone());
+            }
+        }
+    }
+    (patterns, origin)
 }
 
 /// The source of everything else; `direct` is left out, because no host is literal there.

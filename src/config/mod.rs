@@ -65,7 +65,7 @@ pub use span::{Span, SpanError};
 pub use witness::{WitnessConfig, WitnessConfigError, WitnessOverrides};
 pub use witnesses::{LogWitness, LogWitnesses};
 
-use crate::module::PathPatterns;
+use crate::module::{Choice, PathPatterns, Rule, Withheld, choose};
 use crate::note::VerifierKey;
 use source::{LogUrl, SourceList, UpstreamUrl};
 
@@ -271,6 +271,28 @@ pub struct Route {
     pub origin: Origin,
 }
 
+impl Route {
+    /// The route as [`choose`] needs it.
+    fn rule(&self) -> Rule<'_> {
+        let sumdb = match &self.checksum {
+            Checksum::Compute => None,
+            Checksum::SumDb(name) => Some(name.as_str()),
+        };
+        Rule { patterns: &self.modules, sumdb }
+    }
+}
+
+/// Why a remote database is not told a module path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untold {
+    /// Its route leads elsewhere, or no route says that it is public.
+    #[error("it is private here")]
+    Private,
+    /// It is private in all but its spelling.
+    #[error(transparent)]
+    Withheld(#[from] Withheld),
+}
+
 /// Where a route's lines come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checksum {
@@ -290,10 +312,9 @@ impl std::fmt::Display for Checksum {
 }
 
 impl Config {
-    /// The first route for an unescaped module path, and its number from 1.
-    pub fn route(&self, path: &str) -> Option<(usize, &Route)> {
-        let index = self.routes.iter().position(|route| route.modules.matches(path))?;
-        Some((index + 1, &self.routes[index]))
+    /// Chooses the route of an unescaped module path.
+    pub fn route(&self, path: &str) -> Choice {
+        choose(self.routes.iter().map(Route::rule), path)
     }
 
     /// Whether nobody set `key` (a path of [`reference::KEYS`] without `*`).
@@ -311,14 +332,18 @@ impl Config {
         self.routes.iter().any(|route| matches!(&route.checksum, Checksum::SumDb(name) if name == sumdb))
     }
 
-    /// Whether the remote database `sumdb` may be told a module path. Not what is hashed here, nor what another database
-    /// answers for: that is private, or somebody else's. A path
-    /// without a route may be private too, so it is told only to a database that no route has to do with.
-    pub fn may_tell(&self, sumdb: &str, path: &str) -> bool {
-        match self.route(path) {
-            Some((_, route)) => matches!(&route.checksum, Checksum::SumDb(name) if name == sumdb),
-            None => !self.has_route_to(sumdb),
-        }
+    /// Checks whether the remote database `sumdb` may be told a module path. What is hashed here is private, and what another
+    /// database answers for is none of its business. A path without a route may be private too, so it is told only to a
+    /// database that no route has to do with.
+    pub fn may_tell(&self, sumdb: &str, path: &str) -> Result<(), Untold> {
+        let may = match self.route(path) {
+            Choice::Route(index) => {
+                matches!(&self.routes[index].checksum, Checksum::SumDb(name) if name == sumdb)
+            }
+            Choice::NoRoute => !self.has_route_to(sumdb),
+            Choice::Withheld(why) => return Err(Untold::Withheld(why)),
+        };
+        if may { Ok(()) } else { Err(Untold::Private) }
     }
 
     /// Who set `key` (a path of [`reference::KEYS`] without `*`).

@@ -218,7 +218,7 @@ pub static KEYS: &[Key] = &[
         ),
     listed("route.*.modules", "list of patterns as in GOPRIVATE", "[\"corp.example/*\", \"git.corp.example\"]", "required")
         .means(
-            "Which module paths this route is for. Routes are tried in order and the first match wins, so private routes come before `\"*\"`. A path that no route matches is answered 404.",
+            "Which module paths this route is for. Routes are tried in order and the first match wins, so private routes come before `\"*\"`. A path that no route matches is answered 404. Matching is case-sensitive, as in GOPRIVATE: a path that a computed route misses only by upper and lower case, or that is right above its `/*`, is refused (403) and named to nobody, unless a route names it.",
             "can move private modules to a public route, which tells their names to the public database.",
         ),
     listed("route.*.source", "GOPROXY list", "[\"https://goproxy.corp.example\", \"direct\"]", "none; required with checksum = \"compute\"")

@@ -23,7 +23,7 @@ use super::kept::{self, Recent, RecentOf, with_head};
 use super::metrics::{Sample, SampleValue, Source};
 use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
 use crate::clock::Clock;
-use crate::config::Mode;
+use crate::config::{Mode, Untold};
 use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, RemoteLog};
 use crate::module::ModuleVersion;
 use crate::notary::{Allowance, ClientId, Exhausted, Rates};
@@ -39,8 +39,8 @@ const NOT_FOUND_AGE: Duration = Duration::from_secs(30);
 /// What the configuration decides stays so until the operator changes it.
 const DECIDED_AGE: Duration = Duration::from_secs(60);
 
-/// Whether the remote log may be told a module path.
-pub type MayTell = dyn Fn(&str) -> bool + Send + Sync;
+/// Checks whether the remote log may be told a module path.
+pub type MayTell = dyn Fn(&str) -> Result<(), Untold> + Send + Sync;
 
 /// How a mirror is served.
 pub struct MirrorOptions {
@@ -124,12 +124,16 @@ impl MirroredLog {
         if !self.keeps_records() {
             return Err(self.only_heads());
         }
-        if !(self.options.may_tell)(module.path.as_str()) {
-            return Err(decided(format!(
-                "{module} is not asked for at {name}: it is private here\nSet GOSUMDB to the log of this server; \
-                 `tallystick env` prints how."
-            )));
-        }
+        let path = module.path.as_str();
+        (self.options.may_tell)(path).map_err(|why| {
+            let remedy = match &why {
+                Untold::Private => {
+                    "Set GOSUMDB to the log of this server; `tallystick env` prints how.".to_owned()
+                }
+                Untold::Withheld(why) => why.remedy(path),
+            };
+            decided(format!("{module} is not asked for at {name}: {why}\n{remedy}"))
+        })?;
         if let Some(max_age) = self.log().is_missing(&module) {
             return Err(missing(name, &module.to_string(), max_age));
         }

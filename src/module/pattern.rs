@@ -4,6 +4,9 @@
 //! path, always the unescaped one, so `corp.example` also covers `corp.example/a/b`. In a glob `*` stands for any
 //! text without `/`, `?` for one character but `/`, `[a-z]` and `[^a-z]` for one character of a class, and `\` takes
 //! the next character as it is. Empty globs count for nothing and a trailing slash is dropped, as in `go help module-private`.
+//!
+//! Matching is case-sensitive, as in the `go` command. Git hosts are not: for them `github.com/Corp/secret` is the repository
+//! that `github.com/corp/*` means. So whoever keeps names private also asks for a [`PathPatterns::near_miss`].
 
 use std::fmt;
 
@@ -25,6 +28,26 @@ impl PathPatterns {
         self.globs.iter().any(|glob| glob.matches_prefix(path))
     }
 
+    /// Finds the pattern that a path misses only by its spelling or by standing right above what the pattern names.
+    /// Returns nothing for a path that matches.
+    pub fn near_miss(&self, path: &str) -> Option<NearMiss<'_>> {
+        if self.matches(path) {
+            return None;
+        }
+        let other_case = self.globs.iter().find(|glob| glob.matches_prefix_by(path, Case::Ignored));
+        if let Some(glob) = other_case {
+            return Some(NearMiss::OtherCase { pattern: &glob.text });
+        }
+        let parent = self.globs.iter().find(|glob| glob.is_all_below(path));
+        parent.map(|glob| NearMiss::Parent { pattern: &glob.text })
+    }
+
+    /// Whether one of the patterns that match the path names its host literally: somebody wrote it with this path in mind,
+    /// unlike `*`.
+    pub fn names(&self, path: &str) -> bool {
+        self.globs.iter().any(|glob| glob.has_literal_host() && glob.matches_prefix(path))
+    }
+
     /// The patterns that can never match because they are malformed, such as `corp.example/[a-`.
     /// A configuration should refuse them: whoever wrote one believes that it protects something.
     pub fn malformed(&self) -> impl Iterator<Item = &str> {
@@ -33,9 +56,7 @@ impl PathPatterns {
 
     /// Whether there are patterns and each names its host literally, without `*`, `?`, `[` or `\` in the first element.
     pub fn has_literal_host(&self) -> bool {
-        let literal =
-            |glob: &Glob| !glob.text.split('/').next().unwrap_or_default().contains(['*', '?', '[', '\\']);
-        !self.globs.is_empty() && self.globs.iter().all(literal)
+        !self.globs.is_empty() && self.globs.iter().all(Glob::has_literal_host)
     }
 
     /// Whether there is no pattern at all, so that nothing matches.
@@ -55,6 +76,28 @@ impl fmt::Display for PathPatterns {
         }
         Ok(())
     }
+}
+
+/// How a path misses a pattern that probably means it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NearMiss<'p> {
+    /// The pattern matches when upper and lower case are the same: `github.com/Corp/x` and `github.com/corp/*`.
+    OtherCase {
+        /// The pattern.
+        pattern: &'p str,
+    },
+    /// The pattern names everything right below the path, in any case: `corp.example/team` and `corp.example/team/*`.
+    Parent {
+        /// The pattern.
+        pattern: &'p str,
+    },
+}
+
+/// Whether upper and lower case of ASCII differ. Module paths have no other letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Case {
+    Exact,
+    Ignored,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +120,30 @@ impl Glob {
         Glob { text: text.to_owned(), tokens: parse_tokens(text) }
     }
 
+    fn has_literal_host(&self) -> bool {
+        !self.text.split('/').next().unwrap_or_default().contains(['*', '?', '[', '\\'])
+    }
+
     fn matches_prefix(&self, path: &str) -> bool {
+        self.matches_prefix_by(path, Case::Exact)
+    }
+
+    /// Whether the glob is `<above>/*` (or `<above>/*/*` ...) and the path is exactly `<above>`.
+    fn is_all_below(&self, path: &str) -> bool {
+        let mut above = self.text.as_str();
+        while let Some(shorter) = above.strip_suffix("/*") {
+            above = shorter;
+        }
+        let is_shorter = above.len() < self.text.len();
+        let depth = |text: &str| text.bytes().filter(|byte| *byte == b'/').count();
+        // What has a wildcard for a host, like `*/*`, would make every host's own path private.
+        is_shorter
+            && above.split('/').next().is_some_and(|host| host.contains(char::is_alphanumeric))
+            && depth(above) == depth(path)
+            && Glob::parse(above).matches_prefix_by(path, Case::Ignored)
+    }
+
+    fn matches_prefix_by(&self, path: &str, case: Case) -> bool {
         let Some(tokens) = &self.tokens else { return false };
         let slashes = self.text.bytes().filter(|b| *b == b'/').count();
         let mut elements = path.match_indices('/').map(|(position, _)| position);
@@ -87,7 +153,7 @@ impl Glob {
             None => return false,
         };
         let name: Vec<char> = path[..end].chars().collect();
-        matches_all(tokens, &name)
+        matches_all(tokens, &name, case)
     }
 }
 
@@ -125,7 +191,7 @@ fn class_char(chars: &mut impl Iterator<Item = char>) -> Option<char> {
 }
 
 /// Matches the whole name, returning only to the last `*`, so that the work is at most |tokens| × |name|.
-fn matches_all(tokens: &[Token], name: &[char]) -> bool {
+fn matches_all(tokens: &[Token], name: &[char], case: Case) -> bool {
     let (mut t, mut n) = (0, 0);
     // Where to go on after a mismatch: the token after the last `*`, and where its text ends so far.
     let mut retry: Option<(usize, usize)> = None;
@@ -136,7 +202,7 @@ fn matches_all(tokens: &[Token], name: &[char]) -> bool {
                 t += 1;
                 retry = Some((t, n));
             }
-            (Some(token), Some(c)) if token.matches(*c) => (t, n) = (t + 1, n + 1),
+            (Some(token), Some(c)) if token.matches_by(*c, case) => (t, n) = (t + 1, n + 1),
             _ => match retry {
                 Some((token, end)) if name.get(end).is_some_and(|c| *c != '/') => {
                     (t, n) = (token, end + 1);
@@ -149,6 +215,16 @@ fn matches_all(tokens: &[Token], name: &[char]) -> bool {
 }
 
 impl Token {
+    fn matches_by(&self, c: char, case: Case) -> bool {
+        match case {
+            Case::Exact => self.matches(c),
+            Case::Ignored => match self {
+                Token::Char(own) => own.eq_ignore_ascii_case(&c),
+                _ => self.matches(c.to_ascii_lowercase()) || self.matches(c.to_ascii_uppercase()),
+            },
+        }
+    }
+
     fn matches(&self, c: char) -> bool {
         match self {
             Token::Char(own) => *own == c,
@@ -179,6 +255,39 @@ mod tests {
         ] {
             assert_eq!(PathPatterns::parse(list).has_literal_host(), literal, "{list}");
         }
+    }
+
+    #[test]
+    fn near_misses_are_other_spellings_and_the_path_right_above() {
+        use NearMiss::{OtherCase, Parent};
+        let patterns = PathPatterns::parse(
+            "github.com/corp/*,git.corp.example/[a-c]x/*,*.corp.example/team,GitHub.com/other,sub.example/a/*/*",
+        );
+        for (path, expected) in [
+            ("github.com/corp/secret", None),
+            ("github.com/Corp/secret", Some(OtherCase { pattern: "github.com/corp/*" })),
+            ("github.com/CORP/Secret/v2", Some(OtherCase { pattern: "github.com/corp/*" })),
+            ("git.corp.example/Bx/y", Some(OtherCase { pattern: "git.corp.example/[a-c]x/*" })),
+            ("git.corp.example/dx/y", None),
+            ("a.corp.example/Team/x", Some(OtherCase { pattern: "*.corp.example/team" })),
+            // A host in a module path is always in lower case: this pattern matches nothing exactly.
+            ("github.com/other/x", Some(OtherCase { pattern: "GitHub.com/other" })),
+            ("github.com/corp", Some(Parent { pattern: "github.com/corp/*" })),
+            ("github.com/Corp", Some(Parent { pattern: "github.com/corp/*" })),
+            ("sub.example/a", Some(Parent { pattern: "sub.example/a/*/*" })),
+            // Hosts and paths that are everybody's.
+            ("github.com", None),
+            ("github.com/x/y", None),
+            ("github.com/corporation/x", None),
+            ("github.com/corp-x", None),
+            ("sub.example", None),
+        ] {
+            assert_eq!(patterns.near_miss(path), expected, "{path}");
+        }
+        for path in ["gocloud.dev", "gocloud.dev/x"] {
+            assert_eq!(PathPatterns::parse("*/*").near_miss(path), None, "{path}");
+        }
+        assert!(patterns.names("github.com/corp/x") && !PathPatterns::parse("*").names("github.com/corp/x"));
     }
 
     #[test]

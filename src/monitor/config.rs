@@ -18,7 +18,7 @@
 //! modules = ["corp.example/*", "github.com/corp"]   # tell of their new versions
 //! gosum   = ["go.sum"]                       # tell of records that disagree with these lines
 //! lookup  = true                             # also of those that were there before: each line is looked up
-//! private = ["corp.example/*"]               # but these are never named to this log
+//! private = ["corp.example/*"]               # but these are never named to this log, in no spelling, nor is corp.example
 //! compare = ["sum.corp.example"]             # and with what this other log has of the module versions above
 //! silence = "24h"                            # tell when there is no new head for so long
 //! lag     = "1h"                             # and when nothing could be verified for so long (default)
@@ -90,7 +90,7 @@ pub struct Followed {
     pub gosum: Vec<PathBuf>,
     /// Whether they are looked up, for the records that were there before.
     pub lookup: bool,
-    /// Whose lines are not looked up: the log must not be told their names.
+    /// Which paths the log must not be told; see [`Followed::may_be_told`].
     pub private: PathPatterns,
     /// Other logs of this monitor that must agree about those modules.
     pub compare: Vec<String>,
@@ -105,6 +105,14 @@ pub struct Followed {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorConfigError {
+impl Followed {
+    /// Whether the log may be told an unescaped module path: not one that is private, nor one that differs from it only in
+    /// upper and lower case, nor the path right above everything that is private.
+    pub fn may_be_told(&self, path: &str) -> bool {
+        !self.private.matches(path) && self.private.near_miss(path).is_none()
+    }
+}
+
     /// It cannot be read.
     #[error("{}: {source}", path.display())]
     Io {

@@ -2,7 +2,8 @@
 //!
 //! A go.sum that people have is mostly about records that were there before the monitor began. With `lookup = true` each of its module
 //! versions is looked up once, proved by the mirror's engine as any look-up is. That tells the log their names: `private` ones are left
-//! out, and are compared only as far as records are read (`from = 0` reads all).
+//! out, also in another case and with the path right above them, and are compared only as far as records are read (`from = 0`
+//! reads all).
 //!
 //! ```text
 //! the lines, sorted → [agrees | conflict: an event, once | the log has none: counted | not proved: counted, tried again]
@@ -79,7 +80,7 @@ impl Gosum {
             lines.extend(parse(path)?.into_iter().map(keyed));
         }
         let is_asked =
-            |module: &&ModuleVersion| followed.lookup && !followed.private.matches(module.path.as_str());
+            |module: &&ModuleVersion| followed.lookup && followed.may_be_told(module.path.as_str());
         let modules = lines.keys().map(|(module, _)| module).filter(is_asked);
         let asked = modules.collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let mut gosum = Gosum { lines, asked, digest: String::new() };

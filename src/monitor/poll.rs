@@ -261,11 +261,15 @@ impl Poll<'_> {
         Ok(())
     }
 
-    /// Whether the other logs have the same lines. One that cannot be asked now says nothing about this log.
+    /// Whether the other logs have the same lines. One that cannot be asked now says nothing about this log, nor does one that
+    /// must not be told the path.
     async fn compare(&mut self, lines: &ModuleLines, found: &Found) -> Result<(), Stop> {
         for name in &self.followed.compare {
             let other = self.monitor.logs.iter().find(|log| log.followed.name == *name);
             let other = other.expect("the configuration names logs that there are");
+            if !other.followed.may_be_told(lines.module.path.as_str()) {
+                continue;
+            }
             match other.remote.lookup(&lines.module, self.deadline()).await {
                 Ok(proven) if proven.lines == *lines => {}
                 Ok(proven) => {

@@ -18,7 +18,7 @@ use tokio::time::timeout_at;
 use super::Inner;
 use super::flight::Flight;
 use super::limits::ClientId;
-use crate::module::{ModuleVersion, gomod};
+use crate::module::{Choice, ModuleVersion, gomod};
 
 /// If nothing becomes ready for this long, the look-up does not wait any more.
 const STALL: Duration = Duration::from_millis(300);
@@ -145,7 +145,7 @@ impl Inner {
             let snapshot = inner.log.snapshot();
             let mut modules = gomod::requirements(&go_mod);
             modules.retain(|module| {
-                inner.route_of(module) == Some(route) && matches!(snapshot.find(module), Ok(None))
+                inner.route_of(module) == Choice::Route(route) && matches!(snapshot.find(module), Ok(None))
             });
             modules
         };

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use super::limits::Allowance;
 use crate::gosum::ModuleLines;
 use crate::log::{Conflict, ReadOnly};
-use crate::module::ModuleVersion;
+use crate::module::{ModuleVersion, Withheld};
 use crate::store::Evidence;
 use crate::tlog::RecordId;
 use crate::upstream::Said;
@@ -42,6 +42,14 @@ pub enum NotaryError {
         module: ModuleVersion,
     },
     /// The source says that there is no such module version.
+    /// A route keeps such paths private, and this one differs only in its spelling or is right above them.
+    #[error("{module}: refused and named to nobody: {why}\n  fix: {}", .why.remedy(.module.path.as_str()))]
+    Withheld {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// Which route, and how the path differs.
+        why: Withheld,
+    },
     #[error("{module}: not found at {place}{said}")]
     NotFound {
         /// What was asked for.
@@ -171,6 +179,7 @@ impl NotaryError {
         match self {
             NotaryError::NoRoute { module }
             | NotaryError::NotFound { module, .. }
+            | NotaryError::Withheld { module, .. }
             | NotaryError::Forbidden { module, .. }
             | NotaryError::TryLater { module, .. }
             | NotaryError::Misbehaviour { module, .. }
@@ -191,6 +200,11 @@ impl NotaryError {
                 "Its operator can add a [[route]] for this path to the configuration.",
             ]),
             NotaryError::NotFound { place, said, max_age, .. } => fit(&[
+            NotaryError::Withheld { why, .. } => fit(&[
+                &format!("{module} is refused and named to nobody"),
+                &format!("Cause: {why}."),
+                &why.remedy(self.module().path.as_str()),
+            ]),
                 &format!("not found: {} does not have {module}", short(place)),
                 &quoted("It says: ", said),
                 &format!(
@@ -410,6 +424,14 @@ mod tests {
     fn errors(module: &ModuleVersion, words: &str) -> Vec<NotaryError> {
         let module = || module.clone();
         let said = || Said::clean(words.as_bytes());
+            NotaryError::Withheld {
+                module: module(),
+                why: Withheld::OtherCase { route: 1, pattern: "corp.example/M".to_owned() },
+            },
+            NotaryError::Withheld {
+                module: module(),
+                why: Withheld::Parent { route: 1, pattern: "corp.example/m/*".to_owned() },
+            },
         let place: Arc<str> = for_clients("https://***@goproxy.corp.example,file:///srv/secret").into();
         let why: Arc<str> = words.into();
         let later =

@@ -36,7 +36,7 @@ use tokio::time::{timeout, timeout_at};
 use crate::clock::Clock;
 use crate::dirhash::hash_go_mod;
 use crate::log::{AppendError, Candidate, Log, Outcome, ReadOnly, Snapshot, State, evidence_of};
-use crate::module::ModuleVersion;
+use crate::module::{Choice, ModuleVersion, choose};
 use crate::store::{Evidence, StoreError, StoredRecord};
 use ahead::Readiness;
 use compute::{Computing, DEFAULT_RETRY_AFTER, Found};
@@ -176,9 +176,9 @@ impl Inner {
         Ok(found.map(|record| Notarized { record, snapshot }))
     }
 
-    /// The first route that matches. Patterns are matched against the path as people write it, never its escaped form.
-    fn route_of(&self, module: &ModuleVersion) -> Option<usize> {
-        self.routes.iter().position(|route| route.patterns.matches(module.path.as_str()))
+    /// Chooses the route. Patterns are matched against the path as people write it, never its escaped form.
+    fn route_of(&self, module: &ModuleVersion) -> Choice {
+        choose(self.routes.iter().map(Route::rule), module.path.as_str())
     }
 
     /// Starts the flight of a miss, if it may fly.
@@ -188,9 +188,16 @@ impl Inner {
         client: ClientId,
         now: Instant,
     ) -> Result<Arc<Flight>, NotaryError> {
-        let Some(route) = self.route_of(&module) else {
-            self.counters.not_found.add(1);
-            return Err(NotaryError::NoRoute { module });
+        let route = match self.route_of(&module) {
+            Choice::Route(route) => route,
+            Choice::NoRoute => {
+                self.counters.not_found.add(1);
+                return Err(NotaryError::NoRoute { module });
+            }
+            Choice::Withheld(why) => {
+                self.counters.refused.add(1);
+                return Err(NotaryError::Withheld { module, why });
+            }
         };
         if let Some(error) = self.negative.recall(&module, now) {
             self.counters.negative_hits.add(1);
@@ -367,7 +374,7 @@ impl Inner {
             NotaryError::Conflict(_) => &counters.conflict,
             NotaryError::Misbehaviour { .. } => &counters.misbehaviour,
             NotaryError::ReadOnly { .. } => &counters.read_only,
-            NotaryError::Refused { .. } => &counters.refused,
+            NotaryError::Refused { .. } | NotaryError::Withheld { .. } => &counters.refused,
             NotaryError::Internal { .. } => &counters.internal,
         };
         counter.add(1);

@@ -1,4 +1,5 @@
-//! Routes: which modules come from where, and who vouches for their lines. The first that matches an unescaped path counts, for
+//! Routes: which modules come from where, and who vouches for their lines. The first that matches an unescaped path counts
+//! (see [`crate::module::choose`]), for
 //! everything: a module that its source does not have is not looked for at another route's, and what a private module
 //! requires is asked of its own route or not at all.
 
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::error::for_clients;
 use crate::gosum::ModuleLines;
-use crate::module::{ModuleVersion, PathPatterns};
+use crate::module::{ModuleVersion, PathPatterns, Rule};
 use crate::tlog::{RecordId, TreeHead};
 use crate::upstream::{GoProxy, Said};
 
@@ -115,6 +116,15 @@ pub enum RouteError {
 }
 
 impl Route {
+    /// The route as [`choose`](crate::module::choose) needs it.
+    pub(super) fn rule(&self) -> Rule<'_> {
+        let sumdb = match &self.checksum {
+            Checksum::Compute => None,
+            Checksum::Sumdb(remote) => Some(remote.name()),
+        };
+        Rule { patterns: &self.patterns, sumdb }
+    }
+
     /// Who is asked, as clients may read it.
     pub(super) fn place(&self) -> Arc<str> {
         match (&self.checksum, &self.source) {

@@ -12,6 +12,7 @@ mod faults;
 use serde_json::Value;
 use tallystick::config::reference::{self, KEYS};
 use tallystick::config::{Checksum, Config, Environment, Mode, Overrides};
+use tallystick::module::Choice;
 
 use crate::cli::{Ran, Sandbox};
 
@@ -141,16 +142,17 @@ fn routes_match_in_order_on_the_unescaped_path() {
         ("corp.example/!secret", 2),
         ("corp.example/secret", 2),
         ("git.corp.example/a/b", 1),
-        ("corp.example", 3),
         ("rsc.io/quote", 3),
     ];
     for (path, number) in table {
-        assert_eq!(config.route(path).unwrap().0, number, "{path}");
+        assert_eq!(config.route(path), Choice::Route(number - 1), "{path}");
     }
-    assert_eq!(
-        config.route("rsc.io/quote").unwrap().1.checksum,
-        Checksum::SumDb("sum.golang.org".to_owned())
-    );
+    assert_eq!(config.routes[2].checksum, Checksum::SumDb("sum.golang.org".to_owned()));
+    // The path right above what is private, and another spelling of it, would be told to the public database.
+    for path in ["corp.example", "git.corp.example/A/b", "corp.example/SECRET"] {
+        let withheld = matches!(config.route(path), Choice::Withheld(_));
+        assert_eq!(withheld, path == "corp.example", "{path}");
+    }
 }
 
 #[test]
@@ -357,8 +359,14 @@ fn mirrors_are_those_that_are_named_and_private_paths_stay_here() {
     assert_eq!(named(&config), ["sum.golang.org"]);
     let sumdb = &config.sumdbs["sum.golang.org"];
     assert_eq!((sumdb.mode, sumdb.poll.as_secs()), (Mode::OnDemand, 300));
-    for (path, may) in [("corp.example/x", false), ("corp.example", true), ("rsc.io/quote", true)] {
-        assert_eq!(config.may_tell("sum.golang.org", path), may, "{path}");
+    for (path, may) in [
+        ("corp.example/x", false),
+        ("corp.example/X", false),
+        ("corp.example", false),
+        ("other.example", true),
+        ("rsc.io/quote", true),
+    ] {
+        assert_eq!(config.may_tell("sum.golang.org", path).is_ok(), may, "{path}");
     }
     // Without a section and a route the built-in one is not there; a path without a route is told to strangers only.
     let private = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"direct\"]\nchecksum = \"compute\"\n";
@@ -369,8 +377,8 @@ fn mirrors_are_those_that_are_named_and_private_paths_stay_here() {
         (vec!["sum.golang.org".to_owned()], 30)
     );
     assert!(
-        heads.may_tell("sum.golang.org", "rsc.io/quote")
-            && !heads.may_tell("sum.golang.org", "corp.example/x")
+        heads.may_tell("sum.golang.org", "rsc.io/quote").is_ok()
+            && heads.may_tell("sum.golang.org", "corp.example/x").is_err()
     );
     // What another database answers for is told to that one only.
     let partner = load(&format!(
@@ -385,14 +393,14 @@ fn mirrors_are_those_that_are_named_and_private_paths_stay_here() {
         ("partner.example/log", "partner.example/secret", true),
         ("partner.example/log", "rsc.io/quote", false),
     ] {
-        assert_eq!(partner.may_tell(log, path), may, "{log} {path}");
+        assert_eq!(partner.may_tell(log, path).is_ok(), may, "{log} {path}");
     }
     // The proxy of a narrow route is not asked for everything.
     let urls: Vec<String> = partner.sumdbs["sum.golang.org"].urls.iter().map(ToString::to_string).collect();
     assert_eq!(urls, ["https://proxy.corp.example/sumdb/sum.golang.org", "https://sum.golang.org"]);
     let some = load(&EXAMPLE.replace("[\"*\"]", "[\"rsc.io\"]"));
     assert!(
-        some.may_tell("sum.golang.org", "rsc.io/quote")
-            && !some.may_tell("sum.golang.org", "other.example/x")
+        some.may_tell("sum.golang.org", "rsc.io/quote").is_ok()
+            && some.may_tell("sum.golang.org", "other.example/x").is_err()
     );
 }

@@ -357,6 +357,7 @@ impl From<&NotaryError> for Refusal {
             NotaryError::TryLater { .. } => Reason::Unavailable,
             NotaryError::Conflict(_) | NotaryError::Misbehaviour { .. } => Reason::Alarming,
             NotaryError::Forbidden { .. }
+            | NotaryError::Withheld { .. }
             | NotaryError::ReadOnly { .. }
             | NotaryError::Refused { .. }
             | NotaryError::Internal { .. } => Reason::Failed,

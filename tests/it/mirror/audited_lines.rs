@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::small_log::{SmallLog, answer};
+use super::small_log::{NAME, SmallLog, answer};
 use super::*;
 use crate::cli::Sandbox;
 use crate::fixture::files;
@@ -118,4 +118,49 @@ fn heads_and_records_of_another_tree_are_found() {
         std::fs::write(&file, note).unwrap();
         audit(&server.url(), &log.vkey(), log.text(7), &["--from", file.to_str().unwrap()], code);
     }
+}
+
+/// A database that the configuration knows is not asked for what is private; any other is asked for everything.
+#[test]
+fn private_names_are_not_told_to_a_known_database() {
+    let log = SmallLog::new(300);
+    let hash = "h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=";
+    let names = ["corp.example/secret", "corp.example/Team/x", "corp.example/team", "public.example/x"];
+    let gosum: String = (0..20).map(|n| log.text(n)).collect::<String>()
+        + &names.map(|name| format!("{name} v1.0.0 {hash}\n")).concat();
+    let route = "[[route]]\nmodules = [\"corp.example/secret\", \"corp.example/team/*\"]\nsource = [\"file:///nonexistent\"]\n\
+                 checksum = \"compute\"\n";
+    let known = format!("[sumdb.\"{}\"]\nkey = \"{}\"\nurls = [\"https://x.example\"]\n", NAME, log.vkey());
+    for (config, withheld) in [(format!("{known}{route}"), 3), (route.to_owned(), 0)] {
+        let upstream = log.serve();
+        let sandbox = Sandbox::new();
+        sandbox.write("go.sum", &gosum);
+        sandbox.write("t.toml", &config);
+        let words = [
+            "audit",
+            &upstream.url(),
+            "--key",
+            &log.vkey(),
+            "--gosum",
+            "go.sum",
+            "--json",
+            "--config",
+            "t.toml",
+        ];
+        let ran = sandbox.run(&words);
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let skipped = report["skipped"].as_array().unwrap();
+        let unnamed = skipped.iter().filter(|text| text.as_str().unwrap().contains("not named to")).count();
+        assert_eq!((skipped.len(), unnamed), (4, withheld), "{report}");
+        let told = upstream.paths().iter().filter(|path| path.contains("corp.example")).count();
+        assert_eq!(told, 3 - withheld, "{:?}", upstream.paths());
+    }
+    // Without a configuration GOPRIVATE says what is private to the public database.
+    let upstream = HostileServer::always(crate::upstream::hostile::Behaviour::not_found());
+    let sandbox = Sandbox::new();
+    sandbox.write("go.sum", &gosum);
+    let words = ["audit", &upstream.url(), "--key", &golang_key(), "--gosum", "go.sum"];
+    let _ = sandbox.run_with(&words, &[("GOPRIVATE", "corp.example")]);
+    assert!(!upstream.paths().iter().any(|path| path.contains("corp.example")), "{:?}", upstream.paths());
 }

@@ -14,10 +14,11 @@ use super::small_log::{NAME, SmallLog, answer};
 use super::*;
 use crate::support::{poll, web};
 
-const LOOKUP: &str = "gosum = [\"go.sum\"]\nlookup = true\nprivate = [\"corp.example/*\"]";
+const LOOKUP: &str = "gosum = [\"go.sum\"]\nlookup = true\nprivate = [\"corp.example/team/*\"]";
 /// Two module versions that no log here has; one must not be named to anybody.
 const ELSEWHERE: &str = "example.org/other v1.0.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\
-    corp.example/secret v1.0.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+    corp.example/Team/secret v1.0.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\
+    corp.example/team/secret v1.0.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
 
 /// What was looked up since the last time.
 fn looked_up(upstream: &HostileServer, seen: &mut usize) -> usize {

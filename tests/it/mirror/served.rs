@@ -22,7 +22,7 @@ const OWN: &str = "sum.corp.example";
 /// A configuration that has nothing to do with modules but one private path, and mirrors a log.
 fn sections(name: &str, vkey: &str, url: &str, more: &str) -> String {
     let sumdb = format!("[sumdb.\"{name}\"]\nkey = \"{vkey}\"\nurls = [\"{url}\"]\n{more}\n");
-    let route = "[[route]]\nmodules = [\"corp.example\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
+    let route = "[[route]]\nmodules = [\"corp.example\", \"team.example/secret/*\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
     sumdb + route
 }
 
@@ -256,6 +256,17 @@ fn a_private_path_is_never_named_to_the_log() {
         status == 404 && text.starts_with(&format!("corp.example/secret@v1.0.0 is not asked for at {NAME}")),
         "{text}"
     );
+    for path in ["corp.example/team/!secret", "corp.example/!team/secret", "corp.example/!team"] {
+        let (status, text) = refusal(&server, &format!("lookup/{path}@v1.0.0"));
+        assert!(status == 404 && text.contains("is not asked for at"), "{status} {text}");
+    }
+    for path in ["team.example/!secret/x", "team.example/secret"] {
+        let (status, text) = refusal(&server, &format!("lookup/{path}@v1.0.0"));
+        assert!(status == 404 && text.contains("route 1 keeps \"team.example/secret/*\""), "{status} {text}");
+        let own = server.get(&format!("/lookup/{path}@v1.0.0"));
+        let text = String::from_utf8(own.body).unwrap();
+        assert!(own.status == 403 && text.contains("named to nobody"), "{} {text}", own.status);
+    }
     assert_eq!(get(&server, "lookup/public.example/x@v1.0.0").0, 404);
     let paths = upstream.paths();
     assert!(!paths.iter().any(|path| path.contains("secret")), "{paths:?}");

@@ -51,6 +51,62 @@ async fn a_private_path_is_asked_of_its_own_route_only() {
     assert!(public.requests().iter().all(|path| !path.contains("corp.example")), "{:?}", public.requests());
 }
 
+/// A Git host takes `Corp` for `corp`, a pattern of GOPRIVATE does not: what is private but for its case goes nowhere, whether a
+/// client asks for it or a public go.mod requires it.
+#[tokio::test]
+async fn a_private_path_in_another_spelling_is_named_to_nobody() {
+    let (private, public) = (Proxy::start(Files::default()).await, Proxy::start(Files::default()).await);
+    let world = World::new();
+    let notary = world.notary(vec![
+        world.compute("github.com/Corp/open", &public.url),
+        world.compute("github.com/corp/*,git.corp.example/Team", &private.url),
+        world.compute("*", &public.url),
+    ]);
+    let withheld = [
+        "github.com/Corp/secret@v1.0.0",
+        "github.com/CORP/secret/v2@v2.0.0",
+        "git.corp.example/team/x@v1.0.0",
+        "github.com/corp@v1.0.0",
+        "github.com/Corp@v1.0.0",
+    ]
+    .map(module);
+    let lib = module("public.example/lib@v1.0.0");
+    public.add(&lib, &withheld);
+    for path in &withheld {
+        public.add(path, &[]);
+        private.add(path, &[]);
+        let error = notary.lookup(path.clone(), client()).await.err().unwrap();
+        let NotaryError::Withheld { why, .. } = &error else { panic!("{error:?}") };
+        let text = error.to_client_text();
+        assert!(text.contains("route 2") && text.contains(&why.to_string()), "{text}");
+        assert!(text.contains(&format!("[[route]] for \"{}\"", path.path)), "the remedy: {text}");
+    }
+    notary.lookup(lib.clone(), client()).await.unwrap();
+    assert!(
+        public.requests().iter().all(|path| path.starts_with("public.example/lib/")),
+        "{:?}",
+        public.requests()
+    );
+    assert_eq!((private.requests(), world.size()), (Vec::new(), 1));
+
+    // The remedy is followed: a route that names the spelling before the private one, and one for the path above after it.
+    let open = module("github.com/Corp/open@v1.0.0");
+    public.add(&open, &[]);
+    notary.lookup(open, client()).await.unwrap();
+    for (n, path) in withheld.iter().enumerate() {
+        let named = world.compute(path.path.as_str(), &public.url);
+        let corp = world.compute("github.com/corp/*,git.corp.example/Team", &private.url);
+        let rest = world.compute("*", &public.url);
+        let routes = if n < 3 { vec![named, corp, rest] } else { vec![corp, named, rest] };
+        world.notary(routes).lookup(path.clone(), client()).await.unwrap();
+    }
+    assert_eq!(private.requests(), Vec::<String>::new());
+    // Public hosts and paths beside the private ones are as public as before.
+    let other = module("github.com/other/x@v1.0.0");
+    public.add(&other, &[]);
+    notary.lookup(other, client()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_path_without_a_route_is_not_found() {
     let world = World::new();
