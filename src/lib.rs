@@ -16,6 +16,7 @@
 //! | | [`dirhash`] | `h1:` hashes of zips, directories and go.mod files |
 //! | | [`gosum`] | go.sum lines |
 //! | | `xml` | text in XML |
+//! | | [`visible`] | text of others as people may see it |
 //! | | [`proof`] | the proof of a module version in a file, verified with keys alone |
 //! | ground | [`clock`] | what time it is |
 //! | | `crew` | threads for work in many small pieces |
@@ -155,6 +156,7 @@ pub mod note;
 pub mod proof;
 pub mod tlog;
 pub(crate) mod xml;
+pub mod visible;
 // GROUND: the outside world, each behind one narrow type.
 pub mod clock;
 pub mod config;
