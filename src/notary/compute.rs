@@ -26,7 +26,7 @@ use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::store::Evidence;
 use crate::upstream::{
-    FetchError, FetchedModule, GoProxy, ModuleError, ModuleInfo, SourceName, Spooled, VcsError,
+    FetchError, FetchedModule, GoProxy, ModuleError, ModuleInfo, Origin, SourceName, Spooled, VcsError,
 };
 
 /// Hashed right here up to this size: that takes less than handing it to another thread and back.
@@ -76,7 +76,7 @@ impl Computing<'_> {
             fetched_at,
             zip_sha256: zip.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
             zip_bytes: zip.size,
-            origin: info.and_then(|info| origin(&info.raw)),
+            origin: info.and_then(|info| info.origin).map(|origin| kept_origin(&origin)),
         };
         Ok(Found { lines, evidence, go_mod: Some(go_mod) })
     }
@@ -203,11 +203,9 @@ fn zip_url(module: &ModuleVersion, source: &SourceName, info: Option<&ModuleInfo
     }
 }
 
-/// The `Origin` of an `.info`, as the source says it.
-fn origin(info: &str) -> Option<Box<RawValue>> {
-    let mut info: serde_json::Value = serde_json::from_str(info).ok()?;
-    let origin = info.get_mut("Origin").map(serde_json::Value::take).filter(|origin| !origin.is_null())?;
-    serde_json::value::to_raw_value(&origin).ok()
+/// The origin as it is kept for ever, in the go command's own fields.
+fn kept_origin(origin: &Origin) -> Box<RawValue> {
+    serde_json::value::to_raw_value(origin).expect("strings are JSON")
 }
 
 /// A fetched zip, readable at any position by several threads.
@@ -251,20 +249,6 @@ mod tests {
         }
         assert!(check_go_mod(&toolchain, b"module x\n", Some(b"module x\n")).is_ok());
         assert!(check_go_mod(&toolchain, b"module x\n", Some(b"module x")).is_err());
-    }
-
-    #[test]
-    fn the_origin_is_kept_as_the_source_says_it() {
-        let info =
-            r#"{"Version":"v1.0.0","Origin":{"VCS":"git","URL":"https://git.corp.example/m","Extra":[1]}}"#;
-        let kept = origin(info).unwrap();
-        let kept: serde_json::Value = serde_json::from_str(kept.get()).unwrap();
-        assert_eq!(
-            kept,
-            serde_json::json!({"VCS": "git", "URL": "https://git.corp.example/m", "Extra": [1]})
-        );
-        assert!(origin(r#"{"Version":"v1.0.0"}"#).is_none());
-        assert!(origin(r#"{"Version":"v1.0.0","Origin":null}"#).is_none());
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub enum Evidence {
         zip_sha256: String,
         /// Size of the zip file in bytes.
         zip_bytes: u64,
-        /// What the source says about repository and commit, as it says it.
+        /// What the source says about repository and commit: the `Origin` of the go command, checked
+        /// (`upstream::ModuleInfo`). Rows from before that may hold any fields.
         #[serde(skip_serializing_if = "Option::is_none")]
         origin: Option<Box<RawValue>>,
     },

@@ -4,50 +4,116 @@
 //! {"Version":"v1.5.2","Time":"2018-02-14T15:44:20Z","Origin":{"VCS":"git","URL":"https://github.com/rsc/quote",
 //!  "Hash":"3ba1e30dc83bd52c990132b9dfb1688a9d22de13","Ref":"refs/tags/v1.5.2"}}
 //! ```
+//!
+//! The origin is kept with the record, forever, so only what `Origin` of
+//! [cmd/go/internal/modfetch/codehost](https://cs.opensource.google/go/go/+/refs/tags/go1.26.0:src/cmd/go/internal/modfetch/codehost/codehost.go)
+//! defines is taken over, and of that only what has the form that the go command gives it:
+//!
+//! | field | form | bytes |
+//! |---|---|---|
+//! | `VCS` | lower-case letters | 16 |
+//! | `URL` | one line of plain text, without credentials: no user but `git`, `hg` or `svn`, no password, no query, no fragment | 2048 |
+//! | `Subdir`, `TagPrefix`, `Ref` | one line of plain text that is no URL | 1024 |
+//! | `Hash` | lower-case hexadecimal | 128 |
+//! | `TagSum`, `RepoSum` | letters, digits and `+/=:` | 128 |
+//!
+//! A field of another form is left out: it says nothing that anybody could check later.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::url::RedactedUrl;
+use crate::visible;
 
 /// Real ones take some 300 bytes.
 pub(super) const MAX_INFO_BYTES: u64 = 16 << 10;
+const MAX_VCS_BYTES: usize = 16;
+const MAX_URL_BYTES: usize = 2048;
+const MAX_NAME_BYTES: usize = 1024;
+const MAX_SUM_BYTES: usize = 128;
+
+/// Users in an address that are part of it, not secrets.
+const PUBLIC_USERS: [&str; 3] = ["git", "hg", "svn"];
+/// What stands for something that is not shown.
+const HIDDEN: &str = "***";
 
 /// A parsed `.info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleInfo {
-    /// The commit's time as it was written.
-    pub time: Option<String>,
-    /// Where the source says that the code comes from.
+    /// Where the source says that the code comes from; none if it says nothing that can be kept.
     pub origin: Option<Origin>,
-    /// The JSON as it came, at most 16 KiB, credentials in the origin's URL taken out.
-    pub raw: String,
 }
 
-/// Repository and commit. Fields that the source leaves out are empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Where code comes from, in the go command's fields and order. Those that the source leaves out, or that do not have their
+/// form, are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Origin {
-    /// `git`, `mod`, ...
-    #[serde(rename = "VCS")]
+    /// `git`, `hg`, `mod`, ...
+    #[serde(rename = "VCS", deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
     pub vcs: String,
     /// The repository, without credentials.
-    #[serde(rename = "URL")]
+    #[serde(rename = "URL", deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
     pub url: String,
     /// The module's directory in the repository.
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
     pub subdir: String,
-    /// The tag or branch.
-    #[serde(rename = "Ref")]
-    pub reference: String,
     /// The commit.
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
     pub hash: String,
+    /// Which tags the version depends on.
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
+    pub tag_prefix: String,
+    /// The digest of these tags and their commits.
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
+    pub tag_sum: String,
+    /// The tag or branch.
+    #[serde(rename = "Ref", deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
+    pub reference: String,
+    /// The digest of all that the repository refers to.
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
+    pub repo_sum: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Wire {
     version: String,
-    time: Option<String>,
     origin: Option<Origin>,
+}
+
+/// A string; the go command reads `null` as an empty one.
+fn or_empty<'de, D: Deserializer<'de>>(wire: D) -> Result<String, D::Error> {
+    Ok(Option::<String>::deserialize(wire)?.unwrap_or_default())
+}
+
+impl Origin {
+    /// Empties every field that does not have its form, and hides credentials.
+    fn checked(self) -> Origin {
+        let keep = |text: String, max_bytes: usize, fits: fn(&str) -> bool| {
+            if text.len() <= max_bytes && fits(&text) { text } else { String::new() }
+        };
+        let sum = |text| keep(text, MAX_SUM_BYTES, |text| has_only(text, "+/=:"));
+        let name = |text| keep(text, MAX_NAME_BYTES, |text| is_one_line(text) && !text.contains("://"));
+        let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        Origin {
+            vcs: keep(self.vcs, MAX_VCS_BYTES, |text| text.bytes().all(|byte| byte.is_ascii_lowercase())),
+            url: without_credentials(&keep(self.url, MAX_URL_BYTES, is_one_line)),
+            subdir: name(self.subdir),
+            hash: keep(self.hash, MAX_SUM_BYTES, hex),
+            tag_prefix: name(self.tag_prefix),
+            tag_sum: sum(self.tag_sum),
+            reference: name(self.reference),
+            repo_sum: sum(self.repo_sum),
+        }
+    }
+}
+
+fn has_only(text: &str, more: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+}
+
+fn is_one_line(text: &str) -> bool {
+    text.chars().all(visible::is_plain)
 }
 
 /// Parses an `.info` that must be about `version`; the error says what is wrong in words.
@@ -58,59 +124,110 @@ pub(super) fn parse(json: &[u8], version: &str) -> Result<ModuleInfo, String> {
         let other: String = wire.version.chars().take(80).collect();
         return Err(format!("the .info is about {other:?} instead of {version:?}"));
     }
-    let mut raw = text.to_owned();
-    let origin = wire.origin.map(|mut origin| {
-        if let Some(shown) = without_credentials(&origin.url) {
-            raw = hide(text, &shown);
-            origin.url = shown;
+    let origin = wire.origin.map(Origin::checked).filter(|origin| *origin != Origin::default());
+    Ok(ModuleInfo { origin })
+}
+
+/// The address without anything that may be secret: `https://host/x`, `ssh://git@host/x`, `git@host:x` stay as they are.
+fn without_credentials(address: &str) -> String {
+    if let Some(parsed) = address.contains("://").then(|| reqwest::Url::parse(address)) {
+        // Something that nobody can vouch for.
+        let Ok(parsed) = parsed else { return HIDDEN.to_owned() };
+        let is_public = parsed.password().is_none() && PUBLIC_USERS.contains(&parsed.username());
+        if is_public && parsed.query().is_none() && parsed.fragment().is_none() {
+            return address.to_owned();
         }
-        origin
-    });
-    Ok(ModuleInfo { time: wire.time, origin, raw })
-}
-
-/// The URL to show instead, if this one holds credentials.
-fn without_credentials(url: &str) -> Option<String> {
-    if !url.contains('@') {
-        return None;
+        let shown = RedactedUrl::of(&parsed).to_string();
+        let has_secret = address.contains(['@', '?', '#']);
+        // What the parser changes beside that (a host in capitals) is the source's own business.
+        return if has_secret { shown } else { address.to_owned() };
     }
-    match reqwest::Url::parse(url) {
-        // The user of an ssh URL is part of the address (`git@…`), its password is not.
-        Ok(parsed) if parsed.password().is_none() && parsed.scheme().contains("ssh") => None,
-        Ok(parsed) => Some(RedactedUrl::of(&parsed).to_string()),
-        // `git@host:path`, or something that nobody can vouch for.
-        Err(_) => (url.contains("://")).then(|| "***".to_owned()),
+    let (place, hidden) = match address.find(['?', '#']) {
+        Some(at) => (&address[..at], format!("?{HIDDEN}")),
+        None => (address, String::new()),
+    };
+    match place.rsplit_once('@') {
+        Some((user, rest)) if !PUBLIC_USERS.contains(&user) => format!("{HIDDEN}@{rest}{hidden}"),
+        _ => format!("{place}{hidden}"),
     }
-}
-
-fn hide(json: &str, shown: &str) -> String {
-    let mut value: serde_json::Value = serde_json::from_str(json).expect("it was parsed before");
-    value["Origin"]["URL"] = shown.into();
-    value.to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn origin_of(json: &str) -> Option<Origin> {
+        parse(json.as_bytes(), "v1.5.2").unwrap().origin
+    }
+
+    fn with(field: &str, value: &str) -> Origin {
+        let value = serde_json::Value::from(value);
+        origin_of(&format!(r#"{{"Version":"v1.5.2","Origin":{{"Hash":"3ba1","{field}":{value}}}}}"#)).unwrap()
+    }
+
+    /// The fields of Go 1.26.8's codehost.Origin, in its order, with values that its git and hg code makes.
     #[test]
-    fn origin_is_read_and_credentials_are_hidden() {
-        let json = r#"{"Version":"v1.5.2","Time":"2018-02-14T15:44:20Z","Origin":{"VCS":"git","URL":"https://github.com/rsc/quote","Hash":"3ba1","Ref":"refs/tags/v1.5.2","New":1}}"#;
-        let info = parse(json.as_bytes(), "v1.5.2").unwrap();
-        let origin = info.origin.unwrap();
+    fn the_fields_of_go_are_kept_as_it_writes_them_and_no_others() {
+        let go = r#"{"VCS":"git","URL":"https://github.com/rsc/quote","Subdir":"a/b","Hash":"3ba1e30dc83bd52c990132b9dfb1688a9d22de13","TagPrefix":"a/b/","TagSum":"t1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","Ref":"refs/tags/a/b/v1.5.2","RepoSum":"r1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}"#;
+        let more = go.replace(r#""Subdir""#, r#""New":{"deep":["x"]},"Token":"s3cret","Subdir""#);
+        let json = format!(r#"{{"Version":"v1.5.2","Time":"2018-02-14T15:44:20Z","Origin":{more},"X":1}}"#);
+        assert_eq!(serde_json::to_string(&origin_of(&json).unwrap()).unwrap(), go);
+        assert_eq!(origin_of(r#"{"Version":"v1.5.2","Origin":{"New":1}}"#), None);
+        assert_eq!(origin_of(r#"{"Version":"v1.5.2","Origin":null}"#), None);
         assert_eq!(
-            (origin.vcs.as_str(), origin.hash.as_str(), origin.reference.as_str()),
-            ("git", "3ba1", "refs/tags/v1.5.2")
+            origin_of(r#"{"Version":"v1.5.2","Origin":{"Hash":"ab","Ref":null}}"#).unwrap().hash,
+            "ab"
         );
-        assert_eq!(info.raw, json);
-        let secret = json.replace("https://github.com/", "https://ci:s3cret@corp.example/");
-        let info = parse(secret.as_bytes(), "v1.5.2").unwrap();
-        assert_eq!(info.origin.unwrap().url, "https://***@corp.example/rsc/quote");
-        assert!(!info.raw.contains("s3cret") && info.raw.contains("***@corp.example"), "{}", info.raw);
-        for plain in ["git@corp.example:a/b", "ssh://git@corp.example/a"] {
-            let info =
-                parse(json.replace("https://github.com/rsc/quote", plain).as_bytes(), "v1.5.2").unwrap();
-            assert_eq!(info.origin.unwrap().url, plain);
+    }
+
+    #[test]
+    fn fields_that_do_not_have_their_form_are_left_out() {
+        let long = "a".repeat(MAX_URL_BYTES + 1);
+        for (field, bad) in [
+            ("VCS", "Git"),
+            ("URL", "https://h/\u{1b}[2Kx"),
+            ("URL", long.as_str()),
+            ("Subdir", "a\nb"),
+            ("Subdir", "a\u{202e}b"),
+            ("TagPrefix", "x\u{200b}"),
+            ("TagSum", "t1:a b"),
+            ("Ref", "https://ci:s3cret@h/x"),
+            ("Ref", long.as_str()),
+            ("RepoSum", "r1:\u{9b}"),
+        ] {
+            let kept = with(field, bad);
+            assert_eq!(kept, Origin { hash: "3ba1".to_owned(), ..Origin::default() }, "{field} {bad}");
+        }
+        for bad in ["3BA1", "ghp_s3cret", long.as_str()] {
+            let json = format!(r#"{{"Version":"v1.5.2","Origin":{{"Hash":"{bad}"}}}}"#);
+            assert_eq!(origin_of(&json), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_hidden_in_every_form_of_an_address() {
+        for (url, kept) in [
+            ("https://github.com/rsc/quote", "https://github.com/rsc/quote"),
+            ("https://GitHub.com/rsc/quote", "https://GitHub.com/rsc/quote"),
+            ("git@corp.example:a/b", "git@corp.example:a/b"),
+            ("ssh://git@corp.example/a", "ssh://git@corp.example/a"),
+            ("file:///srv/git/a", "file:///srv/git/a"),
+            ("https://ci:s3cret@corp.example/a", "https://***@corp.example/a"),
+            ("https://s3cret@corp.example/a", "https://***@corp.example/a"),
+            ("https://git:s3cret@corp.example/a", "https://***@corp.example/a"),
+            ("ssh://s3cret@corp.example/a", "ssh://***@corp.example/a"),
+            ("ssh://git:s3cret@corp.example/a", "ssh://***@corp.example/a"),
+            ("https://corp.example/a?private_token=s3cret", "https://corp.example/a?***"),
+            ("ssh://git@corp.example/a?key=s3cret", "ssh://***@corp.example/a?***"),
+            ("https://corp.example/a#s3cret", "https://corp.example/a"),
+            ("s3cret@corp.example:a/b", "***@corp.example:a/b"),
+            ("ci:s3cret@corp.example:a/b", "***@corp.example:a/b"),
+            ("git@s3cret@corp.example:a/b", "***@corp.example:a/b"),
+            ("git@corp.example:a/b?token=s3cret", "git@corp.example:a/b?***"),
+            ("corp.example/a?token=s3cret", "corp.example/a?***"),
+            ("https://s3cret@[x/", "***"),
+        ] {
+            assert_eq!(with("URL", url).url, kept, "{url}");
         }
     }
 
@@ -123,6 +240,7 @@ mod tests {
             "not found",
             r#"{"Version":"v1.5.3"}"#,
             r#"{"Version":"v1.5.2","Origin":"x"}"#,
+            r#"{"Version":"v1.5.2","Origin":{"URL":["x"]}}"#,
             r#"{"Version":1}"#,
         ] {
             assert!(parse(bad.as_bytes(), "v1.5.2").is_err(), "{bad}");

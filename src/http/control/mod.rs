@@ -57,6 +57,7 @@ use crate::mirror::Mirrors;
 use crate::module::ModuleVersion;
 use crate::notary::{ClientId, Notarized, Notary, NotaryError};
 use crate::store::{StoreError, StoredRecord};
+use crate::visible;
 pub use records::{MAX_RECORD_BYTES, Malformed, RecordParser, Trusted};
 pub use socket::{SOCKET_FILE, Socket, connect};
 pub use stream::{Events, Lines, MAX_LINE_BYTES, Pipe};
@@ -265,7 +266,7 @@ fn importer_of(uri: &Uri) -> Result<Arc<str>, String> {
     Ok(importer.into())
 }
 
-/// Whether a name can stand as evidence: 1 to 200 bytes without control characters.
+/// Whether a name can stand as evidence forever: 1 to 200 bytes of plain text on one line.
 pub fn check_importer(importer: &str) -> Result<(), String> {
     if importer.trim().is_empty() {
         return Err("the importer has no name".to_owned());
@@ -273,8 +274,9 @@ pub fn check_importer(importer: &str) -> Result<(), String> {
     if importer.len() > MAX_IMPORTER_BYTES {
         return Err(format!("the importer's name has more than {MAX_IMPORTER_BYTES} bytes"));
     }
-    if importer.chars().any(char::is_control) {
-        return Err("the importer's name has control characters".to_owned());
+    if !importer.chars().all(visible::is_plain) {
+        let shown = visible::escape_line(importer);
+        return Err(format!("the importer's name has control or invisible characters: {shown}"));
     }
     Ok(())
 }

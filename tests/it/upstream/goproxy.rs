@@ -48,7 +48,8 @@ async fn a_module_comes_whole_from_one_source() {
     assert_eq!(fetched.info.unwrap().origin.unwrap().hash, "3ba1");
     assert_eq!(proxy.fetch_mod(&module(), within(AMPLE)).await.unwrap().content, fetched.go_mod);
     assert_eq!(proxy.fetch_zip(&module(), within(AMPLE)).await.unwrap().content.sha256, fetched.zip.sha256);
-    assert_eq!(proxy.fetch_info(&module(), within(AMPLE)).await.unwrap().content.raw, INFO);
+    let info = proxy.fetch_info(&module(), within(AMPLE)).await.unwrap().content;
+    assert_eq!(info.origin.unwrap().url, "https://corp.example/Quote");
 }
 
 #[tokio::test]
