@@ -20,6 +20,7 @@
 //! | | [`proof`] | the proof of a module version in a file, verified with keys alone |
 //! | ground | [`clock`] | what time it is |
 //! | | `crew` | threads for work in many small pieces |
+//! | | `files` | files that others have made |
 //! | | [`share`] | what clients use together, with a share for each |
 //! | | [`config`] | what the operator said, and where |
 //! | | [`store`] | one log, one database, beside it the records of a full mirror; one lock |
@@ -161,6 +162,7 @@ pub mod visible;
 pub mod clock;
 pub mod config;
 pub(crate) mod crew;
+pub(crate) mod files;
 pub mod share;
 pub mod store;
 pub mod upstream;

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::engines::http_client;
 use super::exit::OrExit;
-use super::verify::read_gosum;
+use super::verify::{self, read_gosum};
 use super::{Common, Exit, Progress, block_on, output, remote};
 use crate::audit::{
     AuditError, AuditOptions, AuditProgress, AuditReport, Finding, Subject, Target, audit, audit_lines,
@@ -22,6 +22,9 @@ use crate::config::source::UpstreamUrl;
 use crate::note::VerifierKey;
 use crate::upstream::{RemoteSumdb, SourceUrl};
 use crate::xml;
+/// The largest signed note, as in x/mod; a file with a key is far smaller.
+const MAX_NOTE_BYTES: u64 = 1_000_000;
+
 
 /// Check a checksum database in full: every record, every tile, every head
 #[derive(Debug, Args)]
@@ -105,7 +108,7 @@ impl Audit {
         let shown = url.redacted();
         let remote = RemoteSumdb::new(name.to_owned(), vec![url], client.clone());
         let read = |path: &PathBuf| {
-            let note = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+            let note = verify::read(path, MAX_NOTE_BYTES);
             Ok((path.display().to_string(), note.or_exit(Exit::Usage)?))
         };
         // A name may have slashes; nothing of it may lead elsewhere.
@@ -209,7 +212,13 @@ fn withhold(config: &Config, log: &str, lines: &mut Vec<GoSumLine>) -> Vec<Strin
     withheld.iter().map(|(module, why)| format!("{module}: not named to {log}: {why}")).collect()
 }
 
-    let Ok(file) = std::fs::read_to_string(text) else {
+/// A verifier key, or the file that has one in its first line.
+fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
+    if let Ok(key) = text.parse() {
+        return Ok(key);
+    }
+    let file = String::from_utf8_lossy(&file);
+    let Ok(file) = verify::read(Path::new(text), MAX_NOTE_BYTES) else {
         bail!("--key {text}: neither a verifier key (name+hash+base64) nor a file that can be read");
     };
     let line = file.lines().next().unwrap_or_default().trim();

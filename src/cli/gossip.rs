@@ -13,7 +13,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::exit::OrExit;
-use super::{Common, Exit, block_on, output};
+use super::remote::MAX_ROOTS_BYTES;
+use super::{Common, Exit, block_on, output, verify};
 use crate::config::source::UpstreamUrl;
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::gossip::NOTE_BYTES_MAX;
@@ -175,7 +176,7 @@ async fn tell(config: &Config, server: &UpstreamUrl, files: Vec<PathBuf>) -> any
         .redirect(reqwest::redirect::Policy::none())
         .timeout(DEADLINE);
     if let Some(path) = config.roots.as_deref() {
-        let pem = fs::read(path).with_context(|| format!("cannot read roots {}", path.display()))?;
+        let pem = verify::read(path, MAX_ROOTS_BYTES).context("roots")?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem)
             .with_context(|| format!("{} holds no PEM certificates", path.display()))?;
         builder = builder.tls_certs_only(certificates);
@@ -183,10 +184,7 @@ async fn tell(config: &Config, server: &UpstreamUrl, files: Vec<PathBuf>) -> any
     let client = builder.build()?;
     let mut told = Vec::new();
     for file in files {
-        let note = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        if note.len() > NOTE_BYTES_MAX {
-            bail!("{} is no signed head: it has {} bytes", file.display(), note.len());
-        }
+        let note = verify::read(&file, NOTE_BYTES_MAX as u64)?;
         told.push(Told { answer: post(&client, server, note).await?, file });
     }
     Ok(told)

@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 
 use super::engines::{exit_of_store, file_name, http_client};
 use super::exit::OrExit;
+use super::remote::MAX_ROOTS_BYTES;
 use super::serve::{Signals, bind, operators};
-use super::{Common, Exit, block_on, output, textfile};
+use super::{Common, Exit, block_on, output, textfile, verify};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::metrics::{Metrics, Sample, SampleValue, Source};
@@ -110,8 +111,7 @@ fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
                 .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none());
             if let Some(path) = config.roots.as_deref() {
-                let pem =
-                    std::fs::read(path).with_context(|| format!("cannot read roots {}", path.display()))?;
+                let pem = verify::read(path, MAX_ROOTS_BYTES).context("roots")?;
                 builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
             }
             Some(Webhook::new(hook, builder.build()?))

@@ -13,12 +13,15 @@ use serde::Deserialize;
 
 use super::client::Client;
 use super::exit::{Exit, OrExit};
-use super::output;
+use super::{output, verify};
 use crate::config::source::UpstreamUrl;
 use crate::note::VerifierKey;
 
 /// The answer holds a few keys and one head.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// The certificates of all public authorities take some 250 KB.
+pub(super) const MAX_ROOTS_BYTES: u64 = 16 << 20;
 
 /// Someone waits at a prompt.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -91,7 +94,7 @@ impl Server {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(DEADLINE);
         if let Some(path) = roots {
-            let pem = std::fs::read(path).with_context(|| format!("cannot read roots {}", path.display()))?;
+            let pem = verify::read(path, MAX_ROOTS_BYTES).context("roots")?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem)
                 .with_context(|| format!("{} holds no PEM certificates", path.display()))?;
             builder = builder.tls_certs_only(certificates);

@@ -1,16 +1,17 @@
 //! `tallystick verify`: proof files, with no network and no server.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::OrExit;
 use super::{Common, Exit, Progress, output};
+use crate::files;
 use crate::gosum::{GoSumLine, LineKind, ModuleLines, parse_go_sum};
 use crate::module::ModuleVersion;
 use crate::note::{MAX_POLICY_BYTES, Policy, VerifierKey};
@@ -21,6 +22,8 @@ use crate::tlog::{MAX_TLOG_PROOF_BYTES, Origin, TLOG_PROOF_SUFFIX};
 const MAX_GOSUM_BYTES: u64 = 64 << 20;
 /// Files in one call: the proofs of the largest go.sum, several times over.
 const MAX_FILES: usize = 1_000_000;
+/// Files of any name and directories that are looked at for them.
+const MAX_ENTRIES: usize = 10 * MAX_FILES;
 
 /// Verify proof files offline: no network, no server
 #[derive(Debug, Args)]
@@ -29,7 +32,8 @@ A file is verified when its checkpoint is signed by a given log, under that log'
 record in it is proved to be in that log. With --gosum every line of the file must be what a verified record says.
 
 A key is trusted for checkpoints whose origin is its name, and for those of a Go checksum database (\"go.sum database \
-tree\"); with --origin for that origin only. A directory stands for all proof files in it.
+tree\"); with --origin for that origin only. A directory stands for all proof files in it, which must be regular files; a file that is \
+named may be a pipe.
 
 Exit codes: 0 all verified, 1 a go.sum line has no proof, 2 wrong usage, 4 something does not verify.
 
@@ -116,11 +120,11 @@ impl Verify {
     pub(super) fn run(self, _: &Common) -> anyhow::Result<Exit> {
         let trust = trust(self.keys, self.origin.as_ref(), self.policy.as_deref()).or_exit(Exit::Usage)?;
         let gosum = self.gosum.map(|path| read_gosum(&path)).transpose().or_exit(Exit::Usage)?;
-        let files = files(&self.files).or_exit(Exit::Usage)?;
+        let files = wanted(&self.files).or_exit(Exit::Usage)?;
         let mut bar = Progress::new("proof files", files.len() as u64);
         let (mut reports, mut proved) = (Vec::with_capacity(files.len()), Vec::new());
-        for (done, path) in files.into_iter().enumerate() {
-            match read(&path, MAX_TLOG_PROOF_BYTES as u64)
+        for (done, Wanted { path, found_in }) in files.into_iter().enumerate() {
+            match read_proof(&path, found_in.as_deref())
                 .map_err(|error| format!("{error:#}"))
                 .and_then(|file| proof::verify(&file, &trust).map_err(|error: Rejection| explain(&error)))
             {
@@ -284,42 +288,53 @@ pub(super) fn read_gosum(path: &Path) -> anyhow::Result<Vec<GoSumLine>> {
     Ok(lines)
 }
 
-/// A file of at most so many bytes.
-fn read(path: &Path, max_bytes: u64) -> anyhow::Result<Vec<u8>> {
-    let cannot = || format!("cannot read {}", path.display());
-    let file = std::fs::File::open(path).with_context(cannot)?;
-    let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes).with_context(cannot)?;
-    if bytes.len() as u64 > max_bytes {
-        bail!("{} is larger than {max_bytes} bytes", path.display());
-    }
-    Ok(bytes)
+/// A file of at most so many bytes that was named; it may be a pipe.
+pub(super) fn read(path: &Path, max_bytes: u64) -> anyhow::Result<Vec<u8>> {
+    files::read_named(path, max_bytes).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A proof file: named, or found in a directory, where it must be a regular file of that directory.
+fn read_proof(path: &Path, found_in: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+    const MAX_BYTES: u64 = MAX_TLOG_PROOF_BYTES as u64;
+    let Some(root) = found_in else { return read(path, MAX_BYTES) };
+    let bytes = files::open_found(root, path).and_then(|file| files::read(file, MAX_BYTES));
+    bytes.with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A file to verify.
+struct Wanted {
+    path: PathBuf,
+    /// The directory that was named, canonical, where the file itself was not.
+    found_in: Option<Rc<Path>>,
 }
 
 /// The files that were named, and those in directories that were.
-fn files(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+fn wanted(named: &[PathBuf]) -> anyhow::Result<Vec<Wanted>> {
+    let (mut files, mut entries_seen) = (Vec::new(), 0);
     for path in named {
         if !path.is_dir() {
-            files.push(path.clone());
+            files.push(Wanted { path: path.clone(), found_in: None });
             continue;
         }
-        let (before, mut waiting) = (files.len(), vec![path.clone()]);
+        let root = path.canonicalize().with_context(|| format!("cannot read {}", path.display()))?;
+        let (root, before, mut waiting) = (Rc::from(root), files.len(), vec![path.clone()]);
         while let Some(directory) = waiting.pop() {
             let entries = std::fs::read_dir(&directory);
             for entry in entries.with_context(|| format!("cannot read {}", directory.display()))? {
                 let entry = entry?;
+                entries_seen += 1;
+                ensure!(entries_seen <= MAX_ENTRIES, "more than {MAX_ENTRIES} files and directories");
                 // Not what a link points to: a directory could come round to itself.
                 if entry.file_type()?.is_dir() {
                     waiting.push(entry.path());
                 } else if entry.file_name().to_string_lossy().ends_with(TLOG_PROOF_SUFFIX) {
-                    files.push(entry.path());
+                    files.push(Wanted { path: entry.path(), found_in: Some(Rc::clone(&root)) });
                 }
             }
             ensure!(files.len() <= MAX_FILES, "more than {MAX_FILES} files: verify fewer at a time");
         }
         ensure!(files.len() > before, "there are no {TLOG_PROOF_SUFFIX} files in {}", path.display());
-        files[before..].sort();
+        files[before..].sort_by(|a, b| a.path.cmp(&b.path));
     }
     Ok(files)
 }

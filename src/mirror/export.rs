@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use super::TILE_HEIGHT;
-use super::bundle::{BundleError, DELTA, Delta, LATEST, at, tar};
+use super::bundle::{BundleError, DELTA, Delta, LATEST, Name, at, tar};
+use crate::files;
 use crate::store::remote::SeenHead;
 use crate::store::replica::ReplicaReader;
 use crate::store::{StoreError, TILE_WIDTH};
@@ -378,7 +379,11 @@ fn enter(directory: &Path, reader: &ReplicaReader, is_delta: bool) -> Result<(Fi
             // What an export that was killed has left is written again.
             Some("tile" | ".latest.tmp") => {}
             Some(DELTA | ".delta.tmp") if is_delta => {}
-            Some(LATEST) => there = Some(fs::read_to_string(directory.join(LATEST)).map_err(at(directory))?),
+            Some(LATEST) => {
+                let note = files::read_regular(&directory.join(LATEST), Name::Latest.max_bytes())
+                    .map_err(at(directory))?;
+                there = Some(String::from_utf8_lossy(&note).into_owned());
+            }
             _ => return Err(occupied(format!("holds {}", name.display()))),
         }
     }

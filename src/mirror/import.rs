@@ -11,7 +11,7 @@
 //! between the import and what is known stops the log, as one that is seen on the network does.
 
 use std::cell::Cell;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,7 @@ use super::missing::Missing;
 use super::tiles::TileReader;
 use super::verify::Refusal;
 use super::{Inner, Mirror, RemoteLimits, RemoteLog, SyncError, Synced, TILE_HEIGHT, blocking};
+use crate::files;
 use crate::store::StoreError;
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Replica, ReplicaReader};
@@ -392,11 +393,12 @@ fn directory_url(path: &Path) -> Result<SourceUrl, BundleError> {
 
 fn read_delta(directory: &Path) -> Result<Option<Delta>, BundleError> {
     let path = directory.join(DELTA);
-    let file = match File::open(&path) {
+    let bytes = files::open_found(directory, &path).and_then(|file| files::read(file, MAX_DELTA_BYTES));
+    let text = match bytes {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(at(&path))?,
+        bytes => String::from_utf8(bytes.map_err(at(&path))?),
     };
-    let text = io::read_to_string(io::Read::take(file, MAX_DELTA_BYTES)).map_err(at(&path))?;
+    let text = text.map_err(|error| at(&path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     Ok(Some(Delta::parse(&text)?))
 }
 
@@ -406,7 +408,8 @@ fn unpack(
     progress: &dyn Fn(ImportProgress),
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<(), BundleError> {
-    let file = File::open(archive).map_err(at(archive))?;
+    // The server may be the one who reads it, and must not wait for whoever writes into a pipe.
+    let file = files::open_regular(archive).map_err(at(archive))?;
     let mut stream = zstd::Decoder::new(BufReader::new(file)).map_err(at(archive))?;
     let disk = rustix::fs::statvfs(into).map_err(|error| at(into)(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(RESERVE_BYTES);

@@ -37,11 +37,14 @@ use serde::Deserialize;
 
 use crate::config::source::{LogUrl, UpstreamUrl};
 use crate::config::{Secret, SecretError, Span};
+use crate::files;
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
 
 /// As for mirrors: more often would be rude, less often watches nothing.
 const POLLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+/// A hundred logs with all their keys and patterns.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 const DEFAULT_POLL: Duration = Duration::from_secs(60);
 /// A log that cannot be verified for an hour is worth a look.
 const DEFAULT_LAG: Duration = Duration::from_secs(3600);
@@ -102,9 +105,6 @@ pub struct Followed {
     pub from: Option<u64>,
 }
 
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum MonitorConfigError {
 impl Followed {
     /// Whether the log may be told an unescaped module path: not one that is private, nor one that differs from it only in
     /// upper and lower case, nor the path right above everything that is private.
@@ -113,6 +113,9 @@ impl Followed {
     }
 }
 
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorConfigError {
     /// It cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
@@ -189,7 +192,9 @@ impl MonitorConfig {
     /// Reads a file, and the secret that it names.
     pub fn load(path: &Path) -> Result<MonitorConfig, MonitorConfigError> {
         let io = |source| MonitorConfigError::Io { path: path.to_owned(), source };
-        let text = std::fs::read_to_string(path).map_err(io)?;
+        let text = files::read_named(path, MAX_FILE_BYTES).map_err(io)?;
+        let text =
+            String::from_utf8(text).map_err(|error| io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         let file: File = toml::from_str(&text)
             .map_err(|error| MonitorConfigError::Syntax { path: path.to_owned(), why: error.to_string() })?;
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();

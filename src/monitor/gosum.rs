@@ -14,6 +14,7 @@
 //! many go.sum files name some that nobody ever looked up there. It is asked for again after a day.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,11 +29,14 @@ use super::event::{Found, Kind};
 use super::poll::{Poll, Stop, tree_of};
 use super::state::LogState;
 use crate::dirhash::H1;
+use crate::files;
 use crate::gosum::{GoSumLine, LineKind, ModuleLines, parse_go_sum};
 use crate::mirror::{Proven, RemoteError};
 use crate::module::ModuleVersion;
 use crate::tlog::{Hash, RecordId};
 
+/// The largest go.sum file. Those of the largest repositories have a few MB.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Look-ups in flight: each is about a dozen small requests while nothing is cached, and the log's operators should not notice.
 const IN_FLIGHT: usize = 8;
 /// Look-ups after which the state is written: as many are done again after a kill, most of them without the network.
@@ -113,8 +117,11 @@ impl Gosum {
 }
 
 fn parse(path: &Path) -> Result<Vec<GoSumLine>, MonitorError> {
+    let io = |source| MonitorError::Io { path: path.to_owned(), source };
+    // It is read again and again, so a pipe would be waited for.
+    let text = files::read_regular(path, MAX_FILE_BYTES).map_err(io)?;
     let text =
-        std::fs::read_to_string(path).map_err(|source| MonitorError::Io { path: path.to_owned(), source })?;
+        String::from_utf8(text).map_err(|error| io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     parse_go_sum(&text).map_err(|error| MonitorError::Gosum { path: path.to_owned(), why: error.to_string() })
 }
 

@@ -1,17 +1,16 @@
 //! `file://` sources. A missing file is a 404 and an unreadable one a 403, as the go command has it; symbolic links are followed,
 //! as it does, since the operator owns the directory. Anything that is not a regular file is refused: a pipe would hang us.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
-use rustix::fs::OFlags;
 
 use super::error::{FetchError, Said};
 use super::spool::{MEMORY_BYTES, Spool, Spooled, blocking};
 use super::url::RedactedUrl;
+use crate::files;
 
 /// A file is copied in pieces of at least this.
 const LEAST_PIECE_BYTES: u64 = 4 << 10;
@@ -79,21 +78,16 @@ pub(super) fn copy_blocking(
 
 fn open(path: &Path, url: &RedactedUrl) -> Result<File, FetchError> {
     let said = Said::default();
-    let mut options = OpenOptions::new();
-    // Without NONBLOCK the opening of a pipe would wait for its writer.
-    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let file = options.open(path).map_err(|source| match source.kind() {
+    files::open_regular(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             FetchError::NotFound { url: url.clone(), status: 404, said }
         }
         io::ErrorKind::PermissionDenied => FetchError::Forbidden { url: url.clone(), status: 403, said },
+        io::ErrorKind::InvalidInput => {
+            FetchError::BadContent { url: url.clone(), why: source.to_string().into() }
+        }
         _ => FetchError::Local { url: url.clone(), source },
-    })?;
-    let kind = file.metadata().map_err(|source| FetchError::Local { url: url.clone(), source })?.file_type();
-    if !kind.is_file() {
-        return Err(FetchError::BadContent { url: url.clone(), why: "it is not a regular file".into() });
-    }
-    Ok(file)
+    })
 }
 
 #[cfg(test)]

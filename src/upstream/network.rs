@@ -10,6 +10,7 @@ use reqwest::{Certificate, NoProxy, Proxy};
 
 use super::client::ClientOptions;
 use super::redirect::is_public;
+use crate::files;
 
 /// More response headers than this are refused; honest servers send about twenty.
 const MAX_HEADERS: usize = 100;
@@ -150,11 +151,7 @@ pub(super) fn connector(options: &ClientOptions, public_only: bool) -> Result<re
 
 fn read_roots(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     let refuse = |why: String| ClientError::Roots { path: path.to_owned(), why };
-    let size = std::fs::metadata(path).map_err(|e| refuse(e.to_string()))?.len();
-    if size > MAX_ROOTS_BYTES {
-        return Err(refuse(format!("{size} bytes are too many")));
-    }
-    let pem = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
+    let pem = files::read_named(path, MAX_ROOTS_BYTES).map_err(|e| refuse(e.to_string()))?;
     let roots = Certificate::from_pem_bundle(&pem).map_err(|e| refuse(root_cause(&e)))?;
     if roots.is_empty() {
         return Err(refuse("no PEM certificate in it".into()));

@@ -352,3 +352,53 @@ fn the_program_in_the_readme_verifies_the_same_files() {
         assert!(!verify(&key, "sum.corp.example", &world.sandbox.path("changed.tlog-proof")).0, "{changed}");
     }
 }
+
+/// A pipe that is found would be waited for without end; one that is named is what a shell's `<(…)` makes.
+#[test]
+fn what_is_found_must_be_regular_and_what_is_named_may_be_a_pipe() {
+    let world = World::new();
+    let module = "corp.example/billing@v0.4.0";
+    world.succeed(&["lookup", module, "--notarize"]);
+    world.succeed(&["prove", module, "--out", "proofs"]);
+    let (key, proof) = (world.vkey(), world.own(module));
+    let found = world.sandbox.path("found");
+    fs::create_dir_all(found.join("below")).unwrap();
+    fs::copy(&proof, found.join("below/good.tlog-proof")).unwrap();
+    let place = |name: &str| found.join(format!("{name}.tlog-proof"));
+    std::os::unix::fs::symlink("below/good.tlog-proof", place("inside")).unwrap();
+    std::os::unix::fs::symlink(&proof, place("outside")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", place("device")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(place("socket")).unwrap();
+    make_pipe(&place("pipe"));
+    let ran = world.verify(&["../found", "--key", &key]);
+    assert_eq!(ran.code, 4, "{}{}", ran.stdout, ran.stderr);
+    for (name, why) in [
+        ("pipe", "it is a named pipe, not a regular file"),
+        ("outside", "it is a link that leads out of"),
+        ("device", "it is a link that leads out of"),
+        ("socket", ""),
+    ] {
+        let said =
+            ran.stderr.lines().find(|line| line.contains(&format!("{name}.tlog-proof does not verify")));
+        assert!(said.is_some_and(|line| line.contains(why)), "{name}: {}", ran.stderr);
+    }
+    assert!(ran.stderr.contains("2 of 6 files verified"), "{}", ran.stderr);
+
+    let sh = "\"$1\" verify <(cat \"$2\") --key \"$3\"";
+    let Some(bash) = crate::cli::installed("bash", "prove::what_is_named_may_be_a_pipe") else { return };
+    let mut command = Command::new(bash);
+    command.args(["-c", sh, "bash", env!("CARGO_BIN_EXE_tallystick")]).arg(&proof).arg(&key);
+    let ran = Ran::of(command.output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    // It is read no further than a proof may reach.
+    let endless = sh.replace("cat \"$2\"", "yes");
+    let mut command = Command::new("bash");
+    command.args(["-c", &endless, "bash", env!("CARGO_BIN_EXE_tallystick")]).arg(&proof).arg(&key);
+    let ran = Ran::of(command.output().unwrap());
+    assert!(ran.code == 4 && ran.stderr.contains("it is larger than"), "{}", ran.stderr);
+}
+
+fn make_pipe(path: &std::path::Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+}

@@ -259,6 +259,36 @@ fn assert_no_archive(refused: Result<Replicated, ImportError>) {
     assert!(error.to_string().contains("evil.tar.zst: "), "{error}");
 }
 
+/// Whoever opened one of these pipes as any other file would wait here for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipe_in_the_place_of_a_file_is_named_and_refused() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let Some((peer, directory, mirror)) = setup("import::a_pipe_in_the_place_of_a_file") else { return };
+    mirror.sync(&[peer.serve_honestly(600).url()]).await.unwrap();
+    let out = directory.path().join("out");
+    export_to(&mirror, &out, None).unwrap();
+    let pipe = |path: &Path| mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    for (n, name) in ["latest", "delta", "tile/8/data/001"].iter().enumerate() {
+        let other = mirror_in(directory.path(), peer, &format!("other-{n}"));
+        let honest = fs::read(out.join(name)).ok();
+        let _ = fs::remove_file(out.join(name));
+        pipe(&out.join(name));
+        let refused = import(&other, &out).await.unwrap_err().to_string();
+        let is_said = refused.contains("it is a named pipe, not a regular file")
+            || refused.contains("it has no file `latest`");
+        assert!(is_said && refused.contains(name), "{name}: {refused}");
+        fs::remove_file(out.join(name)).unwrap();
+        if let Some(honest) = honest {
+            fs::write(out.join(name), honest).unwrap();
+        }
+    }
+    let archive = directory.path().join("evil.tar.zst");
+    pipe(&archive);
+    let other = mirror_in(directory.path(), peer, "other");
+    let refused = import(&other, &archive).await.unwrap_err().to_string();
+    assert!(refused.contains("evil.tar.zst: it is a named pipe"), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_archive_can_do_no_harm() {
     let Some((peer, directory, mirror)) = setup("import::an_archive_can_do_no_harm") else { return };
