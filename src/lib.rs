@@ -156,8 +156,8 @@ pub mod module;
 pub mod note;
 pub mod proof;
 pub mod tlog;
-pub(crate) mod xml;
 pub mod visible;
+pub(crate) mod xml;
 // GROUND: the outside world, each behind one narrow type.
 pub mod clock;
 pub mod config;

@@ -1,6 +1,6 @@
 //! Text in XML 1.0, as content or as the value of an attribute.
 
-/// The text with its markup escaped. What XML cannot hold at all, most control characters among it, becomes U+FFFD.
+/// Escapes the markup in a text. What XML cannot hold at all, most control characters among it, is named ([`crate::visible`]).
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -12,8 +12,7 @@ pub(crate) fn escape(text: &str) -> String {
             // As they are they would become spaces in an attribute.
             '\n' => escaped += "&#10;",
             '\t' => escaped += "&#9;",
-            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            c if c.is_control() => escaped.push('\u{fffd}'),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.extend(c.escape_unicode()),
             c => escaped.push(c),
         }
     }
@@ -27,6 +26,6 @@ mod tests {
     #[test]
     fn markup_and_what_xml_has_no_room_for() {
         assert_eq!(escape("a<b>&\"c\"\n\t\u{e9}"), "a&lt;b&gt;&amp;&quot;c&quot;&#10;&#9;\u{e9}");
-        assert_eq!(escape("\0\u{1b}\r\u{7f}\u{ffff}x"), "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}x");
+        assert_eq!(escape("\0\u{1b}\r\u{7f}\u{ffff}x"), r"\u{0}\u{1b}\u{d}\u{7f}\u{ffff}x");
     }
 }

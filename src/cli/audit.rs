@@ -15,16 +15,15 @@ use crate::audit::{
     AuditError, AuditOptions, AuditProgress, AuditReport, Finding, Subject, Target, audit, audit_lines,
 };
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::source::UpstreamUrl;
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::gosum::GoSumLine;
-use crate::config::source::UpstreamUrl;
 use crate::note::VerifierKey;
 use crate::upstream::{RemoteSumdb, SourceUrl};
 use crate::xml;
+
 /// The largest signed note, as in x/mod; a file with a key is far smaller.
 const MAX_NOTE_BYTES: u64 = 1_000_000;
-
 
 /// Check a checksum database in full: every record, every tile, every head
 #[derive(Debug, Args)]
@@ -99,20 +98,23 @@ impl Audit {
         let mut lines = self.gosum.as_deref().map(read_gosum).transpose().or_exit(Exit::Usage)?;
         let url = self.url()?;
         let key = self.verifier(config, &url).await?;
-        let client = http_client(config, &Clock::system())?;
-        let name = key.name().as_str();
         let withheld = match &mut lines {
             Some(lines) if url.local_path().is_none() => withhold(config, key.name().as_str(), lines),
             _ => Vec::new(),
         };
+        let client = http_client(config, &Clock::system())?;
+        let name = key.name().as_str();
         let shown = url.redacted();
         let remote = RemoteSumdb::new(name.to_owned(), vec![url], client.clone());
         let read = |path: &PathBuf| {
             let note = verify::read(path, MAX_NOTE_BYTES);
             Ok((path.display().to_string(), note.or_exit(Exit::Usage)?))
         };
-        // A name may have slashes; nothing of it may lead elsewhere.
-        let directory = || Path::new("tallystick-audit").join(name.replace(['/', '.'], "_"));
+        // A name may have slashes, and characters that a terminal obeys; nothing of it may lead elsewhere.
+        let directory = || {
+            Path::new("tallystick-audit")
+                .join(name.replace(|c: char| matches!(c, '/' | '.') || !c.is_ascii_graphic(), "_"))
+        };
         let options = AuditOptions {
             target: Target { remote, client, url: self.log.trim_end_matches('/').to_owned() },
             key: key.clone(),
@@ -138,15 +140,15 @@ impl Audit {
         if let Some(bar) = bar.into_inner() {
             bar.finish();
         }
+        let audited = audited.map(|mut report| {
+            report.skipped.extend(withheld);
+            report
+        });
         audited.or_else(|error| {
             let exit = exit_of(&error);
             let fix = fix_of(&error);
             Err(anyhow::Error::new(error).context(format!("the audit of {name} at {shown} did not end")))
                 .map_err(
-        let audited = audited.map(|mut report| {
-            report.skipped.extend(withheld);
-            report
-        });
                     |error| if fix.is_empty() { error } else { anyhow::anyhow!("{error:#}\n  fix: {fix}") },
                 )
                 .or_exit(exit)
@@ -186,11 +188,6 @@ impl Audit {
     }
 }
 
-/// A verifier key, or the file that has one in its first line.
-fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
-    if let Ok(key) = text.parse() {
-        return Ok(key);
-    }
 /// Takes out the lines whose paths this log must not be told, and returns what to say about them. The configuration has a
 /// say only about the databases that it knows: any other one, like the company's own, is told everything.
 fn withhold(config: &Config, log: &str, lines: &mut Vec<GoSumLine>) -> Vec<String> {
@@ -217,10 +214,10 @@ fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }
-    let file = String::from_utf8_lossy(&file);
     let Ok(file) = verify::read(Path::new(text), MAX_NOTE_BYTES) else {
         bail!("--key {text}: neither a verifier key (name+hash+base64) nor a file that can be read");
     };
+    let file = String::from_utf8_lossy(&file);
     let line = file.lines().next().unwrap_or_default().trim();
     line.parse().with_context(|| format!("{text}: its first line is no verifier key"))
 }
@@ -257,7 +254,7 @@ fn fix_of(error: &AuditError) -> &'static str {
 fn text(report: &AuditReport) -> String {
     let mut text = format!("{} at {}\n", report.log, report.url);
     let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "  {name:<10}{value}");
+        let _ = writeln!(text, "  {name:<10}{}", output::one_line(&value));
     };
     let before =
         if report.from == 0 { String::new() } else { format!(", {} of them audited before", report.from) };

@@ -20,7 +20,7 @@ impl Completions {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::command(), "tallystick", &mut script);
-        output::print(&String::from_utf8(script)?)?;
+        output::print_exact(&String::from_utf8(script)?)?;
         Ok(Exit::Done)
     }
 }

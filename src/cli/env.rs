@@ -7,6 +7,7 @@ use super::client::{self, Client, Shell};
 use super::{Common, Exit, block_on, bypass, output, remote};
 use crate::config::source::UpstreamUrl;
 use crate::config::{Environment, GoEnvironment, keys};
+use crate::visible;
 
 /// Print the client's variables, from this machine's log or from a server
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ impl Env {
         let result = self.show(common);
         if result.is_err() && !json {
             // Whoever evaluates it would go on with the settings of before, and the build with another database or none.
-            output::print(client::refusal(shell))?;
+            output::print_exact(client::refusal(shell))?;
         }
         result
     }
@@ -69,9 +70,16 @@ impl Env {
             }))?;
             return Ok(Exit::Done);
         }
-        output::print(&client.script(self.shell))?;
+        output::print_exact(&client.script(self.shell))?;
         for warning in warnings {
             output::warning(&warning);
+        }
+        if !client.name.chars().all(visible::is_plain) {
+            output::warning(&format!(
+                "the name of this log has characters that are not shown as they are: {}\n  fix: rely on it only if its operator \
+                 confirms exactly this name",
+                client.name
+            ));
         }
         if let Some(server) = &self.server {
             output::note(&format!(

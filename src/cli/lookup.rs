@@ -109,7 +109,7 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
     };
     let mut text = format!("{}\n\n", lines.join("\n"));
     let new = if *appended { ", appended just now" } else { "" };
-    let mut row = |name: &str, value: &str| text += &format!("{name:<12}{value}\n");
+    let mut row = |name: &str, value: &str| text += &format!("{name:<12}{}\n", output::one_line(value));
     row("log", &log.name);
     row("record", &format!("{record}{new}"));
     row("appended", &time(*appended_at));

@@ -124,7 +124,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors: they go to stdout and end with 0.
-            let _ = error.print();
+            output::usage(&error);
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };

@@ -253,7 +253,7 @@ impl Watch {
     async fn poll(&self, number: usize) -> anyhow::Result<Polled> {
         let polled = self.monitor.poll(number).await.or_else(coded)?;
         for event in &polled.events {
-            output::print(&self.line(event)?)?;
+            self.print(event)?;
         }
         let samples = samples(self.monitor.followed(), &self.monitor.state().await);
         if let Some(path) = &self.textfile {
@@ -267,14 +267,15 @@ impl Watch {
         Ok(polled)
     }
 
-    fn line(&self, event: &Event) -> anyhow::Result<String> {
+    fn print(&self, event: &Event) -> anyhow::Result<()> {
         if self.json {
-            return Ok(format!("{}\n", serde_json::to_string(event)?));
+            return Ok(output::print_json_line(&serde_json::to_string(event)?)?);
         }
-        Ok(match &event.evidence {
-            Some(evidence) => format!("{event}\n\t{}\n", evidence.trim_end().replace('\n', "\n\t")),
-            None => format!("{event}\n"),
-        })
+        let shown = output::one_line(&event.to_string());
+        Ok(output::print(&match &event.evidence {
+            Some(evidence) => format!("{shown}\n\t{}\n", evidence.trim_end().replace('\n', "\n\t")),
+            None => format!("{shown}\n"),
+        })?)
     }
 }
 

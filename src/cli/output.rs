@@ -1,5 +1,11 @@
-//! What people and programs read: results on stdout, everything else on stderr, colours and bars on terminals only.
+//! What people and programs read: results on stdout, everything else on stderr, colors and bars on terminals only.
+//!
+//! Architecture invariant: this is the only file that writes to stdout or stderr, but for log lines ([`super::logging`]).
+//! Everything that people read is escaped on its way ([`crate::visible`]), since it may hold text of others: a server's, an
+//! archive's, a key's name. What programs read is exact: JSON has escapes of its own, and what a shell evaluates goes
+//! through [`print_exact`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -9,6 +15,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, Prog
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::visible;
 
 /// Without a terminal a bar becomes this many log lines, however long it takes ...
 const PROGRESS_LINES: u64 = 10;
@@ -19,20 +26,40 @@ const RED: &str = "\u{1b}[1;31m";
 const YELLOW: &str = "\u{1b}[1;33m";
 const PLAIN: &str = "\u{1b}[0m";
 
-/// Writes a result to stdout. A reader that has gone away (`| head`) is not an error.
+/// Writes a result for people to stdout. A reader that has gone away (`| head`) is not an error.
 pub(super) fn print(text: &str) -> io::Result<()> {
-    let mut stdout = anstream::stdout().lock();
+    write(&visible::escape(text))
+}
+
+/// Writes to stdout what a program reads byte for byte. On a terminal a person reads it instead, and it is escaped.
+pub(super) fn print_exact(text: &str) -> io::Result<()> {
+    if io::stdout().is_terminal() { print(text) } else { write(text) }
+}
+
+/// Makes one line of a text of others, for a place in a longer text where a line of its own could pass for ours.
+pub(super) fn one_line(text: &str) -> String {
+    visible::escape_line(text).into_owned()
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
 }
 
-/// Writes a result to stdout as indented JSON.
+/// Writes a result to stdout as indented JSON. What a terminal would obey is in JSON's own escapes, so that a program reads the
+/// exact text.
 pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
-    Ok(print(&text)?)
+    Ok(write(&visible::escape_json(&text))?)
+}
+
+/// Writes one line of JSON to stdout, with the escapes of [`print_json`].
+pub(super) fn print_json_line(json: &str) -> io::Result<()> {
+    write(&format!("{}\n", visible::escape_json(json)))
 }
 
 /// Writes rows under headers to stdout, as wide as the terminal, or as wide as they are where there is none.
@@ -43,7 +70,8 @@ pub(super) fn print_table<const N: usize>(
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headers.map(str::to_uppercase));
     for row in rows {
-        table.add_row(row);
+        // Before the columns get their widths.
+        table.add_row(row.map(|cell| visible::escape(&cell).into_owned()));
     }
     if io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -70,10 +98,21 @@ pub(super) fn note(text: &str) {
     say("", "note", text);
 }
 
+/// Prints what the parser of the command line says: help, or what is wrong with an argument, which a script may have from
+/// somebody else.
+pub(super) fn usage(error: &clap::Error) {
+    let text = error.to_string();
+    // Nobody is left to tell when the stream is closed.
+    let _ = match visible::escape(&text) {
+        Cow::Borrowed(_) => error.print(),
+        Cow::Owned(escaped) => write!(anstream::stderr().lock(), "{escaped}"),
+    };
+}
+
 fn say(colour: &str, word: &str, text: &str) {
     let reset = if colour.is_empty() { "" } else { PLAIN };
     // Nobody is left to tell when stderr is closed.
-    let _ = writeln!(anstream::stderr().lock(), "{colour}{word}{reset}: {text}");
+    let _ = writeln!(anstream::stderr().lock(), "{colour}{word}{reset}: {}", visible::escape(text));
 }
 
 /// How far a long command is: a bar on a terminal, at most ten log lines elsewhere.
@@ -129,7 +168,7 @@ impl Progress {
 
     /// Says more about where it is.
     pub fn say(&self, text: String) {
-        self.bar.set_message(text);
+        self.bar.set_message(one_line(&text));
     }
 
     /// Moves to `done`.

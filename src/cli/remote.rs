@@ -54,14 +54,14 @@ pub(super) async fn log_of(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow
         format!("{server} is no Tallystick server: /api/v1/log is not the JSON that one answers")
     })?;
     let Some(key) = answer.keys.into_iter().find(|key| key.until.is_none()) else {
-        bail!("{server} names no key in use for its log \"{}\"", answer.name);
+        bail!("{server} names no key in use for its log {:?}", answer.name);
     };
     let key: VerifierKey = key.verifier.parse().with_context(|| format!("{server} gave a malformed key"))?;
     if key.name().as_str() != answer.name {
         return Err(anyhow!(
-            "{server} calls its log \"{}\", but gave the key of \"{}\"",
+            "{server} calls its log {:?}, but gave the key of {:?}",
             answer.name,
-            key.name()
+            key.name().as_str()
         ))
         .or_exit(Exit::Damage);
     }

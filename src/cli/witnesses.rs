@@ -56,7 +56,7 @@ impl WitnessesCommand {
 
 fn policy(config: &Config) -> anyhow::Result<Exit> {
     let (_, key) = keys::load_verifier(&config.data, config.name.as_deref())?;
-    output::print(&config.witnesses.policy(&key, Some(&format!("{}/tlog", config.client_url()))))?;
+    output::print_exact(&config.witnesses.policy(&key, Some(&format!("{}/tlog", config.client_url()))))?;
     Ok(Exit::Done)
 }
 

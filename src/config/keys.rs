@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::note::{CosignatureSigner, CosignatureVerifier, KeyId, KeyName, SignerKey, VerifierKey};
+use crate::visible;
 
 /// A key is one short line; a larger file is something else.
 const MAX_KEY_FILE_BYTES: u64 = 4096;
@@ -105,7 +106,8 @@ pub enum KeyError {
     },
     /// Not a name that a key can have.
     #[error(
-        "\"{name}\" cannot be the name of a log: {why}\n  fix: use the host name of the server, as in sum.corp.example"
+        "\"{}\" cannot be the name of a log: {why}\n  fix: use the host name of the server, as in sum.corp.example",
+        visible::escape_line(.name)
     )]
     BadName {
         /// The name.
@@ -251,6 +253,10 @@ fn generate<P: Pair>(data: &Path, name: Option<&str>) -> Result<P, KeyError> {
     let parsed = match name.parse::<KeyName>() {
         Ok(_) if encode(&name).len() > MAX_FILE_STEM_BYTES => {
             Err("it is too long for a file name".to_owned())
+        }
+        // A name stands beside the fingerprint that people compare. Keys that have such a name already still sign and verify.
+        Ok(_) if !name.chars().all(visible::is_plain) => {
+            Err("it has characters that are not seen, or that a terminal obeys".to_owned())
         }
         Ok(parsed) => Ok(parsed),
         Err(error) => Err(error.to_string()),

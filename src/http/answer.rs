@@ -39,6 +39,7 @@ use sha2::{Digest, Sha256};
 
 use crate::module::WireError;
 use crate::tlog::TreeSize;
+use crate::visible::escape_where;
 
 /// An answer, ready to be sent.
 pub type Answer = axum::http::Response<Body>;
@@ -396,7 +397,7 @@ pub fn has_version(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     })
 }
 
-/// Makes a text fit for the `go` command: graphic characters only, no blank line, at most
+/// Makes a text fit for the `go` command: graphic characters only (another is named, as in `\u{1b}`), no blank line, at most
 /// [`GO_ERROR_LINES_MAX`] lines and [`GO_ERROR_BYTES_MAX`] bytes; a line that would not fit is cut and ends
 /// in `...`. The result ends in one newline and is never empty.
 pub fn fit_for_go(text: &str) -> String {
@@ -412,7 +413,7 @@ pub fn fit_for_go(text: &str) -> String {
             break;
         };
         let start = fitted.len();
-        fitted.extend(line.trim_end().chars().map(|c| if is_plain(c) { c } else { '?' }));
+        fitted += &escape_where(&line.trim_end().replace('\t', " "), is_plain);
         if fitted.len() - start > room {
             let cut = fitted.floor_char_boundary(start + room - CUT.len());
             fitted.truncate(cut);
@@ -491,6 +492,7 @@ mod tests {
             assert!(!printed.contains("[Truncated"), "for {text:?}");
             assert!(!printed.is_empty(), "for {text:?}");
         }
+        assert_eq!(fit_for_go("a\u{1b}[2K\u{202e}\r\tb\u{4e00}"), "a\\u{1b}[2K\\u{202e}\\u{d} b\\u{4e00}\n");
         assert_eq!(fit_for_go(&exact), format!("{exact}\n"));
         assert!(fit_for_go(&long).ends_with("xxx...\n"));
         assert_eq!(fit_for_go(&many).lines().count(), 8);

@@ -24,6 +24,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::visible;
+
 /// The families of endpoints that are told apart in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -250,14 +252,14 @@ impl Sample {
         Sample { name, help, value, log: None, witness: None }
     }
 
-    /// The same figure of a remote log.
+    /// The same figure of a remote log, whose name people read in dashboards.
     pub fn of(self, log: &str) -> Sample {
-        Sample { log: Some(log.to_owned()), ..self }
+        Sample { log: Some(visible::escape_line(log).into_owned()), ..self }
     }
 
     /// The same figure of a witness.
     pub fn of_witness(self, witness: &str) -> Sample {
-        Sample { witness: Some(witness.to_owned()), ..self }
+        Sample { witness: Some(visible::escape_line(witness).into_owned()), ..self }
     }
 
     fn label(&self) -> Option<(&'static str, &str)> {

@@ -23,6 +23,7 @@ use crate::module::{ModuleVersion, Withheld};
 use crate::store::Evidence;
 use crate::tlog::RecordId;
 use crate::upstream::Said;
+use crate::visible;
 
 /// The most lines and bytes of an error's body that the `go` command prints, two bytes for each line break.
 const MAX_TEXT_LINES: usize = 8;
@@ -41,7 +42,6 @@ pub enum NotaryError {
         /// What was asked for.
         module: ModuleVersion,
     },
-    /// The source says that there is no such module version.
     /// A route keeps such paths private, and this one differs only in its spelling or is right above them.
     #[error("{module}: refused and named to nobody: {why}\n  fix: {}", .why.remedy(.module.path.as_str()))]
     Withheld {
@@ -50,6 +50,7 @@ pub enum NotaryError {
         /// Which route, and how the path differs.
         why: Withheld,
     },
+    /// The source says that there is no such module version.
     #[error("{module}: not found at {place}{said}")]
     NotFound {
         /// What was asked for.
@@ -178,8 +179,8 @@ impl NotaryError {
     pub fn module(&self) -> &ModuleVersion {
         match self {
             NotaryError::NoRoute { module }
-            | NotaryError::NotFound { module, .. }
             | NotaryError::Withheld { module, .. }
+            | NotaryError::NotFound { module, .. }
             | NotaryError::Forbidden { module, .. }
             | NotaryError::TryLater { module, .. }
             | NotaryError::Misbehaviour { module, .. }
@@ -199,12 +200,12 @@ impl NotaryError {
                 &format!("not found: no route of this checksum database covers {module}"),
                 "Its operator can add a [[route]] for this path to the configuration.",
             ]),
-            NotaryError::NotFound { place, said, max_age, .. } => fit(&[
             NotaryError::Withheld { why, .. } => fit(&[
                 &format!("{module} is refused and named to nobody"),
                 &format!("Cause: {why}."),
                 &why.remedy(self.module().path.as_str()),
             ]),
+            NotaryError::NotFound { place, said, max_age, .. } => fit(&[
                 &format!("not found: {} does not have {module}", short(place)),
                 &quoted("It says: ", said),
                 &format!(
@@ -385,7 +386,7 @@ fn fit(lines: &[&str]) -> String {
             0 => MAX_FIRST_LINE_BYTES,
             _ => MAX_TEXT_BYTES.saturating_sub(text.len() + 2 * n + 2),
         };
-        let mut line: String = line.chars().map(|c| if is_graphic(c) { c } else { '?' }).collect();
+        let mut line = visible::escape_line(line).into_owned();
         if line.len() > room {
             line.truncate(line.floor_char_boundary(room.saturating_sub('…'.len_utf8())));
             line.push('…');
@@ -399,13 +400,6 @@ fn fit(lines: &[&str]) -> String {
         text.push_str(&line);
     }
     text
-}
-
-/// Stricter than Go's `unicode.IsGraphic`: what may not be shown somewhere is not worth showing.
-fn is_graphic(c: char) -> bool {
-    let hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..);
-    !hidden && !c.is_control()
 }
 
 #[cfg(test)]
@@ -424,6 +418,12 @@ mod tests {
     fn errors(module: &ModuleVersion, words: &str) -> Vec<NotaryError> {
         let module = || module.clone();
         let said = || Said::clean(words.as_bytes());
+        let place: Arc<str> = for_clients("https://***@goproxy.corp.example,file:///srv/secret").into();
+        let why: Arc<str> = words.into();
+        let later =
+            |why| NotaryError::TryLater { module: module(), why, retry_after: Duration::from_millis(2500) };
+        vec![
+            NotaryError::NoRoute { module: module() },
             NotaryError::Withheld {
                 module: module(),
                 why: Withheld::OtherCase { route: 1, pattern: "corp.example/M".to_owned() },
@@ -432,12 +432,6 @@ mod tests {
                 module: module(),
                 why: Withheld::Parent { route: 1, pattern: "corp.example/m/*".to_owned() },
             },
-        let place: Arc<str> = for_clients("https://***@goproxy.corp.example,file:///srv/secret").into();
-        let why: Arc<str> = words.into();
-        let later =
-            |why| NotaryError::TryLater { module: module(), why, retry_after: Duration::from_millis(2500) };
-        vec![
-            NotaryError::NoRoute { module: module() },
             NotaryError::NotFound {
                 module: module(),
                 place: place.clone(),
@@ -479,7 +473,7 @@ mod tests {
                 assert!(breaks < MAX_TEXT_LINES && !text.contains("\n\n"), "{text}");
                 let first = text.lines().next().unwrap();
                 assert!(first.len() < 300 && first.contains("corp.example/"), "{text}");
-                assert!(text.chars().all(|c| c == '\n' || is_graphic(c)), "{text}");
+                assert!(text.chars().all(|c| c == '\n' || visible::is_plain(c)), "{text}");
                 assert!(!text.contains("secret"), "{text}");
                 assert!(text.lines().count() > 1, "cause and remedy: {text}");
             }
@@ -512,8 +506,8 @@ mod tests {
     }
 
     #[test]
-    fn odd_characters_do_not_cost_the_whole_text() {
-        assert_eq!(fit(&["a\u{202e}b\u{7}c", "", "é"]), "a?b?c\né");
+    fn odd_characters_are_named_and_do_not_cost_the_whole_text() {
+        assert_eq!(fit(&["a\u{202e}b\u{7}c\rd", "", "é"]), "a\\u{202e}b\\u{7}c\\u{d}d\né");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::io;
 use std::time::Duration;
 
 use super::url::RedactedUrl;
+use crate::visible;
 
 /// What a source said in words, cleaned: at most 8 lines and 512 bytes of printable text, empty if it said nothing fit to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -240,8 +241,8 @@ impl FetchError {
 }
 
 impl Said {
-    /// Cleans what a server or a program printed. Text with control or text-direction characters is dropped whole: it is
-    /// shown on a developer's terminal.
+    /// Cleans what a server or a program printed: it is shown on a developer's terminal, so characters that are not plain are
+    /// named ([`crate::visible`]). What is not UTF-8 is dropped whole.
     pub fn clean(text: &[u8]) -> Said {
         let cut = &text[..text.len().min(4 * MAX_SAID_BYTES)];
         let text = match std::str::from_utf8(cut) {
@@ -252,16 +253,13 @@ impl Said {
             }
             Err(_) => return Said::default(),
         };
-        if !text.chars().all(is_showable) {
-            return Said::default();
-        }
         let mut said = String::new();
         let lines = text.lines().map(str::trim).skip_while(|line| line.is_empty());
         for line in lines.take_while(|line| !line.is_empty()).take(MAX_SAID_LINES) {
             if !said.is_empty() {
                 said.push_str("; ");
             }
-            said.push_str(line);
+            said.push_str(&visible::escape_line(&line.replace('\t', " ")));
         }
         if said.len() > MAX_SAID_BYTES {
             said.truncate(said.floor_char_boundary(MAX_SAID_BYTES));
@@ -274,13 +272,6 @@ impl Said {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// Whether a character is plain text: no control, no invisible formatting, nothing that turns the direction of writing.
-fn is_showable(c: char) -> bool {
-    let hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-    !hidden && (!c.is_control() || matches!(c, '\n' | '\r' | '\t'))
 }
 
 impl fmt::Display for Said {
@@ -328,14 +319,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn said_keeps_plain_text_and_drops_tricks() {
+    fn said_keeps_plain_text_and_names_tricks() {
         for (text, want) in [
             ("not found: unknown revision\n", "not found: unknown revision"),
             ("\nfirst\r\n\tsecond\n\nthird", "first; second"),
             ("", ""),
-            ("\x1b[31mred", ""),
-            ("a\0b", ""),
-            ("evil \u{202e}txt", ""),
+            ("\x1b[31mred\u{9b}", "\\u{1b}[31mred\\u{9b}"),
+            ("a\0b", "a\\u{0}b"),
+            ("evil \u{202e}txt", "evil \\u{202e}txt"),
+            ("true\rfalse\tx", "true\\u{d}false x"),
             ("größer", "größer"),
         ] {
             assert_eq!(Said::clean(text.as_bytes()).as_str(), want, "{text:?}");

@@ -138,6 +138,36 @@ fn errors_are_typed_below_the_command_line() {
     assert_none(wrong, "anyhow is for cli/ and tests");
 }
 
+/// What people read goes through one place, which escapes what a terminal would obey.
+#[test]
+fn only_the_output_prints() {
+    const WAYS: [&str; 10] = [
+        "println!(",
+        "eprintln!(",
+        "print!(",
+        "eprint!(",
+        "io::stdout()",
+        "io::stderr()",
+        "io::stderr",
+        "anstream::",
+        "ProgressBar",
+        "comfy_table::",
+    ];
+    let wrong = offences(&read("src"), |source, line| {
+        let is_output = source.path.ends_with("cli/output.rs") || source.path.ends_with("cli/logging.rs");
+        let asks = line.contains(".is_terminal()");
+        WAYS.iter().any(|way| line.contains(way)) && !is_output && !asks
+    });
+    assert_none(wrong, "cli/output.rs prints, and cli/logging.rs logs");
+    // What only programs read may be as it is.
+    const EXACT: [&str; 4] = ["cli/env.rs", "cli/completions.rs", "cli/witness.rs", "cli/witnesses.rs"];
+    let wrong = offences(&read("src"), |source, line| {
+        line.contains("print_exact(")
+            && !EXACT.iter().chain(&["cli/output.rs"]).any(|name| source.path.ends_with(name))
+    });
+    assert_none(wrong, "only what a shell or a program reads is printed exactly");
+}
+
 #[test]
 fn nothing_is_unfinished_and_no_check_vanishes() {
     const MARKS: [&str; 6] = ["todo!(", "unimplemented!(", "debug_assert", "FIXME", "dbg!(", ".unwrap()"];

@@ -104,19 +104,19 @@ async fn nginx_passes_everything_through() {
             "/lookup/example.com/no@v1.0.0",
             404,
             minute,
-            "example.com/no@v1.0.0: the first line\nand the remedy ?\n",
+            "example.com/no@v1.0.0: the first line\nand the remedy \\u{7}\n",
         ),
         (
             "/lookup/example.com/forbidden@v1.0.0",
             403,
             "no-store",
-            "example.com/forbidden@v1.0.0: the first line\nand the remedy ?\n",
+            "example.com/forbidden@v1.0.0: the first line\nand the remedy \\u{7}\n",
         ),
         (
             "/lookup/example.com/busy@v1.0.0",
             503,
             "no-store",
-            "example.com/busy@v1.0.0: the first line\nand the remedy ?\n",
+            "example.com/busy@v1.0.0: the first line\nand the remedy \\u{7}\n",
         ),
         ("/lookup/example.com/whoami@v1.0.0", 200, "public, max-age=3600", "127.0.0.1"),
     ] {
