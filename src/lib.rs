@@ -61,8 +61,8 @@
 //!    answers 500 for itself and stops signing: `sequencer::failures::after_a_failed_write_nothing_is_signed`,
 //!    `sequencer::failures::a_full_disk_is_read_only_until_there_is_space`,
 //!    `damage::a_flipped_byte_is_never_served`, `damage::a_damaged_right_edge_is_served_as_far_as_it_can_be_read`.
-//! 8. A restored, rolled-back or cloned database signs nothing:
-//!    `anchor::a_restored_backup_signs_nothing`,
+//! 8. A restored, rolled-back, cloned or half-copied set of files signs nothing, and a key without its log signs nothing:
+//!    `table::every_combination_signs_what_is_safe_or_names_the_next_step`, `anchor::a_restored_backup_signs_nothing`,
 //!    `anchor::of_a_clone_and_its_original_the_older_epoch_loses`. Nor does one of which that was only found out by what others were
 //!    shown, until a person has decided: `gossip::an_alarm_stays_over_restarts_until_an_operator_ends_it`.
 //! 9. The core has no I/O, SQL is only in the store, time is only in the clock; secret key bytes are never printed:
@@ -134,7 +134,9 @@
 //! cosignature is made, and the step is a compare-and-swap in one commit with whatever else has arrived → answer.
 //!
 //! **A start.** The directory's lock → the database's own bytes give the root again, which must be the newest head's → no
-//! head may be known that contradicts the log ([`log::Stop`]) → the anchor must hold a head that this log contains → the writer's epoch moves on in both → an anchor that is behind is moved.
+//! head may be known that contradicts the log ([`log::Stop`]) → the anchor must
+//! hold the newest head or the one before, in the newest epoch, and remember no stop that is missing → the writer's epoch moves on in both → an
+//! anchor that is one head behind is moved.
 //! A newest head that has not its demanded cosignatures waits again, and the newest that has is served. What disagrees or is damaged is
 //! served read-only as far as it can be read, with the reason in `/readyz` and in the refusal of every append.
 //!
@@ -143,8 +145,8 @@
 //! **Record**: the two go.sum lines of a module version, a leaf of the tree. **Tree head**: size and root. **Note**: a text
 //! with signatures. **Checkpoint**: a tree head under an origin that only this log has. **Cosignature**: a witness's signature of a
 //! checkpoint, with a time. **Tile**: 256 neighbouring hashes of one level, or 256 records. **Edge**: the unfinished tiles on the
-//! right. **Tower**: the same tree as a stack of complete subtrees, to compare with. **Anchor**: a second, tiny database that
-//! remembers the highest head published. **Epoch**: which process may write.
+//! right. **Tower**: the same tree as a stack of complete subtrees, to compare with. **Anchor**: a small file that remembers
+//! the highest head published. **Epoch**: which process may write.
 //! **Evidence**: why a record is in the log. **Route**: what happens to modules of some paths. **Flight**: the work for one
 //! module version, shared by all who wait for it. **Checkpoint**: a tree head under an origin of its own. **Witness**: who cosigns
 //! checkpoints that grow out of what it cosigned. **Quorum**: how many witnesses are enough.

@@ -1,5 +1,7 @@
 //! `tallystick anchor`: what the anchor knows, and what to do when it is lost.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -9,9 +11,9 @@ use super::exit::OrExit;
 use super::{Common, Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::log::{OpenError, SettleError, settle_anchor};
+use crate::log::{OpenError, SettleError, settle_anchor, why_read_only};
 use crate::store::LogReader;
-use crate::store::sqlite::anchor::{Anchor, Anchored};
+use crate::store::anchor;
 use crate::tlog::{TreeHead, TreeSize};
 
 /// Show what the anchor knows, or make a new one when it is lost
@@ -20,9 +22,9 @@ use crate::tlog::{TreeHead, TreeSize};
 The anchor remembers the highest head ever published, so that a restored or cloned database signs nothing. \
 Keep it on another disk than the log (`anchor = PATH`).
 
-A log without its anchor is read-only. If the file cannot be put back, and you are sure that this is the newest copy of \
-the log (compare its size with what clients, monitors and backups have seen), `anchor settle` makes a new one. On an old copy \
-that would fork the log for every client.
+A log without its anchor, or with an old copy of it, is read-only. If the newest anchor cannot be put back, and you are sure \
+that this is the newest copy of the log (compare its size with what clients, monitors and witnesses have seen), `anchor settle` \
+makes a new one. On an old copy of the log that would fork it for every client.
 
 Examples:
   tallystick anchor show
@@ -61,28 +63,32 @@ impl AnchorCommand {
 
 fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     // Before the log: a running server moves its anchor after its head.
-    let anchored = match Anchor::open(&config.anchor) {
-        Ok(found) => found.map(|(_, anchored)| anchored),
+    let anchored = match anchor::read(&config.anchor) {
+        Ok(found) => found,
         Err(error) => {
             let exit = exit_of_store(&error);
             return Err(error).with_context(|| config.anchor.display().to_string()).or_exit(exit);
         }
     };
-    let reader = open_reader(config)?;
+    let reader = Arc::new(open_reader(config)?);
     let newest = reader.heads(TreeSize(u64::MAX), 1).or_else(|error| {
         let exit = exit_of_store(&error);
         Err(error).or_exit(exit)
     })?;
     let newest = newest.into_iter().next().map(|head| head.tree);
-    let verdict = verdict(anchored.as_ref(), newest.as_ref(), &reader.identity().vkey);
+    let reason = why_read_only(&reader, &config.anchor).or_else(|error| {
+        let exit = exit_of_store(&error);
+        Err(error).or_exit(exit)
+    })?;
     if as_json {
         let head = |tree: &TreeHead| json!({ "size": tree.size.0, "root": tree.root.to_string() });
         output::print_json(&json!({
             "file": config.anchor,
             "epoch": anchored.as_ref().map(|anchored| anchored.epoch),
+            "stops": anchored.as_ref().map(|anchored| anchored.stops),
             "anchored": anchored.as_ref().map(|anchored| head(&anchored.tree)),
             "log": newest.as_ref().map(head),
-            "agrees": verdict.is_ok(),
+            "agrees": reason.is_none(),
         }))?;
     } else {
         let head = |tree: Option<&TreeHead>| match tree {
@@ -95,36 +101,11 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
             config.anchor.display(),
             head(newest.as_ref())
         ))?;
-        if let Err(why) = verdict {
-            output::error(why);
+        if let Some(reason) = &reason {
+            output::error(&reason.to_string());
         }
     }
-    Ok(if verdict.is_ok() { Exit::Done } else { Exit::Damage })
-}
-
-/// Whether the log may sign, as far as its newest head says. Roots are compared where the sizes are equal; `fsck` and `serve`
-/// compare the tree of the anchor's size.
-fn verdict(anchored: Option<&Anchored>, newest: Option<&TreeHead>, vkey: &str) -> Result<(), &'static str> {
-    let size = newest.map_or(TreeSize(0), |tree| tree.size);
-    match anchored {
-        None if size == TreeSize(0) => Ok(()),
-        None => Err(
-            "the log has records and no anchor\n  fix: put its file back; if it is lost, see `tallystick anchor --help`",
-        ),
-        Some(anchored) if anchored.vkey != vkey => {
-            Err("the anchor is another log's\n  fix: set `anchor` to this log's own")
-        }
-        Some(anchored) if anchored.tree.size > size => Err(
-            "the log is behind its anchor: it was rolled back or restored from an old backup\n  fix: restore a copy that has all \
-             anchored records",
-        ),
-        Some(anchored) if anchored.tree.size == size && newest.is_some_and(|tree| *tree != anchored.tree) => {
-            Err(
-                "the log contradicts its anchor: this database is a fork of the real log\n  fix: restore the real one",
-            )
-        }
-        Some(_) => Ok(()),
-    }
+    Ok(if reason.is_none() { Exit::Done } else { Exit::Damage })
 }
 
 fn settle(config: &Config, size: TreeSize) -> anyhow::Result<Exit> {
@@ -133,7 +114,10 @@ fn settle(config: &Config, size: TreeSize) -> anyhow::Result<Exit> {
         let exit = match &error {
             SettleError::Open(OpenError::Store(error)) => exit_of_store(error),
             SettleError::Open(OpenError::WrongKey { .. }) => Exit::Usage,
-            SettleError::OtherSize { .. } | SettleError::Readable { .. } => Exit::Damage,
+            SettleError::OtherSize { .. }
+            | SettleError::Readable { .. }
+            | SettleError::Contradicted { .. }
+            | SettleError::Stops(_) => Exit::Damage,
         };
         Err(error).or_exit(exit)
     })?;

@@ -1,5 +1,7 @@
 //! `tallystick fsck`: is everything in the log's database what it must be?
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
@@ -9,10 +11,10 @@ use super::exit::OrExit;
 use super::{Common, Exit, Progress, output};
 use crate::config::{Config, keys};
 use crate::http::control::LogName;
-use crate::log::{DATABASE_FILE, Finding, FsckReport, fsck};
+use crate::log::{DATABASE_FILE, Finding, FsckReport, ReadOnly, fsck, why_read_only};
 use crate::note::VerifierKey;
+use crate::store::anchor::{self, Anchored};
 use crate::store::lock::DirectoryLock;
-use crate::store::sqlite::anchor::{Anchor, Anchored};
 use crate::store::sqlite::{SqliteReader, rebuild_index};
 use crate::store::{Identity, LogReader, StoreError};
 use crate::tlog::TreeSize;
@@ -47,6 +49,8 @@ struct Report {
     records: u64,
     heads: u64,
     anchor: AnchorState,
+    /// Why the next start will sign nothing, as far as log, anchor and stops tell, and what to do about it.
+    read_only: Option<String>,
     findings: Vec<Found>,
     /// Findings that are not listed because there are too many.
     unlisted: u64,
@@ -92,7 +96,7 @@ fn check(config: &Config) -> anyhow::Result<Report> {
     let mut findings = Vec::new();
     // Before the log: the anchor may move ahead of the head that is found there, never the other way round.
     let anchored = read_anchor(config, &mut findings);
-    let reader = open_reader(config)?;
+    let reader = Arc::new(open_reader(config)?);
     let identity = reader.identity().clone();
     check_key(config, &identity, &mut findings)?;
     let verifier: VerifierKey = identity
@@ -100,17 +104,14 @@ fn check(config: &Config) -> anyhow::Result<Report> {
         .parse()
         .with_context(|| format!("the database holds the malformed key {}", identity.vkey))
         .or_exit(Exit::Damage)?;
+    // Before its head, too: what a start would say of the two.
+    let reason = why_read_only(&reader, &config.anchor).unwrap_or_else(|error| Some(ReadOnly::from(&error)));
     // A head that cannot be read is found below.
     let newest = reader.heads(TreeSize(u64::MAX), 1).ok().and_then(|mut heads| heads.pop());
     let size = newest.map_or(0, |head| head.tree.size.0);
-    if anchored.is_none() && size > 0 && findings.iter().all(|found| found.place != "anchor") {
-        let path = config.anchor.display();
-        let why = format!("there is none at {path}, so the log signs nothing after its next start");
-        findings.push(Found { place: "anchor".to_owned(), why });
-    }
     check_pages(&reader, &mut findings);
     let mut progress = Progress::new("records", size);
-    let checked = fsck(&reader, &verifier, anchored.as_ref(), &mut |done| progress.set(done));
+    let checked = fsck(&*reader, &verifier, anchored.as_ref(), &mut |done| progress.set(done));
     progress.finish();
     let checked = match checked {
         // Without its newest head nothing is known of a log, and that is what is found.
@@ -123,6 +124,10 @@ fn check(config: &Config) -> anyhow::Result<Report> {
         })?,
     };
     findings.extend(checked.findings.into_iter().map(Found::from));
+    if let Some((place, why)) = reason.as_ref().and_then(short) {
+        let is_new = findings.iter().all(|found| found.place != place);
+        findings.extend(is_new.then(|| Found { place: place.to_owned(), why }));
+    }
     Ok(Report {
         log: LogName::new(&identity),
         clean: findings.is_empty(),
@@ -133,8 +138,31 @@ fn check(config: &Config) -> anyhow::Result<Report> {
             size: anchored.as_ref().map(|anchored| anchored.tree.size.0),
             root: anchored.as_ref().map(|anchored| anchored.tree.root.to_string()),
         },
+        read_only: reason.map(|reason| reason.to_string()),
         findings,
         unlisted: checked.unlisted,
+    })
+}
+
+/// A finding for what keeps the log from signing, where the database itself may be sound.
+fn short(reason: &ReadOnly) -> Option<(&'static str, String)> {
+    let signs_nothing = "so the log signs nothing after its next start";
+    Some(match reason {
+        ReadOnly::AnchorMissing { path, .. } => {
+            ("anchor", format!("there is none at {path}, {signs_nothing}"))
+        }
+        ReadOnly::AnchorOld { path, .. } => ("anchor", format!("{path} is an old copy, {signs_nothing}")),
+        ReadOnly::AnchorUnreadable { .. } | ReadOnly::AnchorRefused { .. } => {
+            ("anchor", format!("it cannot be read, {signs_nothing}"))
+        }
+        ReadOnly::AnchorForeign { .. } => ("anchor", format!("it is another log's, {signs_nothing}")),
+        ReadOnly::Behind { .. } | ReadOnly::Beside { .. } => {
+            ("anchor", format!("it has a head that the log does not have, {signs_nothing}"))
+        }
+        ReadOnly::Contradicted { stop, .. } => ("stops", format!("stop {stop} is open, {signs_nothing}")),
+        ReadOnly::StopsUnreadable { .. } => ("stops", format!("their file cannot be used, {signs_nothing}")),
+        ReadOnly::StopsMissing { .. } => ("stops", format!("the newest is missing, {signs_nothing}")),
+        _ => return None,
     })
 }
 
@@ -158,8 +186,8 @@ fn rebuild(config: &Config) -> anyhow::Result<()> {
 }
 
 fn read_anchor(config: &Config, findings: &mut Vec<Found>) -> Option<Anchored> {
-    match Anchor::open(&config.anchor) {
-        Ok(found) => found.map(|(_, anchored)| anchored),
+    match anchor::read(&config.anchor) {
+        Ok(found) => found,
         Err(error) => {
             let why = format!("{} cannot be read: {error}", config.anchor.display());
             findings.push(Found { place: "anchor".to_owned(), why });
@@ -211,10 +239,13 @@ impl Report {
         let fix = if all_in(&["index"]) {
             "only the index is damaged, which is made again from the records: stop the server and run \
              `tallystick fsck --rebuild-index`"
-        } else if all_in(&["anchor", "key"]) {
-            "the log itself is sound: put the log's own key files and anchor back; `tallystick anchor show` says more"
+        } else if all_in(&["key"]) {
+            "the log itself is sound: put its own key files back into `keys`, and move the others away"
+        } else if let Some(reason) = self.read_only.as_ref().filter(|_| all_in(&["anchor", "stops", "key"])) {
+            reason
         } else {
-            "restore the database from a backup or a replica; nothing in it can be repaired in place"
+            "restore the database from a backup: the newest sound copy, which has all records that the anchor knows; leave the anchor \
+             as it is; nothing in the database can be repaired in place"
         };
         let findings = if count == 1 { "finding" } else { "findings" };
         output::error(&format!(

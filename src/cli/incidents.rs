@@ -9,7 +9,7 @@ use super::exit::OrExit;
 use super::{Common, Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::log::{Stop, StopError, end_stop, stops};
+use crate::log::{Stop, StopError, end_stop, forget_stops, stops};
 use crate::store::LogReader;
 use crate::store::evidence::KeptIncident;
 
@@ -45,8 +45,11 @@ enum Action {
     /// Let the log sign although a head like this is somewhere; the server must be stopped
     Resolve {
         /// The number of the stop
-        #[arg(value_name = "STOP")]
-        stop: u64,
+        #[arg(value_name = "STOP", required_unless_present = "lost")]
+        stop: Option<u64>,
+        /// Answer for the stops in a file of stops that is lost or cannot be used
+        #[arg(long, conflicts_with = "stop")]
+        lost: bool,
     },
 }
 
@@ -67,13 +70,18 @@ impl Incidents {
         let config = common.load()?;
         match self.action {
             None => show(&config, self.limit as usize, self.json),
-            Some(Action::Resolve { stop }) => resolve(&config, stop),
+            Some(Action::Resolve { stop: Some(stop), .. }) => resolve(&config, stop),
+            Some(Action::Resolve { stop: None, .. }) => resolve_lost(&config),
         }
     }
 }
 
 fn show(config: &Config, limit: usize, as_json: bool) -> anyhow::Result<Exit> {
-    let stops = stops(&config.anchor).or_else(coded)?;
+    // Who looks for what was in a file that is lost finds it among the incidents.
+    let (stops, unusable) = match stops(&config.anchor) {
+        Ok(stops) => (stops, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     let incidents = open_reader(config)?.incidents(limit).or_else(|error| {
         let exit = exit_of_store(&error);
         Err(error).or_exit(exit)
@@ -92,6 +100,10 @@ fn show(config: &Config, limit: usize, as_json: bool) -> anyhow::Result<Exit> {
     }
     for stop in stops.iter().filter(|stop| stop.ended.is_none()) {
         output::warning(&format!("nothing is signed: {}", stop.reason(&config.anchor)));
+    }
+    if let Some(error) = unusable {
+        output::warning(&format!("the stops are unknown: {error}"));
+        return Ok(exit_of_stop(&error));
     }
     Ok(Exit::Done)
 }
@@ -126,14 +138,31 @@ fn resolve(config: &Config, number: u64) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn resolve_lost(config: &Config) -> anyhow::Result<Exit> {
+    let vkey = open_reader(config)?.identity().vkey.clone();
+    let aside = forget_stops(&config.data, &config.anchor, &vkey, &Clock::system()).or_else(coded)?;
+    if let Some(aside) = aside {
+        output::print(&format!("set aside  {}\n", aside.display()))?;
+    }
+    output::print(
+        "The stops that were lost are no reason any more to sign nothing. Whoever has seen a head that this log does not have refuses it \
+         from now on. The next start signs, unless another stop is open.\n",
+    )?;
+    Ok(Exit::Done)
+}
+
 fn coded<T>(error: StopError) -> anyhow::Result<T> {
-    let exit = match &error {
-        StopError::Io { .. } => Exit::Failed,
-        StopError::Damaged { .. } => Exit::Damage,
-        StopError::Lock(error) => exit_of_store(error),
-        StopError::NotOpen { .. } => Exit::Usage,
-    };
+    let exit = exit_of_stop(&error);
     Err(error).or_exit(exit)
+}
+
+fn exit_of_stop(error: &StopError) -> Exit {
+    match error {
+        StopError::Io { .. } => Exit::Failed,
+        StopError::Damaged { .. } | StopError::Foreign { .. } => Exit::Damage,
+        StopError::Lock(error) => exit_of_store(error),
+        StopError::NotOpen { .. } | StopError::NotLost => Exit::Usage,
+    }
 }
 
 /// The fields of a detail below each other; those of several lines, such as notes, at the end and indented.

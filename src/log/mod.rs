@@ -5,6 +5,7 @@
 //! does not is still served.
 
 mod checkpoint;
+mod claim;
 mod edge;
 mod fsck;
 mod gate;
@@ -29,11 +30,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::gosum::ModuleLines;
 use crate::note::{SignerKey, VerifierKey};
+use crate::store::anchor::{Anchor, Anchored};
 use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
-use crate::store::sqlite::{SqliteReader, SqliteStore};
+use crate::store::sqlite::{SqliteReader, SqliteStore, is_created};
 use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
+pub use claim::why_read_only;
 pub use fsck::{Finding, FsckReport, fsck};
 pub use gate::{Gate, NotPassed};
 pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
@@ -43,7 +46,7 @@ pub use snapshot::{Snapshot, TILE_HEIGHT};
 use start::{Files, start, start_damaged};
 pub use state::{ReadOnly, State};
 use stops::Stops;
-pub use stops::{Stop, StopError, end_stop, stops};
+pub use stops::{Stop, StopError, end_stop, forget_stops, stops};
 
 /// File name of the log's database in the data directory.
 pub const DATABASE_FILE: &str = "log.db";
@@ -288,6 +291,10 @@ impl Log {
             created_at: options.clock.now(),
         });
         let LogOptions { anchor, signers, clock, reader_cache_kib, .. } = options;
+        if let Some(identity) = identity.as_ref().filter(|_| !is_created(&path)) {
+            // The anchor first: then a log without one has lost it, however young it is.
+            found_anchor(&anchor, identity).map_err(|error| cause(error, &disks))?;
+        }
         let store = match SqliteStore::open(&path, identity.as_ref(), reader_cache_kib) {
             Err(StoreError::Foreign { why, .. }) if why.starts_with("it holds the log ") => {
                 return Err(OpenError::WrongKey {
@@ -435,6 +442,16 @@ impl Drop for Writer {
     }
 }
 
+/// Makes the anchor of a log that is about to be made. One that is there stays: the start compares them.
+fn found_anchor(path: &Path, identity: &Identity) -> Result<(), StoreError> {
+    if let Ok(None) = Anchor::open(path) {
+        let tree = TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE };
+        let anchored = Anchored { vkey: identity.vkey.clone(), epoch: 0, tree, stops: 0 };
+        Anchor::create(path, &anchored, identity.created_at)?;
+    }
+    Ok(())
+}
+
 /// The directory that a file is in; a bare name is in the current one.
 fn directory_of(file: &Path) -> PathBuf {
     match file.parent() {
@@ -468,9 +485,9 @@ impl Writer {
     }
 }
 
-/// Whether a directory holds a log.
+/// Whether a directory holds a log. A database in which none was created yet is no log.
 pub fn exists(directory: &Path) -> bool {
-    directory.join(DATABASE_FILE).exists()
+    is_created(&directory.join(DATABASE_FILE))
 }
 
 /// Where a record comes from, or the error that it has no evidence, which no record lacks.

@@ -27,8 +27,8 @@ use super::{AppendError, Candidate, Conflict, Outcome, Receipt, Report, Shared};
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
 use crate::note::{self, SignerKey};
+use crate::store::anchor::Anchor;
 use crate::store::lock::{FREE_SPACE_FLOOR_BYTES, free_bytes};
-use crate::store::sqlite::anchor::Anchor;
 use crate::store::{
     Append, Batch, Complete, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead,
     StoredRecord,

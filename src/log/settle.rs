@@ -1,26 +1,30 @@
 //! Settling a lost anchor: an operator says that this database is the newest that ever published.
 //!
 //! Nothing but the anchor can tell a log that lost its anchor from an old copy of it, so a person must. What a person may not
-//! settle is a contradiction: where an anchor can be read, it is right, and the database has to be restored.
+//! settle is a contradiction: an anchor that can be read and is no old copy is right, and the database has to be restored. What
+//! a damaged anchor still shows was published too, so no smaller log is settled over it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::edge::Edge;
-use super::start::check;
+use super::claim::disagreement;
+use super::start::recover;
+use super::state::ReadOnly;
+use super::stops::{StopError, Stops};
 use super::{DATABASE_FILE, OpenError};
 use crate::clock::Clock;
+use crate::store::anchor::{Anchor, Anchored, remains, set_aside};
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::SqliteReader;
-use crate::store::sqlite::anchor::{Anchor, Anchored, set_aside};
 use crate::store::{LogReader, StoreError};
-use crate::tlog::{TreeHead, TreeSize};
+use crate::tlog::{Hash, TreeHead, TreeSize};
 
 /// What was settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
     /// The head that the new anchor holds.
     pub tree: TreeHead,
-    /// Where the unreadable anchor was put, if there was one.
+    /// Where the anchor that could not be used was put, if there was one.
     pub set_aside: Option<PathBuf>,
 }
 
@@ -30,15 +34,33 @@ pub enum SettleError {
     /// The log, or its lock, cannot be had.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The anchor can be read, so there is nothing to settle: what it says is so.
+    /// The stops that the new anchor must remember cannot be read.
     #[error(
-        "the anchor at {path} can be read and holds a head of {} records: it is right whatever the log says; if they disagree, \
-         restore the log", anchored.tree.size
+        "{0}\n  fix: put its newest copy back; if that is lost, `tallystick incidents resolve --lost` answers for what was in it, and the \
+         anchor can be settled after that"
+    )]
+    Stops(#[from] StopError),
+    /// The anchor can be read and is no old copy, so there is nothing to settle: what it says is so.
+    #[error(
+        "the anchor at {path} can be read and holds a head of {} records of {}: it is right whatever the log says\n  fix: if the two \
+         disagree, put the log back that has this head", anchored.tree.size, anchored.vkey
     )]
     Readable {
         /// The anchor's file.
         path: String,
         /// What it knows.
+        anchored: Box<Anchored>,
+    },
+    /// A part of the damaged anchor can be read, and this log does not have the head in it.
+    #[error(
+        "the anchor at {path} is damaged, but it still shows that a head of {} records with the root {} was published, which this log \
+         does not have: it is another log, an old copy, or a fork\n  fix: put the log back that has this head", anchored.tree.size,
+        anchored.tree.root
+    )]
+    Contradicted {
+        /// The anchor's file.
+        path: String,
+        /// What it still shows.
         anchored: Box<Anchored>,
     },
     /// The operator had another size in mind.
@@ -61,7 +83,7 @@ impl From<StoreError> for SettleError {
 }
 
 /// Makes a new anchor for the log in `directory`, at its newest head, which must have `size` records and be the root of the stored
-/// ones. An anchor that cannot be read is put aside; one that can be is an error. Nobody may have the log open.
+/// ones. An anchor that is damaged or an old copy is put aside; any other is an error. Nobody may have the log open.
 pub fn settle_anchor(
     directory: &Path,
     anchor: &Path,
@@ -70,24 +92,61 @@ pub fn settle_anchor(
 ) -> Result<Settled, SettleError> {
     let _lock = DirectoryLock::acquire(directory)?;
     // Page cache for one pass over the right edge.
-    let reader = SqliteReader::open(&directory.join(DATABASE_FILE), 2048)?;
-    let identity = reader.identity();
-    let missing = || StoreError::Damaged { place: "the newest head".to_owned(), why: "missing".to_owned() };
-    let newest = reader.heads(TreeSize(u64::MAX), 1)?.pop().ok_or_else(missing)?;
-    if newest.tree.size != size {
-        return Err(SettleError::OtherSize { found: newest.tree.size, said: size });
+    let reader = Arc::new(SqliteReader::open(&directory.join(DATABASE_FILE), 2048)?);
+    let identity = reader.identity().clone();
+    let newest = reader.heads(TreeSize(u64::MAX), 1)?.pop();
+    let empty = TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE };
+    let tree = newest.as_ref().map_or(empty, |head| head.tree);
+    if tree.size != size {
+        return Err(SettleError::OtherSize { found: tree.size, said: size });
     }
-    check(&Edge::recover(size, &reader)?, &newest, true, identity)?;
-    let aside = match Anchor::open(anchor) {
-        Ok(None) => None,
-        Ok(Some((_, anchored))) => {
-            let path = anchor.display().to_string();
-            return Err(SettleError::Readable { path, anchored: Box::new(anchored) });
-        }
-        Err(StoreError::Damaged { .. }) => Some(set_aside(anchor, clock.now())?),
-        Err(error) => return Err(error.into()),
+    let (snapshot, tower) = recover(newest, &identity, reader.clone());
+    tower?;
+    let epoch = reader.epoch()?;
+    let before =
+        replaced(anchor, |anchored| disagreement(anchored, anchor, &identity.vkey, &snapshot, epoch))?;
+    let loaded = Stops::load(anchor, clock.clone())?;
+    loaded.check_signed_by(&identity.vkey)?;
+    let (known_epoch, known_stops) = match &before {
+        Before::Some(Some(known)) => (known.epoch, known.stops),
+        Before::None | Before::Some(None) => (0, 0),
     };
-    let anchored = Anchored { vkey: identity.vkey.clone(), epoch: reader.epoch()?, tree: newest.tree };
-    Anchor::create(anchor, &anchored, clock.now())?;
-    Ok(Settled { tree: newest.tree, set_aside: aside })
+    let set_aside = match before {
+        Before::None => None,
+        Before::Some(_) => Some(set_aside(anchor, clock.now())?),
+    };
+    let (epoch, stops) = (epoch.max(known_epoch), loaded.newest().max(known_stops));
+    // If we stop here there is no anchor, and the same command makes one.
+    Anchor::create(anchor, &Anchored { vkey: identity.vkey, epoch, tree, stops }, clock.now())?;
+    Ok(Settled { tree, set_aside })
+}
+
+/// The anchor that a new one replaces.
+enum Before {
+    None,
+    /// A file, and what is known of what was in it.
+    Some(Option<Anchored>),
+}
+
+/// Whether the anchor may be replaced. `why_not` says why the log may not go on from what an anchor holds.
+fn replaced(
+    anchor: &Path,
+    why_not: impl Fn(&Anchored) -> Result<Option<ReadOnly>, StoreError>,
+) -> Result<Before, SettleError> {
+    let path = anchor.display().to_string();
+    match Anchor::open(anchor) {
+        Ok(None) => Ok(Before::None),
+        Ok(Some((_, anchored))) => match why_not(&anchored)? {
+            Some(ReadOnly::AnchorOld { .. }) => Ok(Before::Some(Some(anchored))),
+            _ => Err(SettleError::Readable { path, anchored: Box::new(anchored) }),
+        },
+        Err(StoreError::Damaged { .. }) => match remains(anchor) {
+            None => Ok(Before::Some(None)),
+            Some(anchored) => match why_not(&anchored)? {
+                None | Some(ReadOnly::AnchorOld { .. }) => Ok(Before::Some(Some(anchored))),
+                Some(_) => Err(SettleError::Contradicted { path, anchored: Box::new(anchored) }),
+            },
+        },
+        Err(error) => Err(error.into()),
+    }
 }

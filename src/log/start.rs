@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::checkpoint::{Cosignatures, sign_checkpoint};
+use super::claim::claim;
 use super::edge::Edge;
 use super::gate::Gate;
 use super::prover::Prover;
@@ -25,7 +26,6 @@ use crate::clock::Clock;
 use crate::note::{self, SignerKey, VerifierKey};
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::SqliteReader;
-use crate::store::sqlite::anchor::{Anchor, Anchored};
 use crate::store::{Identity, LogReader, LogStore, StoreError, StoredHead};
 use crate::tlog::{Hash, TreeHead, TreeSize, tree_hash_indexes};
 
@@ -59,10 +59,13 @@ pub(super) fn start(
         (Err(error), _) => Err(ReadOnly::from(&error)),
         // Who only reads leaves the epoch to who writes.
         (Ok(_), _) if signers.is_empty() => Err(ReadOnly::NoKey),
-        (Ok(tower), Some(path)) => match stopped(&loaded, &snapshot)? {
+        (Ok(tower), Some(path)) => match stopped(&loaded, &snapshot, &identity)? {
             Some(reason) => Err(reason),
-            None => claim(&mut *store, &snapshot, path, &clock)?
-                .map(|(anchor, epoch)| (Some(anchor), epoch, tower)),
+            None => {
+                let newest_stop = loaded.as_ref().map_or(0, Stops::newest);
+                claim(&mut *store, &snapshot, path, newest_stop, &clock)?
+                    .map(|(anchor, epoch)| (Some(anchor), epoch, tower))
+            }
         },
         (Ok(tower), None) => Ok((None, store.epoch()?, tower)),
     };
@@ -175,14 +178,23 @@ fn only_read(identity: Identity, shared: Arc<Shared>, reason: ReadOnly, lock: Op
 }
 
 /// Why nothing may be signed although database and anchor agree: somebody has shown a head that is not in this database.
-fn stopped(stops: &Result<Stops, StopError>, snapshot: &Snapshot) -> Result<Option<ReadOnly>, StoreError> {
+fn stopped(
+    stops: &Result<Stops, StopError>,
+    snapshot: &Snapshot,
+    identity: &Identity,
+) -> Result<Option<ReadOnly>, StoreError> {
     let has = |tree: &TreeHead| Ok(tree.size <= snapshot.size() && snapshot.root_at(tree.size)? == tree.root);
-    match stops {
-        Err(error) => Ok(Some(ReadOnly::StopsUnreadable { why: error.to_string() })),
-        Ok(stops) => match stops.standing(has) {
-            Err(error @ StoreError::Damaged { .. }) => Ok(Some(ReadOnly::from(&error))),
-            standing => standing,
-        },
+    let unusable = |error: &StopError| Ok(Some(ReadOnly::StopsUnreadable { why: error.to_string() }));
+    let stops = match stops {
+        Ok(stops) => stops,
+        Err(error) => return unusable(error),
+    };
+    if let Err(error) = stops.check_signed_by(&identity.vkey) {
+        return unusable(&error);
+    }
+    match stops.standing(has) {
+        Err(error @ StoreError::Damaged { .. }) => Ok(Some(ReadOnly::from(&error))),
+        standing => standing,
     }
 }
 
@@ -213,7 +225,7 @@ fn handle(
 
 /// The newest head with the edge of the tree as the stored bytes give it; an empty tree where there is no head yet. And, where
 /// those bytes give the root that was signed, the tower that goes on from there.
-fn recover(
+pub(super) fn recover(
     newest: Option<StoredHead>,
     identity: &Identity,
     reader: Arc<dyn LogReader>,
@@ -269,61 +281,4 @@ pub(super) fn check_note(head: &StoredHead, verifier: &VerifierKey) -> Result<()
         return Ok(());
     }
     Err(format!("the note of the head of size {size} is not about that head"))
-}
-
-type Claimed = Result<(Anchor, u64), ReadOnly>;
-
-/// Makes this process the writer, if database and anchor agree.
-fn claim(
-    store: &mut dyn LogStore,
-    snapshot: &Snapshot,
-    path: &Path,
-    clock: &Clock,
-) -> Result<Claimed, StoreError> {
-    let (tree, vkey) = (snapshot.head.tree, store.identity().vkey.clone());
-    let opened = match Anchor::open(path) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let (path, why) = (path.display().to_string(), error.to_string());
-            return Ok(Err(match error {
-                StoreError::Damaged { .. } => ReadOnly::AnchorUnreadable { path, why },
-                _ => ReadOnly::AnchorRefused { path, why },
-            }));
-        }
-    };
-    let (mut anchor, anchored) = match opened {
-        Some(found) => found,
-        // Without records there is nothing that could be contradicted: the empty tree has one root.
-        None if tree.size == TreeSize(0) => {
-            let anchored = Anchored { vkey: vkey.clone(), epoch: 0, tree };
-            (Anchor::create(path, &anchored, clock.now())?, anchored)
-        }
-        None => {
-            let path = path.display().to_string();
-            return Ok(Err(ReadOnly::AnchorMissing { path, size: tree.size.0 }));
-        }
-    };
-    if anchored.vkey != vkey {
-        let path = path.display().to_string();
-        return Ok(Err(ReadOnly::AnchorForeign { path, vkey: anchored.vkey }));
-    }
-    if anchored.tree.size > tree.size {
-        return Ok(Err(ReadOnly::Behind { found: tree, anchored: anchored.tree }));
-    }
-    let found = match snapshot.root_at(anchored.tree.size) {
-        Err(error @ StoreError::Damaged { .. }) => return Ok(Err(ReadOnly::from(&error))),
-        found => found?,
-    };
-    if found != anchored.tree.root {
-        return Ok(Err(ReadOnly::Beside { found, anchored: anchored.tree }));
-    }
-    let epoch = anchored.epoch.max(store.epoch()?) + 1;
-    anchor.claim(anchored.epoch, epoch)?;
-    // If we stop here the anchor is an epoch ahead of the database: the next start claims a larger one in both.
-    store.claim(epoch)?;
-    if anchored.tree != tree {
-        // The last process stopped between its commit and its anchor. What it committed was signed, so it is published now.
-        anchor.advance(epoch, &anchored.tree, &tree, clock.now())?;
-    }
-    Ok(Ok((anchor, epoch)))
 }

@@ -18,8 +18,9 @@ pub enum ReadOnly {
     /// The log has records and no anchor.
     #[error(
         "the log has {size} records but there is no anchor at {path}: it may have been restored from a backup, and signing could \
-         contradict heads that clients have seen. Put the anchor's file back, or set `anchor` to where it is; if it is lost, and this is \
-         the newest copy of the log, `tallystick anchor settle` makes a new one; until then nothing is signed"
+         contradict heads that clients have seen. Put the newest copy of the anchor back, or set `anchor` to where it is; one from the \
+         same backup as this database proves nothing. If it is lost, ask clients, monitors and witnesses which size they have seen: only \
+         if this is the newest copy of the log, `tallystick anchor settle --size {size}` makes a new one; until then nothing is signed"
     )]
     AnchorMissing {
         /// Where the anchor should be.
@@ -29,8 +30,9 @@ pub enum ReadOnly {
     },
     /// The anchor's file is damaged, or something else.
     #[error(
-        "the anchor at {path} cannot be read: {why}. Put the anchor's file back, or set `anchor` to where it is; if it \
-         is lost, and this is the newest copy of the log, `tallystick anchor settle` makes a new one; until then nothing is signed"
+        "the anchor at {path} cannot be read: {why}. Put the newest copy of the anchor back, or set `anchor` to where it is; one from the \
+         same backup as this database proves nothing. If it is lost, ask clients, monitors and witnesses which size they have seen: only \
+         if this is the newest copy of the log, `tallystick anchor settle --size RECORDS` makes a new one; until then nothing is signed"
     )]
     AnchorUnreadable {
         /// Where the anchor is.
@@ -48,8 +50,26 @@ pub enum ReadOnly {
         /// What was said.
         why: String,
     },
+    /// The anchor is older than the log.
+    #[error(
+        "the anchor at {path} is an old copy: it holds a head of {} records, and this log has gone on from there to {} records. What was \
+         published since, it cannot say. Put the newest copy of the anchor back. If that is lost, ask clients, monitors and witnesses which \
+         size they have seen: only if this is the newest copy of the log, `tallystick anchor settle --size {}` makes a new one; until then \
+         nothing is signed",
+        anchored.size, found.size, found.size
+    )]
+    AnchorOld {
+        /// Where the anchor is.
+        path: String,
+        /// The head that it holds.
+        anchored: TreeHead,
+        /// The newest head of the database.
+        found: TreeHead,
+    },
     /// The anchor is one of another log.
-    #[error("the anchor at {path} belongs to the log {vkey}: set `anchor` to this log's own")]
+    #[error(
+        "the anchor at {path} belongs to the log {vkey}: set `anchor` to this log's own file; until then nothing is signed"
+    )]
     AnchorForeign {
         /// Where the anchor is.
         path: String,
@@ -59,7 +79,8 @@ pub enum ReadOnly {
     /// The log is older than what was published.
     #[error(
         "the log ends at record {}, but a head of {} records was published: the database was rolled back or restored from an \
-         old backup. Restore a newer one that has all {} records; until then nothing is signed",
+         old backup. Put the newest copy of the database back, which has all {} records, and leave the anchor as it is: an older one would let \
+         this log sign a second head of one size; until then nothing is signed",
         found.size, anchored.size, anchored.size
     )]
     Behind {
@@ -70,8 +91,8 @@ pub enum ReadOnly {
     },
     /// The log contradicts what was published.
     #[error(
-        "at size {} the log has the root {found}, but {} was published: this database is a fork of the real log. Restore the real \
-         one; nothing is signed from this one",
+        "at size {} the log has the root {found}, but {} was published: this database is a fork of the real log. Put the real \
+         one back, and leave the anchor as it is; nothing is signed from this one",
         anchored.size, anchored.root
     )]
     Beside {
@@ -100,12 +121,28 @@ pub enum ReadOnly {
     },
     /// Whether there is such a head cannot be known.
     #[error(
-        "the file of this log's stops cannot be read: {why}. It says which heads contradict this log: put it back; if it is lost, look at \
-         `tallystick incidents`, then move it away; until then nothing is signed"
+        "the file of this log's stops cannot be used: {why}. It says which heads contradict this log: put its newest copy back; if that is \
+         lost, `tallystick incidents` shows what is known of them, and `tallystick incidents resolve --lost` answers for the rest; until \
+         then nothing is signed"
     )]
     StopsUnreadable {
         /// What is wrong with it.
         why: String,
+    },
+    /// Stops are lost.
+    #[error(
+        "the anchor at {anchor} remembers stop {stops} of this log, but {anchor}.stops has {}: it is lost, or an old copy. It says which \
+         heads contradict this log: put its newest copy back; if that is lost, `tallystick incidents` shows what is known of them, and \
+         `tallystick incidents resolve --lost` answers for the rest; until then nothing is signed",
+        match found { 0 => "none".to_owned(), found => format!("only stops up to {found}") }
+    )]
+    StopsMissing {
+        /// The anchor's file.
+        anchor: String,
+        /// The newest stop that there was.
+        stops: u64,
+        /// The newest stop that is there, or 0.
+        found: u64,
     },
     /// There is no key to sign with, because nobody wanted to sign.
     #[error("the log was opened without its signing key, only to be read")]

@@ -15,6 +15,10 @@
 //! clients that hold the other tree will refuse this log. The same head is then no reason to stop again; another one is.
 //!
 //! The file is replaced whole. One that cannot be read is a stop too. Only the process with the directory's lock writes it.
+//!
+//! The anchor remembers the number of the newest stop, so that a start without this file, or with an
+//! older copy of it, signs nothing. Where the file is lost for good an operator answers for what was
+//! in it ([`forget_stops`]).
 
 use std::ffi::OsString;
 use std::io;
@@ -26,7 +30,9 @@ use serde::{Deserialize, Serialize};
 
 use super::state::ReadOnly;
 use crate::clock::Clock;
+use crate::note::{self, VerifierKey};
 use crate::store::StoreError;
+use crate::store::anchor::{self, Anchor};
 use crate::store::durable::write_durably;
 use crate::store::lock::DirectoryLock;
 use crate::tlog::{Hash, TreeHead, TreeSize};
@@ -75,7 +81,20 @@ pub enum StopError {
         /// What is wrong.
         why: String,
     },
-    /// The log is in use.
+    /// A stop is one of another log.
+    #[error("{}: stop {number} is not about a head that this log's key has signed, so the file is another log's", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The stop.
+        number: u64,
+    },
+    /// The file is there, whole, and has every stop that the anchor remembers.
+    #[error(
+        "no stop is lost: the file of stops is whole\n  fix: `tallystick incidents` shows the stops; resolve each by its number"
+    )]
+    NotLost,
+    /// The log is in use, or its anchor cannot be had.
     #[error(transparent)]
     Lock(#[from] StoreError),
     /// There is no such stop, or it has ended.
@@ -92,7 +111,7 @@ impl Stop {
         self.size == head.size.0 && self.root == head.root.to_string()
     }
 
-    fn tree(&self) -> Option<TreeHead> {
+    pub(super) fn tree(&self) -> Option<TreeHead> {
         Some(TreeHead { size: TreeSize(self.size), root: self.root.parse::<Hash>().ok()? })
     }
 
@@ -146,6 +165,62 @@ pub fn end_stop(directory: &Path, anchor: &Path, number: u64, clock: &Clock) -> 
     Ok(ended)
 }
 
+/// An operator says that the file of stops is lost, and answers for what was in it: the log in
+/// `directory` may sign, unless a stop that is still known is open. Nobody may have the log open.
+/// Returns where a file that cannot be used was put.
+pub fn forget_stops(
+    directory: &Path,
+    anchor: &Path,
+    vkey: &str,
+    clock: &Clock,
+) -> Result<Option<PathBuf>, StopError> {
+    let _lock = DirectoryLock::acquire(directory)?;
+    let mut opened = Anchor::open(anchor)?;
+    let remembered = opened.as_ref().map_or(0, |(_, anchored)| anchored.stops);
+    let (left, aside) =
+        match stops(anchor).and_then(|stops| check_signed_by(&stops, anchor, vkey).map(|()| stops)) {
+            Ok(stops) if newest(&stops) >= remembered => return Err(StopError::NotLost),
+            Ok(stops) => (newest(&stops), None),
+            Err(_) => {
+                let path = file_of(anchor);
+                let aside = format!("{}.unusable-{}", path.display(), clock.now().strftime("%Y%m%dT%H%M%SZ"));
+                std::fs::rename(&path, &aside).map_err(|source| StopError::Io { path, source })?;
+                (0, Some(aside.into()))
+            }
+        };
+    if let Some((anchor, _)) = &mut opened {
+        anchor.remember_stops(left)?;
+    }
+    Ok(aside)
+}
+
+pub(super) fn newest(stops: &[Stop]) -> u64 {
+    stops.iter().map(|stop| stop.number).max().unwrap_or(0)
+}
+
+/// Refuses the stops of another log: each is about a head that the log's key has signed.
+pub(super) fn check_signed_by(stops: &[Stop], anchor: &Path, vkey: &str) -> Result<(), StopError> {
+    let verifier = vkey.parse::<VerifierKey>().ok();
+    let is_ours = |stop: &Stop| {
+        verifier.as_ref().is_some_and(|verifier| note::open(stop.note.as_bytes(), &[verifier]).is_ok())
+    };
+    match stops.iter().find(|stop| !is_ours(stop)) {
+        None => Ok(()),
+        Some(stop) => Err(StopError::Foreign { path: file_of(anchor), number: stop.number }),
+    }
+}
+
+/// Tells the anchor that there is such a stop. Where there is no anchor the log signs nothing anyway.
+fn remember(anchor: &Path, newest: u64) -> Result<(), StoreError> {
+    match anchor::read(anchor)? {
+        Some(anchored) if anchored.stops < newest => match Anchor::open(anchor)? {
+            Some((mut anchor, _)) => anchor.remember_stops(newest),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
 /// What a log knows of its stops while it is open.
 #[derive(Debug, Default)]
 pub(super) struct Stops {
@@ -158,6 +233,16 @@ pub(super) struct Stops {
 impl Stops {
     pub(super) fn load(anchor: &Path, clock: Clock) -> Result<Stops, StopError> {
         Ok(Stops { known: Mutex::new(stops(anchor)?), anchor: Some(anchor.to_owned()), clock })
+    }
+
+    /// The number of the newest one, 0 if there was none.
+    pub(super) fn newest(&self) -> u64 {
+        newest(&self.known())
+    }
+
+    /// Refuses stops that are another log's.
+    pub(super) fn check_signed_by(&self, vkey: &str) -> Result<(), StopError> {
+        check_signed_by(&self.known(), self.anchor.as_deref().unwrap_or(Path::new("")), vkey)
     }
 
     fn reason(&self, stop: &Stop) -> ReadOnly {
@@ -205,7 +290,7 @@ impl Stops {
         if let Some(stop) = known.iter().find(|stop| stop.is_of(head)) {
             return stop.ended.is_none().then(|| self.reason(stop));
         }
-        let number = known.iter().map(|stop| stop.number).max().unwrap_or(0) + 1;
+        let number = newest(&known) + 1;
         let (size, root, note, at) = (head.size.0, head.root.to_string(), note.to_owned(), self.clock.now());
         let stop = Stop { number, at, size, root, why, note, incident, ended: None };
         let reason = self.reason(&stop);
@@ -219,9 +304,10 @@ impl Stops {
     /// What could not be written is tried again when the next one is: for as long as this process lives it knows.
     fn replace(&self, known: &mut Vec<Stop>, after: Vec<Stop>) {
         *known = after;
-        if let Some(anchor) = &self.anchor
-            && let Err(error) = save(anchor, known)
-        {
+        let Some(anchor) = &self.anchor else { return };
+        // First the file, then the anchor: if we stop in between, the file alone stops the next start.
+        let kept = save(anchor, known).and_then(|()| Ok(remember(anchor, newest(known))?));
+        if let Err(error) = kept {
             tracing::error!(%error, "why this log must not sign could not be kept: the next start would not know");
         }
     }

@@ -82,6 +82,14 @@ impl FileId {
         Ok(FileId { device: found.dev(), inode: found.ino() })
     }
 
+    /// The file that is open.
+    pub(super) fn of_file(file: &File, path: &Path) -> Result<FileId, StoreError> {
+        let found = file
+            .metadata()
+            .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
+        Ok(FileId { device: found.dev(), inode: found.ino() })
+    }
+
     /// Whether it is still there: moved away, deleted or replaced it lives on only as long as it is open.
     pub(super) fn is_still(self, path: &Path) -> bool {
         FileId::of(path).is_ok_and(|found| found == self)

@@ -11,6 +11,7 @@
 //! Other logs have databases of their own: [`remote`] keeps what look-ups needed, [`replica`] keeps every record, with
 //! the index of the own log, and its records in files that only grow.
 
+pub mod anchor;
 pub mod cosignatures;
 pub mod durable;
 pub mod evidence;

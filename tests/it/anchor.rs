@@ -1,19 +1,24 @@
 //! The anchor: every point at which a process may stop, and every way in which a log and its anchor can disagree.
 
+mod file;
+pub(crate) mod old;
+mod sequences;
 mod settle;
+mod table;
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use tallystick::log::{AppendError, Log, ReadOnly, State};
+use rustix::fs::{FlockOperation, flock};
+use tallystick::log::{AppendError, Log, ReadOnly, State, settle_anchor};
 use tallystick::note::{self, KeyName, SignerKey};
+use tallystick::store::anchor::{self, Anchor, Anchored};
 use tallystick::store::sqlite::SqliteStore;
-use tallystick::store::sqlite::anchor::{Anchor, Anchored};
 use tallystick::store::{LogStore, StoredHead};
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
 use crate::support::logs::{
-    Writer, candidate, candidates, identity_of, lines, open_log_with, signer, start_time,
+    Writer, candidate, candidates, clock, identity_of, lines, open_log_with, signer, start_time,
 };
 
 /// Two disks: one with the log, one with the anchor.
@@ -46,7 +51,7 @@ impl Site {
     }
 
     fn anchored(&self) -> Option<Anchored> {
-        Anchor::open(&self.anchor()).unwrap().map(|(_, anchored)| anchored)
+        anchor::read(&self.anchor()).unwrap()
     }
 
     fn store(&self) -> SqliteStore {
@@ -67,6 +72,10 @@ fn copy(from: &Path, to: &Path) {
 
 fn empty() -> TreeHead {
     TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE }
+}
+
+fn anchored_at(epoch: u64, tree: TreeHead) -> Anchored {
+    Anchored { vkey: vkey(), epoch, tree, stops: 0 }
 }
 
 fn vkey() -> String {
@@ -108,14 +117,16 @@ async fn check_reads_only(site: &Site, log: &Log, expected: fn(&ReadOnly) -> boo
 
 #[tokio::test]
 async fn stopped_before_the_first_head() {
-    let created = |site: &Site| drop(site.store());
+    // The anchor is made before the log.
     let anchored = |site: &Site| {
-        created(site);
-        let anchored = Anchored { vkey: vkey(), epoch: 0, tree: empty() };
-        drop(Anchor::create(&site.anchor(), &anchored, start_time()).unwrap());
+        drop(Anchor::create(&site.anchor(), &anchored_at(0, empty()), start_time()).unwrap());
+    };
+    let created = |site: &Site| {
+        anchored(site);
+        drop(site.store());
     };
     let claimed = |site: &Site| {
-        anchored(site);
+        created(site);
         Anchor::open(&site.anchor()).unwrap().unwrap().0.claim(0, 1).unwrap();
     };
     let claimed_in_both = |site: &Site| {
@@ -127,7 +138,7 @@ async fn stopped_before_the_first_head() {
         drop(Writer::new(Box::new(site.store())));
     };
     let nothing = |_: &Site| {};
-    let points: [&dyn Fn(&Site); 6] = [&nothing, &created, &anchored, &claimed, &claimed_in_both, &signed];
+    let points: [&dyn Fn(&Site); 6] = [&nothing, &anchored, &created, &claimed, &claimed_in_both, &signed];
     for (point, stop) in points.iter().enumerate() {
         let site = Site::new();
         stop(&site);
@@ -150,16 +161,12 @@ async fn stopped_before_the_first_head() {
 #[tokio::test]
 async fn an_anchor_file_that_was_never_filled_is_no_anchor() {
     let site = Site::new();
-    // The file exists, and the process stopped before it wrote the row: as SQLite leaves it, and with the schema.
+    // A file that was made by hand, and an older program's database in which it had not written its row.
     std::fs::write(site.anchor(), "").unwrap();
     drop(site.open());
     let other = Site::new();
-    let anchored = Anchored { vkey: vkey(), epoch: 0, tree: empty() };
-    drop(Anchor::create(&other.anchor(), &anchored, start_time()).unwrap());
-    Connection::open(other.anchor())
-        .unwrap()
-        .execute_batch("DROP TRIGGER anchor_delete; DELETE FROM anchor")
-        .unwrap();
+    old::write(&other.anchor(), None, None);
+    assert_eq!(other.anchored(), None);
     let log = other.open();
     log.append(candidates(0..3)).await.unwrap();
     let before = (**log.snapshot().head()).clone();
@@ -182,11 +189,40 @@ async fn a_commit_that_the_anchor_missed_is_rolled_forward() {
     copy(&stale, &site.anchor());
     assert_eq!(site.anchored().unwrap().tree.size, TreeSize(20));
     check_writes(&site, &site.open(), &before).await;
-    // And as if it had ended there in several lives, one after another, with the anchor left further and further behind.
-    copy(&stale, &site.anchor());
+}
+
+/// A start claims its epoch in the anchor first, and moves it before anything is appended: an anchor
+/// that is behind by more is an old copy, and what was published after it was made nobody knows.
+#[tokio::test]
+async fn an_old_copy_of_the_anchor_is_read_only() {
+    let old = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorOld { .. });
+    let site = Site::new();
+    let [two_heads, one_life] = ["heads", "life"].map(|name| site.root.path().join(name));
+    let log = site.open();
+    log.append(candidates(0..5)).await.unwrap();
+    copy(&site.anchor(), &two_heads);
+    log.append(candidates(5..6)).await.unwrap();
+    copy(&site.anchor(), &one_life);
+    log.append(candidates(6..9)).await.unwrap();
+    log.close();
+    let newest = site.root.path().join("newest");
+    copy(&site.anchor(), &newest);
+    copy(&two_heads, &site.anchor());
+    let says = ["an old copy", "a head of 5 records", "to 9 records", "anchor settle", "nothing is signed"];
+    check_reads_only(&site, &site.open(), old, &says).await;
+
+    // One head behind, in the same life, is where a crash may leave it; in a later life it is old.
+    copy(&newest, &site.anchor());
     let log = site.open();
     let before = (**log.snapshot().head()).clone();
-    check_writes(&site, &log, &before).await;
+    log.close();
+    copy(&one_life, &site.anchor());
+    check_reads_only(&site, &site.open(), old, &["an old copy"]).await;
+
+    // What the advice says: the newest copy is put back, or the operator answers for the log.
+    let aside = settle_anchor(&site.data(), &site.anchor(), TreeSize(9), &clock()).unwrap().set_aside;
+    assert!(aside.is_some_and(|aside| aside.exists()));
+    check_writes(&site, &site.open(), &before).await;
 }
 
 #[tokio::test]
@@ -215,17 +251,14 @@ async fn a_commit_whose_anchor_fails_is_not_published_until_the_next_start() {
     let log = site.open();
     log.append(candidates(0..20)).await.unwrap();
     let published = log.snapshot().head().clone();
-    let raw = Connection::open(site.anchor()).unwrap();
-    raw.execute_batch(
-        "CREATE TRIGGER stuck BEFORE UPDATE ON anchor BEGIN SELECT RAISE(ABORT, 'a test'); END",
-    )
-    .unwrap();
+    // Somebody else holds the anchor, for longer than anything waits.
+    let stuck = std::fs::File::open(site.anchor()).unwrap();
+    flock(&stuck, FlockOperation::NonBlockingLockExclusive).unwrap();
     let AppendError::ReadOnly(refused) = log.append(vec![candidate(20)]).await.err().unwrap();
     assert!(matches!(refused, ReadOnly::Stopped { .. }), "{refused}");
     assert_eq!(log.snapshot().head(), &published, "nobody sees a head that the anchor does not know");
     assert!(log.append(vec![candidate(21)]).await.is_err());
-    raw.execute_batch("DROP TRIGGER stuck").unwrap();
-    drop((log, raw));
+    drop((log, stuck));
     let log = site.open();
     let head = (**log.snapshot().head()).clone();
     assert_eq!(head.tree.size, TreeSize(21));
@@ -310,7 +343,7 @@ async fn a_log_with_records_and_no_anchor_is_read_only() {
             &site,
             &site.open(),
             missing,
-            &[&path, "no anchor", "restored from a backup", "Put the anchor's file back"],
+            &[&path, "no anchor", "restored from a backup", "Put the newest copy of the anchor back"],
         )
         .await;
         assert!(!site.anchor().exists(), "looking does not make one");
@@ -319,11 +352,15 @@ async fn a_log_with_records_and_no_anchor_is_read_only() {
     check_writes(&site, &site.open(), &before).await;
 }
 
+/// The anchor is made before the log, so that an empty log without one may be an old copy as any other.
 #[tokio::test]
-async fn an_empty_log_without_anchor_gets_a_new_one() {
+async fn an_empty_log_without_anchor_is_read_only() {
     let site = Site::new();
     site.open().close();
     std::fs::remove_file(site.anchor()).unwrap();
+    let missing = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorMissing { size: 0, .. });
+    check_reads_only(&site, &site.open(), missing, &["anchor settle --size 0"]).await;
+    settle_anchor(&site.data(), &site.anchor(), TreeSize(0), &clock()).unwrap();
     let log = site.open();
     let before = (**log.snapshot().head()).clone();
     check_writes(&site, &log, &before).await;
@@ -338,7 +375,7 @@ async fn the_anchor_of_another_log_is_refused() {
     std::fs::remove_file(site.anchor()).unwrap();
     let other =
         SignerKey::generate("sum.other.example".parse::<KeyName>().unwrap(), [9; 32]).verifier().to_string();
-    let anchored = Anchored { vkey: other.clone(), epoch: 3, tree: empty() };
+    let anchored = Anchored { vkey: other.clone(), ..anchored_at(3, empty()) };
     drop(Anchor::create(&site.anchor(), &anchored, start_time()).unwrap());
     let foreign = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorForeign { .. });
     check_reads_only(&site, &site.open(), foreign, &[&other, "set `anchor`"]).await;
@@ -352,10 +389,17 @@ async fn an_anchor_that_cannot_be_read_is_no_reason_not_to_serve() {
         std::fs::write(site.anchor(), &bytes[..bytes.len() / 2]).unwrap();
     };
     let newer = |site: &Site| {
-        Connection::open(site.anchor()).unwrap().pragma_update(None, "user_version", 9).unwrap()
+        let mut bytes = std::fs::read(site.anchor()).unwrap();
+        bytes.chunks_mut(4096).for_each(|page| page[18] = b'2');
+        std::fs::write(site.anchor(), bytes).unwrap();
+    };
+    let newer_old = |site: &Site| {
+        std::fs::remove_file(site.anchor()).unwrap();
+        old::write(&site.anchor(), None, None);
+        Connection::open(site.anchor()).unwrap().pragma_update(None, "user_version", 9).unwrap();
     };
     let a_log = |site: &Site| copy(&site.database(), &site.anchor());
-    let spoilers: [&dyn Fn(&Site); 4] = [&garbage, &cut, &newer, &a_log];
+    let spoilers: [&dyn Fn(&Site); 5] = [&garbage, &cut, &newer, &newer_old, &a_log];
     for spoil in spoilers {
         let site = Site::new();
         let log = site.open();
@@ -402,7 +446,7 @@ async fn of_a_clone_and_its_original_the_older_epoch_loses() {
     // What the original committed and never published is a fork, and stays one.
     drop(original);
     let beside = |reason: &ReadOnly| matches!(reason, ReadOnly::Beside { .. } | ReadOnly::Behind { .. });
-    check_reads_only(&site, &site.open(), beside, &["Restore"]).await;
+    check_reads_only(&site, &site.open(), beside, &["leave the anchor as it is"]).await;
     clone.append(vec![candidate(102)]).await.unwrap();
 }
 

@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::sync::mpsc;
 
 use crate::note::VerifierKey;
-use crate::store::sqlite::anchor::Anchored;
+use crate::store::anchor::Anchored;
 use crate::store::{Complete, FullTile, LogReader, StoreError, StoredRecord, Subtrees, TILE_WIDTH};
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 use heads::Heads;

@@ -1,12 +1,12 @@
 //! The store in SQLite: one file in WAL mode, one writing connection, a few reading ones.
 //!
 //! `migrations/sqlite/0001_log.sql` is the layout. What is sealed lies in [`segment`]s, what is found by name is found
-//! through the [`index`], and [`anchor`] is the second, tiny database that remembers the highest head ever published.
+//! through the [`index`].
 
-pub mod anchor;
 mod index;
 mod merge;
 mod observer;
+pub(super) mod old_anchor;
 mod packed;
 mod reader;
 mod readers;
@@ -27,7 +27,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::StoreError;
 pub use observer::SqliteReader;
 pub use rebuild::rebuild_index;
-pub use writer::SqliteStore;
+pub use writer::{SqliteStore, is_created};
 
 /// Versions before this one can corrupt a write-ahead log that two connections use.
 const OLDEST_SQLITE: i32 = 3_051_003;

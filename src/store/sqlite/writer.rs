@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::{MOST_RECENT, Run, View, hash_module};
@@ -172,6 +173,28 @@ fn create_identity(db: &Connection, identity: &Identity) -> Result<(), StoreErro
     db.execute("INSERT INTO identity (id, name, vkey, index_key, created_at) SELECT 1, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM identity)", row)
         .map(drop)
         .map_err(failed("insert into identity"))
+}
+
+/// Whether a log was created in the database at `path`. One that cannot be read, or is something else, counts as one: who opens it
+/// says what is wrong.
+pub fn is_created(path: &Path) -> bool {
+    let count = |db: &Connection, sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let created = |db: Connection| {
+        if count(&db, "SELECT count(*) FROM sqlite_schema")? == 0 {
+            return Ok(false);
+        }
+        match count(&db, "SELECT count(*) FROM sqlite_schema WHERE name = 'identity'")? {
+            0 => Ok(true),
+            _ => Ok(count(&db, "SELECT count(*) FROM identity")? > 0),
+        }
+    };
+    let look = || {
+        let db = super::open_reader(path, 64)?;
+        // Whoever writes folds its write-ahead log, and says so when that fails.
+        let quietly = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        quietly.and_then(|_| created(db)).map_err(failed("read of identity"))
+    };
+    path.exists() && look().unwrap_or(true)
 }
 
 pub(super) fn read_identity(

@@ -2,10 +2,10 @@
 
 use tallystick::clock::Clock;
 use tallystick::log::{ReadOnly, SettleError, Settled, State, settle_anchor};
-use tallystick::store::sqlite::anchor::{Anchor, Anchored};
+use tallystick::store::anchor::Anchor;
 use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
-use super::{Site, candidates, check_writes, start_time, vkey};
+use super::{Site, anchored_at, candidates, check_writes, start_time};
 use crate::damage::rows::spoil;
 use crate::support::logs::candidate;
 
@@ -71,6 +71,31 @@ async fn an_unreadable_anchor_is_put_aside() {
     check_writes(&site, &log, &head).await;
 }
 
+/// What a damaged anchor still shows was published: no log without it is settled over it.
+#[tokio::test]
+async fn what_a_damaged_anchor_still_shows_counts() {
+    let site = Site::new();
+    let old = site.root.path().join("old.db");
+    closed(&site, 3).await;
+    super::copy(&site.database(), &old);
+    let tree = closed(&site, 9).await;
+    let mut bytes = std::fs::read(site.anchor()).unwrap();
+    // Both copies of one slot, so that nobody knows whether it held more.
+    bytes[8192..].fill(0xff);
+    std::fs::write(site.anchor(), bytes).unwrap();
+    super::copy(&site.database(), &site.root.path().join("newest.db"));
+    super::copy(&old, &site.database());
+    let state = site.open().state();
+    assert!(matches!(&*state, State::ReadOnly(ReadOnly::AnchorUnreadable { .. })), "{state:?}");
+    let refused = settle(&site, 3).unwrap_err();
+    assert!(matches!(&refused, SettleError::Contradicted { .. }), "{refused:?}");
+    super::copy(&site.root.path().join("newest.db"), &site.database());
+    assert_eq!(settle(&site, 9).unwrap().tree, tree);
+    let log = site.open();
+    let head = log.snapshot().head().clone();
+    check_writes(&site, &log, &head).await;
+}
+
 #[tokio::test]
 async fn an_anchor_that_can_be_read_is_right() {
     let site = Site::new();
@@ -79,7 +104,7 @@ async fn an_anchor_that_can_be_read_is_right() {
     let beside = TreeHead { size: TreeSize(5), root: Hash::of_record(b"other\n") };
     for anchored in [tree, ahead, beside] {
         lose_anchor(&site);
-        let anchored = Anchored { vkey: vkey(), epoch: 9, tree: anchored };
+        let anchored = anchored_at(9, anchored);
         drop(Anchor::create(&site.anchor(), &anchored, start_time()).unwrap());
         let refused = settle(&site, 5).unwrap_err();
         assert!(matches!(&refused, SettleError::Readable { .. }), "{refused:?}");

@@ -1,7 +1,6 @@
 //! `fsck` from the command line; what it can find is the matter of `damage::fsck`.
 
 use rusqlite::Connection;
-use serde_json::json;
 
 use super::*;
 
@@ -20,6 +19,7 @@ fn a_log_in_order_is_clean() {
             "records": 1,
             "heads": 2,
             "anchor": { "path": null, "size": 1, "root": "YIbrIfbx/MNcPidoYOgRXWdOys26yALyiA3vKAesRjw=" },
+            "read_only": null,
             "findings": [],
             "unlisted": 0,
         });

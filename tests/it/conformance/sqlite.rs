@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rusqlite::Connection;
+use tallystick::store::anchor::{Anchor, Anchored};
 use tallystick::store::sqlite::SqliteStore;
-use tallystick::store::sqlite::anchor::{Anchor, Anchored};
 use tallystick::store::{LogReader, StoreError};
 use tallystick::tlog::{RecordId, TreeSize};
 
@@ -86,39 +86,6 @@ fn triggers_refuse_changes_to_the_truth() {
 }
 
 #[test]
-fn the_anchor_only_moves_forward() {
-    let place = InSqlite::new();
-    let path = place.directory.path().join("anchor.db");
-    let mut writer = Writer::new(place.open());
-    writer.append(10);
-    let (old, new) = (writer.tree.head_at(5), writer.tree.head());
-    let vkey = signer().verifier().to_string();
-    let mut anchor =
-        Anchor::create(&path, &Anchored { vkey: vkey.clone(), epoch: 1, tree: old }, start_time()).unwrap();
-    anchor.claim(1, 2).unwrap();
-    assert!(matches!(anchor.claim(1, 3), Err(StoreError::Conflict { .. })));
-    assert!(matches!(anchor.advance(1, &old, &new, start_time()), Err(StoreError::Conflict { .. })));
-    assert!(matches!(anchor.advance(2, &new, &new, start_time()), Err(StoreError::Conflict { .. })));
-    anchor.advance(2, &old, &new, start_time()).unwrap();
-    assert!(matches!(anchor.advance(2, &old, &new, start_time()), Err(StoreError::Conflict { .. })));
-    assert!(anchor.advance(2, &new, &old, start_time()).is_err());
-    let expected = Anchored { vkey, epoch: 2, tree: new };
-    let raw = Connection::open(&path).unwrap();
-    let attempts = [
-        "DELETE FROM anchor",
-        "REPLACE INTO anchor SELECT id, vkey, epoch, 1, root, updated_at FROM anchor",
-        "UPDATE anchor SET size = size - 1",
-        "UPDATE anchor SET epoch = epoch - 1",
-        "UPDATE anchor SET vkey = 'other'",
-        "UPDATE anchor SET root = zeroblob(32)",
-    ];
-    for attempt in attempts {
-        assert!(raw.execute(attempt, []).is_err(), "{attempt}");
-        assert_eq!(Anchor::open(&path).unwrap().unwrap().1, expected, "{attempt}");
-    }
-}
-
-#[test]
 fn files_of_others_are_refused_and_left_alone() {
     let place = InSqlite::new();
     let open = |path| SqliteStore::open(path, Some(&identity_of(&signer())), 1024).map(drop);
@@ -141,9 +108,12 @@ fn files_of_others_are_refused_and_left_alone() {
     // An anchor is not a log, and a log is not an anchor.
     let anchor = place.directory.path().join("anchor.db");
     let tree = tallystick::tlog::TreeHead { size: TreeSize(0), root: tallystick::tlog::Hash::EMPTY_TREE };
-    drop(Anchor::create(&anchor, &Anchored { vkey: "v".to_owned(), epoch: 0, tree }, start_time()).unwrap());
+    drop(
+        Anchor::create(&anchor, &Anchored { vkey: "v".to_owned(), epoch: 0, tree, stops: 0 }, start_time())
+            .unwrap(),
+    );
     let refused = open(&anchor).unwrap_err();
-    assert!(matches!(refused, StoreError::Foreign { .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
     let refused = Anchor::open(&place.path()).map(|_| ()).unwrap_err();
     assert!(matches!(refused, StoreError::Foreign { .. }), "{refused:?}");
     // Last: a schema from the future is not touched either.

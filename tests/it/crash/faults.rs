@@ -6,6 +6,7 @@
 //! | sealing | the 256th record: segments, evidence, the deletion of the right edge |
 //! | checkpoint | the one after which SQLite writes its write-ahead log back into the database |
 //! | start | not a commit: the calls of a start after a SIGKILL, recovery of the write-ahead log and both claims of the epoch |
+//! | conversion | a start, too, that finds the anchor of an older program, with its newest row in the `-wal` |
 //!
 //! A try copies the template, starts the server, injects the fault into the thread that writes, and looks up a new
 //! module, another new one, and a known one. Each may be answered or refused (503), and the server may end (exit code 1,
@@ -18,12 +19,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tallystick::store::anchor::{self, Anchored};
+use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
 use super::campaign::{Random, Tally, seed, times};
 use super::history::History;
 use super::server::{Place, Server};
 use super::source::Source;
 use super::strace::{Effect, Fault, Strace, calls, faults, is_available, under};
+use crate::anchor::old;
 use crate::support::poll;
 
 /// Tries at one time: a try mostly waits for processes to start and end.
@@ -155,7 +159,8 @@ impl Bench {
         history: &mut History,
     ) -> Result<(), String> {
         let of_checkpoint = template.name == "checkpoint" && fault.target.ends_with("log.db");
-        if !of_checkpoint && (template.name == "checkpoint" || !fault.target.ends_with("-wal")) {
+        let of_commit = fault.target.ends_with("-wal") || fault.target.ends_with("anchor.db");
+        if !of_checkpoint && (template.name == "checkpoint" || !of_commit) {
             return Ok(());
         }
         match (fault.effect, fault.call.as_str()) {
@@ -164,7 +169,7 @@ impl Bench {
                 Err("after ENOSPC the log takes nothing in, although there is space".to_owned())
             }
             // It ends by itself, after it has told those who wait.
-            (Effect::Io, "pwrite64" | "fsync") | (Effect::Space, "fsync") => {
+            (Effect::Io, "pwrite64" | "fsync" | "fdatasync") | (Effect::Space, "fsync") => {
                 let what = format!("the end of the server after {fault}");
                 poll(&what, END_WITHIN, || server.get("/latest").err());
                 Ok(())
@@ -293,7 +298,8 @@ fn every_call_of_a_commit_may_fail() {
             calls.len(),
             on("log.db")
         ));
-        assert!(on("log.db-wal") >= 3 && on("anchor.db-wal") >= 3, "a commit is not what it was: {calls:?}");
+        assert!(on("log.db-wal") >= 3, "a commit is not what it was: {calls:?}");
+        assert_eq!(on("anchor.db"), 2, "a move of the anchor is one write and one sync: {calls:?}");
         assert_eq!(template.name == "checkpoint", on("log.db") > 0, "{}: {calls:?}", template.name);
         for _ in 0..times(1) {
             tries.extend(faults(&calls).into_iter().map(|fault| (template, vec![fault])));
@@ -311,6 +317,26 @@ fn every_call_of_a_start_may_fail() {
     }
     let bench = Bench::new();
     let template = bench.template("start", |_, history| history.records() == 3);
+    every_call_of_its_start(&bench, &template, "02-start-faults", "fault in one system call of a start");
+}
+
+#[test]
+fn every_call_of_a_conversion_may_fail() {
+    const NAME: &str = "crash::faults::every_call_of_a_conversion_may_fail";
+    if !is_available(NAME) {
+        return;
+    }
+    let bench = Bench::new();
+    let template = bench.template("conversion", |_, history| history.records() == 3);
+    let anchor = template.place.path("anchor/anchor.db");
+    let newest = anchor::read(&anchor).unwrap().expect("there is one");
+    let tree = TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE };
+    old::write(&anchor, Some(&Anchored { tree, ..newest.clone() }), Some(&newest));
+    let what = "fault in one system call of a start that converts an old anchor";
+    every_call_of_its_start(&bench, &template, "02-conversion-faults", what);
+}
+
+fn every_call_of_its_start(bench: &Bench, template: &Template, row: &'static str, what: &'static str) {
     let place = template.place.copied();
     let log = place.path("strace");
     let server = place.try_serve_as(under(&place.command(), &[], &log)).expect("nothing is wrong yet");
@@ -318,11 +344,11 @@ fn every_call_of_a_start_may_fail() {
     let seen = std::fs::read_to_string(&log).expect("strace writes down what it sees");
     let calls = calls(&seen);
     assert!(calls.len() >= 6, "a start is not what it was: {calls:?}");
-    let mut tally = Tally::new("02-start-faults", "fault in one system call of a start");
+    let mut tally = Tally::new(row, what);
     tally.note(format!("{} calls", calls.len()));
     let mut tries = Vec::new();
     for _ in 0..times(1) {
-        tries.extend(faults(&calls).into_iter().map(|fault| (&template, vec![fault])));
+        tries.extend(faults(&calls).into_iter().map(|fault| (template, vec![fault])));
     }
     run(&mut tally, &tries, |template, faults, random| bench.try_start(template, faults, random));
     tally.finish();

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tallystick::log::fsck;
+use tallystick::store::anchor::Anchored;
 use tallystick::store::memory::{Disk, MemoryStore};
-use tallystick::store::sqlite::anchor::Anchored;
 use tallystick::store::sqlite::{SqliteReader, SqliteStore};
 use tallystick::store::{LogReader, LogStore};
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
@@ -68,7 +68,7 @@ fn the_anchor_must_agree() {
     writer.append(10);
     let vkey = signer().verifier().to_string();
     let against = |vkey: &str, tree: TreeHead| {
-        let anchored = Anchored { vkey: vkey.to_owned(), epoch: 1, tree };
+        let anchored = Anchored { vkey: vkey.to_owned(), epoch: 1, tree, stops: 0 };
         let report = fsck(&*writer.reader(), &signer().verifier(), Some(&anchored), &mut |_| {}).unwrap();
         report
             .findings
