@@ -19,7 +19,8 @@ use tokio::time::{sleep, timeout};
 
 use super::engines::Engines;
 use super::exit::{Exit, OrExit};
-use crate::config::{Config, Environment, GoEnvironment, keys};
+use super::founding::{self, NewLog, NoKey};
+use crate::config::{Config, Environment, GoEnvironment};
 use crate::http::control::{Control, Lines, Pipe, Reason, Refusal, SOCKET_FILE, connect};
 use crate::notary::Notary;
 
@@ -72,10 +73,19 @@ impl Session {
 
     /// The running server, or the log itself. Exit code 5 if somebody has it and does not answer.
     pub(super) async fn open(config: &Config, needs: Needs) -> anyhow::Result<Session> {
+        Session::open_or_found(config, needs, NewLog::default()).await
+    }
+
+    /// The same for a command that may make the log of a key that has none.
+    pub(super) async fn open_or_found(
+        config: &Config,
+        needs: Needs,
+        new_log: NewLog,
+    ) -> anyhow::Result<Session> {
         if let Some(session) = Session::running(config).await? {
             return Ok(session);
         }
-        match Session::own(config.clone(), needs).await {
+        match Session::own(config.clone(), needs, new_log).await {
             Err(error) if Exit::of(&error) == Exit::Running => {
                 Session::wait_for_server(config).await?.ok_or(error)
             }
@@ -96,10 +106,8 @@ impl Session {
         timeout(SOCKET_PATIENCE, appears).await.unwrap_or(Ok(None))
     }
 
-    async fn own(mut config: Config, needs: Needs) -> anyhow::Result<Session> {
-        let signer = keys::load(&config.data, config.name.as_deref())?;
-        let signer =
-            signer.ok_or_else(|| keys::KeyError::Missing { directory: keys::directory(&config.data) })?;
+    async fn own(mut config: Config, needs: Needs, new_log: NewLog) -> anyhow::Result<Session> {
+        let (signer, _) = founding::signing_key(&config, new_log, NoKey::Refuse)?;
         match needs {
             Needs::Routes => config.discover(&GoEnvironment::read(&Environment::of_process()))?,
             Needs::Log => {

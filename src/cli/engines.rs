@@ -6,9 +6,10 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::exit::{Exit, OrExit};
+use super::founding;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::log::{DATABASE_FILE, Gate, Log, LogOptions, OpenError};
+use crate::log::{DATABASE_FILE, Gate, Log, LogOptions, OpenError, State};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
@@ -47,6 +48,8 @@ impl Engines {
         let witnesses = open_witnesses(config, &signer, &client)?;
         let gate = config.witnesses.required.then(|| Arc::new(witnesses.clone()) as Arc<dyn Gate>);
         let log = open_log(config, vec![signer], clock.clone(), gate)?;
+        founding::founded(config)?;
+        say_what_is_unknown(config, &log);
         if !config.witnesses.required
             && let Err(error) = witnesses.demands_nothing()
         {
@@ -65,8 +68,19 @@ impl Engines {
     }
 }
 
+/// Log and anchor that were put back from one old backup agree, and nothing on this machine can tell.
+fn say_what_is_unknown(config: &Config, log: &Log) {
+    let size = log.snapshot().size().0;
+    if size > 0 && config.witnesses.all.is_empty() && matches!(&*log.state(), State::Writing) {
+        tracing::info!(
+            tree.size = size,
+            "log and anchor agree; if both are old copies of one time, nobody here can know, since no witness is configured"
+        );
+    }
+}
+
 /// Opens the log. Without signers it can only be read.
-fn open_log(
+pub(super) fn open_log(
     config: &Config,
     signers: Vec<SignerKey>,
     clock: Clock,

@@ -3,16 +3,18 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::engines::open_log;
 use super::exit::OrExit;
-use super::{Common, Exit, output};
+use super::{Common, Exit, founding, output};
+use crate::clock::Clock;
 use crate::config::{Config, Environment, Overrides, keys};
 use crate::note::CosignatureVerifier;
 
 /// Make or show the log's key
 #[derive(Debug, Args)]
 #[command(after_help = "\
-`serve` makes a key at its first start; `key new` is for those who want to see it, or back it up, before. A witness's key is another: \
-see `tallystick witness key`.
+`serve` makes a key at its first start; `key new` is for those who want to see it before. It makes the key, its empty log and the \
+anchor in one step: a key without its log signs nothing. A witness's key is another: see `tallystick witness key`.
 
 Examples:
   tallystick key new --name sum.corp.example
@@ -25,7 +27,7 @@ pub(super) struct Key {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make the log's key; an existing one is never overwritten
+    /// Make the log's key with its empty log; an existing one is never overwritten
     New {
         /// The log's name, for ever part of the key [default: tallystick.local/<8 hex>]
         #[arg(long)]
@@ -49,6 +51,9 @@ impl Key {
             Action::Show { json } => (None, json, false),
         };
         let config = Config::load(&Overrides { name, ..common.overrides() }, &Environment::of_process())?;
+        if is_new && let Ok((path, _)) = keys::load_verifier(&config.data, None) {
+            return Err(keys::KeyError::Exists { path }.into());
+        }
         if is_new && crate::log::exists(&config.data) {
             let why = format!(
                 "there is a log in {}, which only its own key can sign\n  fix: put its key files back into {}, or choose another \
@@ -59,7 +64,9 @@ impl Key {
             return Err(anyhow::anyhow!(why)).or_exit(Exit::Usage);
         }
         if is_new {
-            keys::create(&config.data, config.name.as_deref())?;
+            let key = founding::make_key(&config)?;
+            open_log(&config, vec![key], Clock::system(), None)?.close();
+            founding::founded(&config)?;
         }
         show(&config, json)?;
         Ok(Exit::Done)

@@ -11,6 +11,7 @@ mod control;
 mod engines;
 mod env;
 mod exit;
+mod founding;
 mod fsck;
 mod gossip;
 mod import;

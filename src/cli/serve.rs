@@ -14,8 +14,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::client::Client;
 use super::engines::{Engines, limits};
 use super::exit::OrExit;
+use super::founding::{self, NewLog, NoKey};
 use super::{Common, Exit, block_on, bypass, logging, output, reverify};
-use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval, keys};
+use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval};
 use crate::gossip::Gossip;
 use crate::http::control::{Control, Socket};
 use crate::http::gossip::{self, GossipDoor, GossipFigures};
@@ -74,6 +75,8 @@ pub(super) struct Serve {
     /// In which time full mirrors are verified again, or `off` [default: 24h]
     #[arg(long, value_name = "TIME")]
     verify_interval: Option<VerifyInterval>,
+    #[command(flatten)]
+    new_log: NewLog,
 }
 
 /// What the server starts from.
@@ -106,34 +109,15 @@ impl Serve {
         for notice in config.notices.iter().chain(&bypass::warnings(&go)) {
             tracing::warn!("{notice}");
         }
-        let (signer, is_new_key) = signing_key(&config)?;
+        let (signer, is_new_key) = founding::signing_key(&config, self.new_log, NoKey::Make)?;
         block_on(engine(ServeOptions { config, signer, is_new_key }))
     }
-}
-
-/// The log's key, made now where there is neither key nor log, and whether it was.
-fn signing_key(config: &Config) -> anyhow::Result<(SignerKey, bool)> {
-    let name = config.name.as_deref();
-    if !crate::log::exists(&config.data) {
-        return Ok(keys::load_or_create(&config.data, name)?);
-    }
-    // A new key could not sign for this log, and would be in the way of the right one.
-    let missing = || {
-        anyhow::anyhow!(
-            "there is no key in {}, but a log in {}, which only its own key can sign\n  fix: put its key files back from \
-             your backup, or choose another --data for a new log",
-            keys::directory(&config.data).display(),
-            config.data.display()
-        )
-    };
-    let key = keys::load(&config.data, name)?.ok_or_else(missing).or_exit(Exit::Usage)?;
-    Ok((key, false))
 }
 
 /// What `serve` prints on stdout once it listens: the key, and the lines to paste.
 fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketAddr, env: &str) -> String {
     let client = Client::new(key, url);
-    let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
+    let made = if is_new_key { " (made just now: back up the data directory as README says)" } else { "" };
     let mut text = format!(
         "log           {}\nverifier key  {}{made}\naddress       {url}\nmetrics       http://{metrics}/metrics\n\n",
         client.name, client.vkey

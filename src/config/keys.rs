@@ -217,33 +217,51 @@ pub fn load_verifier(data: &Path, name: Option<&str>) -> Result<(PathBuf, Verifi
 
 /// Makes the log's key; refused where there is any. Without a name it gets `tallystick.local/<8 hex>`, the digits from
 /// the key itself: so no two trial logs share a name, and throwing one away never looks like a fork to a client.
-pub fn create(data: &Path, name: Option<&str>) -> Result<SignerKey, KeyError> {
-    create_pair(data, name)
+///
+/// `before` is called with its public side before the key gets its place.
+pub fn create(
+    data: &Path,
+    name: Option<&str>,
+    before: impl FnOnce(&VerifierKey) -> io::Result<()>,
+) -> Result<SignerKey, KeyError> {
+    create_pair(data, name, before)
 }
 
 /// Makes a witness's key; refused where there is any key.
 pub fn create_cosigner(data: &Path, name: Option<&str>) -> Result<CosignatureSigner, KeyError> {
-    create_pair(data, name)
+    create_pair(data, name, |_| Ok(()))
 }
 
-fn create_pair<P: Pair>(data: &Path, name: Option<&str>) -> Result<P, KeyError> {
+/// The log's key, made now if there is none; true with it when it is new. `before` as in [`create`].
+pub fn load_or_create(
+    data: &Path,
+    name: Option<&str>,
+    before: impl FnOnce(&VerifierKey) -> io::Result<()>,
+) -> Result<(SignerKey, bool), KeyError> {
+    let _lock = lock(data)?;
+    match load(data, name)? {
+        Some(key) => Ok((key, false)),
+        None => Ok((generate(data, name, before)?, true)),
+    }
+}
+
+fn create_pair<P: Pair>(
+    data: &Path,
+    name: Option<&str>,
+    before: impl FnOnce(&P::Public) -> io::Result<()>,
+) -> Result<P, KeyError> {
     let _lock = lock(data)?;
     if let Some(path) = files(&directory(data), "skey")?.into_iter().next() {
         return Err(KeyError::Exists { path });
     }
-    generate(data, name)
+    generate(data, name, before)
 }
 
-/// The log's key, made now if there is none; true with it when it is new.
-pub fn load_or_create(data: &Path, name: Option<&str>) -> Result<(SignerKey, bool), KeyError> {
-    let _lock = lock(data)?;
-    match load(data, name)? {
-        Some(key) => Ok((key, false)),
-        None => Ok((generate(data, name)?, true)),
-    }
-}
-
-fn generate<P: Pair>(data: &Path, name: Option<&str>) -> Result<P, KeyError> {
+fn generate<P: Pair>(
+    data: &Path,
+    name: Option<&str>,
+    before: impl FnOnce(&P::Public) -> io::Result<()>,
+) -> Result<P, KeyError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut()).map_err(|error| KeyError::NoRandomness { why: error.to_string() })?;
     let name = match name {
@@ -263,6 +281,7 @@ fn generate<P: Pair>(data: &Path, name: Option<&str>) -> Result<P, KeyError> {
     };
     let key = P::generate(parsed.map_err(|why| KeyError::BadName { name, why })?, *seed);
     let verifier = key.verifier();
+    before(&verifier).map_err(io_error(data))?;
     let path = key_path(&directory(data), key.name(), key.id(), "skey");
     place(&path, &[key.to_skey().as_bytes(), b"\n"], 0o600)?;
     // If we stop here, the next load makes the public file.

@@ -417,7 +417,7 @@ fn two_first_starts_make_one_key() {
     let made: Vec<(String, bool)> = std::thread::scope(|scope| {
         let start = || {
             barrier.wait();
-            let (key, is_new) = keys::load_or_create(&data, None).unwrap();
+            let (key, is_new) = keys::load_or_create(&data, None, |_| Ok(())).unwrap();
             (key.verifier().to_string(), is_new)
         };
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
@@ -425,7 +425,7 @@ fn two_first_starts_make_one_key() {
     });
     assert_eq!(made.iter().filter(|(_, is_new)| *is_new).count(), 1);
     assert!(made.iter().all(|(key, _)| *key == made[0].0));
-    assert!(matches!(keys::create(&data, None), Err(KeyError::Exists { .. })));
+    assert!(matches!(keys::create(&data, None, |_| Ok(())), Err(KeyError::Exists { .. })));
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn log_over(proxy: &Proxy) -> LogDirectory {
 /// The log's signing key, for those who play a server that went bad. Nothing else may be using the directory for the first
 /// time just now.
 fn signer(directory: &LogDirectory) -> SignerKey {
-    keys::load_or_create(&directory.data(), Some(NAME)).unwrap().0
+    keys::load_or_create(&directory.data(), Some(NAME), |_| Ok(())).unwrap().0
 }
 
 /// Makes the log `size` made-up records long (see `logs::lines`). No server may be running on it.

@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::control::{Needs, Session};
+use super::founding::NewLog;
 use super::{Common, Exit, block_on};
 use crate::config::Config;
 use crate::http::control::check_importer;
@@ -53,6 +54,8 @@ pub(super) struct Import {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    new_log: NewLog,
 }
 
 fn importer(name: &str) -> Result<String, String> {
@@ -66,6 +69,7 @@ struct Options {
     files: Vec<Input>,
     importer: String,
     json: bool,
+    new_log: NewLog,
 }
 
 impl Import {
@@ -73,7 +77,7 @@ impl Import {
         let config = common.load()?;
         let files = self.files.iter().map(|path| Input::open(path)).collect::<Result<_, _>>()?;
         let importer = self.importer.unwrap_or_else(user_name);
-        let options = Options { config, files, importer, json: self.json };
+        let options = Options { config, files, importer, json: self.json, new_log: self.new_log };
         block_on(async {
             if self.trust { records::import(options).await } else { modules::import(options).await }
         })
@@ -112,9 +116,10 @@ impl Input {
 async fn in_session<T>(
     config: &Config,
     needs: Needs,
+    new_log: NewLog,
     import: impl AsyncFnOnce(&mut Session) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let mut session = Session::open(config, needs).await?;
+    let mut session = Session::open_or_found(config, needs, new_log).await?;
     let result = import(&mut session).await;
     let closed = session.close().await;
     let result = result?;

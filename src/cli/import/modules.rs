@@ -25,13 +25,13 @@ const MAX_CLAIMS: usize = 256;
 
 /// Imports go.sum files and prints how each module version fared.
 pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
-    let Options { config, files, importer, json } = options;
+    let Options { config, files, importer, json, new_log } = options;
     let mut claims = Claims::default();
     for file in files {
         claims.read(file)?;
     }
-    let outcomes =
-        in_session(&config, Needs::Routes, async |session| follow(session, &importer, &claims).await).await?;
+    let follow = async |session: &mut Session| follow(session, &importer, &claims).await;
+    let outcomes = in_session(&config, Needs::Routes, new_log, follow).await?;
     let report = Report::new(outcomes, &claims);
     if json {
         output::print_json(&report)?;

@@ -20,9 +20,9 @@ const MAX_LISTED: usize = 1_000;
 
 /// Imports record streams, one after the other, up to the first that is malformed.
 pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
-    let Options { config, files, importer, json } = options;
+    let Options { config, files, importer, json, new_log } = options;
     let mut report = Report::default();
-    let (result, report) = in_session(&config, Needs::Log, async |session| {
+    let (result, report) = in_session(&config, Needs::Log, new_log, async |session| {
         let mut result = Ok(());
         for file in files {
             result = import_file(session, &importer, file, &mut report).await;

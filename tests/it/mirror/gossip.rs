@@ -51,7 +51,7 @@ fn assert_proved(answer: &Value) {
 /// A log of its own with heads of these sizes.
 pub(super) fn own_log(sizes: &[u64]) -> (LogDirectory, SignerKey) {
     let directory = LogDirectory::new(OWN, NO_MODULES);
-    let signer = || keys::load_or_create(&directory.data(), Some(OWN)).unwrap().0;
+    let signer = || keys::load_or_create(&directory.data(), Some(OWN), |_| Ok(())).unwrap().0;
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (data, signers) = (directory.data(), vec![signer()]);
         let anchor = data.join("anchor.db");
@@ -347,7 +347,8 @@ fn an_alarm_stays_over_restarts_until_an_operator_ends_it() {
 
 /// Appends a record to the log without a server; its new size, if it signs.
 fn append(directory: &LogDirectory, id: u64) -> Option<u64> {
-    let (data, signer) = (directory.data(), keys::load_or_create(&directory.data(), Some(OWN)).unwrap().0);
+    let (data, signer) =
+        (directory.data(), keys::load_or_create(&directory.data(), Some(OWN), |_| Ok(())).unwrap().0);
     let anchor = data.join("anchor.db");
     let options = LogOptions {
         directory: data,
