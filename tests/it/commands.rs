@@ -1,5 +1,6 @@
 //! `lookup`, `import`, `fsck` with the real binary, each beside a server and without one.
 
+mod advice;
 mod fsck;
 mod import;
 mod lookup;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use base64::Engine as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tallystick::store::LogReader;
 use tallystick::store::evidence::KeptIncident;
