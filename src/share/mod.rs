@@ -4,7 +4,11 @@
 //! holds what. Shares are work-conserving: a client that is alone takes whatever nobody else wants, and
 //! a newcomer gets its share when it comes.
 
+mod slots;
+
 use std::net::{IpAddr, Ipv6Addr};
+
+pub use slots::{Arrival, Holder, SlotId, Slots};
 
 /// The network that one client has to itself: its IPv4 address, or the /64 of its IPv6 address, since
 /// one customer usually holds all of a /64. An IPv4 address mapped into IPv6 counts as IPv4.
