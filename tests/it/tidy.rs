@@ -282,3 +282,13 @@ fn every_invariant_names_a_test_that_exists() {
         );
     }
 }
+
+#[test]
+fn listeners_are_made_in_one_place() {
+    let wrong = offences(&read("src"), |source, line| {
+        let makes =
+            ["TcpListener::bind", "UnixListener::bind", ".listen("].iter().any(|call| line.contains(call));
+        makes && !source.path.ends_with("http/listener.rs")
+    });
+    assert_none(wrong, "http/listener.rs makes every listener, with the longest queue");
+}

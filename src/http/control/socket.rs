@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 
+use crate::http::listener::listen_unix;
+
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "control.sock";
 /// A socket's path must be shorter than this, with the zero at its end; longer ones take a detour.
@@ -35,7 +37,7 @@ impl Socket {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(data)?;
         let made = private.path().join("s");
-        let listener = via(private.path(), "s", |path| UnixListener::bind(path))?;
+        let listener = via(private.path(), "s", listen_unix)?;
         fs::set_permissions(&made, fs::Permissions::from_mode(0o600))?;
         fs::rename(&made, &path)?;
         Ok(Socket { listener, path })
