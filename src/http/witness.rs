@@ -10,7 +10,7 @@
 //!
 //! [C2SP tlog-witness]: https://c2sp.org/tlog-witness
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +23,18 @@ use super::body;
 use super::listen::Site;
 use super::metrics::{Endpoint, Metrics, Sample, SampleValue, Source};
 use super::ops::{Health, Readiness};
+use super::places::Places;
 use crate::clock::Clock;
 use crate::witness::{MAX_REQUEST_BYTES, Outcome, Refusal, Witness};
 
 /// How long a body may take to come: it fits in a few packets.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
-/// Requests that are read and checked at a time. Together with their bodies' limit this bounds the memory that clients can take, and
-/// a commit for so many takes a fraction of a second.
-const REQUESTS_IN_FLIGHT: usize = 512;
+/// Requests that may wait at the same time, most of them for their body: with [`MAX_REQUEST_BYTES`] for each this
+/// bounds the memory that all clients can take.
+const REQUESTS_WAITING_MAX: usize = 512;
+/// Requests that are checked at a time: a commit for so many takes a fraction of a second. A turn is taken only when
+/// the whole body is there, so that a client cannot keep it.
+const REQUESTS_IN_FLIGHT: usize = 256;
 /// How long one waits for its turn: clients have time-outs of a few seconds.
 const TURN_PATIENCE: Duration = Duration::from_secs(5);
 const BUSY_RETRY: Duration = Duration::from_secs(5);
@@ -39,6 +43,7 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 pub struct WitnessSite {
     witness: Arc<Witness>,
     prefix: String,
+    waiting: Places,
     turns: Semaphore,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -47,10 +52,11 @@ pub struct WitnessSite {
 impl WitnessSite {
     /// `prefix` is empty, or begins with a slash and does not end in one.
     pub fn new(witness: Arc<Witness>, prefix: String, metrics: Arc<Metrics>, clock: Clock) -> WitnessSite {
-        WitnessSite { witness, prefix, turns: Semaphore::new(REQUESTS_IN_FLIGHT), metrics, clock }
+        let (waiting, turns) = (Places::new(REQUESTS_WAITING_MAX), Semaphore::new(REQUESTS_IN_FLIGHT));
+        WitnessSite { witness, prefix, waiting, turns, metrics, clock }
     }
 
-    async fn route(&self, request: Request<Incoming>) -> (Endpoint, Answer) {
+    async fn route(&self, request: Request<Incoming>, client: IpAddr) -> (Endpoint, Answer) {
         let Some(path) = request.uri().path().strip_prefix(&*self.prefix).map(str::to_owned) else {
             return (Endpoint::Other, answer::unknown_path());
         };
@@ -59,7 +65,10 @@ impl WitnessSite {
             if request.method() != Method::POST {
                 return (Endpoint::Witness, answer::post_only());
             }
-            return (Endpoint::Witness, self.add_checkpoint(request).await);
+            let answered = self.waiting.hold(client, self.add_checkpoint(request)).await;
+            let answered =
+                answered.unwrap_or_else(|refused| answer::try_later(&refused.to_string(), BUSY_RETRY));
+            return (Endpoint::Witness, answered);
         }
         match path.strip_prefix('/').and_then(|rest| rest.strip_suffix("/checkpoint")) {
             Some(_) if !is_get => (Endpoint::Witness, answer::method_not_allowed()),
@@ -69,12 +78,12 @@ impl WitnessSite {
     }
 
     async fn add_checkpoint(&self, request: Request<Incoming>) -> Answer {
-        let Ok(Ok(_turn)) = tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await else {
-            return answer::try_later("too many checkpoints wait to be cosigned", BUSY_RETRY);
-        };
         let body = match body::read(request.into_body(), MAX_REQUEST_BYTES, BODY_PATIENCE).await {
             Ok(body) => body,
             Err(unread) => return unread.answer(),
+        };
+        let Ok(Ok(_turn)) = tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await else {
+            return answer::try_later("too many checkpoints wait to be cosigned", BUSY_RETRY);
         };
         // A client that goes away must not leave a half: what was begun is finished, and forgotten.
         let witness = self.witness.clone();
@@ -118,11 +127,11 @@ fn refused(refusal: &Refusal) -> Answer {
 }
 
 impl Site for WitnessSite {
-    async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
         let started = self.clock.instant();
         let _in_flight = self.metrics.in_flight();
         let is_head = request.method() == Method::HEAD;
-        let (endpoint, answer) = self.route(request).await;
+        let (endpoint, answer) = self.route(request, peer.ip()).await;
         let duration = self.clock.instant().saturating_duration_since(started);
         self.metrics.count(endpoint, answer.status(), duration);
         if is_head { answer::without_body(answer) } else { answer }

@@ -1,12 +1,14 @@
 //! The status codes of C2SP tlog-witness, from the process.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 
 use tallystick::note::{self, CosignatureVerifier};
 use tallystick::witness::{MAX_REQUEST_BYTES, origin_hash};
 
 use super::SmallLog;
+use crate::attack::connection_from;
+use crate::crash::wire::Connection;
 use crate::support::web::{get, post};
 use crate::support::witness::{WitnessProcess, command};
 
@@ -93,6 +95,32 @@ fn one_connection_carries_many_requests() {
         }
         assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     }
+}
+
+/// More connections than a witness lets wait, each with a body that never comes.
+#[test]
+fn bodies_that_do_not_come_keep_nobody_else_from_being_cosigned() {
+    const SLOW: usize = 600;
+    tallystick::http::listen::raise_descriptor_limit();
+    let directory = tempfile::tempdir().unwrap();
+    let log = SmallLog::new("log.example");
+    let witness = start(directory.path(), &[&log]);
+    let address = witness.url.trim_start_matches("http://").parse().unwrap();
+    let slow = || {
+        let mut connection = connection_from(Ipv4Addr::new(127, 1, 1, 1), address);
+        let head = "POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nContent-Length: 1000\r\n\r\nold 0\n";
+        connection.send(head.as_bytes()).unwrap();
+        connection
+    };
+    let slow: Vec<Connection> = (0..SLOW).map(|_| slow()).collect();
+    // All heads are read once one that came after them is answered.
+    assert_eq!(get(&witness.url, "/").unwrap().status, 404);
+    for size in 1..20 {
+        let page = post(&witness.url, "/add-checkpoint", &log.body(size - 1, size)).unwrap();
+        assert_eq!(page.status, 200, "{}", page.text());
+    }
+    drop(slow);
+    assert!(witness.stop());
 }
 
 #[test]
