@@ -19,6 +19,7 @@ pub mod proofs;
 mod query;
 
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Router;
@@ -31,10 +32,11 @@ use serde::{Serialize, Serializer};
 pub(super) use self::body::read_body;
 use self::proofs::{NoProof, Proof, Wanted};
 use self::query::{HeadsQuery, parse_number};
-use super::ReadError;
 use super::answer::{self, Answer, Cache, NOT_FOUND_AGE_MAX};
 use super::sumdb::percent_decode;
+use super::{Client, ReadError};
 use crate::module::ModuleVersion;
+use crate::notary::{Allowance, Exhausted};
 use crate::note::VerifierKey;
 use crate::tlog::{Hash, RecordId, TreeSize};
 
@@ -57,6 +59,8 @@ pub trait LogApi: Send + Sync + 'static {
     fn head(&self, size: TreeSize) -> Result<Option<HeadInfo>, ReadError>;
     /// The published head that was newest at a time.
     fn head_at(&self, time: Timestamp) -> Result<Option<HeadInfo>, ReadError>;
+    /// Counts work that a client asks for, in proofs of a record whose number is known.
+    fn admit(&self, client: Client, proofs: NonZeroU32) -> Result<(), Exhausted>;
     /// A proof, made from what is stored.
     fn prove(&self, wanted: &Wanted) -> Result<Proof, NoProof>;
 }
@@ -245,6 +249,15 @@ fn bad_request(detail: &str) -> Answer {
 
 fn problem(status: StatusCode, detail: &str) -> Answer {
     answer::problem(status, Cache::NoStore, detail)
+}
+
+fn too_often(exhausted: Exhausted) -> Answer {
+    let whose = match exhausted.allowance {
+        Allowance::Client => "this client has asked",
+        Allowance::All => "all clients together have asked",
+    };
+    let detail = format!("{whose} for too many proofs: try again later, or ask for fewer at once");
+    answer::retry_later(problem(StatusCode::TOO_MANY_REQUESTS, &detail), exhausted.retry_after)
 }
 
 fn read_failed(error: &ReadError) -> Answer {

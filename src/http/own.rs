@@ -6,6 +6,7 @@
 mod api;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
 use crate::clock::Clock;
 use crate::log::{Log, ReadOnly, State};
 use crate::module::ModuleVersion;
-use crate::notary::{ClientId, Counter, Notary, NotaryError};
+use crate::notary::{ClientId, Counter, Notary, NotaryError, Rates};
 use crate::store::{StoreError, StoredRecord};
 use crate::tlog::{Tile, TreeSize};
 
@@ -28,11 +29,18 @@ const NO_ROUTE_AGE: Duration = Duration::from_secs(60);
 /// A read-only log waits for a person, or for space on its disk.
 const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
 
+/// Proofs that a client may ask for in a minute, where many come with one request: a tenth of a millisecond each, so
+/// that one client takes a twentieth of a processor at most.
+const CLIENT_PROOFS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30_000).expect("it is not zero");
+/// Proofs of all clients in a minute: half of a processor.
+const PROOFS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(300_000).expect("it is not zero");
+
 /// The own log with what is kept of it in memory.
 pub struct OwnLog {
     log: Log,
     notary: Notary,
     clock: Clock,
+    proofs: Rates,
     recent: RecentOf,
     latest: ArcSwapOption<(TreeSize, LatestHead)>,
 }
@@ -41,7 +49,8 @@ impl OwnLog {
     /// A log and the notary that answers what it does not have.
     pub fn new(log: Log, notary: Notary, recent: &Arc<Recent>, clock: Clock) -> OwnLog {
         let (recent, latest) = (recent.of_log(), ArcSwapOption::empty());
-        OwnLog { log, notary, clock, recent, latest }
+        let proofs = Rates::new(CLIENT_PROOFS_PER_MINUTE, PROOFS_PER_MINUTE, &clock);
+        OwnLog { log, notary, clock, proofs, recent, latest }
     }
 
     /// What a failed read means: a damaged row is 500 for itself, and the end of signing.

@@ -164,6 +164,8 @@ pub struct Rates {
     per_client: PerClient,
     in_all: InAll,
     unswept: AtomicU32,
+    /// The most that can be admitted at once.
+    burst: NonZeroU32,
 }
 
 impl Rates {
@@ -178,11 +180,17 @@ impl Rates {
             ),
             in_all: RateLimiter::direct_with_clock(Quota::per_minute(in_all), clock),
             unswept: AtomicU32::new(0),
+            burst: per_client.min(in_all),
         }
     }
 
     /// Counts one. The client's allowance first: one that exceeds its own must not use up that of all.
     pub fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
+        self.admit_many(client, NonZeroU32::MIN)
+    }
+
+    /// Counts so many at once: all of them, or none. More than a whole minute's worth count as a minute's worth.
+    pub fn admit_many(&self, client: &ClientId, count: NonZeroU32) -> Result<(), Exhausted> {
         let key = match client {
             ClientId::Operator => return Ok(()),
             ClientId::Address(address) => Key::Address(ClientNetwork::of(*address)),
@@ -195,11 +203,17 @@ impl Rates {
         let key = if self.per_client.len() < MAX_CLIENTS { key } else { Key::Crowd };
         let exhausted = |allowance| move |retry_after| Exhausted { allowance, retry_after };
         let now = self.per_client.clock().now();
+        let count = count.min(self.burst);
         self.per_client
-            .check_key(&key)
+            .check_key_n(&key, count)
+            .expect("no more than a minute's worth is asked for")
             .map_err(|until| until.wait_time_from(now))
             .map_err(exhausted(Allowance::Client))?;
-        self.in_all.check().map_err(|until| until.wait_time_from(now)).map_err(exhausted(Allowance::All))
+        self.in_all
+            .check_n(count)
+            .expect("no more than a minute's worth is asked for")
+            .map_err(|until| until.wait_time_from(now))
+            .map_err(exhausted(Allowance::All))
     }
 }
 
@@ -294,6 +308,21 @@ mod tests {
         clock.advance(Duration::from_secs(30));
         assert!(rates.admit(&a).is_ok());
         assert!((0..1000).all(|_| rates.admit(&ClientId::Operator).is_ok()));
+    }
+
+    #[test]
+    fn several_are_admitted_all_or_none() {
+        let (rates, clock) = rates(10, 100);
+        let (a, n) = (address("10.0.0.1"), |n| NonZeroU32::new(n).unwrap());
+        assert!(rates.admit_many(&a, n(8)).is_ok());
+        assert_eq!(
+            rates.admit_many(&a, n(4)).unwrap_err().retry_after,
+            Duration::from_secs(12),
+            "two are missing"
+        );
+        assert!(rates.admit_many(&a, n(2)).is_ok(), "the refusal cost nothing");
+        clock.advance(Duration::from_secs(60));
+        assert!(rates.admit_many(&a, n(1_000)).is_ok() && rates.admit(&a).is_err());
     }
 
     #[test]

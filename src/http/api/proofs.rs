@@ -16,12 +16,17 @@
 //! The order of the hashes is that of RFC 6962 (sections 2.1.1 and 2.1.2), as `tlog.CheckRecord` and `tlog.CheckTree` of
 //! golang.org/x/mod take them.
 //!
+//! Several proofs, and proofs that are searched for by their hash, count against an allowance of the client's: they
+//! are cheap to ask for. Beyond it the answer is 429 with the time after which they are answered again.
+//!
 //! A record is found by its number or its module version. By its hash alone it is searched among the last
 //! [`HASH_SEARCH_RECORDS`](crate::log::HASH_SEARCH_RECORDS) of the tree, since an index by hash would cost half of the log's size again: whoever holds a record's
 //! text knows its module version, and may ask for that.
 
+use std::num::NonZeroU32;
+
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,9 +34,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::body::read_body;
 use super::query::{number, values};
-use super::{Api, bad_request, not_found, problem, read_failed};
-use crate::http::ReadError;
+use super::{Api, bad_request, not_found, problem, read_failed, too_often};
 use crate::http::answer::{self, Answer, Cache};
+use crate::http::{Client, ReadError};
 use crate::log::{Consistency, Inclusion};
 use crate::module::ModuleVersion;
 use crate::tlog::{Hash, RecordId, TreeSize};
@@ -42,6 +47,9 @@ pub const PROOFS_MAX: usize = 100;
 pub const PROOFS_BODY_BYTES_MAX: usize = 64 << 10;
 /// Other requests have their turn on this thread after so many proofs.
 const PROOFS_AT_ONCE: usize = 8;
+
+/// What the search for a hash costs, in proofs of a record whose number is known: it reads up to sixteen tiles.
+const HASH_SEARCH_PROOFS: u32 = 10;
 
 /// Which record somebody means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +117,11 @@ struct Asked {
 }
 
 impl Asked {
+    /// What it costs to answer, in proofs of a record whose number is known.
+    fn cost(&self) -> u32 {
+        if self.hash.is_some() { HASH_SEARCH_PROOFS } else { 1 }
+    }
+
     fn parse(self) -> Result<Wanted, String> {
         let Asked { record, module, hash, size, from, to } = self;
         let tree = |size: u64| match i64::try_from(size) {
@@ -224,14 +237,27 @@ impl Proof {
     }
 }
 
-pub(super) async fn inclusion(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
+pub(super) async fn inclusion(
+    State(api): Api,
+    client: Option<Extension<Client>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
     let parse = || {
         let known = ["record", "module", "hash", "size"];
         let [record, module, hash, size] = values(uri.query().unwrap_or_default(), known)?;
         let (record, size) = (number("record", record)?, number("size", size)?);
         Asked { record, module, hash, size, ..Asked::default() }.parse()
     };
-    one(&api, parse(), &headers)
+    let wanted = parse();
+    // One proof by GET costs no more than to ask for it, unless it is searched for.
+    if let (Ok(Wanted::Inclusion { leaf: Leaf::Hash(_), .. }), Some(Extension(client))) = (&wanted, client)
+        && let Err(exhausted) =
+            api.admit(client, NonZeroU32::new(HASH_SEARCH_PROOFS).expect("it is not zero"))
+    {
+        return too_often(exhausted);
+    }
+    one(&api, wanted, &headers)
 }
 
 pub(super) async fn consistency(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
@@ -269,7 +295,7 @@ fn one(api: &super::SharedApi, wanted: Result<Wanted, String>, headers: &HeaderM
 }
 
 /// Several at once, in order. What a list asks for without a size is all in one tree.
-pub(super) async fn several(State(api): Api, body: Body) -> Answer {
+pub(super) async fn several(State(api): Api, client: Option<Extension<Client>>, body: Body) -> Answer {
     #[derive(Serialize)]
     struct Proofs<'a> {
         proofs: Vec<Document<'a>>,
@@ -289,6 +315,12 @@ pub(super) async fn several(State(api): Api, body: Body) -> Answer {
     if asked.len() > PROOFS_MAX {
         let why = format!("{} proofs at once: {PROOFS_MAX} are the most", asked.len());
         return problem(StatusCode::PAYLOAD_TOO_LARGE, &why);
+    }
+    let cost = asked.iter().map(Asked::cost).sum();
+    if let (Some(Extension(client)), Some(cost)) = (client, NonZeroU32::new(cost))
+        && let Err(exhausted) = api.admit(client, cost)
+    {
+        return too_often(exhausted);
     }
     let newest = match api.log() {
         Ok(log) => log.head.size,

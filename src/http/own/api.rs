@@ -1,13 +1,16 @@
 //! The own log for programs: what `/api/v1` tells of it.
 
+use std::num::NonZeroU32;
+
 use jiff::Timestamp;
 
 use super::OwnLog;
-use crate::http::ReadError;
 use crate::http::api::proofs::{Leaf, NoProof, Proof, Wanted};
 use crate::http::api::{HeadInfo, KeyInfo, LogApi, LogInfo, RecordInfo};
+use crate::http::{Client, ReadError};
 use crate::log::{HASH_SEARCH_RECORDS, ProverError, Snapshot, evidence_of};
 use crate::module::ModuleVersion;
+use crate::notary::{ClientId, Exhausted};
 use crate::store::{StoredHead, StoredRecord};
 use crate::tlog::{ProofError, RecordId, TreeSize};
 
@@ -118,6 +121,10 @@ impl LogApi for OwnLog {
     fn head_at(&self, time: Timestamp) -> Result<Option<HeadInfo>, ReadError> {
         let head = self.log.snapshot().head_at_time(time).map_err(|error| self.failed(error))?;
         Ok(head.as_ref().map(head_info))
+    }
+
+    fn admit(&self, client: Client, proofs: NonZeroU32) -> Result<(), Exhausted> {
+        self.proofs.admit_many(&ClientId::Address(client.address), proofs)
     }
 
     fn prove(&self, wanted: &Wanted) -> Result<Proof, NoProof> {

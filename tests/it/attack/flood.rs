@@ -1,9 +1,9 @@
 //! Misses: the one thing that makes a log grow, for ever. They are limited per client and in all, and what a module
 //! requires is taken in ahead only within bounds, and only from its own route.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
-use super::{KNOWN, Target};
+use super::{KNOWN, Target, connection_from};
 use crate::crash::campaign::{Tally, times};
 use crate::crash::server::Place;
 use crate::crash::source::{Source, module};
@@ -13,19 +13,6 @@ use crate::crash::wire::{Answer, Connection};
 const ALLOWED: u64 = 60;
 /// Modules that are taken in ahead for one look-up, at most.
 const AHEAD_MAX: u64 = 512;
-
-/// A connection from an address of our choice; all of 127.0.0.0/8 is this machine.
-fn connection_from(address: Ipv4Addr, server: SocketAddr) -> Connection {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let stream = runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4()?;
-        socket.bind((IpAddr::V4(address), 0).into())?;
-        socket.connect(server).await?.into_std()
-    });
-    let stream = stream.expect("the server accepts");
-    stream.set_nonblocking(false).expect("a socket");
-    Connection::over(stream).expect("a socket")
-}
 
 fn limited(answer: &Answer) -> bool {
     answer.status == 503 && answer.header("retry-after").is_some() && answer.text().contains("try again")
@@ -130,5 +117,50 @@ fn a_go_mod_that_requires_thousands_fills_nothing_and_probes_nothing() {
     if size > KNOWN + 10 + (AHEAD_MAX + 1) * count {
         tally.failed(format!("the log has grown to {size}"));
     }
+    tally.finish();
+}
+
+fn post_proofs(connection: &mut Connection, body: &str) -> Answer {
+    let head =
+        format!("POST /api/v1/proofs HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    connection.send(head.as_bytes()).expect("the server reads");
+    connection.answer().expect("an answer")
+}
+
+/// Each request asks for a hundred searches: as much work as a thousand proofs of records whose number is known.
+#[test]
+fn many_proofs_in_one_request_count_against_the_client() {
+    let mut target = Target::new("");
+    let mut tally = Tally::new("17-proofs", "request for a hundred proofs by a greedy client");
+    let hash = format!("{{\"hash\": \"{}\"}}", "00".repeat(32));
+    let body = format!("[{}]", vec![hash; 100].join(","));
+    // The allowance is 30 of them a minute. On a slow machine some more come back while the test runs.
+    let asked = times(100);
+    let failures = target.attack(&mut tally, |server| {
+        let (mut failures, mut refused) = (Vec::new(), 0);
+        let mut greedy = connection_from(Ipv4Addr::new(127, 1, 1, 1), server.address);
+        for _ in 0..asked {
+            let answer = post_proofs(&mut greedy, &body);
+            match answer.status {
+                200 => {}
+                429 if answer.header("retry-after").is_some() => refused += 1,
+                status => failures.push(format!("{status}: {}", answer.text())),
+            }
+        }
+        if refused == 0 {
+            failures.push(format!("none of {asked} requests was refused"));
+        }
+        // What is no dearer than to ask for it is answered all the same.
+        for path in ["/api/v1/proofs/inclusion?record=3".to_owned(), Source::lookup(0)] {
+            let answer = greedy.get(&path).expect("an answer");
+            failures.extend((answer.status != 200).then(|| format!("{path}: {}", answer.text())));
+        }
+        let mut other = connection_from(Ipv4Addr::new(127, 1, 1, 2), server.address);
+        let answer = post_proofs(&mut other, "[{\"record\": 3}]");
+        failures.extend((answer.status != 200).then(|| format!("another client: {}", answer.text())));
+        failures
+    });
+    tally.tried(asked);
+    failures.into_iter().for_each(|failure| tally.failed(failure));
     tally.finish();
 }
