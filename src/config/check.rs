@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use super::layers::Environment;
 use super::origin::Origin;
 use super::problem::{Problem, ProblemKind};
@@ -10,6 +12,10 @@ use super::reference::{self, KEYS};
 use super::source::{LogUrl, Source, UpstreamUrl};
 use super::{Checksum, Config, Mode, Route, SUM_GOLANG_ORG};
 use crate::note::KeyName;
+
+/// A network of proxies with more addresses holds machines that are no proxies: load balancers come in pairs, or a
+/// few in a row.
+const PROXY_ADDRESSES_MAX: u32 = 16;
 
 /// Everything wrong between the settings, in the order of the file.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -198,13 +204,13 @@ pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String>
             config.listen
         ));
     }
-    if config.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
-        notices.push(
-            "trusted_proxies holds every address: any client can write its own X-Forwarded-For and evade the limit of \
-             misses per client. Name the load balancers only."
-                .to_owned(),
-        );
-    }
+    notices.extend(config.trusted_proxies.iter().filter(|network| is_wide(network)).map(|network| {
+        format!(
+            "trusted_proxies holds the network {network}: every machine in it is believed when it names another client \
+             in X-Forwarded-For, and so evades the limits of a client. Name each proxy by its own address, as in \
+             trusted_proxies = [\"10.0.0.9\"]."
+        )
+    }));
     let anything = samples("*");
     if !config.routes.is_empty()
         && !anything.iter().all(|path| config.route(path) != crate::module::Choice::NoRoute)
@@ -216,6 +222,12 @@ pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String>
     }
     notices.extend(environment.names().filter_map(mistyped_variable));
     notices
+}
+
+/// Whether a network of proxies covers more than [`PROXY_ADDRESSES_MAX`] addresses.
+fn is_wide(network: &IpNet) -> bool {
+    let host_bits = u32::from(network.max_prefix_len() - network.prefix_len());
+    host_bits > PROXY_ADDRESSES_MAX.ilog2()
 }
 
 /// A variable that looks like one of ours with a typing error. Others may start with TALLYSTICK_ too: Kubernetes

@@ -1,10 +1,10 @@
-//! Whose `X-Forwarded-For` is believed: `trusted_proxies = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]`.
+//! Whose `X-Forwarded-For` is believed: `trusted_proxies = ["127.0.0.1", "10.0.0.1", "10.0.0.9"]`.
 //!
 //! Limits are kept per client address, and anyone can write a header. So the list in `X-Forwarded-For`
 //! counts only if the peer itself is a trusted proxy, and it is read from its end, where our own proxies wrote:
 //!
 //! ```text
-//! X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.0.0.9          peer 10.0.0.1, trusted 10.0.0.0/8
+//! X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.0.0.9          peer 10.0.0.1
 //!                  forged   the client  our outer proxy
 //! ```
 //!
@@ -27,7 +27,8 @@ impl TrustedProxies {
         TrustedProxies(networks)
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether a peer of this address speaks for others.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 

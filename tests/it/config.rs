@@ -182,8 +182,66 @@ fn what_is_allowed_but_should_be_known_is_told() {
         "{}",
         ran.stderr
     );
-    assert!(ran.stderr.contains("warning: trusted_proxies holds every address"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("warning: trusted_proxies holds the network 0.0.0.0/0"), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+}
+
+#[test]
+fn a_wide_network_of_proxies_is_told_with_the_fix_and_the_fix_is_not() {
+    let told = |proxies: &str| {
+        let ran = check(
+            &format!("trusted_proxies = {proxies}\n{EXAMPLE}").replace("file:///srv/goproxy", "file:///"),
+        );
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stderr
+            .lines()
+            .filter(|line| line.contains("trusted_proxies"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    for (proxies, wide) in [
+        (r#"["10.0.0.9", "10.0.0.16/28", "2001:db8::10/124"]"#, &[][..]),
+        (r#"["10.0.0.0/8", "10.0.0.9"]"#, &["10.0.0.0/8"]),
+        (
+            r#"["10.0.0.32/27", "2001:db8::20/123", "fd00::/8"]"#,
+            &["10.0.0.32/27", "2001:db8::20/123", "fd00::/8"],
+        ),
+    ] {
+        let lines = told(proxies);
+        assert_eq!(lines.len(), wide.len(), "{proxies}: {lines:?}");
+        for (line, network) in lines.iter().zip(wide) {
+            assert!(
+                line.starts_with(&format!("warning: trusted_proxies holds the network {network}: ")),
+                "{line}"
+            );
+            // The advice, followed.
+            let (_, fix) = line.split_once("as in trusted_proxies = ").expect("what to write");
+            assert_eq!(told(fix.trim_end_matches('.')), [""; 0], "{fix}");
+        }
+    }
+}
+
+#[test]
+fn every_example_of_trusted_proxies_names_single_addresses() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let example = format!("`trusted_proxies` = {}", reference::key("trusted_proxies").unwrap().example);
+    let mut texts = vec![example, std::fs::read_to_string(root.join("README.md")).unwrap()];
+    for entry in std::fs::read_dir(root.join("contrib")).unwrap() {
+        texts.push(std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    }
+    let mut seen = 0;
+    for text in texts {
+        let after = text.match_indices("trusted_proxies").map(|(at, key)| &text[at + key.len()..]);
+        for rest in after.filter_map(|rest| rest.trim_start_matches(['`', '*', ' ', '=']).strip_prefix('[')) {
+            let (list, _) = rest.split_once(']').expect("a list ends");
+            for address in list.split(',') {
+                let address = address.trim().trim_matches('"');
+                assert!(address.parse::<std::net::IpAddr>().is_ok(), "{address} is a network, or nothing");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 3, "the reference, README.md and contrib/nginx.conf show one each, not {seen}");
 }
 
 #[test]
