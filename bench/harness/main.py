@@ -8,11 +8,11 @@ import traceback
 from . import build, report, settings
 from .context import Context
 from .process import Failed, Skipped
-from .rows import append, audit, client, dirhash, growth, lookup, mirror, misses, start, tiles, witness
+from .rows import append, audit, burst, client, dirhash, growth, lookup, mirror, misses, start, tiles, witness
 
 # In this order: growth leaves the large log that start then takes.
 ROWS = {
-    "lookup": lookup, "tiles": tiles, "append": append, "misses": misses, "dirhash": dirhash, "client": client,
+    "lookup": lookup, "tiles": tiles, "burst": burst, "append": append, "misses": misses, "dirhash": dirhash, "client": client,
     "growth": growth, "start": start, "mirror": mirror, "audit": audit, "witness": witness,
 }
 

@@ -15,7 +15,7 @@ daemon off;
 {user}worker_processes auto;
 pid {work}/nginx.pid;
 error_log stderr warn;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 4096; }}
 http {{
     access_log off;
     default_type application/octet-stream;
