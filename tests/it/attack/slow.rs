@@ -2,9 +2,10 @@
 //! do nothing at all.
 
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::Target;
+use super::{Target, connection_from};
 use crate::crash::campaign::{Tally, times};
 use crate::crash::source::Source;
 use crate::crash::wire::Connection;
@@ -56,5 +57,37 @@ fn slow_clients_are_cut_and_idle_ones_do_not_matter() {
     });
     tally.tried((idle + 3 * SLOW) as u64);
     failures.into_iter().for_each(|failure| tally.failed(failure));
+    tally.finish();
+}
+
+/// How much more than before the server may use some time after its clients are gone.
+const KEPT_MAX_KIB: u64 = 64 << 10;
+/// The time after which it must have given back the rest.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(60);
+
+#[test]
+fn memory_comes_back_when_connections_are_gone() {
+    tallystick::http::listen::raise_descriptor_limit();
+    let mut target = Target::new("");
+    let mut tally = Tally::new("17-memory", "connection of a flood whose memory comes back");
+    // 8,000 in the long form, which take about 200 MiB.
+    let flood = times(1_000).min(8_000);
+    let quiet = target.resident_kib();
+    let held = target.attack(&mut tally, |server| {
+        let open = || {
+            let mut connection = connection_from(Ipv4Addr::new(127, 1, 1, 1), server.address);
+            connection.send(b"GET /latest HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
+            connection
+        };
+        let mut connections: Vec<Connection> = (0..flood).map(|_| open()).collect();
+        connections.iter_mut().for_each(|connection| drop(connection.answer().expect("an answer")));
+        connections.len()
+    });
+    tally.tried(held as u64);
+    let left = poll("the memory comes back", GIVEN_BACK_WITHIN, || {
+        let now = target.resident_kib();
+        (now <= quiet + KEPT_MAX_KIB).then_some(now)
+    });
+    tally.note(format!("{} MiB before, {} MiB after", quiet >> 10, left >> 10));
     tally.finish();
 }
