@@ -22,12 +22,13 @@ use crate::http::control::{Control, Socket};
 use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
 use crate::http::listen::{Closed, Door, Limits, raise_descriptor_limit};
+use crate::http::listener::listen_tcp;
 use crate::http::metrics::{Metrics, Traffic};
 use crate::http::ops::Health;
 use crate::http::own::{LogFigures, NotaryFigures, OwnLog};
 use crate::http::proxies::TrustedProxies;
 use crate::http::remote::{MirrorFigures, MirrorOptions, MirroredLog};
-use crate::http::site::PublicSite;
+use crate::http::site::{PublicSite, WaitingRoom};
 use crate::http::sumdb::Registry;
 use crate::http::tlog_proof::{self, Proofs};
 use crate::http::tls::{Reload, TlsKeeper};
@@ -146,9 +147,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let ServeOptions { config, signer, is_new_key } = options;
     let key = signer.verifier();
     let mut signals = Signals::new()?;
-    if let Some(limit) = raise_descriptor_limit() {
-        tracing::debug!(limit, "descriptors");
-    }
+    let limits = door_limits(config.limits.connections);
     // The doors first: a port that is taken is found before anything is created.
     let public = listen(&config, "listen", config.listen).await?;
     let private = listen(&config, "metrics_listen", config.metrics_listen).await?;
@@ -169,7 +168,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     output::print(&announcement(&key, is_new_key, &url, private.local_addr()?, &env_command(&config, &url)))?;
 
     let (stop, stopped) = channel::channel(false);
-    let (door, ops) = doors(&config, &engines, hooks, tls.clone());
+    let (door, ops) = doors(&config, &engines, hooks, tls.clone(), limits);
     let doors = (
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
@@ -219,6 +218,7 @@ fn doors(
     engines: &Engines,
     hooks: Hooks,
     tls: Option<Arc<TlsKeeper>>,
+    limits: Limits,
 ) -> (Door<PublicSite>, Door<axum::Router>) {
     let Engines { log, notary, mirrors, witnesses, clock, .. } = engines;
     let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
@@ -234,22 +234,36 @@ fn doors(
         Box::new(GossipFigures(gossip.clone())),
         Box::new(WitnessesFigures(witnesses.clone())),
     ]));
+    let proxies = TrustedProxies::new(config.trusted_proxies.clone());
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, &recent)),
         rest: api::router(own.clone())
             .merge(tlog_proof::router(Proofs::new(log.clone(), mirrors.clone())))
             .merge(gossip::router(gossip)),
         hooks,
-        proxies: TrustedProxies::new(config.trusted_proxies.clone()),
+        proxies: proxies.clone(),
+        waiting: WaitingRoom::default(),
         lookup_deadline: config.limits.deadline + ANSWER_MARGIN,
         metrics: metrics.clone(),
         clock: clock.clone(),
     };
     let traffic = metrics.traffic.clone();
-    let public = Door { site: Arc::new(site), tls, limits: Limits::default(), traffic };
-    let site = Arc::new(ops::router(own, metrics));
-    let private = Door { site, tls: None, limits: ops::limits(), traffic: Traffic::default() };
-    (public, private)
+    let public = Door { site: Arc::new(site), tls, limits, proxies, traffic };
+    (public, operators_door(own, metrics))
+}
+
+/// The limits of a public door: as many connections as are configured, if there are descriptors for them.
+pub(super) fn door_limits(connections: usize) -> Limits {
+    let limits = Limits { connections, ..Limits::default() }.within(raise_descriptor_limit());
+    if limits.connections < connections {
+        tracing::warn!(
+            configured = connections,
+            "at most {} connections are served at once, for want of descriptors\n  fix: raise the process's limit \
+             (LimitNOFILE= of systemd, ulimit -n), or lower `limits.connections`",
+            limits.connections
+        );
+    }
+    limits
 }
 
 /// The remote logs as they are served. What clients make us ask for them is counted together.
@@ -290,7 +304,7 @@ fn hooks(config: &Config, engines: &Engines) -> anyhow::Result<Hooks> {
 
 /// Takes a port. Who has it is most often this log's own server, and then the answer is that it runs already.
 async fn listen(config: &Config, key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let error = match TcpListener::bind(address).await {
+    let error = match listen_tcp(address).await {
         Ok(listener) => return Ok(listener),
         Err(error) => error,
     };
@@ -309,7 +323,7 @@ fn taken(key: &str, address: SocketAddr) -> String {
 
 /// Takes a port of a role that is a process of its own.
 pub(super) async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| taken(key, address))
+    listen_tcp(address).await.with_context(|| taken(key, address))
 }
 
 /// The operators' door of such a role, until it is told to stop.
@@ -319,9 +333,17 @@ pub(super) fn operators(
     listener: TcpListener,
     stopped: channel::Receiver<bool>,
 ) -> JoinHandle<Closed> {
-    let site = Arc::new(ops::router(health, metrics));
-    let door = Door { site, tls: None, limits: ops::limits(), traffic: Traffic::default() };
-    tokio::spawn(door.serve(listener, until(stopped)))
+    tokio::spawn(operators_door(health, metrics).serve(listener, until(stopped)))
+}
+
+fn operators_door(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Door<axum::Router> {
+    Door {
+        site: Arc::new(ops::router(health, metrics)),
+        tls: None,
+        limits: ops::limits(),
+        proxies: TrustedProxies::default(),
+        traffic: Traffic::default(),
+    }
 }
 
 /// How the process is asked to end. Made before anything else: a signal from then on is an orderly end.

@@ -13,12 +13,13 @@ use tokio::sync::watch as channel;
 
 use super::engines::exit_of_store;
 use super::exit::OrExit;
-use super::serve::{Signals, bind, operators, reload_certificate, until};
+use super::serve::{Signals, bind, door_limits, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
 use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};
-use crate::http::listen::{Door, Limits, raise_descriptor_limit};
+use crate::http::listen::{Door, Limits};
 use crate::http::metrics::Metrics;
+use crate::http::proxies::TrustedProxies;
 use crate::http::tls::TlsKeeper;
 use crate::http::witness::{WitnessFigures, WitnessSite};
 use crate::mirror::Misbehaviour;
@@ -284,7 +285,6 @@ fn open(config: &WitnessConfig, key: CosignatureSigner) -> anyhow::Result<Witnes
 /// Opens the memory, serves it, and ends on SIGTERM or SIGINT.
 async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit> {
     let mut signals = Signals::new()?;
-    raise_descriptor_limit();
     if config.logs.is_empty() {
         tracing::warn!("no log is known, so nothing will be cosigned: name logs with --log or [[log]]");
     }
@@ -306,7 +306,9 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     let (stop, stopped) = channel::channel(false);
     let site = WitnessSite::new(witness.clone(), config.prefix.clone(), metrics.clone(), Clock::system());
     let traffic = metrics.traffic.clone();
-    let door = Door { site: Arc::new(site), tls: tls.clone(), limits: Limits::default(), traffic };
+    let limits = door_limits(Limits::default().connections);
+    let proxies = TrustedProxies::default();
+    let door = Door { site: Arc::new(site), tls: tls.clone(), limits, proxies, traffic };
     let door = tokio::spawn(door.serve(listener, until(stopped.clone())));
     let health = Arc::new(WitnessFigures(witness.clone()));
     let private = private.map(|private| operators(health, metrics, private, stopped));

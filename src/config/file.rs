@@ -91,6 +91,7 @@ pub(super) struct FileRedirects {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileLimits {
+    pub(super) connections: Placed<u64>,
     pub(super) deadline_seconds: Placed<u64>,
     pub(super) concurrency: Placed<u64>,
     pub(super) zip_bytes: Placed<u64>,

@@ -138,6 +138,8 @@ impl Layers<'_> {
     fn limits(&mut self, file: file::FileLimits) -> Limits {
         let small = |value: u64| u32::try_from(value).expect("the range was checked");
         Limits {
+            connections: small(self.number("limits.connections", file.connections, 8_192, (2, 1_000_000)))
+                as usize,
             deadline: Duration::from_secs(self.number(
                 "limits.deadline_seconds",
                 file.deadline_seconds,

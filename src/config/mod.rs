@@ -155,6 +155,8 @@ pub enum LogFormat {
 /// How much work clients can cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Connections to the public door that are served at the same time.
+    pub connections: usize,
     /// The longest that a look-up of an unknown module takes.
     pub deadline: Duration,
     /// Unknown modules in flight.

@@ -131,9 +131,9 @@ pub static KEYS: &[Key] = &[
         ),
     scalar("tls.key", "path of a PEM file", "\"tls/key.pem\"", "no TLS")
         .means("The private key of `tls.cert`.", "can impersonate the server's host, not the log."),
-    scalar("trusted_proxies", "list of addresses or networks", "[\"10.0.0.0/8\"]", "none")
+    scalar("trusted_proxies", "list of addresses or networks", "[\"10.0.0.9\"]", "none")
         .means(
-            "Peers whose X-Forwarded-For is believed when misses are counted per client. Without your load balancer in it, all clients count as one.",
+            "Peers whose X-Forwarded-For is believed when requests are counted per client, and whose connections have no share of their own. Without your load balancer in it, all clients count as one. Name each proxy by its own address: every machine inside a network that is listed can write any client address.",
             "can write any client address and so evade the limit of misses per client.",
         ),
     scalar("roots", "path of a PEM file", "\"corp-ca.pem\"", "the system's certificates")
@@ -260,6 +260,11 @@ pub static KEYS: &[Key] = &[
         .means(
             "How long a head waits for enough cosignatures before those who wait for it are told to try again. Keep it below `limits.deadline_seconds`.",
             "can make look-ups of new modules slow, or fail where witnesses are far away.",
+        ),
+    scalar("limits.connections", "2 to 1000000", "8192", "8192")
+        .means(
+            "How many connections to the public door are served at the same time, each with some 10 KiB of memory; half as many more may wait for their turn. One client may take all of them as long as nobody else comes. When all are taken, a client that holds fewer than others gets one at once from the client (address, or /64 of IPv6) that holds most. Connections of `trusted_proxies` have no such share. Every connection needs two descriptors of the process's limit.",
+            "can shut clients out, or exhaust memory and descriptors.",
         ),
     scalar("limits.deadline_seconds", "1 to 600", "50", "50")
         .means(

@@ -92,6 +92,7 @@ impl Config {
             ("witnesses.required", json!(self.witnesses.required)),
             ("witnesses.timeout_seconds", json!(self.witnesses.timeout.as_secs())),
             ("freshness", json!(Span(self.freshness).to_string())),
+            ("limits.connections", json!(limits.connections)),
             ("limits.deadline_seconds", json!(limits.deadline.as_secs())),
             ("limits.concurrency", json!(limits.concurrency)),
             ("limits.zip_bytes", json!(limits.zip_bytes)),

@@ -52,6 +52,11 @@ impl Activity {
         Ongoing(self)
     }
 
+    /// Whether a request is being answered now.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0
+    }
+
     /// Whether bytes have come that are no request (yet).
     fn has_partial_head(&self) -> bool {
         !self.http2.load(Relaxed)
@@ -189,12 +194,17 @@ impl Watchdog {
         Watchdog { requests_seen: 0, sent_seen: 0, head_ticks: 0, idle_ticks: 0, finishing_ticks: None }
     }
 
+    /// Whether nothing was answered and nothing was sent in the last tick. A head that comes slowly is rest as well: nobody
+    /// here works for it.
+    pub(super) fn rests(&self) -> bool {
+        self.head_ticks + self.idle_ticks > 0
+    }
+
     /// To be called once per tick, with the patience that the server can afford now.
     pub(super) fn tick(&mut self, activity: &Activity, patience: Patience) -> Verdict {
         let requests = activity.requests.load(Relaxed);
         let (_, sent) = activity.bytes();
-        let busy = activity.in_flight.load(Relaxed) > 0;
-        if busy || requests != self.requests_seen || sent != self.sent_seen {
+        if activity.is_busy() || requests != self.requests_seen || sent != self.sent_seen {
             (self.requests_seen, self.sent_seen) = (requests, sent);
             (self.head_ticks, self.idle_ticks) = (0, 0);
             self.finishing_ticks = self.finishing_ticks.map(|_| 0);

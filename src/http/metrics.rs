@@ -104,6 +104,10 @@ pub struct Traffic {
     pub accepted: Counter,
     /// Connections open now.
     pub open: Gauge,
+    /// Connections ended to make room for a client that held fewer.
+    pub evicted: Counter,
+    /// Connections closed unserved, since every slot was taken and too many waited for one.
+    pub refused: Counter,
     /// Connections ended by us: a request's head was too slow, or the client took no answer.
     pub cut: Counter,
     /// TLS handshakes that failed or took too long.
@@ -177,6 +181,16 @@ impl Metrics {
         http.register("requests_in_flight", "Requests being answered", in_flight.clone());
         http.register("connections_accepted", "Connections accepted", traffic.accepted.clone());
         http.register("connections_open", "Connections open", traffic.open.clone());
+        http.register(
+            "connections_evicted",
+            "Connections ended to make room for clients that held fewer",
+            traffic.evicted.clone(),
+        );
+        http.register(
+            "connections_refused",
+            "Connections closed unserved because too many waited for a slot",
+            traffic.refused.clone(),
+        );
         http.register(
             "connections_cut",
             "Slow or stuck connections ended by the server",

@@ -1,7 +1,7 @@
 //! HTTP: how programs reach the log.
 //!
 //! ```text
-//! listen   a Door: accept loop, limits, TLS, shutdown  ── activity: who rests, who is slow, who is stuck
+//! listen   a Door: accept loop, slots, limits, TLS, shutdown  ── activity: who rests, who is slow, who is stuck
 //!   └ Site ─┬ site    the public door: method, URL length, client address, counting
 //!           │   ├ sumdb   /latest /lookup/ /tile/ /sumdb/<name>/…   answered from a Sumdb
 //!           │   ├ hooks   /hooks/mirror/<name>                      wakes who watches that log
@@ -10,6 +10,7 @@
 //!           │   ├ gossip  /api/v1/gossip                            heads that others were shown
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
+//! listener makes every listening socket, with the longest queue that the system allows
 //! witness  what stands behind the door of a witness: add-checkpoint, and the checkpoints that were cosigned
 //! control  the socket through which our own commands reach a log that is open
 //! answer   every status code, header value and text of ours      tls, proxies, metrics   as named
@@ -23,13 +24,16 @@ pub mod answer;
 pub mod api;
 mod body;
 pub mod control;
+mod eviction;
 pub mod gossip;
 pub mod hooks;
 mod kept;
 pub mod listen;
+pub mod listener;
 pub mod metrics;
 pub mod ops;
 pub mod own;
+pub mod places;
 pub mod proxies;
 pub mod remote;
 pub mod site;

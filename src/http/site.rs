@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::Client;
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Cache};
 use super::hooks::{self, Hooks};
 use super::listen::Site;
 use super::metrics::{Endpoint, Metrics};
+use super::places::{NO_PLACE_RETRY, NoPlace, Places};
 use super::proxies::TrustedProxies;
 use super::sumdb::{self, Found, Miss, Registry};
 use crate::clock::Clock;
@@ -24,6 +25,26 @@ use crate::clock::Clock;
 /// The longest URL, path and query together. A module path has at most 1024 bytes and a version 240; with every letter
 /// escaped as `%21x` they still fit.
 pub const URL_BYTES_MAX: usize = 8 << 10;
+
+/// Look-ups, tiles and heads that may wait for somebody else at the same time: as many as there are connections by
+/// default, since one connection of HTTP/2 can have a hundred of them.
+const LOOKUPS_WAITING_MAX: usize = 8_192;
+/// Requests with a body that may wait at the same time, most of them for the rest of it: up to 32 MiB of bodies.
+const BODIES_WAITING_MAX: usize = 512;
+
+/// Where requests wait that are not answered at once.
+pub struct WaitingRoom {
+    /// Look-ups, tiles and heads that somebody else is asked for.
+    pub lookups: Places,
+    /// Requests with a body, and what they wait for.
+    pub bodies: Places,
+}
+
+impl Default for WaitingRoom {
+    fn default() -> Self {
+        WaitingRoom { lookups: Places::new(LOOKUPS_WAITING_MAX), bodies: Places::new(BODIES_WAITING_MAX) }
+    }
+}
 
 /// Look-ups, tiles and heads of every log in the registry, and the API.
 pub struct PublicSite {
@@ -35,6 +56,8 @@ pub struct PublicSite {
     pub hooks: Hooks,
     /// Whose `X-Forwarded-For` is believed.
     pub proxies: TrustedProxies,
+    /// Where requests wait.
+    pub waiting: WaitingRoom,
     /// How long a look-up that must be notarised may take. Below the deadline of any load balancer in front.
     pub lookup_deadline: Duration,
     /// Where requests are counted.
@@ -62,11 +85,13 @@ impl PublicSite {
             return (Endpoint::Other, answer::url_too_long(URL_BYTES_MAX));
         }
         if uri.path().starts_with("/api/") {
-            if request.method() == Method::POST {
-                let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
-                request.extensions_mut().insert(client);
+            let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+            request.extensions_mut().insert(client);
+            if request.method() != Method::POST {
+                return (Endpoint::Api, self.rest.answer(request, peer).await);
             }
-            return (Endpoint::Api, self.rest.answer(request, peer).await);
+            let answered = self.waiting.bodies.hold(client.address, self.rest.answer(request, peer)).await;
+            return (Endpoint::Api, answered.unwrap_or_else(no_place_in_api));
         }
         let Ok(path) = sumdb::percent_decode(uri.path()) else {
             let seems = self.registry.route(uri.path());
@@ -78,7 +103,9 @@ impl PublicSite {
         if let Some(name) = path.strip_prefix(hooks::PATH).filter(|_| !self.hooks.is_empty()) {
             let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
             let name = name.to_owned();
-            return (Endpoint::Hook, self.hooks.answer(&name, client, request).await);
+            let answering = self.hooks.answer(&name, client, request);
+            let answered = self.waiting.bodies.hold(client.address, answering).await;
+            return (Endpoint::Hook, answered.unwrap_or_else(no_place));
         }
         let Some((sumdb, ask)) = self.registry.route(&path) else {
             return (Endpoint::Other, self.rest.answer(request, peer).await);
@@ -92,8 +119,19 @@ impl PublicSite {
             Found::Miss(miss) => {
                 let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
                 let endpoint = if matches!(miss, Miss::Lookup(_)) { Endpoint::Notarize } else { endpoint };
-                (endpoint, sumdb::fetch(&**sumdb, miss, client, self.lookup_deadline).await)
+                let fetching = sumdb::fetch(&**sumdb, miss, client, self.lookup_deadline);
+                let fetched = self.waiting.lookups.hold(client.address, fetching).await;
+                (endpoint, fetched.unwrap_or_else(no_place))
             }
         }
     }
+}
+
+fn no_place(refused: NoPlace) -> Answer {
+    answer::try_later(&refused.to_string(), NO_PLACE_RETRY)
+}
+
+fn no_place_in_api(refused: NoPlace) -> Answer {
+    let problem = answer::problem(StatusCode::SERVICE_UNAVAILABLE, Cache::NoStore, &refused.to_string());
+    answer::retry_later(problem, NO_PLACE_RETRY)
 }

@@ -4,11 +4,14 @@
 //! While an attack goes on, a good client looks up known modules on connections of its own; how long it waited is in the
 //! report. It must always be answered; how fast, on a machine that other tests share, is only reported.
 
+mod beside;
 mod flood;
 mod http2;
 mod nonsense;
+mod shares;
 mod slow;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -104,10 +107,32 @@ impl Target {
 
     /// The most memory that the process has had.
     fn memory_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    /// The memory that the process has now.
+    fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.id())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux says so");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("Linux says so");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
     }
+}
+
+/// A connection from an address of our choice; all of 127.0.0.0/8 is this machine.
+pub(crate) fn connection_from(address: Ipv4Addr, server: SocketAddr) -> Connection {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((IpAddr::V4(address), 0).into())?;
+        socket.connect(server).await?.into_std()
+    });
+    let stream = stream.expect("the server accepts");
+    stream.set_nonblocking(false).expect("a socket");
+    Connection::over(stream).expect("a socket")
 }
 
 fn quantile(values: &[f64], percent: usize) -> f64 {

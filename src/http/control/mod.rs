@@ -67,6 +67,8 @@ pub use wire::*;
 const MAX_CONNECTIONS: usize = 16;
 /// The head of a request is written at once by a program on the same machine.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// The body of a request that is not a stream comes with its head. Each connection is one of a few.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// A request that is not a stream names one module version.
 const MAX_REQUEST_BYTES: usize = 16 << 10;
 /// How long commands may take to hear that the server stops.
@@ -254,7 +256,8 @@ async fn module_of(request: Request) -> Result<ModuleVersion, String> {
 
 /// The body of a request that is not a stream.
 async fn body_of(request: Request) -> Result<Bytes, String> {
-    let body = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await;
+    let body = timeout(BODY_PATIENCE, Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect()).await;
+    let body = body.map_err(|_| format!("the body did not come within {} s", BODY_PATIENCE.as_secs()))?;
     Ok(body.map_err(|error| error.to_string())?.to_bytes())
 }
 

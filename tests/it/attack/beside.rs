@@ -60,7 +60,7 @@ impl Attack {
     fn run(&self, server: SocketAddr, over: &AtomicBool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let mut clients = tokio::task::JoinSet::new();
+            let mut clients = tokio::task::JoinSet::<()>::new();
             for number in 0..self.connections {
                 let request = (self.request)(number);
                 clients.spawn(async move {

@@ -222,6 +222,12 @@ impl Server {
         wire::get(self.ops, "/readyz").expect("the second door answers").text()
     }
 
+    /// A figure of the metrics page, by its name and labels. `None`: there is no such figure.
+    pub(crate) fn figure(&self, name: &str) -> Option<f64> {
+        let page = wire::get(self.ops, "/metrics").expect("the second door answers").text();
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -1,17 +1,20 @@
 //! `/api/v1`, and the second door.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tallystick::http::ReadError;
 use tallystick::http::api::proofs::{Leaf, NoProof, Proof, Wanted};
 use tallystick::http::api::{HeadInfo, KeyInfo, LogApi, LogInfo, OPENAPI, RecordInfo};
 use tallystick::http::listen::{Door, Peer};
 use tallystick::http::metrics::Traffic;
 use tallystick::http::ops::{self, Health, Readiness};
+use tallystick::http::proxies::TrustedProxies;
+use tallystick::http::{Client, ReadError};
 use tallystick::log::Inclusion;
 use tallystick::module::ModuleVersion;
+use tallystick::notary::Exhausted;
 use tallystick::tlog::{Hash, InclusionProof, RecordId, TreeHead, TreeSize};
 use tokio::net::TcpListener;
 
@@ -38,6 +41,10 @@ fn record(id: u64) -> RecordInfo {
 }
 
 impl LogApi for FakeApi {
+    fn admit(&self, _: Client, _: NonZeroU32) -> Result<(), Exhausted> {
+        Ok(())
+    }
+
     fn log(&self) -> Result<LogInfo, ReadError> {
         let since = "2026-01-02T03:04:05Z".parse().unwrap();
         let keys = vec![KeyInfo { verifier: VKEY.parse().unwrap(), since, until: None }];
@@ -209,7 +216,13 @@ async fn the_second_door() {
         let site = Arc::new(ops::router(Arc::new(FakeHealth(readiness)), counted.metrics.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let door = Door { site, tls: None, limits: ops::limits(), traffic: Traffic::default() };
+        let door = Door {
+            site,
+            tls: None,
+            limits: ops::limits(),
+            proxies: TrustedProxies::default(),
+            traffic: Traffic::default(),
+        };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let served = tokio::spawn(door.serve(listener, async {
             let _ = stopped.await;
@@ -249,7 +262,13 @@ async fn a_router_is_told_its_peer() {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let door = Door { site: Arc::new(router), tls: None, limits: ops::limits(), traffic: Traffic::default() };
+    let door = Door {
+        site: Arc::new(router),
+        tls: None,
+        limits: ops::limits(),
+        proxies: TrustedProxies::default(),
+        traffic: Traffic::default(),
+    };
     let serving = tokio::spawn(door.serve(listener, std::future::pending()));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     assert_eq!(client.get(url).send().await.unwrap().text().await.unwrap(), "127.0.0.1");

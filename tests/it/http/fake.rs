@@ -10,15 +10,16 @@ use tallystick::clock::Clock;
 use tallystick::http::hooks::Hooks;
 use tallystick::http::listen::{Closed, Door, Limits};
 use tallystick::http::metrics::Metrics;
+use tallystick::http::places::Places;
 use tallystick::http::proxies::TrustedProxies;
-use tallystick::http::site::PublicSite;
+use tallystick::http::site::{PublicSite, WaitingRoom};
 use tallystick::http::sumdb::Registry;
 use tallystick::http::tls::TlsKeeper;
 use tallystick::http::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb, api};
 use tallystick::module::ModuleVersion;
 use tallystick::tlog::{Tile, TileLevel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Nothing in these tests takes this long unless it hangs.
@@ -144,6 +145,7 @@ pub(super) struct Setup {
     pub(super) tls: Option<Arc<TlsKeeper>>,
     pub(super) trusted_proxies: &'static [&'static str],
     pub(super) lookup_deadline: Option<Duration>,
+    pub(super) lookups_waiting: Option<usize>,
 }
 
 pub(super) struct TestServer {
@@ -159,17 +161,22 @@ impl Setup {
     pub(super) async fn start(self) -> TestServer {
         let (log, other) = (FakeLog::new("sum.corp.example/own"), FakeLog::new("tile.example"));
         let metrics = Arc::new(Metrics::default());
+        let proxies = TrustedProxies::new(self.trusted_proxies.iter().map(|net| network(net)).collect());
         let site = PublicSite {
             registry: Registry::new(log.clone(), vec![other]),
             rest: api::router(Arc::new(super::api::FakeApi)),
             hooks: Hooks::new([], &Clock::system()),
-            proxies: TrustedProxies::new(self.trusted_proxies.iter().map(|net| network(net)).collect()),
+            proxies: proxies.clone(),
+            waiting: self.lookups_waiting.map_or_else(WaitingRoom::default, |most| WaitingRoom {
+                lookups: Places::new(most),
+                ..WaitingRoom::default()
+            }),
             lookup_deadline: self.lookup_deadline.unwrap_or(PATIENCE),
             metrics: metrics.clone(),
             clock: Clock::system(),
         };
         let traffic = metrics.traffic.clone();
-        let door = Door { site: Arc::new(site), tls: self.tls, limits: self.limits, traffic };
+        let door = Door { site: Arc::new(site), tls: self.tls, limits: self.limits, proxies, traffic };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -207,6 +214,13 @@ impl TestServer {
         let mut stream = self.connect().await;
         let _ = stream.write_all(request).await;
         Reply::parse(&until_closed(&mut stream).await)
+    }
+
+    /// From another address; all of 127.0.0.0/8 is this machine.
+    pub(super) async fn connect_from(&self, address: [u8; 4]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        socket.connect(self.addr).await.unwrap()
     }
 
     pub(super) async fn connect(&self) -> TcpStream {

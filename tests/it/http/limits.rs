@@ -127,6 +127,71 @@ async fn who_rests_makes_room_when_every_slot_is_taken() {
     assert_eq!(server.get("/latest").await.status, 200);
 }
 
+/// A request for a look-up that hangs at the gate, in the name of a client behind a proxy.
+fn slow_request_for(client: &str) -> String {
+    format!("GET {SLOW} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_holds_every_slot_makes_room_for_another() {
+    let limits = Limits { connections: 3, ..Limits::default() };
+    let server = Setup { limits, ..Setup::default() }.start().await;
+    let mut greedy = Vec::new();
+    for _ in 0..3 {
+        let mut stream = server.connect().await;
+        stream.write_all(get_request(SLOW).as_bytes()).await.unwrap();
+        greedy.push(stream);
+    }
+    server.log.until_waiting(3).await;
+    let mut other = server.connect_from([127, 2, 2, 2]).await;
+    other.write_all(get_request("/latest").as_bytes()).await.unwrap();
+    assert_eq!(next_reply(&mut other).await.status, 200);
+    // The oldest has made room, and was told so; the second client has its share with one of three.
+    let told = String::from_utf8(until_closed(&mut greedy.remove(0)).await).unwrap();
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("retry-after: 5\r\n"), "{told}");
+    assert!(told.contains("holds more connections than its share"), "{told}");
+    server.log.gate.add_permits(2);
+    for mut stream in greedy {
+        assert_eq!(next_reply(&mut stream).await.body, "2\nslow\n");
+    }
+    assert_eq!(server.metrics.traffic.evicted.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_a_trusted_proxy_are_not_evicted_and_their_requests_count_for_its_clients() {
+    let limits = Limits { connections: 4, ..Limits::default() };
+    let proxies: &[&str] = &["127.0.0.1"];
+    let setup = Setup { limits, trusted_proxies: proxies, lookups_waiting: Some(3), ..Setup::default() };
+    let server = setup.start().await;
+    let mut greedy = Vec::new();
+    for _ in 0..3 {
+        let mut stream = server.connect().await;
+        stream.write_all(slow_request_for("192.0.2.6").as_bytes()).await.unwrap();
+        greedy.push(stream);
+    }
+    server.log.until_waiting(3).await;
+    // No place is left, and the greedy client has all: its next look-up is refused, its next hit is not.
+    let mut next = server.connect().await;
+    next.write_all(slow_request_for("192.0.2.6").as_bytes()).await.unwrap();
+    let refused = next_reply(&mut next).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{refused:?}");
+    assert!(refused.body.starts_with("this client has its share of the requests that may wait here\n"));
+    next.write_all(get_request("/lookup/example.com/hit@v1.0.0").as_bytes()).await.unwrap();
+    assert_eq!(next_reply(&mut next).await.status, 200);
+    // Another client of the same proxy gets the place of the one that waited longest, on the connection that is there.
+    next.write_all(slow_request_for("192.0.2.7").as_bytes()).await.unwrap();
+    assert_eq!(next_reply(&mut greedy[0]).await.status, 503);
+    // All slots are the proxy's. A client that comes by itself takes none of those that work, and waits.
+    let mut direct = server.connect_from([127, 2, 2, 2]).await;
+    direct.write_all(get_request("/latest").as_bytes()).await.unwrap();
+    server.log.gate.add_permits(3);
+    for stream in greedy[1..].iter_mut().chain([&mut next]) {
+        assert_eq!(next_reply(stream).await.body, "2\nslow\n");
+    }
+    drop(greedy);
+    assert_eq!(next_reply(&mut direct).await.status, 200);
+}
+
 /// Enough to fill the send buffers of both sides: the client asks and asks, and takes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_no_answers_is_cut() {
