@@ -8,6 +8,7 @@ METRICS = {
     "per_s": ("per second", 0), "p50_ms": ("p50 ms", 2), "p99_ms": ("p99 ms", 2), "most_ms": ("most ms", 2), "cpu_us": ("CPU µs each", 1),
     "rss_mib": ("RSS MiB", 0), "seconds": ("seconds", 3), "requests": ("requests", 0), "us_each": ("µs each", 1),
     "bytes_each": ("bytes each", 1), "upstream": ("source requests each", 2), "source_cpu_us": ("source's CPU µs each", 1), "ratio": ("ratio", 2),
+    "dropped": ("SYNs dropped", 0),
 }
 
 

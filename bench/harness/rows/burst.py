@@ -1,6 +1,7 @@
 """Two thousand clients that connect at the same moment, as a CI farm does in the morning: each is answered once."""
 
 import json
+from pathlib import Path
 
 from .. import data
 from ..context import Context
@@ -35,8 +36,14 @@ def run(context: Context) -> None:
 
 def burst(tools, server: Server) -> dict[str, float]:
     command = [tools.peers / "burst", "-addr", f"127.0.0.1:{server.port}", "-path", "/latest", "-n", CONNECTIONS]
-    before = server.cpu_seconds()
+    before, dropped = server.cpu_seconds(), syns_dropped()
     answer = json.loads(run_command(command, timeout=120).stdout)
     if answer.pop("failed"):
         raise Failed(f"{server.name} did not answer all of {CONNECTIONS} connections")
-    return {**answer, "cpu_us": (server.cpu_seconds() - before) * 1e6 / CONNECTIONS}
+    return {**answer, "cpu_us": (server.cpu_seconds() - before) * 1e6 / CONNECTIONS, "dropped": syns_dropped() - dropped}
+
+
+def syns_dropped() -> int:
+    """SYNs that found a listener's queue full, of the whole machine."""
+    names, values = [line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")]
+    return int(values[names.index("ListenOverflows")])
