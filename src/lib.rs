@@ -70,8 +70,9 @@
 //! 10. A witness never cosigns two roots of one size, nor a tree that it has not seen proved to grow out of the last:
 //!     `kills::a_killed_witness_never_cosigns_a_fork`, `role::of_two_histories_of_one_size_exactly_one_wins`. Where cosignatures are
 //!     demanded no head is published without them: `own::a_restart_does_not_publish_what_was_not_cosigned`.
-//! 11. Everything is bounded: bodies, headers, entries, redirects, fetches in flight, queues, signatures:
-//!     `http::limits::long_urls_and_headers_are_refused`, `upstream::http::too_much_is_refused_with_and_without_a_length`.
+//! 11. Everything is bounded, per client and in all: connections, requests that wait, bodies, headers, entries, redirects,
+//!     fetches in flight, queues, signatures:
+//!     `attack::shares::one_client_whose_look_ups_hang_does_not_keep_others_out`, `http::limits::long_urls_and_headers_are_refused`, `upstream::http::too_much_is_refused_with_and_without_a_length`.
 //!
 //! # Walkthroughs
 //!

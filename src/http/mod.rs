@@ -10,6 +10,7 @@
 //!           │   ├ gossip  /api/v1/gossip                            heads that others were shown
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
+//! places   requests that wait, with a share for each client      eviction   tells who must make room
 //! listener makes every listening socket, with the longest queue that the system allows
 //! witness  what stands behind the door of a witness: add-checkpoint, and the checkpoints that were cosigned
 //! control  the socket through which our own commands reach a log that is open
