@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
-use tallystick::log::{AppendError, Log, ReadOnly, State, settle_anchor};
+use tallystick::log::{AppendError, Log, ReadOnly, State, Stop, settle_anchor, stops};
 use tallystick::note::{self, KeyName, SignerKey};
 use tallystick::store::anchor::{self, Anchor, Anchored};
 use tallystick::store::sqlite::SqliteStore;
@@ -68,6 +68,28 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(with(from), with(to)).unwrap();
         }
     }
+}
+
+/// Keeps that somebody has shown a head which this log does not have, as a process keeps it, and that an operator has ended the stop.
+/// Returns its number.
+fn keep_ended_stop(anchor: &Path, signer: &SignerKey, tree: TreeHead) -> u64 {
+    let mut kept = stops(anchor).unwrap_or_default();
+    let number = kept.iter().map(|stop| stop.number).max().unwrap_or(0) + 1;
+    kept.push(Stop {
+        number,
+        at: start_time(),
+        size: tree.size.0,
+        root: tree.root.to_string(),
+        why: "a test".to_owned(),
+        note: note::sign(&tree.format(), &[signer]).unwrap(),
+        incident: String::new(),
+        ended: Some(start_time()),
+    });
+    std::fs::write(format!("{}.stops", anchor.display()), serde_json::to_vec(&kept).unwrap()).unwrap();
+    if let Ok(Some((mut anchor, _))) = Anchor::open(anchor) {
+        anchor.remember_stops(number).unwrap();
+    }
+    number
 }
 
 fn empty() -> TreeHead {

@@ -9,14 +9,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tallystick::log::{Log, Report, State, end_stop};
-use tallystick::note;
-use tallystick::store::IncidentKind;
+use tallystick::log::{Log, State};
 use tallystick::store::anchor;
 use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
+use super::keep_ended_stop;
 use crate::crash::campaign::{Random, Tally, seed, times};
-use crate::support::logs::{candidate, clock, open_log_with, signer};
+use crate::support::logs::{candidate, open_log_with, signer};
 
 const STEPS: u64 = 12;
 /// The files of a log, below its root.
@@ -175,14 +174,7 @@ impl World {
     fn stop(&mut self, random: &mut Random) {
         let live = self.live();
         let tree = TreeHead { size: TreeSize(100_000 + random.below(1_000)), root: Hash::of_record(b"x") };
-        let note = note::sign(&tree.format(), &[&signer()]).unwrap();
-        let report =
-            Report { kind: IncidentKind::Misbehaviour, detail: format!("{{\"size\":{}}}", tree.size) };
-        let log = self.open(&live);
-        log.contradicted(&tree, &note, "a test".to_owned(), report);
-        log.close();
-        let number = tallystick::log::stops(&live.join("anchor")).unwrap().len() as u64;
-        let _ = end_stop(&live.join("data"), &live.join("anchor"), number, &clock());
+        keep_ended_stop(&live.join("anchor"), &signer(), tree);
     }
 
     /// Any files come back from any backup, with or without what belongs beside them.
