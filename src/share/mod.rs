@@ -5,8 +5,14 @@
 //! a newcomer gets its share when it comes.
 
 mod slots;
+pub mod turns;
+mod waiters;
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+pub use turns::{Shed, Turns};
+pub use waiters::{Waiter, Waiters};
 
 pub use slots::{Arrival, Holder, SlotId, Slots};
 
@@ -23,4 +29,15 @@ impl ClientNetwork {
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         })
     }
+}
+
+/// Who a share belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Claimant {
+    /// A client known by its address.
+    Network(ClientNetwork),
+    /// A client known by name.
+    Named(Arc<str>),
+    /// A command of the operator, or this server itself.
+    Operator,
 }
