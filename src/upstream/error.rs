@@ -230,6 +230,14 @@ impl FetchError {
         )
     }
 
+    /// The same, asking for no longer pause than this.
+    pub(super) fn asking_for_at_most(mut self, longest: Duration) -> FetchError {
+        if let FetchError::Unavailable { retry_after: Some(asked), .. } = &mut self {
+            *asked = longest.min(*asked);
+        }
+        self
+    }
+
     /// How long the server asked to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -2,11 +2,11 @@
 //!
 //! | a URL | what follows |
 //! |---|---|
-//! | wants to be left alone yet (`Retry-After`) | it is not asked |
+//! | wants to be left alone yet with such a request (`health`) | it is not asked |
 //! | is a proxy whose `supported` says no | it is not asked, for a while |
 //! | answers | the answer is handed on; who finds it wrong asks on |
 //! | says that there is no such thing | the next one, unless it is a proxy that speaks for the database |
-//! | fails | the next one, and it is asked last for a while |
+//! | fails | the next one, and it is asked last for a while (`health`) |
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use super::client::{Manner, Response};
 use super::error::FetchError;
+use super::health::{Kind, MAX_SILENCE, Question};
 use super::passing::Verdict;
 use super::sumdb::{KeptHead, Remote, RemoteSumdb, UrlId, unusable};
 use super::url::{RedactedUrl, SourceUrl};
@@ -39,10 +40,7 @@ pub struct Inquiry {
     max_bytes: u64,
     /// Whether a 404 is an honest answer and no failure of the URL.
     may_be_missing: bool,
-    /// Whether it names a module.
-    pub(super) is_lookup: bool,
-    /// Whether it asks for the newest head, which is most often the one that is known.
-    pub(super) is_latest: bool,
+    kind: Kind,
     deadline: Instant,
     order: VecDeque<usize>,
     failures: Vec<FetchError>,
@@ -65,11 +63,11 @@ impl Inquiry {
         path: String,
         max_bytes: u64,
         may_be_missing: bool,
+        kind: Kind,
         deadline: Instant,
     ) -> Inquiry {
-        let order = remote.0.health.order().into();
-        let (is_lookup, is_latest, failures) = (false, false, Vec::new());
-        Inquiry { remote, path, max_bytes, may_be_missing, is_lookup, is_latest, deadline, order, failures }
+        let order = remote.0.health.order(kind).into();
+        Inquiry { remote, path, max_bytes, may_be_missing, kind, deadline, order, failures: Vec::new() }
     }
 
     /// The answer of the next URL that has one. Ask again if the answer turns out to be bad; after the last URL it is an error.
@@ -85,7 +83,7 @@ impl Inquiry {
                 Err(error) => {
                     // A proxy that passes the database on speaks for it: what it withholds is not told to the next one.
                     let is_verdict = error.is_not_found() || matches!(error, FetchError::Forbidden { .. });
-                    if self.is_lookup && is_verdict && remote.passing[n].is_proxy() {
+                    if self.kind == Kind::Lookup && is_verdict && remote.passing[n].is_proxy() {
                         self.order.clear();
                     }
                     self.failures.push(error);
@@ -98,7 +96,7 @@ impl Inquiry {
 
     /// Asks one URL, and remembers how that went.
     async fn ask(&mut self, remote: &Remote, n: usize) -> Result<SumdbAnswer, FetchError> {
-        if let Some(retry_after) = remote.health.wants_silence(n, self.lookup()) {
+        if let Some(retry_after) = remote.health.wants_silence(n, self.question()) {
             return Err(FetchError::Postponed { url: remote.urls[n].redacted(), retry_after });
         }
         self.is_passed_on(remote, n).await?;
@@ -107,7 +105,7 @@ impl Inquiry {
             self.deadline += remote.throttle.request().await;
         }
         let answer = match remote.urls[n].join(&self.path) {
-            Ok(url) if self.is_latest => self.ask_for_head(remote, n, &url).await,
+            Ok(url) if self.kind == Kind::Head => self.ask_for_head(remote, n, &url).await,
             Ok(url) => self.fetch(remote, &url, Manner::default()).await.map(|response| {
                 let Response { body, url, .. } = response.expect("it was not asked whether anything changed");
                 (body, url)
@@ -116,44 +114,47 @@ impl Inquiry {
         };
         match answer {
             Ok((body, url)) => {
-                remote.health.answered(n);
+                remote.health.answered(n, self.kind);
                 Ok(SumdbAnswer { body, url, from: UrlId(n) })
             }
             Err(error) => {
                 if !(self.may_be_missing && error.is_not_found()) {
-                    remote.health.failed(n, &error);
-                    remote.health.silenced(n, self.lookup(), &error);
+                    remote.health.failed(n, self.question(), &error);
                 }
-                Err(error)
+                Err(error.asking_for_at_most(MAX_SILENCE))
             }
         }
     }
 
     /// Whether a proxy passes the database on. Not saying so is a failure, and refusing to say so is as good as refusing the answer.
     async fn is_passed_on(&self, remote: &Remote, n: usize) -> Result<(), FetchError> {
-        let url = &remote.urls[n];
+        let (url, question) = (&remote.urls[n], Question { kind: Kind::Support, path: "supported" });
         let deadline = self.share(remote.client.clock().instant());
-        match remote.passing[n].verdict(&remote.client, url, &remote.throttle, deadline).await {
+        let may_ask = || match remote.health.wants_silence(n, question) {
+            Some(retry_after) => Err(FetchError::Postponed { url: url.redacted(), retry_after }),
+            None => Ok(()),
+        };
+        match remote.passing[n].verdict(&remote.client, url, &remote.throttle, deadline, may_ask).await {
             Ok(Verdict::Passes) => Ok(()),
             Ok(Verdict::PassesNot(asked_now)) => {
                 let error = FetchError::NotPassedOn { url: url.redacted() };
                 if asked_now {
                     tracing::info!(url = %url.redacted(), "this proxy does not pass the checksum database on");
-                    remote.health.failed(n, &error);
+                    remote.health.failed(n, question, &error);
                 }
                 Err(error)
             }
             Err(error) => {
-                remote.health.failed(n, &error);
-                remote.health.silenced(n, None, &error);
-                Err(error)
+                if !matches!(error, FetchError::Postponed { .. }) {
+                    remote.health.failed(n, question, &error);
+                }
+                Err(error.asking_for_at_most(MAX_SILENCE))
             }
         }
     }
 
-    /// The path, if it is a look-up.
-    fn lookup(&self) -> Option<&str> {
-        self.is_lookup.then_some(self.path.as_str())
+    fn question(&self) -> Question<'_> {
+        Question { kind: self.kind, path: &self.path }
     }
 
     async fn fetch(

@@ -4,7 +4,9 @@
 //! GET <proxy>/sumdb/<name>/supported    200: it does, for a day     404, 410: it does not, for five minutes
 //! ```
 //!
-//! Any other answer says nothing, and is a failure of that proxy like any other. Several that want to know ask once.
+//! Any other answer says nothing, and is a failure of that proxy like any other. Several that want
+//! to know ask once, whatever comes of it: a proxy that does not answer costs all of them its time
+//! once, not each of them after the other.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,8 @@ use super::url::SourceUrl;
 const YES_AGE: Duration = Duration::from_secs(24 * 3600);
 /// One that does not is asked again: it may just have been started, or set up.
 const NO_AGE: Duration = Duration::from_secs(300);
+/// When those may ask again who waited while it did not say.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
 /// How long it may take to say so.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,7 +33,16 @@ pub(super) enum Passing {
     /// It is the database itself, or a directory of its files: nobody has to be asked.
     Itself,
     /// A proxy, and what it said last, with how long that counts.
-    Proxy(Mutex<Option<(bool, Instant)>>),
+    Proxy(Mutex<Known>),
+}
+
+/// What a proxy said.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Whether it passes the database on, and until when that counts.
+    said: Option<(bool, Instant)>,
+    /// When it last did not say.
+    failed_at: Option<Instant>,
 }
 
 /// What a proxy does.
@@ -41,7 +54,7 @@ pub(super) enum Verdict {
 
 impl Passing {
     pub(super) fn of(url: &SourceUrl, name: &str) -> Passing {
-        if url.is_passthrough_of(name) { Passing::Proxy(Mutex::new(None)) } else { Passing::Itself }
+        if url.is_passthrough_of(name) { Passing::Proxy(Mutex::default()) } else { Passing::Itself }
     }
 
     /// Whether somebody must be asked first.
@@ -49,26 +62,48 @@ impl Passing {
         matches!(self, Passing::Proxy(_))
     }
 
-    /// Asks, unless it is known.
+    /// Asks, unless it is known, and if `may_ask` lets it. A proxy that passed the database on and
+    /// does not say so now is believed to do so still: it may have had too much of this question,
+    /// which is no reason to be without its heads and tiles.
     pub(super) async fn verdict(
         &self,
         client: &HttpClient,
         url: &SourceUrl,
         throttle: &Throttle,
         deadline: Instant,
+        may_ask: impl FnOnce() -> Result<(), FetchError>,
     ) -> Result<Verdict, FetchError> {
         let Passing::Proxy(known) = self else { return Ok(Verdict::Passes) };
+        let came = client.clock().instant();
         // Held while it is asked: who comes meanwhile waits for that answer.
         let mut known = known.lock().await;
         let now = client.clock().instant();
-        if let Some((passes, until)) = *known
+        if let Some((passes, until)) = known.said
             && now < until
         {
             return Ok(if passes { Verdict::Passes } else { Verdict::PassesNot(false) });
         }
+        if known.failed_at.is_some_and(|failed_at| failed_at > came) {
+            return Err(FetchError::Postponed { url: url.redacted(), retry_after: FAILED_PAUSE });
+        }
+        may_ask()?;
         throttle.request().await;
-        let passes = supported(client, url, deadline.min(now + PATIENCE)).await?;
-        *known = Some((passes, client.clock().instant() + if passes { YES_AGE } else { NO_AGE }));
-        Ok(if passes { Verdict::Passes } else { Verdict::PassesNot(true) })
+        let asked = supported(client, url, deadline.min(now + PATIENCE)).await;
+        let (now, passed) = (client.clock().instant(), known.said.is_some_and(|(passed, _)| passed));
+        match asked {
+            Ok(passes) => {
+                known.said = Some((passes, now + if passes { YES_AGE } else { NO_AGE }));
+                Ok(if passes { Verdict::Passes } else { Verdict::PassesNot(true) })
+            }
+            Err(error) if passed => {
+                tracing::debug!(%error, "a proxy does not say any more whether it passes the checksum database on");
+                known.said = Some((true, now + NO_AGE));
+                Ok(Verdict::Passes)
+            }
+            Err(error) => {
+                known.failed_at = Some(now);
+                Err(error)
+            }
+        }
     }
 }

@@ -20,11 +20,11 @@ use bytes::Bytes;
 use super::client::{HttpClient, Validators};
 use super::error::FetchError;
 use super::files;
-use super::health::{Health, UrlHealth};
+use super::health::{Health, Kind, UrlHealth};
 use super::inquiry::{Inquiry, SumdbAnswer};
 use super::passing::Passing;
 use super::throttle::{Speed, Throttle};
-use super::url::{Kind, RedactedUrl, SourceUrl, UrlError};
+use super::url::{self, RedactedUrl, SourceUrl, UrlError};
 use crate::module::ModuleVersion;
 use crate::tlog::{Tile, TileLevel};
 
@@ -107,21 +107,18 @@ impl RemoteSumdb {
 
     /// Asks for the newest signed tree head.
     pub fn latest(&self, deadline: Instant) -> Inquiry {
-        let mut ask = self.ask("latest".to_owned(), MAX_NOTE_BYTES, false, deadline);
-        ask.is_latest = true;
-        ask
+        self.ask("latest".to_owned(), MAX_NOTE_BYTES, false, Kind::Head, deadline)
     }
 
     /// Asks for the record of a module version, with a tree head.
     pub fn lookup(&self, module: &ModuleVersion, deadline: Instant) -> Inquiry {
-        let mut ask = self.ask(format!("lookup/{}", module.escaped()), MAX_LOOKUP_BYTES, true, deadline);
-        ask.is_lookup = true;
-        ask
+        let path = format!("lookup/{}", module.escaped());
+        self.ask(path, MAX_LOOKUP_BYTES, true, Kind::Lookup, deadline)
     }
 
     /// Asks for exactly this tile. A partial tile may be gone where the full one exists: ask for [`Tile::full`] then.
     pub fn tile(&self, tile: &Tile, deadline: Instant) -> Inquiry {
-        self.ask(tile.path(), max_tile_bytes(tile), true, deadline)
+        self.ask(tile.path(), max_tile_bytes(tile), true, Kind::Tile, deadline)
     }
 
     /// Whether the URL that is asked first is a directory of this machine.
@@ -134,13 +131,13 @@ impl RemoteSumdb {
     pub fn read_local(&self, tile: &Tile) -> Option<SumdbAnswer> {
         let (n, base) = self.first();
         let url = base.join(&tile.path()).ok()?;
-        let Kind::File(path) = url.kind() else { return None };
+        let url::Kind::File(path) = url.kind() else { return None };
         let body = files::read_blocking(path, &url.redacted(), max_tile_bytes(tile)).ok()?;
         Some(SumdbAnswer { body, url: url.redacted(), from: UrlId(n) })
     }
 
     fn first(&self) -> (usize, &SourceUrl) {
-        let n = self.0.health.order()[0];
+        let n = self.0.health.order(Kind::Tile)[0];
         (n, &self.0.urls[n])
     }
 
@@ -157,8 +154,15 @@ impl RemoteSumdb {
         self.0.urls.iter().map(SourceUrl::redacted).zip(self.0.health.snapshot()).collect()
     }
 
-    fn ask(&self, path: String, max_bytes: u64, may_be_missing: bool, deadline: Instant) -> Inquiry {
-        Inquiry::new(self.clone(), path, max_bytes, may_be_missing, deadline)
+    fn ask(
+        &self,
+        path: String,
+        max_bytes: u64,
+        may_be_missing: bool,
+        kind: Kind,
+        deadline: Instant,
+    ) -> Inquiry {
+        Inquiry::new(self.clone(), path, max_bytes, may_be_missing, kind, deadline)
     }
 }
 

@@ -255,3 +255,74 @@ async fn bytes_keep_their_rate_within_and_between_answers() {
     assert!(started.elapsed() >= Duration::from_millis(780), "{:?} for 180 kB", started.elapsed());
     assert_eq!(remote.health()[0].1.failures, 0);
 }
+
+/// The next client's module is another matter, and so is the tree: what one look-up was refused
+/// must not keep the newest head from being known.
+#[tokio::test]
+async fn a_refused_look_up_leaves_heads_and_tiles_going() {
+    let server = HostileServer::start(|path| match path.starts_with("/lookup/") {
+        true => {
+            let headers = vec![("Retry-After", "3600".to_owned())];
+            Behaviour::Answer { status: 429, headers, body: Vec::new() }
+        }
+        false => Behaviour::ok("fine"),
+    });
+    let clock = Clock::fixed("2026-11-21T00:00:00Z".parse().unwrap());
+    let remote = remote(&[server.url()], Speed::default(), clock.clone());
+    let lookup = async |path: &str| {
+        let module = ModuleVersion::from_parts(path, "v1.0.0").unwrap();
+        remote.lookup(&module, clock.instant() + AMPLE).next().await.map(|answer| answer.body)
+    };
+    let minute = Some(Duration::from_secs(60));
+    for path in ["corp.example/a", "corp.example/b", "corp.example/a"] {
+        assert_eq!(lookup(path).await.unwrap_err().retry_after(), minute, "no pause is longer");
+        assert_eq!(remote.latest(clock.instant() + AMPLE).next().await.unwrap().body, "fine");
+        assert_eq!(
+            remote.tile(&tile("tile/8/0/000.p/1"), clock.instant() + AMPLE).next().await.unwrap().body,
+            "fine"
+        );
+    }
+    let asked = |word: &str| server.paths().iter().filter(|path| path.contains(word)).count();
+    assert_eq!((asked("lookup"), asked("latest"), asked("tile")), (1, 3, 3), "look-ups were left alone");
+    clock.advance(Duration::from_secs(60));
+    assert!(lookup("corp.example/b").await.is_err());
+    assert_eq!(asked("lookup"), 2);
+}
+
+/// A proxy that once said that it passes the log on is believed when it has had too much of the
+/// question.
+#[tokio::test]
+async fn a_proxy_that_refuses_to_say_again_is_still_asked_for_the_log() {
+    let status = Arc::new(AtomicU16::new(200));
+    let proxy = proxy(&status);
+    let clock = Clock::fixed("2026-11-21T00:00:00Z".parse().unwrap());
+    let remote = remote(&[through(&proxy)], Speed::default(), clock.clone());
+    let ask = async || remote.latest(clock.instant() + AMPLE).next().await.map(|answer| answer.body);
+    assert_eq!(ask().await.unwrap(), "from the proxy");
+    for refusal in [429, 500] {
+        status.store(refusal, SeqCst);
+        clock.advance(Duration::from_secs(25 * 3600));
+        assert_eq!(ask().await.unwrap(), "from the proxy", "{refusal}");
+    }
+    status.store(404, SeqCst);
+    clock.advance(Duration::from_secs(301));
+    assert!(ask().await.is_err(), "no is no");
+}
+
+/// Before, each of them asked again when the one before it had given up.
+#[tokio::test]
+async fn a_proxy_that_does_not_say_is_waited_for_once() {
+    let silent = HostileServer::always(Behaviour::Stall);
+    let remote = unlimited(&[through(&silent)]);
+    let deadline = within(Duration::from_millis(500));
+    let asking: Vec<_> = (0..10)
+        .map(|_| {
+            let remote = remote.clone();
+            tokio::spawn(async move { remote.latest(deadline).next().await.is_err() })
+        })
+        .collect();
+    for one in asking {
+        assert!(one.await.unwrap());
+    }
+    assert_eq!(silent.paths(), [format!("/sumdb/{NAME}/supported")]);
+}
