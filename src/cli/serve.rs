@@ -277,6 +277,7 @@ fn mirrored(config: &Config, engines: &Engines, recent: &Arc<Recent>) -> Vec<Arc
         let served: Arc<dyn Sumdb> = Arc::new(MirroredLog::new(MirrorOptions {
             mirror: mirror.clone(),
             rates: rates.clone(),
+            waiters: engines.notary.waiters(),
             deadline: config.limits.deadline,
             recent: recent.clone(),
             clock: engines.clock.clone(),

@@ -192,7 +192,7 @@ pub static KEYS: &[Key] = &[
         ),
     listed("sumdb.*.jobs", "1 to 1024", "32", "32")
         .means(
-            "How many requests to that database may be in flight at once, data tiles of a full mirror among them. Fewer are kinder, more are faster where the line is long.",
+            "How many requests of one kind to that database may be in flight at once: look-ups, hash tiles, and data tiles of a full mirror. Clients take turns with look-ups. Fewer are kinder, more are faster where the line is long.",
             "can make the server a nuisance to that database, or slow it down.",
         ),
     listed("sumdb.*.requests_per_second", "1 to 1000000", "50", "no limit")
@@ -273,7 +273,7 @@ pub static KEYS: &[Key] = &[
         ),
     scalar("limits.concurrency", "1 to 10000", "64", "64")
         .means(
-            "How many unknown modules are fetched or looked up upstream at the same time; more wait their turn within the deadline.",
+            "How many unknown modules are fetched or looked up upstream at the same time: three quarters of them from one server or by one route, so that one that hangs does not stop the others. More wait within the deadline, and clients take turns: a client that is alone has every place, and a newcomer has its share within a second, for which the youngest work of another client is stopped and done again later.",
             "can exhaust memory, descriptors or the upstream's patience.",
         ),
     scalar("limits.zip_bytes", "1 to 524288000", "524288000", "524288000 (500 MiB, the go command's own limit)")

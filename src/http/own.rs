@@ -221,7 +221,11 @@ impl Source for NotaryFigures {
             ("notary_misbehaviour", "Misses whose checksum database contradicted itself", &c.misbehaviour),
             ("notary_read_only", "Misses while the log signed nothing", &c.read_only),
             ("notary_internal_errors", "Misses that failed by our own fault", &c.internal),
-            ("notary_limited", "Misses refused for an allowance that was used up", &c.limited),
+            (
+                "notary_limited",
+                "Misses refused for an allowance, or a share of those that wait, that was used up",
+                &c.limited,
+            ),
             ("notary_joined", "Misses that found the work under way", &c.joined),
             ("notary_negative_hits", "Misses answered from a remembered failure", &c.negative_hits),
             ("notary_late", "Misses told to try again while the work went on", &c.late),

@@ -13,11 +13,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 use super::kept::{self, Recent, RecentOf, with_head};
 use super::metrics::{Sample, SampleValue, Source};
@@ -27,13 +27,18 @@ use crate::config::{Mode, Untold};
 use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, RemoteLog};
 use crate::module::ModuleVersion;
 use crate::notary::{Allowance, ClientId, Exhausted, Rates};
+use crate::share::turns::Line;
+use crate::share::{Claimant, Shed, Turns, Waiters};
 use crate::store::StoreError;
 use crate::tlog::{Tile, TileLevel, TreeSize};
 
 /// When a client should come back whose answer could not be fetched, unless a server said when.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// Questions of clients that are put to the remote log at once: half of the requests that it may have in flight.
-const TURNS: usize = 16;
+/// When a client should come back that has its share of those that wait.
+const CROWDED_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Look-ups of clients that are put to the remote log at once, and as many tiles: half of the
+/// requests that it may have in flight.
+const PLACES: usize = 16;
 /// "Not found" of a remote log: a version that was just published must appear soon.
 const NOT_FOUND_AGE: Duration = Duration::from_secs(30);
 /// What the configuration decides stays so until the operator changes it.
@@ -50,6 +55,8 @@ pub struct MirrorOptions {
     pub may_tell: Box<MayTell>,
     /// What clients may make us ask, shared by all mirrors.
     pub rates: Arc<Rates>,
+    /// The requests that wait, those for the own log included.
+    pub waiters: Arc<Waiters>,
     /// How long a client waits at most.
     pub deadline: Duration,
     /// What was asked lately.
@@ -63,8 +70,32 @@ pub struct MirroredLog {
     options: MirrorOptions,
     recent: RecentOf,
     latest: ArcSwapOption<(TreeSize, LatestHead)>,
-    /// Who asks here waits for a turn, so that the notary, which asks the same log, is not kept waiting by others' clients.
-    turns: Semaphore,
+    /// Clients take turns here, so that the notary, which asks the same log, is not kept waiting by
+    /// others' clients. A tile does not wait for look-ups, for which the log may take minutes.
+    lookups: Questions,
+    tiles: Questions,
+}
+
+/// What clients ask of a remote log, so much at once; each question has a number.
+struct Questions {
+    turns: Turns<u64, Claimant>,
+    line: Line,
+    asked: AtomicU64,
+}
+
+impl Questions {
+    fn new() -> Questions {
+        let (turns, line) = Turns::with_places(PLACES);
+        Questions { turns, line, asked: AtomicU64::new(0) }
+    }
+
+    /// Asks when it is the client's turn, and anew when its place was needed for another client.
+    async fn in_turn<F: Future>(&self, client: &Claimant, mut ask: impl FnMut() -> F) -> F::Output {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let _want = self.turns.want(number, client.clone());
+        let asked = self.turns.run(&number, self.line, |_| ask()).await;
+        asked.unwrap_or_else(|Shed| unreachable!("a question is put only while its client waits"))
+    }
 }
 
 impl MirroredLog {
@@ -73,7 +104,8 @@ impl MirroredLog {
         MirroredLog {
             recent: options.recent.of_log(),
             latest: ArcSwapOption::empty(),
-            turns: Semaphore::new(TURNS),
+            lookups: Questions::new(),
+            tiles: Questions::new(),
             options,
         }
     }
@@ -104,6 +136,29 @@ impl MirroredLog {
             LookupRefusal::TryLater { text, retry_after }
         };
         self.options.rates.admit(&ClientId::Address(client.address)).map_err(limited)
+    }
+
+    /// Lets a client wait for `work`, if it has not its share of those that wait.
+    async fn waiting<T>(
+        &self,
+        client: Client,
+        work: impl Future<Output = Result<T, LookupRefusal>>,
+    ) -> Result<T, LookupRefusal> {
+        let crowded = || {
+            let text = format!(
+                "too many requests from your address wait for what is not kept here\nThis server has no room for more, and \
+                 other clients have their share of it.\nfix: try again in {} s, with fewer builds at once behind this address.",
+                CROWDED_RETRY_AFTER.as_secs()
+            );
+            LookupRefusal::TryLater { text, retry_after: CROWDED_RETRY_AFTER }
+        };
+        let claimant = ClientId::Address(client.address).claimant();
+        let waiter = self.options.waiters.enter(&claimant).ok_or_else(crowded)?;
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = waiter.evicted() => Err(crowded()),
+        }
     }
 
     fn only_heads(&self) -> LookupRefusal {
@@ -138,10 +193,10 @@ impl MirroredLog {
             return Err(missing(name, &module.to_string(), max_age));
         }
         self.admit(client)?;
-        let _turn = self.turns.acquire().await.expect("it is never closed");
-        let what = module.to_string();
-        let refused = |error| refusal(name, &what, &error);
-        let proven = self.log().lookup(&module, self.deadline()).await.map_err(refused)?;
+        let client = ClientId::Address(client.address).claimant();
+        let ask = || self.log().lookup_for(&module, Some(client.clone()), self.deadline());
+        let refused = |error| refusal(name, &module.to_string(), &error);
+        let proven = self.lookups.in_turn(&client, ask).await.map_err(refused)?;
         let part = kept::record_part(proven.record, &proven.text);
         Ok(self.part_with_head(&part).expect("a log with a record has a head"))
     }
@@ -164,9 +219,9 @@ impl MirroredLog {
             return Err(self.only_heads());
         }
         self.admit(client)?;
-        let _turn = self.turns.acquire().await.expect("it is never closed");
         let what = tile.path();
-        match self.log().tile(&tile, self.deadline()).await {
+        let client = ClientId::Address(client.address).claimant();
+        match self.tiles.in_turn(&client, || self.log().tile(&tile, self.deadline())).await {
             Ok(Some(body)) => {
                 self.recent.keep_tile(&tile, &body);
                 Ok(body)
@@ -230,7 +285,7 @@ impl Sumdb for MirroredLog {
     }
 
     fn fetch_latest(&self, client: Client) -> Option<BoxFuture<'_, Result<LatestHead, LookupRefusal>>> {
-        Some(Box::pin(self.newest_head(client)))
+        Some(Box::pin(self.waiting(client, self.newest_head(client))))
     }
 
     fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
@@ -242,7 +297,7 @@ impl Sumdb for MirroredLog {
     }
 
     fn fetch_tile(&self, tile: Tile, client: Client) -> Option<BoxFuture<'_, Result<Bytes, LookupRefusal>>> {
-        Some(Box::pin(self.tile_of_log(tile, client)))
+        Some(Box::pin(self.waiting(client, self.tile_of_log(tile, client))))
     }
 
     fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
@@ -262,7 +317,7 @@ impl Sumdb for MirroredLog {
         module: ModuleVersion,
         client: Client,
     ) -> BoxFuture<'_, Result<Bytes, LookupRefusal>> {
-        Box::pin(self.lookup(module, client))
+        Box::pin(self.waiting(client, self.lookup(module, client)))
     }
 }
 

@@ -31,6 +31,7 @@ use super::tiles::TileReader;
 use super::verify::Refusal;
 use super::{Inner, Mirror, RemoteLimits, RemoteLog, SyncError, Synced, TILE_HEIGHT, blocking};
 use crate::files;
+use crate::share::Turns;
 use crate::store::StoreError;
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Replica, ReplicaReader};
@@ -177,9 +178,8 @@ impl RemoteLog {
     pub fn via(&self, transport: RemoteSumdb) -> RemoteLog {
         let inner = &self.0;
         let limits = RemoteLimits::default();
-        let permits = Arc::new(Semaphore::new(limits.requests));
-        let tiles =
-            TileReader::new(transport.clone(), inner.kept.clone(), permits.clone(), limits.memory_bytes);
+        let tiles = TileReader::new(transport.clone(), inner.kept.clone(), &limits);
+        let (lookup_turns, lookup_line) = Turns::with_places(limits.requests);
         RemoteLog(Arc::new(Inner {
             name: inner.name.clone(),
             key: inner.key.clone(),
@@ -190,7 +190,8 @@ impl RemoteLog {
             clock: inner.clock.clone(),
             patience: inner.patience,
             places: Semaphore::new(limits.lookups),
-            permits,
+            lookup_turns,
+            lookup_line,
             newest: inner.newest.clone(),
             replicates: inner.replicates.clone(),
             database: inner.database.clone(),

@@ -20,8 +20,6 @@ use crate::tlog::{HASH_SIZE, RecordId, Tile, TileLevel, TilePlan, TreeHead, stor
 /// A tile of a larger tree makes us ask for the newest head, but not again so soon after the last time: whoever asks for
 /// tiles that no tree has costs the log's operators a request a second at most.
 const ADVANCE_PAUSE: Duration = Duration::from_secs(1);
-/// When all places are taken, a caller may come back after this long.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A record that was proved: [`RemoteLog::head_for`] has a head that covers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,10 +63,7 @@ impl RemoteLog {
         let inner = &self.0;
         inner.check_running()?;
         let TileLevel::Hash(level) = tile.level else { return Ok(None) };
-        let Ok(_place) = inner.places.try_acquire() else {
-            let text = format!("checksum database {}: too many requests at once", inner.name);
-            return Err(RemoteError::Unavailable { text, retry_after: Some(BUSY_PAUSE) });
-        };
+        let _place = inner.place().await?;
         let covers = |head: &SeenHead| covers(&head.tree, level, tile);
         if !self.newest().is_some_and(|newest| covers(&newest)) && !inner.advanced_just_now() {
             inner.advance(deadline).await?;

@@ -4,13 +4,15 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout_at;
 
 use super::error::{Lie, RemoteError};
 use super::flight::Seat;
 use super::verify::Refusal;
-use super::{Inner, Proven, tiles};
+use super::{Inner, Proven};
 use crate::module::ModuleVersion;
+use crate::share::{Claimant, Shed};
 use crate::store::remote::SeenHead;
 use crate::tlog::TreeSize;
 use crate::upstream::{Inquiry, SumdbAnswer};
@@ -28,17 +30,55 @@ impl Inner {
     pub(super) async fn join_lookup(
         self: &Arc<Self>,
         module: &ModuleVersion,
+        client: Option<Claimant>,
         deadline: Instant,
     ) -> Result<Proven, RemoteError> {
+        let _want = client.map(|client| self.lookup_turns.want(module.clone(), client));
         let (inner, wanted) = (self.clone(), module.clone());
         let seat = self.lookups.join(module.clone(), || async move {
-            let Ok(_place) = inner.places.try_acquire() else {
-                let text = format!("checksum database {}: too many look-ups at once", inner.name);
-                return Err(RemoteError::Unavailable { text, retry_after: Some(BUSY_PAUSE) });
-            };
+            let _place = inner.place().await?;
             inner.clone().fly(wanted).await
         });
         self.wait(seat, &lookup_path(module), deadline).await
+    }
+
+    /// A place among what is in flight. When all are taken, a look-up that nobody waits for is
+    /// ended for it.
+    pub(super) async fn place(&self) -> Result<SemaphorePermit<'_>, RemoteError> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Ok(place);
+        }
+        match self.lookup_turns.shed() {
+            true => Ok(self.places.acquire().await.expect("the semaphore is never closed")),
+            false => Err(self.busy()),
+        }
+    }
+
+    fn busy(&self) -> RemoteError {
+        let text = format!("checksum database {}: too many requests at once", self.name);
+        RemoteError::Unavailable { text, retry_after: Some(BUSY_PAUSE) }
+    }
+
+    /// Puts a look-up to the next URL when it is its turn, and to all of them anew when its place
+    /// was needed for another client.
+    async fn ask_in_turn(
+        &self,
+        module: &ModuleVersion,
+        inquiry: &mut Inquiry,
+        lies: &mut Vec<Lie>,
+        deadline: Instant,
+    ) -> Result<SumdbAnswer, RemoteError> {
+        let path = lookup_path(module);
+        loop {
+            let mut turn = self.lookup_turns.turn(module.clone(), self.lookup_line);
+            turn.granted().await.map_err(|Shed| self.busy())?;
+            tokio::select! {
+                biased;
+                answer = self.ask(inquiry, &path, lies) => return answer,
+                ended = turn.ended() => ended.map_err(|Shed| self.busy())?,
+            }
+            *inquiry = self.transport.lookup(module, deadline);
+        }
     }
 
     async fn wait<T: Clone>(
@@ -71,7 +111,7 @@ impl Inner {
             let mut inquiry = self.transport.lookup(&module, deadline);
             let mut lies = Vec::new();
             loop {
-                let answer = self.ask(&mut inquiry, &path, &mut lies).await?;
+                let answer = self.ask_in_turn(&module, &mut inquiry, &mut lies, deadline).await?;
                 match self.accept(&module, &answer.body, &path, deadline).await {
                     Ok(proven) => return Ok(proven),
                     Err(Refusal::Bad(why)) => self.refuse(answer, why, &mut lies),
@@ -170,9 +210,8 @@ impl Inner {
         path: &str,
         lies: &mut Vec<Lie>,
     ) -> Result<SumdbAnswer, RemoteError> {
-        tiles::next(&self.permits, inquiry)
-            .await
-            .map_err(|error| RemoteError::unanswered(&error, path, std::mem::take(lies)))
+        let answer = inquiry.next().await;
+        answer.map_err(|error| RemoteError::unanswered(&error, path, std::mem::take(lies)))
     }
 
     pub(super) fn refuse(&self, answer: SumdbAnswer, why: String, lies: &mut Vec<Lie>) {

@@ -75,6 +75,8 @@ use crate::clock::Clock;
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::note::{self, VerifierKey};
+use crate::share::turns::Line;
+use crate::share::{Claimant, Turns};
 use crate::store::remote::{RemoteStore, SeenHead};
 use crate::store::replica::Replica;
 use crate::store::{StoreError, StoredRecord};
@@ -133,7 +135,8 @@ pub struct RemoteLogOptions {
 pub struct RemoteLimits {
     /// Look-ups in flight at once, those included for which nobody waits any more.
     pub lookups: usize,
-    /// Requests in flight at once.
+    /// Requests in flight at once: so many look-ups, among which clients take turns, and as many
+    /// tiles. A head has its own way, so that nothing keeps the newest one from being known.
     pub requests: usize,
     /// Verified tiles that are kept in memory, in bytes.
     pub memory_bytes: u64,
@@ -184,8 +187,10 @@ struct Inner {
     patience: Duration,
     /// One for each look-up in flight.
     places: Semaphore,
-    /// One for each request in flight.
-    permits: Arc<Semaphore>,
+    /// A place for each look-up that is put to a URL. A log may take minutes for one, so tiles have
+    /// places of their own.
+    lookup_turns: Turns<ModuleVersion, Claimant>,
+    lookup_line: Line,
     /// Shared, as is the stop, with those who read the same log from elsewhere.
     newest: Arc<ArcSwapOption<SeenHead>>,
     /// Up to date is who has every record, not only the newest head.
@@ -213,8 +218,8 @@ impl RemoteLog {
         let newest = store.newest()?;
         newest.iter().chain(known.as_deref()).try_for_each(|head| check_head(&key, head))?;
         let kept = Kept { store: store.clone(), replica };
-        let permits = Arc::new(Semaphore::new(limits.requests.max(1)));
-        let tiles = TileReader::new(transport.clone(), kept.clone(), permits.clone(), limits.memory_bytes);
+        let tiles = TileReader::new(transport.clone(), kept.clone(), &limits);
+        let (lookup_turns, lookup_line) = Turns::with_places(limits.requests);
         let inner = Inner {
             name,
             key,
@@ -223,7 +228,8 @@ impl RemoteLog {
             clock,
             patience: limits.patience,
             places: Semaphore::new(limits.lookups.max(1)),
-            permits,
+            lookup_turns,
+            lookup_line,
             newest: Arc::new(ArcSwapOption::from_pointee(newest)),
             replicates: Arc::default(),
             database,
@@ -253,11 +259,23 @@ impl RemoteLog {
     /// The lines of a module version: from the store, else from the log. Waits until `deadline` at the latest; the work
     /// goes on after that, so that the next caller finds more of it done.
     pub async fn lookup(&self, module: &ModuleVersion, deadline: Instant) -> Result<Proven, RemoteError> {
+        self.lookup_for(module, Some(Claimant::Operator), deadline).await
+    }
+
+    /// [`lookup`](RemoteLog::lookup) for a client, which takes turns with the others. Without one,
+    /// nobody waits for the answer: the question is put to the log only while no client needs its
+    /// place.
+    pub async fn lookup_for(
+        &self,
+        module: &ModuleVersion,
+        client: Option<Claimant>,
+        deadline: Instant,
+    ) -> Result<Proven, RemoteError> {
         self.0.check_running()?;
         if let Some(proven) = self.0.find(module)? {
             return Ok(proven);
         }
-        let answer = self.0.join_lookup(module, deadline).await;
+        let answer = self.0.join_lookup(module, client, deadline).await;
         match &answer {
             Ok(_) => self.0.missing.forget(module),
             Err(RemoteError::NotFound { .. }) => self.0.missing.remember(module, self.0.clock.instant()),

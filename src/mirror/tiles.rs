@@ -17,13 +17,14 @@ use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
+use super::RemoteLimits;
 use super::error::{Lie, RemoteError, Unproven};
 use super::flight::{Flights, Seat};
 use super::kept::Kept;
 use crate::store::StoreError;
 use crate::store::remote::RemoteTile;
 use crate::tlog::{HASH_SIZE, Hash, Tile, TileError, TileLevel, TilePlan};
-use crate::upstream::{Inquiry, RedactedUrl, RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
+use crate::upstream::{RedactedUrl, RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
 
 /// What a tile in memory costs beside its bytes.
 const ENTRY_BYTES: u64 = 128;
@@ -40,7 +41,8 @@ pub(super) struct TileReader {
     /// By level and number, the widest that was verified.
     memory: Cache<(u8, u64), Bytes, Bytewise>,
     flights: Flights<(Tile, Vec<UrlId>), Result<Sent, RemoteError>>,
-    permits: Arc<Semaphore>,
+    /// One for each tile that is asked for.
+    permits: Semaphore,
 }
 
 /// A tile weighs what it takes.
@@ -89,12 +91,8 @@ struct Attempt {
 }
 
 impl TileReader {
-    pub(super) fn new(
-        remote: RemoteSumdb,
-        store: Kept,
-        permits: Arc<Semaphore>,
-        memory_bytes: u64,
-    ) -> TileReader {
+    pub(super) fn new(remote: RemoteSumdb, store: Kept, limits: &RemoteLimits) -> TileReader {
+        let (memory_bytes, permits) = (limits.memory_bytes, Semaphore::new(limits.requests.max(1)));
         let memory = Cache::with_weighter((memory_bytes / TILE_BYTES) as usize, memory_bytes, Bytewise);
         TileReader { remote, store, memory, flights: Flights::default(), permits }
     }
@@ -221,7 +219,9 @@ impl TileReader {
         let mut inquiry = self.remote.tile(tile, deadline);
         let want = tile.width as usize * HASH_SIZE;
         loop {
-            let SumdbAnswer { body, url, from } = next(&self.permits, &mut inquiry).await?;
+            let permit = self.permits.acquire().await.expect("the semaphore is never closed");
+            let SumdbAnswer { body, url, from } = inquiry.next().await?;
+            drop(permit);
             if excluded.contains(&from) {
                 continue;
             }
@@ -286,12 +286,6 @@ impl TileReader {
             })),
         }
     }
-}
-
-/// The next URL's answer, when it is our turn: so many requests at once and no more.
-pub(super) async fn next(permits: &Semaphore, inquiry: &mut Inquiry) -> Result<SumdbAnswer, SumdbError> {
-    let _permit = permits.acquire().await.expect("the semaphore is never closed");
-    inquiry.next().await
 }
 
 impl Got {

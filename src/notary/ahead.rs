@@ -131,7 +131,7 @@ impl Inner {
         let readiness = ahead.group.enter();
         let (client, now) = (parent.client.clone(), self.clock.instant());
         let flight = Flight::new(module, parent.route, client, Some(ahead), now, self.crowd.clone());
-        if let Ok((flight, true)) = self.flights.start(flight, self.max_flights()) {
+        if let Ok((flight, true)) = self.flights.start(flight, self.max_flights(), || false) {
             let counted = Counted::new(self.clone());
             tokio::spawn(async move { counted.0.clone().fly(flight, Some(readiness)).await });
         }

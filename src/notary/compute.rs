@@ -18,12 +18,13 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::error::NotaryError;
-use super::limits::Gate;
+use super::gate::Gate;
 use super::{Delay, seconds};
 use crate::clock::Clock;
 use crate::dirhash::{HashedZip, ReadAt, ZipError, ZipLimits, hash_go_mod, hash_zip};
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
+use crate::share::Claimant;
 use crate::store::Evidence;
 use crate::upstream::{
     FetchError, FetchedModule, GoProxy, ModuleError, ModuleInfo, Origin, SourceName, Spooled, VcsError,
@@ -49,6 +50,8 @@ pub(super) struct Computing<'a> {
     pub(super) limits: &'a ZipLimits,
     pub(super) gate: &'a Gate,
     pub(super) clock: &'a Clock,
+    /// Who waits.
+    pub(super) client: Option<Claimant>,
 }
 
 impl Computing<'_> {
@@ -86,9 +89,11 @@ impl Computing<'_> {
             let hashed = hash_zip(&ZipBytes(&zip), module, self.limits);
             return (zip, hashed);
         }
-        let _processor = self.gate.hashing().await;
+        let processor = self.gate.hashing(self.client.clone()).await;
         let (module, limits) = (module.clone(), self.limits.clone());
         let hashing = tokio::task::spawn_blocking(move || {
+            // Given back when the thread is done, whatever becomes of the flight.
+            let _processor = processor;
             let hashed = hash_zip(&ZipBytes(&zip), &module, &limits);
             (zip, hashed)
         });

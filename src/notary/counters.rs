@@ -42,7 +42,8 @@ pub struct Counters {
     pub read_only: Counter,
     /// Our own failures.
     pub internal: Counter,
-    /// Misses that were refused because their client's allowance, or that of all, was used up.
+    /// Misses that were refused because an allowance, or the client's share of those that wait, was
+    /// used up.
     pub limited: Counter,
     /// Misses that found the work under way.
     pub joined: Counter,

@@ -151,6 +151,8 @@ pub enum Delay {
     Limited(Allowance),
     /// Too many misses at the same time.
     Crowded,
+    /// Too many look-ups wait, and most of them are this client's.
+    Waiting,
     /// The server is being stopped.
     Stopping,
 }
@@ -274,6 +276,13 @@ fn try_later(module: &str, why: &Delay, wait: u64) -> String {
             &format!("try again: too many new modules are being fetched, so {module} has to wait"),
             &again,
         ]),
+        Delay::Waiting => fit(&[
+            &format!("try again: too many look-ups from your address wait, so {module} was refused"),
+            "This server has no room for more, and other clients have their share of it.",
+            &format!(
+                "fix: run the command again in {wait} s, with fewer builds at once behind this address."
+            ),
+        ]),
         Delay::Stopping => {
             fit(&[&format!("try again: the checksum database restarts, so {module} has to wait"), &again])
         }
@@ -328,6 +337,7 @@ impl fmt::Display for Delay {
                 f.write_str("the allowance of misses of all clients is used up")
             }
             Delay::Crowded => f.write_str("too many misses at the same time"),
+            Delay::Waiting => f.write_str("the client has its share of the look-ups that wait"),
             Delay::Stopping => f.write_str("the server is being stopped"),
         }
     }
@@ -445,6 +455,7 @@ mod tests {
             later(Delay::Limited(Allowance::Client)),
             later(Delay::Limited(Allowance::All)),
             later(Delay::Crowded),
+            later(Delay::Waiting),
             later(Delay::Stopping),
             NotaryError::Misbehaviour {
                 module: module(),

@@ -137,8 +137,13 @@ impl Flights {
     }
 
     /// Takes off, unless there is a flight for that module already (then that one is returned, and wanted if this one
-    /// is) or too many are in the air.
-    pub(super) fn start(&self, flight: Flight, max: usize) -> Result<(Arc<Flight>, bool), TooMany> {
+    /// is) or there are `max` of them and `shed` could not end one.
+    pub(super) fn start(
+        &self,
+        flight: Flight,
+        max: usize,
+        shed: impl FnOnce() -> bool,
+    ) -> Result<(Arc<Flight>, bool), TooMany> {
         let mut flights = self.flights();
         if let Some(other) = flights.get(&flight.module) {
             let other = other.clone();
@@ -149,7 +154,7 @@ impl Flights {
             }
             return Ok((other, false));
         }
-        if flights.len() >= max {
+        if flights.len() >= max && !shed() {
             if flight.is_wanted() {
                 flight.fetched();
                 flight.crowd.closed();

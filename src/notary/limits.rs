@@ -15,12 +15,10 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::flight::Flight;
 use crate::clock::Clock;
 use crate::dirhash::ZipLimits;
-use crate::share::ClientNetwork;
+use crate::share::{Claimant, ClientNetwork};
 
 /// Negative answers are kept no longer than this, whatever is configured: a version that was just published must appear.
 pub const MAX_NEGATIVE_CACHE: Duration = Duration::from_secs(60);
@@ -36,11 +34,13 @@ pub struct NotaryLimits {
     pub deadline: Duration,
     /// How long the work itself may take. Longer than `deadline`: who was told to try again finds it done.
     pub flight_deadline: Duration,
-    /// Misses that are worked on at the same time; more wait their turn.
+    /// Misses that are worked on at the same time; more wait, and clients take turns.
     pub concurrency: usize,
-    /// The same for one route: a source that hangs must not stop the others.
+    /// The same for one route, and for one server: a source that hangs must not stop the others.
+    /// Where modules come from version control, one host has three quarters of it.
     pub route_concurrency: usize,
-    /// Misses that are worked on or wait. Beyond it clients are told to try later.
+    /// Look-ups that wait for an answer, and misses that are worked on or wait. Beyond it each
+    /// client has its share, and is told to try later when it is used up.
     pub max_flights: usize,
     /// Misses of one client in a minute, all of which may come at once.
     pub client_misses_per_minute: NonZeroU32,
@@ -117,6 +117,17 @@ pub enum ClientId {
     Operator,
 }
 
+impl ClientId {
+    /// Returns whose share a look-up of this client takes.
+    pub fn claimant(&self) -> Claimant {
+        match self {
+            ClientId::Address(address) => Claimant::Network(ClientNetwork::of(*address)),
+            ClientId::Named(name) => Claimant::Named(name.clone()),
+            ClientId::Operator => Claimant::Operator,
+        }
+    }
+}
+
 /// Which allowance is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
@@ -137,8 +148,7 @@ pub struct Exhausted {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    Address(ClientNetwork),
-    Named(Arc<str>),
+    Client(Claimant),
     /// Everybody, when there are more clients than are remembered.
     Crowd,
 }
@@ -191,10 +201,9 @@ impl Rates {
 
     /// Counts so many at once: all of them, or none. More than a whole minute's worth count as a minute's worth.
     pub fn admit_many(&self, client: &ClientId, count: NonZeroU32) -> Result<(), Exhausted> {
-        let key = match client {
-            ClientId::Operator => return Ok(()),
-            ClientId::Address(address) => Key::Address(ClientNetwork::of(*address)),
-            ClientId::Named(name) => Key::Named(name.clone()),
+        let key = match client.claimant() {
+            Claimant::Operator => return Ok(()),
+            client => Key::Client(client),
         };
         if self.unswept.fetch_add(1, Ordering::Relaxed) >= MISSES_BETWEEN_SWEEPS {
             self.unswept.store(0, Ordering::Relaxed);
@@ -215,72 +224,6 @@ impl Rates {
             .map_err(|until| until.wait_time_from(now))
             .map_err(exhausted(Allowance::All))
     }
-}
-
-/// Rates and places, shared by all flights.
-pub(super) struct Gate {
-    misses: Rates,
-    ahead: Rates,
-    places: Semaphore,
-    route_places: Vec<Semaphore>,
-    ahead_places: Semaphore,
-    /// Hashing and inflating keep a processor busy; more at once would only take it from look-ups that hit.
-    hashing: Semaphore,
-}
-
-/// A place among those that are worked on.
-pub(super) struct Place<'a> {
-    _route: Option<SemaphorePermit<'a>>,
-    _all: SemaphorePermit<'a>,
-}
-
-impl Gate {
-    pub(super) fn new(limits: &NotaryLimits, routes: usize, clock: &Clock) -> Gate {
-        let all = limits.misses_per_minute;
-        let half = NonZeroU32::new(all.get() / 2).unwrap_or(NonZeroU32::MIN);
-        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let per_route = limits.route_concurrency.clamp(1, limits.concurrency.max(1));
-        Gate {
-            misses: Rates::new(limits.client_misses_per_minute, all, clock),
-            ahead: Rates::new(limits.client_misses_per_minute, half, clock),
-            places: Semaphore::new(limits.concurrency.max(1)),
-            route_places: (0..routes).map(|_| Semaphore::new(per_route)).collect(),
-            ahead_places: Semaphore::new(limits.ahead.concurrency.max(1)),
-            hashing: Semaphore::new(processors),
-        }
-    }
-
-    /// Counts a miss.
-    pub(super) fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
-        self.misses.admit(client)
-    }
-
-    /// Counts a module that is notarised ahead.
-    pub(super) fn admit_ahead(&self, client: &ClientId) -> bool {
-        self.ahead.admit(client).is_ok()
-    }
-
-    /// Waits for a place. A flight that nobody waits for has few; as soon as somebody does, it stands with the others.
-    pub(super) async fn place(&self, flight: &Flight) -> Place<'_> {
-        if !flight.is_wanted() {
-            tokio::select! {
-                permit = self.ahead_places.acquire() => return Place { _route: None, _all: open(permit) },
-                () = flight.until_wanted() => {}
-            }
-        }
-        // The route's first: waiting for a slow route must not take a place from the others.
-        let route = open(self.route_places[flight.route].acquire().await);
-        Place { _route: Some(route), _all: open(self.places.acquire().await) }
-    }
-
-    /// Waits for a processor.
-    pub(super) async fn hashing(&self) -> SemaphorePermit<'_> {
-        open(self.hashing.acquire().await)
-    }
-}
-
-fn open<T>(permit: Result<T, tokio::sync::AcquireError>) -> T {
-    permit.expect("these semaphores are never closed")
 }
 
 #[cfg(test)]

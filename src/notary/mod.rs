@@ -1,9 +1,9 @@
 //! The notary: may this module enter, where does its line come from, what evidence is kept. Look-up misses end here.
 //!
 //! ```text
-//! lookup ─ log has it? ─ route ─ flight under way? ─ failed lately? ─ log writes? ─ allowance ─┐   (lookup, below)
+//! lookup ─ log has it? ─ route ─ flight under way? ─ failed lately? ─ log writes? ─ allowance ─┐   lookup (below), gate
 //!                                                                                             │
-//!          ┌───────────────────────── a flight: one task per module version ──────────────────┘   flight, limits
+//!          ┌───────────────────────── a flight: one task per module version ──────────────────┘   flight, gate, limits
 //!          │ place → compute: fetch .mod, .zip, .info; hash; compare                               compute
 //!          │         or ask the remote log for a proof                                             route
 //!          │       → what the go.mod requires, ahead                                               ahead
@@ -19,6 +19,7 @@ mod compute;
 mod counters;
 mod error;
 mod flight;
+mod gate;
 mod gather;
 mod limits;
 mod negative;
@@ -37,6 +38,7 @@ use crate::clock::Clock;
 use crate::dirhash::hash_go_mod;
 use crate::log::{AppendError, Candidate, Log, Outcome, ReadOnly, Snapshot, State, evidence_of};
 use crate::module::{Choice, ModuleVersion, choose};
+use crate::share::{Claimant, Shed, Waiters};
 use crate::store::{Evidence, StoreError, StoredRecord};
 use ahead::Readiness;
 use compute::{Computing, DEFAULT_RETRY_AFTER, Found};
@@ -44,8 +46,8 @@ pub use counters::{Counter, Counters};
 use error::seconds;
 pub use error::{ConflictReport, Delay, NotaryError};
 use flight::{Answer, Flight, Flights, Landing, TooMany};
+use gate::Gate;
 use gather::{Crowd, Gatherer};
-use limits::Gate;
 pub use limits::{AheadLimits, Allowance, ClientId, Exhausted, MAX_NEGATIVE_CACHE, NotaryLimits, Rates};
 use negative::Negative;
 pub use route::{Checksum, ProveError, Proven, Prover, Proving, Route, RouteError};
@@ -56,6 +58,8 @@ const CROWDED_RETRY_AFTER: Duration = Duration::from_secs(2);
 const LATE_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// How much longer than the proof itself the go.mod may take that only serves to go ahead.
 const GO_MOD_PATIENCE: Duration = Duration::from_millis(300);
+/// Candidates that are ready do not wait for a flight that has taken this long.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What a notary works with.
 pub struct NotaryOptions {
@@ -90,6 +94,7 @@ struct Inner {
     limits: NotaryLimits,
     clock: Clock,
     gate: Gate,
+    waiters: Arc<Waiters>,
     flights: Flights,
     /// How many of them were started ahead of any client.
     ahead_flights: AtomicUsize,
@@ -111,7 +116,8 @@ impl Notary {
         Ok(Notary(Arc::new(Inner {
             log,
             places: routes.iter().map(Route::place).collect(),
-            gate: Gate::new(&limits, routes.len(), &clock),
+            gate: Gate::new(&limits, &routes, &clock),
+            waiters: Arc::new(Waiters::new(limits.max_flights)),
             flights: Flights::default(),
             ahead_flights: AtomicUsize::new(0),
             negative: Negative::new(limits.negative_cache),
@@ -133,22 +139,39 @@ impl Notary {
             return Ok(found);
         }
         let started = inner.clock.instant();
+        let claimant = client.claimant();
+        let crowded = || {
+            inner.counters.limited.add(1);
+            try_later(&module, Delay::Waiting, CROWDED_RETRY_AFTER)
+        };
+        // Joining a flight is admission too: whoever waits needs a place to wait in.
+        let waiter = inner.waiters.enter(&claimant).ok_or_else(crowded)?;
+        // For as long as this client waits, the flight counts for it.
+        let _want = inner.gate.want(&module, claimant);
         let flight = match inner.flights.join(&module, started) {
             Some(flight) => {
                 inner.counters.joined.add(1);
                 flight
             }
-            None => inner.take_off(module, client, started).await?,
+            None => inner.take_off(module.clone(), client, started).await?,
         };
-        match timeout_at((started + inner.limits.deadline).into(), flight.answer()).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                inner.counters.late.add(1);
-                let waited = inner.limits.deadline;
-                let why = Delay::StillWorking { place: inner.places[flight.route].clone(), waited };
-                Err(try_later(&flight.module, why, LATE_RETRY_AFTER))
-            }
-        }
+        let answer = timeout_at((started + inner.limits.deadline).into(), flight.answer());
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = waiter.evicted() => return Err(crowded()),
+        };
+        answer.unwrap_or_else(|_| {
+            inner.counters.late.add(1);
+            let waited = inner.limits.deadline;
+            let why = Delay::StillWorking { place: inner.places[flight.route].clone(), waited };
+            Err(try_later(&flight.module, why, LATE_RETRY_AFTER))
+        })
+    }
+
+    /// The look-ups that wait. Whoever else lets clients wait shares the bound.
+    pub fn waiters(&self) -> Arc<Waiters> {
+        self.0.waiters.clone()
     }
 
     /// What it has counted.
@@ -216,7 +239,7 @@ impl Inner {
             return Err(try_later(&module, Delay::Limited(exhausted.allowance), retry_after));
         }
         let flight = Flight::new(module.clone(), route, client, None, now, self.crowd.clone());
-        match self.flights.start(flight, self.max_flights()) {
+        match self.flights.start(flight, self.max_flights(), || self.gate.shed()) {
             Ok((flight, true)) => {
                 let (inner, started) = (self.clone(), flight.clone());
                 tokio::spawn(async move { inner.fly(started, None).await });
@@ -274,9 +297,17 @@ impl Inner {
         if let Some(found) = self.find(&flight.module)? {
             return Ok(found);
         }
-        let place = self.gate.place(flight).await;
-        let found = self.fetch(flight, deadline).await?;
-        drop(place);
+        let fetching = self.gate.in_place(flight, |client| self.fetch(flight, client, deadline));
+        tokio::pin!(fetching);
+        let found = match timeout(SLOW, &mut fetching).await {
+            Ok(found) => found,
+            Err(_) => {
+                flight.fetched();
+                fetching.await
+            }
+        };
+        let found =
+            found.map_err(|Shed| try_later(&flight.module, Delay::Crowded, CROWDED_RETRY_AFTER))??;
         let lines = found.lines.clone();
         let candidate = Candidate::new(found.lines, Arc::new(found.evidence));
         flight.fetched();
@@ -311,14 +342,20 @@ impl Inner {
         }
     }
 
-    /// The lines and their evidence, by the flight's route.
-    async fn fetch(&self, flight: &Flight, deadline: Instant) -> Result<Found, NotaryError> {
+    /// The lines and their evidence, by the flight's route, for the client that waits.
+    async fn fetch(
+        &self,
+        flight: &Flight,
+        client: Option<Claimant>,
+        deadline: Instant,
+    ) -> Result<Found, NotaryError> {
         let route = &self.routes[flight.route];
         let (module, place) = (&flight.module, self.places[flight.route].clone());
         match (&route.checksum, &route.source) {
             (Checksum::Compute, Some(source)) => {
                 let limits = &self.limits.zip;
-                let computing = Computing { source, place, limits, gate: &self.gate, clock: &self.clock };
+                let (gate, clock) = (&self.gate, &self.clock);
+                let computing = Computing { source, place, limits, gate, clock, client };
                 computing.lines(module, deadline).await
             }
             (Checksum::Compute, None) => Err(NotaryError::internal(module, "its route has no source")),
@@ -328,7 +365,7 @@ impl Inner {
                     let (module, deadline) = (module.clone(), deadline);
                     go_mod.spawn(async move { source.fetch_mod(&module, deadline).await });
                 }
-                let proven = remote.prove(module, deadline).await;
+                let proven = remote.prove(module, client, deadline).await;
                 let proven = proven.map_err(|error| unproven(module, place, remote.name(), error))?;
                 let go_mod = match timeout(GO_MOD_PATIENCE, go_mod.join_next()).await {
                     Ok(Some(Ok(Ok(fetched)))) => Some(fetched.content),

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::route::{ProveError, Proven, Prover, Proving};
 use crate::mirror::{RemoteError, RemoteLog, Unusable};
 use crate::module::ModuleVersion;
+use crate::share::Claimant;
 use crate::upstream::Said;
 
 impl Prover for RemoteLog {
@@ -12,9 +13,14 @@ impl Prover for RemoteLog {
         RemoteLog::name(self)
     }
 
-    fn prove<'a>(&'a self, module: &'a ModuleVersion, deadline: Instant) -> Proving<'a> {
+    fn prove<'a>(
+        &'a self,
+        module: &'a ModuleVersion,
+        client: Option<Claimant>,
+        deadline: Instant,
+    ) -> Proving<'a> {
         Box::pin(async move {
-            let proven = self.lookup(module, deadline).await.map_err(prove_error)?;
+            let proven = self.lookup_for(module, client, deadline).await.map_err(prove_error)?;
             Ok(Proven { lines: proven.lines, record: proven.record, head: proven.head })
         })
     }
@@ -25,7 +31,7 @@ impl Prover for Unusable {
         &self.name
     }
 
-    fn prove<'a>(&'a self, _: &'a ModuleVersion, _: Instant) -> Proving<'a> {
+    fn prove<'a>(&'a self, _: &'a ModuleVersion, _: Option<Claimant>, _: Instant) -> Proving<'a> {
         let why = self.told().replace('\n', ". ");
         Box::pin(async { Err(ProveError::Unavailable { why, retry_after: None }) })
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::error::for_clients;
 use crate::gosum::ModuleLines;
 use crate::module::{ModuleVersion, PathPatterns, Rule};
+use crate::share::Claimant;
 use crate::tlog::{RecordId, TreeHead};
 use crate::upstream::{GoProxy, Said};
 
@@ -41,7 +42,13 @@ pub trait Prover: Send + Sync {
     fn name(&self) -> &str;
 
     /// The lines of a module version, out of the record that is proved to be in the database's newest tree.
-    fn prove<'a>(&'a self, module: &'a ModuleVersion, deadline: Instant) -> Proving<'a>;
+    /// `client` is who waits; without one the work gives way to any client's.
+    fn prove<'a>(
+        &'a self,
+        module: &'a ModuleVersion,
+        client: Option<Claimant>,
+        deadline: Instant,
+    ) -> Proving<'a>;
 }
 
 /// Lines that a remote log holds, proved.

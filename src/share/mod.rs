@@ -11,10 +11,9 @@ mod waiters;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+pub use slots::{Arrival, Holder, SlotId, Slots};
 pub use turns::{Shed, Turns};
 pub use waiters::{Waiter, Waiters};
-
-pub use slots::{Arrival, Holder, SlotId, Slots};
 
 /// The network that one client has to itself: its IPv4 address, or the /64 of its IPv6 address, since
 /// one customer usually holds all of a /64. An IPv4 address mapped into IPv6 counts as IPv4.

@@ -6,6 +6,7 @@
 
 mod beside;
 mod flood;
+mod hanging;
 mod http2;
 mod nonsense;
 mod shares;

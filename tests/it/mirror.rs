@@ -17,6 +17,7 @@ mod full;
 mod gossip;
 mod gosum;
 mod growth;
+mod hanging;
 mod heads;
 mod hooks;
 mod liars;

@@ -8,6 +8,7 @@
 mod ahead;
 mod computed;
 mod go_client;
+mod hanging;
 mod limits;
 mod remote;
 mod routes;

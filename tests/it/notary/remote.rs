@@ -11,6 +11,7 @@ use tallystick::log::evidence_of;
 use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
 use tallystick::module::ModuleVersion;
 use tallystick::notary::{Delay, NotaryError, ProveError, Proven, Prover, Proving};
+use tallystick::share::Claimant;
 use tallystick::store::Evidence;
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, Said, SourceUrl};
@@ -35,7 +36,7 @@ impl Prover for Remote {
         "sum.golang.org"
     }
 
-    fn prove<'a>(&'a self, module: &'a ModuleVersion, _: Instant) -> Proving<'a> {
+    fn prove<'a>(&'a self, module: &'a ModuleVersion, _: Option<Claimant>, _: Instant) -> Proving<'a> {
         self.asked.lock().unwrap().push(module.clone());
         let go_mod = self.go_mods.lock().unwrap().get(module).copied();
         let error = self.errors.lock().unwrap().remove(module);

@@ -87,6 +87,8 @@ pub(super) enum Say {
     Status(u16, &'static str, Option<&'static str>),
     /// The file with a wrong length: the connection ends early.
     CutOff,
+    /// No answer, ever.
+    Nothing,
 }
 
 /// A module proxy in this process.
@@ -151,6 +153,9 @@ async fn answer(State(state): State<Arc<ProxyState>>, uri: Uri) -> Response<Body
     state.requests.lock().unwrap().push(name.clone());
     let mut open = state.open.subscribe();
     let _ = open.wait_for(|open| *open).await;
+    if matches!(state.says.lock().unwrap().get(&name), Some(Say::Nothing)) {
+        std::future::pending::<()>().await;
+    }
     let content = state.files.lock().unwrap().0.get(&name).cloned();
     let missing = || {
         let answer = Response::builder().status(404).header("content-type", "text/plain");
@@ -172,7 +177,7 @@ async fn answer(State(state): State<Arc<ProxyState>>, uri: Uri) -> Response<Body
             answer.body(Body::from(content[..content.len() / 2].to_vec())).unwrap()
         }
         (None, Some(content)) => Response::new(Body::from(content)),
-        (_, None) => missing(),
+        (_, _) => missing(),
     }
 }
 

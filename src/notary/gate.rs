@@ -1,0 +1,246 @@
+//! The gate: which misses may start, and which of them are worked on now.
+//!
+//! Places are bounded by the server that is asked, by the route and in all, and shared among
+//! clients as [`Turns`] does it:
+//!
+//! ```text
+//! a miss that a client waits for    host (three quarters of a route) ─ server, route (three quarters of all) ─ all
+//! a module that nobody asked for    places of its own
+//! ```
+//!
+//! A miss whose client went away keeps its place until somebody else needs it. The work of a place
+//! that is revoked is dropped and starts again later; every fetch can be repeated.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::flight::Flight;
+use super::limits::{ClientId, Exhausted, NotaryLimits, Rates};
+use super::route::{Checksum, Route};
+use crate::clock::Clock;
+use crate::module::ModuleVersion;
+use crate::share::turns::{Bound, Line, Turn, Want};
+use crate::share::{Claimant, Shed, Turns};
+use crate::upstream::ModuleSource;
+
+type Places = Turns<ModuleVersion, Claimant>;
+
+/// Rates and places, shared by all flights.
+pub(super) struct Gate {
+    misses: Rates,
+    ahead: Rates,
+    places: Places,
+    routes: Vec<RouteLines>,
+    ahead_places: Places,
+    ahead_line: Line,
+    /// Hashing and inflating keep a processor busy; more at once would only take it from look-ups
+    /// that hit. By a number, since a hash goes on when its flight was stopped and starts again.
+    hashing: Turns<u64, Claimant>,
+    hashing_line: Line,
+    hashings: AtomicU64,
+}
+
+/// The lines of one route.
+enum RouteLines {
+    /// All modules come from the same servers.
+    One(Line),
+    /// Modules may come from version control at the host that their path names. Such a route names
+    /// its hosts, so there are few.
+    ByHost { bounds: Vec<Bound>, host_places: usize, lines: Mutex<HashMap<String, Line>> },
+}
+
+impl Gate {
+    pub(super) fn new(limits: &NotaryLimits, routes: &[Route], clock: &Clock) -> Gate {
+        let all = limits.misses_per_minute;
+        let half = NonZeroU32::new(all.get() / 2).unwrap_or(NonZeroU32::MIN);
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let (places, (ahead_places, ahead_line)) =
+            (Places::default(), Places::with_places(limits.ahead.concurrency));
+        let (hashing, hashing_line) = Turns::with_places(processors);
+        Gate {
+            misses: Rates::new(limits.client_misses_per_minute, all, clock),
+            ahead: Rates::new(limits.client_misses_per_minute, half, clock),
+            routes: lines(&places, limits, routes),
+            places,
+            ahead_places,
+            ahead_line,
+            hashing,
+            hashing_line,
+            hashings: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a miss.
+    pub(super) fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
+        self.misses.admit(client)
+    }
+
+    /// Counts a module that is notarized ahead.
+    pub(super) fn admit_ahead(&self, client: &ClientId) -> bool {
+        self.ahead.admit(client).is_ok()
+    }
+
+    /// Notes that a client waits for a module version, until the returned value is dropped.
+    pub(super) fn want(&self, module: &ModuleVersion, client: Claimant) -> Want<ModuleVersion, Claimant> {
+        self.places.want(module.clone(), client)
+    }
+
+    /// Ends a flight that nobody waits for and that has no answer yet. Returns whether there was
+    /// one.
+    pub(super) fn shed(&self) -> bool {
+        self.places.shed()
+    }
+
+    /// Works in a place. A flight that no client has asked for has few; as soon as one asks, it
+    /// stands with the others. `work` is told which client waits, and is dropped and called again
+    /// when its place was needed for another client.
+    pub(super) async fn in_place<F: Future>(
+        &self,
+        flight: &Flight,
+        mut work: impl FnMut(Option<Claimant>) -> F,
+    ) -> Result<F::Output, Shed> {
+        let module = &flight.module;
+        if !flight.is_wanted() {
+            let _starter = self.ahead_places.want(module.clone(), flight.client.claimant());
+            while !flight.is_wanted() {
+                let mut turn = self.ahead_places.turn(module.clone(), self.ahead_line);
+                tokio::select! {
+                    granted = turn.granted() => granted?,
+                    () = flight.until_wanted() => break,
+                }
+                tokio::select! {
+                    biased;
+                    done = work(None) => return Ok(done),
+                    ended = turn.ended() => ended?,
+                }
+            }
+        }
+        self.places.run(module, self.line(flight), work).await
+    }
+
+    /// Waits for a processor, which the returned value holds.
+    pub(super) async fn hashing(&self, client: Option<Claimant>) -> Processor {
+        let number = self.hashings.fetch_add(1, Ordering::Relaxed);
+        let want = client.map(|client| self.hashing.want(number, client));
+        let mut turn = self.hashing.turn(number, self.hashing_line);
+        // Hashing cannot be stopped, so it takes turns but is never revoked: a hash is done in
+        // seconds. Nobody sheds here.
+        let _ = turn.granted().await;
+        Processor { _turn: turn, _want: want }
+    }
+
+    fn line(&self, flight: &Flight) -> Line {
+        match &self.routes[flight.route] {
+            RouteLines::One(line) => *line,
+            RouteLines::ByHost { bounds, host_places, lines } => {
+                let host = flight.module.path.as_str().split('/').next().unwrap_or_default();
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                *lines.entry(host.to_owned()).or_insert_with(|| {
+                    let host = self.places.bound(*host_places);
+                    self.places.line(&[&[host], &bounds[..]].concat())
+                })
+            }
+        }
+    }
+}
+
+/// A processor that hashes for a client.
+pub(super) struct Processor {
+    _turn: Turn<u64, Claimant>,
+    _want: Option<Want<u64, Claimant>>,
+}
+
+fn lines(places: &Places, limits: &NotaryLimits, routes: &[Route]) -> Vec<RouteLines> {
+    let concurrency = limits.concurrency.max(1);
+    let per_route = limits.route_concurrency.clamp(1, concurrency);
+    let all = places.bound(concurrency);
+    // One server may be the source of several routes.
+    let mut servers: HashMap<String, Bound> = HashMap::new();
+    let lines = |route: &Route| {
+        let server = server(route).map(|server| {
+            let new = || places.bound(per_route);
+            *servers.entry(server).or_insert_with(new)
+        });
+        let bounds: Vec<Bound> = server.into_iter().chain([places.bound(per_route), all]).collect();
+        let is_direct = |route: &Route| {
+            let source = route.source.as_ref();
+            matches!(route.checksum, Checksum::Compute)
+                && source.is_some_and(|source| source.list().has_direct())
+        };
+        match is_direct(route) {
+            true => RouteLines::ByHost {
+                bounds,
+                host_places: (per_route * 3).div_ceil(4),
+                lines: Mutex::default(),
+            },
+            false => RouteLines::One(places.line(&bounds)),
+        }
+    };
+    routes.iter().map(lines).collect()
+}
+
+/// The server that a route asks first: by name, or host and port.
+fn server(route: &Route) -> Option<String> {
+    match (&route.checksum, &route.source) {
+        (Checksum::Sumdb(remote), _) => Some(format!("checksum database {}", remote.name())),
+        (Checksum::Compute, Some(source)) => match &source.list().entries().first()?.source {
+            ModuleSource::Proxy(url) => url.host_and_port().map(|(host, port)| format!("{host}:{port}")),
+            ModuleSource::Direct | ModuleSource::Off => None,
+        },
+        (Checksum::Compute, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::module::PathPatterns;
+    use crate::notary::gather::Crowd;
+    use crate::upstream::{ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits};
+
+    fn direct(patterns: &str) -> Route {
+        let client = HttpClient::new(ClientOptions::default()).unwrap();
+        let list = GoProxyList::parse("direct").unwrap();
+        let source = GoProxy::new(list, client, None, ModuleLimits::default(), "/nonexistent".into());
+        let patterns = PathPatterns::parse(patterns);
+        Route { patterns, source: Some(source), checksum: Checksum::Compute }
+    }
+
+    fn flight(module: &str, client: u8, clock: &Clock) -> Flight {
+        let client = ClientId::Address([127, 0, 0, client].into());
+        Flight::new(module.parse().unwrap(), 0, client, None, clock.instant(), Arc::new(Crowd::default()))
+    }
+
+    #[tokio::test]
+    async fn a_slow_host_has_three_quarters_of_a_route_and_clients_share_them() {
+        let clock = Clock::system();
+        let limits = NotaryLimits { concurrency: 8, route_concurrency: 8, ..NotaryLimits::default() };
+        let gate = Arc::new(Gate::new(&limits, &[direct("slow.example,quick.example")], &clock));
+        let begun = Arc::new(AtomicUsize::new(0));
+        for client in 0..20 {
+            let flight = flight(&format!("slow.example/m{client}@v1.0.0"), client, &clock);
+            let (gate, begun) = (gate.clone(), begun.clone());
+            tokio::spawn(async move {
+                let _want = gate.want(&flight.module, flight.client.claimant());
+                let hang = |_| {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    std::future::pending::<()>()
+                };
+                gate.in_place(&flight, hang).await
+            });
+        }
+        while begun.load(Ordering::SeqCst) < 6 {
+            tokio::task::yield_now().await;
+        }
+        let quick = flight("quick.example/m@v1.0.0", 100, &clock);
+        let _want = gate.want(&quick.module, quick.client.claimant());
+        let client = gate.in_place(&quick, |client| async move { client }).await.unwrap();
+        assert_eq!(client, Some(quick.client.claimant()));
+        assert_eq!(begun.load(Ordering::SeqCst), 6, "clients that hold one place each revoke nothing");
+    }
+}
