@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::damage::rows::spoil;
+use crate::support::raw::run_behind_triggers;
 use oracle::Proved;
 
 fn document(page: &Page) -> Value {
@@ -40,11 +41,8 @@ fn proofs_of_larger_trees() {
     assert!(proved.notes >= 2 * (255 + 257), "{proved:?}");
     server.stop();
     // As if an older program, which kept nothing half-way up a tile, had written the first half of it.
-    let database = rusqlite::Connection::open(directory.data().join("log.db")).unwrap();
-    let older =
-        "DROP TRIGGER tile_delete; DELETE FROM tile WHERE tile_id BETWEEN 64 << 48 AND (64 << 48) + 130";
-    database.execute_batch(older).unwrap();
-    drop(database);
+    let older = "DELETE FROM tile WHERE tile_id BETWEEN 64 << 48 AND (64 << 48) + 130";
+    run_behind_triggers(&directory.data().join("log.db"), older);
     let server = directory.serve();
     let proved = oracle::prove_all(&server.vkey, &server.url, Some(&[]), 1_000);
     assert_eq!((proved.size, proved.inclusion, proved.consistency), (70_000, 1_000, 1_000));
@@ -247,11 +245,8 @@ fn heads_by_time_are_those_that_were_newest_then() {
 fn what_is_damaged_is_not_proved() {
     let directory = LogDirectory::new(NAME, NO_MODULES);
     grow(&directory, 300);
-    let database = rusqlite::Connection::open(directory.data().join("log.db")).unwrap();
-    database
-        .execute_batch("DROP TRIGGER segment_update; UPDATE segment SET body = CAST(substr(body, 1, 1100) || X'00' || substr(body, 1102) AS BLOB) WHERE segment_id = 3")
-        .unwrap();
-    drop(database);
+    let zero = "UPDATE segment SET body = CAST(substr(body, 1, 1100) || X'00' || substr(body, 1102) AS BLOB) WHERE segment_id = 3";
+    run_behind_triggers(&directory.data().join("log.db"), zero);
     let server = directory.serve();
     let page = server.get("/api/v1/proofs/inclusion?record=50");
     assert_eq!(page.status, 500, "{}", page.text());

@@ -1,8 +1,9 @@
 //! `fsck` from the command line; what it can find is the matter of `damage::fsck`.
 
-use rusqlite::Connection;
+use serde_json::json;
 
 use super::*;
+use crate::support::raw::behind_triggers;
 
 #[test]
 fn a_log_in_order_is_clean() {
@@ -31,17 +32,8 @@ fn a_log_in_order_is_clean() {
 fn damage_is_named_with_its_place_and_ends_with_4() {
     World::both_ways(|world| {
         world.succeed(&["lookup", "rsc.io/quote@v1.5.2", "--notarize"]);
-        let raw = Connection::open(world.database()).unwrap();
-        let triggers: Vec<String> = raw
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
-            .unwrap()
-            .query_map([], |row| row.get(0))
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
-        triggers.iter().for_each(|name| raw.execute_batch(&format!("DROP TRIGGER {name}")).unwrap());
-        assert_eq!(raw.execute("UPDATE head SET root = zeroblob(32) WHERE size = 1", []).unwrap(), 1);
-        drop(raw);
+        let zero = "UPDATE head SET root = zeroblob(32) WHERE size = 1";
+        assert_eq!(behind_triggers(&world.database(), |raw| raw.execute(zero, [])).unwrap(), 1);
         let ran = world.run(&["fsck"]);
         assert_eq!(ran.code, 4, "{}", ran.stderr);
         assert!(ran.stdout.starts_with("PLACE"), "{}", ran.stdout);

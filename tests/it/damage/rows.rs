@@ -7,14 +7,18 @@ use tallystick::log::Finding;
 use tallystick::store::sqlite::SqliteReader;
 use tallystick::store::{LogReader, StoreError};
 use tallystick::tlog::{Hash, RecordId, TreeSize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{SIZE, build, check, open_writer, read_all};
 use crate::support::logs::{lines, module};
+use crate::support::raw::{behind_triggers, run_behind_triggers};
 
 /// Changes one column of one row behind everybody's back.
 pub(crate) fn spoil(path: &Path, table: &str, column: &str, row: &str, change: impl FnOnce(&mut Vec<u8>)) {
-    let raw = behind_the_triggers(path);
+    behind_triggers(path, |raw| spoil_row(raw, table, column, row, change));
+}
+
+fn spoil_row(raw: &Connection, table: &str, column: &str, row: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let (mut value, text): (Vec<u8>, bool) = raw
         .query_row(
             &format!("SELECT CAST({column} AS BLOB), typeof({column}) = 'text' FROM {table} WHERE {row}"),
@@ -26,19 +30,6 @@ pub(crate) fn spoil(path: &Path, table: &str, column: &str, row: &str, change: i
     let cast = if text { "CAST(? AS TEXT)" } else { "?" };
     let changed = raw.execute(&format!("UPDATE {table} SET {column} = {cast} WHERE {row}"), [value]).unwrap();
     assert_eq!(changed, 1);
-}
-
-fn behind_the_triggers(path: &Path) -> Connection {
-    let raw = Connection::open(path).unwrap();
-    let triggers: Vec<String> = raw
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
-        .unwrap()
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    triggers.iter().for_each(|name| raw.execute_batch(&format!("DROP TRIGGER {name}")).unwrap());
-    raw
 }
 
 fn places(findings: &[Finding]) -> Vec<&str> {
@@ -114,7 +105,7 @@ fn a_row_that_is_gone_is_found() {
     for (sql, named) in cases {
         let directory = tempfile::tempdir().unwrap();
         let path = build(directory.path());
-        behind_the_triggers(&path).execute_batch(sql).unwrap();
+        run_behind_triggers(&path, sql);
         let reader = SqliteReader::open(&path, 1024).unwrap();
         let report = check(&reader);
         let text = format!("{:?}", report.findings);
@@ -132,7 +123,7 @@ fn subtrees_that_an_older_program_did_not_keep_are_not_missed() {
     for sql in ["DELETE FROM tile", "DELETE FROM tile WHERE tile_id = (64 << 48) + 1"] {
         let directory = tempfile::tempdir().unwrap();
         let path = build(directory.path());
-        assert!(behind_the_triggers(&path).execute(sql, []).unwrap() > 0, "{sql}");
+        assert!(behind_triggers(&path, |raw| raw.execute(sql, [])).unwrap() > 0, "{sql}");
         let report = check(&SqliteReader::open(&path, 1024).unwrap());
         assert!(report.is_clean(), "{sql}: {report:?}");
     }
@@ -141,7 +132,8 @@ fn subtrees_that_an_older_program_did_not_keep_are_not_missed() {
 /// A segment with a correct checksum over wrong contents: what a bad memory chip writes.
 fn forge_segment(value: &mut [u8], at: usize) {
     value[at] ^= 1;
-    let sum = xxh3_64(&value[10..]);
+    // The seed says that it is segment 20.
+    let sum = xxh3_64_with_seed(&value[10..], 1 << 60 | 20);
     value[2..10].copy_from_slice(&sum.to_le_bytes());
 }
 

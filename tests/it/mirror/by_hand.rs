@@ -12,6 +12,7 @@ use super::small_log::{NAME, SmallLog};
 use crate::cli::{Ran, Sandbox};
 use crate::client::oracle;
 use crate::support::poll;
+use crate::support::raw::behind_triggers;
 use crate::support::serve::LogDirectory;
 
 const FULL: &str = "mode = \"full\"\npoll = \"1s\"";
@@ -155,9 +156,8 @@ fn an_import_ends_with_the_code_that_says_what_to_do() {
 /// Changes the root of the head of 300 records, which nobody asks for.
 fn damage(directory: &LogDirectory) {
     let file = directory.data().join(format!("mirror/{NAME}.full.db"));
-    let database = rusqlite::Connection::open(file).unwrap();
-    database.execute_batch("DROP TRIGGER head_update").unwrap();
-    let changed = database.execute("UPDATE head SET root = zeroblob(32) WHERE size = 300", []).unwrap();
+    let zero = "UPDATE head SET root = zeroblob(32) WHERE size = 300";
+    let changed = behind_triggers(&file, |database| database.execute(zero, [])).unwrap();
     assert_eq!(changed, 1);
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::support::raw::run_behind_triggers;
 
 fn check_all(log: &RemoteLog, answers: Vec<Proven>) {
     let newest = log.newest().expect("a head");
@@ -101,18 +102,11 @@ async fn a_damaged_tile_is_fetched_again_and_a_damaged_record_is_not_answered() 
     let (client, server) = (Client::golang(), honest_fixture_server());
     let quote = module("rsc.io/quote@v1.5.2");
     let proven = client.open(&[server.url()]).lookup(&quote, ample()).await.unwrap();
-    let database = rusqlite::Connection::open(client.database()).unwrap();
-    database
-        .execute_batch(
-            "DROP TRIGGER tile_update; UPDATE tile SET body = zeroblob(32 * width);
-             DROP TRIGGER record_delete; DELETE FROM record;",
-        )
-        .unwrap();
+    let spoil = |sql| run_behind_triggers(&client.database(), sql);
+    spoil("UPDATE tile SET body = zeroblob(32 * width); DELETE FROM record;");
     let log = client.open(&[server.url()]);
     assert_eq!(log.lookup(&quote, ample()).await.unwrap(), proven);
-    database
-        .execute_batch("DROP TRIGGER record_update; UPDATE record SET body = replace(body, 'w5', 'w6')")
-        .unwrap();
+    spoil("UPDATE record SET body = replace(body, 'w5', 'w6')");
     let refused = log.lookup(&quote, ample()).await;
     assert!(matches!(refused, Err(RemoteError::Store(_))), "{refused:?}");
     assert!(refused.unwrap_err().to_string().contains("record 942"));

@@ -1,6 +1,7 @@
 //! What the disk has changed is an error when it is read, and never an answer.
 
 use super::*;
+use crate::support::raw::{behind_triggers, run_behind_triggers};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flipped_byte_is_found_when_it_is_read() {
@@ -17,27 +18,22 @@ async fn a_flipped_byte_is_found_when_it_is_read() {
     ];
     for (table, row) in rows {
         let column = if table == "identity" { "index_key" } else { "body" };
-        let database = rusqlite::Connection::open(mirror.database()).unwrap();
-        let trigger: Option<String> = database
-            .query_row("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 AND sql LIKE '%BEFORE UPDATE%'", [table], |row| row.get(0))
-            .ok();
-        if let Some(trigger) = &trigger {
-            database.execute_batch(&format!("DROP TRIGGER {trigger}")).unwrap();
-        }
+        run_behind_triggers(&mirror.database(), "PRAGMA wal_checkpoint(TRUNCATE)");
         let copy = std::fs::read(mirror.database()).unwrap();
-        let rows: Vec<(i64, Vec<u8>)> = database
-            .prepare(&format!("SELECT rowid, {column} FROM {table} WHERE {row}"))
-            .and_then(|mut select| select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
-            .unwrap();
-        assert!(!rows.is_empty(), "{table}");
-        for (id, mut body) in rows {
-            let at = body.len() - 3;
-            body[at] ^= 0x10;
-            let update = format!("UPDATE {table} SET {column} = ? WHERE rowid = ?");
-            database.execute(&update, rusqlite::params![body, id]).unwrap();
-        }
-        database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-        drop(database);
+        behind_triggers(&mirror.database(), |database| {
+            let rows: Vec<(i64, Vec<u8>)> = database
+                .prepare(&format!("SELECT rowid, {column} FROM {table} WHERE {row}"))
+                .and_then(|mut select| select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+                .unwrap();
+            assert!(!rows.is_empty(), "{table}");
+            for (id, mut body) in rows {
+                let at = body.len() - 3;
+                body[at] ^= 0x10;
+                let update = format!("UPDATE {table} SET {column} = ? WHERE rowid = ?");
+                database.execute(&update, rusqlite::params![body, id]).unwrap();
+            }
+        });
+        run_behind_triggers(&mirror.database(), "PRAGMA wal_checkpoint(TRUNCATE)");
         let opened = Replica::open(&mirror.database(), peer::NAME, &peer.vkey, 1024, Clock::system().now());
         let read = opened.and_then(|replica| {
             let reader = replica.reader();

@@ -11,6 +11,7 @@ use tallystick::tlog::TreeSize;
 
 use super::*;
 use crate::client::oracle;
+use crate::support::raw::{behind_triggers, run_behind_triggers};
 
 pub(super) fn export_to(mirror: &Mirror, path: &Path, from: Option<u64>) -> Result<Exported, BundleError> {
     let target = ExportTarget::of(path);
@@ -179,19 +180,16 @@ async fn what_the_disk_has_changed_is_not_exported() {
 
 /// Flips a bit in the last bytes of a row.
 pub(super) fn damage(mirror: &Mirror, table: &str, key: &str) {
-    let database = rusqlite::Connection::open(mirror.database()).unwrap();
-    let select = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 AND sql LIKE '%BEFORE UPDATE%'";
-    if let Ok(trigger) = database.query_row(select, [table], |row| row.get::<_, String>(0)) {
-        database.execute_batch(&format!("DROP TRIGGER {trigger}")).unwrap();
-    }
-    let select = format!("SELECT rowid, body FROM {table} WHERE {key}");
-    let (id, mut body): (i64, Vec<u8>) =
-        database.query_row(&select, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    let at = body.len() - 3;
-    body[at] ^= 0x10;
-    let update = format!("UPDATE {table} SET body = ? WHERE rowid = ?");
-    database.execute(&update, rusqlite::params![body, id]).unwrap();
-    database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    behind_triggers(&mirror.database(), |database| {
+        let select = format!("SELECT rowid, body FROM {table} WHERE {key}");
+        let (id, mut body): (i64, Vec<u8>) =
+            database.query_row(&select, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let at = body.len() - 3;
+        body[at] ^= 0x10;
+        let update = format!("UPDATE {table} SET body = ? WHERE rowid = ?");
+        database.execute(&update, rusqlite::params![body, id]).unwrap();
+    });
+    run_behind_triggers(&mirror.database(), "PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 /// This very test in another process: there it exports over and over, and ends without a word.

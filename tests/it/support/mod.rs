@@ -2,6 +2,7 @@
 
 pub(crate) mod live;
 pub(crate) mod logs;
+pub(crate) mod raw;
 pub(crate) mod serve;
 pub(crate) mod tree;
 pub(crate) mod web;
