@@ -47,8 +47,9 @@
 //!    refuses a second: `sequencer::failures::an_older_writer_is_refused_by_the_database`.
 //! 2. Whatever was acknowledged stays, byte for byte; the log's rows are insert-only, by trigger too:
 //!    `crash::acknowledged_records_survive_kills`, `conformance::sqlite::triggers_refuse_changes_to_the_truth`.
-//! 3. One set of hashes per module version for ever. Uniqueness is checked inside the append transaction:
-//!    `sequencer::races_for_one_version_have_one_winner`.
+//! 3. One set of hashes per module version for ever. Uniqueness is checked inside the append transaction, in an index that
+//!    proves itself whole: `sequencer::races_for_one_version_have_one_winner`,
+//!    `damage::places::an_index_that_is_not_whole_lets_nothing_in_twice`.
 //! 4. A head that was ever served implies that every tile, record and proof under it can be served:
 //!    `sequencer::tiles::every_size_to_600_one_by_one`, of a full mirror too:
 //!    `files::segments_are_synced_before_the_database_hears_of_them`.
@@ -134,7 +135,8 @@
 //! **As a witness.** The request is parsed, the note opened with the keys of its origin → compared with what stands for that origin → the
 //! cosignature is made, and the step is a compare-and-swap in one commit with whatever else has arrived → answer.
 //!
-//! **A start.** The directory's lock → the database's own bytes give the root again, which must be the newest head's → no
+//! **A start.** The directory's lock → the schema must be what the migrations make → the newest head must be signed by the
+//! log's key, and no record may lie beyond it: else nothing is served → the database's own bytes give the root again, which must be the newest head's → no
 //! head may be known that contradicts the log ([`log::Stop`]) → the anchor must
 //! hold the newest head or the one before, in the newest epoch, and remember no stop that is missing → the writer's epoch moves on in both → an
 //! anchor that is one head behind is moved.

@@ -99,6 +99,11 @@ pub(super) fn open_log(
     });
     match opened {
         Ok(log) => Ok(log),
+        Err((error @ OpenError::Store(StoreError::Damaged { .. }), exit)) => {
+            let fix = "`tallystick fsck` names all that is damaged; restore the database from a backup that fsck finds \
+                       clean, and leave keys and anchor as they are";
+            Err(anyhow::anyhow!("{error}; nothing of this log is served\n  fix: {fix}")).or_exit(exit)
+        }
         Err((error, exit)) => Err(error).or_exit(exit),
     }
 }

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Snapshot;
+use super::head::prove_newest;
 use super::start::recover;
 use super::state::ReadOnly;
 use super::stops::{check_signed_by, newest, stops};
@@ -121,14 +122,23 @@ fn is_far_behind(anchored: &Anchored, newest: &TreeHead, reader: &dyn LogReader)
 /// Says why a start with this anchor would sign nothing, if so, as far as log, anchor and stops tell.
 /// Changes nothing, and may run beside a server.
 pub fn why_read_only(reader: &Arc<SqliteReader>, anchor: &Path) -> Result<Option<ReadOnly>, StoreError> {
-    // A server that writes moves the log and then the anchor: what was read in between is no pair.
+    let mut unproven = None;
+    // A server that writes moves the log and then the anchor: what was read in between is no pair, and a record beyond a
+    // head may be one that was just written.
     for _ in 0..PAIR_TRIES {
         let anchored = match anchor::read(anchor) {
             Ok(anchored) => anchored,
             Err(error) => return Ok(Some(refusal(anchor, &error))),
         };
         let newest = reader.heads(TreeSize(u64::MAX), 1)?.pop();
-        let (snapshot, tower) = recover(newest, reader.identity(), reader.clone());
+        let verifier = match prove_newest(newest.as_ref(), reader.identity(), &**reader) {
+            Ok(verifier) => verifier,
+            Err(error) => {
+                unproven = Some(ReadOnly::from(&error));
+                continue;
+            }
+        };
+        let (snapshot, tower) = recover(newest, reader.identity(), verifier, reader.clone());
         let epoch = reader.epoch()?;
         if anchor::read(anchor).is_ok_and(|again| again == anchored) {
             return match tower {
@@ -137,7 +147,7 @@ pub fn why_read_only(reader: &Arc<SqliteReader>, anchor: &Path) -> Result<Option
             };
         }
     }
-    Ok(None)
+    Ok(unproven)
 }
 
 fn verdict(

@@ -9,6 +9,7 @@ mod claim;
 mod edge;
 mod fsck;
 mod gate;
+mod head;
 mod prover;
 mod sequencer;
 mod settle;

@@ -292,7 +292,7 @@ impl Sequencer {
             let (head, edge) = (Arc::new(head), Some(Arc::new(edge)));
             self.pending = Some(Pending {
                 from: published.head.tree,
-                snapshot: Snapshot { head, edge, reader: published.reader, checkpoint },
+                snapshot: Snapshot { head, edge, checkpoint, ..published },
                 is_anchored: false,
             });
             self.publish_pending()?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::claim::disagreement;
+use super::head::prove_newest;
 use super::start::recover;
 use super::state::ReadOnly;
 use super::stops::{StopError, Stops};
@@ -100,7 +101,8 @@ pub fn settle_anchor(
     if tree.size != size {
         return Err(SettleError::OtherSize { found: tree.size, said: size });
     }
-    let (snapshot, tower) = recover(newest, &identity, reader.clone());
+    let verifier = prove_newest(newest.as_ref(), &identity, &*reader)?;
+    let (snapshot, tower) = recover(newest, &identity, verifier, reader.clone());
     tower?;
     let epoch = reader.epoch()?;
     let before =

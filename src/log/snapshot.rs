@@ -9,7 +9,9 @@ use jiff::Timestamp;
 
 use super::checkpoint::SignedCheckpoint;
 use super::edge::{Edge, full_tile, hashes_at, subtree_roots, unfinished_tile};
+use super::head::check_note;
 use crate::module::ModuleVersion;
+use crate::note::VerifierKey;
 use crate::store::evidence::Kept;
 use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
 use crate::tlog::{Hash, HashIndex, RecordId, Tile, TileLevel, TreeSize, split_stored_hash_index, tile_root};
@@ -26,6 +28,8 @@ pub struct Snapshot {
     pub(super) reader: Arc<dyn LogReader>,
     /// The head as a checkpoint; absent in a log that signs nothing.
     pub(super) checkpoint: Option<Arc<SignedCheckpoint>>,
+    /// The log's key: a head that is read again is verified before anybody sees it.
+    pub(super) verifier: Arc<VerifierKey>,
 }
 
 impl Snapshot {
@@ -73,7 +77,18 @@ impl Snapshot {
 
     /// Up to `limit` published heads smaller than `before`, newest first.
     pub fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
-        self.reader.heads(before.min(TreeSize(self.size().0 + 1)), limit)
+        let heads = self.reader.heads(before.min(TreeSize(self.size().0 + 1)), limit)?;
+        heads.iter().try_for_each(|head| self.prove(head))?;
+        Ok(heads)
+    }
+
+    /// Verifies the signature of a head that was read from the store.
+    fn prove(&self, head: &StoredHead) -> Result<(), StoreError> {
+        if *head == *self.head {
+            return Ok(());
+        }
+        let place = || format!("head {}", head.tree.size);
+        check_note(head, &self.verifier).map_err(|why| StoreError::Damaged { place: place(), why })
     }
 
     /// The published head of exactly this size.
@@ -81,7 +96,9 @@ impl Snapshot {
         if size > self.size() {
             return Ok(None);
         }
-        self.reader.head(size)
+        let head = self.reader.head(size)?;
+        head.iter().try_for_each(|head| self.prove(head))?;
+        Ok(head)
     }
 
     /// The head that was newest at a time, by the clock that it was signed by; none before the first.

@@ -1,7 +1,7 @@
 //! How a log starts, and where it may refuse to sign.
 //!
-//! In this order: the stored bytes give the tree's root again, which must be that of the newest head, which must be signed by
-//! the log's key; no head that contradicts the log may be known ([`Stops`]); the anchor must hold a head that this log contains; the writer's epoch moves on, in the anchor and then in the
+//! In this order: the newest head must be signed by the log's key, and no record may lie beyond it, else nothing is served
+//! ([`prove_newest`]); the stored bytes give the tree's root again, which must be that of this head; no head that contradicts the log may be known ([`Stops`]); the anchor must hold a head that this log contains; the writer's epoch moves on, in the anchor and then in the
 //! database; an anchor that is behind is moved. A head that has not passed the [`Gate`] is not published yet. The same code recovers from a crash, because it is the only start there is.
 
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use super::checkpoint::{Cosignatures, sign_checkpoint};
 use super::claim::claim;
 use super::edge::Edge;
 use super::gate::Gate;
+use super::head::{check_root, prove_newest};
 use super::prover::Prover;
 use super::sequencer::{Job, Pending, Sequencer};
 use super::snapshot::Snapshot;
@@ -23,7 +24,7 @@ use super::stops::{StopError, Stops};
 use super::tower::Tower;
 use super::{Log, OpenError, QUEUE_SUBMISSIONS, Shared, Writer};
 use crate::clock::Clock;
-use crate::note::{self, SignerKey, VerifierKey};
+use crate::note::{SignerKey, VerifierKey};
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::SqliteReader;
 use crate::store::{Identity, LogReader, LogStore, StoreError, StoredHead};
@@ -53,7 +54,8 @@ pub(super) fn start(
     let identity = store.identity().clone();
     check_key(&signers, &identity)?;
     let newest = store.newest()?;
-    let (mut snapshot, tower) = recover(newest.clone(), &identity, store.reader());
+    let verifier = prove_newest(newest.as_ref(), &identity, &*store.reader())?;
+    let (mut snapshot, tower) = recover(newest.clone(), &identity, verifier, store.reader());
     let loaded = anchor_path.map_or_else(|| Ok(Stops::default()), |path| Stops::load(path, clock.clone()));
     let claimed = match (tower, anchor_path) {
         (Err(error), _) => Err(ReadOnly::from(&error)),
@@ -125,7 +127,8 @@ fn wait_at(
         if head.tree == newest.head.tree {
             return Ok((share(newest, stops), None));
         }
-        let (mut passed, tower) = recover(Some(head), identity, newest.reader.clone());
+        let (mut passed, tower) =
+            recover(Some(head), identity, newest.verifier.clone(), newest.reader.clone());
         tower?;
         passed.checkpoint = sign_checkpoint(signers, passed.head.tree);
         let (size, why) = (newest.size().0, "it had not enough cosignatures when the server was stopped");
@@ -143,7 +146,7 @@ fn wait_at(
 }
 
 /// A log whose right edge is so damaged that it has no writer: whatever can be read is served. `error` says what is damaged, and
-/// is returned where not even the newest head can be read.
+/// is returned where not even the newest head can be read and proved.
 pub(super) fn start_damaged(
     reader: SqliteReader,
     error: StoreError,
@@ -156,7 +159,8 @@ pub(super) fn start_damaged(
     let Ok(Some(newest)) = reader.heads(TreeSize(u64::MAX), 1).map(|mut heads| heads.pop()) else {
         return Err(error.into());
     };
-    let (snapshot, _) = recover(Some(newest), &identity, Arc::new(reader));
+    let Ok(verifier) = prove_newest(Some(&newest), &identity, &reader) else { return Err(error.into()) };
+    let (snapshot, _) = recover(Some(newest), &identity, verifier, Arc::new(reader));
     Ok(only_read(identity, share(&snapshot, stops.unwrap_or_default()), ReadOnly::from(&error), Some(lock)))
 }
 
@@ -228,57 +232,25 @@ fn handle(
 pub(super) fn recover(
     newest: Option<StoredHead>,
     identity: &Identity,
+    verifier: Arc<VerifierKey>,
     reader: Arc<dyn LogReader>,
 ) -> (Snapshot, Result<Tower, StoreError>) {
-    let signed = newest.is_some();
     let head = newest.unwrap_or_else(|| StoredHead {
         tree: TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE },
         note: String::new(),
         signed_at: identity.created_at,
     });
-    let mut snapshot = Snapshot { head: Arc::new(head), edge: None, reader, checkpoint: None };
+    let mut snapshot = Snapshot { head: Arc::new(head), edge: None, reader, checkpoint: None, verifier };
     let size = snapshot.size();
     let edge = match Edge::recover(size, &*snapshot.reader) {
         Ok(edge) => edge,
         Err(error) => return (snapshot, Err(error)),
     };
-    if let Err(error) = check(&edge, &snapshot.head, signed, identity) {
+    if let Err(error) = check_root(&edge, &snapshot.head) {
         return (snapshot, Err(error));
     }
     snapshot.edge = Some(Arc::new(edge));
     let roots = snapshot.hashes(&tree_hash_indexes(size));
     let tower = roots.and_then(|roots| Tower::over(&snapshot.head.tree, &roots));
     (snapshot, tower)
-}
-
-/// What the stored bytes say about the newest head: whether it is theirs, and whether it was signed as it is.
-pub(super) fn check(
-    edge: &Edge,
-    head: &StoredHead,
-    signed: bool,
-    identity: &Identity,
-) -> Result<(), StoreError> {
-    let (stored, place) = (edge.tree(), || format!("the newest head, of size {}", head.tree.size));
-    if stored != head.tree {
-        let why = format!("it says the root {}, the stored records have {}", head.tree.root, stored.root);
-        return Err(StoreError::Damaged { place: place(), why });
-    }
-    if !signed {
-        return Ok(());
-    }
-    let verifier = identity.vkey.parse::<VerifierKey>();
-    let checked = verifier.map_err(|error| format!("the log's verifier key {}: {error}", identity.vkey));
-    let checked = checked.and_then(|verifier| check_note(head, &verifier));
-    checked.map_err(|why| StoreError::Damaged { place: place(), why })
-}
-
-/// Whether a head's note is signed by the log and says what the head says.
-pub(super) fn check_note(head: &StoredHead, verifier: &VerifierKey) -> Result<(), String> {
-    let size = head.tree.size;
-    let note = note::open(head.note.as_bytes(), &[verifier])
-        .map_err(|error| format!("the note of the head of size {size}: {error}"))?;
-    if note.text == head.tree.format() {
-        return Ok(());
-    }
-    Err(format!("the note of the head of size {size} is not about that head"))
 }

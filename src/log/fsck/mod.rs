@@ -306,7 +306,7 @@ impl Check<'_> {
             let why = format!("it says the root {}, the records have {}", head.tree.root, tree.root);
             self.findings.add(format!("head {size}"), why);
         }
-        if let Err(why) = super::start::check_note(&head, self.verifier) {
+        if let Err(why) = super::head::check_note(&head, self.verifier) {
             self.findings.add(format!("head {size}"), why);
         }
     }

@@ -13,15 +13,20 @@
 //! both big-endian and only as many bytes as the run needs.
 //!
 //! The index is derived: it can be dropped and made again from the records.
+//!
+//! That a module version has no record is believed only from an index that proves itself whole. The live runs cover the
+//! records from the first on without a gap; what comes after them is hashed again from the records at each start. Each
+//! bucket of a run has a row, also an empty one, and a checksum that says which bucket of which run it is ([`Run`]).
+//! A row that is lost, moved or changed is damage and never "not there".
 
 use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::sync::{Arc, RwLock};
 
 use siphasher::sip::SipHasher13;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::resident::Resident;
-use super::segment::SEGMENT_WIDTH;
 use crate::module::ModuleVersion;
 
 /// Bits of the keyed hash that are kept.
@@ -62,11 +67,17 @@ pub(super) type Entry = (u64, u64);
 pub(super) struct Run {
     pub(super) id: u64,
     pub(super) shape: Shape,
+    /// A digest of number, shape and the database's secret. Each bucket's checksum begins with it, so that no bucket
+    /// of another run, and no run with other records or another secret, passes for what was written.
+    pub(super) mark: u64,
 }
 
 impl Run {
-    pub(super) fn new(id: u64, shape: Shape) -> Arc<Run> {
-        Arc::new(Run { id, shape })
+    pub(super) fn new(id: u64, shape: Shape, key: &[u8; 16]) -> Arc<Run> {
+        let numbers = [id, shape.first, shape.finish, u64::from(shape.bits)];
+        let mut bytes = key.to_vec();
+        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        Arc::new(Run { id, shape, mark: xxh3_64(&bytes) })
     }
 }
 
@@ -189,10 +200,10 @@ impl View {
         hashes.iter().map(|hash| recent.range((*hash, 0)..=(*hash, u64::MAX)).next().is_some()).collect()
     }
 
-    /// The segments of the records that `recent` knows under a hash.
+    /// The records that `recent` knows under a hash.
     pub(super) fn recent_with(&self, hash: u64) -> Vec<u64> {
         let recent = self.recent.read().expect("nobody panics while holding this lock");
-        recent.range((hash, 0)..=(hash, u64::MAX)).map(|(_, record)| record / SEGMENT_WIDTH).collect()
+        recent.range((hash, 0)..=(hash, u64::MAX)).map(|(_, record)| *record).collect()
     }
 }
 
@@ -220,7 +231,7 @@ mod tests {
     use super::*;
 
     fn run(id: u64, first: u64, finish: u64) -> Arc<Run> {
-        Run::new(id, Shape::over(first, finish))
+        Run::new(id, Shape::over(first, finish), &[0; 16])
     }
 
     #[test]

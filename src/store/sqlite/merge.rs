@@ -26,8 +26,9 @@ const SWEPT_PER_COMMIT: u64 = 128;
 /// A merge under way.
 struct Merge {
     sources: Vec<Arc<Run>>,
-    id: u64,
-    shape: Shape,
+    run: Arc<Run>,
+    /// Entries that have moved.
+    moved: u64,
     /// The hash space is walked in as many steps as the coarsest source has buckets.
     steps: u64,
     next: u64,
@@ -36,6 +37,7 @@ struct Merge {
 /// What the writer knows about the index beyond what readers see.
 pub(super) struct Index {
     view: Arc<ArcSwap<View>>,
+    key: [u8; 16],
     merge: Option<Merge>,
     /// Merged runs that a reader may still be using; their rows go when nobody holds them.
     dead: Vec<Arc<Run>>,
@@ -66,7 +68,7 @@ pub(super) struct Loaded {
 }
 
 /// Reads the runs. Those that are `known` stay the same objects.
-pub(super) fn load_runs(db: &Connection, known: &[Arc<Run>]) -> Result<Loaded, StoreError> {
+pub(super) fn load_runs(db: &Connection, key: &[u8; 16], known: &[Arc<Run>]) -> Result<Loaded, StoreError> {
     let mut select = db
         .prepare_cached("SELECT run_id, state, first, finish, bits FROM index_run")
         .map_err(failed("read of index_run"))?;
@@ -81,7 +83,7 @@ pub(super) fn load_runs(db: &Connection, known: &[Arc<Run>]) -> Result<Loaded, S
     let ids = rows.iter().map(|row| row.0).collect();
     let again = |id, shape| known.iter().find(|run| (run.id, run.shape) == (id, shape)).cloned();
     let (mut live, dead): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.1 == LIVE);
-    let run = |(id, _, shape)| again(id, shape).unwrap_or_else(|| Run::new(id, shape));
+    let run = |(id, _, shape)| again(id, shape).unwrap_or_else(|| Run::new(id, shape, key));
     live.sort_by_key(|(_, _, shape)| shape.first);
     let mut flushed = 0;
     for (id, _, Shape { first, finish, bits }) in &live {
@@ -103,14 +105,15 @@ impl Index {
     pub(super) fn load(
         db: &Connection,
         view: Arc<ArcSwap<View>>,
+        key: [u8; 16],
         known: &[Arc<Run>],
     ) -> Result<(Index, Vec<Arc<Run>>), StoreError> {
-        let Loaded { live, dead, ids, flushed } = load_runs(db, known)?;
+        let Loaded { live, dead, ids, flushed } = load_runs(db, &key, known)?;
         let next = |from: u64, to: u64| {
             ids.iter().filter(|id| (from..to).contains(*id)).max().map_or(from, |id| id + 1)
         };
         let (next_flush, next_merged) = (next(0, FIRST_MERGED), next(FIRST_MERGED, u64::MAX));
-        Ok((Index { view, merge: None, dead, next_flush, next_merged, flushed }, live))
+        Ok((Index { view, key, merge: None, dead, next_flush, next_merged, flushed }, live))
     }
 
     /// Shows readers an index that was just loaded, with the entries that are durable as records and in no run yet.
@@ -156,11 +159,11 @@ impl Index {
         entries.extend(new);
         entries.sort_unstable();
         let shape = Shape::over(self.flushed, self.flushed + entries.len() as u64);
-        let id = self.next_flush;
-        runs::insert_run(db, id, LIVE, shape)?;
-        runs::insert_buckets(db, id, shape, &entries)?;
+        let run = Run::new(self.next_flush, shape, &self.key);
+        runs::insert_run(db, &run, LIVE)?;
+        runs::insert_buckets(db, &run, 0..1 << shape.bits, &entries)?;
         self.next_flush += 1;
-        Ok(Run::new(id, shape))
+        Ok(run)
     }
 
     /// Goes on with the merge, or begins one, until about `budget` entries have moved.
@@ -178,10 +181,10 @@ impl Index {
         }
         if merge.next == merge.steps {
             let merge = self.merge.take().expect("the merge that was just stepped");
-            runs::set_state(db, merge.id, LIVE)?;
+            merge.check()?;
+            runs::set_state(db, merge.run.id, LIVE)?;
             merge.sources.iter().try_for_each(|run| runs::set_state(db, run.id, SWEPT))?;
-            let run = Run::new(merge.id, merge.shape);
-            change.merged = Some((merge.sources, run));
+            change.merged = Some((merge.sources, merge.run));
         }
         Ok(())
     }
@@ -190,10 +193,10 @@ impl Index {
         let (first, last) = (sources.first().expect("runs to merge"), sources.last().expect("runs to merge"));
         let shape = Shape::over(first.shape.first, last.shape.finish);
         let steps = 1 << sources.iter().map(|run| run.shape.bits).min().expect("runs to merge");
-        let id = self.next_merged;
-        runs::insert_run(db, id, MERGING, shape)?;
+        let run = Run::new(self.next_merged, shape, &self.key);
+        runs::insert_run(db, &run, MERGING)?;
         self.next_merged += 1;
-        Ok(Merge { sources, id, shape, steps, next: 0 })
+        Ok(Merge { sources, run, moved: 0, steps, next: 0 })
     }
 
     fn sweep(&mut self, db: &Connection, limit: u64) -> Result<(), StoreError> {
@@ -254,8 +257,20 @@ impl Merge {
         }
         // What each run gave is sorted already, and this kind of sorting finds such stretches and merges them.
         entries.sort();
-        runs::insert_buckets(db, self.id, self.shape, &entries)?;
+        let buckets = (1 << self.run.shape.bits) / self.steps;
+        runs::insert_buckets(db, &self.run, self.next * buckets..(self.next + 1) * buckets, &entries)?;
         self.next += 1;
+        self.moved += entries.len() as u64;
         Ok(entries.len() as u64)
+    }
+
+    /// Whether everything has moved, before what it came from goes.
+    fn check(&self) -> Result<(), StoreError> {
+        let Run { id, shape, .. } = *self.run;
+        if self.moved == shape.entries() {
+            return Ok(());
+        }
+        let why = format!("{} entries were merged where {} belong", self.moved, shape.entries());
+        Err(StoreError::Damaged { place: format!("index run {id}"), why })
     }
 }

@@ -14,6 +14,7 @@ mod rebuild;
 pub mod replica;
 mod resident;
 mod runs;
+mod schema;
 mod segment;
 mod writer;
 
@@ -43,6 +44,7 @@ const WAL_BYTES_KEPT: u32 = 64 << 20;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_log.sql"),
     include_str!("../../../migrations/sqlite/0002_log.sql"),
+    include_str!("../../../migrations/sqlite/0003_log.sql"),
 ];
 /// "tall" in ASCII: marks the file as a log of ours.
 const APPLICATION_ID: i64 = 0x7461_6c6c;
@@ -53,6 +55,11 @@ pub(in crate::store) fn failed(action: &'static str) -> impl Fn(rusqlite::Error)
         Some(ErrorCode::DiskFull) => StoreError::Full,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StoreError::Damaged { place: "a page of the database".to_owned(), why: source.to_string() }
+        }
+        // Each write is compared with what is there before it is made. A trigger that sees something else reads
+        // pages that contradict each other.
+        Some(ErrorCode::ConstraintViolation) => {
+            StoreError::Damaged { place: format!("a table ({action})"), why: source.to_string() }
         }
         // A flipped bit in a row's header makes a number of a text.
         None if is_conversion(&source) => {
@@ -121,6 +128,7 @@ fn open_writing_with(
     // INSERT OR REPLACE deletes silently unless this is on: with it, the triggers see the deletion.
     set("recursive_triggers", &true)?;
     migrate(&connection, application, migrations)?;
+    schema::check(&connection, migrations)?;
     checkpoint_aloud(&mut connection, |_| {})?;
     Ok(connection)
 }

@@ -15,7 +15,7 @@ use super::merge::{Loaded, load_runs};
 use super::reader;
 use super::readers::{Commits, Reader, Readers};
 use super::writer::{Shared, read_identity};
-use super::{APPLICATION_ID, MIGRATIONS, check_owner, failed};
+use super::{APPLICATION_ID, MIGRATIONS, check_owner, failed, pragma_value, schema};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Kept, KeptIncident};
 use crate::store::{Identity, LogReader, StoreError, StoredHead, StoredRecord};
@@ -58,6 +58,9 @@ impl SqliteReader {
         }
         let reader = Reader::open(path, cache_kib)?;
         check_owner(&reader.db, path, APPLICATION_ID, MIGRATIONS)?;
+        // A database that an older program wrote is read as it is.
+        let seen = usize::try_from(pragma_value(&reader.db, "user_version")?).unwrap_or(0);
+        schema::check(&reader.db, &MIGRATIONS[..seen.min(MIGRATIONS.len())])?;
         let (identity, index_key) = read_identity(&reader.db, path, None)?;
         let readers = Readers::open(path, cache_kib, Commits::Unknown)?;
         let view_now = Arc::new(ArcSwap::from_pointee(View::default()));
@@ -150,7 +153,7 @@ impl Follower {
 
     fn take_over(&mut self, version: i64) -> Result<(), StoreError> {
         let Reader { db, decoder, .. } = &mut self.reader;
-        let Loaded { live: runs, flushed, .. } = load_runs(db, &self.view.runs)?;
+        let Loaded { live: runs, flushed, .. } = load_runs(db, &self.index_key, &self.view.runs)?;
         let same = runs.len() == self.view.runs.len()
             && runs.iter().zip(&self.view.runs).all(|(new, old)| Arc::ptr_eq(new, old));
         let size = reader::stored_size(db)?;

@@ -10,16 +10,21 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::{View, hash_module};
 use super::readers::Reader;
-use super::segment::{Decoder, Row, SEGMENT_WIDTH, check_tail_evidence, decode_tail, segment_leaves, unwrap};
+use super::segment::{
+    Decoder, Place, Row, SEGMENT_WIDTH, check_tail_evidence, decode_tail, is_placed, segment_leaves,
+    unwrap_at,
+};
 use super::writer::Shared;
 use super::{damaged, failed, from_micros, runs};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Kept, KeptIncident, digest_of};
 use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use crate::tlog::{Hash, RecordId, TreeHead, TreeSize, tile_root};
 
 /// The longest evidence of a tile, unpacked: 256 records with an `Origin` each.
 const MAX_EVIDENCE_BYTES: usize = 16 << 20;
+/// Epochs count starts: a larger one is a flipped bit.
+const MAX_EPOCH: u64 = 1 << 40;
 /// In the table `tile`, the level under which the subtrees of level-0 tiles are. Trees have levels 0 to 7.
 const SUBTREES_LEVEL: u8 = 64;
 
@@ -38,15 +43,16 @@ impl LogReader for Shared {
     fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError> {
         self.readers.read(|Reader { db, .. }| {
             let mut leaves = Vec::with_capacity((ids.end - ids.start).min(TILE_WIDTH) as usize);
-            segments(db, ids.clone(), |first, body| {
+            segments(db, ids.clone(), |segment, body| {
+                let first = segment * SEGMENT_WIDTH;
                 let skip = ids.start.saturating_sub(first) as usize;
                 let take = (ids.end - first.max(ids.start)) as usize;
-                leaves.extend(segment_leaves(body)?.skip(skip).take(take));
+                leaves.extend(segment_leaves(segment, body)?.skip(skip).take(take));
                 Ok(())
             })?;
             let from = ids.start + leaves.len() as u64;
-            tail_rows(db, from..ids.end, |_, body| {
-                leaves.push(decode_tail(body)?.leaf);
+            tail_rows(db, from..ids.end, |id, body| {
+                leaves.push(decode_tail(id.0, body)?.leaf);
                 Ok(())
             })?;
             Ok(leaves)
@@ -81,18 +87,21 @@ impl LogReader for Shared {
 }
 
 impl Shared {
-    /// A row of `tile`, which holds this many hashes.
     fn hashes(&self, id: i64, count: u64) -> Result<Option<Vec<Hash>>, StoreError> {
-        let select = "SELECT body FROM tile WHERE tile_id = ?";
-        let body = self.readers.read(|reader| blob(&reader.db, select, id, "read of tile"))?;
-        let at = || damaged(format!("tile {id}"));
-        let Some(body) = body else { return Ok(None) };
-        let body = unwrap(&body).map_err(at())?;
-        if body.len() as u64 != count * 32 {
-            return Err(at()(format!("{} bytes", body.len())));
-        }
-        Ok(Some(body.chunks_exact(32).map(|hash| Hash::from_slice(hash).expect("32 bytes")).collect()))
+        self.readers.read(|reader| hashes(&reader.db, id, count))
     }
+}
+
+/// A row of `tile`, which holds this many hashes.
+fn hashes(db: &Connection, id: i64, count: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+    let body = blob(db, "SELECT body FROM tile WHERE tile_id = ?", id, "read of tile")?;
+    let at = || damaged(format!("tile {id}"));
+    let Some(body) = body else { return Ok(None) };
+    let body = unwrap_at(Place::Tile(id), &body).map_err(at())?;
+    if body.len() as u64 != count * 32 {
+        return Err(at()(format!("{} bytes", body.len())));
+    }
+    Ok(Some(body.chunks_exact(32).map(|hash| Hash::from_slice(hash).expect("32 bytes")).collect()))
 }
 
 fn incidents(db: &Connection, limit: usize) -> Result<Vec<KeptIncident>, StoreError> {
@@ -136,13 +145,21 @@ pub(super) fn find(
     module: &ModuleVersion,
     below: u64,
 ) -> Result<Option<StoredRecord>, StoreError> {
-    candidates(db, view, hash_module(key, module), |segment| {
-        if segment * SEGMENT_WIDTH >= below {
+    candidates(db, view, hash_module(key, module), |candidate| {
+        if candidate.segment * SEGMENT_WIDTH >= below {
             return Ok(None);
         }
-        let found = find_in(db, decoder, segment, module)?;
+        let found = find_in(db, decoder, candidate, module)?;
         Ok(found.filter(|record| record.id.0 < below))
     })
+}
+
+/// A segment in which the index says that a record may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) segment: u64,
+    /// The index has all records below this one, so the tables must have them.
+    stored: u64,
 }
 
 /// Goes through the segments in which the index says that a record under this hash may be, until one has it.
@@ -150,27 +167,29 @@ pub(super) fn candidates<T>(
     db: &Connection,
     view: &View,
     hash: u64,
-    mut confirm: impl FnMut(u64) -> Result<Option<T>, StoreError>,
+    mut confirm: impl FnMut(Candidate) -> Result<Option<T>, StoreError>,
 ) -> Result<Option<T>, StoreError> {
     let mut unreadable = None;
-    let mut first = |segments: Vec<u64>| {
-        for segment in segments {
-            match confirm(segment) {
-                Ok(None) => {}
-                // Most likely it has another record whose hash begins like this one.
-                Err(error @ StoreError::Damaged { .. }) => unreadable = Some(error),
-                found => return found,
-            }
+    let mut confirmed = |candidate| match confirm(candidate) {
+        // Most likely it has another record whose hash begins like this one.
+        Err(error @ StoreError::Damaged { .. }) => {
+            unreadable = Some(error);
+            Ok(None)
         }
-        Ok(None)
+        found => found,
     };
-    if let Some(found) = first(view.recent_with(hash))? {
-        return Ok(Some(found));
+    for record in view.recent_with(hash) {
+        let candidate = Candidate { segment: record / SEGMENT_WIDTH, stored: record + 1 };
+        if let Some(found) = confirmed(candidate)? {
+            return Ok(Some(found));
+        }
     }
     // The oldest runs are the largest, so most records are found in the first that are asked.
     for (run, resident) in view.each() {
-        if let Some(found) = first(runs::probe(db, run, resident, hash)?)? {
-            return Ok(Some(found));
+        for segment in runs::probe(db, run, resident, hash)? {
+            if let Some(found) = confirmed(Candidate { segment, stored: run.shape.finish })? {
+                return Ok(Some(found));
+            }
         }
     }
     unreadable.map_or(Ok(None), Err)
@@ -180,52 +199,78 @@ pub(super) fn candidates<T>(
 fn find_in(
     db: &Connection,
     decoder: &mut Decoder,
-    segment: u64,
+    candidate: Candidate,
     module: &ModuleVersion,
 ) -> Result<Option<StoredRecord>, StoreError> {
-    let ids = segment * SEGMENT_WIDTH..(segment + 1) * SEGMENT_WIDTH;
+    let first = candidate.segment * SEGMENT_WIDTH;
     let mut select = db
         .prepare_cached("SELECT body FROM segment WHERE segment_id = ?")
         .map_err(failed("read of segment"))?;
     let sealed = select
-        .query_row([segment as i64], |row| Ok(decoder.find(row.get_ref(0)?.as_blob()?, module)))
+        .query_row([candidate.segment as i64], |row| {
+            let body = row.get_ref(0)?.as_blob()?;
+            let unplaced = (!is_placed(body)).then(|| body.to_vec());
+            Ok((decoder.find(candidate.segment, body, module), unplaced))
+        })
         .optional()
         .map_err(failed("read of segment"))?;
-    if let Some(found) = sealed {
-        let found = found.map_err(damaged(format!("segment {segment}")))?;
-        return Ok(found.map(|(at, lines)| StoredRecord { id: RecordId(ids.start + at as u64), lines }));
+    let Some((found, unplaced)) = sealed else { return find_in_tail(db, candidate, module) };
+    let found = found.map_err(damaged(format!("segment {}", candidate.segment)))?;
+    if let Some(body) = unplaced {
+        prove_place(db, candidate.segment, &body)?;
     }
-    find_in_tail(db, ids, module)
+    Ok(found.map(|(at, lines)| StoredRecord { id: RecordId(first + at as u64), lines }))
 }
 
-/// The record of a module version among rows of the right edge. A damaged one is an error only if none of the others is it.
+/// Proves by the tree that the segment of an older program, whose checksum does not say where it belongs, is in its place:
+/// the roots of segments lie in a row for each tile. Programs that did not keep them are older still, and are believed.
+fn prove_place(db: &Connection, segment: u64, body: &[u8]) -> Result<(), StoreError> {
+    let at = || damaged(format!("segment {segment}"));
+    let Some(roots) = hashes(db, subtrees_id(segment / SUBTREE_WIDTH), SUBTREE_WIDTH)? else { return Ok(()) };
+    let leaves: Vec<Hash> = segment_leaves(segment, body).map_err(at())?.collect();
+    if tile_root(&leaves) == roots[(segment % SUBTREE_WIDTH) as usize] {
+        return Ok(());
+    }
+    Err(at()("the tree has other records there".to_owned()))
+}
+
+/// The record of a module version among rows of the right edge. All rows that belong to the segment must be there. A
+/// damaged one is an error only if none of the others is it.
 fn find_in_tail(
     db: &Connection,
-    ids: Range<u64>,
+    candidate: Candidate,
     module: &ModuleVersion,
 ) -> Result<Option<StoredRecord>, StoreError> {
+    let first = candidate.segment * SEGMENT_WIDTH;
+    let (end, stored) = (first + SEGMENT_WIDTH, candidate.stored.min(first + SEGMENT_WIDTH));
     let mut select = db
-        .prepare_cached("SELECT record_id, body FROM tail WHERE record_id >= ? AND record_id < ?")
+        .prepare_cached(
+            "SELECT record_id, body FROM tail WHERE record_id >= ? AND record_id < ? ORDER BY record_id",
+        )
         .map_err(failed("read of tail"))?;
-    let mut rows = select.query(params![ids.start as i64, ids.end as i64]).map_err(failed("read of tail"))?;
-    let (mut is_there, mut unreadable) = (false, None);
+    let mut rows = select.query(params![first as i64, end as i64]).map_err(failed("read of tail"))?;
+    let (mut next, mut unreadable) = (first, None);
     while let Some(row) = rows.next().map_err(failed("read of tail"))? {
-        let id: i64 = row.get(0).map_err(failed("read of tail"))?;
+        let id = row.get::<_, i64>(0).map_err(failed("read of tail"))? as u64;
+        if id != next {
+            break;
+        }
+        next += 1;
         let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
-        match decode_tail(body) {
+        match decode_tail(id, body) {
             Ok(Row { lines, .. }) if lines.module == *module => {
-                return Ok(Some(StoredRecord { id: RecordId(id as u64), lines }));
+                return Ok(Some(StoredRecord { id: RecordId(id), lines }));
             }
-            Ok(_) => is_there = true,
+            Ok(_) => {}
             Err(why) => unreadable = Some(damaged(format!("tail {id}"))(why)),
         }
     }
     match unreadable {
         Some(error) => Err(error),
-        None if is_there => Ok(None),
+        None if next >= stored => Ok(None),
         None => {
             let why = "the index knows it and the tables do not".to_owned();
-            Err(damaged(format!("record {}", ids.start))(why))
+            Err(damaged(format!("record {next}"))(why))
         }
     }
 }
@@ -239,7 +284,7 @@ pub(super) fn records(
     let mut records = sealed_records(db, decoder, ids.clone())?;
     let from = ids.start + records.len() as u64;
     tail_rows(db, from..ids.end, |id, body| {
-        records.push(StoredRecord { id, lines: decode_tail(body)?.lines });
+        records.push(StoredRecord { id, lines: decode_tail(id.0, body)?.lines });
         Ok(())
     })?;
     Ok(records)
@@ -252,8 +297,8 @@ pub(super) fn sealed_records(
     ids: Range<u64>,
 ) -> Result<Vec<StoredRecord>, StoreError> {
     let mut records = Vec::new();
-    segments(db, ids.clone(), |first, body| {
-        let numbered = (first..).map(RecordId).zip(decoder.all(body)?);
+    segments(db, ids.clone(), |segment, body| {
+        let numbered = (segment * SEGMENT_WIDTH..).map(RecordId).zip(decoder.all(segment, body)?);
         records.extend(
             numbered.filter(|(id, _)| ids.contains(&id.0)).map(|(id, lines)| StoredRecord { id, lines }),
         );
@@ -262,7 +307,7 @@ pub(super) fn sealed_records(
     Ok(records)
 }
 
-/// Goes through the segments that hold `ids`; the first argument is the segment's first record.
+/// Goes through the segments that hold `ids`, with their numbers. Each is in its place.
 fn segments(
     db: &Connection,
     ids: Range<u64>,
@@ -273,7 +318,8 @@ fn segments(
     }
     let numbers = ids.start / SEGMENT_WIDTH..ids.end.div_ceil(SEGMENT_WIDTH);
     let each = |segment, body: &[u8]| {
-        each(segment * SEGMENT_WIDTH, body).map_err(damaged(format!("segment {segment}")))
+        each(segment, body).map_err(damaged(format!("segment {segment}")))?;
+        if is_placed(body) { Ok(()) } else { prove_place(db, segment, body) }
     };
     SEGMENTS.each(db, numbers, each).map(drop)
 }
@@ -340,7 +386,7 @@ fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, StoreError> {
     let at = || damaged(format!("evidence of record {}", id.0));
     let tile = (id.0 / TILE_WIDTH) as i64;
     if let Some(body) = blob(db, "SELECT body FROM evidence WHERE tile_id = ?", tile, "read of evidence")? {
-        let json = unwrap(&body)
+        let json = unwrap_at(Place::Evidence(tile as u64), &body)
             .and_then(|body| {
                 zstd::bulk::decompress(body, MAX_EVIDENCE_BYTES).map_err(|error| error.to_string())
             })
@@ -360,7 +406,7 @@ fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, StoreError> {
         })
         .map_err(failed("read of tail"))?;
     let Some((body, json)) = tail else { return Ok(None) };
-    check_tail_evidence(&body, &json).map_err(at())?;
+    check_tail_evidence(id.0, &body, &json).map_err(at())?;
     serde_json::from_str(&json).map(Some).map_err(|error| at()(error.to_string()))
 }
 
@@ -413,6 +459,10 @@ pub(super) fn heads_as<T>(
         }
         Ok(make(tree, note, at))
     };
+    // Each is smaller than the one before it, unless the pages of the table contradict each other.
+    if !rows.is_sorted_by(|a, b| a.0 > b.0) {
+        return Err(damaged("head".to_owned())("the rows are not in the order of their sizes".to_owned()));
+    }
     rows.into_iter().map(head).collect()
 }
 
@@ -420,8 +470,11 @@ pub(super) fn heads_as<T>(
 pub(super) fn epoch(db: &Connection) -> Result<u64, StoreError> {
     db.prepare_cached("SELECT epoch FROM writer")
         .and_then(|mut select| select.query_row([], |row| row.get::<_, i64>(0)))
-        .map(|epoch| epoch as u64)
         .map_err(failed("read of writer"))
+        .and_then(|epoch| match u64::try_from(epoch) {
+            Ok(epoch) if epoch < MAX_EPOCH => Ok(epoch),
+            _ => Err(damaged("writer".to_owned())(format!("{epoch} is no epoch"))),
+        })
 }
 
 /// How many records are sealed.

@@ -37,7 +37,7 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
     }
     clear(&db)?;
     let view = Arc::new(ArcSwap::from_pointee(View::default()));
-    let (mut index, runs) = Index::load(&db, view, &[])?;
+    let (mut index, runs) = Index::load(&db, view, key, &[])?;
     index.show(runs, Vec::new());
     let mut entries = |ids| entries(&db, &mut decoder, &key, ids);
     fill(&db, &mut index, size, &mut entries, &mut |done| progress(done, size))?;

@@ -5,9 +5,9 @@ use std::ops::Range;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failed;
-use super::index::{Entry, Run, Shape, View};
+use super::index::{Entry, Run, View};
 use super::resident::Resident;
-use super::segment::{SEGMENT_WIDTH, unwrap, wrap};
+use super::segment::{Place, SEGMENT_WIDTH, unwrap_at, wrap_at};
 use crate::store::StoreError;
 
 /// States of a run, as `index_run.state` holds them.
@@ -23,7 +23,8 @@ pub(super) fn bucket_id(run: u64, bucket: u64) -> i64 {
 }
 
 /// Writes the row that describes a run.
-pub(super) fn insert_run(db: &Connection, id: u64, state: i64, shape: Shape) -> Result<(), StoreError> {
+pub(super) fn insert_run(db: &Connection, run: &Run, state: i64) -> Result<(), StoreError> {
+    let Run { id, shape, .. } = *run;
     db.prepare_cached("INSERT INTO index_run (run_id, state, first, finish, bits) VALUES (?, ?, ?, ?, ?)")
         .and_then(|mut insert| {
             insert.execute(params![id as i64, state, shape.first as i64, shape.finish as i64, shape.bits])
@@ -44,26 +45,38 @@ pub(super) fn set_state(db: &Connection, id: u64, state: i64) -> Result<(), Stor
     Err(StoreError::Conflict { expected: format!("index run {id}"), found: "none".to_owned() })
 }
 
-/// Writes sorted entries as buckets. They must be all the entries of every bucket that they touch.
+/// Writes sorted entries as these buckets, of which they must be all the entries. A bucket without entries is written,
+/// too: whoever finds no row knows that it is lost.
 pub(super) fn insert_buckets(
     db: &Connection,
-    id: u64,
-    shape: Shape,
-    entries: &[Entry],
+    run: &Run,
+    buckets: Range<u64>,
+    mut entries: &[Entry],
 ) -> Result<(), StoreError> {
     let mut insert = db
         .prepare_cached("INSERT INTO index_bucket (bucket_id, body) VALUES (?, ?)")
         .map_err(failed("insert into index_bucket"))?;
-    for bucket in entries.chunk_by(|a, b| shape.bucket_of(a.0) == shape.bucket_of(b.0)) {
-        let number = shape.bucket_of(bucket[0].0);
+    for number in buckets {
+        let end = entries.partition_point(|entry| run.shape.bucket_of(entry.0) == number);
+        let (bucket, rest) = entries.split_at(end);
+        entries = rest;
         insert
-            .execute(params![bucket_id(id, number), wrap(&shape.encode(bucket))])
+            .execute(params![
+                bucket_id(run.id, number),
+                wrap_at(place(run, number), &run.shape.encode(bucket))
+            ])
             .map_err(failed("insert into index_bucket"))?;
     }
+    assert!(entries.is_empty(), "entries of other buckets");
     Ok(())
 }
 
-/// Appends all entries of the buckets from `from` to before `to`, sorted.
+/// What the checksum of a bucket is bound to: the run with its records, the key of the index and the bucket's number.
+fn place(run: &Run, bucket: u64) -> Place {
+    Place::Bucket(run.mark.wrapping_add(bucket))
+}
+
+/// Appends all entries of the buckets from `from` to before `to`, sorted. Each bucket must be there.
 pub(super) fn read_buckets(
     db: &Connection,
     run: &Run,
@@ -77,12 +90,17 @@ pub(super) fn read_buckets(
     let mut rows = select
         .query(params![bucket_id(run.id, from), bucket_id(run.id, to)])
         .map_err(failed("read of index_bucket"))?;
-    while let Some(row) = rows.next().map_err(failed("read of index_bucket"))? {
-        let id: i64 = row.get(0).map_err(failed("read of index_bucket"))?;
+    for bucket in from..to {
+        let id = bucket_id(run.id, bucket);
+        let Some(row) = rows.next().map_err(failed("read of index_bucket"))? else {
+            return Err(damaged_bucket(id, "missing".to_owned()));
+        };
+        if row.get::<_, i64>(0).map_err(failed("read of index_bucket"))? != id {
+            return Err(damaged_bucket(id, "missing".to_owned()));
+        }
         let body =
             row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of index_bucket"))?;
-        let bucket = id as u64 & u64::from(u32::MAX);
-        let decoded = unwrap(body).and_then(|body| {
+        let decoded = unwrap_at(place(run, bucket), body).and_then(|body| {
             run.shape.decode(bucket, body, out).ok_or_else(|| "not a bucket of this run".to_owned())
         });
         decoded.map_err(|why| damaged_bucket(id, why))?;
@@ -135,22 +153,23 @@ fn read_piece(db: &Connection, run: &Run, buckets: Range<u64>) -> Result<Vec<Ent
 
 /// The records that a run has under a hash, as they are on disk.
 pub(super) fn probe_row(db: &Connection, run: &Run, hash: u64) -> Result<Vec<u64>, StoreError> {
-    let id = bucket_id(run.id, run.shape.bucket_of(hash));
+    let bucket = run.shape.bucket_of(hash);
+    let id = bucket_id(run.id, bucket);
     let found = db
         .prepare_cached("SELECT body FROM index_bucket WHERE bucket_id = ?")
         .and_then(|mut select| {
             select
                 .query_row([id], |row| {
                     let body = row.get_ref(0)?.as_blob()?;
-                    Ok(unwrap(body).and_then(|body| {
+                    Ok(unwrap_at(place(run, bucket), body).and_then(|body| {
                         run.shape.search(hash, body).ok_or_else(|| "not a bucket of this run".to_owned())
                     }))
                 })
                 .optional()
         })
         .map_err(failed("read of index_bucket"))?;
-    // A bucket that nobody hashed into has no row.
-    found.unwrap_or(Ok(Vec::new())).map_err(|why| damaged_bucket(id, why))
+    // Each bucket has a row, also one that nobody hashed into: without it nobody knows what was in it.
+    found.unwrap_or_else(|| Err("missing".to_owned())).map_err(|why| damaged_bucket(id, why))
 }
 
 fn damaged_bucket(id: i64, why: String) -> StoreError {
@@ -181,7 +200,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
-    use super::super::index::RESIDENT;
+    use super::super::index::{RESIDENT, Shape};
     use super::*;
 
     /// A small run in memory, and one so large that it is asked on disk.
@@ -190,14 +209,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let db = super::super::open_writer(&directory.path().join("log.db")).unwrap();
         let hash = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
-        let large = Run::new(1, Shape::over(0, RESIDENT + 1));
-        let small = Run::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301));
+        let key = [7; 16];
+        let large = Run::new(1, Shape::over(0, RESIDENT + 1), &key);
+        let small = Run::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301), &key);
+        db.execute_batch("BEGIN").unwrap();
         for run in [&large, &small] {
             let mut entries: Vec<Entry> =
                 (run.shape.first..run.shape.first + 300).map(|id| (hash(id), id)).collect();
             entries.sort_unstable();
-            insert_buckets(&db, run.id, run.shape, &entries).unwrap();
+            insert_buckets(&db, run, 0..1 << run.shape.bits, &entries).unwrap();
         }
+        db.execute_batch("COMMIT").unwrap();
         let recent = BTreeSet::from([(hash(77), 99_999_999)]);
         let view = View::new(vec![large.clone(), small], recent, &View::default());
         assert_eq!(view.each().map(|(_, resident)| resident.is_some()).collect::<Vec<_>>(), [false, true]);
@@ -211,7 +233,7 @@ mod tests {
             "UPDATE index_bucket SET body = CAST(X'00' || substr(body, 2) AS BLOB) WHERE bucket_id >> 32 = ?";
         db.execute(spoil, [2]).unwrap();
         let again = View::new(
-            vec![Run::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301))],
+            vec![Run::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301), &key)],
             BTreeSet::new(),
             &View::default(),
         );

@@ -3,9 +3,9 @@
 //! A sealed segment is one blob, so that a look-up reads one row of about 2 KB:
 //!
 //! ```text
-//! 1 byte    version, 1
+//! 1 byte    version, 2
 //! 1 byte    dictionary of the names, 0 for none
-//! 8 bytes   XXH3-64 of everything after it, little-endian
+//! 8 bytes   XXH3-64 of everything after it, little-endian; its seed is the row's [`Place`]
 //! 1024      sixteen times the zip's hash and the go.mod's hash
 //! 512       sixteen times the record's hash, the leaf of the tree
 //! rest      the names, one zstd frame: for each record the lengths of path and version as
@@ -13,12 +13,15 @@
 //! ```
 //!
 //! The hashes cannot be compressed and the names can, to about a third when sixteen neighbours share a frame.
-//! The checksum finds a flipped bit whenever the row is read; it proves nothing to a stranger, the leaves do.
+//! The checksum finds a flipped bit whenever the row is read; it proves nothing to a stranger, the leaves do. Because of
+//! the seed it also finds a row that damaged pages show under another number or in another table.
 //! A tail row has the same fields for one record, then XXH3-64 of its evidence, then the names as they are.
+//!
+//! Version 1, of an older program, has no seed. The reader proves by the tree that such a segment is in its place.
 
 use std::io;
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::dirhash::H1;
 use crate::gosum::ModuleLines;
@@ -29,7 +32,9 @@ use crate::tlog::Hash;
 pub(super) const SEGMENT_WIDTH: u64 = 16;
 pub(super) const WIDTH: usize = SEGMENT_WIDTH as usize;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Of an older program: the checksum does not know the row's place.
+const UNPLACED: u8 = 1;
 const HEADER_BYTES: usize = 10;
 const HASHES_BYTES: usize = WIDTH * 64;
 const LEAVES_BYTES: usize = WIDTH * 32;
@@ -44,6 +49,36 @@ const MAX_NAMES_BYTES: usize = WIDTH * 8192;
 const MAX_LONG_NAMES_BYTES: u64 = 8 << 20;
 /// Level 3 is zstd's default; higher levels gain nothing on a kilobyte.
 const ZSTD_LEVEL: i32 = 3;
+
+/// Where a row belongs. The seed of its checksum follows from that.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// A segment, by its number.
+    Segment(u64),
+    /// A record of the right edge, by its number.
+    Tail(u64),
+    /// Evidence, by the number of its tile.
+    Evidence(u64),
+    /// Hashes, by the number of their row.
+    Tile(i64),
+    /// A bucket of the index, by what says which run it belongs to and its number there.
+    Bucket(u64),
+}
+
+impl Place {
+    /// No row of two tables has the same one; zero is what older programs used.
+    fn seed(self) -> u64 {
+        let (table, number) = match self {
+            Place::Segment(number) => (1, number),
+            Place::Tail(number) => (2, number),
+            Place::Evidence(number) => (3, number),
+            Place::Tile(number) => (4, number as u64),
+            // A digest already.
+            Place::Bucket(mark) => return mark,
+        };
+        (table << 60) ^ number
+    }
+}
 
 /// One record as the store moves it around.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +101,12 @@ impl Encoder {
         Ok(Encoder { zstd, names: Vec::new() })
     }
 
-    /// One segment of exactly sixteen records.
-    pub(super) fn segment<'a>(&mut self, rows: impl Iterator<Item = &'a Row> + Clone) -> io::Result<Vec<u8>> {
+    /// The segment with this number, of exactly sixteen records.
+    pub(super) fn segment<'a>(
+        &mut self,
+        segment: u64,
+        rows: impl Iterator<Item = &'a Row> + Clone,
+    ) -> io::Result<Vec<u8>> {
         let mut body = Vec::with_capacity(NAMES_AT + 512);
         body.extend([VERSION, 0]);
         body.extend([0; 8]);
@@ -87,7 +126,7 @@ impl Encoder {
             self.names.extend(row.lines.module.version.as_str().as_bytes());
         }
         body.extend(self.zstd.compress(&self.names)?);
-        seal(&mut body);
+        seal(Place::Segment(segment), &mut body);
         Ok(body)
     }
 }
@@ -127,10 +166,11 @@ impl Decoder {
     /// The record of a module version in a segment, and its position (0 to 15).
     pub(super) fn find(
         &mut self,
+        segment: u64,
         body: &[u8],
         module: &ModuleVersion,
     ) -> Result<Option<(usize, ModuleLines)>, Why> {
-        check_segment(body)?;
+        check_segment(segment, body)?;
         self.decompress(&body[NAMES_AT..], false)?;
         let names = self.split_names()?;
         let sought = (module.path.as_str(), module.version.as_str());
@@ -139,8 +179,8 @@ impl Decoder {
     }
 
     /// All sixteen records of a segment.
-    pub(super) fn all(&mut self, body: &[u8]) -> Result<Vec<ModuleLines>, Why> {
-        check_segment(body)?;
+    pub(super) fn all(&mut self, segment: u64, body: &[u8]) -> Result<Vec<ModuleLines>, Why> {
+        check_segment(segment, body)?;
         self.decompress(&body[NAMES_AT..], false)?;
         let names = self.split_names()?;
         let hashes = body[HEADER_BYTES..][..HASHES_BYTES].chunks_exact(64);
@@ -192,18 +232,28 @@ impl Decoder {
     }
 }
 
+/// Whether the checksum of a segment that was read says that it is in its place.
+pub(super) fn is_placed(body: &[u8]) -> bool {
+    body.first() != Some(&UNPLACED)
+}
+
 /// The leaves of a segment, in order.
-pub(super) fn segment_leaves(body: &[u8]) -> Result<impl Iterator<Item = Hash> + '_, Why> {
-    check_segment(body)?;
+pub(super) fn segment_leaves(segment: u64, body: &[u8]) -> Result<impl Iterator<Item = Hash> + '_, Why> {
+    check_segment(segment, body)?;
     Ok(body[HEADER_BYTES + HASHES_BYTES..NAMES_AT]
         .chunks_exact(32)
         .map(|hash| Hash::from_slice(hash).expect("the chunks are 32 bytes long")))
 }
 
 /// Whether a body that is about to be written gives back what went in, hash by hash: what is written wrong stays so for ever.
-pub(super) fn check_written(decoder: &mut Decoder, body: &[u8], text: &mut String) -> Result<(), Why> {
-    let records = decoder.all(body)?;
-    for (at, (lines, leaf)) in records.iter().zip(segment_leaves(body)?).enumerate() {
+pub(super) fn check_written(
+    decoder: &mut Decoder,
+    segment: u64,
+    body: &[u8],
+    text: &mut String,
+) -> Result<(), Why> {
+    let records = decoder.all(segment, body)?;
+    for (at, (lines, leaf)) in records.iter().zip(segment_leaves(segment, body)?).enumerate() {
         check_leaf(lines, leaf, text).map_err(|why| format!("record {at} of it: {why}"))?;
     }
     Ok(())
@@ -222,7 +272,7 @@ pub(super) fn check_leaf(lines: &ModuleLines, leaf: Hash, text: &mut String) -> 
 }
 
 /// A row of the right edge. The evidence lies beside it as text, and is covered by a checksum in here.
-pub(super) fn encode_tail(row: &Row, evidence: &str) -> Vec<u8> {
+pub(super) fn encode_tail(id: u64, row: &Row, evidence: &str) -> Vec<u8> {
     let mut body = vec![VERSION, 0];
     body.extend([0; 8]);
     body.extend(row.lines.zip.as_bytes());
@@ -232,13 +282,13 @@ pub(super) fn encode_tail(row: &Row, evidence: &str) -> Vec<u8> {
     push_length(&mut body, row.lines.module.path.as_str().len());
     body.extend(row.lines.module.path.as_str().as_bytes());
     body.extend(row.lines.module.version.as_str().as_bytes());
-    seal(&mut body);
+    seal(Place::Tail(id), &mut body);
     body
 }
 
 /// Reads a row of the right edge.
-pub(super) fn decode_tail(body: &[u8]) -> Result<Row, Why> {
-    check(body, TAIL_NAMES_AT)?;
+pub(super) fn decode_tail(id: u64, body: &[u8]) -> Result<Row, Why> {
+    check(Place::Tail(id), body, TAIL_NAMES_AT)?;
     let leaf = Hash::from_slice(&body[TAIL_LEAF_AT..TAIL_EVIDENCE_AT]).expect("the slice is 32 bytes long");
     let mut at = TAIL_NAMES_AT;
     let length = pop_length(body, &mut at)?;
@@ -248,8 +298,8 @@ pub(super) fn decode_tail(body: &[u8]) -> Result<Row, Why> {
 }
 
 /// Whether a text is the evidence that was stored beside a row of the right edge.
-pub(super) fn check_tail_evidence(body: &[u8], evidence: &str) -> Result<(), Why> {
-    check(body, TAIL_NAMES_AT)?;
+pub(super) fn check_tail_evidence(id: u64, body: &[u8], evidence: &str) -> Result<(), Why> {
+    check(Place::Tail(id), body, TAIL_NAMES_AT)?;
     if body[TAIL_EVIDENCE_AT..TAIL_NAMES_AT] == xxh3_64(evidence.as_bytes()).to_le_bytes() {
         Ok(())
     } else {
@@ -259,40 +309,67 @@ pub(super) fn check_tail_evidence(body: &[u8], evidence: &str) -> Result<(), Why
 
 /// Puts a checksum in front of a body that has no header of its own.
 pub(super) fn wrap(body: &[u8]) -> Vec<u8> {
-    let mut wrapped = xxh3_64(body).to_le_bytes().to_vec();
-    wrapped.extend(body);
-    wrapped
+    with_sum(xxh3_64(body), body)
 }
 
 /// Checks and removes what [`wrap`] put in front.
 pub(super) fn unwrap(wrapped: &[u8]) -> Result<&[u8], Why> {
-    let (sum, body) = wrapped.split_first_chunk::<8>().ok_or("shorter than its checksum")?;
-    if u64::from_le_bytes(*sum) == xxh3_64(body) {
+    let (sum, body) = split_sum(wrapped)?;
+    if sum == xxh3_64(body) { Ok(body) } else { Err(mismatch()) }
+}
+
+/// The same as [`wrap`] for a row of the log, whose checksum also says where the row belongs.
+pub(super) fn wrap_at(place: Place, body: &[u8]) -> Vec<u8> {
+    with_sum(xxh3_64_with_seed(body, place.seed()), body)
+}
+
+/// Checks and removes what [`wrap_at`] put in front, or [`wrap`] in an older program.
+pub(super) fn unwrap_at(place: Place, wrapped: &[u8]) -> Result<&[u8], Why> {
+    let (sum, body) = split_sum(wrapped)?;
+    if sum == xxh3_64_with_seed(body, place.seed()) || sum == xxh3_64(body) {
         Ok(body)
     } else {
-        Err("the checksum does not match".to_owned())
+        Err(mismatch())
     }
 }
 
-fn seal(body: &mut [u8]) {
-    let sum = xxh3_64(&body[HEADER_BYTES..]);
+fn with_sum(sum: u64, body: &[u8]) -> Vec<u8> {
+    let mut wrapped = Vec::with_capacity(8 + body.len());
+    wrapped.extend(sum.to_le_bytes());
+    wrapped.extend(body);
+    wrapped
+}
+
+fn split_sum(wrapped: &[u8]) -> Result<(u64, &[u8]), Why> {
+    let (sum, body) = wrapped.split_first_chunk::<8>().ok_or("shorter than its checksum")?;
+    Ok((u64::from_le_bytes(*sum), body))
+}
+
+fn mismatch() -> Why {
+    "the checksum does not match".to_owned()
+}
+
+fn seal(place: Place, body: &mut [u8]) {
+    let sum = xxh3_64_with_seed(&body[HEADER_BYTES..], place.seed());
     body[2..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
 }
 
-fn check_segment(body: &[u8]) -> Result<(), Why> {
-    check(body, NAMES_AT)
+fn check_segment(segment: u64, body: &[u8]) -> Result<(), Why> {
+    check(Place::Segment(segment), body, NAMES_AT)
 }
 
-fn check(body: &[u8], least: usize) -> Result<(), Why> {
+fn check(place: Place, body: &[u8], least: usize) -> Result<(), Why> {
     if body.len() < least {
         return Err(format!("{} bytes where at least {least} belong", body.len()));
     }
-    if body[..2] != [VERSION, 0] {
-        return Err(format!("unknown layout {}.{}", body[0], body[1]));
-    }
+    let seed = match body[..2] {
+        [VERSION, 0] => place.seed(),
+        [UNPLACED, 0] => 0,
+        _ => return Err(format!("unknown layout {}.{}", body[0], body[1])),
+    };
     let sum =
         u64::from_le_bytes(body[2..HEADER_BYTES].try_into().expect("the header has eight bytes for it"));
-    if sum == xxh3_64(&body[HEADER_BYTES..]) { Ok(()) } else { Err("the checksum does not match".to_owned()) }
+    if sum == xxh3_64_with_seed(&body[HEADER_BYTES..], seed) { Ok(()) } else { Err(mismatch()) }
 }
 
 fn lines_of(path: &str, version: &str, hashes: &[u8]) -> ModuleLines {

@@ -14,8 +14,8 @@ use super::reader;
 use super::readers::{Commits, Readers};
 use super::rebuild::{entries, fill};
 use super::segment::{
-    Decoder, Encoder, Row, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written, decode_tail,
-    encode_tail, wrap,
+    Decoder, Encoder, Place, Row, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written, decode_tail,
+    encode_tail, wrap_at,
 };
 use super::{checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writer, runs, to_micros};
 use crate::module::ModuleVersion;
@@ -86,7 +86,7 @@ impl SqliteStore {
         let readers = Arc::new(Readers::open(path, reader_cache_kib, Commits::Told)?);
         let told = readers.clone();
         checkpoint_aloud(&mut db, move |is_long| told.hold(!is_long))?;
-        let (mut index, mut runs) = Index::load(&db, view.clone(), &[])?;
+        let (mut index, mut runs) = Index::load(&db, view.clone(), index_key, &[])?;
         let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
         let mut decoder = Decoder::new().map_err(codec)?;
         // Only a rebuild that was stopped leaves so many: without runs they would all have to be kept in memory.
@@ -138,8 +138,8 @@ impl SqliteStore {
             let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
             let evidence: Arc<str> = row.get::<_, String>(2).map_err(failed("read of tail"))?.into();
             // It goes into a sealed row as it is here: what is damaged must not be sealed.
-            check_tail_evidence(body, &evidence).map_err(at())?;
-            let row = decode_tail(body).map_err(at())?;
+            check_tail_evidence(id as u64, body, &evidence).map_err(at())?;
+            let row = decode_tail(id as u64, body).map_err(at())?;
             check_leaf(&row.lines, row.leaf, &mut text).map_err(at())?;
             edge.rows.push_back((row, evidence));
         }
@@ -148,8 +148,14 @@ impl SqliteStore {
         drop(select);
         let key = &self.shared.index_key;
         let mut entries = Vec::new();
-        for record in reader::sealed_records(&self.db, &mut self.decoder, self.index.flushed..edge.first)? {
+        let sealed = self.index.flushed..edge.first;
+        for record in reader::sealed_records(&self.db, &mut self.decoder, sealed.clone())? {
             entries.push((hash_module(key, &record.lines.module), record.id.0));
+        }
+        // What is not in the index would be taken for new.
+        if !sealed.is_empty() && entries.len() as u64 != sealed.end - sealed.start {
+            let place = format!("record {}", sealed.start + entries.len() as u64);
+            return Err(damaged(place)("missing".to_owned()));
         }
         for (id, (row, _)) in (edge.first..).zip(&edge.rows) {
             if id >= self.index.flushed {
@@ -213,6 +219,10 @@ pub(super) fn read_identity(
         found.ok_or_else(|| foreign("no log was ever created in it".to_owned()))?;
     let created_at = from_micros(created_at).map_err(damaged("identity".to_owned()))?;
     let identity = Identity { name, vkey, created_at };
+    if !identity.vkey.starts_with(&format!("{}+", identity.name)) {
+        let why = format!("the log {} has the key {}", identity.name, identity.vkey);
+        return Err(damaged("identity".to_owned())(why));
+    }
     match wanted {
         Some(wanted) if wanted.vkey != identity.vkey => {
             Err(foreign(format!("it holds the log {}", identity.vkey)))
@@ -269,7 +279,10 @@ impl LogStore for SqliteStore {
     }
 
     fn reload(&mut self) -> Result<(), StoreError> {
-        let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
+        let (index, runs) = {
+            let key = self.shared.index_key;
+            Index::load(&self.db, self.shared.view.clone(), key, &self.index.known())?
+        };
         self.index = index;
         self.is_dirty = false;
         // A commit that was reported as failed may have been one.
@@ -367,7 +380,20 @@ impl Transaction<'_> {
             insert_head(&self.store.db, head)?;
         }
         let SqliteStore { index, db, .. } = &mut *self.store;
-        index.append(db, entries)
+        let change = index.append(db, entries)?;
+        self.check_written()?;
+        Ok(change)
+    }
+
+    /// Reads back how far the tables go now: in damaged pages a row may be written to where nobody finds it again.
+    fn check_written(&self) -> Result<(), StoreError> {
+        let (size, stored) = (self.store.size(), reader::stored_size(&self.store.db)?);
+        let newest = self.newest()?.map_or(0, |(size, _)| size.0);
+        if (stored, newest) == (size, size) {
+            return Ok(());
+        }
+        let why = format!("after {size} records were written it holds {stored} and a head of {newest}");
+        Err(StoreError::Damaged { place: "a page of the database".to_owned(), why })
     }
 
     fn take_in(&mut self, records: &[NewRecord], batch: &Batch) -> Result<(), StoreError> {
@@ -396,9 +422,9 @@ impl Transaction<'_> {
             .map_err(failed("insert into segment"))?;
         let mut text = String::new();
         for (id, rows) in (edge.first / SEGMENT_WIDTH..).zip(sealed.chunks(SEGMENT_WIDTH as usize)) {
-            let body = encoder.segment(rows.iter().map(|(row, _)| row)).map_err(codec)?;
+            let body = encoder.segment(id, rows.iter().map(|(row, _)| row)).map_err(codec)?;
             // Some of these rows have waited in memory since they became part of the tree.
-            check_written(decoder, &body, &mut text).map_err(miswritten(format!("segment {id}")))?;
+            check_written(decoder, id, &body, &mut text).map_err(miswritten(format!("segment {id}")))?;
             insert.execute(params![id as i64, body]).map_err(failed("insert into segment"))?;
         }
         let mut json = String::from("[");
@@ -408,8 +434,11 @@ impl Transaction<'_> {
         }
         json.push(']');
         let body = zstd::bulk::compress(json.as_bytes(), EVIDENCE_ZSTD_LEVEL).map_err(codec)?;
+        let tile = edge.first / TILE_WIDTH;
         db.prepare_cached("INSERT INTO evidence (tile_id, body) VALUES (?, ?)")
-            .and_then(|mut insert| insert.execute(params![(edge.first / TILE_WIDTH) as i64, wrap(&body)]))
+            .and_then(|mut insert| {
+                insert.execute(params![tile as i64, wrap_at(Place::Evidence(tile), &body)])
+            })
             .map_err(failed("insert into evidence"))?;
         let end = edge.first + TILE_WIDTH;
         if edge.stored > 0 {
@@ -429,8 +458,8 @@ impl Transaction<'_> {
             .prepare_cached("INSERT INTO tail (record_id, body, evidence) VALUES (?, ?, ?)")
             .map_err(failed("insert into tail"))?;
         for (id, (row, evidence)) in (edge.first..).zip(&edge.rows).skip(edge.stored) {
-            let body = encode_tail(row, evidence);
-            let written = decode_tail(&body).and_then(|row| check_leaf(&row.lines, row.leaf, &mut text));
+            let body = encode_tail(id, row, evidence);
+            let written = decode_tail(id, &body).and_then(|row| check_leaf(&row.lines, row.leaf, &mut text));
             written.map_err(miswritten(format!("tail {id}")))?;
             insert.execute(params![id as i64, body, evidence]).map_err(failed("insert into tail"))?;
         }
@@ -465,7 +494,7 @@ fn insert_complete(db: &Connection, complete: &Complete) -> Result<(), StoreErro
     let insert = |id: i64, hashes: &[Hash]| {
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
         db.prepare_cached("INSERT INTO tile (tile_id, body) VALUES (?, ?)")
-            .and_then(|mut insert| insert.execute(params![id, wrap(&bytes)]))
+            .and_then(|mut insert| insert.execute(params![id, wrap_at(Place::Tile(id), &bytes)]))
             .map(drop)
             .map_err(failed("insert into tile"))
     };

@@ -1,7 +1,5 @@
 //! `fsck` from the command line; what it can find is the matter of `damage::fsck`.
 
-use serde_json::json;
-
 use super::*;
 use crate::support::raw::behind_triggers;
 

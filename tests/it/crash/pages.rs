@@ -11,6 +11,9 @@ use super::wire::Connection;
 const PAGE_BYTES: u64 = 16 << 10;
 /// One full tile, and a right edge.
 const RECORDS: u64 = 300;
+/// Seeds with which a program before version 3 of the database failed: an older head, a neighbor's number, a tile that was
+/// not found, an answer that was cut, a record that was signed twice. They are tried each time.
+const FAILED_ONCE: [u64; 6] = [1_148, 8_355, 3_253, 5_554, 10_082, 8_050];
 
 /// What a server with a damaged database says, held against what the undamaged one said.
 fn check(place: &Place, history: &mut History, source: &Source) -> Result<&'static str, String> {
@@ -71,8 +74,8 @@ fn random_damage_is_never_served() {
     assert_eq!(server.stop().code, Some(0));
     let mut tally = Tally::new("05-pages", "database with random damage in one to three pages");
     let mut kinds = std::collections::BTreeMap::new();
-    for round in 0..times(12) {
-        let mut random = Random::new(seed() + round);
+    for round in (0..times(12)).map(|round| seed() + round).chain(FAILED_ONCE) {
+        let mut random = Random::new(round);
         let place = template.copied();
         let path = place.path("data/log.db");
         let mut bytes = fs::read(&path).expect("the database");
@@ -85,7 +88,7 @@ fn random_damage_is_never_served() {
         fs::write(&path, bytes).expect("the database");
         match check(&place, &mut history.clone(), &source) {
             Ok(kind) => *kinds.entry(kind).or_insert(0) += 1,
-            Err(why) => tally.failed(format!("seed {}, round {round}: {why}", seed())),
+            Err(why) => tally.failed(format!("seed {round}: {why}")),
         }
         tally.tried(1);
     }

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::super::index::{Entry, View, hash_name};
 use super::super::readers::Reader;
 use super::super::runs;
-use super::{ReplicaReader, SEGMENT_WIDTH, Shared};
+use super::{ReplicaReader, Shared};
 use crate::store::StoreError;
 use crate::tlog::RecordId;
 
@@ -48,7 +48,7 @@ fn found_wrong(place: String) -> StoreError {
 
 /// Whether the index has a record, as it is on disk: what memory holds was right when it was read.
 fn leads_to(db: &Connection, view: &View, hash: u64, id: u64) -> Result<bool, StoreError> {
-    if view.recent_with(hash).contains(&(id / SEGMENT_WIDTH)) {
+    if view.recent_with(hash).contains(&id) {
         return Ok(true);
     }
     let run = view.runs.iter().find(|run| (run.shape.first..run.shape.finish).contains(&id));

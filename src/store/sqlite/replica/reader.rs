@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::super::damaged;
 use super::super::index::hash_name;
 use super::super::packed::{Parts, needs_dictionary};
-use super::super::reader::{blob, candidates, heads_as, tile_id};
+use super::super::reader::{Candidate, blob, candidates, heads_as, tile_id};
 use super::super::readers::Reader;
 use super::super::segment::{Decoder, SEGMENT_WIDTH, Why, unwrap};
 use super::segments::{Segments, segment_name};
@@ -43,7 +43,7 @@ impl ReplicaReader {
         let (state, view) = (state.load(), view.load());
         let hash = hash_name(index_key, module.path.as_str(), module.version.as_str());
         readers.read(|Reader { db, decoder, .. }| {
-            candidates(db, &view, hash, |segment| {
+            candidates(db, &view, hash, |Candidate { segment, .. }| {
                 let ids = segment * SEGMENT_WIDTH..((segment + 1) * SEGMENT_WIDTH).min(state.size());
                 if ids.is_empty() {
                     return Ok(None);

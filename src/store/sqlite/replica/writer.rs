@@ -69,7 +69,7 @@ pub(super) fn open(
     let held = readers.clone();
     checkpoint_aloud(&mut db, move |is_long| held.hold(!is_long))?;
     let view = Arc::new(ArcSwap::from_pointee(View::default()));
-    let (mut index, runs) = Index::load(&db, view.clone(), &[])?;
+    let (mut index, runs) = Index::load(&db, view.clone(), index_key, &[])?;
     let sealed = stored_edge(&db)?.sealed();
     if sealed > index.flushed + MOST_RECENT {
         // It was thrown away to be made again.
@@ -135,7 +135,10 @@ impl Writer {
         let edge = stored_edge(&self.db)?;
         let head = heads(&self.db, i64::MAX, 1)?.pop();
         self.bounds = stored_bounds(&self.db, &edge)?;
-        let (index, runs) = Index::load(&self.db, self.shared.view.clone(), &self.index.known())?;
+        let (index, runs) = {
+            let key = self.shared.index_key;
+            Index::load(&self.db, self.shared.view.clone(), key, &self.index.known())?
+        };
         let (size, sealed) = (edge.size.0, edge.sealed());
         if index.flushed > size {
             let why = format!("it has {} records and the edge says {size}", index.flushed);
