@@ -206,9 +206,8 @@ impl<J: Clone + Eq + Hash, K: Clone + Ord> Book<J, K> {
     /// places.
     fn next_turn(&self) -> Option<(usize, K)> {
         let lines = self.lines.len();
-        let in_turn = (0..lines).map(|n| (self.next_line + n) % lines);
-        let line =
-            in_turn.into_iter().find(|line| !self.lines[*line].ring.is_empty() && self.has_room(*line))?;
+        let mut in_turn = (0..lines).map(|n| (self.next_line + n) % lines);
+        let line = in_turn.find(|line| !self.lines[*line].ring.is_empty() && self.has_room(*line))?;
         let held = self.held(|_| true);
         let fewest = self.lines[line].ring.iter().min_by_key(|client| held.get(client).copied().unwrap_or(0));
         fewest.map(|client| (line, client.clone()))

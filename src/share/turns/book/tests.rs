@@ -260,8 +260,8 @@ proptest! {
                 let own = own.map(|(_, client)| held.get(client).copied().unwrap_or(0)).min().expect("it is wanted");
                 held.values().all(|other| *other <= own + 1)
             };
-            let full = book.lines[*line].bounds.iter().filter(|bound| book.is_full(**bound));
-            prop_assert!(full.into_iter().any(is_fair), "{} is below its share", job);
+            let mut full = book.lines[*line].bounds.iter().filter(|bound| book.is_full(**bound));
+            prop_assert!(full.any(is_fair), "{} is below its share", job);
         }
     }
 }
