@@ -30,4 +30,5 @@ mod support;
 mod tidy;
 mod tlog;
 mod upstream;
+mod visible;
 mod witness;

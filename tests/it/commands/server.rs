@@ -108,7 +108,7 @@ fn the_protocol_is_versioned_and_bounded() {
         (post("/v1/lookup", &"x".repeat(1 << 20)), "400", "length limit exceeded"),
         (post("/v1/notarize", r#"{"module":"corp.example/none@v1.0.0"}"#), "422", r#""reason":"not-found""#),
         (post("/v1/import", claims), "400", "the importer has no name"),
-        (post("/v1/import?importer=a%0Ab", claims), "400", "control characters"),
+        (post("/v1/import?importer=a%0Ab", claims), "400", "control or invisible characters"),
         (post("/v1/import?importer=x", "nonsense"), "200", r#""event":"malformed","line":1"#),
         (post("/v1/import?importer=x", &"x".repeat(1 << 20)), "200", "a line has more than 131072 bytes"),
         (post("/v1/import?importer=x", ""), "200", r#""event":"done""#),
