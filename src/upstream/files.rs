@@ -83,9 +83,7 @@ fn open(path: &Path, url: &RedactedUrl) -> Result<File, FetchError> {
             FetchError::NotFound { url: url.clone(), status: 404, said }
         }
         io::ErrorKind::PermissionDenied => FetchError::Forbidden { url: url.clone(), status: 403, said },
-        io::ErrorKind::InvalidInput => {
-            FetchError::BadContent { url: url.clone(), why: source.to_string().into() }
-        }
+        io::ErrorKind::InvalidInput => FetchError::BadContent { url: url.clone(), why: source.to_string() },
         _ => FetchError::Local { url: url.clone(), source },
     })
 }
