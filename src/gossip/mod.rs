@@ -31,7 +31,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::log::{Log, ProverError, ReadOnly, Report};
+use crate::log::{Judgment, Log, ProverError, Report, Snapshot};
 use crate::mirror::{Heard, Mirrors, Misbehaviour, RemoteError, head_of, keep_evidence};
 use crate::note::{self, OpenError, VerifierKey};
 use crate::store::{IncidentKind, StoreError};
@@ -188,27 +188,50 @@ impl Gossip {
         posted: TreeHead,
         note: String,
     ) -> Result<Compared, GossipError> {
-        let snapshot = self.log.snapshot();
-        let head = snapshot.head();
         let log = key.name().to_string();
-        let known = Some((head.tree, head.note.clone()));
-        let compared =
-            |verdict| Compared { log: log.clone(), is_own: true, posted, known: known.clone(), verdict };
-        if self.log.is_waiting(&posted) {
-            return Ok(compared(Verdict::Ahead));
+        loop {
+            let snapshot = self.log.snapshot();
+            let known = (snapshot.head().tree, snapshot.head().note.clone());
+            let verdict = if posted.size.0 == 0 {
+                Verdict::Consistent(None)
+            } else if posted.size <= snapshot.size() {
+                self.compare_published(key, &snapshot, posted, &note)?
+            } else {
+                self.judge_ahead(&log, &known.1, posted, &note)?;
+                if self.log.snapshot().size() >= posted.size {
+                    // It was published meanwhile.
+                    continue;
+                }
+                Verdict::Ahead
+            };
+            return Ok(Compared { log, is_own: true, posted, known: Some(known), verdict });
         }
-        // Witnesses are shown a head before it is published where the operator demands that, and nobody else ever is: nobody
-        // can honestly be ahead.
-        if posted.size > head.tree.size {
-            let detail = json!({ "log": log, "what": "ahead", "posted": note, "newest": head.note });
-            let why = ReadOnly::Behind { found: head.tree, anchored: posted }.to_string();
-            self.log.contradicted(&posted, &note, why, report(&detail));
-            return Ok(compared(Verdict::Ahead));
-        }
-        if posted.size.0 == 0 {
-            return Ok(compared(Verdict::Consistent(None)));
-        }
-        let proved = match self.log.prover().consistency(&snapshot, posted.size, head.tree.size) {
+    }
+
+    /// Where the operator demands cosignatures, witnesses are shown a head before it is published, and may tell others. Nobody
+    /// else can honestly be ahead: a head that is not even committed ends signing.
+    fn judge_ahead(
+        &self,
+        log: &str,
+        newest: &str,
+        posted: TreeHead,
+        note: &str,
+    ) -> Result<Judgment, StoreError> {
+        // The notes are those that were published: what waits for its cosignatures is not shown to anybody else.
+        let detail = json!({ "log": log, "what": "ahead", "posted": note, "newest": newest });
+        self.log.judge(&posted, note, |_| report(&detail))
+    }
+
+    /// Compares a head with a published one that is not smaller.
+    fn compare_published(
+        &self,
+        key: &VerifierKey,
+        snapshot: &Snapshot,
+        posted: TreeHead,
+        note: &str,
+    ) -> Result<Verdict, GossipError> {
+        let head = snapshot.head();
+        let proved = match self.log.prover().consistency(snapshot, posted.size, head.tree.size) {
             Ok(proved) => proved,
             Err(ProverError::Store(error)) => {
                 if let StoreError::Damaged { .. } = error {
@@ -220,33 +243,32 @@ impl Gossip {
         };
         let root_in_newer = proved.older.root;
         if root_in_newer == posted.root {
-            return Ok(compared(Verdict::Consistent(Some(proved.proof))));
+            return Ok(Verdict::Consistent(Some(proved.proof)));
         }
-        let (older, newer, seen_at) = (note, head.note.clone(), self.clock.now());
-        let found =
-            Misbehaviour { log: log.clone(), older, newer, root_in_newer, proof: proved.proof, seen_at };
+        let (log, older, newer) = (key.name().to_string(), note.to_owned(), head.note.clone());
+        let (proof, seen_at) = (proved.proof, self.clock.now());
+        let found = Misbehaviour { log, older, newer, root_in_newer, proof, seen_at };
         if let Err(why) = found.verify(key) {
             let place = format!("head {}", head.tree.size);
             return Err(StoreError::Damaged { place, why: format!("it convicts nobody: {why}") }.into());
         }
-        self.alarm(&found, posted, root_in_newer);
-        Ok(compared(Verdict::Fork(Arc::new(found))))
+        let text = found.to_text();
+        let judged = self.log.judge(&posted, note, |_| self.evidence_of(&found.log, &text))?;
+        if judged == (Judgment::Contradicts { is_new: true }) {
+            tracing::error!(log = %found.log, evidence = %text, "this log's key has signed two trees");
+        }
+        Ok(Verdict::Fork(Arc::new(found)))
     }
 
-    /// Ends signing, with the evidence in a file and in an incident.
-    fn alarm(&self, found: &Misbehaviour, posted: TreeHead, root: crate::tlog::Hash) {
-        let text = found.to_text();
-        let evidence = keep_evidence(&self.evidence, &text);
+    /// The incident of a fork, whose evidence is kept in a file too.
+    fn evidence_of(&self, log: &str, text: &str) -> Report {
+        let evidence = keep_evidence(&self.evidence, text);
         if let Err(error) = &evidence {
             let file = self.evidence.display();
             tracing::error!(%file, %error, "the file of evidence cannot be written");
         }
         let file = evidence.ok().map(|path| path.display().to_string());
-        let detail = json!({ "log": found.log, "what": "fork", "evidence": file, "text": text });
-        let why = ReadOnly::Beside { found: root, anchored: posted }.to_string();
-        if self.log.contradicted(&posted, &found.older, why, report(&detail)) {
-            tracing::error!(log = %found.log, evidence = %text, "this log's key has signed two trees");
-        }
+        report(&json!({ "log": log, "what": "fork", "evidence": file, "text": text }))
     }
 }
 

@@ -10,6 +10,7 @@ mod edge;
 mod fsck;
 mod gate;
 mod head;
+mod judge;
 mod prover;
 mod sequencer;
 mod settle;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -35,11 +36,13 @@ use crate::store::anchor::{Anchor, Anchored};
 use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
 use crate::store::sqlite::{SqliteReader, SqliteStore, is_created};
 use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use crate::tlog::{Hash, RecordId, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
 pub use claim::why_read_only;
 pub use fsck::{Finding, FsckReport, fsck};
 pub use gate::{Gate, NotPassed};
+use judge::Committed;
+pub use judge::Judgment;
 pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use settle::{SettleError, Settled, settle_anchor};
@@ -196,9 +199,9 @@ struct Shared {
     published: ArcSwap<Snapshot>,
     state: ArcSwap<State>,
     changed: watch::Sender<TreeSize>,
+    /// What heads from outside are judged by.
+    committed: Committed,
     cosignatures: Cosignatures,
-    /// The head that waits at the gate.
-    waiting: ArcSwapOption<TreeHead>,
     prover: Prover,
     /// The heads that contradict this log.
     stops: Stops,
@@ -215,6 +218,15 @@ impl Shared {
         let size = snapshot.size();
         self.published.store(Arc::new(snapshot));
         self.changed.send_replace(size);
+    }
+
+    /// Why no head may be signed any more while this process lives, if so. A full disk and missing cosignatures pass.
+    fn is_over(&self) -> Option<ReadOnly> {
+        match &*self.state.load_full() {
+            State::Writing
+            | State::ReadOnly(ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. }) => None,
+            State::ReadOnly(reason) => Some(reason.clone()),
+        }
     }
 
     /// Why the writer takes nothing more.
@@ -321,7 +333,17 @@ impl Log {
 
     /// A log over a store of the caller's, without anchor or lock; for tests.
     pub fn over(store: Box<dyn LogStore>, signers: Vec<SignerKey>, clock: Clock) -> Result<Log, OpenError> {
-        start(store, Files::default(), signers, clock, None)
+        Log::over_gated(store, signers, clock, None)
+    }
+
+    /// The same with a gate.
+    pub fn over_gated(
+        store: Box<dyn LogStore>,
+        signers: Vec<SignerKey>,
+        clock: Clock,
+        gate: Option<Arc<dyn Gate>>,
+    ) -> Result<Log, OpenError> {
+        start(store, Files::default(), signers, clock, gate)
     }
 
     /// Who this log is.
@@ -363,22 +385,6 @@ impl Log {
     pub fn stop_signing(&self, error: &StoreError) {
         self.shared.turn(State::ReadOnly(ReadOnly::from(error)));
         self.tell(Report::damage(error));
-    }
-
-    /// Stops signing because a head that this log's key has signed is not one of this database: another copy of the log has
-    /// signed it, or this one was rolled back together with its anchor. `why` says which, in a sentence. That outlasts this
-    /// process ([`Stop`]), and becomes an incident too; true when it was not known to this process. Where an operator has decided
-    /// about this very head, nothing is done.
-    pub fn contradicted(&self, shown: &TreeHead, note: &str, why: String, report: Report) -> bool {
-        let Some(reason) = self.shared.stops.stop(shown, note, why, report.digest()) else { return false };
-        tracing::error!(%reason, "a head with this log's signature contradicts it");
-        self.shared.turn(State::ReadOnly(reason));
-        self.tell(report)
-    }
-
-    /// Whether this head is committed and waits at the gate: witnesses were shown it, and it is not published yet.
-    pub fn is_waiting(&self, tree: &TreeHead) -> bool {
-        self.shared.waiting.load().as_deref() == Some(tree)
     }
 
     /// Keeps what was found while the log was read, once. Nobody waits for it, and a log without a writer keeps nothing: whoever

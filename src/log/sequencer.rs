@@ -91,6 +91,9 @@ enum Halt {
     /// The head before it, or its own, waits at the gate.
     #[error("the head of {size} records: {why}")]
     Gate { size: TreeSize, why: NotPassed },
+    /// Signing has ended since the batch was taken up.
+    #[error("{0}")]
+    Over(ReadOnly),
 }
 
 /// Says that nothing is signed any more when the writer's thread ends in a panic.
@@ -172,6 +175,7 @@ impl Sequencer {
                 }
             }
             Err(Halt::Store(error)) => refuse(replies.into_iter(), &self.fail(&error)),
+            Err(Halt::Over(reason)) => refuse(replies.into_iter(), &reason),
             Err(Halt::Gate { size, why }) => {
                 let reason = ReadOnly::Unwitnessed { size: size.0, why: why.to_string() };
                 if matches!(&*self.shared.state.load_full(), State::Writing) {
@@ -274,6 +278,12 @@ impl Sequencer {
         };
         let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
             .expect("the clock gives valid times");
+        // A head that somebody shows is judged before this commit, and may end signing, or after it.
+        let shared = self.shared.clone();
+        let order = shared.committed.order();
+        if !only_reports && let Some(reason) = shared.is_over() {
+            return Err(Halt::Over(reason));
+        }
         let mut transaction = self.store.begin(Some(&published.head.tree), self.epoch)?;
         let mut sorted = sort_out(&mut *transaction, candidates.iter().flatten(), published.size().0, at)?;
         let incident = |Report { kind, detail }: Report| Incident { kind, at, detail };
@@ -290,11 +300,11 @@ impl Sequencer {
             self.tower = tower;
             let checkpoint = sign_checkpoint(&self.signers, head.tree);
             let (head, edge) = (Arc::new(head), Some(Arc::new(edge)));
-            self.pending = Some(Pending {
-                from: published.head.tree,
-                snapshot: Snapshot { head, edge, checkpoint, ..published },
-                is_anchored: false,
-            });
+            let from = published.head.tree;
+            let snapshot = Snapshot { head, edge, checkpoint, ..published };
+            shared.committed.advance(snapshot.clone());
+            drop(order);
+            self.pending = Some(Pending { from, snapshot, is_anchored: false });
             self.publish_pending()?;
         }
         Ok(sorted.outcomes)
@@ -317,11 +327,9 @@ impl Sequencer {
         }
         *is_anchored = true;
         if let Some(gate) = &self.gate {
-            self.shared.waiting.store(Some(Arc::new(*tree)));
             gate.pass(snapshot).map_err(|why| Halt::Gate { size: tree.size, why })?;
         }
         self.shared.publish(snapshot.clone());
-        self.shared.waiting.store(None);
         self.pending = None;
         Ok(())
     }

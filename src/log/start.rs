@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::checkpoint::{Cosignatures, sign_checkpoint};
@@ -16,6 +16,7 @@ use super::claim::claim;
 use super::edge::Edge;
 use super::gate::Gate;
 use super::head::{check_root, prove_newest};
+use super::judge::Committed;
 use super::prover::Prover;
 use super::sequencer::{Job, Pending, Sequencer};
 use super::snapshot::Snapshot;
@@ -81,7 +82,7 @@ pub(super) fn start(
                 Some(gate) if !matches!(reason, ReadOnly::Damaged { .. }) => {
                     wait_at(&**gate, &snapshot, &identity, &[], stops)?.0
                 }
-                _ => share(&snapshot, stops),
+                _ => share(&snapshot, &snapshot, stops),
             };
             return Ok(only_read(identity, shared, reason, lock));
         }
@@ -90,7 +91,7 @@ pub(super) fn start(
     snapshot.checkpoint = sign_checkpoint(&signers, snapshot.head.tree);
     let (shared, pending) = match &gate {
         Some(gate) => wait_at(&**gate, &snapshot, &identity, &signers, stops)?,
-        None => (share(&snapshot, stops), None),
+        None => (share(&snapshot, &snapshot, stops), None),
     };
     let (state, published) = (shared.clone(), snapshot);
     let mut sequencer =
@@ -98,7 +99,9 @@ pub(super) fn start(
     if newest.is_none() {
         sequencer.first_head()?;
         let head = sequencer.store.newest()?.expect("the head that was just committed");
-        sequencer.shared.publish(Snapshot { head: Arc::new(head), ..published });
+        let first = Snapshot { head: Arc::new(head), ..published };
+        sequencer.shared.committed.advance(first.clone());
+        sequencer.shared.publish(first);
     }
     let (sender, receiver) = mpsc::unbounded_channel();
     let thread =
@@ -121,11 +124,11 @@ fn wait_at(
     loop {
         let heads = newest.reader.heads(before, HEADS_AT_A_TIME)?;
         // A log that has no head yet has none to wait with.
-        let Some(last) = heads.last() else { return Ok((share(newest, stops), None)) };
+        let Some(last) = heads.last() else { return Ok((share(newest, newest, stops), None)) };
         before = last.tree.size;
         let Some(head) = heads.into_iter().find(|head| gate.has_passed(&head.tree)) else { continue };
         if head.tree == newest.head.tree {
-            return Ok((share(newest, stops), None));
+            return Ok((share(newest, newest, stops), None));
         }
         let (mut passed, tower) =
             recover(Some(head), identity, newest.verifier.clone(), newest.reader.clone());
@@ -137,8 +140,7 @@ fn wait_at(
             published = passed.size().0,
             "the newest head waits for its witnesses"
         );
-        let shared = share(&passed, stops);
-        shared.waiting.store(Some(Arc::new(newest.head.tree)));
+        let shared = share(&passed, newest, stops);
         shared.turn(State::ReadOnly(ReadOnly::Unwitnessed { size, why: why.to_owned() }));
         let (from, snapshot) = (newest.head.tree, newest.clone());
         return Ok((shared, Some(Pending { from, snapshot, is_anchored: true })));
@@ -161,7 +163,8 @@ pub(super) fn start_damaged(
     };
     let Ok(verifier) = prove_newest(Some(&newest), &identity, &reader) else { return Err(error.into()) };
     let (snapshot, _) = recover(Some(newest), &identity, verifier, Arc::new(reader));
-    Ok(only_read(identity, share(&snapshot, stops.unwrap_or_default()), ReadOnly::from(&error), Some(lock)))
+    let shared = share(&snapshot, &snapshot, stops.unwrap_or_default());
+    Ok(only_read(identity, shared, ReadOnly::from(&error), Some(lock)))
 }
 
 fn check_key(signers: &[SignerKey], identity: &Identity) -> Result<(), OpenError> {
@@ -202,13 +205,13 @@ fn stopped(
     }
 }
 
-fn share(snapshot: &Snapshot, stops: Stops) -> Arc<Shared> {
+fn share(published: &Snapshot, committed: &Snapshot, stops: Stops) -> Arc<Shared> {
     Arc::new(Shared {
-        published: ArcSwap::from_pointee(snapshot.clone()),
+        published: ArcSwap::from_pointee(published.clone()),
         state: ArcSwap::from_pointee(State::Writing),
-        changed: watch::Sender::new(snapshot.size()),
+        changed: watch::Sender::new(published.size()),
+        committed: Committed::new(committed.clone()),
         cosignatures: Cosignatures::default(),
-        waiting: ArcSwapOption::empty(),
         prover: Prover::new(),
         stops,
         told: Mutex::default(),

@@ -458,32 +458,31 @@ impl Inner {
         let (Some(target), Some(log)) = (self.target.borrow().clone(), lock(&self.log).clone()) else {
             return;
         };
-        // What waits at the gate is this log's too.
-        let mine = &target.snapshot;
-        let found = mine.head().tree;
-        let why = if shown.size > found.size {
-            ReadOnly::Behind { found, anchored: shown }
+        let report = |why: &ReadOnly| self.report(&peer.name, (&shown, &note), &target.checkpoint, why);
+        if let Err(error) = log.judge(&shown, &note, report) {
+            tracing::error!(witness = peer.name, %error, "the head that a witness shows cannot be compared");
+        }
+    }
+
+    /// The incident of a head that a witness has shown.
+    fn report(
+        &self,
+        witness: &str,
+        (shown, note): (&TreeHead, &str),
+        own: &SignedCheckpoint,
+        why: &ReadOnly,
+    ) -> Report {
+        let (log, why) = (self.origin.to_string(), why.to_string());
+        // Two roots of one size need no proof beside the notes: the text that convicts whoever has the key.
+        let detail = if shown.size == own.tree.size && shown.root != own.tree.root {
+            let (older, newer, root_in_newer) = (note.to_owned(), own.note.clone(), own.tree.root);
+            let (proof, seen_at) = (ConsistencyProof::default(), self.clock().now());
+            let found = Misbehaviour { log: log.clone(), older, newer, root_in_newer, proof, seen_at };
+            json!({ "log": log, "what": "fork", "witness": witness, "why": why, "text": found.to_text() })
         } else {
-            match mine.root_at(shown.size) {
-                Ok(root) if root != shown.root => ReadOnly::Beside { found: root, anchored: shown },
-                _ => return,
-            }
+            json!({ "witness": witness, "why": why, "shown": note, "own": own.note })
         };
-        let own = mine.checkpoint().map(|checkpoint| checkpoint.note.as_str());
-        let (witness, why) = (&peer.name, why.to_string());
-        let detail = match own.filter(|_| shown.size == found.size) {
-            // Two roots of one size need no proof beside the notes: the text that convicts whoever has the key.
-            Some(own) => {
-                let (log, proof) = (self.origin.to_string(), ConsistencyProof::default());
-                let (older, newer, root_in_newer) = (note.clone(), own.to_owned(), found.root);
-                let seen_at = self.clock().now();
-                let text = Misbehaviour { log, older, newer, root_in_newer, proof, seen_at }.to_text();
-                json!({ "log": self.origin.to_string(), "what": "fork", "witness": witness, "why": why, "text": text })
-            }
-            None => json!({ "witness": witness, "why": why, "shown": note, "own": own }),
-        };
-        let report = Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() };
-        log.contradicted(&shown, &note, why, report);
+        Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() }
     }
 }
 

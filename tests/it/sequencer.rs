@@ -1,6 +1,7 @@
 //! The only writer: who is answered what, what is written together, and what stops it.
 
 mod failures;
+mod interleavings;
 mod tiles;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! The own log before its witnesses: honest ones, that run as processes; dead, frozen, forgetful and lying ones.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -310,6 +311,46 @@ async fn liars_are_counted_and_the_log_goes_on() {
     let checkpoint = running.log.checkpoint().unwrap();
     assert_eq!(checkpoint.lines().filter(|line| line.starts_with('—')).count(), 3, "{checkpoint}");
     running.close().await;
+}
+
+/// A witness that says that it has cosigned a large tree, and shows the log's own newest checkpoint, for which it makes the log
+/// grow first: the round that asks it is always older. Counts what it has shown.
+async fn leads_astray(log: Arc<OnceLock<Log>>, shown: Arc<AtomicU64>) -> String {
+    let site = Router::new().fallback(async move |uri: Uri| {
+        if uri.path() == "/add-checkpoint" {
+            return (StatusCode::CONFLICT, [(CONTENT_TYPE, "text/x.tlog.size")], "1000000\n".to_owned());
+        }
+        let Some(log) = log.get() else {
+            return (StatusCode::SERVICE_UNAVAILABLE, [(CONTENT_TYPE, "text/plain")], String::new());
+        };
+        let newest = shown.fetch_add(1, Ordering::SeqCst) + 100;
+        // Without this the head that is shown might be the one that is asked for.
+        let appended = log.append(vec![candidate(newest)]).await;
+        let page = if appended.is_ok() { log.checkpoint().expect("a log that signs") } else { String::new() };
+        (StatusCode::OK, [(CONTENT_TYPE, "text/plain")], page)
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, site).await });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_that_shows_the_newest_head_to_an_older_round_stops_nothing() {
+    let (log, shown) = (Arc::new(OnceLock::new()), Arc::new(AtomicU64::new(0)));
+    let mut world = World::new();
+    let url = leads_astray(log.clone(), shown.clone()).await;
+    world.peers = vec![peer("w1", &url, &witness_key().verifier().to_string())];
+    // The round asks for one head for as long as the test takes.
+    (world.quorum, world.patience) = (1, HOUR);
+    let running = world.open();
+    assert!(log.set(running.log.clone()).is_ok());
+    eventually("it was looked into some times", async || shown.load(Ordering::SeqCst) >= 3).await;
+    assert!(matches!(*running.log.state(), State::Writing), "{:?}", running.log.state());
+    assert!(running.peer(0).alarms >= 3, "a person is told all the same");
+    let receipt = running.log.append(vec![candidate(1)]).await.unwrap();
+    assert!(receipt.snapshot.size().0 >= 4);
+    running.task.abort();
 }
 
 fn stopped_at(running: &Running, at: u64, cause: &str) -> bool {
