@@ -5,7 +5,7 @@
 //! names-00 … names-3f      8 bytes hash, 8 bytes record number, little-endian, again and again
 //! ```
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::AuditError;
 use super::block::NameKey;
 use crate::crew::Crew;
+use crate::store::private;
 
 const FILES: usize = 64;
 const ENTRY_BYTES: u64 = 16;
@@ -39,13 +40,7 @@ impl Names {
         for number in 0..FILES {
             let path = directory.join(format!("names-{number:02x}"));
             let failed = |error: std::io::Error| at(&path, error.to_string());
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .map_err(failed)?;
+            let file = private::options().open(&path).map_err(failed)?;
             let entries = read(&path)?;
             // Within a file the records are in order.
             let keep = entries.partition_point(|(_, record)| *record < records) as u64;

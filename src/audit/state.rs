@@ -21,6 +21,7 @@ use super::block::NameKey;
 use super::finding::Findings;
 use super::rows::Rows;
 use crate::note::VerifierKey;
+use crate::store::private;
 use crate::tlog::Hash;
 
 const NAME: &str = "audit.state";
@@ -58,8 +59,9 @@ impl StateFile {
     /// Opens the state in `directory`, or begins one. That of another log, or of this one with another key, is refused.
     pub(super) fn open(directory: &Path, key: &VerifierKey) -> Result<(StateFile, Kept), AuditError> {
         let failed = |why: String| AuditError::State { path: directory.display().to_string(), why };
-        std::fs::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
-        let lock = File::create(directory.join("audit.lock")).map_err(|error| failed(error.to_string()))?;
+        private::make_directory(directory).map_err(|error| failed(error.to_string()))?;
+        let lock = private::options().open(directory.join("audit.lock"));
+        let lock = lock.map_err(|error| failed(error.to_string()))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => AuditError::Running { path: directory.display().to_string() },
             TryLockError::Error(error) => failed(error.to_string()),
@@ -102,7 +104,7 @@ impl StateFile {
         };
         let body = serde_json::to_string(&stored).expect("a state has only string keys");
         let path = self.path.with_extension("new");
-        let written = File::create(&path).and_then(|mut file| {
+        let written = private::options().truncate(true).open(&path).and_then(|mut file| {
             writeln!(file, "{}\n{body}", sum(&body))?;
             file.sync_all()
         });

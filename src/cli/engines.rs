@@ -1,24 +1,25 @@
 //! From a configuration to engines that run: the one place where everything is put together.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 use super::exit::{Exit, OrExit};
 use super::founding;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, is_writable_by_others};
 use crate::log::{DATABASE_FILE, Gate, Log, LogOptions, OpenError, State};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
 use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
 use crate::note::{CosignatureSigner, SignerKey};
-use crate::store::StoreError;
 use crate::store::cosignatures::CosignatureStore;
 use crate::store::replica::Replica;
 use crate::store::sqlite::SqliteReader;
+use crate::store::{StoreError, private};
 use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
     RemoteSumdb, SourceUrl, Speed, Vcs, VcsOptions,
@@ -167,7 +168,7 @@ pub(super) fn open_mirrors<'a>(
     client: &HttpClient,
 ) -> anyhow::Result<Mirrors> {
     let directory = mirror_directory(config);
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    private::make_directory(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     open_each(config, names, client, false)
 }
 
@@ -313,9 +314,8 @@ pub(super) fn full_database(config: &Config, name: &str) -> PathBuf {
 
 fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient) -> anyhow::Result<Notary> {
     let scratch = config.data.join("scratch");
-    std::fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-    let git_config = config.git_config.as_deref().map(std::fs::read_to_string).transpose();
-    let git_config = git_config.context("cannot read git_config")?;
+    private::make_directory(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
     let mut routes = Vec::new();
     for route in &config.routes {
         let checksum = match &route.checksum {
@@ -337,6 +337,23 @@ fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient
     }
     let clock = client.clock().clone();
     Ok(Notary::new(NotaryOptions { log, routes, limits: limits(config), clock })?)
+}
+
+/// Git runs what its configuration names, so nobody else may write it. It may be readable: it is where a credential helper is
+/// named, and need not hold a secret.
+fn read_git_config(path: &Path) -> anyhow::Result<String> {
+    let cannot_read = || format!("cannot read git_config {}", path.display());
+    let mut file = std::fs::File::open(path).with_context(cannot_read)?;
+    if is_writable_by_others(&file.metadata().with_context(cannot_read)?) {
+        let path = path.display();
+        let error = anyhow!(
+            "git_config: others can write {path}, and git runs what it says\n  fix: chmod go-w '{path}'"
+        );
+        return Err(error).or_exit(Exit::Usage);
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).with_context(cannot_read)?;
+    Ok(text)
 }
 
 /// Where sources may redirect to.

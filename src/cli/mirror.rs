@@ -4,8 +4,6 @@ mod by_hand;
 mod plot;
 
 use std::convert::Infallible;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
@@ -27,6 +25,7 @@ use crate::http::control::mirrors::{
 use crate::http::control::{Reason, Refusal};
 use crate::mirror::Mirrors;
 use crate::store::lock::DirectoryLock;
+use crate::store::private;
 
 /// Runs of fewer records are over before a person has read what they will take.
 const LONG_RUN: u64 = 1 << 20;
@@ -141,11 +140,7 @@ impl Keeper {
             return Ok(Keeper::Server(session));
         }
         let data = &config.data;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(data)
-            .with_context(|| format!("cannot make {}", data.display()))?;
+        private::make_directory(data).with_context(|| format!("cannot make {}", data.display()))?;
         let lock = match DirectoryLock::acquire(data) {
             Ok(lock) => lock,
             Err(error) => {

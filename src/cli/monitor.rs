@@ -1,8 +1,6 @@
 //! `tallystick monitor`: follows logs, and tells what happens in them.
 
 use std::collections::BTreeSet;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +28,7 @@ use crate::monitor::{
     Webhook,
 };
 use crate::store::lock::DirectoryLock;
+use crate::store::private;
 use crate::upstream::{RemoteSumdb, SourceUrl};
 
 /// Follow logs: forks, new versions of your modules, conflicts, silence; told by web hook, feed, metrics and log
@@ -60,8 +59,8 @@ impl MonitorCommand {
         let config = common.load()?;
         let given = MonitorConfig::load(&self.file).or_exit(Exit::Usage)?;
         let directory = given.state.clone();
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-        made.with_context(|| format!("cannot make {}", directory.display()))?;
+        private::make_directory(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
         let _lock = DirectoryLock::acquire(&directory).or_else(|error| {
             let exit = exit_of_store(&error);
             Err(error).or_exit(exit)

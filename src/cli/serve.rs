@@ -380,18 +380,14 @@ async fn fatal(log: &Log) -> ReadOnly {
     }
 }
 
-/// Looks for space as long as there is none, and asks for cosignatures that are demanded as long as they are missing: an append of
-/// nothing is what makes the log look.
+/// Makes the log look again as long as it waits for something that passes, such as space or cosignatures: it looks when something
+/// is appended, if only nothing.
 async fn wait_until_it_writes(log: Log) {
     let mut changes = log.watch();
     let mut ticks = tokio::time::interval(SPACE_POLL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let passes = matches!(
-            &*log.state(),
-            State::ReadOnly(ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. })
-        );
-        if !passes {
+        if !matches!(&*log.state(), State::ReadOnly(reason) if reason.passes()) {
             if changes.changed().await.is_err() {
                 return;
             }

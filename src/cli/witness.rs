@@ -24,9 +24,9 @@ use crate::http::tls::TlsKeeper;
 use crate::http::witness::{WitnessFigures, WitnessSite};
 use crate::mirror::Misbehaviour;
 use crate::note::CosignatureSigner;
-use crate::store::StoreError;
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
 use crate::store::witness::{Broken, EvidenceKind, KeptEvidence, read_witness};
+use crate::store::{StoreError, private};
 use crate::tlog::{Checkpoint, ConsistencyProof};
 use crate::witness::{TrustedLog, Witness, WitnessError, origin_hash};
 
@@ -333,9 +333,7 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
 }
 
 fn make_directory(data: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.with_context(|| format!("cannot make {}", data.display()))
+    private::make_directory(data).with_context(|| format!("cannot make {}", data.display()))
 }
 
 /// What is printed once it listens.

@@ -22,6 +22,7 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::secret::is_exposed;
 use crate::note::{CosignatureSigner, CosignatureVerifier, KeyId, KeyName, SignerKey, VerifierKey};
 use crate::visible;
 
@@ -355,8 +356,9 @@ fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, KeyError> {
 }
 
 fn read_signer<P: Pair>(path: &Path) -> Result<P, KeyError> {
-    let mode = fs::metadata(path).map_err(io_error(path))?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    let found = fs::metadata(path).map_err(io_error(path))?;
+    if is_exposed(&found) {
+        let mode = found.permissions().mode() & 0o7777;
         return Err(KeyError::LoosePermissions { path: path.to_owned(), mode });
     }
     parse(path, &read(path)?)

@@ -59,7 +59,7 @@ pub use layers::{Environment, Overrides};
 pub use origin::Origin;
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use schedule::{Schedule, ScheduleError};
-pub use secret::{Secret, SecretError};
+pub use secret::{Secret, SecretError, is_exposed, is_writable_by_others};
 pub use show::Entry;
 pub use span::{Span, SpanError};
 pub use witness::{WitnessConfig, WitnessConfigError, WitnessOverrides};

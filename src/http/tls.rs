@@ -8,6 +8,8 @@
 //! an error that changes nothing, and the next call tries again.
 
 use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +18,8 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{InconsistentKeys, ServerConfig};
 use tokio_rustls::TlsAcceptor;
+
+use crate::config::is_exposed;
 
 /// A PEM file that is longer is refused: a chain of ten certificates has about 20 KB.
 const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -32,6 +36,17 @@ pub enum TlsError {
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
+    },
+    /// Others can read or replace the key.
+    #[error(
+        "the TLS key file {} has mode {mode:04o}: others can read or replace it\n  fix: chmod 600 '{}', or mode 0640 where root owns it and the group is that of the service; renew the certificate if the key was readable for long",
+        path.display(), path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode bits.
+        mode: u32,
     },
     /// The file is far longer than any certificate chain or key.
     #[error("the TLS {role} file {} is longer than {PEM_BYTES_MAX} bytes", path.display())]
@@ -142,7 +157,6 @@ impl TlsKeeper {
 }
 
 fn mark(role: &'static str, path: &Path) -> Result<FileMark, TlsError> {
-    use std::os::unix::fs::MetadataExt as _;
     let found = std::fs::metadata(path).map_err(|source| TlsError::Unreadable {
         role,
         path: path.to_owned(),
@@ -169,7 +183,7 @@ fn read_pair(cert_path: &Path, key_path: &Path) -> Result<ServerConfig, TlsError
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     const ROLE: &str = "certificate";
-    let pem = read_file(ROLE, path)?;
+    let (pem, _) = read_file(ROLE, path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|error| not_pem(ROLE, path, &error))?;
     if chain.is_empty() {
@@ -181,26 +195,33 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     const ROLE: &str = "key";
-    let pem = zeroize::Zeroizing::new(read_file(ROLE, path)?);
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+    let (pem, found) = read_file(ROLE, path)?;
+    let pem = zeroize::Zeroizing::new(pem);
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         PemError::NoItemsFound => {
             let expected = "-----BEGIN PRIVATE KEY-----, not encrypted";
             TlsError::Missing { role: ROLE, path: path.to_owned(), expected }
         }
         error => not_pem(ROLE, path, &error),
-    })
+    })?;
+    // First of all it must be a key: a certificate may be read by everybody.
+    if is_exposed(&found) {
+        return Err(TlsError::Exposed { path: path.to_owned(), mode: found.mode() & 0o7777 });
+    }
+    Ok(key)
 }
 
-fn read_file(role: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+fn read_file(role: &'static str, path: &Path) -> Result<(Vec<u8>, Metadata), TlsError> {
     use std::io::Read as _;
     let unreadable = |source| TlsError::Unreadable { role, path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?;
     let length = file.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if length as u64 > PEM_BYTES_MAX {
         return Err(TlsError::TooLong { role, path: path.to_owned() });
     }
-    Ok(bytes)
+    Ok((bytes, found))
 }
 
 /// Says what is wrong with a PEM file in words of our own: the parser's quote lines of the file.

@@ -35,7 +35,7 @@ use crate::note::{SignerKey, VerifierKey};
 use crate::store::anchor::{Anchor, Anchored};
 use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
 use crate::store::sqlite::{SqliteReader, SqliteStore, is_created};
-use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence};
+use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence, private};
 use crate::tlog::{Hash, RecordId, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
 pub use claim::why_read_only;
@@ -220,12 +220,11 @@ impl Shared {
         self.changed.send_replace(size);
     }
 
-    /// Why no head may be signed any more while this process lives, if so. A full disk and missing cosignatures pass.
+    /// Why no head may be signed any more while this process lives, if so.
     fn is_over(&self) -> Option<ReadOnly> {
         match &*self.state.load_full() {
-            State::Writing
-            | State::ReadOnly(ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. }) => None,
-            State::ReadOnly(reason) => Some(reason.clone()),
+            State::Writing => None,
+            State::ReadOnly(reason) => (!reason.passes()).then(|| reason.clone()),
         }
     }
 
@@ -239,13 +238,13 @@ impl Shared {
         }
     }
 
-    /// Changes the state, and wakes up who watches it. A full disk and missing cosignatures are the only reasons that go away while
-    /// the process lives: what a reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a
-    /// failed write is worse than damage: it ends the process.
+    /// Changes the state, and wakes up who watches it. What does not [pass](ReadOnly::passes) stays while the process lives: what a
+    /// reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a failed write is worse
+    /// than damage: it ends the process.
     fn turn(&self, state: State) {
         let stays = |now: &State| match now {
             State::Writing => matches!(state, State::Writing),
-            State::ReadOnly(ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. }) => false,
+            State::ReadOnly(reason) if reason.passes() => false,
             State::ReadOnly(ReadOnly::Stopped { .. }) => true,
             State::ReadOnly(_) => !matches!(state, State::ReadOnly(ReadOnly::Stopped { .. })),
         };
@@ -296,6 +295,7 @@ impl Log {
     pub fn open_gated(options: LogOptions, gate: Option<Arc<dyn Gate>>) -> Result<Log, OpenError> {
         refuse_network_file_system(&options.directory)?;
         let lock = DirectoryLock::acquire(&options.directory)?;
+        private::tighten_file(&options.anchor);
         let path = options.directory.join(DATABASE_FILE);
         let disks = vec![options.directory.clone(), directory_of(&options.anchor)];
         let identity = options.signers.first().map(|signer| Identity {

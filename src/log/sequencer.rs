@@ -94,6 +94,9 @@ enum Halt {
     /// Signing has ended since the batch was taken up.
     #[error("{0}")]
     Over(ReadOnly),
+    /// Another program has locked the database, so that nothing was begun.
+    #[error("{0}")]
+    Busy(StoreError),
 }
 
 /// Says that nothing is signed any more when the writer's thread ends in a panic.
@@ -162,9 +165,16 @@ impl Sequencer {
         let (candidates, replies): (Vec<_>, Vec<_>) = submissions.into_iter().map(split).unzip();
         match self.append_surely(&candidates, &reports) {
             Ok(mut outcomes) => {
-                if let State::ReadOnly(ReadOnly::Unwitnessed { .. }) = &*self.shared.state.load_full() {
-                    tracing::info!("there are enough cosignatures again: the log writes");
-                    self.shared.turn(State::Writing);
+                match &*self.shared.state.load_full() {
+                    State::ReadOnly(ReadOnly::Unwitnessed { .. }) => {
+                        tracing::info!("there are enough cosignatures again: the log writes");
+                        self.shared.turn(State::Writing);
+                    }
+                    State::ReadOnly(ReadOnly::Busy { .. }) => {
+                        tracing::info!("the database is free again: the log writes");
+                        self.shared.turn(State::Writing);
+                    }
+                    _ => {}
                 }
                 let snapshot = self.shared.snapshot();
                 for (candidates, reply) in candidates.iter().zip(replies) {
@@ -178,13 +188,22 @@ impl Sequencer {
             Err(Halt::Over(reason)) => refuse(replies.into_iter(), &reason),
             Err(Halt::Gate { size, why }) => {
                 let reason = ReadOnly::Unwitnessed { size: size.0, why: why.to_string() };
-                if matches!(&*self.shared.state.load_full(), State::Writing) {
-                    tracing::error!(%reason, "the log waits for its witnesses");
-                }
-                self.shared.turn(State::ReadOnly(reason.clone()));
-                refuse(replies.into_iter(), &reason);
+                refuse(replies.into_iter(), &self.wait(reason, "the log waits for its witnesses"));
+            }
+            Err(Halt::Busy(error)) => {
+                let reason = ReadOnly::Busy { why: error.to_string() };
+                refuse(replies.into_iter(), &self.wait(reason, "the log waits for its database"));
             }
         }
+    }
+
+    /// Turns read-only for a reason that passes, and says so once.
+    fn wait(&self, reason: ReadOnly, what: &str) -> ReadOnly {
+        if matches!(&*self.shared.state.load_full(), State::Writing) {
+            tracing::error!(%reason, "{what}");
+        }
+        self.shared.turn(State::ReadOnly(reason.clone()));
+        reason
     }
 
     /// Why nothing can be written now, if so. A full disk is looked at again each time.
@@ -192,8 +211,8 @@ impl Sequencer {
         let was_full = match &*self.shared.state.load_full() {
             State::Writing => false,
             State::ReadOnly(ReadOnly::DiskFull { .. }) => true,
-            // The gate is asked again before anything else.
-            State::ReadOnly(ReadOnly::Unwitnessed { .. }) => return None,
+            // The gate, or the database, is asked again before anything else.
+            State::ReadOnly(ReadOnly::Unwitnessed { .. } | ReadOnly::Busy { .. }) => return None,
             State::ReadOnly(reason) => return Some(reason.clone()),
         };
         // A write-ahead log that grew while it was read takes space, and nothing else empties it now.
@@ -284,7 +303,11 @@ impl Sequencer {
         if !only_reports && let Some(reason) = shared.is_over() {
             return Err(Halt::Over(reason));
         }
-        let mut transaction = self.store.begin(Some(&published.head.tree), self.epoch)?;
+        let begun = self.store.begin(Some(&published.head.tree), self.epoch);
+        let mut transaction = begun.map_err(|error| match error {
+            StoreError::Busy { .. } => Halt::Busy(error),
+            error => error.into(),
+        })?;
         let mut sorted = sort_out(&mut *transaction, candidates.iter().flatten(), published.size().0, at)?;
         let incident = |Report { kind, detail }: Report| Incident { kind, at, detail };
         sorted.incidents.extend(reports.iter().cloned().map(incident));

@@ -175,12 +175,25 @@ pub enum ReadOnly {
         /// How many cosignatures there are.
         why: String,
     },
+    /// Another program has locked the database. Writing goes on by itself when it lets go.
+    #[error("{why}")]
+    Busy {
+        /// Which, who, and what to do.
+        why: String,
+    },
     /// A write failed, and what is on disk is not certain any more. The process must end.
     #[error("writing failed and the process must be started again: {why}")]
     Stopped {
         /// What failed.
         why: String,
     },
+}
+
+impl ReadOnly {
+    /// Whether it goes away by itself while the process lives.
+    pub fn passes(&self) -> bool {
+        matches!(self, ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. } | ReadOnly::Busy { .. })
+    }
 }
 
 impl From<&StoreError> for ReadOnly {

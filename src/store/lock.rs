@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statfs, statvfs};
 
-use super::StoreError;
+use super::{Holder, StoreError, private};
 
 /// Below this much free space the log turns read-only: room for the write-ahead log of a large batch, its checkpoint
 /// and the logs that a full disk makes everybody write.
@@ -32,9 +32,12 @@ pub struct FileLock {
 }
 
 impl DirectoryLock {
-    /// Takes the lock of `directory` or says at once who is in the way.
+    /// Takes the lock of `directory` or says at once who is in the way. What others could open of the state in it is private
+    /// afterwards.
     pub fn acquire(directory: &Path) -> Result<DirectoryLock, StoreError> {
-        FileLock::acquire(&directory.join("lock")).map(DirectoryLock)
+        let lock = FileLock::acquire(&directory.join("lock")).map(DirectoryLock)?;
+        private::tighten(directory);
+        Ok(lock)
     }
 
     /// The lock file.
@@ -46,11 +49,7 @@ impl DirectoryLock {
 impl FileLock {
     /// Takes the lock or says at once that somebody has it. The file is made where there is none.
     pub fn acquire(path: &Path) -> Result<FileLock, StoreError> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
+        let file = private::options()
             .open(path)
             .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
         for tries_left in (0..LOCK_TRIES).rev() {
@@ -63,7 +62,7 @@ impl FileLock {
                 }
             }
         }
-        Err(StoreError::Locked { path: path.display().to_string() })
+        Err(StoreError::Locked { path: path.display().to_string(), holder: Holder::of(&[path]) })
     }
 }
 

@@ -15,14 +15,17 @@ pub mod anchor;
 pub mod cosignatures;
 pub mod durable;
 pub mod evidence;
+mod holder;
 pub mod lock;
 pub mod memory;
+pub mod private;
 pub mod remote;
 pub mod sqlite;
 pub mod witness;
 mod worker;
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -31,6 +34,7 @@ use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 pub use evidence::{Evidence, Incident, IncidentKind};
+pub use holder::Holder;
 pub use sqlite::replica;
 
 /// Records in a full level-0 tile: the store seals records in groups of this many.
@@ -181,11 +185,21 @@ pub enum StoreError {
         /// What was found instead.
         why: String,
     },
-    /// Another process holds the log.
-    #[error("{path} is in use by another tallystick process: stop it first, or let it do the work")]
+    /// Another process holds the lock of the directory, or of a mirror.
+    #[error("{}", text_of_lock(path, holder.as_ref()))]
     Locked {
         /// The lock file.
         path: String,
+        /// Who holds it, where that can be known.
+        holder: Option<Holder>,
+    },
+    /// Another program has locked the database, to read or to copy it. It is no other writer, and nothing was written.
+    #[error("{}", text_of_busy(path, holder.as_ref()))]
+    Busy {
+        /// The database; empty where the caller has to say it ([`StoreError::of_database`]).
+        path: String,
+        /// Who has locked it, where that can be known.
+        holder: Option<Holder>,
     },
     /// The file system cannot keep the promises that a log needs.
     #[error(
@@ -218,7 +232,50 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call can succeed later without anybody repairing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, StoreError::Full | StoreError::Locked { .. })
+        matches!(self, StoreError::Full | StoreError::Locked { .. } | StoreError::Busy { .. })
+    }
+
+    /// Says of a database that is busy which it is, and who has locked it.
+    fn of_database(self, database: &Path) -> StoreError {
+        match self {
+            StoreError::Busy { .. } => {
+                let beside = |end| PathBuf::from(format!("{}{end}", database.display()));
+                let holder = Holder::of(&[database, &beside("-shm"), &beside("-wal")]);
+                StoreError::Busy { path: database.display().to_string(), holder }
+            }
+            error => error,
+        }
+    }
+}
+
+fn text_of_lock(path: &str, holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) if !holder.is_ours() => format!(
+            "{path} is locked by another program, {holder}\n  fix: end it (`kill {}`), then start again; nothing but \
+             tallystick may lock this file",
+            holder.pid
+        ),
+        holder => {
+            let who = holder.map_or_else(String::new, |holder| format!(" (process {})", holder.pid));
+            format!(
+                "{path} is in use by another tallystick process{who}: stop it first, or let it do the work"
+            )
+        }
+    }
+}
+
+fn text_of_busy(path: &str, holder: Option<&Holder>) -> String {
+    let path = if path.is_empty() { "the database" } else { path };
+    match holder {
+        Some(holder) => format!(
+            "{path} is locked by {holder}, which reads or copies it; nothing was written\n  fix: end that process \
+             (`kill {}`), and copy a database with `sqlite3 {path} '.backup FILE'`, which locks it for a moment only",
+            holder.pid
+        ),
+        None => format!(
+            "{path} is locked by another program that reads or copies it; nothing was written\n  fix: end that program; \
+             `fuser -v` on the file names it"
+        ),
     }
 }
 

@@ -206,8 +206,8 @@ impl Writer {
         }
         let outcomes = self.transact(jobs).map_err(|error| {
             let error = Arc::new(error);
-            // A full disk: rolled back, and what was there is there.
-            if !matches!(*error, StoreError::Full) {
+            // A full disk, or a database that could not be locked: what was there is there.
+            if !error.is_transient() {
                 self.broken.send_replace(Some(error.clone()));
             }
             error

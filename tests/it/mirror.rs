@@ -23,6 +23,7 @@ mod hooks;
 mod liars;
 mod live;
 mod monitor;
+mod permissions;
 mod served;
 pub(crate) mod small_log;
 

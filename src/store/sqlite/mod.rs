@@ -18,6 +18,7 @@ mod schema;
 mod segment;
 mod writer;
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::StoreError;
+use super::{StoreError, private};
 pub use observer::SqliteReader;
 pub use rebuild::rebuild_index;
 pub use writer::{SqliteStore, is_created};
@@ -65,10 +66,10 @@ pub(in crate::store) fn failed(action: &'static str) -> impl Fn(rusqlite::Error)
         None if is_conversion(&source) => {
             StoreError::Damaged { place: format!("a row ({action})"), why: source.to_string() }
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Conflict {
-            expected: "the database's write lock".to_owned(),
-            found: format!("another connection that holds it ({source})"),
-        },
+        // The caller says which database it is.
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            StoreError::Busy { path: String::new(), holder: None }
+        }
         _ => StoreError::Database { action, source },
     }
 }
@@ -105,6 +106,15 @@ pub(in crate::store) fn open_writing(
 
 /// The same, with another way to give free pages back.
 fn open_writing_with(
+    path: &Path,
+    application: i64,
+    migrations: &[&str],
+    auto_vacuum: &str,
+) -> Result<Connection, StoreError> {
+    prepare(path, application, migrations, auto_vacuum).map_err(|error| error.of_database(path))
+}
+
+fn prepare(
     path: &Path,
     application: i64,
     migrations: &[&str],
@@ -177,6 +187,12 @@ pub(in crate::store) fn open_reader(path: &Path, cache_kib: u32) -> Result<Conne
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     assert!(rusqlite::version_number() >= OLDEST_SQLITE, "SQLite {} can corrupt a WAL", rusqlite::version());
+    if flags.contains(OpenFlags::SQLITE_OPEN_CREATE) && path != Path::new(":memory:") {
+        private::make_file(path).map_err(|source| match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+            _ => StoreError::File { path: path.display().to_string(), source },
+        })?;
+    }
     // No mutex: a connection belongs to one thread at a time, and Rust sees to that.
     let opened = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
     let connection =

@@ -77,6 +77,14 @@ impl SqliteStore {
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no log here");
             return Err(StoreError::File { path: path.display().to_string(), source });
         }
+        SqliteStore::load(path, identity, reader_cache_kib).map_err(|error| error.of_database(path))
+    }
+
+    fn load(
+        path: &Path,
+        identity: Option<&Identity>,
+        reader_cache_kib: u32,
+    ) -> Result<SqliteStore, StoreError> {
         let mut db = open_writer(path)?;
         if let Some(identity) = identity {
             create_identity(&db, identity)?;
@@ -237,7 +245,8 @@ impl LogStore for SqliteStore {
     }
 
     fn claim(&mut self, epoch: u64) -> Result<(), StoreError> {
-        self.db.execute("UPDATE writer SET epoch = ?", [epoch as i64]).map_err(failed("update of writer"))?;
+        let claimed = self.db.execute("UPDATE writer SET epoch = ?", [epoch as i64]);
+        claimed.map_err(|error| failed("update of writer")(error).of_database(&self.path))?;
         self.epoch = epoch;
         Ok(())
     }
@@ -258,7 +267,8 @@ impl LogStore for SqliteStore {
             let why = "the file was taken away or replaced while the server ran".to_owned();
             return Err(StoreError::Foreign { path: self.path.display().to_string(), why });
         }
-        self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"))?;
+        let begun = self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"));
+        begun.map_err(|error| error.of_database(&self.path))?;
         let transaction = Transaction { store: self, open: true };
         let found = (transaction.newest()?, reader::epoch(&transaction.store.db)?);
         let expected = (expected.map(|head| (head.size, head.root)), epoch);

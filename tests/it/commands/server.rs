@@ -58,7 +58,10 @@ fn a_log_that_somebody_has_and_does_not_share_is_exit_5() {
     world.sandbox.write("go.sum", QUOTE);
     let ran = world.run(&["import", "go.sum"]);
     assert_eq!(ran.code, 5, "{}", ran.stderr);
-    assert!(ran.stderr.contains("in use by another tallystick process"), "{}", ran.stderr);
+    // The test has the lock, and is not tallystick.
+    let holder = format!("is locked by another program, process {} (", std::process::id());
+    assert!(ran.stderr.contains(&holder), "{holder}: {}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("fix: end it (`kill {}`)", std::process::id())), "{}", ran.stderr);
     // Who only reads needs no lock.
     world.succeed(&["lookup", "rsc.io/quote@v1.5.2"]);
     world.succeed(&["fsck"]);

@@ -8,6 +8,7 @@ use super::campaign::{Random, Tally, seed, times};
 use super::history::History;
 use super::server::{Place, Server, copy_tree};
 use super::source::Source;
+use crate::support::poll;
 
 /// A second process is refused before anybody could think that it works.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -55,6 +56,40 @@ fn a_second_server_on_the_same_data_is_refused_at_once() {
         assert!(started.elapsed() < AT_ONCE);
     }
     ask(&server, 1, &mut history, &source);
+    history.verify_all(&server, &source, &mut Random::new(seed())).unwrap();
+}
+
+/// A backup tool that holds the database's lock for long is no other writer: the log says who it is, waits, and goes on.
+#[test]
+fn a_database_that_another_program_has_locked_is_waited_for() {
+    let source = Source::start();
+    let place = Place::new(&source.url());
+    let server = place.serve();
+    let mut history = History::new(server.verifier.clone());
+    ask(&server, 0, &mut history, &source);
+    let tool = rusqlite::Connection::open(place.data().join("log.db")).unwrap();
+    for round in 0..2 {
+        tool.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let holder = format!("log.db is locked by process {} (", std::process::id());
+        check_reads_only(&server, &mut history, &source, &[&holder, "fix: end that process"]);
+        assert!(!server.readiness().contains("another writer"), "{}", server.readiness());
+        tool.execute_batch("ROLLBACK").unwrap();
+        let writes = || {
+            let answer = server.get(&Source::lookup(1 + round)).ok().filter(|answer| answer.status == 200);
+            answer.map(drop)
+        };
+        poll("the log writes again", Duration::from_secs(60), writes);
+        assert_eq!(server.readiness(), "ready\n");
+    }
+    // At a start too.
+    assert_eq!(server.stop().code, Some(0));
+    tool.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let ended = place.try_serve().map(|_| "it runs").expect_err("the database is locked");
+    let holder = format!("log.db is locked by process {} (", std::process::id());
+    assert!(ended.code == Some(1) && ended.stderr.contains(&holder), "{ended:?}");
+    tool.execute_batch("ROLLBACK").unwrap();
+    let server = place.serve();
+    ask(&server, 5, &mut history, &source);
     history.verify_all(&server, &source, &mut Random::new(seed())).unwrap();
 }
 

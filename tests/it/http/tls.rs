@@ -1,5 +1,6 @@
 //! TLS: ALPN, reload, and what is wrong with the files. Certificates come from the `openssl` command.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -162,6 +163,16 @@ fn what_is_wrong_with_the_files_is_said() {
         assert!(error.contains(said), "{error:?} does not say {said:?}");
         assert!(!error.contains(&secret[8..40]), "{error:?} shows bytes of the key");
     }
+    let mode = |mode| std::fs::set_permissions(&both, std::fs::Permissions::from_mode(mode)).unwrap();
+    for loose in [0o644, 0o660, 0o602] {
+        mode(loose);
+        let error = TlsKeeper::load(&both, &both).expect_err("others can read it").to_string();
+        assert!(
+            error.contains(&format!("has mode {loose:04o}")) && error.contains("fix: chmod 600"),
+            "{error}"
+        );
+    }
+    mode(0o600);
     TlsKeeper::load(&both, &both).expect("one file may hold both");
 }
 

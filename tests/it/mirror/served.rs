@@ -20,7 +20,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const OWN: &str = "sum.corp.example";
 
 /// A configuration that has nothing to do with modules but one private path, and mirrors a log.
-fn sections(name: &str, vkey: &str, url: &str, more: &str) -> String {
+pub(super) fn sections(name: &str, vkey: &str, url: &str, more: &str) -> String {
     let sumdb = format!("[sumdb.\"{name}\"]\nkey = \"{vkey}\"\nurls = [\"{url}\"]\n{more}\n");
     let route = "[[route]]\nmodules = [\"corp.example\", \"team.example/secret/*\"]\nsource = [\"file:///nonexistent\"]\nchecksum = \"compute\"\n";
     sumdb + route

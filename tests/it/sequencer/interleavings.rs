@@ -350,9 +350,9 @@ impl StepsOfOne<'_> {
         let (Some(log), Some(newest)) = (world.log.clone(), world.shown.last().cloned()) else { return };
         let (tree, note) = of_batch.map_or(newest, |tree| world.sign(tree));
         world.steps += 1;
-        world.during_commit.push(std::thread::spawn(move || {
-            log.judge(&tree, &note, report).expect("the tree can be read")
-        }));
+        world
+            .during_commit
+            .push(std::thread::spawn(move || log.judge(&tree, &note, report).expect("the tree can be read")));
     }
 }
 
@@ -381,7 +381,8 @@ impl Append for StepsOfOne<'_> {
 fn what_left_the_process_never_stops_it_in_any_interleaving() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let mut tally = Tally::new("19-interleavings", "interleaving of append, gate, publish, gossip, witness, restart");
+    let mut tally =
+        Tally::new("19-interleavings", "interleaving of append, gate, publish, gossip, witness, restart");
     let (first, mut steps) = (seed().wrapping_mul(1 << 32), 0);
     for round in 0..times(10_000) {
         let evidence = directory.path().join(round.to_string());

@@ -96,6 +96,19 @@ impl Server {
         command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]).current_dir(directory);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", directory);
         command.envs(environment.iter().copied());
+        Server::spawn(command)
+    }
+
+    /// The command of a server, as [`LogDirectory::serve`] starts it, to be started in another way.
+    pub(crate) fn command(data: &LogDirectory) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tallystick"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--config"]);
+        command.arg(data.config()).env("HOME", data.directory.path());
+        command
+    }
+
+    /// Starts such a command.
+    pub(crate) fn spawn(mut command: Command) -> Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary runs");
         let printed = Arc::new(Mutex::new(String::new()));

@@ -35,7 +35,11 @@ impl WitnessProcess {
 
     pub(crate) fn start_with(data: &Path, name: &str, logs: &[String], more: &[&str]) -> WitnessProcess {
         let arguments = ["--name", name, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
-        let mut command = command(data, &[&arguments, more].concat(), logs);
+        WitnessProcess::spawn(command(data, &[&arguments, more].concat(), logs))
+    }
+
+    /// Starts a [`command`] that listens on free ports.
+    pub(crate) fn spawn(mut command: Command) -> WitnessProcess {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("the binary runs");
         let (sender, lines) = mpsc::channel();

@@ -25,8 +25,8 @@ use super::super::damaged;
 use super::super::segment::Why;
 use super::SEGMENTS_PER_TILE;
 use super::places::Known;
-use crate::store::StoreError;
 use crate::store::durable::sync_name;
+use crate::store::{StoreError, private};
 
 const MAGIC: &[u8; 8] = b"tallyseg";
 /// Where the first segment begins.
@@ -245,7 +245,7 @@ pub(super) fn segment_name(segment: u64) -> String {
 
 impl Part {
     fn open(path: PathBuf, may_create: bool) -> Result<Part, StoreError> {
-        let opened = File::options().read(true).write(true).create(may_create).truncate(false).open(&path);
+        let opened = private::options().create(may_create).open(&path);
         match opened {
             Ok(file) => Ok(Part { file, path }),
             Err(error) if error.kind() == ErrorKind::NotFound && !may_create => {
