@@ -22,7 +22,7 @@ use crate::store::sqlite::SqliteReader;
 use crate::store::{StoreError, private};
 use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
-    RemoteSumdb, SourceUrl, Speed, Vcs, VcsOptions,
+    RemoteSumdb, ScratchSpace, SourceUrl, Speed, Vcs, VcsOptions,
 };
 use crate::witness::{Peer, Witnesses, WitnessesOptions};
 
@@ -315,6 +315,8 @@ pub(super) fn full_database(config: &Config, name: &str) -> PathBuf {
 fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient) -> anyhow::Result<Notary> {
     let scratch = config.data.join("scratch");
     private::make_directory(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    let anchor = config.anchor.parent().unwrap_or(Path::new("."));
+    let scratch = ScratchSpace::new(scratch, &[&config.data, anchor]);
     let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
     let mut routes = Vec::new();
     for route in &config.routes {
@@ -375,7 +377,7 @@ fn source(
     config: &Config,
     route: &config::Route,
     client: &HttpClient,
-    scratch: &Path,
+    scratch: &ScratchSpace,
     git_config: &Option<String>,
 ) -> anyhow::Result<Option<GoProxy>> {
     let text = route.source.expose();
@@ -389,13 +391,13 @@ fn source(
             proxies: ProxySettings::from_env(),
             git_config: git_config.clone(),
             clock: client.clock().clone(),
-            ..VcsOptions::new(scratch.to_owned())
+            ..VcsOptions::new(scratch.clone())
         };
         Vcs::new(options)
     });
     let limits = ModuleLimits { max_zip_bytes: config.limits.zip_bytes, ..ModuleLimits::default() };
     // Where a remote log gives the lines only small go.mod files are read from the list, never from version control.
-    Ok(Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.to_owned())))
+    Ok(Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())))
 }
 
 /// What is kept of the remote logs, to be looked at: nobody is asked for anything, and what is not there is left out.

@@ -117,6 +117,11 @@ impl Computing<'_> {
             | ModuleError::Direct(VcsError::Forbidden { .. }) => {
                 NotaryError::Forbidden { module, place, said }
             }
+            ModuleError::Fetch(FetchError::NoSpace { source, .. })
+            | ModuleError::Direct(VcsError::NoSpace { source }) => {
+                tracing::error!(%module, error = %source, "scratch has no space left: a look-up was refused");
+                NotaryError::TryLater { module, why: Delay::NoSpace, retry_after: DEFAULT_RETRY_AFTER }
+            }
             error if error.is_transient() => {
                 let why = cause(error).into();
                 let retry_after = match error {
@@ -173,9 +178,10 @@ fn cause(error: &ModuleError) -> String {
         }
         FetchError::Redirect { refusal, .. } => format!("its redirect is not followed: {refusal}"),
         FetchError::BadContent { why, .. } => format!("its answer is no file: {why}"),
-        FetchError::NotFound { .. } | FetchError::Forbidden { .. } | FetchError::Local { .. } => {
-            "it did not give the file".to_owned()
-        }
+        FetchError::NotFound { .. }
+        | FetchError::Forbidden { .. }
+        | FetchError::NoSpace { .. }
+        | FetchError::Local { .. } => "it did not give the file".to_owned(),
     }
 }
 

@@ -147,6 +147,8 @@ pub enum Delay {
         /// How long the client waited.
         waited: Duration,
     },
+    /// This server has no space left for what is fetched.
+    NoSpace,
     /// Too many misses.
     Limited(Allowance),
     /// Too many misses at the same time.
@@ -264,6 +266,10 @@ fn try_later(module: &str, why: &Delay, wait: u64) -> String {
             &format!("try again: {module} takes longer than {} s", seconds(*waited)),
             &format!("It is still being fetched from {}. {again}", short(place)),
         ]),
+        Delay::NoSpace => fit(&[
+            &format!("try again: this checksum database has no disk space left to fetch {module}"),
+            &format!("Its operator finds the disk and the remedy in the server's log. {again}"),
+        ]),
         Delay::Limited(Allowance::Client) => fit(&[
             &format!("try again: too many new modules from your address, so {module} has to wait"),
             &format!("Each new module makes the log grow for ever, so there is a limit a minute. {again}"),
@@ -336,6 +342,7 @@ impl fmt::Display for Delay {
             Delay::Limited(Allowance::All) => {
                 f.write_str("the allowance of misses of all clients is used up")
             }
+            Delay::NoSpace => f.write_str("scratch has no space left"),
             Delay::Crowded => f.write_str("too many misses at the same time"),
             Delay::Waiting => f.write_str("the client has its share of the look-ups that wait"),
             Delay::Stopping => f.write_str("the server is being stopped"),
@@ -454,6 +461,7 @@ mod tests {
             later(Delay::StillWorking { place: place.clone(), waited: Duration::from_secs(25) }),
             later(Delay::Limited(Allowance::Client)),
             later(Delay::Limited(Allowance::All)),
+            later(Delay::NoSpace),
             later(Delay::Crowded),
             later(Delay::Waiting),
             later(Delay::Stopping),

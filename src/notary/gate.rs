@@ -206,7 +206,13 @@ mod tests {
     fn direct(patterns: &str) -> Route {
         let client = HttpClient::new(ClientOptions::default()).unwrap();
         let list = GoProxyList::parse("direct").unwrap();
-        let source = GoProxy::new(list, client, None, ModuleLimits::default(), "/nonexistent".into());
+        let source = GoProxy::new(
+            list,
+            client,
+            None,
+            ModuleLimits::default(),
+            std::path::PathBuf::from("/nonexistent"),
+        );
         let patterns = PathPatterns::parse(patterns);
         Route { patterns, source: Some(source), checksum: Checksum::Compute }
     }

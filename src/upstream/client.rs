@@ -16,6 +16,7 @@ use super::error::{FetchError, Waiting};
 use super::files;
 use super::network::{ClientError, ProxySettings, connector};
 use super::redirect::{RedirectRules, Refused};
+use super::space::ScratchSpace;
 use super::spool::{Spool, Spooled};
 use super::throttle::Throttle;
 use super::url::{Kind, RedactedUrl, RemoteUrl, SourceUrl};
@@ -192,15 +193,15 @@ impl HttpClient {
         self.spool(url, max_bytes, deadline, Spool::into_file(file)).await
     }
 
-    /// Fetches `url` into memory while it is small, else into an unnamed temporary file in `directory`.
+    /// Fetches `url` into memory while it is small, else into an unnamed temporary file in `space`.
     pub async fn get_to_spool(
         &self,
         url: &SourceUrl,
         max_bytes: u64,
         deadline: Instant,
-        directory: &std::path::Path,
+        space: &ScratchSpace,
     ) -> Result<Spooled, FetchError> {
-        self.spool(url, max_bytes, deadline, Spool::new(directory)).await
+        self.spool(url, max_bytes, deadline, Spool::new(space)).await
     }
 
     async fn spool(
@@ -210,7 +211,7 @@ impl HttpClient {
         deadline: Instant,
         mut spool: Spool,
     ) -> Result<Spooled, FetchError> {
-        let local = |source| FetchError::Local { url: url.redacted(), source };
+        let local = |source| FetchError::local(url.redacted(), source);
         match url.kind() {
             Kind::File(path) => {
                 let copy = files::copy(path, url.redacted(), max_bytes, spool);
@@ -218,6 +219,9 @@ impl HttpClient {
             }
             Kind::Remote(remote) => {
                 let mut download = self.open(remote, max_bytes, deadline, &Manner::default()).await?;
+                if let Some(length) = download.response.content_length() {
+                    spool.expect(length).map_err(local)?;
+                }
                 while let Some(chunk) = download.chunk().await? {
                     spool.push(&chunk).await.map_err(local)?;
                 }

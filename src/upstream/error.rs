@@ -14,6 +14,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::space::NoSpace;
 use super::url::RedactedUrl;
 use crate::visible;
 
@@ -183,6 +184,14 @@ pub enum FetchError {
         /// What is bad.
         why: String,
     },
+    /// Scratch has no space left for the body. The source is not to blame, and it passes.
+    #[error("{url}: {source}")]
+    NoSpace {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// Which disk or limit.
+        source: NoSpace,
+    },
     /// Our own side failed: a temporary file, or reading a local source.
     #[error("{url}: {source}")]
     Local {
@@ -209,7 +218,16 @@ impl FetchError {
             | FetchError::TooLarge { url, .. }
             | FetchError::Redirect { url, .. }
             | FetchError::BadContent { url, .. }
+            | FetchError::NoSpace { url, .. }
             | FetchError::Local { url, .. } => url,
+        }
+    }
+
+    /// Our own side failed.
+    pub(super) fn local(url: RedactedUrl, source: io::Error) -> FetchError {
+        match source.downcast::<NoSpace>() {
+            Ok(source) => FetchError::NoSpace { url, source },
+            Err(source) => FetchError::Local { url, source },
         }
     }
 
@@ -227,6 +245,7 @@ impl FetchError {
                 | FetchError::Unreachable { .. }
                 | FetchError::Broken { .. }
                 | FetchError::Timeout { .. }
+                | FetchError::NoSpace { .. }
         )
     }
 

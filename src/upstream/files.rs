@@ -53,10 +53,11 @@ pub(super) fn copy_blocking(
     max_bytes: u64,
     mut spool: Spool,
 ) -> Result<Spooled, FetchError> {
-    let local = |source| FetchError::Local { url: url.clone(), source };
+    let local = |source| FetchError::local(url.clone(), source);
     let file = open(path, url)?;
     // One byte more than it has, so that most files need one piece and its end is seen with it.
     let length = file.metadata().map_err(local)?.len().saturating_add(1);
+    spool.expect(length.min(max_bytes)).map_err(local)?;
     let mut piece = vec![0; length.clamp(LEAST_PIECE_BYTES, MEMORY_BYTES as u64 / 4) as usize];
     let mut file = file.take(max_bytes.saturating_add(1));
     let mut size = 0;
@@ -103,7 +104,7 @@ mod tests {
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, url(&path), 5).await.unwrap(), "12345");
         assert!(matches!(read(&path, url(&path), 4).await, Err(FetchError::TooLarge { max_bytes: 4, .. })));
-        let copied = copy(&path, url(&path), 4, Spool::new(dir.path())).await;
+        let copied = copy(&path, url(&path), 4, Spool::new(&dir.path().to_owned().into())).await;
         assert!(matches!(copied, Err(FetchError::TooLarge { .. })));
         let missing = read(&path.join("below"), url(&path), 5).await;
         assert!(missing.is_err_and(|e| e.is_not_found()));

@@ -4,7 +4,6 @@
 //! line can name one source. A source that has the `.mod` and says 404 for the zip does not have the module.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::client::HttpClient;
 use super::error::FetchError;
 use super::goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, ModuleSource};
 use super::info::{self, MAX_INFO_BYTES, ModuleInfo};
+use super::space::ScratchSpace;
 use super::spool::Spooled;
 use super::url::{RedactedUrl, SourceUrl, UrlError};
 use super::vcs::{Vcs, VcsError};
@@ -120,19 +120,19 @@ pub struct GoProxy {
     client: HttpClient,
     direct: Option<Vcs>,
     limits: ModuleLimits,
-    temporary: PathBuf,
+    scratch: ScratchSpace,
 }
 
 impl GoProxy {
-    /// `direct` serves a list that names it; zips too large for memory are kept in unnamed files in `temporary`.
+    /// `direct` serves a list that names it; zips too large for memory are kept in unnamed files in `scratch`.
     pub fn new(
         list: GoProxyList,
         client: HttpClient,
         direct: Option<Vcs>,
         limits: ModuleLimits,
-        temporary: PathBuf,
+        scratch: impl Into<ScratchSpace>,
     ) -> GoProxy {
-        GoProxy { list, client, direct, limits, temporary }
+        GoProxy { list, client, direct, limits, scratch: scratch.into() }
     }
 
     /// The list it asks.
@@ -273,7 +273,7 @@ impl GoProxy {
         deadline: Instant,
     ) -> Result<Spooled, ModuleError> {
         let url = proxy.join(&file_name(module, "zip"))?;
-        Ok(self.client.get_to_spool(&url, self.limits.max_zip_bytes, deadline, &self.temporary).await?)
+        Ok(self.client.get_to_spool(&url, self.limits.max_zip_bytes, deadline, &self.scratch).await?)
     }
 
     async fn info_from(

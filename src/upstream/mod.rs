@@ -9,7 +9,7 @@
 //! | `goproxy_list`, `goproxy`, `info` | a module version from a GOPROXY list |
 //! | `vcs`, `vcs_message`, `scratch`, `process` | the same from version control, by the go command |
 //! | `sumdb`, `inquiry`, `passing`, `health`, `throttle` | a remote checksum database at several URLs, asked politely |
-//! | `spool` | a body on its way to be hashed |
+//! | `spool`, `space` | a body on its way to be hashed, and the disk space that all of them share |
 //!
 //! Architecture invariant: nothing here judges content. Bytes of a module are hashed by the notary, bytes of a log are verified by
 //! the mirror; this layer says where they came from and bounds what they cost.
@@ -29,6 +29,7 @@ mod post;
 mod process;
 mod redirect;
 mod scratch;
+mod space;
 mod spool;
 mod sumdb;
 mod throttle;
@@ -48,6 +49,7 @@ pub use inquiry::{Inquiry, SumdbAnswer, SumdbError};
 pub use network::{ClientError, ProxySettings};
 pub use post::Posted;
 pub use redirect::{HostRule, HostRuleError, RedirectRules};
+pub use space::{NoSpace, ScratchSpace};
 pub use spool::{FileReader, MEMORY_BYTES, SpoolReader, Spooled};
 pub use sumdb::{RemoteSumdb, UrlId, passthrough, supported};
 pub use throttle::Speed;

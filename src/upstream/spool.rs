@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+
+use super::space::{ScratchSpace, Share};
 
 /// Bodies up to this size stay in memory, and larger ones are hashed and written in pieces of it. Nine of ten module zips are
 /// smaller; the notary's concurrency limit bounds the sum.
@@ -23,8 +24,13 @@ pub struct Spooled {
 
 enum Content {
     Memory(Bytes),
-    /// The file and where in it the body starts.
-    File(File, u64),
+    File {
+        file: File,
+        /// Where in it the body starts.
+        start: u64,
+        /// The space that it takes, given back with it; none in a file of the caller's.
+        _share: Option<Share>,
+    },
 }
 
 /// What reads a body from its start.
@@ -56,7 +62,7 @@ impl Spooled {
     pub fn bytes(&self) -> Option<&Bytes> {
         match &self.content {
             Content::Memory(bytes) => Some(bytes),
-            Content::File(..) => None,
+            Content::File { .. } => None,
         }
     }
 
@@ -64,7 +70,7 @@ impl Spooled {
     pub fn file(&self) -> Option<&File> {
         match &self.content {
             Content::Memory(_) => None,
-            Content::File(file, _) => Some(file),
+            Content::File { file, .. } => Some(file),
         }
     }
 
@@ -72,7 +78,7 @@ impl Spooled {
     pub fn reader(&self) -> io::Result<SpoolReader<'_>> {
         match &self.content {
             Content::Memory(bytes) => Ok(SpoolReader::Memory(Cursor::new(bytes))),
-            Content::File(file, start) => {
+            Content::File { file, start, .. } => {
                 let mut reader = FileReader { file, start: *start };
                 reader.rewind()?;
                 Ok(SpoolReader::File(reader))
@@ -114,7 +120,10 @@ impl Seek for FileReader<'_> {
 /// A body that is coming.
 #[derive(Debug)]
 pub(super) struct Spool {
-    directory: PathBuf,
+    /// None for a file of the caller's.
+    space: Option<ScratchSpace>,
+    /// What is taken of it.
+    share: Option<Share>,
     /// What has come and is neither hashed nor written yet.
     buffer: Vec<u8>,
     /// The file and, once known, where in it the body starts.
@@ -124,21 +133,27 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Small bodies in memory, larger ones in a temporary file in `directory`.
-    pub(super) fn new(directory: &Path) -> Spool {
-        Spool {
-            directory: directory.to_owned(),
-            buffer: Vec::new(),
-            file: None,
-            hasher: Sha256::new(),
-            size: 0,
-        }
+    /// Small bodies in memory, larger ones in a temporary file.
+    pub(super) fn new(space: &ScratchSpace) -> Spool {
+        Spool { space: Some(space.clone()), ..Spool::nowhere() }
+    }
+
+    fn nowhere() -> Spool {
+        Spool { space: None, share: None, buffer: Vec::new(), file: None, hasher: Sha256::new(), size: 0 }
     }
 
     /// Everything into `file`, from its current position.
     pub(super) fn into_file(file: File) -> Spool {
         // The position is asked for at the first write, where an error can be told.
-        Spool { file: Some((file, None)), ..Spool::new(Path::new("")) }
+        Spool { file: Some((file, None)), ..Spool::nowhere() }
+    }
+
+    /// An error if a body that says to be so long has no place now: then none of it need come.
+    pub(super) fn expect(&self, bytes: u64) -> io::Result<()> {
+        match &self.space {
+            Some(space) if bytes > MEMORY_BYTES as u64 => space.check(bytes).map_err(io::Error::other),
+            _ => Ok(()),
+        }
     }
 
     /// Takes the next bytes. Disk and hash work is done on a thread for blocking work, a piece at a time.
@@ -147,7 +162,7 @@ impl Spool {
         if self.buffer.len() <= MEMORY_BYTES {
             return Ok(());
         }
-        let mut spool = std::mem::replace(self, Spool::new(Path::new("")));
+        let mut spool = std::mem::replace(self, Spool::nowhere());
         *self = blocking(move || spool.flush().map(|()| spool)).await?;
         Ok(())
     }
@@ -175,7 +190,7 @@ impl Spool {
         let content = match self.file {
             Some((mut file, start)) => {
                 let start = start.map_or_else(|| file.stream_position(), Ok)?;
-                Content::File(file, start)
+                Content::File { file, start, _share: self.share }
             }
             None => Content::Memory(self.buffer.into()),
         };
@@ -183,10 +198,14 @@ impl Spool {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.file.is_none() {
-            self.file = Some((tempfile::tempfile_in(&self.directory)?, Some(0)));
+        if let Some(space) = &self.space {
+            let share = self.share.get_or_insert_with(|| space.share());
+            share.take(self.buffer.len() as u64).map_err(io::Error::other)?;
+            if self.file.is_none() {
+                self.file = Some((tempfile::tempfile_in(space.directory())?, Some(0)));
+            }
         }
-        let (file, start) = self.file.as_mut().expect("it was just made");
+        let (file, start) = self.file.as_mut().expect("it is the caller's, or was just made");
         if start.is_none() {
             *start = Some(file.stream_position()?);
         }
@@ -223,7 +242,8 @@ mod tests {
     #[tokio::test]
     async fn small_bodies_stay_in_memory_and_large_ones_go_to_a_file() {
         let dir = tempfile::tempdir().unwrap();
-        let mut small = Spool::new(dir.path());
+        let space = ScratchSpace::from(dir.path().to_owned());
+        let mut small = Spool::new(&space);
         for _ in 0..1000 {
             small.push(&[b'a'; 1000]).await.unwrap();
         }
@@ -232,7 +252,7 @@ mod tests {
         assert!(small.bytes().is_some());
 
         let body: Vec<u8> = (0..3_500_000u32).map(|i| (i % 251) as u8).collect();
-        let mut large = Spool::new(dir.path());
+        let mut large = Spool::new(&space);
         for chunk in body.chunks(70_001) {
             large.push(chunk).await.unwrap();
         }

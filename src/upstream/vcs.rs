@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::{interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::error::Said;
 use super::files;
@@ -28,6 +28,7 @@ use super::info::{self, MAX_INFO_BYTES};
 use super::network::ProxySettings;
 use super::process::{Group, KillOnDrop};
 use super::scratch::{Scratch, disk_use};
+use super::space::{NoSpace, ScratchSpace};
 use super::spool::{Spool, blocking};
 use super::url::{RedactedUrl, SourceUrl};
 use super::vcs_message::{Blame, Message};
@@ -36,6 +37,11 @@ use crate::module::ModuleVersion;
 
 /// How often the size of the scratch directory is looked at. A fast line fills 25 MB in this time.
 const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// How often it is asked what the disk has left: one system call. A line of 10 Gbit/s fills 25 MB in this time, and the log
+/// goes on writing until 192 MiB more are gone.
+const FLOOR_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// What a run takes before it has begun: without so much it need not begin.
+const LEAST_SCRATCH_BYTES: u64 = 1 << 20;
 
 /// How version control is used.
 #[derive(Clone)]
@@ -43,7 +49,7 @@ pub struct VcsOptions {
     /// The go command: a path, or a name that is looked up in `PATH`.
     pub go: PathBuf,
     /// Where scratch directories and large zips are made.
-    pub scratch: PathBuf,
+    pub scratch: ScratchSpace,
     /// The `PATH` in which go, git and ssh are found.
     pub path: std::ffi::OsString,
     /// PEM file of root certificates that go and git trust instead of the system's.
@@ -56,7 +62,8 @@ pub struct VcsOptions {
     /// Module path patterns, as in GOINSECURE, that may be fetched without TLS. Whoever is on the path of such a connection can
     /// choose the code that is then notarised: for tests.
     pub insecure: Option<String>,
-    /// How much a scratch directory may take on disk, in bytes; checked five times a second.
+    /// How much a scratch directory may take on disk, in bytes; checked five times a second. What is left of `scratch` is
+    /// watched more often.
     pub max_disk_bytes: u64,
     /// Time for deadlines.
     pub clock: Clock,
@@ -78,10 +85,10 @@ impl std::fmt::Debug for VcsOptions {
 
 impl VcsOptions {
     /// The defaults, with scratch directories below `scratch`.
-    pub fn new(scratch: PathBuf) -> VcsOptions {
+    pub fn new(scratch: impl Into<ScratchSpace>) -> VcsOptions {
         VcsOptions {
             go: PathBuf::from("go"),
-            scratch,
+            scratch: scratch.into(),
             path: std::env::var_os("PATH").unwrap_or_default(),
             roots: None,
             proxies: ProxySettings::from_env(),
@@ -141,6 +148,12 @@ pub enum VcsError {
         /// The system's error.
         source: io::Error,
     },
+    /// Scratch has no space left. It passes.
+    #[error("version control: scratch has no space left")]
+    NoSpace {
+        /// Which disk or limit.
+        source: NoSpace,
+    },
     /// Our own disk failed.
     #[error("scratch directory: {source}")]
     Local {
@@ -157,7 +170,7 @@ impl VcsError {
 
     /// Whether it may work later by itself.
     pub fn is_transient(&self) -> bool {
-        matches!(self, VcsError::Unreachable { .. } | VcsError::Timeout { .. })
+        matches!(self, VcsError::Unreachable { .. } | VcsError::Timeout { .. } | VcsError::NoSpace { .. })
     }
 }
 
@@ -185,8 +198,14 @@ impl Vcs {
         let group = Group::default();
         let _killer = KillOnDrop(group.clone());
         let options = self.options.clone();
-        let scratch = blocking(move || Scratch::new(&options.scratch, options.git_config.as_deref()));
-        let scratch = scratch.await.map_err(|source| VcsError::Local { source })?;
+        let made = blocking(move || {
+            let mut share = options.scratch.share();
+            // It waits for others here, where nothing is written yet.
+            share.take(LEAST_SCRATCH_BYTES).map_err(|source| VcsError::NoSpace { source })?;
+            let scratch = Scratch::new(options.scratch.directory(), options.git_config.as_deref());
+            Ok((scratch.map_err(|source| VcsError::Local { source })?, share))
+        });
+        let (scratch, mut share) = made.await?;
         let root = scratch.root().to_owned();
         let run = Run { options: self.options.clone(), module: module.clone(), limits: *limits, scratch };
         let worker = blocking({
@@ -194,7 +213,8 @@ impl Vcs {
             move || run.finish(&group)
         });
         tokio::pin!(worker);
-        let mut disk = interval(DISK_CHECK_INTERVAL);
+        let (mut disk, mut floor) = (interval(DISK_CHECK_INTERVAL), interval(FLOOR_CHECK_INTERVAL));
+        floor.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut killed_for: Option<VcsError> = None;
         loop {
             tokio::select! {
@@ -210,9 +230,20 @@ impl Vcs {
                 }
                 _ = disk.tick(), if killed_for.is_none() => {
                     let (root, max_bytes) = (root.clone(), self.options.max_disk_bytes);
-                    if blocking(move || disk_use(&root, max_bytes)).await > max_bytes {
+                    let used = blocking(move || disk_use(&root, max_bytes)).await;
+                    let held = share.hold(used.max(LEAST_SCRATCH_BYTES));
+                    if used > max_bytes {
                         group.kill();
                         killed_for = Some(VcsError::TooLarge { what: "its scratch directory", max_bytes });
+                    } else if let Err(source) = held {
+                        group.kill();
+                        killed_for = Some(VcsError::NoSpace { source });
+                    }
+                }
+                _ = floor.tick(), if killed_for.is_none() => {
+                    if let Err(source) = self.options.scratch.check(0) {
+                        group.kill();
+                        killed_for = Some(VcsError::NoSpace { source });
                     }
                 }
             }
@@ -329,6 +360,7 @@ fn url(path: &Path) -> RedactedUrl {
 fn local(error: super::error::FetchError, what: &'static str) -> VcsError {
     match error {
         super::error::FetchError::TooLarge { max_bytes, .. } => VcsError::TooLarge { what, max_bytes },
+        super::error::FetchError::NoSpace { source, .. } => VcsError::NoSpace { source },
         super::error::FetchError::Local { source, .. } => VcsError::Local { source },
         other => VcsError::Local { source: io::Error::other(other.to_string()) },
     }

@@ -47,7 +47,7 @@ impl Disk {
         assert!(status.expect("mount runs").success());
     }
 
-    fn free(&self) -> u64 {
+    pub(crate) fn free(&self) -> u64 {
         let found = statvfs(&self.0).expect("it is mounted");
         found.f_bavail * found.f_frsize
     }
@@ -219,6 +219,35 @@ fn a_full_scratch_disk_fails_what_needs_it_and_nothing_else() {
     client.writes_again(&server, &mut history);
     disk.resize(128 * MIB);
     client.must_take_in(&server, &mut history, LARGE);
+}
+
+/// A zip on its way lies on the log's disk: it ends before the log does.
+#[test]
+fn a_zip_larger_than_what_is_left_leaves_the_log_writable() {
+    const NAME: &str = "crash::full_disk::a_zip_larger_than_what_is_left_leaves_the_log_writable";
+    const RESERVE: u64 = 256 * MIB;
+    const LARGE: u64 = 1_000_000;
+    let mut client = Client::new();
+    let Some(disk) = Disk::mount(&client.place.data(), RESERVE + 96 * MIB, NAME) else { return };
+    let server = client.place.serve();
+    let mut history = History::new(server.verifier.clone());
+    client.take_in(&server, &mut history, 2);
+    client.source.pad(LARGE, 120 << 20);
+    let answer = server.get(&Source::lookup(LARGE)).expect("an answer");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    assert!(answer.text().contains("no disk space left to fetch"), "{}", answer.text());
+    let (said, scratch) = (server.stderr(), client.place.data().join("scratch"));
+    let scratch = scratch.canonicalize().expect("the server made it").display().to_string();
+    for words in ["leaves 268435456 to the log", "fix: free some space there", &scratch] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    client.writes_again(&server, &mut history);
+    assert!(disk.free() > RESERVE, "{} bytes are free", disk.free());
+    // The advice: space on that disk.
+    disk.resize(RESERVE + 512 * MIB);
+    client.must_take_in(&server, &mut history, LARGE);
+    assert_eq!(server.stop().code, Some(0));
 }
 
 /// A log file on the full disk is common, and a panic while writing it would be the end of the writer.

@@ -10,9 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tallystick::module::ModuleVersion;
-use tallystick::upstream::{ModuleLimits, ProxySettings, SourceName, Vcs, VcsError, VcsOptions};
+use tallystick::upstream::{
+    ModuleLimits, ProxySettings, ScratchSpace, SourceName, Vcs, VcsError, VcsOptions,
+};
 
 use super::{AMPLE, within};
+use crate::crash::full_disk::Disk;
 
 /// A machine under load takes its time to start go and git.
 const PATIENT: Duration = Duration::from_secs(60);
@@ -53,6 +56,10 @@ impl Place {
         place
     }
 
+    fn scratch(&self) -> PathBuf {
+        self.dir.path().join("scratch")
+    }
+
     fn repository(&self, name: &str) -> PathBuf {
         self.dir.path().join("git").join(name)
     }
@@ -74,7 +81,7 @@ impl Place {
     }
 
     fn scratch_is_empty(&self) -> bool {
-        std::fs::read_dir(&self.options.scratch).unwrap().count() == 0
+        std::fs::read_dir(self.scratch()).unwrap().count() == 0
     }
 }
 
@@ -171,7 +178,7 @@ async fn the_environment_is_built_from_nothing() {
     ] {
         assert!(seen.lines().any(|got| got == line), "{line} is not in {seen}");
     }
-    let scratch = place.options.scratch.canonicalize().unwrap().display().to_string();
+    let scratch = place.scratch().canonicalize().unwrap().display().to_string();
     for name in ["HOME", "GOPATH", "GOMODCACHE", "GOCACHE", "TMPDIR", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL"]
     {
         assert!(
@@ -234,6 +241,28 @@ async fn it_is_killed_when_it_fills_the_disk() {
     let error = place.download("corp.example/x.git", "v1.0.0", PATIENT).await.unwrap_err();
     assert!(matches!(error, VcsError::TooLarge { max_bytes, .. } if max_bytes == 1 << 20), "{error}");
     assert!(place.scratch_is_empty());
+}
+
+#[tokio::test]
+async fn it_is_killed_before_the_disk_of_the_log_is_full() {
+    const TEST: &str = "upstream::direct::it_is_killed_before_the_disk_of_the_log_is_full";
+    const MIB: u64 = 1 << 20;
+    let mut place = Place::with_go("while :; do head -c 1000000 /dev/zero >> \"$TMPDIR/big\"; done");
+    let scratch = place.scratch();
+    let Some(disk) = Disk::mount(&scratch, (256 + 32) * MIB, TEST) else { return };
+    place.options.scratch = ScratchSpace::new(scratch.clone(), &[&scratch]);
+    let error = place.download("corp.example/x.git", "v1.0.0", PATIENT).await.unwrap_err();
+    let VcsError::NoSpace { source } = &error else { panic!("{error}") };
+    assert!(
+        source.to_string().contains(&format!("or mount another disk at {}", scratch.display())),
+        "{source}"
+    );
+    assert!(place.scratch_is_empty());
+    // The advice: more space.
+    disk.resize(4096 * MIB);
+    place.options.max_disk_bytes = 64 * MIB;
+    let error = place.download("corp.example/x.git", "v1.0.0", PATIENT).await.unwrap_err();
+    assert!(matches!(error, VcsError::TooLarge { .. }), "{error}");
 }
 
 #[tokio::test]
