@@ -71,9 +71,12 @@
 //! 10. A witness never cosigns two roots of one size, nor a tree that it has not seen proved to grow out of the last:
 //!     `kills::a_killed_witness_never_cosigns_a_fork`, `role::of_two_histories_of_one_size_exactly_one_wins`. Where cosignatures are
 //!     demanded no head is published without them: `own::a_restart_does_not_publish_what_was_not_cosigned`.
-//! 11. Everything is bounded, per client and in all: connections, requests that wait, bodies, headers, entries, redirects,
+//! 11. Nothing outside stops the log except a head that contradicts what is committed:
+//!     `sequencer::interleavings::what_left_the_process_never_stops_it_in_any_interleaving`.
+//! 12. Everything is bounded, per client and in all: connections, requests that wait, bodies, headers, entries, redirects,
 //!     fetches in flight, queues, signatures:
-//!     `attack::shares::one_client_whose_look_ups_hang_does_not_keep_others_out`, `http::limits::long_urls_and_headers_are_refused`, `upstream::http::too_much_is_refused_with_and_without_a_length`.
+//!     `attack::shares::one_client_whose_look_ups_hang_does_not_keep_others_out`, `http::limits::long_urls_and_headers_are_refused`, `upstream::http::too_much_is_refused_with_and_without_a_length`,
+//!     scratch too: `full_disk::a_zip_larger_than_what_is_left_leaves_the_log_writable`.
 //!
 //! # Walkthroughs
 //!
@@ -116,8 +119,8 @@
 //! where there is one of that size → answer, for ever where the size was given.
 //!
 //! **A head that somebody was shown.** `POST /api/v1/gossip` → [`gossip`] opens the note: only a known key's counts → own log:
-//! the stored tiles give the root at that size, and the proof; another root, or a larger tree, is evidence, and the end of
-//! signing, durably → another log: [`mirror`] compares it as it does each head, and stops where it convicts.
+//! the stored tiles give the root at that size, and the proof; another root, or a larger tree than
+//! is committed, is evidence, and [`log::Log::judge`] ends signing, durably → another log: [`mirror`] compares it as it does each head, and stops where it convicts.
 //!
 //! **A monitor's poll.** [`monitor`] → the newest head, by the mirror's engine: signed, and one log with every head before → new data
 //! tiles, each verified under it → events → state and events durable in one write → web hook, feed, figures.
@@ -130,7 +133,7 @@
 //! **A head and its witnesses.** Committed and anchored → where cosignatures are demanded it waits at the [`log::Gate`], else it is published →
 //! [`witness::Witnesses`]: one round shows it to all, each from the size that it knows, with the proof from there → lines of the right
 //! key that verify are kept, then counted → enough: the gate opens, `/tlog/checkpoint` shows them. A witness that shows a checkpoint with
-//! our own signature that we do not have ends signing.
+//! our own signature that is not in the newest committed tree ends signing.
 //!
 //! **As a witness.** The request is parsed, the note opened with the keys of its origin → compared with what stands for that origin → the
 //! cosignature is made, and the step is a compare-and-swap in one commit with whatever else has arrived → answer.

@@ -99,7 +99,7 @@ pub static KEYS: &[Key] = &[
     scalar("data", "path of a directory", "\"/var/lib/tallystick\"", "`tallystick-data`")
         .flag("--data")
         .means(
-            "Holds the log database, the keys and the control socket. Created with mode 0700. Not on a network file system.",
+            "Holds the log database, the keys, the control socket and `scratch`. All of it is private, files 0600 in directories 0700; what is looser is tightened at a start. Not on a network file system.",
             "can point the server at a log and key of their own; clients refuse it, because the verifier key differs.",
         ),
     scalar("anchor", "path of a file", "\"/mnt/other-disk/tallystick.anchor\"", "`anchor.db` in `data`")
@@ -130,7 +130,7 @@ pub static KEYS: &[Key] = &[
             "who also has its key can read and answer what clients ask, not forge the log.",
         ),
     scalar("tls.key", "path of a PEM file", "\"tls/key.pem\"", "no TLS")
-        .means("The private key of `tls.cert`.", "can impersonate the server's host, not the log."),
+        .means("The private key of `tls.cert`: mode 0600, or 0640 where root owns it. Refused if others can read or write it.", "can impersonate the server's host, not the log."),
     scalar("trusted_proxies", "list of addresses or networks", "[\"10.0.0.9\"]", "none")
         .means(
             "Peers whose X-Forwarded-For is believed when requests are counted per client, and whose connections have no share of their own. Without your load balancer in it, all clients count as one. Name each proxy by its own address: every machine inside a network that is listed can write any client address.",
@@ -143,7 +143,7 @@ pub static KEYS: &[Key] = &[
         ),
     scalar("git_config", "path of a file", "\"gitconfig\"", "none: no credentials, no rewrites")
         .means(
-            "The Git configuration that `direct` sources use (credential helpers, insteadOf). Nothing else of the server's home is seen by Git.",
+            "The Git configuration that `direct` sources use (credential helpers, insteadOf). Nothing else of the server's home is seen by Git. Refused if others can write it.",
             "can run commands as the server's user: Git configuration may name programs.",
         ),
     scalar("contact", "mailto: or https:// address", "\"mailto:ops@corp.example\"", "none")
@@ -207,7 +207,7 @@ pub static KEYS: &[Key] = &[
         ),
     listed("sumdb.*.hook_secret_file", "path of a file", "\"hook.secret\"", "none: no hook")
         .means(
-            "A file with one line, readable by its owner only: the secret that signs `POST /hooks/mirror/<name>` as GitHub signs its web hooks. A signed request has the newest head asked for at once.",
+            "A file with one line, mode 0600 (0640 where root owns it): the secret that signs `POST /hooks/mirror/<name>` as GitHub signs its web hooks. A signed request has the newest head asked for at once.",
             "can have the newest head asked for, at most once a second, and nothing else.",
         ),
     listed("sumdb.*.verify_interval", "1s to 744h, or `off`", "\"24h\"", "24h")

@@ -36,7 +36,7 @@ use crate::store::anchor::{Anchor, Anchored};
 use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
 use crate::store::sqlite::{SqliteReader, SqliteStore, is_created};
 use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence, private};
-use crate::tlog::{Hash, RecordId, TreeSize};
+use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
 pub use claim::why_read_only;
 pub use fsck::{Finding, FsckReport, fsck};

@@ -321,7 +321,7 @@ impl<'a> Held<'a> {
                 Err(errno) => return Err(failed(path)(errno.into())),
             }
         }
-        Err(StoreError::Locked { path: path.display().to_string() })
+        Err(StoreError::Locked { path: path.display().to_string(), holder: None })
     }
 }
 

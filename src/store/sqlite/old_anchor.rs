@@ -51,13 +51,13 @@ pub(in crate::store) fn read(path: &Path) -> Result<Row, StoreError> {
 /// Folds the `-wal` into the database, so that the file alone is the whole truth, and reads it.
 pub(in crate::store) fn make_whole(path: &Path) -> Result<Whole, StoreError> {
     let db = open(path)?;
-    let in_use = |_| StoreError::Locked { path: path.display().to_string() };
+    let in_use = |_| StoreError::Locked { path: path.display().to_string(), holder: None };
     // SQLite leaves WAL mode only for who is alone: an old server that runs keeps its anchor. It
     // syncs the database before it removes the `-wal`.
     let mode: String =
         db.pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0)).map_err(in_use)?;
     if mode != "delete" {
-        return Err(StoreError::Locked { path: path.display().to_string() });
+        return Err(StoreError::Locked { path: path.display().to_string(), holder: None });
     }
     db.execute_batch("BEGIN EXCLUSIVE").map_err(in_use)?;
     let row = row(&db)?;
