@@ -49,9 +49,11 @@ mod tests {
     /// From the specification's own example of escapes.
     #[test]
     fn it_is_the_text_format_of_prometheus() {
+        let failures = |count| Sample::new("failures", "Failures", SampleValue::Counter(count));
         let samples = [
-            Sample::new("failures", "Failures", SampleValue::Counter(3)).of("a.example"),
-            Sample::new("failures", "Failures", SampleValue::Counter(4)).of("C:\\DIR\n\"x\""),
+            failures(3).of("a.example"),
+            // Not by `of`, which escapes for people before the format does.
+            Sample { log: Some("C:\\DIR\n\"x\"".to_owned()), ..failures(4) },
             Sample::new("lag", "A \\ and\na line", SampleValue::Gauge(-1.5)),
         ];
         assert_eq!(

@@ -270,12 +270,12 @@ fn newest(file: &File, path: &Path) -> Result<Option<Slot>, StoreError> {
         return Ok(None);
     }
     let pages = pages(file);
-    slot::newest(&pages).map(Some).or_else(|why| {
+    slot::newest(&pages).map(Some).map_err(|why| {
         match pages.iter().flatten().find_map(|page| slot::version(page)) {
             Some(found) if found != slot::VERSION => {
-                Err(StoreError::NewerSchema { found: found as i64, known: slot::VERSION as i64 })
+                StoreError::NewerSchema { found: found as i64, known: slot::VERSION as i64 }
             }
-            _ => Err(StoreError::Damaged { place: "the anchor".to_owned(), why }),
+            _ => StoreError::Damaged { place: "the anchor".to_owned(), why },
         }
     })
 }
