@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<()> {
 
 fn open(directory: &Path) -> anyhow::Result<Log> {
     std::fs::create_dir_all(directory)?;
-    let (signer, _) = keys::load_or_create(directory, None)?;
+    let (signer, _) = keys::load_or_create(directory, None, |_| Ok(()))?;
     Ok(Log::open(LogOptions {
         directory: directory.to_owned(),
         anchor: directory.join(ANCHOR_FILE),

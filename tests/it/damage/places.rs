@@ -120,7 +120,7 @@ fn a_log_of_an_older_program_opens_and_its_places_are_proved_by_the_tree() {
     swap(&path, "segment", "segment_id", 20, 21);
     assert_only_these_are_lost(
         &SqliteReader::open(&path, 1024).unwrap(),
-        &[320..352],
+        std::slice::from_ref(&(320..352)),
         "segments are swapped",
     );
 }
