@@ -13,7 +13,7 @@
 //! that whoever reads it can tell that it is fresh.
 //!
 //! A witness that hangs, lies, or lost its memory changes nothing for the others: each has its own task, time limit and back-off. What one of
-//! them can prove, by a checkpoint with the log's own signature that this log does not have, ends signing ([`Log::contradicted`]).
+//! them can prove, by a checkpoint with the log's own signature that this log does not have, ends signing ([`Log::judge`]).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
