@@ -21,7 +21,12 @@
 //!
 //! ```
 //! use tallystick::http::answer::fit_for_go;
-//! assert_eq!(fit_for_go("no such version\n\nsee \u{7}corp.example/\u{202e}x"), "no such version\nsee ?corp.example/?x\n");
+//! assert_eq!(
+//!     fit_for_go("no such version\n\nsee \u{7}corp.example/\u{202e}x"),
+//!     r"no such version
+//! see \u{7}corp.example/\u{202e}x
+//! "
+//! );
 //! ```
 
 use std::fmt::Write as _;
