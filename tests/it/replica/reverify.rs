@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::export::damage;
 use super::files::Saved;
 use super::*;
+use crate::support::raw::behind_triggers;
 
 fn check(mirror: &Mirror, replica: &Replica) -> Reverified {
     let (key, mut told): (VerifierKey, _) = (mirror.vkey.parse().unwrap(), 0);
@@ -34,7 +35,7 @@ pub(super) fn rewrite(mirror: &Mirror, table: &str, key: &str, change: impl Fn(&
     body[at] ^= 0x10;
     change(&mut body);
     let update = format!("UPDATE {table} SET body = ? WHERE rowid = ?");
-    database.execute(&update, rusqlite::params![body, id]).unwrap();
+    behind_triggers(&mirror.database(), |raw| raw.execute(&update, rusqlite::params![body, id]).unwrap());
     database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
 }
 
