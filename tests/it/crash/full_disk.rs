@@ -62,7 +62,10 @@ impl Disk {
     }
 
     fn empty(&self) {
-        fs::remove_file(self.0.join("filler")).expect("it was filled");
+        let filler = self.0.join("filler");
+        // A program that another test starts at this moment may still hold the file, and its bytes with it.
+        File::create(&filler).expect("it was filled");
+        fs::remove_file(filler).expect("it was filled");
     }
 }
 
@@ -94,7 +97,8 @@ impl Client {
 
     fn must_take_in(&self, server: &Server, history: &mut History, number: u64) {
         let answer = server.get(&Source::lookup(number)).expect("an answer");
-        history.observe_lookup(number, &answer, history.floor(), &self.source).unwrap();
+        let observed = history.observe_lookup(number, &answer, history.floor(), &self.source);
+        observed.unwrap_or_else(|why| panic!("{why}; the server's log:\n{}", server.stderr()));
     }
 
     /// A new module is refused with the reason, a known one is not.
