@@ -22,6 +22,7 @@ use std::sync::mpsc::sync_channel;
 use super::TILE_HEIGHT;
 use super::bundle::{BundleError, DELTA, Delta, LATEST, Name, at, tar};
 use crate::files;
+use crate::store::lock::Exclusive;
 use crate::store::remote::SeenHead;
 use crate::store::replica::ReplicaReader;
 use crate::store::{StoreError, TILE_WIDTH};
@@ -366,12 +367,15 @@ fn in_order<T: Send>(
 }
 
 /// Makes a directory ready, and locks it. Returns the size of the tree that is in it already.
-fn enter(directory: &Path, reader: &ReplicaReader, is_delta: bool) -> Result<(File, TreeSize), BundleError> {
+fn enter(
+    directory: &Path,
+    reader: &ReplicaReader,
+    is_delta: bool,
+) -> Result<(Exclusive, TreeSize), BundleError> {
     fs::create_dir_all(directory).map_err(at(directory))?;
-    let lock = File::open(directory).map_err(at(directory))?;
     let occupied = |why: String| BundleError::Occupied { path: directory.to_owned(), why };
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| occupied("is being written by another export".to_owned()))?;
+    let lock = File::open(directory).and_then(Exclusive::try_of).map_err(at(directory))?;
+    let lock = lock.map_err(|_| occupied("is being written by another export".to_owned()))?;
     let mut there = None;
     for entry in fs::read_dir(directory).map_err(at(directory))? {
         let name = entry.map_err(at(directory))?.file_name();

@@ -1,6 +1,7 @@
 //! One process per log: the lock that lasts as long as the process, and what the file system must be able to do.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,8 @@ pub const FREE_SPACE_FLOOR_BYTES: u64 = 64 << 20;
 /// What mirrors leave free on their disk: the write-ahead log, and the own log must not be stopped by its mirrors.
 pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
-/// A holder that has just ended may have been starting a program: its copy has the lock too until it becomes that program.
-/// So a lock that is taken is tried again for a fifth of a second before somebody is said to be in the way.
+/// A process that was killed while it started a program leaves the lock to the child until the child
+/// runs that program. So a taken lock is tried again for a fifth of a second.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -27,8 +28,33 @@ pub struct DirectoryLock(FileLock);
 /// The lock on a file that is there for nothing else.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    _held: Exclusive,
     path: PathBuf,
+}
+
+/// An exclusive `flock` on an open file, released when it is dropped.
+///
+/// Closing the file would not do: a child that is being started at that moment has a copy of the
+/// descriptor, and the lock with it, until it runs its program.
+#[derive(Debug)]
+pub(crate) struct Exclusive(File);
+
+impl Exclusive {
+    /// Takes the lock, or gives the file back if another process has it.
+    pub(crate) fn try_of(file: File) -> io::Result<Result<Exclusive, File>> {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Ok(Exclusive(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(file)),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        // If this fails, the lock ends with the last copy of the descriptor.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl DirectoryLock {
@@ -49,17 +75,15 @@ impl DirectoryLock {
 impl FileLock {
     /// Takes the lock or says at once that somebody has it. The file is made where there is none.
     pub fn acquire(path: &Path) -> Result<FileLock, StoreError> {
-        let file = private::options()
-            .open(path)
-            .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
+        let failed = |source| StoreError::File { path: path.display().to_string(), source };
+        let mut file = private::options().open(path).map_err(failed)?;
         for tries_left in (0..LOCK_TRIES).rev() {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(FileLock { _file: file, path: path.to_owned() }),
-                Err(rustix::io::Errno::WOULDBLOCK) if tries_left > 0 => std::thread::sleep(LOCK_PAUSE),
-                Err(rustix::io::Errno::WOULDBLOCK) => break,
-                Err(errno) => {
-                    return Err(StoreError::File { path: path.display().to_string(), source: errno.into() });
-                }
+            file = match Exclusive::try_of(file).map_err(failed)? {
+                Ok(held) => return Ok(FileLock { _held: held, path: path.to_owned() }),
+                Err(file) => file,
+            };
+            if tries_left > 0 {
+                std::thread::sleep(LOCK_PAUSE);
             }
         }
         Err(StoreError::Locked { path: path.display().to_string(), holder: Holder::of(&[path]) })
@@ -122,4 +146,22 @@ pub fn free_bytes(path: &Path) -> Result<u64, StoreError> {
     let found = statvfs(path)
         .map_err(|errno| StoreError::File { path: path.display().to_string(), source: errno.into() })?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_although_a_copy_of_its_descriptor_lives_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let lock = FileLock::acquire(&path).unwrap();
+        // What a child has between its fork and its exec.
+        let copy = lock._held.0.try_clone().unwrap();
+        assert!(matches!(FileLock::acquire(&path), Err(StoreError::Locked { .. })));
+        drop(lock);
+        FileLock::acquire(&path).unwrap();
+        drop(copy);
+    }
 }
