@@ -384,7 +384,7 @@ fn what_left_the_process_never_stops_it_in_any_interleaving() {
     let mut tally =
         Tally::new("19-interleavings", "interleaving of append, gate, publish, gossip, witness, restart");
     let (first, mut steps) = (seed().wrapping_mul(1 << 32), 0);
-    for round in 0..times(300) {
+    for round in 0..times(10_000) {
         let evidence = directory.path().join(round.to_string());
         match Schedule::new(first + round, evidence).run(&runtime) {
             Ok(made) => steps += made,
