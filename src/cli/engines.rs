@@ -10,7 +10,7 @@ use super::exit::{Exit, OrExit};
 use super::founding;
 use crate::clock::Clock;
 use crate::config::{self, Config, is_writable_by_others};
-use crate::log::{DATABASE_FILE, Gate, Log, LogOptions, OpenError, State};
+use crate::log::{Conditions, DATABASE_FILE, Gate, Log, LogOptions, OpenError, State};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
@@ -24,7 +24,7 @@ use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
     RemoteSumdb, ScratchSpace, SourceUrl, Speed, Vcs, VcsOptions,
 };
-use crate::witness::{Peer, Witnesses, WitnessesOptions};
+use crate::witness::{HEARING, Peer, Witnesses, WitnessesOptions};
 
 /// What we call ourselves to other servers, with how their operators reach ours.
 fn user_agent(contact: Option<&str>) -> String {
@@ -48,7 +48,8 @@ impl Engines {
         let client = http_client(config, &clock)?;
         let witnesses = open_witnesses(config, &signer, &client)?;
         let gate = config.witnesses.required.then(|| Arc::new(witnesses.clone()) as Arc<dyn Gate>);
-        let log = open_log(config, vec![signer], clock.clone(), gate)?;
+        let conditions = Conditions { gate, hold: witnesses.hold() };
+        let log = open_log(config, vec![signer], clock.clone(), conditions)?;
         founding::founded(config)?;
         say_what_is_unknown(config, &log);
         if !config.witnesses.required
@@ -85,7 +86,7 @@ pub(super) fn open_log(
     config: &Config,
     signers: Vec<SignerKey>,
     clock: Clock,
-    gate: Option<Arc<dyn Gate>>,
+    conditions: Conditions,
 ) -> anyhow::Result<Log> {
     let options = LogOptions {
         directory: config.data.clone(),
@@ -94,7 +95,7 @@ pub(super) fn open_log(
         reader_cache_kib: reader_cache_kib(config),
         clock,
     };
-    let opened = Log::open_gated(options, gate).map_err(|error| {
+    let opened = Log::open_under(options, conditions).map_err(|error| {
         let exit = exit_of(&error);
         (error, exit)
     });
@@ -291,6 +292,7 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
         peers: all.iter().map(peer).collect::<anyhow::Result<_>>()?,
         quorum: if all.is_empty() { 0 } else { *quorum },
         patience: *timeout,
+        hearing: HEARING,
         freshness: config.freshness,
         store,
         client: client.clone(),

@@ -5,10 +5,22 @@
 //! serves the newest head that had passed. Nothing is built beside a head that waits at the gate, and no record in it is lost: whoever
 //! asked for it is told to try again, and finds it there when the head is published.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Snapshot;
 use crate::tlog::{TreeHead, TreeSize};
+
+/// What a log waits for: nothing, by default.
+#[derive(Clone, Default)]
+pub struct Conditions {
+    /// What each head must pass before it is published.
+    pub gate: Option<Arc<dyn Gate>>,
+    /// Until somebody calls [`Log::release`](super::Log::release), or the writer has waited for so long,
+    /// this process signs nothing. What was signed before is served at once. The first head of a new log
+    /// is signed all the same, since the empty tree is the same in every log.
+    pub hold: Option<Duration>,
+}
 
 /// What stands between the anchor and publication.
 pub trait Gate: Send + Sync {

@@ -14,8 +14,9 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::checkpoint::{Cosignatures, sign_checkpoint};
 use super::claim::claim;
 use super::edge::Edge;
-use super::gate::Gate;
+use super::gate::{Conditions, Gate};
 use super::head::{check_root, prove_newest};
+use super::hold::Hold;
 use super::judge::Committed;
 use super::prover::Prover;
 use super::sequencer::{Job, Pending, Sequencer};
@@ -50,7 +51,7 @@ pub(super) fn start(
     Files { anchor: anchor_path, disks, lock }: Files<'_>,
     signers: Vec<SignerKey>,
     clock: Clock,
-    gate: Option<Arc<dyn Gate>>,
+    Conditions { gate, hold }: Conditions,
 ) -> Result<Log, OpenError> {
     let identity = store.identity().clone();
     check_key(&signers, &identity)?;
@@ -102,6 +103,9 @@ pub(super) fn start(
         let first = Snapshot { head: Arc::new(head), ..published };
         sequencer.shared.committed.advance(first.clone());
         sequencer.shared.publish(first);
+    }
+    if let Some(longest) = hold {
+        shared.hold_back(longest);
     }
     let (sender, receiver) = mpsc::unbounded_channel();
     let thread =
@@ -212,6 +216,7 @@ fn share(published: &Snapshot, committed: &Snapshot, stops: Stops) -> Arc<Shared
         changed: watch::Sender::new(published.size()),
         committed: Committed::new(committed.clone()),
         cosignatures: Cosignatures::default(),
+        hold: Hold::default(),
         prover: Prover::new(),
         stops,
         told: Mutex::default(),
@@ -226,7 +231,8 @@ fn handle(
     lock: Option<DirectoryLock>,
 ) -> Log {
     let places = Arc::new(Semaphore::new(QUEUE_SUBMISSIONS));
-    let writer = Writer { queue, places, thread: Mutex::new(thread), _lock: lock };
+    let thread = Mutex::new(thread);
+    let writer = Writer { queue, places, thread, shared: shared.clone(), _lock: lock };
     Log { identity: Arc::new(identity), shared, writer: Arc::new(writer) }
 }
 

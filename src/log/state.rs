@@ -175,6 +175,16 @@ pub enum ReadOnly {
         /// How many cosignatures there are.
         why: String,
     },
+    /// The witnesses have not said yet whether they know a newer head. Writing goes on by itself.
+    #[error(
+        "the log asks its witnesses which of its heads they know, and signs nothing until enough of \
+         them have answered or its longest wait is over: {why}. It goes on by itself; \
+         `tallystick witnesses status` says which of them do not answer"
+    )]
+    Unasked {
+        /// What is known so far.
+        why: String,
+    },
     /// Another program has locked the database. Writing goes on by itself when it lets go.
     #[error("{why}")]
     Busy {
@@ -192,7 +202,13 @@ pub enum ReadOnly {
 impl ReadOnly {
     /// Whether it goes away by itself while the process lives.
     pub fn passes(&self) -> bool {
-        matches!(self, ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. } | ReadOnly::Busy { .. })
+        matches!(
+            self,
+            ReadOnly::DiskFull { .. }
+                | ReadOnly::Unwitnessed { .. }
+                | ReadOnly::Unasked { .. }
+                | ReadOnly::Busy { .. }
+        )
     }
 }
 

@@ -27,8 +27,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::ask::{AskError, Peer};
+use super::hearing::{Claim, Hearing, Word};
 use crate::clock::Clock;
-use crate::log::{Cosigned, Gate, Log, NotPassed, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
+use crate::log::{
+    Cosigned, Gate, Judgment, Log, NotPassed, ReadOnly, Report, SignedCheckpoint, Snapshot, State,
+};
 use crate::mirror::Misbehaviour;
 use crate::note::{CosignatureSigner, Signature, Verifier, VerifierKey};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
@@ -57,6 +60,8 @@ pub struct WitnessesOptions {
     pub quorum: usize,
     /// How long a round waits for them.
     pub patience: Duration,
+    /// How long the first signature waits for their answers at most ([`HEARING`](super::HEARING)).
+    pub hearing: Duration,
     /// How old the newest cosignatures of an idle log become.
     pub freshness: Duration,
     /// Where cosignatures are kept.
@@ -78,6 +83,7 @@ struct Inner {
     arrived: Condvar,
     news: watch::Sender<()>,
     tallies: Vec<Tally>,
+    hearing: Hearing,
     /// The log, once it is open.
     log: Mutex<Option<Log>>,
 }
@@ -145,7 +151,14 @@ impl Witnesses {
         let tallies = options.peers.iter().map(|_| Tally::default()).collect();
         let (target, news) = (watch::Sender::new(None), watch::Sender::new(()));
         let (round, arrived, log) = (Mutex::default(), Condvar::new(), Mutex::new(None));
-        Witnesses(Arc::new(Inner { options, origin, target, round, arrived, news, tallies, log }))
+        let hearing = Hearing::new(options.peers.len());
+        Witnesses(Arc::new(Inner { options, origin, target, round, arrived, news, tallies, hearing, log }))
+    }
+
+    /// How long the log must hold its first signature back for the witnesses, as
+    /// [`Conditions::hold`](crate::log::Conditions::hold) has it.
+    pub fn hold(&self) -> Option<Duration> {
+        (!self.0.options.peers.is_empty()).then_some(self.0.options.hearing)
     }
 
     /// Forgets that cosignatures were ever demanded, where they are not: when they are again, that begins with the head of then.
@@ -161,6 +174,7 @@ impl Witnesses {
         for at in 0..self.0.options.peers.len() {
             tasks.spawn(self.0.clone().serve(at));
         }
+        tasks.spawn(self.0.clone().hear_out(log.clone()));
         let mut changes = log.watch();
         loop {
             let snapshot = log.snapshot();
@@ -334,6 +348,46 @@ impl Inner {
         log.cosignatures().put(Cosigned { checkpoint: checkpoint.clone(), signatures });
     }
 
+    /// Lets the log sign when the witnesses have said enough, or had time enough.
+    async fn hear_out(self: Arc<Self>, log: Log) {
+        if self.options.peers.is_empty() {
+            return;
+        }
+        let mut news = self.news.subscribe();
+        let enough =
+            async { while !self.hearing.is_settled(self.options.quorum) && news.changed().await.is_ok() {} };
+        let is_settled = timeout(self.options.hearing, enough).await.is_ok();
+        if matches!(&*log.state(), State::ReadOnly(reason) if !reason.passes()) {
+            return;
+        }
+        match self.caution() {
+            _ if is_settled => {}
+            Some(caution) => tracing::error!("the log signs although {caution}"),
+            None => tracing::warn!(
+                answers = self.hearing.answers(),
+                want = self.options.quorum.max(1),
+                "too few witnesses answered before the first signature: if log and anchor are old \
+                 copies of one time, nobody has said so"
+            ),
+        }
+        log.release();
+    }
+
+    /// Takes the word of a witness, and shows the operator what is claimed without proof.
+    fn hear(&self, at: usize, word: Word) {
+        if !self.hearing.hear(at, word) {
+            return;
+        }
+        if let Some(log) = lock(&self.log).clone() {
+            log.caution(self.caution());
+        }
+        self.tell();
+    }
+
+    fn caution(&self) -> Option<String> {
+        self.hearing.caution(|at| self.options.peers[at].name.clone())
+    }
+
     /// The task of one witness.
     async fn serve(self: Arc<Self>, at: usize) {
         let (peer, store) = (&self.options.peers[at], &self.options.store);
@@ -389,6 +443,7 @@ impl Inner {
                     ..std::mem::take(attempt)
                 };
                 tally.success(target.checkpoint.tree.size, latency);
+                self.hear(at, Word::NothingNewer);
                 self.take(at, target, signature, clock.now());
                 Ok(())
             }
@@ -435,9 +490,13 @@ impl Inner {
     /// A witness that says that there is more of this log, or another history, is asked to show it. With the log's own signature that proves
     /// it, and nothing more is signed here.
     async fn look_into(&self, at: usize, error: &AskError) {
-        if !matches!(error, AskError::Lie { .. } | AskError::Ahead { .. } | AskError::Contradicted { .. }) {
-            return;
-        }
+        let claim = match error {
+            AskError::Ahead { size } => Some(Claim::Ahead(*size)),
+            AskError::Contradicted { .. } => Some(Claim::OtherHistory),
+            AskError::Lie { .. } => None,
+            AskError::Refused { status: 404, .. } => return self.hear(at, Word::NothingNewer),
+            _ => return,
+        };
         // Anybody may show a witness what this log has published: that it knows a newer head than the round's is no wonder.
         if let AskError::Ahead { size } = error
             && self.newest().is_some_and(|newest| *size <= newest.size())
@@ -446,9 +505,8 @@ impl Inner {
         }
         let (peer, tally) = (&self.options.peers[at], &self.tallies[at]);
         tally.alarms.fetch_add(1, Ordering::Relaxed);
-        if matches!(error, AskError::Lie { .. }) {
-            return;
-        }
+        let Some(claim) = claim else { return };
+        self.hear(at, Word::Claim(claim));
         tracing::error!(witness = peer.name, %error, "a witness contradicts this log: a person must look");
         let deadline = self.clock().instant() + ATTEMPT;
         let (key, client) = (&self.options.log, &self.options.client);
@@ -459,8 +517,13 @@ impl Inner {
             return;
         };
         let report = |why: &ReadOnly| self.report(&peer.name, (&shown, &note), &target.checkpoint, why);
-        if let Err(error) = log.judge(&shown, &note, report) {
-            tracing::error!(witness = peer.name, %error, "the head that a witness shows cannot be compared");
+        match log.judge(&shown, &note, report) {
+            // An operator has decided about this head, so that it holds nothing back either.
+            Ok(Judgment::Settled) => self.hear(at, Word::NothingNewer),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(witness = peer.name, %error, "the head that a witness shows cannot be compared");
+            }
         }
     }
 
