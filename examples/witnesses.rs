@@ -161,6 +161,7 @@ async fn publish(directory: &Path, seconds: f64, witnesses: &[&str]) -> anyhow::
         own: CosignatureSigner::from(&signer),
         peers: witnesses.iter().enumerate().map(peer).collect::<anyhow::Result<_>>()?,
         quorum: witnesses.len(),
+        required: true,
         patience: Duration::from_secs(5),
         hearing: HEARING,
         freshness: Duration::from_secs(300),

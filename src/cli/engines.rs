@@ -47,17 +47,11 @@ impl Engines {
         let clock = Clock::system();
         let client = http_client(config, &clock)?;
         let witnesses = open_witnesses(config, &signer, &client)?;
-        let gate = config.witnesses.required.then(|| Arc::new(witnesses.clone()) as Arc<dyn Gate>);
-        let conditions = Conditions { gate, hold: witnesses.hold() };
+        let gate: Arc<dyn Gate> = Arc::new(witnesses.clone());
+        let conditions = Conditions { gate: Some(gate), hold: witnesses.hold() };
         let log = open_log(config, vec![signer], clock.clone(), conditions)?;
         founding::founded(config)?;
         say_what_is_unknown(config, &log);
-        if !config.witnesses.required
-            && let Err(error) = witnesses.demands_nothing()
-        {
-            // The next start with `required` waits for cosignatures of heads that were published without: closed, not open.
-            tracing::warn!(%error, "that no cosignatures are required cannot be written down");
-        }
         // Whoever appends needs them, also where nothing is served: a gate that nobody asks for stays closed.
         tokio::spawn(witnesses.clone().run(log.clone()));
         let mirrors = open_mirrors(config, config.mirrored().map(|(name, _)| name), &client)?;
@@ -238,9 +232,15 @@ fn cannot_use(
     database: PathBuf,
     error: StoreError,
 ) -> anyhow::Result<Result<Mirror, Unusable>> {
-    if let StoreError::Foreign { .. } | StoreError::Locked { .. } = &error {
-        let exit = exit_of_store(&error);
-        return Err(error).or_exit(exit);
+    if let StoreError::Foreign { path, .. } = &error {
+        let fix = format!(
+            "fix: move {path} and the files whose names begin like it to another directory; the mirror of {name} \
+             then begins again from its server"
+        );
+        return Err(anyhow!("{error}\n  {fix}")).or_exit(Exit::Usage);
+    }
+    if let StoreError::Locked { .. } = &error {
+        return Err(error).or_exit(Exit::Running);
     }
     Ok(Err(Unusable { name: name.to_owned(), mode: sumdb.mode, database, error }))
 }
@@ -280,7 +280,7 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
         format!("{}: what is in it can be asked for again, so it may be moved away", path.display())
     });
     let store = store.or_exit(Exit::Failed)?;
-    let config::LogWitnesses { all, quorum, timeout, .. } = &config.witnesses;
+    let config::LogWitnesses { all, quorum, required, timeout } = &config.witnesses;
     let peer = |witness: &config::LogWitness| {
         // A URL without a slash at its end would lose its last part when a path is joined.
         let url = SourceUrl::parse(&format!("{}/", witness.url.expose().as_str().trim_end_matches('/')))?;
@@ -291,6 +291,7 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
         own: CosignatureSigner::from(signer),
         peers: all.iter().map(peer).collect::<anyhow::Result<_>>()?,
         quorum: if all.is_empty() { 0 } else { *quorum },
+        required: *required,
         patience: *timeout,
         hearing: HEARING,
         freshness: config.freshness,

@@ -22,10 +22,25 @@ pub struct Conditions {
     pub hold: Option<Duration>,
 }
 
+/// What a gate is told of its log when the log is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The size of the newest committed head.
+    pub newest: TreeSize,
+    /// The size of the head before it, or 0. That head was published: nothing is built beside a head
+    /// that waits at the gate.
+    pub before: TreeSize,
+    /// The epoch of the process that wrote this log last.
+    pub last_epoch: u64,
+    /// The epoch of this process. None: it only reads.
+    pub epoch: Option<u64>,
+}
+
 /// What stands between the anchor and publication.
 pub trait Gate: Send + Sync {
-    /// Called once, at the start, with the newest committed size: heads up to there need not pass the first time that there is a gate.
-    fn start(&self, newest: TreeSize);
+    /// Called once, before the gate is asked for anything. On the first start with a gate, heads that
+    /// were published before are exempt. Returns whether any head has to pass.
+    fn start(&self, opened: &Opened) -> bool;
 
     /// Whether a head has passed before.
     fn has_passed(&self, tree: &TreeHead) -> bool;

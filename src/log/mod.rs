@@ -41,7 +41,7 @@ use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
 pub use claim::why_read_only;
 pub use fsck::{Finding, FsckReport, fsck};
-pub use gate::{Conditions, Gate, NotPassed};
+pub use gate::{Conditions, Gate, NotPassed, Opened};
 use hold::Hold;
 use judge::Committed;
 pub use judge::Judgment;

@@ -15,6 +15,8 @@
 //! A witness that hangs, lies, or lost its memory changes nothing for the others: each has its own task, time limit and back-off. What one of
 //! them can prove, by a checkpoint with the log's own signature that this log does not have, ends signing ([`Log::judge`]).
 
+mod gate;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,13 +31,11 @@ use tokio::time::{sleep, timeout};
 use super::ask::{AskError, Peer};
 use super::hearing::{Claim, Hearing, Word};
 use crate::clock::Clock;
-use crate::log::{
-    Cosigned, Gate, Judgment, Log, NotPassed, ReadOnly, Report, SignedCheckpoint, Snapshot, State,
-};
+use crate::log::{Cosigned, Judgment, Log, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
 use crate::mirror::Misbehaviour;
 use crate::note::{CosignatureSigner, Signature, Verifier, VerifierKey};
+use crate::store::IncidentKind;
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
-use crate::store::{IncidentKind, StoreError};
 use crate::tlog::{Checkpoint, ConsistencyProof, Origin, TreeHead, TreeSize};
 use crate::upstream::{HttpClient, backoff};
 
@@ -58,6 +58,9 @@ pub struct WitnessesOptions {
     pub peers: Vec<Peer>,
     /// Cosignatures that are enough.
     pub quorum: usize,
+    /// Whether a head is published only after so many have cosigned it. The witnesses must be the
+    /// log's gate then, and may be in any case.
+    pub required: bool,
     /// How long a round waits for them.
     pub patience: Duration,
     /// How long the first signature waits for their answers at most ([`HEARING`](super::HEARING)).
@@ -84,6 +87,8 @@ struct Inner {
     news: watch::Sender<()>,
     tallies: Vec<Tally>,
     hearing: Hearing,
+    /// Heads of up to this size need no cosignatures.
+    exempt: AtomicU64,
     /// The log, once it is open.
     log: Mutex<Option<Log>>,
 }
@@ -152,18 +157,26 @@ impl Witnesses {
         let (target, news) = (watch::Sender::new(None), watch::Sender::new(()));
         let (round, arrived, log) = (Mutex::default(), Condvar::new(), Mutex::new(None));
         let hearing = Hearing::new(options.peers.len());
-        Witnesses(Arc::new(Inner { options, origin, target, round, arrived, news, tallies, hearing, log }))
+        // Until the log says how it was opened, only what is stored passes.
+        let exempt = AtomicU64::new(0);
+        Witnesses(Arc::new(Inner {
+            options,
+            origin,
+            target,
+            round,
+            arrived,
+            news,
+            tallies,
+            hearing,
+            exempt,
+            log,
+        }))
     }
 
     /// How long the log must hold its first signature back for the witnesses, as
     /// [`Conditions::hold`](crate::log::Conditions::hold) has it.
     pub fn hold(&self) -> Option<Duration> {
         (!self.0.options.peers.is_empty()).then_some(self.0.options.hearing)
-    }
-
-    /// Forgets that cosignatures were ever demanded, where they are not: when they are again, that begins with the head of then.
-    pub fn demands_nothing(&self) -> Result<(), StoreError> {
-        self.0.options.store.demands_nothing()
     }
 
     /// Asks the witnesses until it is dropped.
@@ -211,40 +224,6 @@ impl Witnesses {
         };
         let peers = self.0.options.peers.iter().zip(&self.0.tallies).map(figures).collect();
         (peers, self.0.count() >= self.0.options.quorum)
-    }
-}
-
-impl Gate for Witnesses {
-    fn start(&self, newest: TreeSize) {
-        if let Err(error) = self.0.options.store.demanded_after(newest) {
-            // Then every head must have its cosignatures stored, the first ones too: closed, not open.
-            tracing::error!(%error, "the memory of the cosignatures cannot be written");
-        }
-    }
-
-    fn has_passed(&self, tree: &TreeHead) -> bool {
-        let after = self.0.options.store.demanded_after(TreeSize(0)).unwrap_or_default();
-        tree.size <= after || self.0.stored(tree).len() >= self.0.options.quorum
-    }
-
-    fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed> {
-        self.0.aim_at(snapshot);
-        let (want, waited) = (self.0.options.quorum, self.0.options.patience);
-        let round = lock(&self.0.round);
-        let tree = snapshot.head().tree;
-        let missing = |round: &mut Round| round.tree == Some(tree) && round.signatures.len() < want;
-        let (round, _) =
-            self.0.arrived.wait_timeout_while(round, waited, missing).unwrap_or_else(PoisonError::into_inner);
-        let have = round.signatures.len();
-        if round.tree != Some(tree) || have < want {
-            return Err(NotPassed { have, want, waited });
-        }
-        drop(round);
-        // Before it is published, so that nobody sees it without.
-        if let (Some(log), Some(checkpoint)) = (lock(&self.0.log).clone(), snapshot.checkpoint()) {
-            self.0.put(&log, checkpoint);
-        }
-        Ok(())
     }
 }
 

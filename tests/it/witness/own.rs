@@ -28,8 +28,8 @@ pub(super) struct World {
     directory: tempfile::TempDir,
     pub(super) peers: Vec<Peer>,
     pub(super) quorum: usize,
-    required: bool,
-    patience: Duration,
+    pub(super) required: bool,
+    pub(super) patience: Duration,
     pub(super) hearing: Duration,
     freshness: Duration,
 }
@@ -87,6 +87,7 @@ impl World {
             own: CosignatureSigner::from(&signer()),
             peers: self.peers.clone(),
             quorum: self.quorum,
+            required: self.required,
             patience: self.patience,
             hearing: self.hearing,
             freshness: self.freshness,
@@ -100,7 +101,7 @@ impl World {
             reader_cache_kib: 1024,
             clock: Clock::system(),
         };
-        let gate = self.required.then(|| Arc::new(witnesses.clone()) as Arc<dyn Gate>);
+        let gate: Option<Arc<dyn Gate>> = Some(Arc::new(witnesses.clone()));
         let log = Log::open_under(options, Conditions { gate, hold: witnesses.hold() }).unwrap();
         let task = tokio::spawn(witnesses.clone().run(log.clone()));
         Running { log, witnesses, task }
