@@ -180,7 +180,47 @@ async fn a_claim_that_the_witness_takes_back_is_forgotten() {
     running.close().await;
 }
 
-/// Answers the first `add-checkpoint` with a larger size, and hands the others on.
+/// The advice in a claim, followed to the letter, where the witness is right and cannot prove it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_advice_about_a_claim_leads_to_a_log_that_signs() {
+    let mut world = World::new();
+    let witness = [world.witness("w1")];
+    let running = world.open();
+    running.log.append(candidates(0..5)).await.unwrap();
+    running.witnessed(&keys(&witness)).await;
+    running.close().await;
+    copy(&world.path("log"), &world.path("backup"));
+    let running = world.open();
+    running.log.append(candidates(5..9)).await.unwrap();
+    running.witnessed(&keys(&witness)).await;
+    running.close().await;
+
+    // What it has cosigned cannot be fetched: a proxy lets `add-checkpoint` through alone.
+    let asked = Arc::new(AtomicU64::new(1));
+    let url = claims_once(witness[0].url.clone(), asked).await;
+    world.peers[0] = peer("w1", &url, &witness[0].vkey);
+    world.hearing = HOUR;
+    let old = world.open_in(&world.path("backup"));
+    eventually("the claim is told", async || old.log.cautioned().is_some()).await;
+    let caution = old.log.cautioned().unwrap();
+    for part in ["w1 says that it has cosigned 9 records", "Ask the operator of w1", "stop the server"] {
+        assert!(caution.contains(part), "{part:?} in {caution}");
+    }
+    assert!(matches!(&*old.log.state(), State::ReadOnly(ReadOnly::Unasked { .. })));
+    old.close().await;
+    assert!(caution.ends_with("put the newest copies of the database and the anchor back"), "{caution}");
+    for file in ["log.db", "anchor.db"] {
+        std::fs::copy(world.path("log").join(file), world.path("backup").join(file)).unwrap();
+    }
+    let restored = world.open_in(&world.path("backup"));
+    let receipt = restored.log.append(vec![candidate(50)]).await.unwrap();
+    assert_eq!(receipt.snapshot.size(), TreeSize(10));
+    assert_eq!(restored.log.cautioned(), None);
+    restored.close().await;
+}
+
+/// Answers the first `add-checkpoint`, if none was counted before, with a larger size, and hands the
+/// others on. Shows nothing.
 async fn claims_once(target: String, asked: Arc<AtomicU64>) -> String {
     let options = ClientOptions { proxies: ProxySettings::default(), ..ClientOptions::default() };
     let client = HttpClient::new(options).unwrap();
