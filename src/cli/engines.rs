@@ -234,8 +234,8 @@ fn cannot_use(
 ) -> anyhow::Result<Result<Mirror, Unusable>> {
     if let StoreError::Foreign { path, .. } = &error {
         let fix = format!(
-            "fix: move {path} and the files whose names begin like it to another directory; the mirror of {name} \
-             then begins again from its server"
+            "fix: move {path} and the files whose names begin like it to another directory; the \
+             mirror of {name} then begins again from its server"
         );
         return Err(anyhow!("{error}\n  {fix}")).or_exit(Exit::Usage);
     }
@@ -277,7 +277,11 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
         opened => opened,
     };
     let store = store.with_context(|| {
-        format!("{}: what is in it can be asked for again, so it may be moved away", path.display())
+        format!(
+            "the cosignatures in {} cannot be used\n  fix: move that file away; the witnesses are \
+             asked again, and the newest head waits until they have answered",
+            path.display()
+        )
     });
     let store = store.or_exit(Exit::Failed)?;
     let config::LogWitnesses { all, quorum, required, timeout } = &config.witnesses;

@@ -89,12 +89,14 @@ pub(super) fn expected(cell: Cell) -> Outcome {
     let remembered = |at: Piece| if at.moment == 1 { 1 } else { 2 };
     match (key, log) {
         (None, Some(_)) => Refused("put its key files back"),
-        (None, None) if anchor.is_some() || stops.is_some() => Refused("put the data directory back"),
+        (None, None) if anchor.is_some() || stops.is_some() => {
+            Refused("put the data directory back that belongs to")
+        }
         (None, None) => Made,
         (Some(key), None) if anchor.is_some_and(|anchor| anchor.is_ours != key.is_ours) => {
             Refused("set `anchor` to this log's own file")
         }
-        (Some(_), None) => Refused("put the whole log back from the newest backup"),
+        (Some(_), None) => Refused("put the newest copy of the database back, and leave keys, anchor"),
         (Some(key), Some(log)) if key.is_ours != log.is_ours => Refused("use the log's own key"),
         (Some(_), Some(log)) => match (anchor, stops) {
             (_, Some(stops)) if stops.is_ours != log.is_ours => {
@@ -102,7 +104,7 @@ pub(super) fn expected(cell: Cell) -> Outcome {
             }
             (None, _) => Outcome::ReadOnly("Put the newest copy of the anchor back"),
             (Some(anchor), _) if anchor.is_ours != log.is_ours => {
-                Outcome::ReadOnly("set `anchor` to this log's own")
+                Outcome::ReadOnly("set `anchor` to this log's own; if the right file was overwritten")
             }
             (Some(anchor), _) if log.moment < anchor.moment => {
                 Outcome::ReadOnly("Put the newest copy of the database back")
