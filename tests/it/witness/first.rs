@@ -13,8 +13,9 @@ use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
 
 use super::own::{HOUR, World, copy, keys, liar, peer};
 use super::witness_key;
-use crate::support::eventually;
 use crate::support::logs::{candidate, candidates, lines};
+use crate::support::serve::LogDirectory;
+use crate::support::{eventually, poll};
 
 /// Long enough to be told apart from an answer, on a busy machine too.
 const HEARING: Duration = Duration::from_secs(2);
@@ -239,6 +240,27 @@ async fn claims_once(target: String, asked: Arc<AtomicU64>) -> String {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, site).await });
     url
+}
+
+/// The server as a whole: what an operator reads while it waits, and after.
+#[test]
+fn the_server_says_what_it_waits_for_and_what_is_claimed() {
+    const ROUTE: &str = "[[route]]\nmodules = [\"*\"]\nsource = [\"file:///\"]\nchecksum = \"compute\"\n";
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = runtime.block_on(liar((409, "text/x.tlog.size", "1000000\n".to_owned())));
+    let section = format!("[[witness]]\nname = \"w1\"\nurl = \"{url}\"\nkey = \"{}\"\n", vkey());
+    let data = LogDirectory::new("sum.corp.example", &format!("{ROUTE}{section}"));
+    let server = data.serve();
+    let claim = "w1 says that it has cosigned 1000000 records";
+    let says = |beginning: &str| {
+        let ready = server.ready();
+        (ready.starts_with(beginning) && ready.contains(claim)).then_some(())
+    };
+    poll("it says what it waits for", Duration::from_secs(30), || says("ready, read-only: the log asks"));
+    assert_eq!(server.metric("read_only"), 1);
+    poll("it signs, and says so", Duration::from_secs(30), || says("ready, but a witness contradicts"));
+    assert_eq!(server.metric("read_only"), 0);
+    server.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

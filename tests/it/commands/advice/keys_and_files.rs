@@ -136,6 +136,41 @@ fn a_key_without_its_log_gets_the_database_and_keeps_the_anchor() {
 }
 
 #[test]
+fn an_anchor_is_settled_only_for_what_the_log_has() {
+    let refused = |drill: &Drill, size: &str, words: &str| {
+        let before = fs::read(drill.path("log.db")).unwrap();
+        let ran = drill.world.run(&["anchor", "settle", "--size", size]);
+        assert!(ran.code == 4 && ran.stderr.contains(words), "{}", ran.stderr);
+        assert!(fs::read(drill.path("log.db")).unwrap() == before, "nothing is signed");
+        ran.stderr
+    };
+    // The anchor is sound, and the log is an old copy.
+    let drill = Drill::new();
+    drill.put_back("old", &["log.db"]);
+    refused(&drill, "1", "put the log back that has this head");
+    drill.put_back("new", &["log.db"]);
+    drill.goes_on();
+
+    // The anchor is lost, and the log is not the one that the operator has in mind.
+    let drill = Drill::new();
+    drill.put_back("old", &["log.db"]);
+    drill.lose("anchor.db");
+    refused(&drill, "2", "find the newest one");
+    drill.put_back("new", &["log.db"]);
+    drill.world.succeed(&["anchor", "settle", "--size", "2"]);
+    drill.goes_on();
+
+    // The anchor is lost, and the stops cannot be read.
+    let drill = Drill::new();
+    drill.lose("anchor.db");
+    fs::write(drill.path("anchor.db.stops"), "no list of stops").unwrap();
+    let text = refused(&drill, "2", "the anchor can be settled after that");
+    drill.follow(&text, "tallystick incidents resolve");
+    drill.world.succeed(&["anchor", "settle", "--size", "2"]);
+    drill.goes_on();
+}
+
+#[test]
 fn stops_alone_get_no_new_key() {
     let drill = Drill::new();
     drill.stop();
