@@ -26,7 +26,7 @@ use tallystick::tlog::{
     stored_hash_index, tree_hash, tree_hash_indexes,
 };
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
-use tallystick::witness::{AddCheckpoint, Peer, Witnesses, WitnessesOptions};
+use tallystick::witness::{AddCheckpoint, HEARING, Peer, Witnesses, WitnessesOptions};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -161,7 +161,9 @@ async fn publish(directory: &Path, seconds: f64, witnesses: &[&str]) -> anyhow::
         own: CosignatureSigner::from(&signer),
         peers: witnesses.iter().enumerate().map(peer).collect::<anyhow::Result<_>>()?,
         quorum: witnesses.len(),
+        required: true,
         patience: Duration::from_secs(5),
+        hearing: HEARING,
         freshness: Duration::from_secs(300),
         store: CosignatureStore::open(&directory.join("cosignatures.db"))?,
         client: client()?,

@@ -65,7 +65,8 @@
 //! 8. A restored, rolled-back, cloned or half-copied set of files signs nothing, and a key without its log signs nothing:
 //!    `table::every_combination_signs_what_is_safe_or_names_the_next_step`, `anchor::a_restored_backup_signs_nothing`,
 //!    `anchor::of_a_clone_and_its_original_the_older_epoch_loses`. Nor does one of which that was only found out by what others were
-//!    shown, until a person has decided: `gossip::an_alarm_stays_over_restarts_until_an_operator_ends_it`.
+//!    shown, until a person has decided: `gossip::an_alarm_stays_over_restarts_until_an_operator_ends_it`. A log with
+//!    witnesses asks them first: `first::a_witness_that_knows_more_keeps_an_old_copy_from_its_first_signature`.
 //! 9. The core has no I/O, SQL is only in the store, time is only in the clock; secret key bytes are never printed:
 //!    `tidy::a_module_uses_only_the_layers_before_it`, `note::key::the_secret_is_shown_by_to_skey_only`.
 //! 10. A witness never cosigns two roots of one size, nor a tree that it has not seen proved to grow out of the last:

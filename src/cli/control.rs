@@ -22,6 +22,7 @@ use super::exit::{Exit, OrExit};
 use super::founding::{self, NewLog, NoKey};
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::http::control::{Control, Lines, Pipe, Reason, Refusal, SOCKET_FILE, connect};
+use crate::log::{ReadOnly, State};
 use crate::notary::Notary;
 
 /// Bytes in the pipe of a command that is its own server.
@@ -116,6 +117,10 @@ impl Session {
             }
         }
         let Engines { log, notary, mirrors, .. } = Engines::open(&config, signer)?;
+        // A server shows a head that waits to its witnesses again and again, a command once.
+        if matches!(&*log.state(), State::ReadOnly(ReadOnly::Unwitnessed { .. })) {
+            let _ = log.append(Vec::new()).await;
+        }
         let (stop, stopped) = watch::channel(false);
         let control = Control::new(log.clone(), notary.clone(), mirrors, stopped);
         let (ours, theirs) = duplex(PIPE_BYTES);

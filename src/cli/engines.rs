@@ -10,7 +10,7 @@ use super::exit::{Exit, OrExit};
 use super::founding;
 use crate::clock::Clock;
 use crate::config::{self, Config, is_writable_by_others};
-use crate::log::{DATABASE_FILE, Gate, Log, LogOptions, OpenError, State};
+use crate::log::{Conditions, DATABASE_FILE, Gate, Log, LogOptions, OpenError, State};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
@@ -24,7 +24,7 @@ use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
     RemoteSumdb, ScratchSpace, SourceUrl, Speed, Vcs, VcsOptions,
 };
-use crate::witness::{Peer, Witnesses, WitnessesOptions};
+use crate::witness::{HEARING, Peer, Witnesses, WitnessesOptions};
 
 /// What we call ourselves to other servers, with how their operators reach ours.
 fn user_agent(contact: Option<&str>) -> String {
@@ -47,16 +47,11 @@ impl Engines {
         let clock = Clock::system();
         let client = http_client(config, &clock)?;
         let witnesses = open_witnesses(config, &signer, &client)?;
-        let gate = config.witnesses.required.then(|| Arc::new(witnesses.clone()) as Arc<dyn Gate>);
-        let log = open_log(config, vec![signer], clock.clone(), gate)?;
+        let gate: Arc<dyn Gate> = Arc::new(witnesses.clone());
+        let conditions = Conditions { gate: Some(gate), hold: witnesses.hold() };
+        let log = open_log(config, vec![signer], clock.clone(), conditions)?;
         founding::founded(config)?;
         say_what_is_unknown(config, &log);
-        if !config.witnesses.required
-            && let Err(error) = witnesses.demands_nothing()
-        {
-            // The next start with `required` waits for cosignatures of heads that were published without: closed, not open.
-            tracing::warn!(%error, "that no cosignatures are required cannot be written down");
-        }
         // Whoever appends needs them, also where nothing is served: a gate that nobody asks for stays closed.
         tokio::spawn(witnesses.clone().run(log.clone()));
         let mirrors = open_mirrors(config, config.mirrored().map(|(name, _)| name), &client)?;
@@ -85,7 +80,7 @@ pub(super) fn open_log(
     config: &Config,
     signers: Vec<SignerKey>,
     clock: Clock,
-    gate: Option<Arc<dyn Gate>>,
+    conditions: Conditions,
 ) -> anyhow::Result<Log> {
     let options = LogOptions {
         directory: config.data.clone(),
@@ -94,7 +89,7 @@ pub(super) fn open_log(
         reader_cache_kib: reader_cache_kib(config),
         clock,
     };
-    let opened = Log::open_gated(options, gate).map_err(|error| {
+    let opened = Log::open_under(options, conditions).map_err(|error| {
         let exit = exit_of(&error);
         (error, exit)
     });
@@ -237,9 +232,15 @@ fn cannot_use(
     database: PathBuf,
     error: StoreError,
 ) -> anyhow::Result<Result<Mirror, Unusable>> {
-    if let StoreError::Foreign { .. } | StoreError::Locked { .. } = &error {
-        let exit = exit_of_store(&error);
-        return Err(error).or_exit(exit);
+    if let StoreError::Foreign { path, .. } = &error {
+        let fix = format!(
+            "fix: move {path} and the files whose names begin like it to another directory; the \
+             mirror of {name} then begins again from its server"
+        );
+        return Err(anyhow!("{error}\n  {fix}")).or_exit(Exit::Usage);
+    }
+    if let StoreError::Locked { .. } = &error {
+        return Err(error).or_exit(Exit::Running);
     }
     Ok(Err(Unusable { name: name.to_owned(), mode: sumdb.mode, database, error }))
 }
@@ -276,10 +277,14 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
         opened => opened,
     };
     let store = store.with_context(|| {
-        format!("{}: what is in it can be asked for again, so it may be moved away", path.display())
+        format!(
+            "the cosignatures in {} cannot be used\n  fix: move that file away; the witnesses are \
+             asked again, and the newest head waits until they have answered",
+            path.display()
+        )
     });
     let store = store.or_exit(Exit::Failed)?;
-    let config::LogWitnesses { all, quorum, timeout, .. } = &config.witnesses;
+    let config::LogWitnesses { all, quorum, required, timeout } = &config.witnesses;
     let peer = |witness: &config::LogWitness| {
         // A URL without a slash at its end would lose its last part when a path is joined.
         let url = SourceUrl::parse(&format!("{}/", witness.url.expose().as_str().trim_end_matches('/')))?;
@@ -290,7 +295,9 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
         own: CosignatureSigner::from(signer),
         peers: all.iter().map(peer).collect::<anyhow::Result<_>>()?,
         quorum: if all.is_empty() { 0 } else { *quorum },
+        required: *required,
         patience: *timeout,
+        hearing: HEARING,
         freshness: config.freshness,
         store,
         client: client.clone(),

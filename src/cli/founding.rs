@@ -61,8 +61,8 @@ pub(super) fn signing_key(
         }
         // A new key could not sign for this log, and would be in the way of the right one.
         (None, true) => Err(anyhow!(
-            "there is no key in {}, but a log in {}, which only its own key can sign\n  fix: put its key files back from \
-             your backup, or choose another --data for a new log",
+            "there is no key in {}, but a log in {}, which only its own key can sign\n  fix: put \
+             its key files back from your backup, or choose another --data for a new log",
             keys::directory(&config.data).display(),
             config.data.display()
         ))
@@ -98,16 +98,18 @@ fn marks(config: &Config) -> impl FnOnce(&VerifierKey) -> io::Result<()> {
 fn check_nothing(config: &Config) -> anyhow::Result<()> {
     if let Some(anchored) = anchored(config)? {
         return Err(anyhow!(
-            "there is neither a key nor a log in {}, but {}\n  fix: put the data directory back that belongs to it: database and \
-             keys; for a new log choose another `anchor`",
+            "there is neither a key nor a log in {}, but {}\n  fix: put the data directory back \
+             that belongs to this anchor, database and keys, and leave the anchor as it is; for a \
+             new log choose another `anchor`",
             config.data.display(),
             remembers(config, &anchored)
         ));
     }
     if log::stops(&config.anchor).map_or(true, |stops| !stops.is_empty()) {
         return Err(anyhow!(
-            "there is neither a key nor a log in {}, but {}.stops keeps what another log was stopped for\n  fix: put the data directory \
-             back that belongs to it: database and keys; for a new log choose another `anchor`",
+            "there is neither a key nor a log in {}, but {}.stops keeps what a log was stopped \
+             for\n  fix: put the data directory back that belongs to it, database and keys, and \
+             leave that file as it is; for a new log choose another `anchor`",
             config.data.display(),
             config.anchor.display()
         ));
@@ -130,13 +132,17 @@ pub(super) fn founded(config: &Config) -> anyhow::Result<()> {
 fn check_alone(config: &Config, key: &VerifierKey, new_log: bool) -> anyhow::Result<()> {
     let (keys, data) = (keys::directory(&config.data), config.data.display());
     let alone = format!("there is a key in {}, but no log in {data}", keys.display());
-    let restore = "put the whole log back from the newest backup: database, keys and anchor belong together. If there is none, that \
-                   log has ended: start another one with a new key, another --data and another `anchor`";
+    // Never the anchor of the same backup: it would agree with an old database, and let that sign.
+    let restore = "put the newest copy of the database back, and leave keys, anchor and stops as \
+                   they are: the next start says whether this copy may sign. If there is none, \
+                   that log has ended: start another one with a new key, another --data and \
+                   another `anchor`";
     if let Some(anchored) = anchored(config)? {
         let what = remembers(config, &anchored);
         if anchored.vkey != key.to_string() {
             return Err(anyhow!(
-                "{alone}, and {what}, which is another log's\n  fix: set `anchor` to this log's own file"
+                "{alone}, and {what}, which is another log's\n  fix: set `anchor` to this log's \
+                 own file; the next start says how to go on"
             ));
         }
         if anchored.tree.size.0 > 0 || anchored.stops > 0 {
@@ -166,8 +172,9 @@ fn check_alone(config: &Config, key: &VerifierKey, new_log: bool) -> anyhow::Res
         return Ok(());
     }
     Err(anyhow!(
-        "{alone}: a second log under a key that has signed one is refused by every client that knows the first\n  fix: {restore}. Only if \
-         this key never signed anything: `tallystick serve --new-log` makes its log"
+        "{alone}: a second log under a key that has signed one is refused by every client that \
+         knows the first\n  fix: {restore}. Only if this key never signed anything: `tallystick \
+         serve --new-log` makes its log"
     ))
 }
 
@@ -175,8 +182,9 @@ fn check_alone(config: &Config, key: &VerifierKey, new_log: bool) -> anyhow::Res
 fn anchored(config: &Config) -> anyhow::Result<Option<Anchored>> {
     anchor::read(&config.anchor).with_context(|| {
         format!(
-            "there is no log in {}, and its anchor at {} cannot be read\n  fix: put log, keys and anchor back from the newest backup, or \
-             choose another --data and `anchor` for a new log",
+            "there is no log in {}, and its anchor at {} cannot be read\n  fix: put the newest \
+             copies of database and keys back, and leave the anchor as it is: the next start says \
+             how to go on with it. For a new log choose another --data and another `anchor`",
             config.data.display(),
             config.anchor.display()
         )

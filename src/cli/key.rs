@@ -8,6 +8,7 @@ use super::exit::OrExit;
 use super::{Common, Exit, founding, output};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Overrides, keys};
+use crate::log::Conditions;
 use crate::note::CosignatureVerifier;
 
 /// Make or show the log's key
@@ -65,7 +66,7 @@ impl Key {
         }
         if is_new {
             let key = founding::make_key(&config)?;
-            open_log(&config, vec![key], Clock::system(), None)?.close();
+            open_log(&config, vec![key], Clock::system(), Conditions::default())?.close();
             founding::founded(&config)?;
         }
         show(&config, json)?;

@@ -192,9 +192,10 @@ pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String>
     let mut notices = Vec::new();
     if config.anchor.starts_with(&config.data) {
         notices.push(format!(
-            "the anchor {} lies beside the data: restored or copied together with it, it protects against nothing. \
-             Set `anchor` to a path on another disk.",
-            config.anchor.display()
+            "the anchor {anchor} lies beside the data that it protects: restored or copied together \
+             with them, it protects against nothing. Stop the server, move {anchor} and, if it \
+             exists, {anchor}.stops to another disk, and set `anchor` to the new path.",
+            anchor = config.anchor.display()
         ));
     }
     if !config.listen.ip().is_loopback() && config.tls.is_none() {

@@ -3,7 +3,7 @@
 //! | path | 200 | 503 |
 //! |---|---|---|
 //! | `/healthz` | the process is alive: `ok` | never |
-//! | `/readyz` | reads are answered: `ready`, or `ready, read-only: <why>` | `not ready: <why>` |
+//! | `/readyz` | reads are answered: `ready`, `ready, read-only: <why>`, or `ready, but <why>` | `not ready: <why>` |
 //! | `/metrics` | OpenMetrics text | never |
 //!
 //! A log that is read-only still answers every look-up that hits, so load balancers must keep it: it is ready, and
@@ -25,6 +25,11 @@ use super::metrics::Metrics;
 pub enum Readiness {
     /// Everything.
     Ready,
+    /// Everything, and a person should look at something.
+    Cautioned {
+        /// The cause and what to do.
+        why: String,
+    },
     /// Reads are answered, nothing is appended or signed.
     ReadOnly {
         /// The cause and what to do.
@@ -71,6 +76,7 @@ pub fn router(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Router {
 async fn readyz(State(ops): State<Ops>) -> Answer {
     match ops.health.readiness() {
         Readiness::Ready => answer::plain(StatusCode::OK, "ready\n"),
+        Readiness::Cautioned { why } => answer::plain(StatusCode::OK, format!("ready, but {why}\n")),
         Readiness::ReadOnly { why } => answer::plain(StatusCode::OK, format!("ready, read-only: {why}\n")),
         Readiness::NotReady { why } => {
             answer::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))

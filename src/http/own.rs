@@ -154,7 +154,10 @@ fn refusal(error: &NotaryError) -> LookupRefusal {
 impl Health for OwnLog {
     fn readiness(&self) -> Readiness {
         match &*self.log.state() {
-            State::Writing => Readiness::Ready,
+            State::Writing => match self.log.cautioned() {
+                Some(why) => Readiness::Cautioned { why: why.to_string() },
+                None => Readiness::Ready,
+            },
             State::ReadOnly(reason @ ReadOnly::Stopped { .. }) => {
                 Readiness::NotReady { why: reason.to_string() }
             }

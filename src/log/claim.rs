@@ -11,7 +11,7 @@
 //! |---|---|
 //! | the anchor has a head that the log does not have | the log is an old copy, or a fork |
 //! | the anchor is behind by more than the above allows | the anchor is an old copy: nobody knows what was published since |
-//! | both hold, and both are equally old | nothing here can tell; witnesses can |
+//! | both hold, and both are equally old | nothing here can tell; witnesses can, and are asked first ([`Conditions::hold`](super::Conditions::hold)) |
 
 use std::path::Path;
 use std::sync::Arc;

@@ -5,15 +5,42 @@
 //! serves the newest head that had passed. Nothing is built beside a head that waits at the gate, and no record in it is lost: whoever
 //! asked for it is told to try again, and finds it there when the head is published.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Snapshot;
 use crate::tlog::{TreeHead, TreeSize};
 
+/// What a log waits for: nothing, by default.
+#[derive(Clone, Default)]
+pub struct Conditions {
+    /// What each head must pass before it is published.
+    pub gate: Option<Arc<dyn Gate>>,
+    /// Until somebody calls [`Log::release`](super::Log::release), or the writer has waited for so long,
+    /// this process signs nothing. What was signed before is served at once. The first head of a new log
+    /// is signed all the same, since the empty tree is the same in every log.
+    pub hold: Option<Duration>,
+}
+
+/// What a gate is told of its log when the log is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The size of the newest committed head.
+    pub newest: TreeSize,
+    /// The size of the head before it, or 0. That head was published: nothing is built beside a head
+    /// that waits at the gate.
+    pub before: TreeSize,
+    /// The epoch of the process that wrote this log last.
+    pub last_epoch: u64,
+    /// The epoch of this process. None: it only reads.
+    pub epoch: Option<u64>,
+}
+
 /// What stands between the anchor and publication.
 pub trait Gate: Send + Sync {
-    /// Called once, at the start, with the newest committed size: heads up to there need not pass the first time that there is a gate.
-    fn start(&self, newest: TreeSize);
+    /// Called once, before the gate is asked for anything. On the first start with a gate, heads that
+    /// were published before are exempt. Returns whether any head has to pass.
+    fn start(&self, opened: &Opened) -> bool;
 
     /// Whether a head has passed before.
     fn has_passed(&self, tree: &TreeHead) -> bool;

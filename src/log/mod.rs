@@ -10,6 +10,7 @@ mod edge;
 mod fsck;
 mod gate;
 mod head;
+mod hold;
 mod judge;
 mod prover;
 mod sequencer;
@@ -40,7 +41,8 @@ use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
 pub use claim::why_read_only;
 pub use fsck::{Finding, FsckReport, fsck};
-pub use gate::{Gate, NotPassed};
+pub use gate::{Conditions, Gate, NotPassed, Opened};
+use hold::Hold;
 use judge::Committed;
 pub use judge::Judgment;
 pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
@@ -202,6 +204,8 @@ struct Shared {
     /// What heads from outside are judged by.
     committed: Committed,
     cosignatures: Cosignatures,
+    /// What the first signature waits for.
+    hold: Hold,
     prover: Prover,
     /// The heads that contradict this log.
     stops: Stops,
@@ -251,6 +255,7 @@ impl Shared {
         let before = self.state.rcu(|now| if stays(now) { now.clone() } else { Arc::new(state.clone()) });
         if !stays(&before) {
             self.changed.send_modify(|_| {});
+            self.hold.wake();
         }
     }
 }
@@ -282,6 +287,7 @@ struct Writer {
     queue: Option<mpsc::UnboundedSender<Job>>,
     places: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    shared: Arc<Shared>,
     _lock: Option<DirectoryLock>,
 }
 
@@ -293,6 +299,11 @@ impl Log {
 
     /// The same with a gate, that each head must pass before it is published.
     pub fn open_gated(options: LogOptions, gate: Option<Arc<dyn Gate>>) -> Result<Log, OpenError> {
+        Log::open_under(options, Conditions { gate, hold: None })
+    }
+
+    /// The same with all that a log may have to wait for.
+    pub fn open_under(options: LogOptions, conditions: Conditions) -> Result<Log, OpenError> {
         refuse_network_file_system(&options.directory)?;
         let lock = DirectoryLock::acquire(&options.directory)?;
         private::tighten_file(&options.anchor);
@@ -325,7 +336,7 @@ impl Log {
             store => store.map_err(|error| cause(error, &disks))?,
         };
         let files = Files { anchor: Some(&anchor), disks: disks.clone(), lock: Some(lock) };
-        start(Box::new(store), files, signers, clock, gate).map_err(|error| match error {
+        start(Box::new(store), files, signers, clock, conditions).map_err(|error| match error {
             OpenError::Store(error) => OpenError::Store(cause(error, &disks)),
             error => error,
         })
@@ -343,7 +354,7 @@ impl Log {
         clock: Clock,
         gate: Option<Arc<dyn Gate>>,
     ) -> Result<Log, OpenError> {
-        start(store, Files::default(), signers, clock, gate)
+        start(store, Files::default(), signers, clock, Conditions { gate, hold: None })
     }
 
     /// Who this log is.
@@ -479,6 +490,7 @@ fn cause(error: StoreError, disks: &[PathBuf]) -> StoreError {
 impl Writer {
     fn end(&self) {
         self.places.close();
+        self.shared.hold.close();
         if let Some(queue) = &self.queue {
             // An error says that the writer has ended already.
             let _ = queue.send(Job::Close);

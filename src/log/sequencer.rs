@@ -3,6 +3,7 @@
 //! It has no timer. An idle log answers after one commit, a busy one spreads a commit over thousands of records.
 //! The order of a batch is fixed, and each step is safe to stop after:
 //!
+//! 0. before the first batch, wait for the witnesses' answers where the log is under a [hold](super::hold)
 //! 1. begin: the database must hold the head that we published last, and our epoch
 //! 2. sort out what is new, present or in conflict; build the tree, sign the head; all in memory
 //! 3. commit to the log's database, synced. Stop here: the log is ahead of its anchor, the next start rolls that on
@@ -20,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::checkpoint::sign_checkpoint;
 use super::edge::Edge;
 use super::gate::{Gate, NotPassed};
+use super::hold::Waited;
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
 use super::tower::Tower;
@@ -211,8 +213,10 @@ impl Sequencer {
         let was_full = match &*self.shared.state.load_full() {
             State::Writing => false,
             State::ReadOnly(ReadOnly::DiskFull { .. }) => true,
-            // The gate, or the database, is asked again before anything else.
-            State::ReadOnly(ReadOnly::Unwitnessed { .. } | ReadOnly::Busy { .. }) => return None,
+            // The gate, the database or the hold is asked again before anything else.
+            State::ReadOnly(
+                ReadOnly::Unwitnessed { .. } | ReadOnly::Busy { .. } | ReadOnly::Unasked { .. },
+            ) => return None,
             State::ReadOnly(reason) => return Some(reason.clone()),
         };
         // A write-ahead log that grew while it was read takes space, and nothing else empties it now.
@@ -290,6 +294,7 @@ impl Sequencer {
         let only_reports = !reports.is_empty() && candidates.iter().all(Vec::is_empty);
         if !only_reports {
             self.publish_pending()?;
+            self.wait_for_witnesses()?;
         }
         let published = match &self.pending {
             Some(pending) => pending.snapshot.clone(),
@@ -331,6 +336,19 @@ impl Sequencer {
             self.publish_pending()?;
         }
         Ok(sorted.outcomes)
+    }
+
+    /// Signs nothing before the witnesses were asked whether there is more of this log than this copy has.
+    fn wait_for_witnesses(&self) -> Result<(), Halt> {
+        match self.shared.hold.wait(|| self.shared.is_over().is_some()) {
+            Waited::Released => {}
+            Waited::TooLong => self.shared.release(),
+            Waited::Ended => {
+                let closing = || ReadOnly::Unasked { why: "the log was closed before they had".to_owned() };
+                return Err(Halt::Over(self.shared.is_over().unwrap_or_else(closing)));
+            }
+        }
+        Ok(())
     }
 
     /// Moves the anchor to what is committed, shows it to the gate, then publishes it. What fails is tried again before the next batch:

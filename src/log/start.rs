@@ -14,8 +14,9 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::checkpoint::{Cosignatures, sign_checkpoint};
 use super::claim::claim;
 use super::edge::Edge;
-use super::gate::Gate;
+use super::gate::{Conditions, Gate, Opened};
 use super::head::{check_root, prove_newest};
+use super::hold::Hold;
 use super::judge::Committed;
 use super::prover::Prover;
 use super::sequencer::{Job, Pending, Sequencer};
@@ -50,13 +51,14 @@ pub(super) fn start(
     Files { anchor: anchor_path, disks, lock }: Files<'_>,
     signers: Vec<SignerKey>,
     clock: Clock,
-    gate: Option<Arc<dyn Gate>>,
+    Conditions { gate, hold }: Conditions,
 ) -> Result<Log, OpenError> {
     let identity = store.identity().clone();
     check_key(&signers, &identity)?;
     let newest = store.newest()?;
     let verifier = prove_newest(newest.as_ref(), &identity, &*store.reader())?;
     let (mut snapshot, tower) = recover(newest.clone(), &identity, verifier, store.reader());
+    let last_epoch = store.epoch()?;
     let loaded = anchor_path.map_or_else(|| Ok(Stops::default()), |path| Stops::load(path, clock.clone()));
     let claimed = match (tower, anchor_path) {
         (Err(error), _) => Err(ReadOnly::from(&error)),
@@ -70,7 +72,7 @@ pub(super) fn start(
                     .map(|(anchor, epoch)| (Some(anchor), epoch, tower))
             }
         },
-        (Ok(tower), None) => Ok((None, store.epoch()?, tower)),
+        (Ok(tower), None) => Ok((None, last_epoch, tower)),
     };
     // Of a file that cannot be read nothing is known, and nothing is signed either.
     let stops = loaded.unwrap_or_default();
@@ -80,7 +82,7 @@ pub(super) fn start(
             // What waits for its cosignatures goes on waiting, whyever else nothing is signed.
             let shared = match &gate {
                 Some(gate) if !matches!(reason, ReadOnly::Damaged { .. }) => {
-                    wait_at(&**gate, &snapshot, &identity, &[], stops)?.0
+                    wait_at(&**gate, (last_epoch, None), &snapshot, &identity, &[], stops)?.0
                 }
                 _ => share(&snapshot, &snapshot, stops),
             };
@@ -90,7 +92,7 @@ pub(super) fn start(
     // It is durable and anchored, and proved to be this log's: what is signed says nothing new.
     snapshot.checkpoint = sign_checkpoint(&signers, snapshot.head.tree);
     let (shared, pending) = match &gate {
-        Some(gate) => wait_at(&**gate, &snapshot, &identity, &signers, stops)?,
+        Some(gate) => wait_at(&**gate, (last_epoch, Some(epoch)), &snapshot, &identity, &signers, stops)?,
         None => (share(&snapshot, &snapshot, stops), None),
     };
     let (state, published) = (shared.clone(), snapshot);
@@ -103,6 +105,9 @@ pub(super) fn start(
         sequencer.shared.committed.advance(first.clone());
         sequencer.shared.publish(first);
     }
+    if let Some(longest) = hold {
+        shared.hold_back(longest);
+    }
     let (sender, receiver) = mpsc::unbounded_channel();
     let thread =
         std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(receiver));
@@ -114,12 +119,18 @@ pub(super) fn start(
 /// What is served while the newest head waits at the gate: the newest that has passed. The writer shows it the newest again.
 fn wait_at(
     gate: &dyn Gate,
+    (last_epoch, epoch): (u64, Option<u64>),
     newest: &Snapshot,
     identity: &Identity,
     signers: &[SignerKey],
     stops: Stops,
 ) -> Result<(Arc<Shared>, Option<Pending>), StoreError> {
-    gate.start(newest.size());
+    // A row that cannot be read exempts nothing. Where no head has to pass, it does not matter.
+    let older = newest.reader.heads(newest.size(), 1).ok().and_then(|mut heads| heads.pop());
+    let before = older.map_or(TreeSize(0), |head| head.tree.size);
+    if !gate.start(&Opened { newest: newest.size(), before, last_epoch, epoch }) {
+        return Ok((share(newest, newest, stops), None));
+    }
     let mut before = TreeSize(newest.size().0 + 1);
     loop {
         let heads = newest.reader.heads(before, HEADS_AT_A_TIME)?;
@@ -212,6 +223,7 @@ fn share(published: &Snapshot, committed: &Snapshot, stops: Stops) -> Arc<Shared
         changed: watch::Sender::new(published.size()),
         committed: Committed::new(committed.clone()),
         cosignatures: Cosignatures::default(),
+        hold: Hold::default(),
         prover: Prover::new(),
         stops,
         told: Mutex::default(),
@@ -226,7 +238,8 @@ fn handle(
     lock: Option<DirectoryLock>,
 ) -> Log {
     let places = Arc::new(Semaphore::new(QUEUE_SUBMISSIONS));
-    let writer = Writer { queue, places, thread: Mutex::new(thread), _lock: lock };
+    let thread = Mutex::new(thread);
+    let writer = Writer { queue, places, thread, shared: shared.clone(), _lock: lock };
     Log { identity: Arc::new(identity), shared, writer: Arc::new(writer) }
 }
 

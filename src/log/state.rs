@@ -17,10 +17,12 @@ pub enum State {
 pub enum ReadOnly {
     /// The log has records and no anchor.
     #[error(
-        "the log has {size} records but there is no anchor at {path}: it may have been restored from a backup, and signing could \
-         contradict heads that clients have seen. Put the newest copy of the anchor back, or set `anchor` to where it is; one from the \
-         same backup as this database proves nothing. If it is lost, ask clients, monitors and witnesses which size they have seen: only \
-         if this is the newest copy of the log, `tallystick anchor settle --size {size}` makes a new one; until then nothing is signed"
+        "the log has {size} records, but there is no anchor at {path}. This database may be an old \
+         backup, and signing could contradict heads that clients have seen, so nothing is signed. \
+         Put the newest copy of the anchor back, or set `anchor` to where it is; one from the same \
+         backup as this database proves nothing. If it is lost, ask clients, monitors and \
+         witnesses which size they have seen: only if this is the newest copy of the log, \
+         `tallystick anchor settle --size {size}` makes a new one"
     )]
     AnchorMissing {
         /// Where the anchor should be.
@@ -30,9 +32,11 @@ pub enum ReadOnly {
     },
     /// The anchor's file is damaged, or something else.
     #[error(
-        "the anchor at {path} cannot be read: {why}. Put the newest copy of the anchor back, or set `anchor` to where it is; one from the \
-         same backup as this database proves nothing. If it is lost, ask clients, monitors and witnesses which size they have seen: only \
-         if this is the newest copy of the log, `tallystick anchor settle --size RECORDS` makes a new one; until then nothing is signed"
+        "the anchor at {path} cannot be read: {why}. Nobody knows which head was published last, \
+         so nothing is signed. Put the newest copy of the anchor back, or set `anchor` to where it \
+         is; one from the same backup as this database proves nothing. If it is lost, ask clients, \
+         monitors and witnesses which size they have seen: only if this is the newest copy of the \
+         log, `tallystick anchor settle --size RECORDS` makes a new one"
     )]
     AnchorUnreadable {
         /// Where the anchor is.
@@ -42,7 +46,9 @@ pub enum ReadOnly {
     },
     /// The anchor's file cannot be opened, or is no anchor.
     #[error(
-        "the anchor at {path} cannot be opened: {why}. See to that file, or set `anchor` to where it is; until then nothing is signed"
+        "the anchor at {path} cannot be opened: {why}. Nobody knows which head was published last, \
+         so nothing is signed. Set `anchor` to the log's own anchor file, and let the user that \
+         runs tallystick read and write that file and its directory"
     )]
     AnchorRefused {
         /// Where the anchor should be.
@@ -52,10 +58,11 @@ pub enum ReadOnly {
     },
     /// The anchor is older than the log.
     #[error(
-        "the anchor at {path} is an old copy: it holds a head of {} records, and this log has gone on from there to {} records. What was \
-         published since, it cannot say. Put the newest copy of the anchor back. If that is lost, ask clients, monitors and witnesses which \
-         size they have seen: only if this is the newest copy of the log, `tallystick anchor settle --size {}` makes a new one; until then \
-         nothing is signed",
+        "the anchor at {path} is an old copy: it holds a head of {} records, and this log has gone \
+         on from there to {} records. It cannot say what was published since, so nothing is \
+         signed. Put the newest copy of the anchor back. If that is lost, ask clients, monitors \
+         and witnesses which size they have seen: only if this is the newest copy of the log, \
+         `tallystick anchor settle --size {}` makes a new one",
         anchored.size, found.size, found.size
     )]
     AnchorOld {
@@ -68,7 +75,9 @@ pub enum ReadOnly {
     },
     /// The anchor is one of another log.
     #[error(
-        "the anchor at {path} belongs to the log {vkey}: set `anchor` to this log's own file; until then nothing is signed"
+        "the anchor at {path} belongs to another log, {vkey}, so nothing is signed. If `anchor` \
+         names the wrong file, set `anchor` to this log's own; if the right file was overwritten, \
+         move this one away and put the newest copy of this log's own in its place"
     )]
     AnchorForeign {
         /// Where the anchor is.
@@ -78,9 +87,10 @@ pub enum ReadOnly {
     },
     /// The log is older than what was published.
     #[error(
-        "the log ends at record {}, but a head of {} records was published: the database was rolled back or restored from an \
-         old backup. Put the newest copy of the database back, which has all {} records, and leave the anchor as it is: an older one would let \
-         this log sign a second head of one size; until then nothing is signed",
+        "this log has {} records, but a head of {} records was published: the database was rolled \
+         back or restored from an old backup, so nothing is signed. Put the newest copy of the \
+         database back, which has all {} records, and leave the anchor as it is: an older one \
+         would let this log sign a second head of one size",
         found.size, anchored.size, anchored.size
     )]
     Behind {
@@ -91,8 +101,9 @@ pub enum ReadOnly {
     },
     /// The log contradicts what was published.
     #[error(
-        "at size {} the log has the root {found}, but {} was published: this database is a fork of the real log. Put the real \
-         one back, and leave the anchor as it is; nothing is signed from this one",
+        "at size {} the log has the root {found}, but {} was published: this database is a fork of \
+         the real log, so nothing is signed. Put the real log's database back, and leave the \
+         anchor as it is",
         anchored.size, anchored.root
     )]
     Beside {
@@ -103,9 +114,11 @@ pub enum ReadOnly {
     },
     /// Somebody has shown a head with this log's signature that this log does not have. It stays so over restarts.
     #[error(
-        "{why}. A head of {size} records, signed by this log's key, was shown here at {at:.0} (stop {stop}, kept in {path}). Put the copy of \
-         the log in place that has it, and the next start signs; if there is none and this copy must go on, a fork for all who saw that \
-         head, stop the server and say so: `tallystick incidents resolve {stop}`"
+        "{why}. Somebody showed a head of {size} records with this log's signature at {at:.0} \
+         (stop {stop}, kept in {path}). Put the copy of the database back that has that head, and \
+         the next start signs. Only if there is none and this copy must go on, which everybody who \
+         saw that head takes for a fork, stop the server and run `tallystick incidents resolve \
+         {stop}`"
     )]
     Contradicted {
         /// The number of the stop.
@@ -121,9 +134,10 @@ pub enum ReadOnly {
     },
     /// Whether there is such a head cannot be known.
     #[error(
-        "the file of this log's stops cannot be used: {why}. It says which heads contradict this log: put its newest copy back; if that is \
-         lost, `tallystick incidents` shows what is known of them, and `tallystick incidents resolve --lost` answers for the rest; until \
-         then nothing is signed"
+        "the file of this log's stops cannot be used: {why}. It says which heads contradict this \
+         log, so nothing is signed without it: put its newest copy back; if that is lost, \
+         `tallystick incidents` shows what is known of them, and `tallystick incidents resolve \
+         --lost` answers for the rest"
     )]
     StopsUnreadable {
         /// What is wrong with it.
@@ -131,9 +145,10 @@ pub enum ReadOnly {
     },
     /// Stops are lost.
     #[error(
-        "the anchor at {anchor} remembers stop {stops} of this log, but {anchor}.stops has {}: it is lost, or an old copy. It says which \
-         heads contradict this log: put its newest copy back; if that is lost, `tallystick incidents` shows what is known of them, and \
-         `tallystick incidents resolve --lost` answers for the rest; until then nothing is signed",
+        "the anchor at {anchor} remembers stop {stops} of this log, but {anchor}.stops has {}: it \
+         is lost, or an old copy. It says which heads contradict this log, so nothing is signed \
+         without it: put its newest copy back; if that is lost, `tallystick incidents` shows what \
+         is known of them, and `tallystick incidents resolve --lost` answers for the rest",
         match found { 0 => "none".to_owned(), found => format!("only stops up to {found}") }
     )]
     StopsMissing {
@@ -155,7 +170,8 @@ pub enum ReadOnly {
     },
     /// The disk has no space. Writing goes on by itself when there is some.
     #[error(
-        "the disk that holds {path} is full ({free_bytes} bytes free, {floor_bytes} are kept): free some space, nothing else is needed"
+        "the disk that holds {path} is full ({free_bytes} bytes free, {floor_bytes} are kept): \
+         free some space, nothing else is needed"
     )]
     DiskFull {
         /// The full disk.
@@ -167,12 +183,24 @@ pub enum ReadOnly {
     },
     /// The newest head waits for cosignatures. Writing goes on by itself when they come.
     #[error(
-        "the newest head, of {size} records, is not published yet: {why}. Nothing is lost: it is published, and the log goes on, when its          witnesses answer; `tallystick witnesses status` says which of them do not"
+        "the newest head, of {size} records, is not published yet: {why}. Nothing is lost. The log \
+         publishes it and goes on when its witnesses answer; `tallystick witnesses status` says \
+         which of them do not"
     )]
     Unwitnessed {
         /// The size of the head that waits.
         size: u64,
         /// How many cosignatures there are.
+        why: String,
+    },
+    /// The witnesses have not said yet whether they know a newer head. Writing goes on by itself.
+    #[error(
+        "the log asks its witnesses which of its heads they know, and signs nothing until enough \
+         of them have answered or its longest wait is over: {why}. It goes on by itself; \
+         `tallystick witnesses status` says which of them do not answer"
+    )]
+    Unasked {
+        /// What is known so far.
         why: String,
     },
     /// Another program has locked the database. Writing goes on by itself when it lets go.
@@ -192,7 +220,13 @@ pub enum ReadOnly {
 impl ReadOnly {
     /// Whether it goes away by itself while the process lives.
     pub fn passes(&self) -> bool {
-        matches!(self, ReadOnly::DiskFull { .. } | ReadOnly::Unwitnessed { .. } | ReadOnly::Busy { .. })
+        matches!(
+            self,
+            ReadOnly::DiskFull { .. }
+                | ReadOnly::Unwitnessed { .. }
+                | ReadOnly::Unasked { .. }
+                | ReadOnly::Busy { .. }
+        )
     }
 }
 

@@ -261,7 +261,8 @@ impl Inner {
     /// Why the log takes nothing. A full disk is looked at again: there may be space now.
     async fn read_only(&self) -> Option<ReadOnly> {
         match &*self.log.state() {
-            State::Writing => None,
+            // The append waits for the witnesses' answers, which takes no longer than a look-up may.
+            State::Writing | State::ReadOnly(ReadOnly::Unasked { .. }) => None,
             State::ReadOnly(ReadOnly::DiskFull { .. }) => match self.log.append(Vec::new()).await {
                 Ok(_) => None,
                 Err(AppendError::ReadOnly(reason)) => Some(reason),

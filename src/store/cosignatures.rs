@@ -1,7 +1,7 @@
 //! The cosignatures of the own log's heads, and how its witnesses answer: a small database beside the log's.
 //!
-//! `migrations/sqlite/cosignatures_0001.sql` is the layout. Nothing in it is precious: a witness cosigns a head again when it is asked.
-//! So it is written without waiting for the disk. A power cut may take the last rows, never make one up, and whoever reads them verifies
+//! `migrations/sqlite/cosignatures_*.sql` is the layout. Nothing in it is precious: a witness cosigns a head again when it is asked.
+//! A start that finds it missing, old or another log's goes on with less ([`GateMemory`]). So it is written without waiting for the disk. A power cut may take the last rows, never make one up, and whoever reads them verifies
 //! each signature again.
 
 use std::path::Path;
@@ -15,7 +15,10 @@ use super::StoreError;
 use super::sqlite::{failed, from_micros, open_writing, to_micros};
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/cosignatures_0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/cosignatures_0001.sql"),
+    include_str!("../../migrations/sqlite/cosignatures_0002.sql"),
+];
 /// "cosi" in ASCII.
 const APPLICATION_ID: i64 = 0x636f_7369;
 /// Sizes that are kept of each witness: a start looks for the newest head that had enough, which is one of the last two.
@@ -47,6 +50,19 @@ pub struct WitnessAttempt {
     pub failure: Option<String>,
     /// Failures since the last success.
     pub failures: u32,
+}
+
+/// What the gate of a process knew of the log that it wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateMemory {
+    /// The log's verifier key.
+    pub log: String,
+    /// The epoch that the process wrote in. The log's next process finds it in the log, or this
+    /// memory is not of the same time.
+    pub epoch: u64,
+    /// Heads of up to this size were published without cosignatures. None: all, since nobody
+    /// demanded any.
+    pub exempt: Option<TreeSize>,
 }
 
 /// The database.
@@ -167,21 +183,35 @@ impl CosignatureStore {
         Ok(found.map_err(failed("read of attempt"))?.unwrap_or_default())
     }
 
-    /// The size of the head that was the newest when cosignatures were first demanded: `now` the first time.
-    pub fn demanded_after(&self, now: TreeSize) -> Result<TreeSize, StoreError> {
-        let db = self.db();
-        db.execute(
-            "INSERT INTO demanded (id, after) SELECT 1, ? WHERE NOT EXISTS (SELECT 1 FROM demanded)",
-            [now.0 as i64],
-        )
-        .map_err(failed("insert into demanded"))?;
-        db.query_row("SELECT after FROM demanded", [], |row| row.get(0))
-            .map(|size: i64| TreeSize(size as u64))
-            .map_err(failed("read of demanded"))
+    /// Returns what the gate of the process that used this memory last knew. None: nobody said so.
+    pub fn gate_memory(&self) -> Result<Option<GateMemory>, StoreError> {
+        let size = |size: Option<i64>| size.map(|size| TreeSize(size as u64));
+        self.db()
+            .query_row("SELECT log, epoch, (SELECT after FROM demanded) FROM used", [], |row| {
+                let epoch: i64 = row.get(1)?;
+                Ok(GateMemory { log: row.get(0)?, epoch: epoch as u64, exempt: size(row.get(2)?) })
+            })
+            .optional()
+            .map_err(failed("read of used"))
     }
 
-    /// Forgets that cosignatures were demanded: what is published from now on need not have any.
-    pub fn demands_nothing(&self) -> Result<(), StoreError> {
-        self.db().execute("DELETE FROM demanded", []).map(drop).map_err(failed("delete from demanded"))
+    /// Keeps what the gate of this process knows, in place of what another knew.
+    pub fn keep_gate_memory(&self, memory: &GateMemory) -> Result<(), StoreError> {
+        let GateMemory { log, epoch, exempt } = memory;
+        let mut db = self.db();
+        let transaction = db.transaction().map_err(failed("begin"))?;
+        transaction
+            .execute(
+                "INSERT OR REPLACE INTO used (id, log, epoch) VALUES (1, ?, ?)",
+                params![log, *epoch as i64],
+            )
+            .and_then(|_| transaction.execute("DELETE FROM demanded", []))
+            .map_err(failed("insert into used"))?;
+        if let Some(size) = exempt {
+            transaction
+                .execute("INSERT INTO demanded (id, after) VALUES (1, ?)", [size.0 as i64])
+                .map_err(failed("insert into demanded"))?;
+        }
+        transaction.commit().map_err(failed("commit"))
     }
 }

@@ -14,17 +14,20 @@
 //! | `request` | the body of `add-checkpoint`, read and written |
 //! | `role` | what a witness does with it |
 //! | `ask` | one question of the own log to a witness, and what the answer means |
+//! | `hearing` | what they must have said before the first signature of a process |
 //! | `witnesses` | all of them: rounds, what is kept and shown, the gate |
 //!
 //! [C2SP tlog-witness]: https://c2sp.org/tlog-witness
 //! [C2SP tlog-cosignature]: https://c2sp.org/tlog-cosignature
 
 mod ask;
+mod hearing;
 mod request;
 mod role;
 mod witnesses;
 
 pub use ask::{AskError, Peer};
+pub use hearing::HEARING;
 pub use request::{AddCheckpoint, MAX_PROOF_LINES, MAX_REQUEST_BYTES, RequestError};
 pub use role::{Outcome, Refusal, TrustedLog, Witness, WitnessError, origin_hash};
 pub use witnesses::{LATENCY_BOUNDS, PeerFigures, Witnesses, WitnessesOptions};

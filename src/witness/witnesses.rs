@@ -15,6 +15,8 @@
 //! A witness that hangs, lies, or lost its memory changes nothing for the others: each has its own task, time limit and back-off. What one of
 //! them can prove, by a checkpoint with the log's own signature that this log does not have, ends signing ([`Log::judge`]).
 
+mod gate;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,12 +29,13 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::ask::{AskError, Peer};
+use super::hearing::{Claim, Hearing, Word};
 use crate::clock::Clock;
-use crate::log::{Cosigned, Gate, Log, NotPassed, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
+use crate::log::{Cosigned, Judgment, Log, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
 use crate::mirror::Misbehaviour;
 use crate::note::{CosignatureSigner, Signature, Verifier, VerifierKey};
+use crate::store::IncidentKind;
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
-use crate::store::{IncidentKind, StoreError};
 use crate::tlog::{Checkpoint, ConsistencyProof, Origin, TreeHead, TreeSize};
 use crate::upstream::{HttpClient, backoff};
 
@@ -55,8 +58,13 @@ pub struct WitnessesOptions {
     pub peers: Vec<Peer>,
     /// Cosignatures that are enough.
     pub quorum: usize,
+    /// Whether a head is published only after so many have cosigned it. The witnesses must be the
+    /// log's gate then, and may be in any case.
+    pub required: bool,
     /// How long a round waits for them.
     pub patience: Duration,
+    /// How long the first signature waits for their answers at most ([`HEARING`](super::HEARING)).
+    pub hearing: Duration,
     /// How old the newest cosignatures of an idle log become.
     pub freshness: Duration,
     /// Where cosignatures are kept.
@@ -78,6 +86,9 @@ struct Inner {
     arrived: Condvar,
     news: watch::Sender<()>,
     tallies: Vec<Tally>,
+    hearing: Hearing,
+    /// Heads of up to this size need no cosignatures.
+    exempt: AtomicU64,
     /// The log, once it is open.
     log: Mutex<Option<Log>>,
 }
@@ -145,12 +156,27 @@ impl Witnesses {
         let tallies = options.peers.iter().map(|_| Tally::default()).collect();
         let (target, news) = (watch::Sender::new(None), watch::Sender::new(()));
         let (round, arrived, log) = (Mutex::default(), Condvar::new(), Mutex::new(None));
-        Witnesses(Arc::new(Inner { options, origin, target, round, arrived, news, tallies, log }))
+        let hearing = Hearing::new(options.peers.len());
+        // Until the log says how it was opened, only what is stored passes.
+        let exempt = AtomicU64::new(0);
+        Witnesses(Arc::new(Inner {
+            options,
+            origin,
+            target,
+            round,
+            arrived,
+            news,
+            tallies,
+            hearing,
+            exempt,
+            log,
+        }))
     }
 
-    /// Forgets that cosignatures were ever demanded, where they are not: when they are again, that begins with the head of then.
-    pub fn demands_nothing(&self) -> Result<(), StoreError> {
-        self.0.options.store.demands_nothing()
+    /// How long the log must hold its first signature back for the witnesses, as
+    /// [`Conditions::hold`](crate::log::Conditions::hold) has it.
+    pub fn hold(&self) -> Option<Duration> {
+        (!self.0.options.peers.is_empty()).then_some(self.0.options.hearing)
     }
 
     /// Asks the witnesses until it is dropped.
@@ -161,6 +187,7 @@ impl Witnesses {
         for at in 0..self.0.options.peers.len() {
             tasks.spawn(self.0.clone().serve(at));
         }
+        tasks.spawn(self.0.clone().hear_out(log.clone()));
         let mut changes = log.watch();
         loop {
             let snapshot = log.snapshot();
@@ -197,40 +224,6 @@ impl Witnesses {
         };
         let peers = self.0.options.peers.iter().zip(&self.0.tallies).map(figures).collect();
         (peers, self.0.count() >= self.0.options.quorum)
-    }
-}
-
-impl Gate for Witnesses {
-    fn start(&self, newest: TreeSize) {
-        if let Err(error) = self.0.options.store.demanded_after(newest) {
-            // Then every head must have its cosignatures stored, the first ones too: closed, not open.
-            tracing::error!(%error, "the memory of the cosignatures cannot be written");
-        }
-    }
-
-    fn has_passed(&self, tree: &TreeHead) -> bool {
-        let after = self.0.options.store.demanded_after(TreeSize(0)).unwrap_or_default();
-        tree.size <= after || self.0.stored(tree).len() >= self.0.options.quorum
-    }
-
-    fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed> {
-        self.0.aim_at(snapshot);
-        let (want, waited) = (self.0.options.quorum, self.0.options.patience);
-        let round = lock(&self.0.round);
-        let tree = snapshot.head().tree;
-        let missing = |round: &mut Round| round.tree == Some(tree) && round.signatures.len() < want;
-        let (round, _) =
-            self.0.arrived.wait_timeout_while(round, waited, missing).unwrap_or_else(PoisonError::into_inner);
-        let have = round.signatures.len();
-        if round.tree != Some(tree) || have < want {
-            return Err(NotPassed { have, want, waited });
-        }
-        drop(round);
-        // Before it is published, so that nobody sees it without.
-        if let (Some(log), Some(checkpoint)) = (lock(&self.0.log).clone(), snapshot.checkpoint()) {
-            self.0.put(&log, checkpoint);
-        }
-        Ok(())
     }
 }
 
@@ -334,6 +327,46 @@ impl Inner {
         log.cosignatures().put(Cosigned { checkpoint: checkpoint.clone(), signatures });
     }
 
+    /// Lets the log sign when the witnesses have said enough, or had time enough.
+    async fn hear_out(self: Arc<Self>, log: Log) {
+        if self.options.peers.is_empty() {
+            return;
+        }
+        let mut news = self.news.subscribe();
+        let enough =
+            async { while !self.hearing.is_settled(self.options.quorum) && news.changed().await.is_ok() {} };
+        let is_settled = timeout(self.options.hearing, enough).await.is_ok();
+        if matches!(&*log.state(), State::ReadOnly(reason) if !reason.passes()) {
+            return;
+        }
+        match self.caution() {
+            _ if is_settled => {}
+            Some(caution) => tracing::error!("the log signs although {caution}"),
+            None => tracing::warn!(
+                answers = self.hearing.answers(),
+                want = self.options.quorum.max(1),
+                "too few witnesses answered before the first signature: if log and anchor are old \
+                 copies of one time, nobody has said so"
+            ),
+        }
+        log.release();
+    }
+
+    /// Takes the word of a witness, and shows the operator what is claimed without proof.
+    fn hear(&self, at: usize, word: Word) {
+        if !self.hearing.hear(at, word) {
+            return;
+        }
+        if let Some(log) = lock(&self.log).clone() {
+            log.caution(self.caution());
+        }
+        self.tell();
+    }
+
+    fn caution(&self) -> Option<String> {
+        self.hearing.caution(|at| self.options.peers[at].name.clone())
+    }
+
     /// The task of one witness.
     async fn serve(self: Arc<Self>, at: usize) {
         let (peer, store) = (&self.options.peers[at], &self.options.store);
@@ -389,6 +422,7 @@ impl Inner {
                     ..std::mem::take(attempt)
                 };
                 tally.success(target.checkpoint.tree.size, latency);
+                self.hear(at, Word::NothingNewer);
                 self.take(at, target, signature, clock.now());
                 Ok(())
             }
@@ -435,9 +469,13 @@ impl Inner {
     /// A witness that says that there is more of this log, or another history, is asked to show it. With the log's own signature that proves
     /// it, and nothing more is signed here.
     async fn look_into(&self, at: usize, error: &AskError) {
-        if !matches!(error, AskError::Lie { .. } | AskError::Ahead { .. } | AskError::Contradicted { .. }) {
-            return;
-        }
+        let claim = match error {
+            AskError::Ahead { size } => Some(Claim::Ahead(*size)),
+            AskError::Contradicted { .. } => Some(Claim::OtherHistory),
+            AskError::Lie { .. } => None,
+            AskError::Refused { status: 404, .. } => return self.hear(at, Word::NothingNewer),
+            _ => return,
+        };
         // Anybody may show a witness what this log has published: that it knows a newer head than the round's is no wonder.
         if let AskError::Ahead { size } = error
             && self.newest().is_some_and(|newest| *size <= newest.size())
@@ -446,9 +484,8 @@ impl Inner {
         }
         let (peer, tally) = (&self.options.peers[at], &self.tallies[at]);
         tally.alarms.fetch_add(1, Ordering::Relaxed);
-        if matches!(error, AskError::Lie { .. }) {
-            return;
-        }
+        let Some(claim) = claim else { return };
+        self.hear(at, Word::Claim(claim));
         tracing::error!(witness = peer.name, %error, "a witness contradicts this log: a person must look");
         let deadline = self.clock().instant() + ATTEMPT;
         let (key, client) = (&self.options.log, &self.options.client);
@@ -459,8 +496,13 @@ impl Inner {
             return;
         };
         let report = |why: &ReadOnly| self.report(&peer.name, (&shown, &note), &target.checkpoint, why);
-        if let Err(error) = log.judge(&shown, &note, report) {
-            tracing::error!(witness = peer.name, %error, "the head that a witness shows cannot be compared");
+        match log.judge(&shown, &note, report) {
+            // An operator has decided about this head, so that it holds nothing back either.
+            Ok(Judgment::Settled) => self.hear(at, Word::NothingNewer),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(witness = peer.name, %error, "the head that a witness shows cannot be compared");
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Witnesses: the role, over HTTP, killed, and held against other people's programs.
 
+mod first;
 mod foreign;
 mod http;
 mod kills;

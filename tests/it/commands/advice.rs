@@ -1,5 +1,8 @@
-//! Every piece of advice about key, log, anchor and stops, followed to the letter: from the state that prints it, the
-//! log signs nothing before, and goes on without a fork after.
+//! Every piece of advice about key, log, anchor, stops and cosignatures, followed to the letter: from the state that
+//! prints it, the log signs nothing before, and goes on without a fork after. What witnesses claim without proof is
+//! drilled in `witness::first`.
+
+mod keys_and_files;
 
 use std::path::PathBuf;
 
@@ -48,6 +51,13 @@ impl Drill {
                 fs::copy(from, self.path(file)).unwrap();
             }
         }
+    }
+
+    /// Puts lines before everything else in the configuration, and sections behind it.
+    fn configure(&self, lines: &str, sections: &str) {
+        let path = self.world.sandbox.path("tallystick.toml");
+        let text = fs::read_to_string(path).unwrap();
+        self.world.sandbox.write("tallystick.toml", &format!("{lines}{text}{sections}"));
     }
 
     fn lose(&self, file: &str) {

@@ -110,7 +110,7 @@ fn an_old_backup_is_read_only_until_the_newer_one_is_back() {
     fs::rename(place.path("backup"), place.data()).unwrap();
     let server = place.serve();
     let mut seen = History::new(server.verifier.clone());
-    check_reads_only(&server, &mut seen, &source, &["ends at record 3", "head of 6 records", "backup"]);
+    check_reads_only(&server, &mut seen, &source, &["this log has 3 records", "head of 6 records", "backup"]);
     // A module that only the newer one knows is no new module: it must not be taken in again.
     assert_eq!(server.get(&Source::lookup(4)).expect("an answer").status, 503);
     server.stop();

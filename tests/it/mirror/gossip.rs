@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use serde_json::{Value, json};
 use tallystick::config::keys;
 use tallystick::gossip::{Gossip, Verdict};
-use tallystick::log::{Gate, Log, LogOptions, NotPassed, ReadOnly, Snapshot, State};
+use tallystick::log::{Gate, Log, LogOptions, NotPassed, Opened, ReadOnly, Snapshot, State};
 use tallystick::mirror::Mirrors;
 use tallystick::note::{SignerKey, sign};
 use tallystick::tlog::{ConsistencyProof, Hash, TreeHead, TreeSize, verify_consistency};
@@ -380,7 +380,9 @@ fn a_file_of_stops_that_cannot_be_read_is_a_stop() {
 struct Closed;
 
 impl Gate for Closed {
-    fn start(&self, _: TreeSize) {}
+    fn start(&self, _: &Opened) -> bool {
+        true
+    }
 
     fn has_passed(&self, tree: &TreeHead) -> bool {
         tree.size <= TreeSize(3)

@@ -30,6 +30,11 @@ impl SmallLog {
         log
     }
 
+    /// The same records, signed by another key of the same name.
+    pub(crate) fn with_key(&self, key: [u8; 32]) -> SmallLog {
+        SmallLog { key, ..self.clone() }
+    }
+
     /// Appends up to `records`; the lines depend on the salt.
     pub(crate) fn grow(&mut self, records: u64, salt: u8) {
         for n in self.leaves.len() as u64..records {

@@ -22,7 +22,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tallystick::gossip::{Gossip, Verdict};
-use tallystick::log::{AppendError, Gate, Judgment, Log, NotPassed, ReadOnly, Report, Snapshot, State};
+use tallystick::log::{
+    AppendError, Gate, Judgment, Log, NotPassed, Opened, ReadOnly, Report, Snapshot, State,
+};
 use tallystick::mirror::Mirrors;
 use tallystick::module::ModuleVersion;
 use tallystick::note::{SignerKey, sign};
@@ -275,7 +277,9 @@ impl Schedule {
 }
 
 impl Gate for Schedule {
-    fn start(&self, _: TreeSize) {}
+    fn start(&self, _: &Opened) -> bool {
+        true
+    }
 
     fn has_passed(&self, tree: &TreeHead) -> bool {
         self.with(|world| tree.size.0 == 0 || world.passed.contains(&tree.size))

@@ -89,13 +89,17 @@ pub(crate) fn open_log_with(
     anchor: &Path,
     signers: Vec<SignerKey>,
 ) -> Result<Log, OpenError> {
-    Log::open(LogOptions {
+    Log::open(options_of(directory, anchor, signers))
+}
+
+pub(crate) fn options_of(directory: &Path, anchor: &Path, signers: Vec<SignerKey>) -> LogOptions {
+    LogOptions {
         directory: directory.to_owned(),
         anchor: anchor.to_owned(),
         signers,
         reader_cache_kib: 1024,
         clock: clock(),
-    })
+    }
 }
 
 /// Drives a store as the sequencer does, but trusts its own tree: a store knows positions, not trees.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{StatusCode, Uri, header::CONTENT_TYPE};
 use tallystick::clock::Clock;
-use tallystick::log::{AppendError, Gate, Log, LogOptions, Outcome, ReadOnly, State};
+use tallystick::log::{AppendError, Conditions, Gate, Log, LogOptions, Outcome, ReadOnly, State};
 use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, Policy, cosigned_at};
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::tlog::{Checkpoint, TreeSize};
@@ -21,26 +21,27 @@ use crate::support::serve::LogDirectory;
 use crate::support::witness::WitnessProcess;
 use crate::support::{eventually, poll};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// A log with witnesses, in a directory.
-struct World {
+pub(super) struct World {
     directory: tempfile::TempDir,
-    peers: Vec<Peer>,
-    quorum: usize,
-    required: bool,
-    patience: Duration,
+    pub(super) peers: Vec<Peer>,
+    pub(super) quorum: usize,
+    pub(super) required: bool,
+    pub(super) patience: Duration,
+    pub(super) hearing: Duration,
     freshness: Duration,
 }
 
 /// A log that is open, and the task that asks its witnesses.
-struct Running {
-    log: Log,
+pub(super) struct Running {
+    pub(super) log: Log,
     witnesses: Witnesses,
     task: tokio::task::JoinHandle<()>,
 }
 
-fn peer(name: &str, url: &str, vkey: &str) -> Peer {
+pub(super) fn peer(name: &str, url: &str, vkey: &str) -> Peer {
     let url = SourceUrl::parse(&format!("{url}/")).unwrap();
     Peer { name: name.to_owned(), url, key: vkey.parse().unwrap() }
 }
@@ -50,18 +51,18 @@ fn start_witness(data: &Path, name: &str) -> WitnessProcess {
 }
 
 impl World {
-    fn new() -> World {
+    pub(super) fn new() -> World {
         let (directory, peers) = (tempfile::tempdir().unwrap(), Vec::new());
-        let patience = Duration::from_secs(20);
-        World { directory, peers, quorum: 0, required: false, patience, freshness: HOUR }
+        let (patience, hearing) = (Duration::from_secs(20), Duration::from_secs(1));
+        World { directory, peers, quorum: 0, required: false, patience, hearing, freshness: HOUR }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Adds a witness of ours, that runs, and that the log waits for.
-    fn witness(&mut self, name: &str) -> WitnessProcess {
+    pub(super) fn witness(&mut self, name: &str) -> WitnessProcess {
         let witness = start_witness(&self.path(name), &format!("witness.example/{name}"));
         self.peers.push(peer(name, &witness.url, &witness.vkey));
         self.quorum += 1;
@@ -74,11 +75,11 @@ impl World {
         self.peers[at] = peer(&name, &witness.url, &witness.vkey);
     }
 
-    fn open(&self) -> Running {
+    pub(super) fn open(&self) -> Running {
         self.open_in(&self.path("log"))
     }
 
-    fn open_in(&self, directory: &Path) -> Running {
+    pub(super) fn open_in(&self, directory: &Path) -> Running {
         std::fs::create_dir_all(directory).unwrap();
         let options = ClientOptions { proxies: ProxySettings::default(), ..ClientOptions::default() };
         let witnesses = Witnesses::new(WitnessesOptions {
@@ -86,7 +87,9 @@ impl World {
             own: CosignatureSigner::from(&signer()),
             peers: self.peers.clone(),
             quorum: self.quorum,
+            required: self.required,
             patience: self.patience,
+            hearing: self.hearing,
             freshness: self.freshness,
             store: CosignatureStore::open(&directory.join("cosignatures.db")).unwrap(),
             client: HttpClient::new(options).unwrap(),
@@ -98,8 +101,8 @@ impl World {
             reader_cache_kib: 1024,
             clock: Clock::system(),
         };
-        let gate = self.required.then(|| Arc::new(witnesses.clone()) as Arc<dyn Gate>);
-        let log = Log::open_gated(options, gate).unwrap();
+        let gate: Option<Arc<dyn Gate>> = Some(Arc::new(witnesses.clone()));
+        let log = Log::open_under(options, Conditions { gate, hold: witnesses.hold() }).unwrap();
         let task = tokio::spawn(witnesses.clone().run(log.clone()));
         Running { log, witnesses, task }
     }
@@ -119,11 +122,11 @@ impl Running {
         keys.iter().chain([&own]).all(|key| note::open(checkpoint.as_bytes(), &[key]).is_ok())
     }
 
-    async fn witnessed(&self, keys: &[CosignatureVerifier]) {
+    pub(super) async fn witnessed(&self, keys: &[CosignatureVerifier]) {
         eventually("the newest head is cosigned", async || self.has(keys)).await;
     }
 
-    async fn close(self) {
+    pub(super) async fn close(self) {
         self.task.abort();
         let _ = self.task.await;
         let log = self.log;
@@ -132,7 +135,7 @@ impl Running {
     }
 }
 
-fn keys(witnesses: &[WitnessProcess]) -> Vec<CosignatureVerifier> {
+pub(super) fn keys(witnesses: &[WitnessProcess]) -> Vec<CosignatureVerifier> {
     witnesses.iter().map(|witness| witness.vkey.parse().unwrap()).collect()
 }
 
@@ -247,7 +250,7 @@ async fn what_was_published_before_cosignatures_were_demanded_stays_published() 
 }
 
 /// A witness that answers every request so.
-async fn liar(answer: (u16, &'static str, String)) -> String {
+pub(super) async fn liar(answer: (u16, &'static str, String)) -> String {
     let site = Router::new().fallback(async move |uri: Uri| match uri.path() {
         "/add-checkpoint" => {
             let status = StatusCode::from_u16(answer.0).expect("a status");
@@ -357,7 +360,7 @@ fn stopped_at(running: &Running, at: u64, cause: &str) -> bool {
     matches!(&*running.log.state(), State::ReadOnly(ReadOnly::Contradicted { size, why, .. }) if *size == at && why.contains(cause))
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
