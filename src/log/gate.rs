@@ -8,15 +8,17 @@
 use std::time::Duration;
 
 use super::Snapshot;
+use crate::store::StoreError;
 use crate::tlog::{TreeHead, TreeSize};
 
 /// What stands between the anchor and publication.
 pub trait Gate: Send + Sync {
     /// Called once, at the start, with the newest committed size: heads up to there need not pass the first time that there is a gate.
-    fn start(&self, newest: TreeSize);
+    fn start(&self, newest: TreeSize) -> Result<(), StoreError>;
 
-    /// Whether a head has passed before.
-    fn has_passed(&self, tree: &TreeHead) -> bool;
+    /// Whether a head has passed before. An error where the gate's memory is damaged: then an older
+    /// head must not be served as if it were the newest that has passed.
+    fn has_passed(&self, tree: &TreeHead) -> Result<bool, StoreError>;
 
     /// Waits until the head of this snapshot may be published, or for as long as the operator said. Called on the writer's thread.
     fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed>;

@@ -119,14 +119,21 @@ fn wait_at(
     signers: &[SignerKey],
     stops: Stops,
 ) -> Result<(Arc<Shared>, Option<Pending>), StoreError> {
-    gate.start(newest.size());
+    gate.start(newest.size())?;
     let mut before = TreeSize(newest.size().0 + 1);
     loop {
         let heads = newest.reader.heads(before, HEADS_AT_A_TIME)?;
         // A log that has no head yet has none to wait with.
         let Some(last) = heads.last() else { return Ok((share(newest, newest, stops), None)) };
         before = last.tree.size;
-        let Some(head) = heads.into_iter().find(|head| gate.has_passed(&head.tree)) else { continue };
+        let mut found = None;
+        for head in heads {
+            if gate.has_passed(&head.tree)? {
+                found = Some(head);
+                break;
+            }
+        }
+        let Some(head) = found else { continue };
         if head.tree == newest.head.tree {
             return Ok((share(newest, newest, stops), None));
         }
