@@ -113,6 +113,11 @@ impl Snapshot {
     pub fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
         let heads = self.reader.heads(before.min(TreeSize(self.size().0 + 1)), limit)?;
         heads.iter().try_for_each(|head| self.prove(head))?;
+        // The first head of each log is of size 0: a list that ends before it has lost rows.
+        let is_whole = heads.len() == limit || heads.last().is_some_and(|head| head.tree.size.0 == 0);
+        if !is_whole && before.0 > 0 {
+            self.absent::<()>()?;
+        }
         Ok(heads)
     }
 

@@ -287,6 +287,23 @@ async fn a_log_that_is_opened_damaged_never_says_that_something_is_not_there() {
     }
 }
 
+/// A list of heads that a damaged page has cut short is not taken for the whole.
+#[tokio::test]
+async fn a_log_that_is_opened_damaged_lists_no_heads_as_if_they_were_all() {
+    let directory = tempfile::tempdir().unwrap();
+    grown_log(directory.path(), SIZE, 50).await.close();
+    run_behind_triggers(
+        &directory.path().join("log.db"),
+        "DELETE FROM tail WHERE record_id = 599; DELETE FROM head WHERE size < 300",
+    );
+    let log = open_log(directory.path()).unwrap();
+    let heads = |before, limit| log.snapshot().heads(TreeSize(before), limit);
+    assert_eq!(heads(601, 7).unwrap().len(), 7);
+    assert!(matches!(heads(601, 8), Err(StoreError::Damaged { .. })));
+    assert!(matches!(heads(300, 1), Err(StoreError::Damaged { .. })));
+    assert!(heads(0, 1).unwrap().is_empty(), "there is none");
+}
+
 /// Each record has evidence, so evidence that is not found is lost.
 #[tokio::test]
 async fn evidence_that_is_lost_is_damage() {
