@@ -9,7 +9,7 @@ use super::{Common, Exit, output};
 use crate::config::{Config, LogWitness, keys};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
 use crate::store::{LogReader, StoreError};
-use crate::tlog::TreeSize;
+use crate::tlog::{Origin, TreeSize};
 
 /// Show how the witnesses of this log do, or the policy that names them
 #[derive(Debug, Args)]
@@ -65,7 +65,9 @@ fn status(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
         let exit = exit_of_store(&error);
         Err::<(), _>(error).or_exit(exit).expect_err("an error")
     };
-    let newest = open_reader(config)?.heads(TreeSize(u64::MAX), 1).map_err(coded)?.pop();
+    let reader = open_reader(config)?;
+    let newest = reader.heads(TreeSize(u64::MAX), 1).map_err(coded)?.pop();
+    let origin: Origin = reader.identity().name.parse().expect("a key's name is an origin");
     let size = newest.as_ref().map_or(0, |head| head.tree.size.0);
     let path = cosignatures_database(config);
     let store = match path.exists() {
@@ -74,7 +76,9 @@ fn status(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     };
     let row = |witness: &LogWitness| {
         let vkey = witness.key.to_string();
-        let newest = store.as_ref().map_or(Ok(None), |store| store.newest(&vkey))?;
+        // A damaged row is not shown: the running log drops it and asks again.
+        let kept = store.as_ref().map_or(Ok(Vec::new()), |store| store.newest(&vkey))?;
+        let newest = kept.into_iter().find(|kept| kept.verified(&origin, &witness.key).is_some());
         let attempt = store.as_ref().map_or(Ok(WitnessAttempt::default()), |store| store.attempt(&vkey))?;
         Ok(Row { witness: witness.clone(), newest, attempt })
     };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Snapshot;
+use crate::store::StoreError;
 use crate::tlog::{TreeHead, TreeSize};
 
 /// What a log waits for: nothing, by default.
@@ -40,10 +41,11 @@ pub struct Opened {
 pub trait Gate: Send + Sync {
     /// Called once, before the gate is asked for anything. On the first start with a gate, heads that
     /// were published before are exempt. Returns whether any head has to pass.
-    fn start(&self, opened: &Opened) -> bool;
+    fn start(&self, opened: &Opened) -> Result<bool, StoreError>;
 
-    /// Whether a head has passed before.
-    fn has_passed(&self, tree: &TreeHead) -> bool;
+    /// Whether a head has passed before. An error where the gate's memory is damaged: then an older
+    /// head must not be served as if it were the newest that has passed.
+    fn has_passed(&self, tree: &TreeHead) -> Result<bool, StoreError>;
 
     /// Waits until the head of this snapshot may be published, or for as long as the operator said. Called on the writer's thread.
     fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed>;

@@ -30,6 +30,30 @@ pub struct Snapshot {
     pub(super) checkpoint: Option<Arc<SignedCheckpoint>>,
     /// The log's key: a head that is read again is verified before anybody sees it.
     pub(super) verifier: Arc<VerifierKey>,
+    /// What was damaged when the log was opened. With it, a row that is not found may be a row that
+    /// is lost, so no answer may say that something does not exist.
+    pub(super) damage: Option<Arc<Damage>>,
+}
+
+/// The damage that a log was opened with, in the words of [`StoreError::Damaged`].
+#[derive(Debug)]
+pub(super) struct Damage {
+    place: String,
+    why: String,
+}
+
+impl Damage {
+    pub(super) fn of(error: &StoreError) -> Arc<Damage> {
+        let (place, why) = match error {
+            StoreError::Damaged { place, why } => (place.clone(), why.clone()),
+            error => ("the log".to_owned(), error.to_string()),
+        };
+        Arc::new(Damage { place, why })
+    }
+
+    fn error(&self) -> StoreError {
+        StoreError::Damaged { place: self.place.clone(), why: self.why.clone() }
+    }
 }
 
 impl Snapshot {
@@ -43,9 +67,16 @@ impl Snapshot {
         self.head.tree.size
     }
 
-    /// The record of a module version.
+    /// The record of a module version. In a log that was opened damaged, a module version that is
+    /// not found is an error: its record may be among those that are lost.
     pub fn find(&self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError> {
-        self.reader.find(module, self.size())
+        let found = self.reader.find(module, self.size())?;
+        found.map_or_else(|| self.absent(), |record| Ok(Some(record)))
+    }
+
+    /// Says that something does not exist, where the log can know that.
+    fn absent<T>(&self) -> Result<Option<T>, StoreError> {
+        self.damage.as_ref().map_or(Ok(None), |damage| Err(damage.error()))
     }
 
     /// A record by its number.
@@ -72,13 +103,21 @@ impl Snapshot {
         if id.0 >= self.size().0 {
             return Ok(None);
         }
-        self.reader.evidence(id)
+        // Each commit writes the evidence of each of its records.
+        let lost =
+            || StoreError::Damaged { place: format!("evidence of record {id}"), why: "missing".to_owned() };
+        self.reader.evidence(id)?.map_or_else(|| Err(lost()), |kept| Ok(Some(kept)))
     }
 
     /// Up to `limit` published heads smaller than `before`, newest first.
     pub fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
         let heads = self.reader.heads(before.min(TreeSize(self.size().0 + 1)), limit)?;
         heads.iter().try_for_each(|head| self.prove(head))?;
+        // The first head of each log is of size 0: a list that ends before it has lost rows.
+        let is_whole = heads.len() == limit || heads.last().is_some_and(|head| head.tree.size.0 == 0);
+        if !is_whole && before.0 > 0 {
+            self.absent::<()>()?;
+        }
         Ok(heads)
     }
 
@@ -96,9 +135,9 @@ impl Snapshot {
         if size > self.size() {
             return Ok(None);
         }
-        let head = self.reader.head(size)?;
-        head.iter().try_for_each(|head| self.prove(head))?;
-        Ok(head)
+        let Some(head) = self.reader.head(size)? else { return self.absent() };
+        self.prove(&head)?;
+        Ok(Some(head))
     }
 
     /// The head that was newest at a time, by the clock that it was signed by; none before the first.

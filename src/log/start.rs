@@ -20,7 +20,7 @@ use super::hold::Hold;
 use super::judge::Committed;
 use super::prover::Prover;
 use super::sequencer::{Job, Pending, Sequencer};
-use super::snapshot::Snapshot;
+use super::snapshot::{Damage, Snapshot};
 use super::state::{ReadOnly, State};
 use super::stops::{StopError, Stops};
 use super::tower::Tower;
@@ -128,7 +128,7 @@ fn wait_at(
     // A row that cannot be read exempts nothing. Where no head has to pass, it does not matter.
     let older = newest.reader.heads(newest.size(), 1).ok().and_then(|mut heads| heads.pop());
     let before = older.map_or(TreeSize(0), |head| head.tree.size);
-    if !gate.start(&Opened { newest: newest.size(), before, last_epoch, epoch }) {
+    if !gate.start(&Opened { newest: newest.size(), before, last_epoch, epoch })? {
         return Ok((share(newest, newest, stops), None));
     }
     let mut before = TreeSize(newest.size().0 + 1);
@@ -137,7 +137,14 @@ fn wait_at(
         // A log that has no head yet has none to wait with.
         let Some(last) = heads.last() else { return Ok((share(newest, newest, stops), None)) };
         before = last.tree.size;
-        let Some(head) = heads.into_iter().find(|head| gate.has_passed(&head.tree)) else { continue };
+        let mut found = None;
+        for head in heads {
+            if gate.has_passed(&head.tree)? {
+                found = Some(head);
+                break;
+            }
+        }
+        let Some(head) = found else { continue };
         if head.tree == newest.head.tree {
             return Ok((share(newest, newest, stops), None));
         }
@@ -173,7 +180,8 @@ pub(super) fn start_damaged(
         return Err(error.into());
     };
     let Ok(verifier) = prove_newest(Some(&newest), &identity, &reader) else { return Err(error.into()) };
-    let (snapshot, _) = recover(Some(newest), &identity, verifier, Arc::new(reader));
+    let (mut snapshot, _) = recover(Some(newest), &identity, verifier, Arc::new(reader));
+    snapshot.damage = Some(Damage::of(&error));
     let shared = share(&snapshot, &snapshot, stops.unwrap_or_default());
     Ok(only_read(identity, shared, ReadOnly::from(&error), Some(lock)))
 }
@@ -256,17 +264,20 @@ pub(super) fn recover(
         note: String::new(),
         signed_at: identity.created_at,
     });
-    let mut snapshot = Snapshot { head: Arc::new(head), edge: None, reader, checkpoint: None, verifier };
-    let size = snapshot.size();
-    let edge = match Edge::recover(size, &*snapshot.reader) {
-        Ok(edge) => edge,
-        Err(error) => return (snapshot, Err(error)),
-    };
-    if let Err(error) = check_root(&edge, &snapshot.head) {
-        return (snapshot, Err(error));
-    }
-    snapshot.edge = Some(Arc::new(edge));
-    let roots = snapshot.hashes(&tree_hash_indexes(size));
-    let tower = roots.and_then(|roots| Tower::over(&snapshot.head.tree, &roots));
+    let head = Arc::new(head);
+    let mut snapshot = Snapshot { head, edge: None, reader, checkpoint: None, verifier, damage: None };
+    let tower = raise_tower(&mut snapshot);
+    snapshot.damage = tower.as_ref().err().map(Damage::of);
     (snapshot, tower)
+}
+
+/// Gives a snapshot its right edge, and returns the tower over it, where the stored bytes have the
+/// root that was signed.
+fn raise_tower(snapshot: &mut Snapshot) -> Result<Tower, StoreError> {
+    let size = snapshot.size();
+    let edge = Edge::recover(size, &*snapshot.reader)?;
+    check_root(&edge, &snapshot.head)?;
+    snapshot.edge = Some(Arc::new(edge));
+    let roots = snapshot.hashes(&tree_hash_indexes(size))?;
+    Tower::over(&snapshot.head.tree, &roots)
 }

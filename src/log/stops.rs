@@ -8,7 +8,11 @@
 //!   {"number": 1, "at": "2026-11-22T04:00:00Z", "size": 942, "root": "qyuG…", "why": "the log ends at record 500, but …",
 //!    "note": "go.sum database tree\n942\n…", "incident": "<digest>", "ended": null}
 //! ]
+//! sha256 K5c3…=                                     of all bytes before this line, base64
 //! ```
+//!
+//! Older programs wrote the list without the last line; such a file is read as it is. A wrong
+//! checksum is damage.
 //!
 //! A start with an open stop serves what there is and signs nothing. A stop ends in two ways: the database has that head after all, as
 //! when the right copy was put in its place; the next start sees that by itself. Or an operator says so ([`end_stop`]), and answers for it:
@@ -27,6 +31,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::state::ReadOnly;
 use crate::clock::Clock;
@@ -39,6 +44,8 @@ use crate::tlog::{Hash, TreeHead, TreeSize};
 
 /// Stops that are open at a time; the first is enough to stop, and each more costs the file a note.
 const OPEN_MAX: usize = 64;
+/// What the line with the checksum begins with.
+const SUM: &str = "sha256 ";
 
 /// A head that this log does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,12 +150,35 @@ pub fn stops(anchor: &Path) -> Result<Vec<Stop>, StopError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(StopError::Io { path, source }),
     };
-    serde_json::from_slice(&text).map_err(|error| StopError::Damaged { path, why: error.to_string() })
+    parse(&text).map_err(|why| StopError::Damaged { path, why })
+}
+
+fn parse(text: &[u8]) -> Result<Vec<Stop>, String> {
+    let list = match split_sum(text) {
+        Some((list, sum)) if sum == sum_line(list).as_bytes() => list,
+        Some(_) => return Err("the checksum does not match".to_owned()),
+        None => text,
+    };
+    serde_json::from_slice(list).map_err(|error| error.to_string())
+}
+
+/// Splits off the last line, if it is a checksum's. JSON has no line that begins like it.
+fn split_sum(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let before = text.strip_suffix(b"\n").unwrap_or(text);
+    let start = before.iter().rposition(|byte| *byte == b'\n')? + 1;
+    let (list, sum) = text.split_at(start);
+    sum.starts_with(SUM.as_bytes()).then_some((list, sum))
+}
+
+fn sum_line(list: &[u8]) -> String {
+    format!("{SUM}{}\n", Hash::from_bytes(Sha256::digest(list).into()))
 }
 
 fn save(anchor: &Path, stops: &[Stop]) -> Result<(), StopError> {
     let mut text = serde_json::to_vec_pretty(stops).expect("stops have only string keys");
     text.push(b'\n');
+    let sum = sum_line(&text);
+    text.extend(sum.as_bytes());
     let path = file_of(anchor);
     write_durably(&path, &text).map_err(|source| StopError::Io { path, source })
 }
@@ -361,6 +391,36 @@ mod tests {
             std::fs::write(file_of(&anchor), bad).unwrap();
             assert!(matches!(stops(&anchor), Err(StopError::Damaged { .. })), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_list_with_any_changed_bit_is_damage_and_one_of_an_older_program_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let anchor = directory.path().join("anchor.db");
+        let known = Stops::load(&anchor, Clock::system()).unwrap();
+        for size in [3, 5] {
+            known.stop(&head(size), "a note\n", "why".to_owned(), "digest".to_owned()).unwrap();
+        }
+        let (sound, written) = (std::fs::read(file_of(&anchor)).unwrap(), stops(&anchor).unwrap());
+        for bit in 0..sound.len() * 8 {
+            let mut bad = sound.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(file_of(&anchor), bad).unwrap();
+            match stops(&anchor) {
+                Err(StopError::Damaged { .. }) => {}
+                other => panic!("bit {bit}: {other:?}"),
+            }
+        }
+        for cut in 0..sound.len() {
+            std::fs::write(file_of(&anchor), &sound[..cut]).unwrap();
+            assert!(stops(&anchor).map_or(true, |found| found == written), "cut at {cut}");
+        }
+        let older = serde_json::to_vec_pretty(&written).unwrap();
+        std::fs::write(file_of(&anchor), [&older[..], b"\n"].concat()).unwrap();
+        assert_eq!(stops(&anchor).unwrap(), written);
+        end_stop(directory.path(), &anchor, 1, &Clock::system()).unwrap();
+        let now = std::fs::read_to_string(file_of(&anchor)).unwrap();
+        assert!(now.lines().last().unwrap().starts_with(SUM), "the next write adds it: {now}");
     }
 
     #[test]

@@ -343,7 +343,9 @@ impl RemoteLog {
 
     /// The head of exactly this size, if it was seen.
     pub fn head(&self, size: TreeSize) -> Result<Option<SeenHead>, RemoteError> {
-        Ok(self.0.kept.head(size)?)
+        let head = self.0.kept.head(size)?;
+        head.iter().try_for_each(|head| check_head(&self.0.key, head))?;
+        Ok(head)
     }
 
     /// The proof that a record is in the tree of a head that was seen, made from kept tiles and verified again.

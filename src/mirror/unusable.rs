@@ -33,6 +33,11 @@ impl Unusable {
                 "the index can be made again from the records: `tallystick mirror verify {} --rebuild-index`, then start again",
                 self.name
             ),
+            StoreError::Damaged { place, .. } if place.starts_with("the newest head") => format!(
+                "put the newest copy of {0} back; without one, move {0} away and keep it, since it may hold a head that the log \
+                 must be held to, and start again: what it held is fetched and verified again",
+                self.files()
+            ),
             _ => format!(
                 "move {} away, keep it, and start again: what it held is fetched and verified again",
                 self.files()

@@ -1,8 +1,14 @@
 //! The cosignatures of the own log's heads, and how its witnesses answer: a small database beside the log's.
 //!
-//! `migrations/sqlite/cosignatures_*.sql` is the layout. Nothing in it is precious: a witness cosigns a head again when it is asked.
-//! A start that finds it missing, old or another log's goes on with less ([`GateMemory`]). So it is written without waiting for the disk. A power cut may take the last rows, never make one up, and whoever reads them verifies
-//! each signature again.
+//! `migrations/sqlite/cosignatures_*.sql` is the layout. Nothing in it is precious: a witness cosigns
+//! a head again when it is asked, and a start that finds this database missing, old or another log's
+//! goes on with less ([`GateMemory`]). So it is written without waiting for the disk. A power cut may
+//! take the last rows, never make one up.
+//!
+//! Pages have no checksums, so nothing that is read here is believed as it is. Whoever reads a
+//! cosignature compares it with the witness's key ([`StoredCosignature::verified`]). Each one is kept
+//! twice, and both copies are returned. Of the gate's memory, the exempt size is kept twice, and the
+//! copies must agree; a wrong log or epoch only makes the memory an old one.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,12 +18,14 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use super::sqlite::{failed, from_micros, open_writing, to_micros};
-use crate::tlog::{Hash, TreeHead, TreeSize};
+use super::sqlite::{check_pages, damaged, failed, from_micros, open_writing, to_micros};
+use crate::note::{CosignatureVerifier, Signature, Verifier as _};
+use crate::tlog::{Checkpoint, Hash, Origin, TreeHead, TreeSize};
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/cosignatures_0001.sql"),
     include_str!("../../migrations/sqlite/cosignatures_0002.sql"),
+    include_str!("../../migrations/sqlite/cosignatures_0003.sql"),
 ];
 /// "cosi" in ASCII.
 const APPLICATION_ID: i64 = 0x636f_7369;
@@ -35,6 +43,20 @@ pub struct StoredCosignature {
     pub line: String,
     /// When it came.
     pub received_at: Timestamp,
+}
+
+impl StoredCosignature {
+    /// Returns the signature, if it is the cosignature of this log's head by the witness with this
+    /// key. The signature covers neither name nor key id of its line, so both are compared too.
+    pub fn verified(&self, origin: &Origin, key: &CosignatureVerifier) -> Option<Signature> {
+        let signature = Signature::parse_line(&self.line)?;
+        let text = Checkpoint::new(origin.clone(), self.tree).format();
+        let is_good = signature.name == *key.name()
+            && signature.key_id == key.id()
+            && signature.format_line() == self.line
+            && key.verify(text.as_bytes(), &signature.bytes());
+        is_good.then_some(signature)
+    }
 }
 
 /// How the last attempts with a witness ended.
@@ -71,10 +93,12 @@ pub struct CosignatureStore {
 }
 
 impl CosignatureStore {
-    /// Opens the database at `path`, and creates it when there is none.
+    /// Opens the database at `path`, and creates it when there is none. Every page of it is checked.
     pub fn open(path: &Path) -> Result<CosignatureStore, StoreError> {
         let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
         db.pragma_update(None, "synchronous", "normal").map_err(failed("pragma"))?;
+        check_pages(&db)?;
+        stored_demand(&db)?;
         Ok(CosignatureStore { db: Mutex::new(db) })
     }
 
@@ -109,17 +133,32 @@ impl CosignatureStore {
         transaction.commit().map_err(failed("commit"))
     }
 
-    /// The cosignatures of a head.
+    /// The cosignatures of a head; two of a witness where the copies differ.
     pub fn of(&self, tree: &TreeHead) -> Result<Vec<StoredCosignature>, StoreError> {
-        let sql =
-            "SELECT witness, size, root, line, received_at FROM cosignature WHERE size = ? AND root = ?";
+        let sql = "SELECT witness, size, root, line, received_at FROM cosignature WHERE size = ?1 AND root = ?2
+             UNION SELECT witness, size, root, line, received_at FROM cosignature_copy WHERE size = ?1 AND root = ?2";
         self.read(sql, params![tree.size.0 as i64, tree.root.as_bytes()])
     }
 
-    /// The newest cosignature of a witness.
-    pub fn newest(&self, witness: &str) -> Result<Option<StoredCosignature>, StoreError> {
-        let sql = "SELECT witness, size, root, line, received_at FROM cosignature WHERE witness = ? ORDER BY size DESC LIMIT 1";
-        Ok(self.read(sql, [witness])?.pop())
+    /// The newest cosignature of a witness; two where the copies differ, the larger size first.
+    pub fn newest(&self, witness: &str) -> Result<Vec<StoredCosignature>, StoreError> {
+        let sql = "SELECT * FROM (SELECT witness, size, root, line, received_at FROM cosignature
+                 WHERE witness = ?1 ORDER BY size DESC LIMIT 1)
+             UNION SELECT * FROM (SELECT witness, size, root, line, received_at FROM cosignature_copy
+                 WHERE witness = ?1 ORDER BY size DESC LIMIT 1)
+             ORDER BY size DESC";
+        self.read(sql, [witness])
+    }
+
+    /// Drops what is kept of a witness's cosignature of a head, for a row that does not verify.
+    pub fn forget(&self, cosignature: &StoredCosignature) -> Result<(), StoreError> {
+        let row = params![cosignature.witness, cosignature.tree.size.0 as i64];
+        let db = self.db();
+        for table in ["cosignature", "cosignature_copy"] {
+            db.execute(&format!("DELETE FROM {table} WHERE witness = ? AND size = ?"), row)
+                .map_err(failed("delete from cosignature"))?;
+        }
+        Ok(())
     }
 
     fn read(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<StoredCosignature>, StoreError> {
@@ -185,14 +224,14 @@ impl CosignatureStore {
 
     /// Returns what the gate of the process that used this memory last knew. None: nobody said so.
     pub fn gate_memory(&self) -> Result<Option<GateMemory>, StoreError> {
-        let size = |size: Option<i64>| size.map(|size| TreeSize(size as u64));
-        self.db()
-            .query_row("SELECT log, epoch, (SELECT after FROM demanded) FROM used", [], |row| {
-                let epoch: i64 = row.get(1)?;
-                Ok(GateMemory { log: row.get(0)?, epoch: epoch as u64, exempt: size(row.get(2)?) })
-            })
-            .optional()
-            .map_err(failed("read of used"))
+        let db = self.db();
+        let exempt = stored_demand(&db)?;
+        db.query_row("SELECT log, epoch FROM used", [], |row| {
+            let epoch: i64 = row.get(1)?;
+            Ok(GateMemory { log: row.get(0)?, epoch: epoch as u64, exempt })
+        })
+        .optional()
+        .map_err(failed("read of used"))
     }
 
     /// Keeps what the gate of this process knows, in place of what another knew.
@@ -214,4 +253,21 @@ impl CosignatureStore {
         }
         transaction.commit().map_err(failed("commit"))
     }
+}
+
+/// The size that `demanded` has, if there is one. A row that is lost would let heads be published
+/// without their cosignatures, so both copies must say the same.
+fn stored_demand(db: &Connection) -> Result<Option<TreeSize>, StoreError> {
+    let read = |table: &str| {
+        db.query_row(&format!("SELECT after FROM {table}"), [], |row| row.get::<_, i64>(0))
+            .optional()
+            .map_err(failed("read of demanded"))
+    };
+    let (first, second) = (read("demanded")?, read("demanded_copy")?);
+    if first == second {
+        return Ok(first.map(|size| TreeSize(size as u64)));
+    }
+    let text = |size: Option<i64>| size.map_or_else(|| "no size".to_owned(), |size| size.to_string());
+    let why = format!("one copy has {} and the other {}", text(first), text(second));
+    Err(damaged("the size after which cosignatures are demanded".to_owned())(why))
 }

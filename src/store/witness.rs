@@ -1,9 +1,13 @@
 //! What a witness remembers: one SQLite database with the newest checkpoint that was cosigned for each log.
 //!
-//! `migrations/sqlite/witness_0001.sql` is the layout. A [`Swap`] is a compare-and-swap of one log's size and root. One thread
+//! `migrations/sqlite/witness_000*.sql` is the layout. A [`Swap`] is a compare-and-swap of one log's size and root. One thread
 //! owns the writing connection and commits whatever has arrived as one transaction, so that any number of logs share an fsync;
 //! an answer comes after the commit is durable, and what readers see ([`WitnessStore::known`]) is what was committed. The
 //! triggers refuse a step back from whoever writes to the file.
+//!
+//! Each checkpoint is kept twice, and both copies are compared when the database is opened and before
+//! each step. A witness that took an older row for the newest, or a lost one for none, would cosign
+//! a fork. Copies that differ are damage, and nothing is cosigned over it.
 //!
 //! A database that was restored from an old backup looks like any other: nobody but its operator can know. What can be seen is
 //! refused at the start: damaged pages, and a database of another key. Whether each note in it is one that this witness cosigned is for
@@ -22,11 +26,14 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::StoreError;
-use super::sqlite::{failed, from_micros, open_writing, to_micros};
+use super::sqlite::{check_pages, copies, failed, from_micros, open_writing, to_micros};
 use super::worker::Worker;
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/witness_0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/witness_0001.sql"),
+    include_str!("../../migrations/sqlite/witness_0002.sql"),
+];
 /// "witn" in ASCII.
 const APPLICATION_ID: i64 = 0x7769_746e;
 /// Jobs in one transaction: as many as the requests that may be in flight, so it only bounds how long one takes.
@@ -189,6 +196,7 @@ pub fn read_witness(path: &Path) -> Result<(Vec<Known>, Vec<KeptEvidence>), Stor
         return Err(StoreError::File { path: path.display().to_string(), source });
     }
     let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
+    check_pages(&db)?;
     Ok((read_all(&db)?, evidence(&db)?))
 }
 
@@ -237,12 +245,15 @@ impl Writer {
 }
 
 fn step(db: &Connection, Swap { expected, next }: &Swap) -> Result<Swapped, StoreError> {
-    let found = db
-        .prepare_cached("SELECT size, root FROM checkpoint WHERE origin = ?")
-        .and_then(|mut select| {
-            select.query_row([&next.origin], |row| Ok(tree(row.get(0)?, row.get(1)?))).optional()
-        })
-        .map_err(failed("read of checkpoint"))?;
+    let read = |table: &str| {
+        db.prepare_cached(&format!("SELECT size, root FROM {table} WHERE origin = ?"))
+            .and_then(|mut select| {
+                select.query_row([&next.origin], |row| Ok(tree(row.get(0)?, row.get(1)?))).optional()
+            })
+            .map_err(failed("read of checkpoint"))
+    };
+    let copies = (read("checkpoint")?, read("checkpoint_copy")?);
+    let found = copies::agreed(db, format_args!("checkpoint {}", next.origin), copies)?;
     if found != *expected {
         return Ok(Swapped::Raced);
     }
@@ -286,17 +297,6 @@ fn tree(size: i64, root: [u8; 32]) -> TreeHead {
     TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) }
 }
 
-/// Reads every page, and compares the index with its table. A witness's database is small.
-fn check_pages(db: &Connection) -> Result<(), StoreError> {
-    let found: String = db
-        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-        .map_err(failed("check of the pages"))?;
-    if found == "ok" {
-        return Ok(());
-    }
-    Err(StoreError::Damaged { place: "a page of the witness's database".to_owned(), why: found })
-}
-
 /// Writes the identity into a new database, and compares it in an old one.
 fn identify(db: &Connection, path: &Path, vkey: &str, at: Timestamp) -> Result<(), StoreError> {
     db.execute(
@@ -315,6 +315,7 @@ fn identify(db: &Connection, path: &Path, vkey: &str, at: Timestamp) -> Result<(
 }
 
 fn read_all(db: &Connection) -> Result<Vec<Known>, StoreError> {
+    copies::compare(db, "checkpoint", "checkpoint_copy", "origin, size, root, note, cosigned_at")?;
     let mut select = db
         .prepare("SELECT origin, size, root, note, cosigned_at FROM checkpoint ORDER BY origin")
         .map_err(failed("read of checkpoint"))?;
@@ -333,6 +334,8 @@ fn read_all(db: &Connection) -> Result<Vec<Known>, StoreError> {
 }
 
 fn evidence(db: &Connection) -> Result<Vec<KeptEvidence>, StoreError> {
+    let columns = "evidence_id, origin, kind, size, digest, standing, offered, seen_at";
+    copies::compare(db, "evidence", "evidence_copy", columns)?;
     let mut select = db
         .prepare(
             "SELECT evidence_id, origin, kind, size, standing, offered, seen_at FROM evidence ORDER BY evidence_id DESC",

@@ -33,9 +33,9 @@ use super::hearing::{Claim, Hearing, Word};
 use crate::clock::Clock;
 use crate::log::{Cosigned, Judgment, Log, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
 use crate::mirror::Misbehaviour;
-use crate::note::{CosignatureSigner, Signature, Verifier, VerifierKey};
-use crate::store::IncidentKind;
+use crate::note::{CosignatureSigner, Signature, VerifierKey};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
+use crate::store::{IncidentKind, StoreError};
 use crate::tlog::{Checkpoint, ConsistencyProof, Origin, TreeHead, TreeSize};
 use crate::upstream::{HttpClient, backoff};
 
@@ -254,20 +254,43 @@ impl Inner {
         lock(&self.round).signatures.len()
     }
 
-    /// The stored cosignatures of a head, each verified again.
+    /// The stored cosignatures of a head, each verified again. What does not verify is dropped, and
+    /// the witness is asked for it again as for any head.
     fn stored(&self, tree: &TreeHead) -> BTreeMap<usize, Signature> {
-        let text = Checkpoint::new(self.origin.clone(), *tree).format();
-        let stored = self.options.store.of(tree).unwrap_or_else(|error| {
+        let (verified, bad) = self.sorted(tree).unwrap_or_else(|error| {
             tracing::error!(%error, "the memory of the cosignatures cannot be read");
-            Vec::new()
+            Default::default()
         });
-        let verified = |stored: StoredCosignature| {
-            let at = self.options.peers.iter().position(|peer| peer.key.to_string() == stored.witness)?;
-            let signature = Signature::parse_line(&stored.line)?;
-            let is_good = self.options.peers[at].key.verify(text.as_bytes(), &signature.bytes());
-            is_good.then_some((at, signature))
-        };
-        stored.into_iter().filter_map(verified).collect()
+        for bad in bad {
+            let error = unverified(&bad);
+            tracing::warn!(%error, "a kept cosignature is dropped; its witness is asked again");
+            if let Err(error) = self.options.store.forget(&bad) {
+                tracing::error!(%error, "a damaged cosignature cannot be dropped");
+            }
+        }
+        verified
+    }
+
+    /// The stored cosignatures of a head by witness, and one row of each witness none of whose copies
+    /// verifies.
+    fn sorted(
+        &self,
+        tree: &TreeHead,
+    ) -> Result<(BTreeMap<usize, Signature>, Vec<StoredCosignature>), StoreError> {
+        let (mut verified, mut others) = (BTreeMap::new(), BTreeMap::new());
+        for row in self.options.store.of(tree)? {
+            // A witness that the configuration does not name any more is nobody's.
+            let Some(at) = self.options.peers.iter().position(|peer| peer.key.to_string() == row.witness)
+            else {
+                continue;
+            };
+            match row.verified(&self.origin, &self.options.peers[at].key) {
+                Some(signature) => drop(verified.insert(at, signature)),
+                None => drop(others.insert(at, row)),
+            }
+        }
+        others.retain(|at, _| !verified.contains_key(at));
+        Ok((verified, others.into_values().collect()))
     }
 
     /// Waits until enough have cosigned the target, for as long as a round may take.
@@ -372,8 +395,9 @@ impl Inner {
         let (peer, store) = (&self.options.peers[at], &self.options.store);
         let vkey = peer.key.to_string();
         let unreadable = |error| tracing::error!(%error, "the memory of the cosignatures cannot be read");
-        let newest = store.newest(&vkey).map_err(unreadable).ok().flatten();
-        let mut known = newest.map_or(TreeSize(0), |newest| newest.tree.size);
+        // Only a hint: the witness corrects it.
+        let newest = store.newest(&vkey).map_err(unreadable).unwrap_or_default();
+        let mut known = newest.first().map_or(TreeSize(0), |newest| newest.tree.size);
         let mut attempt = store.attempt(&vkey).unwrap_or_default();
         attempt.failures = 0;
         let (mut targets, mut done) = (self.target.subscribe(), None);
@@ -545,6 +569,14 @@ impl Tally {
         self.latency_micros.fetch_add(micros, Ordering::Relaxed);
         let bucket = LATENCY_BOUNDS.iter().position(|bound| latency.as_secs_f64() <= *bound);
         self.buckets[bucket.unwrap_or(LATENCY_BOUNDS.len() - 1)].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The damage that a row shows whose line is no cosignature by its witness.
+fn unverified(row: &StoredCosignature) -> StoreError {
+    StoreError::Damaged {
+        place: format!("the kept cosignature of {} for the head of size {}", row.witness, row.tree.size),
+        why: "it is no cosignature of this head by this witness".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@
 //! | [`copies`] | a second process, clones of a live directory, old backups |
 //! | [`clocks`] | a clock that is years off, or stands still |
 //! | [`starts`] | directories, databases and keys that it must refuse |
-//! | [`pages`] | random damage in the database's pages |
+//! | [`pages`] | random damage in the pages of the database, and in each file beside it |
 //!
 //! Each test has a short form here and a long one, which `reliability/run` asks for through the environment
 //! ([`campaign`]).

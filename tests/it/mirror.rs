@@ -20,6 +20,7 @@ mod growth;
 mod hanging;
 mod heads;
 mod hooks;
+mod kept_twice;
 mod liars;
 mod live;
 mod monitor;

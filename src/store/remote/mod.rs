@@ -4,6 +4,9 @@
 //! need them. `migrations/sqlite/remote_*.sql` is the layout. It knows nothing of trees; that what is written fits
 //! together was established by [`crate::mirror`], and what is read is verified there again, against a signed root.
 //!
+//! The newest head and the incidents are kept twice and compared: a damaged page could hide the last
+//! row of a table, and a log is held to the newest head that was ever seen.
+//!
 //! Reads run where they are asked for, on a few connections. Writes go to one thread, which commits whatever has
 //! arrived in one transaction: with many look-ups in flight they share one fsync.
 
@@ -18,7 +21,7 @@ use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::StoreError;
-use super::sqlite::open_writing;
+use super::sqlite::{copies, open_writing};
 use super::worker::Worker;
 use crate::gosum::ModuleLines;
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
@@ -28,6 +31,7 @@ use writer::{MAX_BATCH, Work, Writer};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/remote_0001.sql"),
     include_str!("../../../migrations/sqlite/remote_0002.sql"),
+    include_str!("../../../migrations/sqlite/remote_0003.sql"),
 ];
 /// "remo" in ASCII: what is kept of a remote log is not mistaken for a log of ours.
 const APPLICATION_ID: i64 = 0x7265_6d6f;
@@ -144,6 +148,8 @@ impl RemoteStore {
     ) -> Result<RemoteStore, StoreError> {
         let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
         writer::identify(&db, path, name, vkey, at)?;
+        copies::compare(&db, "incident", "incident_copy", "id, text, seen_at")?;
+        copies::compare(&db, "resumption", "resumption_copy", "incident, resumed_at")?;
         known.map_or(Ok(()), |head| writer::begin_with(&db, head))?;
         let readers = Readers::open(path)?;
         let mut writer = Writer::new(db);

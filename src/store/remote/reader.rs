@@ -6,15 +6,15 @@ use std::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::writer::OPEN_INCIDENT;
+use super::writer::{OPEN_INCIDENT, OPEN_INCIDENT_COPY};
 use super::{
     Attempts, Counts, RemoteRecord, RemoteStore, SeenHead, StoredIncident, record_sum, tile_sum, tree_head,
 };
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::store::StoreError;
-use crate::store::sqlite::{damaged, failed, from_micros, open_reader};
-use crate::tlog::{HASH_SIZE, RecordId, TreeSize};
+use crate::store::sqlite::{copies, damaged, failed, from_micros, open_reader};
+use crate::tlog::{HASH_SIZE, RecordId, TreeHead, TreeSize};
 
 /// Connections. A read takes microseconds, so that more would rarely be busy.
 const READERS: usize = 2;
@@ -40,8 +40,7 @@ impl Readers {
 impl RemoteStore {
     /// The newest head.
     pub fn newest(&self) -> Result<Option<SeenHead>, StoreError> {
-        let sql = format!("SELECT {HEAD_COLUMNS} FROM head ORDER BY size DESC LIMIT 1");
-        read_head(&self.readers.any(), &sql, [])
+        newest(&self.readers.any())
     }
 
     /// The head of exactly this size.
@@ -87,13 +86,11 @@ impl RemoteStore {
 
     /// The incident for which the log is stopped.
     pub fn stopped(&self) -> Result<Option<StoredIncident>, StoreError> {
-        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?));
-        let row = self
-            .readers
-            .any()
-            .query_row(OPEN_INCIDENT, [], read)
-            .optional()
-            .map_err(failed("read of incident"))?;
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get(2)?));
+        let db = self.readers.any();
+        let open = |sql| db.query_row(sql, [], read).optional().map_err(failed("read of incident"));
+        let row = in_one_state(&db, || Ok((open(OPEN_INCIDENT)?, open(OPEN_INCIDENT_COPY)?)))?;
+        let row = copies::agreed(&db, "the incident for which the log is stopped", row)?;
         let Some((id, text, seen_at)) = row else { return Ok(None) };
         let seen_at = from_micros(seen_at).map_err(damaged(format!("incident {id}")))?;
         Ok(Some(StoredIncident { id: id as u64, text, seen_at }))
@@ -128,6 +125,25 @@ impl RemoteStore {
     }
 }
 
+/// The newest head, from both copies.
+pub(super) fn newest(db: &Connection) -> Result<Option<SeenHead>, StoreError> {
+    let first = format!("SELECT {HEAD_COLUMNS} FROM head ORDER BY size DESC LIMIT 1");
+    let second = format!("SELECT {HEAD_COLUMNS} FROM newest_head");
+    let read = || Ok((read_head(db, &first, [])?, read_head(db, &second, [])?));
+    copies::agreed(db, "the newest head", in_one_state(db, read)?)
+}
+
+/// Reads twice from one state of the database: another connection may commit between two reads.
+fn in_one_state<T>(db: &Connection, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    if !db.is_autocommit() {
+        return read();
+    }
+    let transaction = db.unchecked_transaction().map_err(failed("begin"))?;
+    let found = read()?;
+    transaction.commit().map_err(failed("end of a read"))?;
+    Ok(found)
+}
+
 fn read_head(
     db: &Connection,
     sql: &str,
@@ -145,8 +161,15 @@ fn read_head(
         })
         .map_err(failed("read of head"))?;
     let Some((tree, note, seen_at)) = row else { return Ok(None) };
-    let seen_at = from_micros(seen_at).map_err(damaged(format!("head {}", tree.size)))?;
-    Ok(Some(SeenHead { tree, note, seen_at }))
+    let tree: TreeHead = tree;
+    let place = || damaged(format!("head {}", tree.size));
+    let seen_at = from_micros(seen_at).map_err(place())?;
+    let head = SeenHead { tree, note, seen_at };
+    // The row has no checksum: size and root are in it twice, and whoever shows the note verifies it.
+    if head.note.starts_with(&tree.format()) {
+        return Ok(Some(head));
+    }
+    Err(place()("its note says something else".to_owned()))
 }
 
 fn read_record(

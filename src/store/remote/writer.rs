@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::reader::newest;
 use super::{Added, Addition, Attempts, RemoteRecord, RemoteTile, SeenHead, record_sum, tile_sum, tree_head};
 use crate::store::StoreError;
 use crate::store::sqlite::{failed, to_micros};
@@ -16,6 +17,10 @@ pub(super) const MAX_BATCH: usize = 256;
 /// The incident that nobody has ended.
 pub(super) const OPEN_INCIDENT: &str = "SELECT id, text, seen_at FROM incident
     WHERE NOT EXISTS (SELECT 1 FROM resumption WHERE resumption.incident = incident.id) ORDER BY id LIMIT 1";
+
+/// The same, in the second copies.
+pub(super) const OPEN_INCIDENT_COPY: &str = "SELECT id, text, seen_at FROM incident_copy
+    WHERE NOT EXISTS (SELECT 1 FROM resumption_copy WHERE resumption_copy.incident = incident_copy.id) ORDER BY id LIMIT 1";
 
 pub(super) enum Work {
     Add(Addition),
@@ -53,7 +58,7 @@ pub(super) fn identify(
 
 /// Writes the first head, if there is none.
 pub(super) fn begin_with(db: &Connection, head: &SeenHead) -> Result<(), StoreError> {
-    if exists(db, "SELECT 1 FROM head")? { Ok(()) } else { insert_head(db, head) }
+    if newest(db)?.is_some() { Ok(()) } else { insert_head(db, head) }
 }
 
 impl Writer {
@@ -78,10 +83,10 @@ impl Writer {
 }
 
 fn add(db: &Connection, addition: &Addition) -> Result<Added, StoreError> {
-    if exists(db, OPEN_INCIDENT)? {
+    if exists(db, OPEN_INCIDENT)? || exists(db, OPEN_INCIDENT_COPY)? {
         return Ok(Added::Stopped);
     }
-    let newest = stored_head(db, "SELECT size, root FROM head ORDER BY size DESC LIMIT 1", [])?;
+    let newest = newest(db)?.map(|head| head.tree);
     let advances = addition.heads.iter().any(|head| newest.is_none_or(|newest| head.tree.size > newest.size));
     // A record is answered with the newest head, so what proves it under that head must be kept.
     if (advances || addition.record.is_some()) && newest != addition.newest {

@@ -3,6 +3,7 @@
 //! `migrations/sqlite/0001_log.sql` is the layout. What is sealed lies in [`segment`]s, what is found by name is found
 //! through the [`index`].
 
+pub(super) mod copies;
 mod index;
 mod merge;
 mod observer;
@@ -166,6 +167,14 @@ fn checkpoint_aloud(
         }
     };
     connection.wal_hook(Some(hook)).map_err(failed("wal hook"))
+}
+
+/// Reads every page, and compares each index with its table. For small databases only.
+pub(in crate::store) fn check_pages(connection: &Connection) -> Result<(), StoreError> {
+    let found: String = connection
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(failed("check of the pages"))?;
+    if found == "ok" { Ok(()) } else { Err(damaged("a page of the database".to_owned())(found)) }
 }
 
 /// Writes the whole write-ahead log back into the database and empties it.

@@ -156,7 +156,14 @@ impl Follower {
         let Loaded { live: runs, flushed, .. } = load_runs(db, &self.index_key, &self.view.runs)?;
         let same = runs.len() == self.view.runs.len()
             && runs.iter().zip(&self.view.runs).all(|(new, old)| Arc::ptr_eq(new, old));
-        let size = reader::stored_size(db)?;
+        // Each commit writes a head over its records: tables that end before the newest head have
+        // lost rows.
+        let (newest, unreadable) = match reader::heads(db, i64::MAX, 1) {
+            Ok(heads) => (heads.first().map_or(0, |head| head.tree.size.0), None),
+            Err(StoreError::Damaged { place, why }) => (0, Some((place, why))),
+            Err(error) => return Err(error),
+        };
+        let size = reader::stored_size(db)?.max(newest);
         let recent = self.view.recent.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         let from = if same && self.version.is_some() {
             self.size
@@ -165,20 +172,24 @@ impl Follower {
             flushed
         };
         if from == flushed {
-            self.unreadable = None;
+            self.unreadable = unreadable;
         }
         // In pieces: a log whose index was dropped has all its records here.
         for first in (from..size).step_by(PIECE) {
             let piece = first..(first + PIECE as u64).min(size);
+            let count = (piece.end - piece.start) as usize;
             let ids = match reader::records(db, decoder, piece.clone()) {
-                Ok(records) => {
+                Ok(records) if records.len() == count => {
                     recent.extend(records.iter().map(|record| entry(&self.index_key, record)));
                     continue;
                 }
-                Err(_) => piece,
+                Ok(_) | Err(_) => piece,
             };
             for id in ids {
                 match reader::records(db, decoder, id..id + 1) {
+                    Ok(records) if records.is_empty() => {
+                        self.unreadable = Some((format!("record {id}"), "missing".to_owned()));
+                    }
                     Ok(records) => recent.extend(records.iter().map(|record| entry(&self.index_key, record))),
                     Err(StoreError::Damaged { place, why }) => self.unreadable = Some((place, why)),
                     Err(error) => return Err(error),

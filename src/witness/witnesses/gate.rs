@@ -3,30 +3,37 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::{Inner, Round, Witnesses, lock};
+use super::{Inner, Round, Witnesses, lock, unverified};
 use crate::log::{Gate, NotPassed, Opened, Snapshot};
+use crate::store::StoreError;
 use crate::store::cosignatures::GateMemory;
 use crate::tlog::{TreeHead, TreeSize};
 
 impl Gate for Witnesses {
-    fn start(&self, opened: &Opened) -> bool {
+    fn start(&self, opened: &Opened) -> Result<bool, StoreError> {
         let (options, log) = (&self.0.options, self.0.options.log.to_string());
-        let exempt = self.0.exempt(opened, &log);
+        let exempt = self.0.exempt(opened, &log)?;
         self.0.exempt.store(exempt.0, Ordering::Relaxed);
-        let Some(epoch) = opened.epoch else { return options.required };
+        let Some(epoch) = opened.epoch else { return Ok(options.required) };
         let memory = GateMemory { log, epoch, exempt: options.required.then_some(exempt) };
         if let Err(error) = options.store.keep_gate_memory(&memory) {
             // The next start then takes this memory for an old copy: closed, not open.
             tracing::error!(%error, "the memory of the cosignatures cannot be written");
         }
-        options.required
+        Ok(options.required)
     }
 
-    fn has_passed(&self, tree: &TreeHead) -> bool {
+    fn has_passed(&self, tree: &TreeHead) -> Result<bool, StoreError> {
         let Inner { options, exempt, .. } = &*self.0;
-        !options.required
-            || tree.size.0 <= exempt.load(Ordering::Relaxed)
-            || self.0.stored(tree).len() >= options.quorum
+        if !options.required || tree.size.0 <= exempt.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let (verified, bad) = self.0.sorted(tree)?;
+        if verified.len() >= options.quorum {
+            return Ok(true);
+        }
+        // It had passed, or it had not: an older head must not be served on a guess.
+        bad.first().map_or(Ok(false), |bad| Err(unverified(bad)))
     }
 
     fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed> {
@@ -64,13 +71,22 @@ impl Inner {
     ///
     /// In the last case nobody knows whether the newest head was published, so it needs its
     /// cosignatures again. Its witnesses give them at once, if it was.
-    fn exempt(&self, opened: &Opened, log: &str) -> TreeSize {
-        let unreadable = |error| tracing::error!(%error, "the memory of the cosignatures cannot be read");
-        let memory = self.options.store.gate_memory().map_err(unreadable).ok().flatten();
-        match memory.filter(|memory| memory.log == *log && memory.epoch == opened.last_epoch) {
+    ///
+    /// A damaged memory is an error where cosignatures are demanded: the newest head may have passed,
+    /// and an older one must not be served in its place.
+    fn exempt(&self, opened: &Opened, log: &str) -> Result<TreeSize, StoreError> {
+        let memory = match self.options.store.gate_memory() {
+            Err(error @ StoreError::Damaged { .. }) if self.options.required => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the memory of the cosignatures cannot be read");
+                None
+            }
+            Ok(memory) => memory,
+        };
+        Ok(match memory.filter(|memory| memory.log == *log && memory.epoch == opened.last_epoch) {
             Some(GateMemory { exempt: Some(size), .. }) => size,
             Some(GateMemory { exempt: None, .. }) => opened.newest,
             None => opened.before,
-        }
+        })
     }
 }

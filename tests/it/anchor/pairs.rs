@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tallystick::log::{Conditions, Gate, Log, NotPassed, Opened, ReadOnly, Snapshot, State};
 use tallystick::note::CosignatureSigner;
+use tallystick::store::StoreError;
 use tallystick::store::cosignatures::{CosignatureStore, StoredCosignature};
 use tallystick::tlog::{Checkpoint, Hash, TreeHead, TreeSize};
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
@@ -97,11 +98,11 @@ struct Open {
 }
 
 impl Gate for Open {
-    fn start(&self, opened: &Opened) -> bool {
+    fn start(&self, opened: &Opened) -> Result<bool, StoreError> {
         self.witnesses.start(opened)
     }
 
-    fn has_passed(&self, tree: &TreeHead) -> bool {
+    fn has_passed(&self, tree: &TreeHead) -> Result<bool, StoreError> {
         self.witnesses.has_passed(tree)
     }
 

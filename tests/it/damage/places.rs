@@ -238,3 +238,81 @@ async fn a_refused_write_ends_signing_and_not_the_server() {
     );
     assert_eq!(log.snapshot().find(&module(99)).unwrap().unwrap().id, RecordId(99));
 }
+
+/// A lost row may be the one that somebody asks for: a log that was opened damaged never says that
+/// something does not exist.
+#[tokio::test]
+async fn a_log_that_is_opened_damaged_never_says_that_something_is_not_there() {
+    let spoilt = "UPDATE tail SET body = CAST(X'00' || substr(body, 2) AS BLOB)";
+    let cases = [
+        "DELETE FROM tail".to_owned(),
+        "DELETE FROM tail WHERE record_id >= 590".to_owned(),
+        "DELETE FROM tail WHERE record_id = 599".to_owned(),
+        "DELETE FROM tail WHERE record_id = 550".to_owned(),
+        "DELETE FROM segment WHERE segment_id >= 20".to_owned(),
+        "DELETE FROM segment WHERE segment_id >= 20; DELETE FROM tail".to_owned(),
+        "DELETE FROM segment WHERE segment_id = 31; DELETE FROM tail WHERE record_id >= 520".to_owned(),
+        format!("{spoilt} WHERE record_id = 599"),
+        spoilt.to_owned(),
+        "UPDATE tail SET evidence = '{}' WHERE record_id = 512".to_owned(),
+    ];
+    for sql in cases {
+        let directory = tempfile::tempdir().unwrap();
+        grown_log(directory.path(), SIZE, 50).await.close();
+        let path = directory.path().join("log.db");
+        behind_triggers(&path, |raw| raw.execute_batch(&sql).unwrap());
+        let log = open_log(directory.path()).unwrap();
+        let state = log.state();
+        assert!(matches!(&*state, State::ReadOnly(ReadOnly::Damaged { .. })), "{sql}: {state:?}");
+        let (snapshot, reader) = (log.snapshot(), SqliteReader::open(&path, 1024).unwrap());
+        let mut lost = 0;
+        for id in 0..SIZE {
+            let found = [snapshot.find(&module(id)), reader.find(&module(id), TreeSize(SIZE))];
+            for found in found {
+                match found {
+                    Ok(found) => assert_eq!(found.map(|found| found.id), Some(RecordId(id)), "{sql}: {id}"),
+                    Err(error) => {
+                        assert!(matches!(error, StoreError::Damaged { .. }), "{sql}: {id}: {error}");
+                        lost += 1;
+                    }
+                }
+            }
+        }
+        let is_whole = sql.contains("evidence");
+        assert_eq!(lost == 0, is_whole, "{sql}");
+        assert!(matches!(snapshot.find(&module(9_999)), Err(StoreError::Damaged { .. })), "{sql}");
+        assert!(matches!(snapshot.head_at(TreeSize(7)), Err(StoreError::Damaged { .. })), "{sql}");
+        let absent = reader.find(&module(9_999), TreeSize(SIZE));
+        assert!(is_whole || matches!(absent, Err(StoreError::Damaged { .. })), "{sql}: {absent:?}");
+    }
+}
+
+/// A list of heads that a damaged page has cut short is not taken for the whole.
+#[tokio::test]
+async fn a_log_that_is_opened_damaged_lists_no_heads_as_if_they_were_all() {
+    let directory = tempfile::tempdir().unwrap();
+    grown_log(directory.path(), SIZE, 50).await.close();
+    run_behind_triggers(
+        &directory.path().join("log.db"),
+        "DELETE FROM tail WHERE record_id = 599; DELETE FROM head WHERE size < 300",
+    );
+    let log = open_log(directory.path()).unwrap();
+    let heads = |before, limit| log.snapshot().heads(TreeSize(before), limit);
+    assert_eq!(heads(601, 7).unwrap().len(), 7);
+    assert!(matches!(heads(601, 8), Err(StoreError::Damaged { .. })));
+    assert!(matches!(heads(300, 1), Err(StoreError::Damaged { .. })));
+    assert!(heads(0, 1).unwrap().is_empty(), "there is none");
+}
+
+/// Each record has evidence, so evidence that is not found is lost.
+#[tokio::test]
+async fn evidence_that_is_lost_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    grown_log(directory.path(), SIZE, 50).await.close();
+    run_behind_triggers(&directory.path().join("log.db"), "DELETE FROM evidence WHERE tile_id = 1");
+    let log = open_log(directory.path()).unwrap();
+    assert!(log.snapshot().evidence(RecordId(255)).unwrap().is_some());
+    let lost = log.snapshot().evidence(RecordId(256)).unwrap_err();
+    assert!(lost.to_string().contains("evidence of record 256"), "{lost}");
+    assert!(log.snapshot().evidence(RecordId(SIZE)).unwrap().is_none(), "there is no such record");
+}

@@ -9,6 +9,7 @@ use tallystick::gossip::{Gossip, Verdict};
 use tallystick::log::{Gate, Log, LogOptions, NotPassed, Opened, ReadOnly, Snapshot, State};
 use tallystick::mirror::Mirrors;
 use tallystick::note::{SignerKey, sign};
+use tallystick::store::StoreError;
 use tallystick::tlog::{ConsistencyProof, Hash, TreeHead, TreeSize, verify_consistency};
 
 use super::served::{growing, mirroring};
@@ -380,12 +381,12 @@ fn a_file_of_stops_that_cannot_be_read_is_a_stop() {
 struct Closed;
 
 impl Gate for Closed {
-    fn start(&self, _: &Opened) -> bool {
-        true
+    fn start(&self, _: &Opened) -> Result<bool, StoreError> {
+        Ok(true)
     }
 
-    fn has_passed(&self, tree: &TreeHead) -> bool {
-        tree.size <= TreeSize(3)
+    fn has_passed(&self, tree: &TreeHead) -> Result<bool, StoreError> {
+        Ok(tree.size <= TreeSize(3))
     }
 
     fn pass(&self, _: &Snapshot) -> Result<(), NotPassed> {

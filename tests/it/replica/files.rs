@@ -196,6 +196,11 @@ fn make_older(mirror: &Mirror) {
                  BEGIN SELECT RAISE(ABORT, 'segment is insert-only'); END;
              CREATE TRIGGER segment_update BEFORE UPDATE ON segment BEGIN SELECT RAISE(ABORT, 'segment is insert-only'); END;
              CREATE TRIGGER segment_delete BEFORE DELETE ON segment BEGIN SELECT RAISE(ABORT, 'segment is insert-only'); END;
+             DROP TRIGGER head_inserted;
+             DROP TABLE newest_head;
+             DROP TRIGGER edge_inserted;
+             DROP TRIGGER edge_updated;
+             DROP TABLE edge_copy;
              DROP TRIGGER edge_backwards;
              ALTER TABLE edge DROP COLUMN segments_end;
              CREATE TRIGGER edge_backwards BEFORE UPDATE ON edge WHEN NEW.size <= OLD.size OR NEW.id <> OLD.id

@@ -277,12 +277,12 @@ impl Schedule {
 }
 
 impl Gate for Schedule {
-    fn start(&self, _: &Opened) -> bool {
-        true
+    fn start(&self, _: &Opened) -> Result<bool, StoreError> {
+        Ok(true)
     }
 
-    fn has_passed(&self, tree: &TreeHead) -> bool {
-        self.with(|world| tree.size.0 == 0 || world.passed.contains(&tree.size))
+    fn has_passed(&self, tree: &TreeHead) -> Result<bool, StoreError> {
+        Ok(self.with(|world| tree.size.0 == 0 || world.passed.contains(&tree.size)))
     }
 
     fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed> {

@@ -1,5 +1,7 @@
 //! The own log before its witnesses: honest ones, that run as processes; dead, frozen, forgetful and lying ones.
 
+mod kept;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,7 +10,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{StatusCode, Uri, header::CONTENT_TYPE};
 use tallystick::clock::Clock;
-use tallystick::log::{AppendError, Conditions, Gate, Log, LogOptions, Outcome, ReadOnly, State};
+use tallystick::log::{
+    AppendError, Conditions, Gate, Log, LogOptions, OpenError, Outcome, ReadOnly, State,
+};
 use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, Policy, cosigned_at};
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::tlog::{Checkpoint, TreeSize};
@@ -81,8 +85,16 @@ impl World {
 
     pub(super) fn open_in(&self, directory: &Path) -> Running {
         std::fs::create_dir_all(directory).unwrap();
+        let witnesses = self.witnesses(CosignatureStore::open(&directory.join("cosignatures.db")).unwrap());
+        let gate: Option<Arc<dyn Gate>> = Some(Arc::new(witnesses.clone()));
+        let log = self.open_log(directory, Conditions { gate, hold: witnesses.hold() }).unwrap();
+        let task = tokio::spawn(witnesses.clone().run(log.clone()));
+        Running { log, witnesses, task }
+    }
+
+    fn witnesses(&self, store: CosignatureStore) -> Witnesses {
         let options = ClientOptions { proxies: ProxySettings::default(), ..ClientOptions::default() };
-        let witnesses = Witnesses::new(WitnessesOptions {
+        Witnesses::new(WitnessesOptions {
             log: signer().verifier(),
             own: CosignatureSigner::from(&signer()),
             peers: self.peers.clone(),
@@ -91,9 +103,12 @@ impl World {
             patience: self.patience,
             hearing: self.hearing,
             freshness: self.freshness,
-            store: CosignatureStore::open(&directory.join("cosignatures.db")).unwrap(),
+            store,
             client: HttpClient::new(options).unwrap(),
-        });
+        })
+    }
+
+    fn open_log(&self, directory: &Path, conditions: Conditions) -> Result<Log, OpenError> {
         let options = LogOptions {
             directory: directory.to_owned(),
             anchor: directory.join("anchor.db"),
@@ -101,10 +116,7 @@ impl World {
             reader_cache_kib: 1024,
             clock: Clock::system(),
         };
-        let gate: Option<Arc<dyn Gate>> = Some(Arc::new(witnesses.clone()));
-        let log = Log::open_under(options, Conditions { gate, hold: witnesses.hold() }).unwrap();
-        let task = tokio::spawn(witnesses.clone().run(log.clone()));
-        Running { log, witnesses, task }
+        Log::open_under(options, conditions)
     }
 }
 

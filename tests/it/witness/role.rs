@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use tallystick::note;
+use tallystick::store::StoreError;
 use tallystick::store::witness::{MAX_EVIDENCE, read_witness};
 use tallystick::tlog::{Checkpoint, ConsistencyProof, Hash, TreeHead, TreeSize};
 use tallystick::witness::{AddCheckpoint, Outcome, Refusal, WitnessError, origin_hash};
 
 use super::{SmallLog, check_lines, open, open_at, witness_key};
 use crate::support::logs::clock;
+use crate::support::raw::behind_triggers;
 
 fn stale(size: u64) -> Result<String, Refusal> {
     Err(Refusal::Stale { size: TreeSize(size) })
@@ -231,12 +233,73 @@ async fn a_restart_forgets_nothing_and_damage_is_refused() {
     assert!(error.to_string().contains(&witness_key().verifier().to_string()), "whose it is: {error}");
     // The size of the row, which no trigger sees when a bit on the disk flips: the note says another.
     let bytes = std::fs::read(&path).unwrap();
-    let at = bytes.windows(12).rposition(|window| window == b"log.example\n").expect("the note");
+    let notes: Vec<usize> =
+        (0..bytes.len() - 12).filter(|at| &bytes[*at..*at + 12] == b"log.example\n").collect();
+    assert!(notes.len() >= 2, "one in each copy");
     let mut flipped = bytes.clone();
-    flipped[at + 12] = b'6';
+    flipped[notes[0] + 12] = b'6';
+    std::fs::write(&path, &flipped).unwrap();
+    let error = open(directory.path(), &[&log]).err().unwrap();
+    assert!(matches!(error, WitnessError::Store(StoreError::Damaged { .. })), "one copy: {error}");
+    notes.iter().for_each(|at| flipped[at + 12] = b'6');
     std::fs::write(&path, flipped).unwrap();
     let error = open(directory.path(), &[&log]).err().unwrap();
     assert!(matches!(error, WitnessError::Row { .. }), "{error}");
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     assert!(matches!(open(directory.path(), &[&log]), Err(WitnessError::Store(_))), "cut in half");
+}
+
+/// A damaged page can hide a row, or show an older one. Each is a row that this witness wrote.
+#[tokio::test]
+async fn a_row_that_is_lost_or_older_in_one_copy_cosigns_nothing() {
+    let log = SmallLog::new("log.example");
+    let older = "SET size = 3, note = 'older'";
+    for sql in [
+        "DELETE FROM checkpoint".to_owned(),
+        "DELETE FROM checkpoint_copy".to_owned(),
+        format!("UPDATE checkpoint {older}"),
+        format!("UPDATE checkpoint_copy {older}"),
+        "UPDATE checkpoint SET origin = 'log.examplf'".to_owned(),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("witness.db");
+        let witness = open(directory.path(), &[&log]).unwrap();
+        witness.add_checkpoint(&log.body(0, 3)).await.unwrap();
+        witness.add_checkpoint(&log.body(3, 9)).await.unwrap();
+        behind_triggers(&path, |raw| raw.execute_batch(&sql).unwrap());
+        // While it runs: the honest log too is refused, and a person must look.
+        let refusal = witness.add_checkpoint(&log.body(9, 12)).await.unwrap_err();
+        assert_eq!(refusal, Refusal::Broken, "{sql}");
+        assert!(witness.add_checkpoint(&log.forked_at(1).body(0, 12)).await.is_err(), "{sql}");
+        drop(witness);
+        let refused = open(directory.path(), &[&log]).err().expect("a start with it").to_string();
+        assert!(refused.contains("its two copies differ") && refused.contains("witness.db"), "{refused}");
+        let read = read_witness(&path).unwrap_err().to_string();
+        assert!(read.contains("its two copies differ"), "{read}");
+    }
+}
+
+/// What an older program wrote gets its second copy when it is opened.
+#[tokio::test]
+async fn a_memory_of_an_older_program_is_kept_twice_from_its_first_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("witness.db");
+    let log = SmallLog::new("log.example");
+    let witness = open(directory.path(), &[&log]).unwrap();
+    witness.add_checkpoint(&log.body(0, 9)).await.unwrap();
+    drop(witness);
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "DROP TRIGGER checkpoint_inserted; DROP TRIGGER checkpoint_updated; DROP TRIGGER evidence_inserted;
+         DROP TABLE checkpoint_copy; DROP TABLE evidence_copy; PRAGMA user_version = 1",
+    )
+    .unwrap();
+    drop(raw);
+    let witness = open(directory.path(), &[&log]).unwrap();
+    assert_eq!(witness.add_checkpoint(&log.forked_at(1).body(0, 12)).await, stale(9));
+    witness.add_checkpoint(&log.body(9, 12)).await.unwrap();
+    drop(witness);
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    let copy: i64 = raw.query_row("SELECT size FROM checkpoint_copy", [], |row| row.get(0)).unwrap();
+    assert_eq!(copy, 12);
 }

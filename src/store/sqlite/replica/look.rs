@@ -5,8 +5,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::super::{failed, open_reader};
-use super::segments;
+use super::super::{failed, open_reader, pragma_value};
+use super::copy::{extent, newest_head};
+use super::{KEPT_TWICE, segments};
 use crate::store::StoreError;
 use crate::tlog::TreeSize;
 
@@ -30,8 +31,18 @@ pub fn look(path: &Path) -> Result<Option<Extent>, StoreError> {
         return Ok(None);
     }
     let db = open_reader(path, CACHE_KIB)?;
-    let size = number(&db, "SELECT size FROM edge")?.unwrap_or_default();
-    let head = number(&db, "SELECT size FROM head ORDER BY size DESC LIMIT 1")?;
+    // What the server commits in between must not make the two copies differ.
+    let state = db.unchecked_transaction().map_err(failed("begin"))?;
+    let (size, head) = if pragma_value(&state, "user_version")? >= KEPT_TWICE {
+        let size = extent(&state)?.map(|(size, _)| TreeSize(size as u64));
+        (size, newest_head(&state)?.map(|head| head.tree.size))
+    } else {
+        (
+            number(&state, "SELECT size FROM edge")?,
+            number(&state, "SELECT size FROM head ORDER BY size DESC LIMIT 1")?,
+        )
+    };
+    let size = size.unwrap_or_default();
     Ok(Some(Extent { size, head, bytes: file_bytes(path) }))
 }
 

@@ -10,6 +10,7 @@
 //! since what it holds can be fetched again; one with a head may not, since a head that was served must stay servable.
 
 mod check;
+mod copy;
 mod edge;
 mod look;
 mod moved;
@@ -43,7 +44,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/replica_0001.sql"),
     include_str!("../../../../migrations/sqlite/replica_0002.sql"),
     include_str!("../../../../migrations/sqlite/replica_0003.sql"),
+    include_str!("../../../../migrations/sqlite/replica_0004.sql"),
 ];
+/// From this version of the schema on, the newest head and the end of the records are kept twice.
+const KEPT_TWICE: i64 = 4;
 /// "repl" in ASCII: a mirror is not mistaken for a log of ours.
 const APPLICATION_ID: i64 = 0x7265_706c;
 /// Tiles from which a dictionary is made: enough to know the common hosts and the shapes of versions.

@@ -12,13 +12,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::index::{Entry, FLUSH, MOST_RECENT, View, hash_name};
 use super::super::merge::{Change, Index};
 use super::super::packed::Parts;
-use super::super::reader::{blob, tile_id};
+use super::super::reader::tile_id;
 use super::super::readers::{Commits, Readers};
 use super::super::rebuild::{clear, fill};
 use super::super::segment::{Decoder, SEGMENT_WIDTH, unwrap, wrap};
 use super::super::{checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_with, to_micros};
+use super::copy::{extent, newest_head, stored_edge};
 use super::moved;
-use super::reader::{dictionary, each_sealed, heads};
+use super::reader::{dictionary, each_sealed};
 use super::segments::{Bounds, Segments};
 use super::{
     APPLICATION_ID, Edge, MIGRATIONS, PackedTile, SEGMENTS_PER_TILE, Shared, State, Window, codec_failed,
@@ -133,7 +134,7 @@ impl Writer {
     /// Reads again what is kept in memory.
     fn reload(&mut self) -> Result<(), StoreError> {
         let edge = stored_edge(&self.db)?;
-        let head = heads(&self.db, i64::MAX, 1)?.pop();
+        let head = newest_head(&self.db)?;
         self.bounds = stored_bounds(&self.db, &edge)?;
         let (index, runs) = {
             let key = self.shared.index_key;
@@ -368,14 +369,8 @@ fn stored_bounds(db: &Connection, edge: &Edge) -> Result<Bounds, StoreError> {
     if count == 0 {
         return Ok(Bounds::NONE);
     }
-    let end = db.query_row("SELECT segments_end FROM edge", [], |row| row.get::<_, i64>(0));
-    Ok(Bounds { count, end: end.map_err(failed("read of edge"))? as u64 })
-}
-
-fn stored_edge(db: &Connection) -> Result<Edge, StoreError> {
-    blob(db, "SELECT body FROM edge WHERE id = ?", 1, "read of edge")?
-        .map_or_else(|| Ok(Edge::default()), |row| Edge::decode(&row))
-        .map_err(damaged("edge".to_owned()))
+    let end = extent(db)?.map_or(0, |(_, end)| end as u64);
+    Ok(Bounds { count, end })
 }
 
 /// What the index knows these records by, all of them in full tiles.
