@@ -71,7 +71,8 @@
 //!    `tidy::a_module_uses_only_the_layers_before_it`, `note::key::the_secret_is_shown_by_to_skey_only`.
 //! 10. A witness never cosigns two roots of one size, nor a tree that it has not seen proved to grow out of the last:
 //!     `kills::a_killed_witness_never_cosigns_a_fork`, `role::of_two_histories_of_one_size_exactly_one_wins`. Where cosignatures are
-//!     demanded no head is published without them: `own::a_restart_does_not_publish_what_was_not_cosigned`.
+//!     demanded no head is published without them: `own::a_restart_does_not_publish_what_was_not_cosigned`,
+//!     `pairs::no_memory_of_cosignatures_forks_a_log_or_publishes_what_waits`.
 //! 11. Nothing outside stops the log except a head that contradicts what is committed:
 //!     `sequencer::interleavings::what_left_the_process_never_stops_it_in_any_interleaving`.
 //! 12. Everything is bounded, per client and in all: connections, requests that wait, bodies, headers, entries, redirects,

@@ -65,12 +65,13 @@ impl Inner {
     ///
     /// | what the memory says | exempt |
     /// |---|---|
-    /// | the process before this one demanded them after a size | heads up to that size |
+    /// | the process before this one demanded them after a size | up to it, or before the newest |
     /// | the process before this one demanded none | heads up to the newest, all published |
     /// | nothing: it is missing, an old copy, or another log's | heads before the newest |
     ///
-    /// In the last case nobody knows whether the newest head was published, so it needs its
-    /// cosignatures again. Its witnesses give them at once, if it was.
+    /// Heads before the newest were published: nothing is built beside a head that waits. In the last
+    /// case nobody knows whether the newest was, so it needs its cosignatures again. Its witnesses
+    /// give them at once, if it was.
     ///
     /// A damaged memory is an error where cosignatures are demanded: the newest head may have passed,
     /// and an older one must not be served in its place.
@@ -84,7 +85,7 @@ impl Inner {
             Ok(memory) => memory,
         };
         Ok(match memory.filter(|memory| memory.log == *log && memory.epoch == opened.last_epoch) {
-            Some(GateMemory { exempt: Some(size), .. }) => size,
+            Some(GateMemory { exempt: Some(size), .. }) => size.max(opened.before),
             Some(GateMemory { exempt: None, .. }) => opened.newest,
             None => opened.before,
         })

@@ -261,6 +261,26 @@ async fn what_was_published_before_cosignatures_were_demanded_stays_published() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn another_witness_takes_nothing_away_but_the_newest_head() {
+    let mut world = World::new();
+    let witness = world.witness("w1");
+    world.required = true;
+    let running = world.open();
+    for count in [2, 3, 4] {
+        let size = running.log.snapshot().size().0;
+        running.log.append(candidates(size..size + count)).await.unwrap();
+    }
+    running.close().await;
+    drop(witness);
+    // No head has a cosignature of this one.
+    world.peers = vec![peer("w2", "http://127.0.0.1:9", &witness_key().verifier().to_string())];
+    let running = world.open();
+    assert_eq!(running.log.snapshot().size(), TreeSize(5), "head 9 was built upon it");
+    assert!(matches!(*running.log.state(), State::ReadOnly(ReadOnly::Unwitnessed { size: 9, .. })));
+    running.close().await;
+}
+
 /// A witness that answers every request so.
 pub(super) async fn liar(answer: (u16, &'static str, String)) -> String {
     let site = Router::new().fallback(async move |uri: Uri| match uri.path() {

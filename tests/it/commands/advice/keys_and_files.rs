@@ -60,6 +60,23 @@ fn a_fork_of_the_log() {
 }
 
 #[test]
+fn a_damaged_database() {
+    let drill = Drill::new();
+    let mut bytes = fs::read(drill.path("log.db")).unwrap();
+    bytes[100..].fill(0xff);
+    fs::write(drill.path("log.db"), bytes).unwrap();
+    let text =
+        drill.refused(&["`tallystick fsck` names all that is damaged", "leave keys and anchor as they are"]);
+    assert!(text.contains("restore the database from a backup"), "{text}");
+    assert_eq!(drill.world.run(&["fsck"]).code, 4, "{}", drill.world.run(&["fsck"]).stderr);
+    // A backup that is not the newest one is told from it, since the anchor was left as it is.
+    drill.put_back("old", &["log.db"]);
+    drill.refused(&["a head of 2 records", "leave the anchor as it is"]);
+    drill.put_back("new", &["log.db"]);
+    drill.goes_on();
+}
+
+#[test]
 fn an_anchor_that_cannot_be_opened() {
     let drill = Drill::new();
     fs::rename(drill.path("anchor.db"), drill.path("own.db")).unwrap();

@@ -1,7 +1,5 @@
 //! The cosignatures that are kept on disk: only those of the log's own witnesses go out, byte for byte.
 
-use tallystick::log::Conditions;
-
 use super::*;
 use crate::support::raw::behind_triggers;
 
