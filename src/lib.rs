@@ -61,7 +61,9 @@
 //! 7. After a failed write the process signs nothing more. A full disk turns read-only until there is space. A damaged row
 //!    answers 500 for itself and stops signing: `sequencer::failures::after_a_failed_write_nothing_is_signed`,
 //!    `sequencer::failures::a_full_disk_is_read_only_until_there_is_space`,
-//!    `damage::a_flipped_byte_is_never_served`, `damage::a_damaged_right_edge_is_served_as_far_as_it_can_be_read`.
+//!    `damage::a_flipped_byte_is_never_served`, `damage::a_damaged_right_edge_is_served_as_far_as_it_can_be_read`,
+//!    and what is lost is never said not to exist:
+//!    `places::a_log_that_is_opened_damaged_never_says_that_something_is_not_there`.
 //! 8. A restored, rolled-back, cloned or half-copied set of files signs nothing, and a key without its log signs nothing:
 //!    `table::every_combination_signs_what_is_safe_or_names_the_next_step`, `anchor::a_restored_backup_signs_nothing`,
 //!    `anchor::of_a_clone_and_its_original_the_older_epoch_loses`. Nor does one of which that was only found out by what others were
@@ -70,7 +72,8 @@
 //! 9. The core has no I/O, SQL is only in the store, time is only in the clock; secret key bytes are never printed:
 //!    `tidy::a_module_uses_only_the_layers_before_it`, `note::key::the_secret_is_shown_by_to_skey_only`.
 //! 10. A witness never cosigns two roots of one size, nor a tree that it has not seen proved to grow out of the last:
-//!     `kills::a_killed_witness_never_cosigns_a_fork`, `role::of_two_histories_of_one_size_exactly_one_wins`. Where cosignatures are
+//!     `kills::a_killed_witness_never_cosigns_a_fork`, `role::of_two_histories_of_one_size_exactly_one_wins`, also when its
+//!     memory is damaged: `role::a_row_that_is_lost_or_older_in_one_copy_cosigns_nothing`. Where cosignatures are
 //!     demanded no head is published without them: `own::a_restart_does_not_publish_what_was_not_cosigned`,
 //!     `pairs::no_memory_of_cosignatures_forks_a_log_or_publishes_what_waits`.
 //! 11. Nothing outside stops the log except a head that contradicts what is committed:

@@ -18,8 +18,8 @@ CREATE TRIGGER head_inserted AFTER INSERT ON head
 BEGIN
     INSERT INTO newest_head (id, size, root, note, seen_at)
         VALUES (1, NEW.size, NEW.root, NEW.note, NEW.seen_at)
-        ON CONFLICT (id) DO UPDATE SET size = excluded.size, root = excluded.root, note = excluded.note,
-            seen_at = excluded.seen_at;
+        ON CONFLICT (id) DO UPDATE SET
+            size = excluded.size, root = excluded.root, note = excluded.note, seen_at = excluded.seen_at;
 END;
 CREATE TRIGGER newest_head_backwards BEFORE UPDATE ON newest_head WHEN NEW.size <= OLD.size
     BEGIN SELECT RAISE(ABORT, 'the newest head only moves forward'); END;
@@ -45,7 +45,11 @@ END;
 CREATE TRIGGER resumption_inserted AFTER INSERT ON resumption BEGIN
     INSERT INTO resumption_copy (incident, resumed_at) VALUES (NEW.incident, NEW.resumed_at);
 END;
-CREATE TRIGGER incident_copy_update BEFORE UPDATE ON incident_copy BEGIN SELECT RAISE(ABORT, 'incident is insert-only'); END;
-CREATE TRIGGER incident_copy_delete BEFORE DELETE ON incident_copy BEGIN SELECT RAISE(ABORT, 'incident is insert-only'); END;
-CREATE TRIGGER resumption_copy_update BEFORE UPDATE ON resumption_copy BEGIN SELECT RAISE(ABORT, 'resumption is insert-only'); END;
-CREATE TRIGGER resumption_copy_delete BEFORE DELETE ON resumption_copy BEGIN SELECT RAISE(ABORT, 'resumption is insert-only'); END;
+CREATE TRIGGER incident_copy_update BEFORE UPDATE ON incident_copy
+    BEGIN SELECT RAISE(ABORT, 'incident is insert-only'); END;
+CREATE TRIGGER incident_copy_delete BEFORE DELETE ON incident_copy
+    BEGIN SELECT RAISE(ABORT, 'incident is insert-only'); END;
+CREATE TRIGGER resumption_copy_update BEFORE UPDATE ON resumption_copy
+    BEGIN SELECT RAISE(ABORT, 'resumption is insert-only'); END;
+CREATE TRIGGER resumption_copy_delete BEFORE DELETE ON resumption_copy
+    BEGIN SELECT RAISE(ABORT, 'resumption is insert-only'); END;

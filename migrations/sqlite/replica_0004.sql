@@ -16,8 +16,8 @@ INSERT INTO newest_head (id, size, root, note, seen_at)
 CREATE TRIGGER head_inserted AFTER INSERT ON head BEGIN
     INSERT INTO newest_head (id, size, root, note, seen_at)
         VALUES (1, NEW.size, NEW.root, NEW.note, NEW.seen_at)
-        ON CONFLICT (id) DO UPDATE SET size = excluded.size, root = excluded.root, note = excluded.note,
-            seen_at = excluded.seen_at;
+        ON CONFLICT (id) DO UPDATE SET
+            size = excluded.size, root = excluded.root, note = excluded.note, seen_at = excluded.seen_at;
 END;
 CREATE TRIGGER newest_head_backwards BEFORE UPDATE ON newest_head WHEN NEW.size <= OLD.size
     BEGIN SELECT RAISE(ABORT, 'a head must be larger than every head before it'); END;
@@ -42,4 +42,5 @@ END;
 CREATE TRIGGER edge_copy_backwards BEFORE UPDATE ON edge_copy
     WHEN NEW.size < OLD.size OR NEW.id <> OLD.id OR NEW.segments_end < OLD.segments_end
     BEGIN SELECT RAISE(ABORT, 'the edge only moves forward'); END;
-CREATE TRIGGER edge_copy_delete BEFORE DELETE ON edge_copy BEGIN SELECT RAISE(ABORT, 'the edge only moves forward'); END;
+CREATE TRIGGER edge_copy_delete BEFORE DELETE ON edge_copy
+    BEGIN SELECT RAISE(ABORT, 'the edge only moves forward'); END;

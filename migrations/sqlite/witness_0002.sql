@@ -17,11 +17,13 @@ CREATE TRIGGER checkpoint_inserted AFTER INSERT ON checkpoint BEGIN
         VALUES (NEW.origin, NEW.size, NEW.root, NEW.note, NEW.cosigned_at);
 END;
 CREATE TRIGGER checkpoint_updated AFTER UPDATE ON checkpoint BEGIN
-    UPDATE checkpoint_copy SET size = NEW.size, root = NEW.root, note = NEW.note, cosigned_at = NEW.cosigned_at
+    UPDATE checkpoint_copy
+        SET size = NEW.size, root = NEW.root, note = NEW.note, cosigned_at = NEW.cosigned_at
         WHERE origin = NEW.origin;
 END;
 CREATE TRIGGER checkpoint_copy_backwards BEFORE UPDATE ON checkpoint_copy
-    WHEN NEW.origin <> OLD.origin OR NEW.size < OLD.size OR NEW.size = OLD.size AND NEW.root <> OLD.root
+    WHEN NEW.origin <> OLD.origin OR NEW.size < OLD.size
+      OR NEW.size = OLD.size AND NEW.root <> OLD.root
     BEGIN SELECT RAISE(ABORT, 'a witness only goes forward'); END;
 CREATE TRIGGER checkpoint_copy_delete BEFORE DELETE ON checkpoint_copy
     BEGIN SELECT RAISE(ABORT, 'a witness only goes forward'); END;
@@ -41,7 +43,8 @@ INSERT INTO evidence_copy (evidence_id, origin, kind, size, digest, standing, of
 
 CREATE TRIGGER evidence_inserted AFTER INSERT ON evidence BEGIN
     INSERT INTO evidence_copy (evidence_id, origin, kind, size, digest, standing, offered, seen_at)
-        VALUES (NEW.evidence_id, NEW.origin, NEW.kind, NEW.size, NEW.digest, NEW.standing, NEW.offered, NEW.seen_at);
+        VALUES (NEW.evidence_id, NEW.origin, NEW.kind, NEW.size, NEW.digest, NEW.standing, NEW.offered,
+            NEW.seen_at);
 END;
 CREATE TRIGGER evidence_copy_update BEFORE UPDATE ON evidence_copy
     BEGIN SELECT RAISE(ABORT, 'evidence is insert-only'); END;

@@ -34,8 +34,9 @@ impl Unusable {
                 self.name
             ),
             StoreError::Damaged { place, .. } if place.starts_with("the newest head") => format!(
-                "put the newest copy of {0} back; without one, move {0} away and keep it, since it may hold a head that the log \
-                 must be held to, and start again: what it held is fetched and verified again",
+                "put the newest copy of {0} back; without one, move {0} away and keep it, since it \
+                 may hold a head that the log must be held to, and start again: what it held is \
+                 fetched and verified again",
                 self.files()
             ),
             _ => format!(

@@ -93,7 +93,7 @@ pub struct CosignatureStore {
 }
 
 impl CosignatureStore {
-    /// Opens the database at `path`, and creates it when there is none. Every page of it is checked.
+    /// Opens the database at `path`, and creates it when there is none. Checks every page of it.
     pub fn open(path: &Path) -> Result<CosignatureStore, StoreError> {
         let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
         db.pragma_update(None, "synchronous", "normal").map_err(failed("pragma"))?;
@@ -135,8 +135,10 @@ impl CosignatureStore {
 
     /// The cosignatures of a head; two of a witness where the copies differ.
     pub fn of(&self, tree: &TreeHead) -> Result<Vec<StoredCosignature>, StoreError> {
-        let sql = "SELECT witness, size, root, line, received_at FROM cosignature WHERE size = ?1 AND root = ?2
-             UNION SELECT witness, size, root, line, received_at FROM cosignature_copy WHERE size = ?1 AND root = ?2";
+        let sql = "SELECT witness, size, root, line, received_at FROM cosignature
+                 WHERE size = ?1 AND root = ?2
+             UNION SELECT witness, size, root, line, received_at FROM cosignature_copy
+                 WHERE size = ?1 AND root = ?2";
         self.read(sql, params![tree.size.0 as i64, tree.root.as_bytes()])
     }
 
@@ -258,12 +260,10 @@ impl CosignatureStore {
 /// The size that `demanded` has, if there is one. A row that is lost would let heads be published
 /// without their cosignatures, so both copies must say the same.
 fn stored_demand(db: &Connection) -> Result<Option<TreeSize>, StoreError> {
-    let read = |table: &str| {
-        db.query_row(&format!("SELECT after FROM {table}"), [], |row| row.get::<_, i64>(0))
-            .optional()
-            .map_err(failed("read of demanded"))
-    };
-    let (first, second) = (read("demanded")?, read("demanded_copy")?);
+    // One statement sees one state, whatever another process commits.
+    let both = "SELECT (SELECT after FROM demanded), (SELECT after FROM demanded_copy)";
+    let (first, second): (Option<i64>, Option<i64>) =
+        db.query_row(both, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed("read of demanded"))?;
     if first == second {
         return Ok(first.map(|size| TreeSize(size as u64)));
     }

@@ -1,13 +1,14 @@
 //! What a witness remembers: one SQLite database with the newest checkpoint that was cosigned for each log.
 //!
-//! `migrations/sqlite/witness_000*.sql` is the layout. A [`Swap`] is a compare-and-swap of one log's size and root. One thread
-//! owns the writing connection and commits whatever has arrived as one transaction, so that any number of logs share an fsync;
-//! an answer comes after the commit is durable, and what readers see ([`WitnessStore::known`]) is what was committed. The
-//! triggers refuse a step back from whoever writes to the file.
+//! `migrations/sqlite/witness_000*.sql` is the layout. A [`Swap`] is a compare-and-swap of one
+//! log's size and root. One thread owns the writing connection and commits whatever has arrived as
+//! one transaction, so that any number of logs share an fsync; an answer comes after the commit is
+//! durable, and what readers see ([`WitnessStore::known`]) is what was committed. The triggers
+//! refuse a step back from whoever writes to the file.
 //!
-//! Each checkpoint is kept twice, and both copies are compared when the database is opened and before
-//! each step. A witness that took an older row for the newest, or a lost one for none, would cosign
-//! a fork. Copies that differ are damage, and nothing is cosigned over it.
+//! Each checkpoint is kept twice, and both copies are compared when the database is opened and
+//! before each step. A witness that took an older row for the newest, or a lost one for none, would
+//! cosign a fork. Copies that differ are damage, and nothing is cosigned over it.
 //!
 //! A database that was restored from an old backup looks like any other: nobody but its operator can know. What can be seen is
 //! refused at the start: damaged pages, and a database of another key. Whether each note in it is one that this witness cosigned is for

@@ -262,7 +262,7 @@ impl Inner {
             Default::default()
         });
         for bad in bad {
-            let error = unverified(&bad);
+            let error = unverified(&bad, "");
             tracing::warn!(%error, "a kept cosignature is dropped; its witness is asked again");
             if let Err(error) = self.options.store.forget(&bad) {
                 tracing::error!(%error, "a damaged cosignature cannot be dropped");
@@ -271,8 +271,8 @@ impl Inner {
         verified
     }
 
-    /// The stored cosignatures of a head by witness, and one row of each witness none of whose copies
-    /// verifies.
+    /// The stored cosignatures of a head by witness, and one row of each witness none of whose
+    /// copies verifies.
     fn sorted(
         &self,
         tree: &TreeHead,
@@ -573,10 +573,11 @@ impl Tally {
 }
 
 /// The damage that a row shows whose line is no cosignature by its witness.
-fn unverified(row: &StoredCosignature) -> StoreError {
+fn unverified(row: &StoredCosignature, fix: &str) -> StoreError {
+    let StoredCosignature { witness, tree, .. } = row;
     StoreError::Damaged {
-        place: format!("the kept cosignature of {} for the head of size {}", row.witness, row.tree.size),
-        why: "it is no cosignature of this head by this witness".to_owned(),
+        place: format!("the kept cosignature of {witness} for the head of size {}", tree.size),
+        why: format!("it is no cosignature of this head by this witness{fix}"),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tallystick::note::{CosignatureSigner, SignerKey};
 
 use crate::cli::Sandbox;
+use crate::support::raw::behind_triggers;
 use crate::support::serve::{Server, copy_tree};
 use crate::upstream::hostile::{Behaviour, HostileServer};
 
@@ -100,6 +101,31 @@ fn the_log_and_its_mirrors_answer_what_they_answered() {
     server.stop();
     copy.succeed(&["fsck"]);
     copy.succeed(&["mirror", "verify", "full.example"]);
+}
+
+/// Its records are all at the right edge: a server without them does not know what it never had.
+#[test]
+fn a_log_that_lost_its_records_never_says_that_one_is_not_there() {
+    let copy = Copy::new();
+    let database = copy.sandbox.path("data/log.db");
+    behind_triggers(&database, |raw| raw.execute_batch("DELETE FROM tail WHERE record_id > 0").unwrap());
+    let server = copy.serve();
+    for path in [
+        "/lookup/demand.test/lib1@v1.2.0",
+        "/lookup/nobody.test/unknown@v1.2.0",
+        "/api/v1/modules/demand.test/lib1@v1.2.0",
+        "/api/v1/proofs/inclusion?module=demand.test/lib1@v1.2.0",
+        "/api/v1/heads/7",
+        "/api/v1/records/12",
+    ] {
+        let page = server.get(path);
+        assert_eq!(page.status, 500, "{path}: {}", page.text());
+    }
+    let known = server.get("/latest");
+    assert_eq!((known.status, known.body), (200, expected("latest")));
+    server.stop();
+    let arguments = ["--config", "tallystick.toml", "lookup", "demand.test/lib1@v1.2.0"];
+    assert_eq!(copy.sandbox.run(&arguments).code, 4, "damage");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! need them. `migrations/sqlite/remote_*.sql` is the layout. It knows nothing of trees; that what is written fits
 //! together was established by [`crate::mirror`], and what is read is verified there again, against a signed root.
 //!
-//! The newest head and the incidents are kept twice and compared: a damaged page could hide the last
-//! row of a table, and a log is held to the newest head that was ever seen.
+//! The newest head and the incidents are kept twice and compared: a damaged page could hide the
+//! last row of a table, and a log is held to the newest head that was ever seen.
 //!
 //! Reads run where they are asked for, on a few connections. Writes go to one thread, which commits whatever has
 //! arrived in one transaction: with many look-ups in flight they share one fsync.

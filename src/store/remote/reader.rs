@@ -165,7 +165,7 @@ fn read_head(
     let place = || damaged(format!("head {}", tree.size));
     let seen_at = from_micros(seen_at).map_err(place())?;
     let head = SeenHead { tree, note, seen_at };
-    // The row has no checksum: size and root are in it twice, and whoever shows the note verifies it.
+    // The row has no checksum: size and root are in it twice. Whoever shows the note verifies it.
     if head.note.starts_with(&tree.format()) {
         return Ok(Some(head));
     }

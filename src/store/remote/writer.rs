@@ -20,7 +20,8 @@ pub(super) const OPEN_INCIDENT: &str = "SELECT id, text, seen_at FROM incident
 
 /// The same, in the second copies.
 pub(super) const OPEN_INCIDENT_COPY: &str = "SELECT id, text, seen_at FROM incident_copy
-    WHERE NOT EXISTS (SELECT 1 FROM resumption_copy WHERE resumption_copy.incident = incident_copy.id) ORDER BY id LIMIT 1";
+    WHERE NOT EXISTS (SELECT 1 FROM resumption_copy WHERE resumption_copy.incident = incident_copy.id)
+    ORDER BY id LIMIT 1";
 
 pub(super) enum Work {
     Add(Addition),

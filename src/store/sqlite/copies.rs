@@ -1,9 +1,9 @@
 //! Rows that are kept twice, because a damaged page could hide the first copy.
 //!
 //! SQLite's pages have no checksums. Damage in one can make a b-tree look shorter than it is, or
-//! show an older row, and each row that is left is still a good one. So what must never be forgotten
-//! has a second copy in another table, on other pages. Triggers write it in the same transaction.
-//! Two copies that differ are damage, and the smaller one is never taken for the whole.
+//! show an older row, and each row that is left is still a good one. So what must never be
+//! forgotten has a second copy in another table, on other pages. Triggers write it in the same
+//! transaction. Two copies that differ are damage: the smaller one is never taken for the whole.
 
 use std::fmt;
 
@@ -22,7 +22,8 @@ pub(in crate::store) fn compare(
     let key = columns.split(',').next().unwrap_or(columns);
     let only_in = |one: &str, other: &str| {
         format!(
-            "SELECT CAST({key} AS TEXT) FROM (SELECT {columns} FROM {one} EXCEPT SELECT {columns} FROM {other})"
+            "SELECT CAST({key} AS TEXT) FROM
+                 (SELECT {columns} FROM {one} EXCEPT SELECT {columns} FROM {other})"
         )
     };
     let sql = format!("{} UNION ALL {} LIMIT 1", only_in(table, copy), only_in(copy, table));

@@ -171,7 +171,7 @@ impl Follower {
             recent.clear();
             flushed
         };
-        if from == flushed {
+        if from == flushed || unreadable.is_some() {
             self.unreadable = unreadable;
         }
         // In pieces: a log whose index was dropped has all its records here.

@@ -9,6 +9,10 @@ use crate::store::StoreError;
 use crate::store::cosignatures::GateMemory;
 use crate::tlog::{TreeHead, TreeSize};
 
+/// What to do where neither copy of a cosignature verifies and the log may not start without it.
+const FIX: &str = "\n  fix: put the newest copy of cosignatures.db back; without one, move the file away: \
+                   the witnesses then cosign the newest head again";
+
 impl Gate for Witnesses {
     fn start(&self, opened: &Opened) -> Result<bool, StoreError> {
         let (options, log) = (&self.0.options, self.0.options.log.to_string());
@@ -33,7 +37,7 @@ impl Gate for Witnesses {
             return Ok(true);
         }
         // It had passed, or it had not: an older head must not be served on a guess.
-        bad.first().map_or(Ok(false), |bad| Err(unverified(bad)))
+        bad.first().map_or(Ok(false), |bad| Err(unverified(bad, FIX)))
     }
 
     fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed> {

@@ -1,4 +1,4 @@
-//! A damaged page hides the newest row of a mirror: the log is not held to an older head because of that.
+//! A damaged page hides the newest row of a mirror: the log is not held to an older head then.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +52,8 @@ async fn a_newest_head_that_is_lost_is_damage_and_not_an_older_head() {
         "DELETE FROM head WHERE size = 520",
         "DELETE FROM head",
         "DELETE FROM newest_head",
-        "UPDATE newest_head SET (size, root, note) = (SELECT size, root, note FROM head WHERE size = 300)",
+        "UPDATE newest_head
+         SET (size, root, note) = (SELECT size, root, note FROM head WHERE size = 300)",
         "UPDATE newest_head SET note = note || 'x'",
     ] {
         let client = followed(&log, None).await;

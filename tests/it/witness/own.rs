@@ -10,9 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{StatusCode, Uri, header::CONTENT_TYPE};
 use tallystick::clock::Clock;
-use tallystick::log::{
-    AppendError, Conditions, Gate, Log, LogOptions, OpenError, Outcome, ReadOnly, State,
-};
+use tallystick::log::{AppendError, Conditions, Gate, Log, LogOptions, OpenError, Outcome, ReadOnly, State};
 use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, Policy, cosigned_at};
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::tlog::{Checkpoint, TreeSize};

@@ -290,8 +290,8 @@ async fn a_memory_of_an_older_program_is_kept_twice_from_its_first_start() {
     drop(witness);
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.execute_batch(
-        "DROP TRIGGER checkpoint_inserted; DROP TRIGGER checkpoint_updated; DROP TRIGGER evidence_inserted;
-         DROP TABLE checkpoint_copy; DROP TABLE evidence_copy; PRAGMA user_version = 1",
+        "DROP TRIGGER checkpoint_inserted; DROP TRIGGER checkpoint_updated;
+         DROP TRIGGER evidence_inserted; DROP TABLE checkpoint_copy; DROP TABLE evidence_copy; PRAGMA user_version = 1",
     )
     .unwrap();
     drop(raw);

@@ -1,4 +1,4 @@
-//! The cosignatures that are kept on disk: only those of the log's own witnesses go out, byte for byte.
+//! The cosignatures that are kept on disk: only those of the log's witnesses go out, byte for byte.
 
 use super::*;
 use crate::support::raw::behind_triggers;
@@ -114,7 +114,9 @@ async fn a_damaged_memory_of_demanded_cosignatures_is_refused() {
         let store = CosignatureStore::open(&database).map_err(|error| error.to_string())?;
         let witnesses = world.witnesses(store);
         let gate: Arc<dyn Gate> = Arc::new(witnesses);
-        world.open_log(&world.path("log"), Conditions { gate: Some(gate), hold: None }).map_err(|error| error.to_string())
+        world
+            .open_log(&world.path("log"), Conditions { gate: Some(gate), hold: None })
+            .map_err(|error| error.to_string())
     };
     let log = open().unwrap();
     assert_eq!(log.snapshot().size(), TreeSize(3));
@@ -129,6 +131,7 @@ async fn a_damaged_memory_of_demanded_cosignatures_is_refused() {
         behind_triggers(&database, |raw| raw.execute_batch(sql).unwrap());
         let why = open().err().expect(sql);
         assert!(why.contains("damaged: "), "{sql}: {why}");
+        assert_eq!(why.contains("fix: "), sql.contains("replace"), "the opener names the other fix: {why}");
         for side in ["-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{side}", database.display()));
         }
