@@ -239,7 +239,7 @@ pub static KEYS: &[Key] = &[
     listed("witness.*.url", "http or https URL", "\"https://witness.example/w1\"", "required")
         .means(
             "The witness's submission prefix (C2SP tlog-witness): every published head is posted to `<url>/add-checkpoint`, and what it has cosigned is read from below it.",
-            "can see how fast the log grows, and refuse to answer; with `witnesses.required` that stops the log. Nobody else's cosignature passes for the witness's.",
+            "can see how fast the log grows, and refuse to answer: that delays the first signature of each start by 10 s, and with `witnesses.required` it stops the log. Nobody else's cosignature passes for the witness's.",
         ),
     listed("witness.*.key", "verifier key of the type 0x04", "\"witness.example/w1+eb762cc2+BNdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea\"", "required")
         .means(

@@ -115,18 +115,17 @@ async fn a_witness_that_hangs_or_is_dead_holds_the_first_signature_back_for_the_
     let hangs = format!("http://{}", silent.local_addr().unwrap());
     for url in [hangs.as_str(), "http://127.0.0.1:9"] {
         let world = world_with(url, &vkey()).await;
-        let running = world.open();
-        assert!(matches!(&*running.log.state(), State::ReadOnly(ReadOnly::Unasked { .. })));
-        assert_eq!(running.log.snapshot().size(), TreeSize(5), "{url}: it is served meanwhile");
         let began = Instant::now();
+        let running = world.open();
+        assert_eq!(running.log.snapshot().size(), TreeSize(5), "{url}: it is served meanwhile");
         running.log.append(vec![candidate(50)]).await.unwrap();
         let waited = began.elapsed();
-        assert!(waited >= HEARING / 2 && waited < HEARING * 4, "{url}: {waited:?}");
+        assert!(waited >= HEARING && waited < HEARING * 10, "{url}: {waited:?}");
         assert!(matches!(*running.log.state(), State::Writing), "{url}");
         // Only the first one waits.
         let began = Instant::now();
         running.log.append(vec![candidate(51)]).await.unwrap();
-        assert!(began.elapsed() < HEARING / 2, "{url}");
+        assert!(began.elapsed() < HEARING, "{url}");
         assert_eq!(running.log.cautioned(), None, "{url}: silence is no claim");
         running.close().await;
     }
@@ -141,15 +140,11 @@ async fn a_claim_without_proof_is_told_and_holds_the_first_signature_back_for_th
         // A witness that agrees takes nothing away from the claim.
         let honest = world.witness("honest");
         world.quorum = 1;
-        let running = world.open();
-        eventually("it is told while the log waits", async || match &*running.log.state() {
-            State::ReadOnly(reason @ ReadOnly::Unasked { .. }) => reason.to_string().contains(words),
-            _ => false,
-        })
-        .await;
         let began = Instant::now();
+        let running = world.open();
         let receipt = running.log.append(vec![candidate(50)]).await.unwrap();
-        assert!(began.elapsed() < HEARING * 4, "{:?}", began.elapsed());
+        let waited = began.elapsed();
+        assert!(waited >= HEARING && waited < HEARING * 10, "{waited:?}");
         assert_eq!(receipt.snapshot.size(), TreeSize(6), "one liar does not stop the log");
         assert!(matches!(*running.log.state(), State::Writing));
         let caution = running.log.cautioned().expect("it stays unresolved");
