@@ -37,6 +37,8 @@ async fn a_kept_cosignature_with_a_changed_byte_is_never_served() {
     running.close().await;
     // The witness is gone, so what is served is what was kept.
     world.quorum = 0;
+    // Its own cosignature follows when it has stopped waiting for the witness.
+    world.hearing = Duration::from_millis(1);
     let database = world.path("log/cosignatures.db");
     let both = ["cosignature", "cosignature_copy"];
     let name_and_id = line.rfind(' ').unwrap() + 8;
