@@ -24,7 +24,7 @@ Keep it on another disk than the log (`anchor = PATH`).
 
 A log without its anchor, or with an old copy of it, is read-only. If the newest anchor cannot be put back, and you are sure \
 that this is the newest copy of the log (compare its size with what clients, monitors and witnesses have seen), `anchor settle` \
-makes a new one. On an old copy of the log that would fork it for every client.
+makes a new one. Never do that on an old copy of the log: it would fork the log for every client.
 
 Examples:
   tallystick anchor show

@@ -67,7 +67,7 @@ pub(super) struct Audit {
     /// Look nothing up: for the files of a log behind a web server, which answers no look-ups
     #[arg(long, conflicts_with = "gosum")]
     no_lookups: bool,
-    /// Where is kept what was audited [default: tallystick-audit/<log's name>]
+    /// Directory for audit progress [default: tallystick-audit/<log's name>]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Print JSON

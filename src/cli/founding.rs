@@ -38,7 +38,7 @@ pub(super) struct NewLog {
     pub(super) new_log: bool,
 }
 
-/// What a command may do where there is neither key nor log.
+/// What a command does in a data directory that has neither a key nor a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoKey {
     /// Make both.
@@ -178,7 +178,7 @@ fn check_alone(config: &Config, key: &VerifierKey, new_log: bool) -> anyhow::Res
     ))
 }
 
-/// What the anchor holds, if it is there.
+/// Reads the anchor, if there is one.
 fn anchored(config: &Config) -> anyhow::Result<Option<Anchored>> {
     anchor::read(&config.anchor).with_context(|| {
         format!(

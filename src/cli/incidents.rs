@@ -42,7 +42,7 @@ pub(super) struct Incidents {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Let the log sign although a head like this is somewhere; the server must be stopped
+    /// Resume signing despite a conflicting head; stop the server first
     Resolve {
         /// The number of the stop
         #[arg(value_name = "STOP", required_unless_present = "lost")]
@@ -77,7 +77,7 @@ impl Incidents {
 }
 
 fn show(config: &Config, limit: usize, as_json: bool) -> anyhow::Result<Exit> {
-    // Who looks for what was in a file that is lost finds it among the incidents.
+    // If the stops file is lost, the incidents still tell what was in it.
     let (stops, unusable) = match stops(&config.anchor) {
         Ok(stops) => (stops, None),
         Err(error) => (Vec::new(), Some(error)),

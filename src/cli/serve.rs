@@ -73,7 +73,7 @@ pub(super) struct Serve {
     /// Address and port of health and metrics [default: 127.0.0.1:8471]
     #[arg(long, value_name = "ADDRESS")]
     metrics_listen: Option<SocketAddr>,
-    /// In which time full mirrors are verified again, or `off` [default: 24h]
+    /// How often to re-verify full mirrors, or `off` [default: 24h]
     #[arg(long, value_name = "TIME")]
     verify_interval: Option<VerifyInterval>,
     #[command(flatten)]

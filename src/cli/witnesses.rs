@@ -11,7 +11,7 @@ use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAtt
 use crate::store::{LogReader, StoreError};
 use crate::tlog::{Origin, TreeSize};
 
-/// Show how the witnesses of this log do, or the policy that names them
+/// Show the state of this log's witnesses, or the policy that names them
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Witnesses are named in [[witness]] of the configuration. Reads only, and may run beside the server.

@@ -74,12 +74,13 @@ pub(super) fn start(
         },
         (Ok(tower), None) => Ok((None, last_epoch, tower)),
     };
-    // Of a file that cannot be read nothing is known, and nothing is signed either.
+    // If the stops file cannot be read, assume the worst: `claimed` is then an error.
     let stops = loaded.unwrap_or_default();
     let (anchor, epoch, tower) = match claimed {
         Ok(claimed) => claimed,
         Err(reason) => {
-            // What waits for its cosignatures goes on waiting, whyever else nothing is signed.
+            // A head that waits for cosignatures keeps waiting even when the log is read-only for
+            // another reason.
             let shared = match &gate {
                 Some(gate) if !matches!(reason, ReadOnly::Damaged { .. }) => {
                     wait_at(&**gate, (last_epoch, None), &snapshot, &identity, &[], stops)?.0

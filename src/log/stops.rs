@@ -183,7 +183,8 @@ fn save(anchor: &Path, stops: &[Stop]) -> Result<(), StopError> {
     write_durably(&path, &text).map_err(|source| StopError::Io { path, source })
 }
 
-/// An operator says that the log in `directory` may sign although a head like this is somewhere. Nobody may have the log open.
+/// Ends a stop: the operator decides that the log in `directory` may sign despite the conflicting
+/// head. No process may have the log open.
 pub fn end_stop(directory: &Path, anchor: &Path, number: u64, clock: &Clock) -> Result<Stop, StopError> {
     let _lock = DirectoryLock::acquire(directory)?;
     let mut all = stops(anchor)?;

@@ -1,8 +1,8 @@
 //! What is kept of a log, in two databases: what was asked for, and in full mode every record. Whoever wants a tile, a record
 //! or a head asks here and need not know which of the two has it.
 //!
-//! A row of the full mirror that is damaged is as good as none: it is said aloud, and what was in it is asked for at
-//! the log's URLs again, verified like everything from there.
+//! A row of the full mirror that is damaged counts as missing: the server logs it, asks the log's URLs for the same
+//! bytes again, and verifies them like everything from there.
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -18,7 +18,7 @@
 //! modules = ["corp.example/*", "github.com/corp"]   # tell of their new versions
 //! gosum   = ["go.sum"]                       # tell of records that disagree with these lines
 //! lookup  = true                             # also of those that were there before: each line is looked up
-//! private = ["corp.example/*"]               # but these are never named to this log, in no spelling, nor is corp.example
+//! private = ["corp.example/*"]               # never named to this log, in any letter case; nor is corp.example
 //! compare = ["sum.corp.example"]             # and with what this other log has of the module versions above
 //! silence = "24h"                            # tell when there is no new head for so long
 //! lag     = "1h"                             # and when nothing could be verified for so long (default)
