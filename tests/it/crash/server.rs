@@ -46,13 +46,16 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// An address of this machine for one test: the whole of 127.0.0.0/8 is ours, and the process takes the rest of it
-/// from its number, so that neither another test nor another run has the same.
+/// An address of this machine for one place. All of 127.0.0.0/8 is ours: the places of one process
+/// take one address after the other, from one that the number of the process decides.
 fn own_address() -> Ipv4Addr {
+    /// From 127.2.0.0 to 127.251.255.255.
+    const ADDRESSES: u32 = 250 << 16;
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let next = NEXT.fetch_add(1, Ordering::SeqCst) % 250;
-    let [.., third, fourth] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, next as u8 + 2, third, fourth)
+    // Far from where a process with the next number begins.
+    let first = std::process::id().wrapping_mul(0x9e37_79b1);
+    let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::SeqCst)) % ADDRESSES;
+    Ipv4Addr::from_bits((127 << 24 | 2 << 16) + number)
 }
 
 impl Place {
