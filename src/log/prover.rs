@@ -330,7 +330,7 @@ fn check_size(log: &Snapshot, size: TreeSize) -> Result<(), ProverError> {
     if size > log.size() { Err(ProverError::NoSuchTree { size, newest: log.size() }) } else { Ok(()) }
 }
 
-/// The note of the published head of this size, which must have this root.
+/// The note of the published head of this size, which must have this root. A proof holds without it.
 fn note_of(log: &Snapshot, tree: &TreeHead) -> Result<Option<String>, StoreError> {
     let differs = |signed: &Hash| StoreError::Damaged {
         place: format!("proof in the tree of size {}", tree.size),
@@ -340,7 +340,7 @@ fn note_of(log: &Snapshot, tree: &TreeHead) -> Result<Option<String>, StoreError
         let head = log.head();
         return if head.tree == *tree { Ok(Some(head.note.clone())) } else { Err(differs(&head.tree.root)) };
     }
-    match log.head_at(tree.size)? {
+    match log.readable_head(tree.size)? {
         Some(head) if head.tree == *tree => Ok(Some(head.note)),
         Some(head) => Err(differs(&head.tree.root)),
         None => Ok(None),

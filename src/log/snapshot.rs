@@ -132,12 +132,20 @@ impl Snapshot {
 
     /// The published head of exactly this size.
     pub fn head_at(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
+        match self.readable_head(size)? {
+            None if size <= self.size() => self.absent(),
+            found => Ok(found),
+        }
+    }
+
+    /// The published head of exactly this size, if it can be read. A log that was opened damaged may
+    /// have lost it.
+    pub(super) fn readable_head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
         if size > self.size() {
             return Ok(None);
         }
-        let Some(head) = self.reader.head(size)? else { return self.absent() };
-        self.prove(&head)?;
-        Ok(Some(head))
+        let head = self.reader.head(size)?;
+        head.map(|head| self.prove(&head).map(|()| head)).transpose()
     }
 
     /// The head that was newest at a time, by the clock that it was signed by; none before the first.
