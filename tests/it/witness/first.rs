@@ -11,7 +11,7 @@ use tallystick::log::{ReadOnly, State, stops};
 use tallystick::tlog::TreeSize;
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
 
-use super::own::{HOUR, World, copy, keys, liar, peer};
+use super::own::{HOUR, World, keys, liar, peer};
 use super::witness_key;
 use crate::support::logs::{candidate, candidates, lines};
 use crate::support::serve::LogDirectory;
@@ -38,17 +38,7 @@ async fn world_with(url: &str, vkey: &str) -> World {
 /// Log and anchor are copies of one time, which agree. The witness knows the newer head.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_witness_that_knows_more_keeps_an_old_copy_from_its_first_signature() {
-    let mut world = World::new();
-    let witness = [world.witness("w1")];
-    let running = world.open();
-    running.log.append(candidates(0..5)).await.unwrap();
-    running.witnessed(&keys(&witness)).await;
-    running.close().await;
-    copy(&world.path("log"), &world.path("backup"));
-    let running = world.open();
-    running.log.append(candidates(5..9)).await.unwrap();
-    running.witnessed(&keys(&witness)).await;
-    running.close().await;
+    let (mut world, _witness) = World::with_old_backup().await;
     // What the machine itself remembers of the witness is gone, too.
     std::fs::remove_file(world.path("backup").join("cosignatures.db")).unwrap();
 
@@ -179,17 +169,7 @@ async fn a_claim_that_the_witness_takes_back_is_forgotten() {
 /// The advice in a claim, followed to the letter, where the witness is right and cannot prove it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_advice_about_a_claim_leads_to_a_log_that_signs() {
-    let mut world = World::new();
-    let witness = [world.witness("w1")];
-    let running = world.open();
-    running.log.append(candidates(0..5)).await.unwrap();
-    running.witnessed(&keys(&witness)).await;
-    running.close().await;
-    copy(&world.path("log"), &world.path("backup"));
-    let running = world.open();
-    running.log.append(candidates(5..9)).await.unwrap();
-    running.witnessed(&keys(&witness)).await;
-    running.close().await;
+    let (mut world, witness) = World::with_old_backup().await;
 
     // What it has cosigned cannot be fetched: a proxy lets `add-checkpoint` through alone.
     let asked = Arc::new(AtomicU64::new(1));

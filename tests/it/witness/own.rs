@@ -81,6 +81,24 @@ impl World {
         self.open_in(&self.path("log"))
     }
 
+    /// A log of 9 records that its witness has cosigned, and in `backup` its copy of 5 records with
+    /// the anchor of that time.
+    pub(super) async fn with_old_backup() -> (World, [WitnessProcess; 1]) {
+        let mut world = World::new();
+        let witness = [world.witness("w1")];
+        let running = world.open();
+        running.log.append(candidates(0..5)).await.unwrap();
+        running.witnessed(&keys(&witness)).await;
+        running.close().await;
+        // A backup with its anchor, which therefore agrees.
+        copy(&world.path("log"), &world.path("backup"));
+        let running = world.open();
+        running.log.append(candidates(5..9)).await.unwrap();
+        running.witnessed(&keys(&witness)).await;
+        running.close().await;
+        (world, witness)
+    }
+
     pub(super) fn open_in(&self, directory: &Path) -> Running {
         std::fs::create_dir_all(directory).unwrap();
         let witnesses = self.witnesses(CosignatureStore::open(&directory.join("cosignatures.db")).unwrap());
@@ -400,18 +418,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_witness_proves_that_the_log_was_rolled_back_or_forked() {
-    let mut world = World::new();
-    let witness = [world.witness("w1")];
-    let running = world.open();
-    running.log.append(candidates(0..5)).await.unwrap();
-    running.witnessed(&keys(&witness)).await;
-    running.close().await;
-    // A backup with its anchor, which therefore agrees.
-    copy(&world.path("log"), &world.path("backup"));
-    let running = world.open();
-    running.log.append(candidates(5..9)).await.unwrap();
-    running.witnessed(&keys(&witness)).await;
-    running.close().await;
+    let (mut world, _witness) = World::with_old_backup().await;
     copy(&world.path("backup"), &world.path("fork"));
 
     let rolled_back = world.open_in(&world.path("backup"));
