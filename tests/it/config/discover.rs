@@ -1,20 +1,17 @@
 //! Without routes: what is made out of the go command's own settings, and what is refused.
 
-use std::os::unix::fs::PermissionsExt;
-
 use tallystick::config::{Environment, GoEnvironment};
 
 use super::{EXAMPLE, Shown, load};
 use crate::cli::{Ran, Sandbox, installed};
+use crate::support::write_program;
 
 /// A `go` command that answers with these settings.
 fn fake_go(sandbox: &Sandbox, json: &str) {
     std::fs::create_dir_all(sandbox.path("bin")).unwrap();
-    sandbox.write(
-        "bin/go",
-        &format!("#!/bin/sh\n[ \"$1\" = env ] && [ \"$2\" = -json ] || exit 1\necho '{json}'\n"),
-    );
-    std::fs::set_permissions(sandbox.path("bin/go"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script =
+        format!("#!/bin/sh\n[ \"$1\" = env ] && [ \"$2\" = -json ] || exit 1\necho '{json}'\n");
+    write_program(&sandbox.path("bin/go"), script.as_bytes());
 }
 
 fn discover(go: &str, environment: &[(&str, &str)]) -> Ran {

@@ -13,7 +13,6 @@
 //! with a sentence). Then it starts again without faults: everything that was acknowledged must be there, every head
 //! ever seen must be a prefix, and both modules must be taken in.
 
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -188,7 +187,7 @@ impl Bench {
             Ok(server) => {
                 // It may have become read-only, and may end by itself when it writes.
                 self.ask(&server, modules[0], &mut history)?;
-                end_traced(server, &log);
+                end_traced(server);
             }
             Err(ended) => self.check_end(&ended, faults)?,
         }
@@ -231,12 +230,15 @@ impl Bench {
     }
 }
 
-/// Kills the process that a strace runs, by the number in its log; strace ends after it.
-fn end_traced(server: Server, log: &Path) {
-    let seen = std::fs::read_to_string(log).unwrap_or_default();
-    let id = seen.split_whitespace().next().and_then(|id| Pid::from_raw(id.parse().ok()?));
+/// Kills the process that a strace runs; strace ends after it.
+fn end_traced(server: Server) {
+    let strace = server.id();
+    let children = std::fs::read_to_string(format!("/proc/{strace}/task/{strace}/children"));
     // It may have ended by itself.
-    let _ = kill_process(id.expect("strace writes the number first"), Signal::KILL);
+    for id in children.unwrap_or_default().split_whitespace() {
+        let id = Pid::from_raw(id.parse().expect("the kernel writes numbers")).expect("and none is 0");
+        let _ = kill_process(id, Signal::KILL);
+    }
     server.wait();
 }
 
@@ -340,7 +342,7 @@ fn every_call_of_its_start(bench: &Bench, template: &Template, row: &'static str
     let place = template.place.copied();
     let log = place.path("strace");
     let server = place.try_serve_as(under(&place.command(), &[], &log)).expect("nothing is wrong yet");
-    end_traced(server, &log);
+    end_traced(server);
     let seen = std::fs::read_to_string(&log).expect("strace writes down what it sees");
     let calls = calls(&seen);
     assert!(calls.len() >= 6, "a start is not what it was: {calls:?}");

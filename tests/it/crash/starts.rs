@@ -10,6 +10,7 @@ use std::process::Command;
 use super::campaign::{Tally, skipped};
 use super::server::{Ended, Place};
 use super::source::Source;
+use crate::support::write_program;
 
 /// Exit codes of the design.
 const FAILED: i32 = 1;
@@ -169,8 +170,7 @@ fn a_data_directory_of_somebody_else_is_named() {
     for (mode, words) in [(0o755, ["Permission denied", "fix"]), (0o700, ["Permission denied", "fix"])] {
         let (_source, place) = place_with_a_log();
         let program = place.path("tallystick");
-        fs::copy(env!("CARGO_BIN_EXE_tallystick"), &program).unwrap();
-        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        write_program(&program, &fs::read(env!("CARGO_BIN_EXE_tallystick")).unwrap());
         fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(place.data(), Permissions::from_mode(mode)).unwrap();
         let mut command = Command::new(&program);

@@ -132,10 +132,11 @@ impl Drop for Strace {
     }
 }
 
-/// The command that runs `program` under strace, all its threads.
+/// The command that runs `program` under strace, which looks at its first thread alone: an injection counts the calls of
+/// each thread apart, and the Nth call of another thread is another call every time.
 pub(crate) fn under(program: &Command, faults: &[Fault], log: &Path) -> Command {
     let mut command = Command::new("strace");
-    command.args(["-f"]).args(arguments(faults, log)).arg(program.get_program()).args(program.get_args());
+    command.args(arguments(faults, log)).arg(program.get_program()).args(program.get_args());
     command.current_dir(program.get_current_dir().expect("it has one"));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped());
     // strace is found by our own PATH; the program gets its own environment.
@@ -149,19 +150,11 @@ pub(crate) fn under(program: &Command, faults: &[Fault], log: &Path) -> Command 
     command
 }
 
-/// Every call that the first thread seen makes to change a file of the data or the anchor: name, number and file.
+/// Every call that the thread makes to change a file of the data or the anchor: name, number and file.
 pub(crate) fn calls(log: &str) -> Vec<(String, u32, String)> {
-    let (mut counts, mut found, mut thread) = (HashMap::new(), Vec::new(), None);
+    let (mut counts, mut found) = (HashMap::new(), Vec::new());
     for line in log.lines() {
-        // With -f each line begins with the thread.
-        let (id, rest) = match line.split_once(' ') {
-            Some((id, rest)) if id.parse::<u32>().is_ok() => (id, rest.trim_start()),
-            _ => ("", line),
-        };
-        if *thread.get_or_insert(id) != id {
-            continue;
-        }
-        let Some((call, operands)) = rest.split_once('(') else { continue };
+        let Some((call, operands)) = line.split_once('(') else { continue };
         if !WRITES.contains(&call) {
             continue;
         }

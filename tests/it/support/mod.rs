@@ -31,3 +31,15 @@ pub(crate) fn poll<T>(what: &str, patience: std::time::Duration, mut look: impl 
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
+
+/// Writes a program that may be started at once. Another process writes it: a writable handle of this process could be
+/// inherited by a program that another test starts just then, and the kernel would refuse to run the file ("text file
+/// busy").
+pub(crate) fn write_program(path: &std::path::Path, bytes: &[u8]) {
+    use std::io::Write as _;
+    let mut writer = std::process::Command::new("/bin/sh");
+    writer.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path).stdin(std::process::Stdio::piped());
+    let mut writer = writer.spawn().expect("there is a shell");
+    writer.stdin.take().expect("it is piped").write_all(bytes).expect("the shell reads");
+    assert!(writer.wait().expect("it is our child").success(), "{} cannot be written", path.display());
+}

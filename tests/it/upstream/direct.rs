@@ -3,8 +3,8 @@
 //! A module path with `.git` in it names its repository without asking a web server, and `url.<base>.insteadOf` in the git
 //! configuration leads the repository's URL to a local directory: so the real go and git run, and nothing leaves the machine.
 
-use crate::support::eventually;
-use std::io::{Read, Write};
+use crate::support::{eventually, write_program};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -46,13 +46,7 @@ impl Place {
     fn with_go(script: &str) -> Place {
         let mut place = Place::new();
         place.options.go = place.dir.path().join("go");
-        // Written by another process: a writable handle of ours could be inherited by a program that another test starts just
-        // then, and the script would be "busy".
-        let mut writer = Command::new("/bin/sh");
-        writer.args(["-c", "cat > \"$0\" && chmod 700 \"$0\""]).arg(&place.options.go).stdin(Stdio::piped());
-        let mut writer = writer.spawn().unwrap();
-        writer.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
-        assert!(writer.wait().unwrap().success());
+        write_program(&place.options.go, format!("#!/bin/sh\n{script}\n").as_bytes());
         place
     }
 
