@@ -15,8 +15,8 @@ use std::time::Duration;
 use crate::cli::installed;
 use crate::client::oracle::{self, Proxy, Spec};
 use crate::mirror::small_log::{self, SmallLog};
+use crate::support::hostile::{Behaviour, HostileServer};
 use crate::support::live;
-use crate::upstream::hostile::{Behaviour, HostileServer};
 
 /// A few seconds, and some downloads.
 const PATIENCE: Duration = Duration::from_secs(240);

@@ -8,9 +8,9 @@ use serde_json::Value;
 use tallystick::note::{CosignatureSigner, SignerKey};
 
 use crate::cli::Sandbox;
+use crate::support::hostile::{Behaviour, HostileServer};
 use crate::support::raw::behind_triggers;
 use crate::support::serve::{Server, copy_tree};
-use crate::upstream::hostile::{Behaviour, HostileServer};
 
 /// Records of the log in the fixture.
 const RECORDS: u64 = 13;

@@ -230,6 +230,22 @@ fn long_functions(text: &str) -> Vec<(String, usize)> {
     found
 }
 
+/// A folder's module is its `mod.rs`, and a module lies where its name says.
+#[test]
+fn a_folder_is_one_module() {
+    let mut sources = read("src");
+    sources.extend(read("tests"));
+    let wrong = sources.iter().filter(|source| {
+        let says_where = source.text.lines().any(|line| line.starts_with("#[path"));
+        source.path.with_extension("").is_dir() || says_where
+    });
+    let wrong = wrong.map(|source| source.path.display().to_string()).collect();
+    assert_none(
+        wrong,
+        "a folder has its mod.rs, not a file beside it, and #[path] hides where a module lies",
+    );
+}
+
 #[test]
 fn documented_commands_and_keys_exist_and_the_other_way_round() {
     let readme = fs::read_to_string(root().join("README.md")).expect("a README");

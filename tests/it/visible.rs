@@ -14,7 +14,7 @@ use tallystick::tlog::{Hash, TreeHead, TreeSize};
 use tallystick::visible::is_plain;
 
 use crate::cli::{Ran, Sandbox, installed};
-use crate::upstream::hostile::{Behaviour, HostileServer};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 /// One of each kind: title and colors, BEL, backspace, a lone CR, DEL, C1 (CSI, OSC), bidi overrides and isolates, marks,
 /// zero-width, line and paragraph separators, a tag.

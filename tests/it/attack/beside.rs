@@ -16,8 +16,8 @@ use super::{KNOWN, Target, connection_from, quantile};
 use crate::crash::campaign::{Tally, times};
 use crate::crash::source::Source;
 use crate::crash::wire::Connection;
+use crate::support::hostile::{Behaviour, HostileServer};
 use crate::support::witness::WitnessProcess;
-use crate::upstream::hostile::{Behaviour, HostileServer};
 use crate::witness::SmallLog;
 
 /// Requests of the good client in a second.

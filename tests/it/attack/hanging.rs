@@ -9,8 +9,8 @@ use crate::crash::campaign::{Tally, times};
 use crate::crash::server::Place;
 use crate::crash::source::Source;
 use crate::crash::wire::Connection;
+use crate::support::hostile::{Behaviour, HostileServer};
 use crate::support::poll;
-use crate::upstream::hostile::{Behaviour, HostileServer};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const GREEDY: Ipv4Addr = Ipv4Addr::new(127, 1, 1, 1);

@@ -10,8 +10,8 @@ use crate::crash::campaign::{Tally, times};
 use crate::crash::server::Server;
 use crate::crash::source::Source;
 use crate::crash::wire::Connection;
+use crate::support::hostile::{Behaviour, HostileServer};
 use crate::support::poll;
-use crate::upstream::hostile::{Behaviour, HostileServer};
 
 /// Connections that the server serves in these tests.
 const SLOTS: usize = 40;

@@ -9,8 +9,7 @@ use crate::support::write_program;
 /// A `go` command that answers with these settings.
 fn fake_go(sandbox: &Sandbox, json: &str) {
     std::fs::create_dir_all(sandbox.path("bin")).unwrap();
-    let script =
-        format!("#!/bin/sh\n[ \"$1\" = env ] && [ \"$2\" = -json ] || exit 1\necho '{json}'\n");
+    let script = format!("#!/bin/sh\n[ \"$1\" = env ] && [ \"$2\" = -json ] || exit 1\necho '{json}'\n");
     write_program(&sandbox.path("bin/go"), script.as_bytes());
 }
 

@@ -157,7 +157,7 @@ fn private_names_are_not_told_to_a_known_database() {
         assert_eq!(told, 3 - withheld, "{:?}", upstream.paths());
     }
     // Without a configuration GOPRIVATE says what is private to the public database.
-    let upstream = HostileServer::always(crate::upstream::hostile::Behaviour::not_found());
+    let upstream = HostileServer::always(crate::support::hostile::Behaviour::not_found());
     let sandbox = Sandbox::new();
     sandbox.write("go.sum", &gosum);
     let words = ["audit", &upstream.url(), "--key", &golang_key(), "--gosum", "go.sum"];

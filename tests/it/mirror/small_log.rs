@@ -7,7 +7,7 @@ use tallystick::module::ModuleVersion;
 use tallystick::note::{SignerKey, sign};
 use tallystick::tlog::{Checkpoint, Hash, RecordId, Tile, TileLevel, TreeHead, TreeSize, format_record};
 
-use crate::upstream::hostile::{Behaviour, HostileServer};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 pub(crate) const NAME: &str = "sum.test.example";
 

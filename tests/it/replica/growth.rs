@@ -1,7 +1,7 @@
 //! Logs that grow, from sizes and to sizes that are not multiples of anything.
 
 use super::*;
-use crate::upstream::hostile::{Behaviour, HostileServer};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_go_wrote_is_mirrored_to_the_byte() {

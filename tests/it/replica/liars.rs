@@ -1,7 +1,7 @@
 //! Sources that lie: no byte of theirs is stored, each is named, and an honest one beside them is enough.
 
 use super::*;
-use crate::upstream::hostile::{Behaviour, HostileServer};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 const SIZE: u64 = 4_000;
 const VICTIM: &str = "/tile/8/data/003";

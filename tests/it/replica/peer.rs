@@ -9,7 +9,7 @@ use tallystick::module::ModuleVersion;
 use tallystick::store::replica::{RecordText, ReplicaReader};
 use tallystick::tlog::{Hash, RecordId, Tile, TileLevel, TreeSize};
 
-use crate::upstream::hostile::{Behaviour, HostileServer};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 pub(crate) const NAME: &str = "peer.example";
 /// Two windows and a part of a third, which ends in a part of a tile.

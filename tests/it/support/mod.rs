@@ -1,5 +1,6 @@
 //! What several subjects of the integration tests share.
 
+pub(crate) mod hostile;
 pub(crate) mod live;
 pub(crate) mod logs;
 pub(crate) mod raw;

@@ -10,8 +10,8 @@ use tallystick::upstream::{
     VcsOptions,
 };
 
-use super::hostile::{Behaviour, HostileServer};
 use super::{AMPLE, client, within};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 const INFO: &str =
     r#"{"Version":"v1.5.2-RC1","Origin":{"VCS":"git","URL":"https://corp.example/Quote","Hash":"3ba1"}}"#;

@@ -8,8 +8,8 @@ use tallystick::upstream::{
     Waiting,
 };
 
-use super::hostile::{Behaviour, HostileServer};
 use super::{AMPLE, client, options, url, within};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 const MAX_BYTES: u64 = 10_000;
 /// For behaviours that end only by a limit of ours.

@@ -10,8 +10,8 @@ use tallystick::clock::Clock;
 use tallystick::tlog::Tile;
 use tallystick::upstream::Speed;
 
-use super::hostile::{Behaviour, HostileServer};
 use super::*;
+use crate::support::hostile::{Behaviour, HostileServer};
 
 const NAME: &str = "sum.golang.org";
 

@@ -6,8 +6,8 @@ use tallystick::module::ModuleVersion;
 use tallystick::tlog::Tile;
 use tallystick::upstream::{FetchError, RemoteSumdb, SourceUrl, passthrough, supported};
 
-use super::hostile::{Behaviour, HostileServer};
 use super::{AMPLE, client, url, within};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 fn remote(urls: &[String]) -> RemoteSumdb {
     RemoteSumdb::new("sum.golang.org".into(), urls.iter().map(|text| url(text)).collect(), client())

@@ -15,7 +15,7 @@ use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb
 use super::super::server::copy_tree;
 use super::{Campaign, Random, damage, fold, refused};
 use crate::mirror::small_log::{NAME, SmallLog, answer, nth};
-use crate::upstream::hostile::HostileServer;
+use crate::support::hostile::HostileServer;
 
 /// The sizes at which the mirror saw the log.
 const SEEN: [u64; 4] = [200, 300, 520, 700];

@@ -36,7 +36,7 @@ use tallystick::mirror::{Proven, RemoteError, RemoteLimits, RemoteLog, RemoteLog
 use tallystick::module::ModuleVersion;
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, SourceUrl};
 
-use crate::upstream::hostile::{Behaviour, HostileServer};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 /// As printed in the `go` command.
 const GOLANG_KEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";

@@ -5,29 +5,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail where the test would")]
 
-#[path = "client/attacks.rs"]
 mod attacks;
-#[path = "client/counts.rs"]
 mod counts;
-#[path = "client/errors.rs"]
 mod errors;
-#[path = "client/go.rs"]
 pub(crate) mod go;
-#[path = "client/gosumdb.rs"]
 mod gosumdb;
-#[path = "client/mirrored.rs"]
 mod mirrored;
-#[path = "client/openapi.rs"]
 mod openapi;
-#[path = "client/oracle.rs"]
 pub(crate) mod oracle;
-#[path = "client/private.rs"]
 mod private;
-#[path = "client/proofs.rs"]
 mod proofs;
-#[path = "client/public.rs"]
 mod public;
-#[path = "client/sumdb_client.rs"]
 mod sumdb_client;
 
 use std::path::Path;
@@ -40,10 +28,10 @@ use tallystick::note::SignerKey;
 
 use self::go::Developer;
 use self::oracle::{Proxy, Spec};
+use crate::support::hostile::{Behaviour, HostileServer};
 use crate::support::logs;
 use crate::support::serve::{LogDirectory, Server};
 use crate::support::web::{self, Page};
-use crate::upstream::hostile::{Behaviour, HostileServer};
 
 /// The name of most logs here.
 const NAME: &str = "sum.corp.example";

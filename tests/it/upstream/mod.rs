@@ -2,18 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail where the test would")]
 
-#[path = "support/hostile.rs"]
-pub(crate) mod hostile;
-
-#[path = "upstream/direct.rs"]
 mod direct;
-#[path = "upstream/goproxy.rs"]
 mod goproxy;
-#[path = "upstream/http.rs"]
 mod http;
-#[path = "upstream/polite.rs"]
 mod polite;
-#[path = "upstream/sumdb.rs"]
 mod sumdb;
 
 use std::time::{Duration, Instant};

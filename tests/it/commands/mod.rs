@@ -23,7 +23,7 @@ use tallystick::store::sqlite::SqliteReader;
 use tallystick::tlog::TreeSize;
 
 use crate::cli::{Ran, Sandbox};
-use crate::upstream::hostile::{Behaviour, HostileServer};
+use crate::support::hostile::{Behaviour, HostileServer};
 
 const QUOTE: &str = "\
 rsc.io/quote v1.5.2 h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=

@@ -173,7 +173,7 @@ async fn log(State(api): Api, headers: HeaderMap) -> Answer {
 }
 
 /// What describes everything here for programs: OpenAPI 3.1.
-pub const OPENAPI: &str = include_str!("api/openapi.json");
+pub const OPENAPI: &str = include_str!("openapi.json");
 
 async fn openapi(headers: HeaderMap) -> Answer {
     answer::json_text(&headers, OPENAPI)
