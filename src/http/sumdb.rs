@@ -22,10 +22,7 @@ use super::answer::{self, Answer};
 use super::metrics::Endpoint;
 use super::{Client, LookupRefusal, ReadError, Sumdb, tlog};
 use crate::module::{ModuleVersion, WireError};
-use crate::tlog::{Tile, TileLevel};
-
-/// The only height that is served: the one that the `go` command asks for.
-pub const TILE_HEIGHT: u8 = 8;
+use crate::tlog::{TILE_HEIGHT, Tile, TileLevel};
 
 /// When a client should come back that we could not answer for a reason of our own.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

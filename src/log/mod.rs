@@ -6,13 +6,13 @@
 
 mod checkpoint;
 mod claim;
-mod edge;
 mod fsck;
 mod gate;
 mod head;
 mod hold;
 mod judge;
 mod prover;
+mod right_edge;
 mod sequencer;
 mod settle;
 mod snapshot;
@@ -48,7 +48,7 @@ pub use judge::Judgment;
 pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use settle::{SettleError, Settled, settle_anchor};
-pub use snapshot::{Snapshot, TILE_HEIGHT};
+pub use snapshot::Snapshot;
 use start::{Files, start, start_damaged};
 pub use state::{ReadOnly, State};
 use stops::Stops;

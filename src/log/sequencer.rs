@@ -19,9 +19,9 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::checkpoint::sign_checkpoint;
-use super::edge::Edge;
 use super::gate::{Gate, NotPassed};
 use super::hold::Waited;
+use super::right_edge::RightEdge;
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
 use super::tower::Tower;
@@ -379,7 +379,7 @@ impl Sequencer {
     pub(super) fn first_head(&mut self) -> Result<(), StoreError> {
         let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
             .expect("the clock gives valid times");
-        let head = sign_head(&Edge::default(), &self.signers, at);
+        let head = sign_head(&RightEdge::default(), &self.signers, at);
         let transaction = self.store.begin(None, self.epoch)?;
         let batch =
             Batch { records: vec![], complete: Complete::default(), head: Some(head), incidents: vec![], at };
@@ -469,14 +469,14 @@ fn sort_out<'a>(
 /// The tree with the records of a batch.
 #[derive(Debug)]
 struct Grown {
-    edge: Edge,
+    edge: RightEdge,
     tower: Tower,
     complete: Complete,
 }
 
 /// Grows the tree by both ways: the edge by the leaves as they came, the tower by the lines as they will be stored. A bit that
 /// flipped in between makes the two disagree, and then nothing is signed.
-fn grow(mut edge: Edge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown, StoreError> {
+fn grow(mut edge: RightEdge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown, StoreError> {
     let (mut complete, mut text) = (Complete::default(), String::new());
     for record in records {
         edge.push(record.leaf, &mut complete);
@@ -493,7 +493,7 @@ fn grow(mut edge: Edge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown
     Err(StoreError::Memory { place, why })
 }
 
-fn sign_head(edge: &Edge, signers: &[SignerKey], at: Timestamp) -> StoredHead {
+fn sign_head(edge: &RightEdge, signers: &[SignerKey], at: Timestamp) -> StoredHead {
     let tree = edge.tree();
     let signers: Vec<&SignerKey> = signers.iter().collect();
     let note = note::sign(&tree.format(), &signers).expect("a tree head is a valid note text");
@@ -519,7 +519,7 @@ mod tests {
 
     #[test]
     fn both_ways_agree_at_every_size() {
-        let (mut edge, mut tower) = (Edge::default(), Tower::default());
+        let (mut edge, mut tower) = (RightEdge::default(), Tower::default());
         for record in records(600).chunks(7) {
             let grown = grow(edge, tower, record).unwrap();
             (edge, tower) = (grown.edge, grown.tower);
@@ -537,19 +537,19 @@ mod tests {
         for at in [0, 1, 254, 255, 256, 299] {
             let mut batch = records(300);
             batch[at].leaf = flip(&batch[at].leaf);
-            let refused = grow(Edge::default(), Tower::default(), &batch).unwrap_err();
+            let refused = grow(RightEdge::default(), Tower::default(), &batch).unwrap_err();
             assert!(refused.to_string().contains("memory of this machine"), "{at}: {refused}");
             // Or in the lines, after the leaf was computed.
             let mut batch = records(300);
             let mut zip = *batch[at].lines.zip.as_bytes();
             zip[3] ^= 1;
             batch[at].lines.zip = H1::from_bytes(zip);
-            assert!(grow(Edge::default(), Tower::default(), &batch).is_err(), "{at}");
+            assert!(grow(RightEdge::default(), Tower::default(), &batch).is_err(), "{at}");
         }
         // Or in the tree as it was kept from the batch before.
-        let grown = grow(Edge::default(), Tower::default(), &records(300)).unwrap();
+        let grown = grow(RightEdge::default(), Tower::default(), &records(300)).unwrap();
         let head = grown.tower.head();
-        let other = grow(Edge::default(), Tower::default(), &records(301)[1..]).unwrap();
+        let other = grow(RightEdge::default(), Tower::default(), &records(301)[1..]).unwrap();
         assert!(grow(other.edge, grown.tower, &records(1)).is_err());
         assert!(Tower::over(&head, &[head.root]).is_err());
     }

@@ -13,12 +13,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::checkpoint::{Cosignatures, sign_checkpoint};
 use super::claim::claim;
-use super::edge::Edge;
 use super::gate::{Conditions, Gate, Opened};
 use super::head::{check_root, prove_newest};
 use super::hold::Hold;
 use super::judge::Committed;
 use super::prover::Prover;
+use super::right_edge::RightEdge;
 use super::sequencer::{Job, Pending, Sequencer};
 use super::snapshot::{Damage, Snapshot};
 use super::state::{ReadOnly, State};
@@ -276,7 +276,7 @@ pub(super) fn recover(
 /// root that was signed.
 fn raise_tower(snapshot: &mut Snapshot) -> Result<Tower, StoreError> {
     let size = snapshot.size();
-    let edge = Edge::recover(size, &*snapshot.reader)?;
+    let edge = RightEdge::recover(size, &*snapshot.reader)?;
     check_root(&edge, &snapshot.head)?;
     snapshot.edge = Some(Arc::new(edge));
     let roots = snapshot.hashes(&tree_hash_indexes(size))?;

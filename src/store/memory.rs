@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use super::evidence::{Kept, KeptIncident};
 use super::{
     Append, Batch, Identity, LogReader, LogStore, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord,
-    Subtrees, TILE_WIDTH,
+    Subtrees,
 };
 use crate::module::ModuleVersion;
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize};
 
 /// A way to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,15 +32,16 @@ use jiff::Timestamp;
 
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+pub use crate::tlog::TILE_WIDTH;
+use crate::tlog::{Hash, RecordId, TILE_HEIGHT, TreeHead, TreeSize};
 pub use evidence::{Evidence, Incident, IncidentKind};
 pub use holder::Holder;
 pub use sqlite::replica;
 
-/// Records in a full level-0 tile: the store seals records in groups of this many.
-pub const TILE_WIDTH: u64 = 256;
-/// Records in one of its [`Subtrees`], and how many there are of them.
-pub const SUBTREE_WIDTH: u64 = 16;
+/// Height of the [`Subtrees`] of a full level-0 tile: half-way up to its root.
+pub const SUBTREE_HEIGHT: u8 = TILE_HEIGHT / 2;
+/// Records in one of them, and how many there are of them.
+pub const SUBTREE_WIDTH: u64 = 1 << SUBTREE_HEIGHT;
 
 /// Who a log is. Written once, when its database is created.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,8 +17,8 @@ use std::sync::mpsc;
 
 use crate::note::VerifierKey;
 use crate::store::anchor::Anchored;
-use crate::store::{Complete, FullTile, LogReader, StoreError, StoredRecord, Subtrees, TILE_WIDTH};
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use crate::store::{Complete, FullTile, LogReader, StoreError, StoredRecord, Subtrees};
+use crate::tlog::{Hash, RecordId, TILE_HEIGHT, TILE_WIDTH, TreeHead, TreeSize};
 use heads::Heads;
 use tiles::TiledTower;
 
@@ -248,7 +248,7 @@ impl Check<'_> {
         self.findings.add(place, "cannot be checked, because a leaf is lost".to_owned());
         match (root, &mut self.tower) {
             (Some(root), Some(tower)) => {
-                tower.push(8, root, complete);
+                tower.push(TILE_HEIGHT, root, complete);
                 self.head(TreeSize(ids.end));
             }
             _ => self.tower = None,

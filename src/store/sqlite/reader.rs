@@ -18,8 +18,8 @@ use super::writer::Shared;
 use super::{damaged, failed, from_micros, runs};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Kept, KeptIncident, digest_of};
-use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize, tile_root};
+use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord};
+use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize, tile_root};
 
 /// The longest evidence of a tile, unpacked: 256 records with an `Origin` each.
 const MAX_EVIDENCE_BYTES: usize = 16 << 20;

@@ -23,9 +23,9 @@ use crate::store::evidence::{Evidence, Kept};
 use crate::store::lock::FileId;
 use crate::store::{
     Append, Batch, Complete, FullTile, Identity, LogReader, LogStore, NewRecord, SUBTREE_WIDTH, StoreError,
-    StoredHead, StoredRecord, Subtrees, TILE_WIDTH,
+    StoredHead, StoredRecord, Subtrees,
 };
-use crate::tlog::{Hash, TreeHead, TreeSize};
+use crate::tlog::{Hash, TILE_WIDTH, TreeHead, TreeSize};
 
 /// Level of evidence's compression: written once, a tile at a time.
 const EVIDENCE_ZSTD_LEVEL: i32 = 3;

@@ -15,8 +15,8 @@ use super::segments::{Segments, segment_name};
 use super::{RecordText, ReplicaReader, Shared, codec_failed};
 use crate::module::ModuleVersion;
 use crate::store::remote::SeenHead;
-use crate::store::{StoreError, StoredRecord, TILE_WIDTH};
-use crate::tlog::{HASH_SIZE, Hash, RecordId, TreeSize};
+use crate::store::{StoreError, StoredRecord};
+use crate::tlog::{HASH_SIZE, Hash, RecordId, TILE_HEIGHT, TILE_WIDTH, TreeSize, hashes_at};
 
 impl ReplicaReader {
     /// How many records are there: all of them verified.
@@ -94,7 +94,7 @@ impl ReplicaReader {
     /// A hash tile as wide as it is in the mirror, up to 256 hashes; none when the mirror has no hash of it.
     pub fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
         let state = self.0.state.load();
-        let hashes = state.size().checked_shr(8 * u32::from(level)).unwrap_or(0);
+        let hashes = hashes_at(TILE_HEIGHT, level, state.edge.size);
         let Some(width) = number.checked_mul(TILE_WIDTH).and_then(|first| hashes.checked_sub(first)) else {
             return Ok(None);
         };

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::store::lock::FileLock;
 use crate::store::remote::SeenHead;
-use crate::store::{FullTile, StoreError, TILE_WIDTH};
+use crate::store::{FullTile, StoreError};
 
 /// Entries of the index that one commit moves when only merging is left.
 const MERGED_PER_COMMIT: u64 = 1 << 20;
@@ -417,7 +417,7 @@ fn insert_head(db: &Connection, head: &SeenHead) -> Result<(), StoreError> {
 mod tests {
     use super::super::Replica;
     use super::*;
-    use crate::tlog::{Hash, TreeHead, TreeSize};
+    use crate::tlog::{Hash, TILE_WIDTH, TreeHead, TreeSize};
 
     fn open(directory: &Path) -> Replica {
         let at = "2026-01-01T00:00:00Z".parse().unwrap();
