@@ -36,7 +36,9 @@ use crate::note::{SignerKey, VerifierKey};
 use crate::store::anchor::{Anchor, Anchored};
 use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
 use crate::store::sqlite::{SqliteReader, SqliteStore, is_created};
-use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence, private};
+use crate::store::{
+    Evidence, FoundInstead, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence, private,
+};
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
 pub use claim::why_read_only;
@@ -320,12 +322,9 @@ impl Log {
             found_anchor(&anchor, identity).map_err(|error| cause(error, &disks))?;
         }
         let store = match SqliteStore::open(&path, identity.as_ref(), reader_cache_kib) {
-            Err(StoreError::Foreign { why, .. }) if why.starts_with("it holds the log ") => {
-                return Err(OpenError::WrongKey {
-                    path: path.display().to_string(),
-                    offered: identity.map_or_else(String::new, |identity| identity.vkey),
-                    standing: why.trim_start_matches("it holds the log ").to_owned(),
-                });
+            Err(StoreError::Foreign { path, found: FoundInstead::OtherLog { vkey: standing } }) => {
+                let offered = identity.map_or_else(String::new, |identity| identity.vkey);
+                return Err(OpenError::WrongKey { path, offered, standing });
             }
             Err(error @ StoreError::Damaged { .. }) => {
                 return match SqliteReader::open(&path, reader_cache_kib) {

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::evidence::{Kept, KeptIncident};
 use super::{
-    Append, Batch, Identity, LogReader, LogStore, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord,
-    Subtrees,
+    Append, Batch, FoundInstead, Identity, LogReader, LogStore, SUBTREE_WIDTH, StoreError, StoredHead,
+    StoredRecord, Subtrees,
 };
 use crate::module::ModuleVersion;
 use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize};
@@ -144,14 +144,14 @@ impl MemoryStore {
     /// Opens the log on `disk`, and creates it for `identity` when there is none. A log of another key is refused.
     pub fn open(disk: &Disk, identity: Option<&Identity>) -> Result<MemoryStore, StoreError> {
         let mut contents = disk.contents.write().expect("nobody panics while holding this lock");
-        let foreign = |why| StoreError::Foreign { path: "memory".to_owned(), why };
+        let foreign = |found| StoreError::Foreign { path: "memory".to_owned(), found };
         let standing = match (&contents.identity, identity) {
             (Some(standing), Some(wanted)) if standing.vkey != wanted.vkey => {
-                return Err(foreign(format!("it holds the log {}", standing.vkey)));
+                return Err(foreign(FoundInstead::OtherLog { vkey: standing.vkey.clone() }));
             }
             (Some(standing), _) => standing.clone(),
             (None, Some(wanted)) => wanted.clone(),
-            (None, None) => return Err(foreign("no log was ever created in it".to_owned())),
+            (None, None) => return Err(foreign(FoundInstead::NoLog)),
         };
         contents.identity = Some(standing.clone());
         drop(contents);
@@ -178,8 +178,7 @@ fn spurious() -> StoreError {
 }
 
 fn disk_failed(action: &'static str) -> StoreError {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
-    StoreError::Database { action, source: rusqlite::Error::SqliteFailure(code, Some("injected".to_owned())) }
+    StoreError::Database { action, source: "injected".into() }
 }
 
 impl LogStore for MemoryStore {
