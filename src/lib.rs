@@ -135,7 +135,7 @@
 //! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced
 //! → moves the anchor, synced → publishes → answers. Stop it anywhere: the next start continues.
 //!
-//! **A head and its witnesses.** Committed and anchored → where cosignatures are demanded it waits at the [`log::Gate`], else it is published →
+//! **A head and its witnesses.** Committed and anchored → where cosignatures are demanded it waits at the [`log::PublishGate`], else it is published →
 //! [`witness::Witnesses`]: one round shows it to all, each from the size that it knows, with the proof from there → lines of the right
 //! key that verify are kept, then counted → enough: the gate opens, `/tlog/checkpoint` shows them. A witness that shows a checkpoint with
 //! our own signature that is not in the newest committed tree ends signing.

@@ -10,7 +10,7 @@ use super::exit::{Exit, OrExit};
 use super::founding;
 use crate::clock::Clock;
 use crate::config::{self, Config, is_writable_by_others};
-use crate::log::{Conditions, DATABASE_FILE, Gate, Log, LogOptions, OpenError, State};
+use crate::log::{Conditions, Log, LogOpenError, PublishGate, State};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
@@ -18,8 +18,8 @@ use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
 use crate::note::{CosignatureSigner, SignerKey};
 use crate::store::cosignatures::CosignatureStore;
 use crate::store::replica::Replica;
-use crate::store::sqlite::SqliteReader;
-use crate::store::{StoreError, private};
+use crate::store::sqlite::{self, DATABASE_FILE, SqliteReader};
+use crate::store::{Identity, StoreError, private};
 use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
     RemoteSumdb, ScratchSpace, SourceUrl, Speed, Vcs, VcsOptions,
@@ -47,7 +47,7 @@ impl Engines {
         let clock = Clock::system();
         let client = http_client(config, &clock)?;
         let witnesses = open_witnesses(config, &signer, &client)?;
-        let gate: Arc<dyn Gate> = Arc::new(witnesses.clone());
+        let gate: Arc<dyn PublishGate> = Arc::new(witnesses.clone());
         let conditions = Conditions { gate: Some(gate), hold: witnesses.hold() };
         let log = open_log(config, vec![signer], clock.clone(), conditions)?;
         founding::founded(config)?;
@@ -82,20 +82,16 @@ pub(super) fn open_log(
     clock: Clock,
     conditions: Conditions,
 ) -> anyhow::Result<Log> {
-    let options = LogOptions {
-        directory: config.data.clone(),
-        anchor: config.anchor.clone(),
-        signers,
-        reader_cache_kib: reader_cache_kib(config),
-        clock,
-    };
-    let opened = Log::open_under(options, conditions).map_err(|error| {
+    let identity = signers.first().map(|signer| Identity::of(signer, clock.now()));
+    let parts = sqlite::open_log(&config.data, &config.anchor, identity.as_ref(), reader_cache_kib(config));
+    let opened = parts.map_err(LogOpenError::from);
+    let opened = opened.and_then(|parts| Log::open(parts, signers, clock, conditions)).map_err(|error| {
         let exit = exit_of(&error);
         (error, exit)
     });
     match opened {
         Ok(log) => Ok(log),
-        Err((error @ OpenError::Store(StoreError::Damaged { .. }), exit)) => {
+        Err((error @ LogOpenError::Store(StoreError::Damaged { .. }), exit)) => {
             let fix = "`tallystick fsck` names all that is damaged; restore the database from a backup that fsck finds \
                        clean, and leave keys and anchor as they are";
             Err(anyhow::anyhow!("{error}; nothing of this log is served\n  fix: {fix}")).or_exit(exit)
@@ -104,10 +100,10 @@ pub(super) fn open_log(
     }
 }
 
-fn exit_of(error: &OpenError) -> Exit {
+fn exit_of(error: &LogOpenError) -> Exit {
     match error {
-        OpenError::Store(error) => exit_of_store(error),
-        OpenError::WrongKey { .. } => Exit::Usage,
+        LogOpenError::Store(error) => exit_of_store(error),
+        LogOpenError::WrongKey { .. } => Exit::Usage,
     }
 }
 

@@ -123,6 +123,8 @@ pub enum FoundInstead {
     OtherLog {
         /// The verifier key of the log that is there.
         vkey: String,
+        /// The verifier key of the log that it was opened for.
+        wanted: String,
     },
     /// What is kept of another remote log, or of one under another key.
     #[error("it keeps the log {name} with the key {vkey}")]

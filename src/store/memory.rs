@@ -147,7 +147,8 @@ impl MemoryStore {
         let foreign = |found| StoreError::Foreign { path: "memory".to_owned(), found };
         let standing = match (&contents.identity, identity) {
             (Some(standing), Some(wanted)) if standing.vkey != wanted.vkey => {
-                return Err(foreign(FoundInstead::OtherLog { vkey: standing.vkey.clone() }));
+                let (vkey, wanted) = (standing.vkey.clone(), wanted.vkey.clone());
+                return Err(foreign(FoundInstead::OtherLog { vkey, wanted }));
             }
             (Some(standing), _) => standing.clone(),
             (None, Some(wanted)) => wanted.clone(),

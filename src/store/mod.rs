@@ -18,6 +18,7 @@ pub mod evidence;
 mod holder;
 pub mod lock;
 pub mod memory;
+mod parts;
 pub mod private;
 pub mod sqlite;
 
@@ -28,11 +29,13 @@ use jiff::Timestamp;
 
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
+use crate::note::SignerKey;
 pub use crate::tlog::TILE_WIDTH;
 use crate::tlog::{Hash, RecordId, TILE_HEIGHT, TreeHead, TreeSize};
 pub use error::{FoundInstead, StoreError};
 pub use evidence::{Evidence, Incident, IncidentKind};
 pub use holder::Holder;
+pub use parts::{LogParts, OpenedDatabase};
 pub use sqlite::{cosignatures, remote, replica, witness};
 
 /// Height of the [`Subtrees`] of a full level-0 tile: half-way up to its root.
@@ -49,6 +52,14 @@ pub struct Identity {
     pub vkey: String,
     /// When the database was created.
     pub created_at: Timestamp,
+}
+
+impl Identity {
+    /// The identity of the log that this key signs.
+    pub fn of(signer: &SignerKey, created_at: Timestamp) -> Identity {
+        let (name, vkey) = (signer.name().as_str().to_owned(), signer.verifier().to_string());
+        Identity { name, vkey, created_at }
+    }
 }
 
 /// A signed tree head as it was published, and when.
@@ -182,4 +193,13 @@ pub trait LogReader: Send + Sync {
     fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError>;
     /// Up to `limit` incidents, newest first.
     fn incidents(&self, limit: usize) -> Result<Vec<evidence::KeptIncident>, StoreError>;
+}
+
+/// A log that is opened to be read only, beside the process that may write it. Takes no lock and
+/// changes nothing.
+pub trait LogObserver: LogReader {
+    /// Who this log is.
+    fn identity(&self) -> &Identity;
+    /// The epoch of the process that may write, or wrote last.
+    fn epoch(&self) -> Result<u64, StoreError>;
 }

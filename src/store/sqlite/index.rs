@@ -102,6 +102,7 @@ pub(super) fn plan_merge(runs: &[Arc<IndexRun>]) -> Option<Vec<Arc<IndexRun>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::Shape;
     use super::*;
 
     fn run(id: u64, first: u64, finish: u64) -> Arc<IndexRun> {

@@ -34,7 +34,7 @@ pub(super) fn create_identity(db: &Connection, identity: &Identity) -> Result<()
 
 /// Whether a log was created in the database at `path`. One that cannot be read, or is something else, counts as one: who opens it
 /// says what is wrong.
-pub fn is_created(path: &Path) -> bool {
+pub(super) fn is_created(path: &Path) -> bool {
     let count = |db: &Connection, sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
     let created = |db: Connection| {
         if count(&db, "SELECT count(*) FROM sqlite_schema")? == 0 {
@@ -75,7 +75,7 @@ pub(super) fn read_identity(
     }
     match wanted {
         Some(wanted) if wanted.vkey != identity.vkey => {
-            Err(foreign(FoundInstead::OtherLog { vkey: identity.vkey }))
+            Err(foreign(FoundInstead::OtherLog { vkey: identity.vkey, wanted: wanted.vkey.clone() }))
         }
         _ => Ok((identity, index_key)),
     }

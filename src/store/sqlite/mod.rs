@@ -6,6 +6,7 @@
 mod connection;
 mod copies;
 pub mod cosignatures;
+mod directory;
 mod errors;
 mod index;
 mod log_database;
@@ -29,7 +30,7 @@ pub mod witness;
 mod worker;
 mod writer;
 
-pub use log_database::is_created;
+pub use directory::{DATABASE_FILE, holds_log, open_log};
 pub use observer::SqliteReader;
 pub use rebuild::rebuild_index;
 pub use writer::SqliteStore;

@@ -21,7 +21,7 @@ use super::shape::{IndexEntry, hash_module};
 use super::{rows, schema};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Kept, KeptIncident};
-use crate::store::{Identity, LogReader, StoreError, StoredHead, StoredRecord};
+use crate::store::{Identity, LogObserver, LogReader, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{Hash, RecordId, TreeSize};
 
 /// Problems that [`SqliteReader::check_pages`] lists.
@@ -48,7 +48,7 @@ struct Follower {
     size: u64,
     /// The version that could not be taken over, and where it is damaged: it stays so until the file changes.
     damaged: Option<(i64, String, String)>,
-    /// RowPlace and reason of a record that is in no run and cannot be read, so that nobody knows what it is.
+    /// Place and reason of a record that is in no run and cannot be read, so that nobody knows what it is.
     unreadable: Option<(String, String)>,
 }
 
@@ -78,17 +78,6 @@ impl SqliteReader {
             unreadable: None,
         });
         Ok(SqliteReader { identity, tables, follower })
-    }
-
-    /// Who this log is.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// The epoch of the process that may write, or wrote last.
-    pub fn epoch(&self) -> Result<u64, StoreError> {
-        let follower = self.follower.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        rows::epoch(&follower.reader.db)
     }
 
     /// Lets SQLite check the structure of its pages, which says nothing about what is in them. Empty when all is well.
@@ -249,4 +238,15 @@ impl LogReader for SqliteReader {
 
 fn entry(key: &[u8; 16], record: &StoredRecord) -> IndexEntry {
     (hash_module(key, &record.lines.module), record.id.0)
+}
+
+impl LogObserver for SqliteReader {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn epoch(&self) -> Result<u64, StoreError> {
+        let follower = self.follower.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        rows::epoch(&follower.reader.db)
+    }
 }
