@@ -3,7 +3,7 @@
 //! ```text
 //! listen   a Door: accept loop, slots, limits, TLS, shutdown  ── activity: who rests, who is slow, who is stuck
 //!   └ Site ─┬ site    the public door: method, URL length, client address, counting
-//!           │   ├ sumdb   /latest /lookup/ /tile/ /sumdb/<name>/…   answered from a Sumdb
+//!           │   ├ sumdb   /latest /lookup/ /tile/ /sumdb/<name>/…   answered from a ChecksumDatabase
 //!           │   ├ hooks   /hooks/mirror/<name>                      wakes who watches that log
 //!           │   ├ tlog    /tlog/…                                   the same log as C2SP sees it
 //!           │   ├ tlog_proof  /api/v1/tlog-proof/…                  proofs as files
@@ -17,7 +17,7 @@
 //! answer   every status code, header value and text of ours      tls, proxies, metrics   as named
 //! ```
 //!
-//! The engines do not know HTTP: they implement [`Sumdb`], [`api::LogApi`], [`ops::Health`] and [`metrics::Source`].
+//! The engines do not know HTTP: they implement [`ChecksumDatabase`], [`api::LogApi`], [`ops::Health`] and [`metrics::MetricsSource`].
 //! What a look-up is refused with is a [`LookupRefusal`], and only [`answer`] knows its status code.
 
 mod activity;
@@ -65,45 +65,46 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A checksum database as it is served: the own log, and the mirrors of other logs.
 ///
-/// What returns no future is a quick local read and is called inline on the runtime's workers.
-pub trait Sumdb: Send + Sync + 'static {
+/// A method that returns no future is a quick local read and is called inline on the runtime's workers. Each method is told
+/// who asks: an answer that is at hand may be meant for some clients only.
+pub trait ChecksumDatabase: Send + Sync + 'static {
     /// The name that clients know it by; may contain `/`.
     fn name(&self) -> &str;
 
     /// Whether it is served at all, as `/sumdb/<name>/supported` says it.
-    fn supported(&self) -> Result<(), LookupRefusal> {
+    fn supported(&self, _: &Client) -> Result<(), LookupRefusal> {
         Ok(())
     }
 
     /// The newest head that was published; `None` when none is known yet.
-    fn latest(&self) -> Result<Option<LatestHead>, ReadError>;
+    fn latest(&self, client: &Client) -> Result<Option<LatestHead>, ReadError>;
 
-    /// Asked after [`Sumdb::latest`] found nothing, where there is somebody to ask.
+    /// Asked after [`ChecksumDatabase::latest`] found nothing, where there is somebody to ask.
     fn fetch_latest(&self, _: Client) -> Option<BoxFuture<'_, Result<LatestHead, LookupRefusal>>> {
         None
     }
 
     /// The newest head as a checkpoint under an origin of its own; `None` where there is none, or nothing is signed.
-    fn checkpoint(&self) -> Result<Option<LatestHead>, ReadError> {
+    fn checkpoint(&self, _: &Client) -> Result<Option<LatestHead>, ReadError> {
         Ok(None)
     }
 
     /// The bytes of a tile of height 8, or `None` if the newest published tree does not have it in this width.
-    fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError>;
+    fn tile(&self, tile: &Tile, client: &Client) -> Result<Option<Bytes>, ReadError>;
 
-    /// Asked after [`Sumdb::tile`] found nothing, where there is somebody to ask, or more to say than that there is no
+    /// Asked after [`ChecksumDatabase::tile`] found nothing, where there is somebody to ask, or more to say than that there is no
     /// such tile.
     fn fetch_tile(&self, _: Tile, _: Client) -> Option<BoxFuture<'_, Result<Bytes, LookupRefusal>>> {
         None
     }
 
     /// The whole answer to a look-up if the log has the module version: record number, lines, blank line, note.
-    fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError>;
+    fn lookup(&self, module: &ModuleVersion, client: &Client) -> Result<Option<Bytes>, ReadError>;
 
-    /// Asked after [`Sumdb::cached_lookup`] found nothing: brings the module version into the log if it may enter,
+    /// Asked after [`ChecksumDatabase::lookup`] found nothing: brings the module version into the log if it may enter,
     /// and answers as a look-up that hits. Dropped when the client goes away or its deadline passes: work that
     /// others may wait for must go on by itself.
-    fn notarize_lookup(
+    fn fetch_lookup(
         &self,
         module: ModuleVersion,
         client: Client,

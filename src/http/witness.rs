@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::answer::{self, Answer, NOT_FOUND_AGE_MAX};
 use super::body;
 use super::listen::Site;
-use super::metrics::{Endpoint, Metrics, Sample, SampleValue, Source};
+use super::metrics::{Endpoint, Metrics, MetricsSource, Sample, SampleValue};
 use super::ops::{Health, Readiness};
 use super::places::Places;
 use crate::clock::Clock;
@@ -80,7 +80,7 @@ impl WitnessSite {
     async fn add_checkpoint(&self, request: Request<Incoming>) -> Answer {
         let body = match body::read(request.into_body(), MAX_REQUEST_BYTES, BODY_PATIENCE).await {
             Ok(body) => body,
-            Err(unread) => return unread.answer(),
+            Err(error) => return answer::body_not_read(error),
         };
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await else {
             return answer::try_later("too many checkpoints wait to be cosigned", BUSY_RETRY);
@@ -147,7 +147,7 @@ impl std::fmt::Debug for WitnessFigures {
     }
 }
 
-impl Source for WitnessFigures {
+impl MetricsSource for WitnessFigures {
     fn samples(&self) -> Vec<Sample> {
         let count =
             |name, help, outcome| Sample::new(name, help, SampleValue::Counter(self.0.count(outcome)));

@@ -131,6 +131,17 @@ fn answers_are_made_only_by_http() {
     assert_none(wrong, "what we answer over HTTP is decided in http/");
 }
 
+/// Invariant 9: one place knows which status code an answer has. The control socket is answered there, too.
+#[test]
+fn status_codes_are_chosen_in_one_place() {
+    let wrong = offences(&read("src"), |source, line| {
+        let is_answer =
+            ["src/http/answer", "src/http/control"].iter().any(|at| source.path.starts_with(root().join(at)));
+        line.contains("StatusCode::") && source.layer() == Some("http") && !is_answer
+    });
+    assert_none(wrong, "http/answer makes every answer, and nobody else chooses a status code");
+}
+
 #[test]
 fn errors_are_typed_below_the_command_line() {
     let wrong =
