@@ -19,16 +19,14 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 
 use super::answer::{self, Answer};
+use super::database::{ChecksumDatabase, Client, LatestHead, LookupRefusal, RETRY_AFTER, read_failed};
 use super::metrics::Endpoint;
-use super::{ChecksumDatabase, Client, LookupRefusal, ReadError, tlog};
+use super::tlog;
 use crate::module::{ModuleVersion, WireError};
 use crate::tlog::{Tile, TileLevel};
 
 /// The only height that is served: the one that the `go` command asks for.
 pub const TILE_HEIGHT: u8 = 8;
-
-/// When a client should come back that we could not answer for a reason of our own.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The logs that are served, by name.
 #[derive(Clone)]
@@ -169,9 +167,7 @@ pub async fn fetch(sumdb: &dyn ChecksumDatabase, miss: Miss, client: Client, dea
             },
             Miss::Latest => match sumdb.fetch_latest(client) {
                 None => answer::unknown_path(),
-                Some(fetched) => {
-                    fetched.await.map_or_else(|no| refused(&no), |head| answer::head(head.note, head.etag))
-                }
+                Some(fetched) => fetched.await.map_or_else(|no| refused(&no), LatestHead::answer),
             },
         }
     };
@@ -197,8 +193,7 @@ fn refused(refusal: &LookupRefusal) -> Answer {
 fn latest(sumdb: &dyn ChecksumDatabase, client: &Client, headers: &HeaderMap) -> Reply {
     Reply::Answer(match sumdb.latest(client) {
         Ok(None) => return Reply::Miss(Miss::Latest),
-        Ok(Some(head)) if answer::has_version(headers, &head.etag) => answer::not_modified(head.etag),
-        Ok(Some(head)) => answer::head(head.note, head.etag),
+        Ok(Some(head)) => head.answer_to(headers),
         Err(error) => read_failed(sumdb, &error, "its newest head"),
     })
 }
@@ -216,23 +211,6 @@ fn tile(sumdb: &dyn ChecksumDatabase, path: &str, client: &Client) -> Reply {
         (Ok(None), _) => return Reply::Miss(Miss::Tile(tile)),
         (Err(error), _) => read_failed(sumdb, &error, "this tile"),
     })
-}
-
-/// The one place where failed reads are logged; the client is told what it can do about them.
-pub(super) fn read_failed(sumdb: &dyn ChecksumDatabase, error: &ReadError, what: &str) -> Answer {
-    tracing::error!(log = sumdb.name(), %error, "cannot read {what}");
-    match error {
-        ReadError::Damaged { .. } => answer::internal(&format!(
-            "internal error: the checksum database cannot read {what}\nIts stored copy is damaged. Tell the \
-             operator of this server, whose log has the details."
-        )),
-        ReadError::Unavailable { .. } => {
-            let text = format!(
-                "the checksum database cannot read {what} at the moment\nTry again in a few seconds."
-            );
-            answer::try_later(&text, RETRY_AFTER)
-        }
-    }
 }
 
 /// A `%` that is not followed by two hexadecimal digits, or bytes that are not UTF-8 when decoded.

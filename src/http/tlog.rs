@@ -17,9 +17,8 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 
 use super::answer::{self, Answer};
+use super::database::{ChecksumDatabase, Client, ReadError, read_failed};
 use super::metrics::Endpoint;
-use super::sumdb::read_failed;
-use super::{ChecksumDatabase, Client, ReadError};
 use crate::tlog::{Tile, TileLevel, format_entry_bundle, split_data_tile};
 
 /// A log that signs nothing waits for a person.
@@ -57,8 +56,7 @@ pub(super) fn find(sumdb: &dyn ChecksumDatabase, path: &str, client: &Client, he
 
 fn checkpoint(sumdb: &dyn ChecksumDatabase, client: &Client, headers: &HeaderMap) -> Answer {
     match sumdb.checkpoint(client) {
-        Ok(Some(head)) if answer::has_version(headers, &head.etag) => answer::not_modified(head.etag),
-        Ok(Some(head)) => answer::head(head.note, head.etag),
+        Ok(Some(head)) => head.answer_to(headers),
         Ok(None) => answer::try_later(
             "the log signs nothing at the moment, so that it has no checkpoint\nIts newest head is at /latest; the operator of \
              this server knows more from /readyz.",

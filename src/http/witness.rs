@@ -18,6 +18,7 @@ use axum::http::{HeaderMap, Method, Request};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
+use super::LatestHead;
 use super::answer::{self, Answer, NOT_FOUND_AGE_MAX};
 use super::body;
 use super::listen::Site;
@@ -103,11 +104,7 @@ impl WitnessSite {
                 NOT_FOUND_AGE_MAX / 60,
             );
         };
-        let etag = answer::etag_of(known.note.as_bytes());
-        if answer::has_version(headers, &etag) {
-            return answer::not_modified(etag);
-        }
-        answer::head(known.note.clone().into(), etag)
+        LatestHead::new(known.note.clone()).answer_to(headers)
     }
 }
 
