@@ -13,7 +13,7 @@ use axum::http::{Method, Request};
 use hyper::body::Incoming;
 
 use super::Client;
-use super::answer::problem::Problem;
+use super::answer::problem::ProblemDetails;
 use super::answer::{self, Answer};
 use super::hooks::{self, Hooks};
 use super::listen::Site;
@@ -138,5 +138,5 @@ fn no_place(refused: NoPlace) -> Answer {
 }
 
 fn no_place_in_api(refused: NoPlace) -> Answer {
-    Problem::unavailable(refused.to_string(), Some(NO_PLACE_RETRY)).answer()
+    ProblemDetails::unavailable(refused.to_string(), Some(NO_PLACE_RETRY)).answer()
 }
