@@ -28,7 +28,7 @@ use tallystick::tlog::{
     stored_hash_index, tree_hash, tree_hash_indexes,
 };
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
-use tallystick::witness::{AddCheckpoint, HEARING, Peer, Witnesses, WitnessesOptions};
+use tallystick::witness::{AddCheckpoint, AskedWitness, HEARING, Witnesses, WitnessesOptions};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -152,7 +152,7 @@ async fn publish(directory: &Path, seconds: f64, witnesses: &[&str]) -> anyhow::
     let (signer, _) = keys::load_or_create(directory, Some("bench.example"), |_| Ok(()))?;
     let peer = |(number, text): (usize, &&str)| {
         let (vkey, url) = text.rsplit_once('=').context("not VKEY=URL")?;
-        anyhow::Ok(Peer {
+        anyhow::Ok(AskedWitness {
             name: format!("w{number}"),
             url: SourceUrl::parse(&format!("{url}/"))?,
             key: vkey.parse()?,

@@ -1,8 +1,22 @@
 //! The own log: one writer that commits and signs, any number of readers that see what was published.
 //!
-//! [`Log::open`] is where a log may refuse to sign: it compares the database with its own stored bytes, with its newest
-//! head and with the anchor, in that order, and only a log that agrees with all of them gets a writer. A log that
-//! does not is still served.
+//! # A start
+//!
+//! [`Log::open`] is where a log may refuse to sign. Whoever puts the program together has opened the
+//! log's parts before: the lock of its directory, its database, its anchor. Then, in this order:
+//!
+//! 1. The newest head must be signed by the log's key, and no record may lie beyond it: else nothing
+//!    is served.
+//! 2. The stored bytes give the tree's root again, which must be the newest head's.
+//! 3. No head may be known that contradicts the log ([`Stop`]).
+//! 4. The anchor must hold the newest head or the one before, in the newest epoch, and remember no
+//!    stop that is missing.
+//! 5. The writer's epoch moves on, in the anchor and then in the database. An anchor that is one head
+//!    behind is moved.
+//!
+//! A newest head that lacks its required cosignatures waits again, and the newest that has them is
+//! served. A log that disagrees with its anchor, or is damaged, is served as far as it can be read,
+//! with the reason in `/readyz` and in the refusal of every append.
 
 mod checkpoint;
 mod claim;

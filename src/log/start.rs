@@ -1,8 +1,8 @@
 //! How a log starts, and where it may refuse to sign.
 //!
-//! In this order: the newest head must be signed by the log's key, and no record may lie beyond it, else nothing is served
-//! ([`prove_newest`]); the stored bytes give the tree's root again, which must be that of this head; no head that contradicts the log may be known ([`Stops`]); the anchor must hold a head that this log contains; the writer's epoch moves on, in the anchor and then in the
-//! database; an anchor that is behind is moved. A head that has not passed the [`PublishGate`] is not published yet. The same code recovers from a crash, because it is the only start there is.
+//! The order is in [the module's document](super#a-start). A head that has not passed the
+//! [`PublishGate`] is not published yet. The same code recovers from a crash, because it is the only
+//! start there is.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -145,7 +145,7 @@ impl Notary {
             try_later(&module, Delay::Waiting, CROWDED_RETRY_AFTER)
         };
         // Joining a flight is admission too: whoever waits needs a place to wait in.
-        let waiter = inner.waiters.enter(&claimant).ok_or_else(crowded)?;
+        let waiter = inner.waiters.enter(claimant).ok_or_else(crowded)?;
         // For as long as this client waits, the flight counts for it.
         let _want = inner.gate.want(&module, claimant);
         let flight = match inner.flights.join(&module, started) {
