@@ -19,13 +19,14 @@ use tallystick::gosum::ModuleLines;
 use tallystick::log::{ANCHOR_FILE, Candidate, Gate, Log, LogOptions};
 use tallystick::module::ModuleVersion;
 use tallystick::note::{self, CosignatureSigner, SignerKey};
+use tallystick::source::SourceUrl;
 use tallystick::store::Evidence;
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::tlog::{
     Checkpoint, ConsistencyProof, Hash, TreeHead, TreeSize, consistency_proof_indexes, prove_consistency,
     stored_hash_index, tree_hash, tree_hash_indexes,
 };
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
 use tallystick::witness::{AddCheckpoint, HEARING, Peer, Witnesses, WitnessesOptions};
 
 fn main() -> anyhow::Result<()> {

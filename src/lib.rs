@@ -177,6 +177,7 @@ pub mod config;
 pub(crate) mod crew;
 pub(crate) mod files;
 pub mod share;
+pub mod source;
 pub mod store;
 pub mod upstream;
 // ENGINES: what Tallystick does.

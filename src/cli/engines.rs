@@ -16,13 +16,14 @@ use crate::mirror::{
 };
 use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
 use crate::note::{CosignatureSigner, SignerKey};
+use crate::source::SourceUrl;
 use crate::store::cosignatures::CosignatureStore;
 use crate::store::replica::Replica;
 use crate::store::sqlite::SqliteReader;
 use crate::store::{StoreError, private};
 use crate::upstream::{
-    ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
-    RemoteSumdb, ScratchSpace, SourceUrl, Speed, Vcs, VcsOptions,
+    ClientOptions, GoProxy, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules, RemoteSumdb,
+    ScratchSpace, Speed, Vcs, VcsOptions,
 };
 use crate::witness::{HEARING, Peer, Witnesses, WitnessesOptions};
 
@@ -193,7 +194,6 @@ fn open_mirror(
     client: &HttpClient,
     is_kept_only: bool,
 ) -> anyhow::Result<Result<Mirror, Unusable>> {
-    let urls = sumdb.urls.iter().map(|url| SourceUrl::parse(&url.expose())).collect::<Result<Vec<_>, _>>()?;
     let (database, full) = (mirror_database(config, name), full_database(config, name));
     let replica = match open_replica(config, sumdb, name, client.clock(), is_kept_only) {
         Ok(replica) => replica,
@@ -204,7 +204,7 @@ fn open_mirror(
     let opened = RemoteLog::open(RemoteLogOptions {
         name: name.to_owned(),
         key: sumdb.key.clone(),
-        transport: RemoteSumdb::with_speed(name.to_owned(), urls, client.clone(), speed),
+        transport: RemoteSumdb::with_speed(name.to_owned(), sumdb.urls.clone(), client.clone(), speed),
         database: database.clone(),
         clock: client.clock().clone(),
         replica,
@@ -285,15 +285,15 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
     });
     let store = store.or_exit(Exit::Failed)?;
     let config::LogWitnesses { all, quorum, required, timeout } = &config.witnesses;
-    let peer = |witness: &config::LogWitness| {
-        // A URL without a slash at its end would lose its last part when a path is joined.
-        let url = SourceUrl::parse(&format!("{}/", witness.url.expose().as_str().trim_end_matches('/')))?;
-        anyhow::Ok(Peer { name: witness.name.clone(), url, key: witness.key.clone() })
+    let peer = |witness: &config::LogWitness| Peer {
+        name: witness.name.clone(),
+        url: SourceUrl::Server(witness.url.clone()),
+        key: witness.key.clone(),
     };
     Ok(Witnesses::new(WitnessesOptions {
         log: signer.verifier(),
         own: CosignatureSigner::from(signer),
-        peers: all.iter().map(peer).collect::<anyhow::Result<_>>()?,
+        peers: all.iter().map(peer).collect(),
         quorum: if all.is_empty() { 0 } else { *quorum },
         required: *required,
         patience: *timeout,
@@ -340,7 +340,7 @@ fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient
         };
         routes.push(Route {
             patterns: route.modules.clone(),
-            source: source(config, route, client, &scratch, &git_config)?,
+            source: source(config, route, client, &scratch, &git_config),
             checksum,
         });
     }
@@ -386,12 +386,8 @@ fn source(
     client: &HttpClient,
     scratch: &ScratchSpace,
     git_config: &Option<String>,
-) -> anyhow::Result<Option<GoProxy>> {
-    let text = route.source.expose();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let list = GoProxyList::parse(&text)?;
+) -> Option<GoProxy> {
+    let list = route.source.clone()?;
     let vcs = list.has_direct().then(|| {
         let options = VcsOptions {
             roots: config.roots.clone(),
@@ -404,7 +400,7 @@ fn source(
     });
     let limits = ModuleLimits { max_zip_bytes: config.limits.zip_bytes, ..ModuleLimits::default() };
     // Where a remote log gives the lines only small go.mod files are read from the list, never from version control.
-    Ok(Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())))
+    Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.clone()))
 }
 
 /// What is kept of the remote logs, to be looked at: nobody is asked for anything, and what is not there is left out.

@@ -13,7 +13,6 @@ use super::file::{self, FileConfig, FileRoute, FileSumDb, Placed};
 use super::layers::{Environment, Layers, Overrides, TextList};
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::source::SourceList;
 use super::{
     Cache, Checksum, Config, Limits, LogFormat, Mode, Redirects, Route, SUM_GOLANG_ORG, SumDb, Tls, check,
 };
@@ -197,9 +196,9 @@ impl Layers<'_> {
             return None;
         }
         let source = match source {
-            None => SourceList::default(),
+            None => None,
             Some(list) => match list.get_ref().join(",").parse() {
-                Ok(list) => list,
+                Ok(list) => Some(list),
                 Err(error) => {
                     let place = self.place(&list);
                     self.wrong(
@@ -231,7 +230,8 @@ impl Config {
                     && route.patterns.iter().any(|pattern| pattern == "*")
             };
             if let Some(route) = self.routes.iter().find(takes_everything) {
-                sumdb.ask_first(route.source.passthroughs_of(name), &route.origin);
+                let proxies = route.source.iter().flat_map(|source| source.passthroughs_of(name));
+                sumdb.ask_first(proxies, &route.origin);
             }
         }
     }

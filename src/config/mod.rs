@@ -39,7 +39,6 @@ pub mod reference;
 mod schedule;
 mod secret;
 mod show;
-pub mod source;
 mod span;
 mod sumdb;
 mod witness;
@@ -67,7 +66,7 @@ pub use witnesses::{LogWitness, LogWitnesses};
 
 use crate::module::{Choice, PathPatterns, Rule, Withheld, choose};
 use crate::note::VerifierKey;
-use source::{LogUrl, SourceList, UpstreamUrl};
+use crate::source::{ServerUrl, SourceList, SourceUrl};
 
 /// The name of Google's checksum database.
 pub const SUM_GOLANG_ORG: &str = "sum.golang.org";
@@ -83,7 +82,7 @@ pub struct Config {
     /// The log's name, where it was said; otherwise the key's counts.
     pub name: Option<String>,
     /// The address for clients, where it differs from `listen`.
-    pub url: Option<UpstreamUrl>,
+    pub url: Option<ServerUrl>,
     /// Directory of the log database, the keys and the control socket.
     pub data: PathBuf,
     /// File of the anchor.
@@ -188,7 +187,7 @@ pub struct SumDb {
     /// Its key; the key's name is the database's.
     pub key: VerifierKey,
     /// Where to ask, in order.
-    pub urls: Vec<LogUrl>,
+    pub urls: Vec<SourceUrl>,
     /// What is kept of it.
     pub mode: Mode,
     /// How often a server asks for its newest head.
@@ -265,8 +264,8 @@ pub struct Route {
     pub modules: PathPatterns,
     /// The patterns as they were written, one each.
     pub patterns: Vec<String>,
-    /// Where the modules are fetched; empty only where the lines come from a sumdb.
-    pub source: SourceList,
+    /// Where the modules are fetched; none only where the lines come from a sumdb.
+    pub source: Option<SourceList>,
     /// Where the lines come from.
     pub checksum: Checksum,
     /// Who made the route.
@@ -356,7 +355,7 @@ impl Config {
     /// The address that clients use: `url`, or one made from `listen` (an unspecified address becomes loopback).
     pub fn client_url(&self) -> String {
         if let Some(url) = &self.url {
-            return url.expose().as_str().trim_end_matches('/').to_owned();
+            return url.request_url().as_str().trim_end_matches('/').to_owned();
         }
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut address = self.listen;

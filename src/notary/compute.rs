@@ -74,7 +74,7 @@ impl Computing<'_> {
             .map_err(|why| self.refused(module, why.to_owned()))?;
         let lines = ModuleLines { module: module.clone(), zip: hashed.h1, go_mod: hash_go_mod(&go_mod) };
         let evidence = Evidence::Computed {
-            source: self.source.list().to_string(),
+            source: self.source.list().redacted(),
             url: zip_url(module, &source, info.as_ref()),
             fetched_at,
             zip_sha256: zip.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -109,7 +109,6 @@ impl Computing<'_> {
         let (module, place) = (module.clone(), self.place.clone());
         let said = error_said(error);
         match error {
-            ModuleError::Off => NotaryError::Forbidden { module, place, said },
             error if error.is_not_found() => {
                 NotaryError::NotFound { module, place, said, max_age: Duration::ZERO }
             }
@@ -265,8 +264,7 @@ mod tests {
     #[test]
     fn the_address_of_a_zip_hides_credentials() {
         let module = ModuleVersion::from_parts("corp.example/M", "v1.0.0").unwrap();
-        let base =
-            crate::upstream::SourceUrl::parse("https://ci:s3cret@goproxy.example/go/?token=t").unwrap();
+        let base = crate::source::SourceUrl::parse("https://ci:s3cret@goproxy.example/go/?token=t").unwrap();
         let url = zip_url(&module, &SourceName::Proxy(base.redacted()), None);
         assert_eq!(url, "https://***@goproxy.example/go/corp.example/!m/@v/v1.0.0.zip?***");
         assert_eq!(zip_url(&module, &SourceName::Direct, None), "direct");

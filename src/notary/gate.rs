@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::module::ModuleVersion;
 use crate::share::turns::{Bound, Line, Turn, Want};
 use crate::share::{Claimant, Shed, Turns};
-use crate::upstream::ModuleSource;
+use crate::source::{ModuleSource, SourceUrl};
 
 type Places = Turns<ModuleVersion, Claimant>;
 
@@ -186,8 +186,8 @@ fn server(route: &Route) -> Option<String> {
     match (&route.checksum, &route.source) {
         (Checksum::Sumdb(remote), _) => Some(format!("checksum database {}", remote.name())),
         (Checksum::Compute, Some(source)) => match &source.list().entries().first()?.source {
-            ModuleSource::Proxy(url) => url.host_and_port().map(|(host, port)| format!("{host}:{port}")),
-            ModuleSource::Direct | ModuleSource::Off => None,
+            ModuleSource::Proxy(SourceUrl::Server(url)) => Some(format!("{}:{}", url.host(), url.port())),
+            ModuleSource::Proxy(SourceUrl::Local(_)) | ModuleSource::Direct => None,
         },
         (Checksum::Compute, None) => None,
     }
@@ -201,11 +201,12 @@ mod tests {
     use super::*;
     use crate::module::PathPatterns;
     use crate::notary::gather::Crowd;
-    use crate::upstream::{ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits};
+    use crate::source::SourceList;
+    use crate::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits};
 
     fn direct(patterns: &str) -> Route {
         let client = HttpClient::new(ClientOptions::default()).unwrap();
-        let list = GoProxyList::parse("direct").unwrap();
+        let list = SourceList::parse("direct").unwrap();
         let source = GoProxy::new(
             list,
             client,

@@ -136,7 +136,7 @@ impl Route {
     pub(super) fn place(&self) -> Arc<str> {
         match (&self.checksum, &self.source) {
             (Checksum::Sumdb(remote), _) => remote.name().into(),
-            (Checksum::Compute, Some(source)) => for_clients(&source.list().to_string()).into(),
+            (Checksum::Compute, Some(source)) => for_clients(&source.list().redacted()).into(),
             (Checksum::Compute, None) => "nowhere".into(),
         }
     }

@@ -19,8 +19,8 @@ use super::redirect::{RedirectRules, Refused};
 use super::space::ScratchSpace;
 use super::spool::{Spool, Spooled};
 use super::throttle::Throttle;
-use super::url::{Kind, RedactedUrl, RemoteUrl, SourceUrl};
 use crate::clock::Clock;
+use crate::source::{RedactedUrl, ServerUrl, SourceUrl};
 
 /// How the client behaves.
 #[derive(Clone, Debug)]
@@ -154,15 +154,15 @@ impl HttpClient {
         deadline: Instant,
         manner: &Manner,
     ) -> Result<Response, FetchError> {
-        match url.kind() {
-            Kind::File(path) => {
+        match url {
+            SourceUrl::Local(path) => {
                 let timer = self.timer(deadline);
                 let body =
                     timer.limit_file(url.redacted(), files::read(path, url.redacted(), max_bytes)).await?;
                 let validators = Validators::default();
                 Ok(Response { url: url.redacted(), content_type: None, validators, body })
             }
-            Kind::Remote(remote) => {
+            SourceUrl::Server(remote) => {
                 let mut download = self.open(remote, max_bytes, deadline, manner).await?;
                 let mut body = Vec::new();
                 while let Some(chunk) = download.chunk().await? {
@@ -212,12 +212,12 @@ impl HttpClient {
         mut spool: Spool,
     ) -> Result<Spooled, FetchError> {
         let local = |source| FetchError::local(url.redacted(), source);
-        match url.kind() {
-            Kind::File(path) => {
+        match url {
+            SourceUrl::Local(path) => {
                 let copy = files::copy(path, url.redacted(), max_bytes, spool);
                 self.timer(deadline).limit_file(url.redacted(), copy).await
             }
-            Kind::Remote(remote) => {
+            SourceUrl::Server(remote) => {
                 let mut download = self.open(remote, max_bytes, deadline, &Manner::default()).await?;
                 if let Some(length) = download.response.content_length() {
                     spool.expect(length).map_err(local)?;
@@ -239,7 +239,7 @@ impl HttpClient {
     /// Sends the request, follows redirects, and returns the first answer that is a 200.
     async fn open(
         &self,
-        first: &RemoteUrl,
+        first: &ServerUrl,
         max_bytes: u64,
         deadline: Instant,
         manner: &Manner,
@@ -264,15 +264,15 @@ impl HttpClient {
 
     async fn send(
         &self,
-        target: &RemoteUrl,
+        target: &ServerUrl,
         public_only: bool,
         timer: &Timer,
         known: &Validators,
     ) -> Result<reqwest::Response, FetchError> {
         let client = if public_only { &self.public_only } else { &self.open };
-        let mut request = client.get(target.url.clone());
-        if let Some(credentials) = &target.credentials {
-            request = request.basic_auth(&credentials.user, Some(credentials.password.as_str()));
+        let mut request = client.get(target.request_url().clone());
+        if let Some(credentials) = target.credentials() {
+            request = request.basic_auth(credentials.user().as_str(), Some(credentials.password().as_str()));
         }
         for (header, value) in [(IF_NONE_MATCH, &known.etag), (IF_MODIFIED_SINCE, &known.last_modified)] {
             if let Some(value) = value {

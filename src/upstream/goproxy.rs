@@ -11,13 +11,14 @@ use bytes::Bytes;
 
 use super::client::HttpClient;
 use super::error::FetchError;
-use super::goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, ModuleSource};
 use super::info::{self, MAX_INFO_BYTES, ModuleInfo};
 use super::space::ScratchSpace;
 use super::spool::Spooled;
-use super::url::{RedactedUrl, SourceUrl, UrlError};
 use super::vcs::{Vcs, VcsError};
 use crate::module::ModuleVersion;
+use crate::source::{
+    FallThrough, ListedSource, ModuleSource, RedactedUrl, SourceList, SourceUrl, UnsafePath,
+};
 
 /// How long a source's optional `.info` is waited for.
 const INFO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -78,15 +79,12 @@ pub enum ModuleError {
     /// Version control failed; see [`VcsError`].
     #[error(transparent)]
     Direct(#[from] VcsError),
-    /// The list ends in `off`.
-    #[error("module look-up is disabled: the list of sources ends in \"off\"")]
-    Off,
     /// The list says `direct`, but this caller has no version control. A mistake in the configuration.
     #[error("the list of sources names \"direct\", which is not allowed here")]
     DirectNotAllowed,
-    /// The URL of the file is not one: a source's URL that is too long.
+    /// The path of the file leads out of the source.
     #[error(transparent)]
-    Url(#[from] UrlError),
+    Url(#[from] UnsafePath),
 }
 
 impl ModuleError {
@@ -95,8 +93,6 @@ impl ModuleError {
         match self {
             ModuleError::Fetch(e) => e.is_not_found(),
             ModuleError::Direct(e) => e.is_not_found(),
-            // `off` counts as "not found" where the go command decides whether to go on.
-            ModuleError::Off => true,
             ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
         }
     }
@@ -106,7 +102,7 @@ impl ModuleError {
         match self {
             ModuleError::Fetch(e) => e.is_transient(),
             ModuleError::Direct(e) => e.is_transient(),
-            ModuleError::Off | ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
+            ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
         }
     }
 }
@@ -116,7 +112,7 @@ type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ModuleError>> + Send +
 /// A list of sources, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct GoProxy {
-    list: GoProxyList,
+    list: SourceList,
     client: HttpClient,
     direct: Option<Vcs>,
     limits: ModuleLimits,
@@ -126,7 +122,7 @@ pub struct GoProxy {
 impl GoProxy {
     /// `direct` serves a list that names it; zips too large for memory are kept in unnamed files in `scratch`.
     pub fn new(
-        list: GoProxyList,
+        list: SourceList,
         client: HttpClient,
         direct: Option<Vcs>,
         limits: ModuleLimits,
@@ -136,7 +132,7 @@ impl GoProxy {
     }
 
     /// The list it asks.
-    pub fn list(&self) -> &GoProxyList {
+    pub fn list(&self) -> &SourceList {
         &self.list
     }
 
@@ -187,7 +183,6 @@ impl GoProxy {
                 let (content, source) = (fetch(proxy, deadline), SourceName::Proxy(proxy.redacted()));
                 Box::pin(async move { Ok(Fetched { content: content.await?, source }) })
             }
-            ModuleSource::Off => fails(ModuleError::Off),
             ModuleSource::Direct => fails(ModuleError::DirectNotAllowed),
         })
         .await
@@ -206,7 +201,7 @@ impl GoProxy {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let goes_on = error.is_not_found() || entry.fall_through == FallThrough::AnyError;
+            let goes_on = error.is_not_found() || entry.fall_through == FallThrough::OnAnyError;
             best = Some(match best {
                 Some(best) if rank(&best) >= rank(&error) => best,
                 _ => error,
@@ -219,8 +214,8 @@ impl GoProxy {
     }
 
     /// A source with a fall-back for any error gets half of what time is left: if it hangs, the others still have a chance.
-    fn share(&self, deadline: Instant, entry: &GoProxyEntry, is_last: bool) -> Instant {
-        if is_last || entry.fall_through == FallThrough::NotFound {
+    fn share(&self, deadline: Instant, entry: &ListedSource, is_last: bool) -> Instant {
+        if is_last || entry.fall_through == FallThrough::OnNotFound {
             return deadline;
         }
         let now = self.client.clock().instant();
@@ -235,7 +230,6 @@ impl GoProxy {
     ) -> Result<FetchedModule, ModuleError> {
         let proxy = match source {
             ModuleSource::Proxy(proxy) => proxy,
-            ModuleSource::Off => return Err(ModuleError::Off),
             ModuleSource::Direct => {
                 let direct = self.direct.as_ref().ok_or(ModuleError::DirectNotAllowed)?;
                 return Ok(direct.download(module, &self.limits, deadline).await?);
@@ -246,7 +240,7 @@ impl GoProxy {
             tokio::join!(self.zip_from(proxy, module, deadline), self.info_from(proxy, module, info_deadline))
         };
         let go_mod = self.mod_from(proxy, module, deadline);
-        let (go_mod, (zip, info)) = if proxy.is_file() {
+        let (go_mod, (zip, info)) = if proxy.local_path().is_some() {
             tokio::join!(go_mod, others)
         } else {
             // The small file first: a module that is not there costs one request.
@@ -302,7 +296,6 @@ fn fails<'a, T: Send + 'a>(error: ModuleError) -> Asked<'a, T> {
 /// counts: its source is the one that the operator put first.
 fn rank(error: &ModuleError) -> u8 {
     match error {
-        ModuleError::Off => 0,
         ModuleError::Fetch(e) if e.is_not_found() => 1,
         ModuleError::Fetch(_) | ModuleError::Url(_) => 2,
         ModuleError::Direct(_) | ModuleError::DirectNotAllowed => 3,

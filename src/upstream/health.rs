@@ -198,7 +198,8 @@ pub(crate) fn backoff(first: Duration, longest: Duration, times: u32) -> Duratio
 mod tests {
     use super::Kind::{Head, Lookup, Support, Tile};
     use super::*;
-    use crate::upstream::{Said, SourceUrl, Stage};
+    use crate::source::SourceUrl;
+    use crate::upstream::{Said, Stage};
 
     fn said(status: u16, retry_after: Option<u64>) -> FetchError {
         let url = SourceUrl::parse("https://a.example").unwrap().redacted();

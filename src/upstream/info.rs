@@ -21,7 +21,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::url::RedactedUrl;
+use crate::source::RedactedUrl;
 use crate::visible;
 
 /// Real ones take some 300 bytes.

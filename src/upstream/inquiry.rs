@@ -19,7 +19,7 @@ use super::error::FetchError;
 use super::health::{Kind, MAX_SILENCE, Question};
 use super::passing::Verdict;
 use super::sumdb::{KeptHead, Remote, RemoteSumdb, UrlId, unusable};
-use super::url::{RedactedUrl, SourceUrl};
+use crate::source::{RedactedUrl, SourceUrl};
 
 /// An answer as it came, unverified.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Inquiry {
             return Err(FetchError::Postponed { url: remote.urls[n].redacted(), retry_after });
         }
         self.is_passed_on(remote, n).await?;
-        if !remote.urls[n].is_file() {
+        if remote.urls[n].local_path().is_none() {
             // Waiting for our own turn is not the server's fault.
             self.deadline += remote.throttle.request().await;
         }

@@ -2,11 +2,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `url` | where a source is; credentials are used and never shown |
 //! | `client`, `download`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
 //! | `post` | one POST |
 //! | `error` | why it failed, told apart by what the caller does next |
-//! | `goproxy_list`, `goproxy`, `info` | a module version from a GOPROXY list |
+//! | `goproxy`, `info` | a module version from a GOPROXY list |
 //! | `vcs`, `vcs_message`, `scratch`, `process` | the same from version control, by the go command |
 //! | `sumdb`, `inquiry`, `passing`, `health`, `throttle` | a remote checksum database at several URLs, asked politely |
 //! | `spool`, `space` | a body on its way to be hashed, and the disk space that all of them share |
@@ -19,7 +18,6 @@ mod download;
 mod error;
 mod files;
 mod goproxy;
-mod goproxy_list;
 mod health;
 mod info;
 mod inquiry;
@@ -33,7 +31,6 @@ mod space;
 mod spool;
 mod sumdb;
 mod throttle;
-mod url;
 mod vcs;
 mod vcs_message;
 
@@ -41,7 +38,6 @@ pub use client::{ClientOptions, HttpClient, Manner, Response, Validators};
 pub use download::MAX_RETRY_AFTER;
 pub use error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
 pub use goproxy::{Fetched, FetchedModule, GoProxy, ModuleError, ModuleLimits, SourceName};
-pub use goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, GoProxyListError, ModuleSource};
 pub use health::UrlHealth;
 pub(crate) use health::backoff;
 pub use info::{ModuleInfo, Origin};
@@ -53,5 +49,4 @@ pub use space::{NoSpace, ScratchSpace};
 pub use spool::{FileReader, MEMORY_BYTES, SpoolReader, Spooled};
 pub use sumdb::{RemoteSumdb, UrlId, passthrough, supported};
 pub use throttle::Speed;
-pub use url::{RedactedUrl, SourceUrl, UrlError};
 pub use vcs::{Vcs, VcsError, VcsOptions};

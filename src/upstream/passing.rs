@@ -16,7 +16,7 @@ use super::client::HttpClient;
 use super::error::FetchError;
 use super::sumdb::supported;
 use super::throttle::Throttle;
-use super::url::SourceUrl;
+use crate::source::SourceUrl;
 
 /// A proxy that passes it on does so for a day, as the `go` command takes it.
 const YES_AGE: Duration = Duration::from_secs(24 * 3600);

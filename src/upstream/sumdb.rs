@@ -24,8 +24,8 @@ use super::health::{Health, Kind, UrlHealth};
 use super::inquiry::{Inquiry, SumdbAnswer};
 use super::passing::Passing;
 use super::throttle::{Speed, Throttle};
-use super::url::{self, RedactedUrl, SourceUrl, UrlError};
 use crate::module::ModuleVersion;
+use crate::source::{RedactedUrl, SourceUrl, UnsafePath};
 use crate::tlog::{Tile, TileLevel};
 
 /// x/mod's limit for a signed note.
@@ -123,7 +123,7 @@ impl RemoteSumdb {
 
     /// Whether the URL that is asked first is a directory of this machine.
     pub fn is_local(&self) -> bool {
-        self.first().1.is_file()
+        self.first().1.local_path().is_some()
     }
 
     /// A tile from that directory, read on this thread, which must be one that may wait for a disk. None where it is not had at
@@ -131,7 +131,7 @@ impl RemoteSumdb {
     pub fn read_local(&self, tile: &Tile) -> Option<SumdbAnswer> {
         let (n, base) = self.first();
         let url = base.join(&tile.path()).ok()?;
-        let url::Kind::File(path) = url.kind() else { return None };
+        let path = url.local_path()?;
         let body = files::read_blocking(path, &url.redacted(), max_tile_bytes(tile)).ok()?;
         Some(SumdbAnswer { body, url: url.redacted(), from: UrlId(n) })
     }
@@ -205,10 +205,10 @@ pub async fn supported(
 }
 
 /// Where a module proxy passes a checksum database through: `<proxy>/sumdb/<name>`.
-pub fn passthrough(proxy: &SourceUrl, name: &str) -> Result<SourceUrl, UrlError> {
+pub fn passthrough(proxy: &SourceUrl, name: &str) -> Result<SourceUrl, UnsafePath> {
     proxy.join(&format!("sumdb/{name}"))
 }
 
-pub(super) fn unusable(base: &SourceUrl, error: &UrlError) -> FetchError {
+pub(super) fn unusable(base: &SourceUrl, error: &UnsafePath) -> FetchError {
     FetchError::BadContent { url: base.redacted(), why: error.to_string() }
 }

@@ -30,10 +30,10 @@ use super::process::{Group, KillOnDrop};
 use super::scratch::{Scratch, disk_use};
 use super::space::{NoSpace, ScratchSpace};
 use super::spool::{Spool, blocking};
-use super::url::{RedactedUrl, SourceUrl};
 use super::vcs_message::{Blame, Message};
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
+use crate::source::{RedactedUrl, SourceUrl};
 
 /// How often the size of the scratch directory is looked at. A fast line fills 25 MB in this time.
 const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(200);

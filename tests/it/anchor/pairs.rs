@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use tallystick::log::{Conditions, Gate, Log, NotPassed, Opened, ReadOnly, Snapshot, State};
 use tallystick::note::CosignatureSigner;
+use tallystick::source::SourceUrl;
 use tallystick::store::StoreError;
 use tallystick::store::cosignatures::{CosignatureStore, StoredCosignature};
 use tallystick::tlog::{Checkpoint, Hash, TreeHead, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
 use tallystick::witness::{Peer, Witnesses, WitnessesOptions};
 
 use super::Site;

@@ -10,9 +10,10 @@ use tallystick::gosum::ModuleLines;
 use tallystick::log::{Candidate, evidence_of};
 use tallystick::module::{ModuleVersion, PathPatterns};
 use tallystick::notary::{Checksum, Notarized, NotaryError, Route};
+use tallystick::source::SourceList;
 use tallystick::store::{Evidence, LogStore as _, sqlite::SqliteStore};
 use tallystick::upstream::{
-    ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings, Vcs, VcsOptions,
+    ClientOptions, GoProxy, HttpClient, ModuleLimits, ProxySettings, Vcs, VcsOptions,
 };
 
 use super::world::{Files, Proxy, Say, World, client, file, file_url, module, zip};
@@ -303,7 +304,7 @@ async fn version_control_is_a_source_too() {
     });
     let client_options = ClientOptions { proxies: ProxySettings::default(), ..ClientOptions::default() };
     let source = GoProxy::new(
-        GoProxyList::parse("direct").unwrap(),
+        SourceList::parse("direct").unwrap(),
         HttpClient::new(client_options).unwrap(),
         Some(vcs),
         ModuleLimits::default(),

@@ -12,9 +12,10 @@ use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
 use tallystick::module::ModuleVersion;
 use tallystick::notary::{Delay, NotaryError, ProveError, Proven, Prover, Proving};
 use tallystick::share::Claimant;
+use tallystick::source::SourceUrl;
 use tallystick::store::Evidence;
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, Said, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, Said};
 
 use super::world::{Files, Proxy, World, client, file, module};
 

@@ -16,7 +16,8 @@ use tallystick::log::{Log, LogOptions};
 use tallystick::module::{ModuleVersion, PathPatterns};
 use tallystick::notary::{Checksum, ClientId, Notary, NotaryLimits, NotaryOptions, Prover, Route};
 use tallystick::note::SignerKey;
-use tallystick::upstream::{ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings};
+use tallystick::source::SourceList;
+use tallystick::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits, ProxySettings};
 use tokio::sync::watch;
 
 pub(super) fn module(text: &str) -> ModuleVersion {
@@ -221,7 +222,7 @@ impl World {
         let proxies = ProxySettings { http: None, https: None, no_proxy: None };
         let options = ClientOptions { proxies, clock: self.clock.clone(), ..ClientOptions::default() };
         let client = HttpClient::new(options).unwrap();
-        let list = GoProxyList::parse(list).unwrap();
+        let list = SourceList::parse(list).unwrap();
         GoProxy::new(list, client, None, ModuleLimits::default(), self.directory.path().to_owned())
     }
 

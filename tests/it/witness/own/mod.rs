@@ -12,9 +12,10 @@ use axum::http::{StatusCode, Uri, header::CONTENT_TYPE};
 use tallystick::clock::Clock;
 use tallystick::log::{AppendError, Conditions, Gate, Log, LogOptions, OpenError, Outcome, ReadOnly, State};
 use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, Policy, cosigned_at};
+use tallystick::source::SourceUrl;
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::tlog::{Checkpoint, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
 use tallystick::witness::{Peer, PeerFigures, Witnesses, WitnessesOptions};
 
 use super::witness_key;
