@@ -176,6 +176,7 @@ pub mod clock;
 pub mod config;
 pub(crate) mod crew;
 pub(crate) mod files;
+pub mod route;
 pub mod share;
 pub mod source;
 pub mod store;

@@ -14,9 +14,10 @@ use crate::log::{Conditions, DATABASE_FILE, Gate, Log, LogOptions, OpenError, St
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
-use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
+use crate::notary::{Notary, NotaryLimits, NotaryOptions, RemoteLines};
 use crate::note::{CosignatureSigner, SignerKey};
-use crate::source::SourceUrl;
+use crate::route::{Checksum, Route};
+use crate::source::{SourceList, SourceUrl};
 use crate::store::cosignatures::CosignatureStore;
 use crate::store::replica::Replica;
 use crate::store::sqlite::SqliteReader;
@@ -326,21 +327,22 @@ fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient
     let scratch = ScratchSpace::new(scratch, &[&config.data, anchor]);
     let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
     let mut routes = Vec::new();
-    for route in &config.routes {
+    for config::RouteSection { route, .. } in &config.routes {
         let checksum = match &route.checksum {
-            config::Checksum::Compute => Checksum::Compute,
-            config::Checksum::SumDb(name) => {
+            Checksum::Compute => Checksum::Compute,
+            Checksum::Sumdb(name) => {
                 let unusable =
                     || mirrors.find_unusable(name).expect("what routes name is opened or cannot be").clone();
-                match mirrors.find(name) {
-                    Some(mirror) => Checksum::Sumdb(Arc::new(mirror.log.clone())),
-                    None => Checksum::Sumdb(unusable()),
-                }
+                let lines: Arc<dyn RemoteLines> = match mirrors.find(name) {
+                    Some(mirror) => Arc::new(mirror.log.clone()),
+                    None => unusable(),
+                };
+                Checksum::Sumdb(lines)
             }
         };
         routes.push(Route {
-            patterns: route.modules.clone(),
-            source: source(config, route, client, &scratch, &git_config),
+            modules: route.modules.clone(),
+            source: route.source.clone().map(|list| source(config, list, client, &scratch, &git_config)),
             checksum,
         });
     }
@@ -382,12 +384,11 @@ pub(super) fn redirect_rules(config: &Config) -> anyhow::Result<RedirectRules> {
 /// The sources of a route, ready to be asked.
 fn source(
     config: &Config,
-    route: &config::Route,
+    list: SourceList,
     client: &HttpClient,
     scratch: &ScratchSpace,
     git_config: &Option<String>,
-) -> Option<GoProxy> {
-    let list = route.source.clone()?;
+) -> GoProxy {
     let vcs = list.has_direct().then(|| {
         let options = VcsOptions {
             roots: config.roots.clone(),
@@ -400,7 +401,7 @@ fn source(
     });
     let limits = ModuleLimits { max_zip_bytes: config.limits.zip_bytes, ..ModuleLimits::default() };
     // Where a remote log gives the lines only small go.mod files are read from the list, never from version control.
-    Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.clone()))
+    GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())
 }
 
 /// What is kept of the remote logs, to be looked at: nobody is asked for anything, and what is not there is left out.

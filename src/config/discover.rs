@@ -18,8 +18,9 @@ use super::check::{self, leads_back};
 use super::layers::Environment;
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::{Checksum, Config, Mode, Route, SUM_GOLANG_ORG, SumDb};
+use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumDb};
 use crate::module::PathPatterns;
+use crate::route::{Checksum, Route};
 use crate::source::{ListedSource, ModuleSource, ServerUrl, SourceError, SourceList, SourceUrl};
 
 /// `go env` answers in milliseconds; a broken installation must not hang the start.
@@ -130,11 +131,10 @@ impl Config {
                  answered 404. Set its mode to \"on-demand\", or write a [[route]] for them."
             ));
         } else {
-            self.routes.push(Route {
-                modules: PathPatterns::parse("*"),
+            let checksum = Checksum::Sumdb(SUM_GOLANG_ORG.to_owned());
+            self.routes.push(RouteSection {
+                route: Route { modules: PathPatterns::parse("*"), source, checksum },
                 patterns: vec!["*".to_owned()],
-                source,
-                checksum: Checksum::SumDb(SUM_GOLANG_ORG.to_owned()),
                 origin,
             });
         }
@@ -151,13 +151,9 @@ impl Config {
             return;
         }
         let (patterns, origin) = private_patterns(go);
-        self.routes.extend(origin.map(|origin| Route {
-            modules: PathPatterns::parse(&patterns.join(",")),
-            patterns,
-            source: None,
-            checksum: Checksum::Compute,
-            origin,
-        }));
+        let modules = PathPatterns::parse(&patterns.join(","));
+        let route = Route { modules, source: None, checksum: Checksum::Compute };
+        self.routes.extend(origin.map(|origin| RouteSection { route, patterns, origin }));
     }
 
     /// Passthroughs first: where a proxy is configured the way to the public database is often closed.
@@ -172,7 +168,7 @@ impl Config {
 }
 
 /// The route for what GOPRIVATE and GONOSUMDB name. Both must stay out of the public database.
-fn private_route(go: &GoEnvironment) -> Result<Option<Route>, ConfigError> {
+fn private_route(go: &GoEnvironment) -> Result<Option<RouteSection>, ConfigError> {
     let (patterns, origin) = private_patterns(go);
     let Some(origin) = origin else { return Ok(None) };
     let modules = PathPatterns::parse(&patterns.join(","));
@@ -196,7 +192,8 @@ fn private_route(go: &GoEnvironment) -> Result<Option<Route>, ConfigError> {
         return Err(go_problem(&origin, cause, fix));
     }
     let source = Some(SourceList::direct());
-    Ok(Some(Route { modules, patterns, source, checksum: Checksum::Compute, origin }))
+    let route = Route { modules, source, checksum: Checksum::Compute };
+    Ok(Some(RouteSection { route, patterns, origin }))
 }
 
 /// The patterns of GOPRIVATE and GONOSUMDB, and who set the first of them.

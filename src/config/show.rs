@@ -48,11 +48,19 @@ impl Config {
             let interval = json!(sumdb.verify_interval.to_string());
             add(format!("sumdb.{name}.verify_interval"), interval, &sumdb.verify_interval_origin);
         }
-        for (i, route) in self.routes.iter().enumerate() {
+        for (i, section) in self.routes.iter().enumerate() {
             let number = i + 1;
-            add(format!("route.{number}.modules"), json!(route.patterns), &route.origin);
-            add(format!("route.{number}.source"), source_value(route.source.as_ref()), &route.origin);
-            add(format!("route.{number}.checksum"), json!(route.checksum.to_string()), &route.origin);
+            add(format!("route.{number}.modules"), json!(section.patterns), &section.origin);
+            add(
+                format!("route.{number}.source"),
+                source_value(section.route.source.as_ref()),
+                &section.origin,
+            );
+            add(
+                format!("route.{number}.checksum"),
+                json!(section.route.checksum.to_string()),
+                &section.origin,
+            );
         }
         for (i, witness) in self.witnesses.all.iter().enumerate() {
             let number = i + 1;

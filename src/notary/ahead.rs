@@ -18,7 +18,8 @@ use tokio::time::timeout_at;
 use super::Inner;
 use super::flight::Flight;
 use super::limits::ClientId;
-use crate::module::{Choice, ModuleVersion, gomod};
+use crate::module::{ModuleVersion, gomod};
+use crate::route::Choice;
 
 /// If nothing becomes ready for this long, the look-up does not wait any more.
 const STALL: Duration = Duration::from_millis(300);

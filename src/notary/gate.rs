@@ -18,9 +18,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::flight::Flight;
 use super::limits::{ClientId, Exhausted, NotaryLimits, Rates};
-use super::route::{Checksum, Route};
+use super::route::NotaryRoute;
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
+use crate::route::Checksum;
 use crate::share::turns::{Bound, Line, Turn, Want};
 use crate::share::{Claimant, Shed, Turns};
 use crate::source::{ModuleSource, SourceUrl};
@@ -52,7 +53,7 @@ enum RouteLines {
 }
 
 impl Gate {
-    pub(super) fn new(limits: &NotaryLimits, routes: &[Route], clock: &Clock) -> Gate {
+    pub(super) fn new(limits: &NotaryLimits, routes: &[NotaryRoute], clock: &Clock) -> Gate {
         let all = limits.misses_per_minute;
         let half = NonZeroU32::new(all.get() / 2).unwrap_or(NonZeroU32::MIN);
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -152,19 +153,19 @@ pub(super) struct Processor {
     _want: Option<Want<u64, Claimant>>,
 }
 
-fn lines(places: &Places, limits: &NotaryLimits, routes: &[Route]) -> Vec<RouteLines> {
+fn lines(places: &Places, limits: &NotaryLimits, routes: &[NotaryRoute]) -> Vec<RouteLines> {
     let concurrency = limits.concurrency.max(1);
     let per_route = limits.route_concurrency.clamp(1, concurrency);
     let all = places.bound(concurrency);
     // One server may be the source of several routes.
     let mut servers: HashMap<String, Bound> = HashMap::new();
-    let lines = |route: &Route| {
+    let lines = |route: &NotaryRoute| {
         let server = server(route).map(|server| {
             let new = || places.bound(per_route);
             *servers.entry(server).or_insert_with(new)
         });
         let bounds: Vec<Bound> = server.into_iter().chain([places.bound(per_route), all]).collect();
-        let is_direct = |route: &Route| {
+        let is_direct = |route: &NotaryRoute| {
             let source = route.source.as_ref();
             matches!(route.checksum, Checksum::Compute)
                 && source.is_some_and(|source| source.list().has_direct())
@@ -182,7 +183,7 @@ fn lines(places: &Places, limits: &NotaryLimits, routes: &[Route]) -> Vec<RouteL
 }
 
 /// The server that a route asks first: by name, or host and port.
-fn server(route: &Route) -> Option<String> {
+fn server(route: &NotaryRoute) -> Option<String> {
     match (&route.checksum, &route.source) {
         (Checksum::Sumdb(remote), _) => Some(format!("checksum database {}", remote.name())),
         (Checksum::Compute, Some(source)) => match &source.list().entries().first()?.source {
@@ -204,7 +205,7 @@ mod tests {
     use crate::source::SourceList;
     use crate::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits};
 
-    fn direct(patterns: &str) -> Route {
+    fn direct(patterns: &str) -> NotaryRoute {
         let client = HttpClient::new(ClientOptions::default()).unwrap();
         let list = SourceList::parse("direct").unwrap();
         let source = GoProxy::new(
@@ -214,8 +215,8 @@ mod tests {
             ModuleLimits::default(),
             std::path::PathBuf::from("/nonexistent"),
         );
-        let patterns = PathPatterns::parse(patterns);
-        Route { patterns, source: Some(source), checksum: Checksum::Compute }
+        let modules = PathPatterns::parse(patterns);
+        NotaryRoute { modules, source: Some(source), checksum: Checksum::Compute }
     }
 
     fn flight(module: &str, client: u8, clock: &Clock) -> Flight {

@@ -5,7 +5,7 @@
 //!                                                                                             │
 //!          ┌───────────────────────── a flight: one task per module version ──────────────────┘   flight, gate, limits
 //!          │ place → compute: fetch .mod, .zip, .info; hash; compare                               compute
-//!          │         or ask the remote log for a proof                                             route
+//!          │         or ask the remote log for a proof                                             lines
 //!          │       → what the go.mod requires, ahead                                               ahead
 //!          │       → gather with others → append                                                   gather
 //!          └ answer to all who wait                                                                error, negative
@@ -22,6 +22,7 @@ mod flight;
 mod gate;
 mod gather;
 mod limits;
+mod lines;
 mod negative;
 mod remote;
 mod route;
@@ -37,7 +38,8 @@ use tokio::time::{timeout, timeout_at};
 use crate::clock::Clock;
 use crate::dirhash::hash_go_mod;
 use crate::log::{AppendError, Candidate, Log, Outcome, ReadOnly, Snapshot, State, evidence_of};
-use crate::module::{Choice, ModuleVersion, choose};
+use crate::module::ModuleVersion;
+use crate::route::{Checksum, Choice, RouteError, choose};
 use crate::share::{Claimant, Shed, Waiters};
 use crate::store::{Evidence, StoreError, StoredRecord};
 use ahead::Readiness;
@@ -49,8 +51,9 @@ use flight::{Answer, Flight, Flights, Landing, TooMany};
 use gate::Gate;
 use gather::{Crowd, Gatherer};
 pub use limits::{AheadLimits, Allowance, ClientId, Exhausted, MAX_NEGATIVE_CACHE, NotaryLimits, Rates};
+pub use lines::{ProveError, Proven, Proving, RemoteLines};
 use negative::Negative;
-pub use route::{Checksum, ProveError, Proven, Prover, Proving, Route, RouteError};
+pub use route::NotaryRoute;
 
 /// When there are too many misses at once, and when the server restarts.
 const CROWDED_RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -66,7 +69,7 @@ pub struct NotaryOptions {
     /// Where records go.
     pub log: Log,
     /// Where modules come from; the first that matches counts.
-    pub routes: Vec<Route>,
+    pub routes: Vec<NotaryRoute>,
     /// What misses may cost.
     pub limits: NotaryLimits,
     /// What time it is.
@@ -88,7 +91,7 @@ pub struct Notary(Arc<Inner>);
 
 struct Inner {
     log: Log,
-    routes: Vec<Route>,
+    routes: Vec<NotaryRoute>,
     /// Who is asked by each route, for clients.
     places: Vec<Arc<str>>,
     limits: NotaryLimits,
@@ -109,13 +112,15 @@ impl Notary {
     /// A notary; starts a task on the current runtime.
     pub fn new(options: NotaryOptions) -> Result<Notary, RouteError> {
         let NotaryOptions { log, routes, limits, clock } = options;
-        route::check(&routes)?;
+        for (n, route) in routes.iter().enumerate() {
+            route.check(n + 1)?;
+        }
         let (crowd, counters) = (Arc::new(Crowd::default()), Arc::new(Counters::default()));
         let gatherer =
             Gatherer::start(log.clone(), clock.clone(), limits.gather, crowd.clone(), counters.clone());
         Ok(Notary(Arc::new(Inner {
             log,
-            places: routes.iter().map(Route::place).collect(),
+            places: routes.iter().map(route::place).collect(),
             gate: Gate::new(&limits, &routes, &clock),
             waiters: Arc::new(Waiters::new(limits.max_flights)),
             flights: Flights::default(),
@@ -201,7 +206,7 @@ impl Inner {
 
     /// Chooses the route. Patterns are matched against the path as people write it, never its escaped form.
     fn route_of(&self, module: &ModuleVersion) -> Choice {
-        choose(self.routes.iter().map(Route::rule), module.path.as_str())
+        choose(self.routes.iter(), module.path.as_str())
     }
 
     /// Starts the flight of a miss, if it may fly.

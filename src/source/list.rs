@@ -140,6 +140,12 @@ impl SourceList {
     }
 }
 
+impl AsRef<SourceList> for SourceList {
+    fn as_ref(&self) -> &SourceList {
+        self
+    }
+}
+
 impl FromStr for SourceList {
     type Err = SourceError;
 

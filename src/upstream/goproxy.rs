@@ -107,6 +107,12 @@ impl ModuleError {
     }
 }
 
+impl AsRef<SourceList> for GoProxy {
+    fn as_ref(&self) -> &SourceList {
+        &self.list
+    }
+}
+
 type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ModuleError>> + Send + 'a>>;
 
 /// A list of sources, ready to be asked.

@@ -9,7 +9,8 @@ use tallystick::dirhash::H1;
 use tallystick::gosum::ModuleLines;
 use tallystick::log::{Candidate, evidence_of};
 use tallystick::module::{ModuleVersion, PathPatterns};
-use tallystick::notary::{Checksum, Notarized, NotaryError, Route};
+use tallystick::notary::{Notarized, NotaryError};
+use tallystick::route::{Checksum, Route};
 use tallystick::source::SourceList;
 use tallystick::store::{Evidence, LogStore as _, sqlite::SqliteStore};
 use tallystick::upstream::{
@@ -311,7 +312,7 @@ async fn version_control_is_a_source_too() {
         world.directory.path().to_owned(),
     );
     let patterns = PathPatterns::parse("corp.example");
-    let route = Route { patterns, source: Some(source), checksum: Checksum::Compute };
+    let route = Route { modules: patterns, source: Some(source), checksum: Checksum::Compute };
     let notary = world.notary(vec![route]);
     let wanted = module("corp.example/m.git@v1.0.0");
     let found = notary.lookup(wanted.clone(), client()).await.unwrap();

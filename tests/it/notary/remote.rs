@@ -10,7 +10,7 @@ use tallystick::gosum::ModuleLines;
 use tallystick::log::evidence_of;
 use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
 use tallystick::module::ModuleVersion;
-use tallystick::notary::{Delay, NotaryError, ProveError, Proven, Prover, Proving};
+use tallystick::notary::{Delay, NotaryError, ProveError, Proven, Proving, RemoteLines};
 use tallystick::share::Claimant;
 use tallystick::source::SourceUrl;
 use tallystick::store::Evidence;
@@ -32,7 +32,7 @@ impl Remote {
     }
 }
 
-impl Prover for Remote {
+impl RemoteLines for Remote {
     fn name(&self) -> &str {
         "sum.golang.org"
     }

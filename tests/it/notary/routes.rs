@@ -2,7 +2,8 @@
 
 use tallystick::log::{Log, LogOptions};
 use tallystick::module::PathPatterns;
-use tallystick::notary::{Checksum, Notary, NotaryError, NotaryLimits, NotaryOptions, Route, RouteError};
+use tallystick::notary::{Notary, NotaryError, NotaryLimits, NotaryOptions};
+use tallystick::route::{Checksum, Route, RouteError};
 
 use super::world::{Files, Proxy, Say, World, client, file, module};
 
@@ -147,7 +148,7 @@ async fn routes_that_would_open_our_network_are_refused() {
         Some(RouteError::DirectNeedsHost { number: 1 })
     );
     assert_eq!(new(world.compute("git.corp.example/*", "direct")), None);
-    let route = Route { patterns: PathPatterns::parse("*"), source: None, checksum: Checksum::Compute };
+    let route = Route { modules: PathPatterns::parse("*"), source: None, checksum: Checksum::Compute };
     assert_eq!(new(route), Some(RouteError::NoSource { number: 1 }));
 }
 

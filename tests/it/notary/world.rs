@@ -14,8 +14,9 @@ use axum::http::{Response, Uri};
 use tallystick::clock::Clock;
 use tallystick::log::{Log, LogOptions};
 use tallystick::module::{ModuleVersion, PathPatterns};
-use tallystick::notary::{Checksum, ClientId, Notary, NotaryLimits, NotaryOptions, Prover, Route};
+use tallystick::notary::{ClientId, Notary, NotaryLimits, NotaryOptions, NotaryRoute, RemoteLines};
 use tallystick::note::SignerKey;
+use tallystick::route::{Checksum, Route};
 use tallystick::source::SourceList;
 use tallystick::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits, ProxySettings};
 use tokio::sync::watch;
@@ -227,22 +228,27 @@ impl World {
     }
 
     /// A route whose lines are computed.
-    pub(super) fn compute(&self, patterns: &str, list: &str) -> Route {
-        let (patterns, source) = (PathPatterns::parse(patterns), Some(self.source(list)));
-        Route { patterns, source, checksum: Checksum::Compute }
+    pub(super) fn compute(&self, patterns: &str, list: &str) -> NotaryRoute {
+        let (modules, source) = (PathPatterns::parse(patterns), Some(self.source(list)));
+        Route { modules, source, checksum: Checksum::Compute }
     }
 
     /// A route whose lines a remote log proves.
-    pub(super) fn sumdb(&self, patterns: &str, list: Option<&str>, remote: Arc<dyn Prover>) -> Route {
-        let (patterns, source) = (PathPatterns::parse(patterns), list.map(|list| self.source(list)));
-        Route { patterns, source, checksum: Checksum::Sumdb(remote) }
+    pub(super) fn sumdb(
+        &self,
+        patterns: &str,
+        list: Option<&str>,
+        remote: Arc<dyn RemoteLines>,
+    ) -> NotaryRoute {
+        let (modules, source) = (PathPatterns::parse(patterns), list.map(|list| self.source(list)));
+        Route { modules, source, checksum: Checksum::Sumdb(remote) }
     }
 
-    pub(super) fn notary(&self, routes: Vec<Route>) -> Notary {
+    pub(super) fn notary(&self, routes: Vec<NotaryRoute>) -> Notary {
         self.notary_with(routes, NotaryLimits::default())
     }
 
-    pub(super) fn notary_with(&self, routes: Vec<Route>, limits: NotaryLimits) -> Notary {
+    pub(super) fn notary_with(&self, routes: Vec<NotaryRoute>, limits: NotaryLimits) -> Notary {
         let options = NotaryOptions { log: self.log.clone(), routes, limits, clock: self.clock.clone() };
         Notary::new(options).unwrap()
     }
