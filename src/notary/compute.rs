@@ -27,7 +27,7 @@ use crate::module::ModuleVersion;
 use crate::share::Claimant;
 use crate::store::Evidence;
 use crate::upstream::{
-    FetchError, FetchedModule, GoProxy, ModuleError, ModuleInfo, Origin, SourceName, Spooled, VcsError,
+    FetchError, FetchedModule, GoProxy, ModuleError, ModuleInfo, SourceName, Spooled, VcsError, VcsOrigin,
 };
 
 /// Hashed right here up to this size: that takes less than handing it to another thread and back.
@@ -214,7 +214,7 @@ fn zip_url(module: &ModuleVersion, source: &SourceName, info: Option<&ModuleInfo
 }
 
 /// The origin as it is kept for ever, in the go command's own fields.
-fn kept_origin(origin: &Origin) -> Box<RawValue> {
+fn kept_origin(origin: &VcsOrigin) -> Box<RawValue> {
     serde_json::value::to_raw_value(origin).expect("strings are JSON")
 }
 

@@ -3,7 +3,6 @@
 //! The go command asks the list anew for each file; here a source gives the whole module or nothing, so that the evidence of a
 //! line can name one source. A source that has the `.mod` and says 404 for the zip does not have the module.
 
-use std::fmt;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -11,64 +10,16 @@ use bytes::Bytes;
 
 use super::client::HttpClient;
 use super::error::FetchError;
+use super::fetched::{Fetched, FetchedModule, ModuleLimits, SourceName, file_name};
 use super::info::{self, MAX_INFO_BYTES, ModuleInfo};
 use super::space::ScratchSpace;
 use super::spool::Spooled;
 use super::vcs::{Vcs, VcsError};
 use crate::module::ModuleVersion;
-use crate::source::{
-    FallThrough, ListedSource, ModuleSource, RedactedUrl, SourceList, SourceUrl, UnsafePath,
-};
+use crate::source::{FallThrough, ListedSource, ModuleSource, SourceList, SourceUrl, UnsafePath};
 
 /// How long a source's optional `.info` is waited for.
 const INFO_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What one module may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ModuleLimits {
-    /// The largest zip, in bytes.
-    pub max_zip_bytes: u64,
-    /// The largest go.mod, in bytes.
-    pub max_mod_bytes: u64,
-}
-
-impl Default for ModuleLimits {
-    /// The limits of x/mod/zip: 500 MiB and 16 MiB.
-    fn default() -> ModuleLimits {
-        ModuleLimits { max_zip_bytes: 500 << 20, max_mod_bytes: 16 << 20 }
-    }
-}
-
-/// A file of a module, and the source that it came from.
-#[derive(Debug)]
-pub struct Fetched<T> {
-    /// The content.
-    pub content: T,
-    /// The source, as it may be shown and stored.
-    pub source: SourceName,
-}
-
-/// A whole module version from one source. Nothing of it is verified.
-#[derive(Debug)]
-pub struct FetchedModule {
-    /// The source.
-    pub source: SourceName,
-    /// The `.mod` file.
-    pub go_mod: Bytes,
-    /// The `.zip` file with its size and SHA-256.
-    pub zip: Spooled,
-    /// The `.info`, if the source has a valid one.
-    pub info: Option<ModuleInfo>,
-}
-
-/// The name of a source in evidence and messages.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SourceName {
-    /// A module proxy or a directory.
-    Proxy(RedactedUrl),
-    /// Version control.
-    Direct,
-}
 
 /// Why a module was not fetched.
 #[derive(Debug, thiserror::Error)]
@@ -289,11 +240,6 @@ impl GoProxy {
     }
 }
 
-/// `github.com/!burnt!sushi/toml/@v/v1.3.2.<extension>`: where module proxies and the module cache keep a file.
-pub(super) fn file_name(module: &ModuleVersion, extension: &str) -> String {
-    format!("{}/@v/{}.{extension}", module.path.escaped(), module.version.escaped())
-}
-
 fn fails<'a, T: Send + 'a>(error: ModuleError) -> Asked<'a, T> {
     Box::pin(std::future::ready(Err(error)))
 }
@@ -305,14 +251,5 @@ fn rank(error: &ModuleError) -> u8 {
         ModuleError::Fetch(e) if e.is_not_found() => 1,
         ModuleError::Fetch(_) | ModuleError::Url(_) => 2,
         ModuleError::Direct(_) | ModuleError::DirectNotAllowed => 3,
-    }
-}
-
-impl fmt::Display for SourceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SourceName::Proxy(url) => url.fmt(f),
-            SourceName::Direct => f.write_str("direct"),
-        }
     }
 }

@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::error::Said;
+use super::fetched::{FetchedModule, ModuleLimits, SourceName, file_name};
 use super::files;
-use super::goproxy::{FetchedModule, ModuleLimits, SourceName, file_name};
 use super::info::{self, MAX_INFO_BYTES};
-use super::network::ProxySettings;
+use super::options::ProxySettings;
 use super::process::{Group, KillOnDrop};
 use super::scratch::{Scratch, disk_use};
 use super::space::{NoSpace, ScratchSpace};
