@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -111,8 +110,6 @@ impl Default for AheadLimits {
 pub enum ClientId {
     /// A client known by its address. IPv6 addresses count by their /64, which one customer has whole.
     Address(IpAddr),
-    /// A client known by name.
-    Named(Arc<str>),
     /// A command of the operator: not limited, and nothing is done ahead for it.
     Operator,
 }
@@ -122,7 +119,6 @@ impl ClientId {
     pub fn claimant(&self) -> Claimant {
         match self {
             ClientId::Address(address) => Claimant::Network(ClientNetwork::of(*address)),
-            ClientId::Named(name) => Claimant::Named(name.clone()),
             ClientId::Operator => Claimant::Operator,
         }
     }

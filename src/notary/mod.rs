@@ -26,6 +26,7 @@ mod lines;
 mod negative;
 mod remote;
 mod route;
+mod sink;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -54,6 +55,8 @@ pub use limits::{AheadLimits, Allowance, ClientId, Exhausted, MAX_NEGATIVE_CACHE
 pub use lines::{ProveError, Proven, Proving, RemoteLines};
 use negative::Negative;
 pub use route::NotaryRoute;
+use sink::DropModules;
+pub use sink::{HashedModule, ModuleSink};
 
 /// When there are too many misses at once, and when the server restarts.
 const CROWDED_RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -96,6 +99,7 @@ struct Inner {
     places: Vec<Arc<str>>,
     limits: NotaryLimits,
     clock: Clock,
+    sink: Arc<dyn ModuleSink>,
     gate: Gate,
     waiters: Arc<Waiters>,
     flights: Flights,
@@ -109,8 +113,13 @@ struct Inner {
 }
 
 impl Notary {
-    /// A notary; starts a task on the current runtime.
+    /// A notary that keeps no files of modules; starts a task on the current runtime.
     pub fn new(options: NotaryOptions) -> Result<Notary, RouteError> {
+        Notary::with_sink(options, Arc::new(DropModules))
+    }
+
+    /// A notary that hands the files whose hashes it computed to `sink`.
+    pub fn with_sink(options: NotaryOptions, sink: Arc<dyn ModuleSink>) -> Result<Notary, RouteError> {
         let NotaryOptions { log, routes, limits, clock } = options;
         for (n, route) in routes.iter().enumerate() {
             route.check(n + 1)?;
@@ -130,6 +139,7 @@ impl Notary {
             routes,
             limits,
             clock,
+            sink,
             crowd,
             gatherer,
             counters,
@@ -360,8 +370,8 @@ impl Inner {
         match (&route.checksum, &route.source) {
             (Checksum::Compute, Some(source)) => {
                 let limits = &self.limits.zip;
-                let (gate, clock) = (&self.gate, &self.clock);
-                let computing = Computing { source, place, limits, gate, clock, client };
+                let (gate, clock, sink) = (&self.gate, &self.clock, &*self.sink);
+                let computing = Computing { source, place, limits, gate, clock, sink, client };
                 computing.lines(module, deadline).await
             }
             (Checksum::Compute, None) => Err(NotaryError::internal(module, "its route has no source")),
