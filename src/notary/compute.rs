@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::admission::MissAdmission;
 use super::error::NotaryError;
-use super::gate::Gate;
 use super::sink::{HashedModule, ModuleSink};
 use super::{Delay, seconds};
 use crate::clock::Clock;
@@ -49,7 +49,7 @@ pub(super) struct Computing<'a> {
     pub(super) source: &'a GoProxy,
     pub(super) place: Arc<str>,
     pub(super) limits: &'a ZipLimits,
-    pub(super) gate: &'a Gate,
+    pub(super) admission: &'a MissAdmission,
     pub(super) clock: &'a Clock,
     /// Takes the files when they are hashed.
     pub(super) sink: &'a dyn ModuleSink,
@@ -94,7 +94,7 @@ impl Computing<'_> {
             let hashed = hash_zip(&ZipBytes(&zip), module, self.limits);
             return (zip, hashed);
         }
-        let processor = self.gate.hashing(self.client.clone()).await;
+        let processor = self.admission.hashing(self.client.clone()).await;
         let (module, limits) = (module.clone(), self.limits.clone());
         let hashing = tokio::task::spawn_blocking(move || {
             // Given back when the thread is done, whatever becomes of the flight.
@@ -337,12 +337,12 @@ mod tests {
             directory.path().to_owned(),
         );
         let (clock, limits, kept) = (Clock::system(), NotaryLimits::default(), Kept::default());
-        let gate = Gate::new(&limits, &[], &clock);
+        let admission = MissAdmission::new(&limits, &[], &clock);
         let computing = Computing {
             source: &source,
             place: "here".into(),
             limits: &limits.zip,
-            gate: &gate,
+            admission: &admission,
             clock: &clock,
             sink: &kept,
             client: None,

@@ -1,4 +1,4 @@
-//! The gate: which misses may start, and which of them are worked on now.
+//! The admission: which misses may start, and which of them are worked on now.
 //!
 //! Places are bounded by the server that is asked, by the route and in all, and shared among
 //! clients as [`Turns`] does it:
@@ -29,7 +29,7 @@ use crate::source::{ModuleSource, SourceUrl};
 type Places = Turns<ModuleVersion, Claimant>;
 
 /// Rates and places, shared by all flights.
-pub(super) struct Gate {
+pub(super) struct MissAdmission {
     misses: Rates,
     ahead: Rates,
     places: Places,
@@ -52,15 +52,15 @@ enum RouteLines {
     ByHost { bounds: Vec<Bound>, host_places: usize, lines: Mutex<HashMap<String, Line>> },
 }
 
-impl Gate {
-    pub(super) fn new(limits: &NotaryLimits, routes: &[NotaryRoute], clock: &Clock) -> Gate {
+impl MissAdmission {
+    pub(super) fn new(limits: &NotaryLimits, routes: &[NotaryRoute], clock: &Clock) -> MissAdmission {
         let all = limits.misses_per_minute;
         let half = NonZeroU32::new(all.get() / 2).unwrap_or(NonZeroU32::MIN);
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let (places, (ahead_places, ahead_line)) =
             (Places::default(), Places::with_places(limits.ahead.concurrency));
         let (hashing, hashing_line) = Turns::with_places(processors);
-        Gate {
+        MissAdmission {
             misses: Rates::new(limits.client_misses_per_minute, all, clock),
             ahead: Rates::new(limits.client_misses_per_minute, half, clock),
             routes: lines(&places, limits, routes),
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::module::PathPatterns;
-    use crate::notary::gather::Crowd;
+    use crate::notary::misses::OpenMisses;
     use crate::source::SourceList;
     use crate::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits};
 
@@ -221,33 +221,41 @@ mod tests {
 
     fn flight(module: &str, client: u8, clock: &Clock) -> Flight {
         let client = ClientId::Address([127, 0, 0, client].into());
-        Flight::new(module.parse().unwrap(), 0, client, None, clock.instant(), Arc::new(Crowd::default()))
+        Flight::new(
+            module.parse().unwrap(),
+            0,
+            client,
+            None,
+            clock.instant(),
+            Arc::new(OpenMisses::default()),
+        )
     }
 
     #[tokio::test]
     async fn a_slow_host_has_three_quarters_of_a_route_and_clients_share_them() {
         let clock = Clock::system();
         let limits = NotaryLimits { concurrency: 8, route_concurrency: 8, ..NotaryLimits::default() };
-        let gate = Arc::new(Gate::new(&limits, &[direct("slow.example,quick.example")], &clock));
+        let admission =
+            Arc::new(MissAdmission::new(&limits, &[direct("slow.example,quick.example")], &clock));
         let begun = Arc::new(AtomicUsize::new(0));
         for client in 0..20 {
             let flight = flight(&format!("slow.example/m{client}@v1.0.0"), client, &clock);
-            let (gate, begun) = (gate.clone(), begun.clone());
+            let (admission, begun) = (admission.clone(), begun.clone());
             tokio::spawn(async move {
-                let _want = gate.want(&flight.module, flight.client.claimant());
+                let _want = admission.want(&flight.module, flight.client.claimant());
                 let hang = |_| {
                     begun.fetch_add(1, Ordering::SeqCst);
                     std::future::pending::<()>()
                 };
-                gate.in_place(&flight, hang).await
+                admission.in_place(&flight, hang).await
             });
         }
         while begun.load(Ordering::SeqCst) < 6 {
             tokio::task::yield_now().await;
         }
         let quick = flight("quick.example/m@v1.0.0", 100, &clock);
-        let _want = gate.want(&quick.module, quick.client.claimant());
-        let client = gate.in_place(&quick, |client| async move { client }).await.unwrap();
+        let _want = admission.want(&quick.module, quick.client.claimant());
+        let client = admission.in_place(&quick, |client| async move { client }).await.unwrap();
         assert_eq!(client, Some(quick.client.claimant()));
         assert_eq!(begun.load(Ordering::SeqCst), 6, "clients that hold one place each revoke nothing");
     }
