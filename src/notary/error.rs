@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::limits::Allowance;
 use crate::gosum::ModuleLines;
 use crate::log::{Conflict, ReadOnly};
 use crate::module::ModuleVersion;
 use crate::route::Withheld;
+use crate::share::Allowance;
 use crate::store::Evidence;
 use crate::tlog::RecordId;
 use crate::upstream::Said;

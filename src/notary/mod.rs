@@ -53,7 +53,7 @@ pub use error::{ConflictReport, Delay, NotaryError};
 use flight::{Answer, Completion, Flight, Flights, TooMany};
 use gather::Gatherer;
 use group::Readiness;
-pub use limits::{AheadLimits, Allowance, ClientId, Exhausted, MAX_NEGATIVE_CACHE, NotaryLimits, Rates};
+pub use limits::{AheadLimits, MAX_NEGATIVE_CACHE, NotaryLimits};
 pub use lines::{ProveError, Proven, Proving, RemoteLines};
 use misses::OpenMisses;
 use negative::Negative;
@@ -151,21 +151,20 @@ impl Notary {
 
     /// The record of a module version: the one that the log has, or a new one if it may enter. Waits at most
     /// [`NotaryLimits::deadline`]; the work goes on when the caller goes away.
-    pub async fn lookup(&self, module: ModuleVersion, client: ClientId) -> Result<Notarized, NotaryError> {
+    pub async fn lookup(&self, module: ModuleVersion, client: Claimant) -> Result<Notarized, NotaryError> {
         let inner = &self.0;
         if let Some(found) = inner.find(&module)? {
             return Ok(found);
         }
         let started = inner.clock.instant();
-        let claimant = client.claimant();
         let crowded = || {
             inner.counters.limited.add(1);
             try_later(&module, Delay::Waiting, CROWDED_RETRY_AFTER)
         };
         // Joining a flight is admission too: whoever waits needs a place to wait in.
-        let waiter = inner.waiters.enter(claimant).ok_or_else(crowded)?;
+        let waiter = inner.waiters.enter(client).ok_or_else(crowded)?;
         // For as long as this client waits, the flight counts for it.
-        let _want = inner.admission.want(&module, claimant);
+        let _want = inner.admission.want(&module, client);
         let flight = match inner.flights.join(&module, started) {
             Some(flight) => {
                 inner.counters.joined.add(1);
@@ -226,7 +225,7 @@ impl Inner {
     async fn dispatch(
         self: &Arc<Self>,
         module: ModuleVersion,
-        client: ClientId,
+        client: Claimant,
         now: Instant,
     ) -> Result<Arc<Flight>, NotaryError> {
         let route = match self.route_of(&module) {
@@ -251,7 +250,7 @@ impl Inner {
             self.counters.read_only.add(1);
             return Err(NotaryError::ReadOnly { module, reason: Box::new(reason) });
         }
-        if let Err(exhausted) = self.admission.admit(&client) {
+        if let Err(exhausted) = self.admission.admit(client) {
             self.counters.limited.add(1);
             let retry_after = exhausted.retry_after.max(Duration::from_secs(1));
             return Err(try_later(&module, Delay::Limited(exhausted.allowance), retry_after));

@@ -16,9 +16,10 @@ use axum::http::{Response, Uri};
 use tallystick::clock::Clock;
 use tallystick::log::{Conditions, Log};
 use tallystick::module::{ModuleVersion, PathPatterns};
-use tallystick::notary::{ClientId, Notary, NotaryLimits, NotaryOptions, NotaryRoute, RemoteLines};
+use tallystick::notary::{Notary, NotaryLimits, NotaryOptions, NotaryRoute, RemoteLines};
 use tallystick::note::SignerKey;
 use tallystick::route::{Checksum, Route};
+use tallystick::share::Claimant;
 use tallystick::source::SourceList;
 use tallystick::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits, ProxySettings};
 use tokio::sync::watch;
@@ -28,8 +29,8 @@ pub(super) fn module(text: &str) -> ModuleVersion {
 }
 
 /// A client on this machine.
-pub(super) fn client() -> ClientId {
-    ClientId::Address([127, 0, 0, 1].into())
+pub(super) fn client() -> Claimant {
+    Claimant::at([127, 0, 0, 1].into())
 }
 
 /// A zip of these files, deflated.
