@@ -186,6 +186,7 @@ pub mod log;
 pub mod mirror;
 pub mod monitor;
 pub mod notary;
+pub mod operate;
 pub mod witness;
 // FACES: how people and programs reach it.
 pub mod cli;

@@ -6,13 +6,13 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use super::engines::{exit_of_store, open_reader};
-use super::exit::OrExit;
+use super::engines::open_reader;
+use super::exit::{OrExit, OrStoreExit};
 use super::{Common, Exit, Progress, output};
 use crate::config::{Config, keys};
-use crate::http::control::LogName;
 use crate::log::{DATABASE_FILE, Finding, FsckReport, ReadOnly, fsck, why_read_only};
 use crate::note::VerifierKey;
+use crate::operate::LogName;
 use crate::store::anchor::{self, Anchored};
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::{SqliteReader, rebuild_index};
@@ -118,10 +118,7 @@ fn check(config: &Config) -> anyhow::Result<Report> {
         Err(StoreError::Damaged { place, why }) => {
             FsckReport { findings: vec![Finding { place, why }], ..FsckReport::default() }
         }
-        checked => checked.or_else(|error| {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
-        })?,
+        checked => checked.or_store_exit()?,
     };
     findings.extend(checked.findings.into_iter().map(Found::from));
     if let Some((place, why)) = reason.as_ref().and_then(short) {
@@ -179,10 +176,7 @@ fn rebuild(config: &Config) -> anyhow::Result<()> {
         }
         rebuilt
     });
-    rebuilt.map(drop).or_else(|error| {
-        let exit = exit_of_store(&error);
-        Err(error).or_exit(exit)
-    })
+    rebuilt.map(drop).or_store_exit()
 }
 
 fn read_anchor(config: &Config, findings: &mut Vec<Found>) -> Option<Anchored> {

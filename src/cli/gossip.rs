@@ -120,7 +120,7 @@ impl Gossip {
                 output::print(&format!("\n{evidence}"))?;
             }
         }
-        Ok(told.iter().map(Told::exit).fold(Exit::Done, worse))
+        Ok(told.iter().map(Told::exit).fold(Exit::Done, Exit::or_worse))
     }
 }
 
@@ -272,10 +272,4 @@ impl Told {
             Answer::Refused { .. } => Exit::Failed,
         }
     }
-}
-
-/// The exit code that a job must end with before the other.
-fn worse(one: Exit, other: Exit) -> Exit {
-    let order = [Exit::Damage, Exit::Failed, Exit::Unreachable];
-    order.into_iter().find(|exit| *exit == one || *exit == other).unwrap_or(Exit::Done)
 }

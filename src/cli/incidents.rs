@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::engines::{exit_of_store, open_reader};
-use super::exit::OrExit;
+use super::engines::open_reader;
+use super::exit::{OrExit, OrStoreExit};
 use super::{Common, Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -82,10 +82,7 @@ fn show(config: &Config, limit: usize, as_json: bool) -> anyhow::Result<Exit> {
         Ok(stops) => (stops, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let incidents = open_reader(config)?.incidents(limit).or_else(|error| {
-        let exit = exit_of_store(&error);
-        Err(error).or_exit(exit)
-    })?;
+    let incidents = open_reader(config)?.incidents(limit).or_store_exit()?;
     let rows = rows(incidents, &stops);
     if as_json {
         output::print_json(&rows)?;
@@ -160,7 +157,7 @@ fn exit_of_stop(error: &StopError) -> Exit {
     match error {
         StopError::Io { .. } => Exit::Failed,
         StopError::Damaged { .. } | StopError::Foreign { .. } => Exit::Damage,
-        StopError::Lock(error) => exit_of_store(error),
+        StopError::Lock(error) => Exit::of_store(error),
         StopError::NotOpen { .. } | StopError::NotLost => Exit::Usage,
     }
 }

@@ -7,7 +7,6 @@ mod bypass;
 mod client;
 mod completions;
 mod config;
-mod control;
 mod engines;
 mod env;
 mod exit;
@@ -26,6 +25,7 @@ mod prove;
 mod remote;
 mod reverify;
 mod serve;
+mod session;
 mod textfile;
 mod verify;
 mod witness;
@@ -65,8 +65,7 @@ pub struct Cli {
 
 /// What a command logs unless it is told otherwise: its progress, where there is no terminal for a bar, and warnings, but
 /// none of those that its result shows anyway.
-const COMMAND_LOG_FILTER: &str =
-    "warn,tallystick::cli=info,tallystick::notary=off,tallystick::http::control=off";
+const COMMAND_LOG_FILTER: &str = "warn,tallystick::cli=info,tallystick::notary=off,tallystick::operate=off,tallystick::operate::incidents=error";
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]

@@ -41,6 +41,11 @@ pub(super) fn one_line(text: &str) -> String {
     visible::escape_line(text).into_owned()
 }
 
+/// Writes a time to the second: what is finer is in the JSON.
+pub(super) fn time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 fn write(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -18,15 +18,14 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::control::{Needs, Session, exit_of};
 use super::engines::file_name;
-use super::exit::OrExit;
 use super::remote::Server;
+use super::session::{Needs, Session, refused};
 use super::{Common, Exit, Progress, block_on, output, verify};
 use crate::config::Config;
 use crate::config::source::UpstreamUrl;
-use crate::http::control::{ModuleRequest, ProofFile, ProveAnswer, Reason, Refusal};
 use crate::module::ModuleVersion;
+use crate::operate::{ModuleProofs, ProofFile, Reason, Refusal};
 use crate::tlog::{MAX_TLOG_PROOF_BYTES, TLOG_PROOF_SUFFIX, TlogProof};
 
 /// Module versions in flight at one server.
@@ -120,7 +119,7 @@ impl Report {
     /// Writes the files of a module version, or says that there are none.
     fn take(
         &mut self,
-        answer: Result<ProveAnswer, Refusal>,
+        answer: Result<ModuleProofs, Refusal>,
         module: &ModuleVersion,
         out: &Path,
     ) -> anyhow::Result<()> {
@@ -134,7 +133,7 @@ impl Report {
             Err(Refusal { reason: Reason::NotFound, why }) => {
                 self.missing.push(Missing { module: module.to_string(), why });
             }
-            Err(Refusal { reason, why }) => return Err(anyhow::anyhow!(why)).or_exit(exit_of(reason)),
+            Err(refusal) => return refused(refusal),
         }
         Ok(())
     }
@@ -166,8 +165,7 @@ async fn from_log(
     let mut session = Session::open(config, Needs::Routes).await?;
     let work = async || {
         for (done, module) in modules.into_iter().enumerate() {
-            let request = ModuleRequest { module: module.clone() };
-            report.take(session.ask("/v1/prove", &request).await?, &module, out)?;
+            report.take(session.prove(module.clone()).await?, &module, out)?;
             bar.set(done as u64 + 1);
         }
         anyhow::Ok(())
@@ -205,7 +203,7 @@ async fn from_server(
     Ok(())
 }
 
-async fn ask(server: &Server, module: &ModuleVersion) -> anyhow::Result<Result<ProveAnswer, Refusal>> {
+async fn ask(server: &Server, module: &ModuleVersion) -> anyhow::Result<Result<ModuleProofs, Refusal>> {
     /// What of a record we need.
     #[derive(Deserialize)]
     struct RecordAnswer {
@@ -233,7 +231,7 @@ async fn ask(server: &Server, module: &ModuleVersion) -> anyhow::Result<Result<P
             None => missing = Some(format!("{server} no longer has what proved it in {log}")),
         }
     }
-    Ok(Ok(ProveAnswer { module: module.clone(), files, missing }))
+    Ok(Ok(ModuleProofs { module: module.clone(), files, missing }))
 }
 
 /// What a server sent as a file. The log's name is the name of the checkpoint's signature, unless it is known.

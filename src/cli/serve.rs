@@ -18,7 +18,7 @@ use super::founding::{self, NewLog, NoKey};
 use super::{Common, Exit, block_on, bypass, logging, output, reverify};
 use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval};
 use crate::gossip::Gossip;
-use crate::http::control::{Control, Socket};
+use crate::http::control::{self, Socket};
 use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
 use crate::http::listen::{Closed, Door, Limits, raise_descriptor_limit};
@@ -30,7 +30,7 @@ use crate::http::proxies::TrustedProxies;
 use crate::http::remote::{MirrorFigures, MirrorOptions, MirroredLog};
 use crate::http::site::{PublicSite, WaitingRoom};
 use crate::http::sumdb::Registry;
-use crate::http::tlog_proof::{self, Proofs};
+use crate::http::tlog_proof;
 use crate::http::tls::{Reload, TlsKeeper};
 use crate::http::unusable::UnusableLog;
 use crate::http::verified::VerifiedFigures;
@@ -40,6 +40,7 @@ use crate::log::{Log, ReadOnly, State};
 use crate::mirror::{Mirror, watch};
 use crate::notary::Rates;
 use crate::note::{SignerKey, VerifierKey};
+use crate::operate::{Operations, ProofMaker};
 use crate::store::StoreError;
 use crate::store::lock::DirectoryLock;
 
@@ -177,9 +178,9 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     background.spawn(wait_until_it_writes(log.clone()));
     tls.map(|tls| background.spawn(reload_certificate(tls)));
     mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
-    reverify::start(&config, &engines, &mut background);
-    let control = Control::new(log.clone(), notary.clone(), mirrors.clone(), stopped);
-    let control = tokio::spawn(control.serve(socket));
+    let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
+    reverify::start(&config, &operations, &mut background);
+    let control = tokio::spawn(control::serve(operations, socket));
 
     let ended = tokio::select! {
         name = signals.next() => {
@@ -238,7 +239,7 @@ fn doors(
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, &recent)),
         rest: api::router(own.clone())
-            .merge(tlog_proof::router(Proofs::new(log.clone(), mirrors.clone())))
+            .merge(tlog_proof::router(ProofMaker::new(log.clone(), mirrors.clone())))
             .merge(gossip::router(gossip)),
         hooks,
         proxies: proxies.clone(),

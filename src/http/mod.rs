@@ -24,7 +24,7 @@ mod activity;
 pub mod answer;
 pub mod api;
 mod body;
-pub mod control;
+pub(crate) mod control;
 mod eviction;
 pub mod gossip;
 pub mod hooks;

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::control::{Needs, Session};
 use super::founding::NewLog;
+use super::session::{Needs, Session};
 use super::{Common, Exit, block_on};
 use crate::config::Config;
-use crate::http::control::check_importer;
+use crate::operate::check_importer;
+
+/// Parts of an import that may wait.
+const QUEUE_PARTS: usize = 4;
 
 /// Enter the lines of go.sum files, each by its route
 #[derive(Debug, Args)]

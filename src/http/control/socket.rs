@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::http::listener::listen_unix;
 
 /// The socket's name in the data directory.
-pub const SOCKET_FILE: &str = "control.sock";
+pub(super) const SOCKET_FILE: &str = "control.sock";
 /// A socket's path must be shorter than this, with the zero at its end; longer ones take a detour.
 const MAX_SOCKET_PATH_BYTES: usize = 108;
 /// The pause after a failed accept, as when descriptors run out: long enough not to spin.
@@ -21,7 +21,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// The listening socket. Its file goes with it.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     listener: UnixListener,
     path: PathBuf,
 }
@@ -29,7 +29,7 @@ pub struct Socket {
 impl Socket {
     /// Listens in the data directory `data`. Call it only while holding the log's lock: the file that may lie there was
     /// left by a process that was killed, and is replaced.
-    pub fn bind(data: &Path) -> io::Result<Socket> {
+    pub(crate) fn bind(data: &Path) -> io::Result<Socket> {
         let path = data.join(SOCKET_FILE);
         // Made in a directory that only we may enter, and moved when its mode is right: so nobody else can ever connect.
         let private = tempfile::Builder::new()
@@ -65,7 +65,7 @@ impl Drop for Socket {
 }
 
 /// Connects to the server of the data directory; `None` when no server listens.
-pub async fn connect(data: &Path) -> io::Result<Option<UnixStream>> {
+pub(super) async fn connect(data: &Path) -> io::Result<Option<UnixStream>> {
     let connected = match via(data, SOCKET_FILE, |path| std::os::unix::net::UnixStream::connect(path)) {
         Ok(stream) => stream,
         // Refused: the file was left by a process that was killed.
