@@ -4,7 +4,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use super::finding::{Finding, Subject, of_tile};
+use super::finding::{AuditFinding, Subject, of_tile};
 use super::{HEIGHT, WIDTH, is_sampled};
 use crate::gosum::{LineParts, ModuleLines};
 use crate::module::ModuleVersion;
@@ -20,14 +20,14 @@ pub(super) struct Block {
     pub(super) leaves: Vec<Hash>,
     /// The hashes of their names, `path@version`; none where a record has no such thing.
     pub(super) names: Vec<Option<u64>>,
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<AuditFinding>,
     /// Records that are to be looked up.
     pub(super) sample: Vec<(u64, String)>,
 }
 
 /// What is to be checked.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct TileJob {
     pub(super) number: u64,
     /// How many of the tile's records count.
     pub(super) width: u32,
@@ -38,8 +38,8 @@ pub(super) struct Place {
 
 /// Checks a block. `data` may be of a wider tile: a partial one may be gone when it is asked for. An error is why its records
 /// cannot be told apart.
-pub(super) fn check(place: Place, data: &[u8], hashes: &[u8]) -> Result<Block, String> {
-    let Place { number, width, key, total } = place;
+pub(super) fn check(place: TileJob, data: &[u8], hashes: &[u8]) -> Result<Block, String> {
+    let TileJob { number, width, key, total } = place;
     let mut texts = split_data_tile(data).map_err(|error| error.to_string())?;
     let wanted = width as usize;
     if texts.len() < wanted || (texts.len() > wanted && width as u64 == WIDTH) {
@@ -58,7 +58,7 @@ pub(super) fn check(place: Place, data: &[u8], hashes: &[u8]) -> Result<Block, S
             Ok((path, version)) => block.names.push(Some(hash_name(&key, path, version))),
             Err(why) => {
                 block.names.push(None);
-                block.findings.push(Finding::new(Subject::Records, format!("record {id}"), why));
+                block.findings.push(AuditFinding::new(Subject::Records, format!("record {id}"), why));
             }
         }
         if is_sampled(id, total) {

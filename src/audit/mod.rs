@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-pub use finding::{Finding, Findings, Subject};
+pub use finding::{AuditFinding, Findings, Subject};
 pub use read::Target;
 pub use sample::{MAX_MODULES, audit_lines};
 
@@ -48,7 +48,7 @@ use block::Block;
 use heads::Expected;
 use names::Names;
 use rows::Rows;
-use state::{Kept, StateFile};
+use state::{SavedAudit, StateFile};
 
 /// The height of their tiles, ...
 const HEIGHT: u8 = 8;
@@ -378,7 +378,7 @@ impl Audit {
 
     fn save(&mut self, head: Option<String>) -> Result<(), AuditError> {
         self.names.sync()?;
-        self.file.save(&Kept {
+        self.file.save(&SavedAudit {
             rows: self.rows.clone(),
             names: self.names.key(),
             findings: self.findings.clone(),

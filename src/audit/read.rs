@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::block::{self, Block, NameKey, Place};
+use super::block::{self, Block, NameKey, TileJob};
 use super::{AuditError, HEIGHT, WIDTH};
 use crate::crew::Crew;
 use crate::gosum::ModuleLines;
@@ -189,7 +189,7 @@ pub(super) async fn block(
     key: NameKey,
     total: u64,
 ) -> Result<Block, AuditError> {
-    let place = Place { number, width, key, total };
+    let place = TileJob { number, width, key, total };
     let tile = |level| Tile { height: HEIGHT, level, number, width };
     let (data, hashes) = (tile(TileLevel::Data), tile(TileLevel::Hash(0)));
     let broken = move |why| AuditError::Broken { path: data.path(), why };

@@ -12,7 +12,7 @@ use super::exit::OrExit;
 use super::verify::{self, read_gosum};
 use super::{Common, Exit, Progress, block_on, output, remote};
 use crate::audit::{
-    AuditError, AuditOptions, AuditProgress, AuditReport, Finding, Subject, Target, audit, audit_lines,
+    AuditError, AuditFinding, AuditOptions, AuditProgress, AuditReport, Subject, Target, audit, audit_lines,
 };
 use crate::clock::Clock;
 use crate::config::source::UpstreamUrl;
@@ -266,7 +266,7 @@ fn text(report: &AuditReport) -> String {
     for skipped in &report.skipped {
         row("skipped", skipped.clone());
     }
-    for Finding { subject, place, what } in &report.findings.findings {
+    for AuditFinding { subject, place, what } in &report.findings.findings {
         row("FAULT", format!("{} {place}: {what}", subject.as_str()));
     }
     match report.findings.count() {
@@ -284,7 +284,7 @@ fn junit(report: &AuditReport) -> String {
     let cases = Subject::ALL.map(|subject| {
         let of = report.findings.findings.iter().filter(|finding| finding.subject == subject);
         let failures: String = of
-            .map(|Finding { place, what, .. }| {
+            .map(|AuditFinding { place, what, .. }| {
                 format!("      <failure message=\"{}\">{}</failure>\n", xml::escape(place), xml::escape(what))
             })
             .collect();

@@ -28,7 +28,7 @@ use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
     RemoteSumdb, ScratchSpace, SourceUrl, Speed, Vcs, VcsOptions,
 };
-use crate::witness::{HEARING, Peer, Witnesses, WitnessesOptions};
+use crate::witness::{AskedWitness, HEARING, Witnesses, WitnessesOptions};
 
 /// What we call ourselves to other servers, with how their operators reach ours.
 fn user_agent(contact: Option<&str>) -> String {
@@ -309,7 +309,7 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
     let peer = |witness: &config::LogWitness| {
         // A URL without a slash at its end would lose its last part when a path is joined.
         let url = SourceUrl::parse(&format!("{}/", witness.url.expose().as_str().trim_end_matches('/')))?;
-        anyhow::Ok(Peer { name: witness.name.clone(), url, key: witness.key.clone() })
+        anyhow::Ok(AskedWitness { name: witness.name.clone(), url, key: witness.key.clone() })
     };
     Ok(Witnesses::new(WitnessesOptions {
         log: signer.verifier(),

@@ -19,13 +19,13 @@ use super::serve::{Signals, bind, operators};
 use super::{Common, Exit, block_on, output, textfile, verify};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::metrics::{Metrics, Sample, SampleValue, Source};
+use crate::http::metrics::{Metrics, MetricsSource, Sample, SampleValue};
 use crate::http::ops::{Health, Readiness};
 use crate::http::textfile::text_of;
 use crate::mirror::{RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
 use crate::monitor::{
-    Event, Followed, Kind, LogState, Monitor, MonitorConfig, MonitorError, Pass, Polled, State, StateError,
-    Webhook,
+    Event, EventKind, Followed, LogState, Monitor, MonitorConfig, MonitorError, MonitorState, Pass, Polled,
+    StateError, Webhook,
 };
 use crate::store::lock::DirectoryLock;
 use crate::store::private;
@@ -141,7 +141,7 @@ struct Figures {
     waiting: Arc<ArcSwap<BTreeSet<String>>>,
 }
 
-impl Source for Figures {
+impl MetricsSource for Figures {
     fn samples(&self) -> Vec<Sample> {
         (**self.samples.load()).clone()
     }
@@ -183,7 +183,8 @@ impl Watch {
         }
         failed |= !self.monitor.tell().await.or_else(coded)?;
         let state = self.monitor.state().await;
-        let forked = |name: &String| state.logs.get(name).is_some_and(|log| log.told.contains(&Kind::Fork));
+        let forked =
+            |name: &String| state.logs.get(name).is_some_and(|log| log.told.contains(&EventKind::Fork));
         Ok(match (alarmed || names.iter().any(forked), failed) {
             (true, _) => Exit::Damage,
             (false, true) => Exit::Unreachable,
@@ -276,7 +277,7 @@ impl Watch {
 }
 
 /// The figures of each log, those of one name together.
-fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &State) -> Vec<Sample> {
+fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &MonitorState) -> Vec<Sample> {
     let logs: Vec<(&str, &LogState)> =
         followed.filter_map(|log| Some((log.name.as_str(), state.logs.get(&log.name)?))).collect();
     type Read = fn(&LogState) -> SampleValue;
@@ -290,7 +291,7 @@ fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &State) -> V
             SampleValue::Gauge(log.verified_at.as_second() as f64)
         }),
         ("monitor_forked", "1 if the log has signed two trees", |log| {
-            SampleValue::Gauge(f64::from(u8::from(log.told.contains(&Kind::Fork))))
+            SampleValue::Gauge(f64::from(u8::from(log.told.contains(&EventKind::Fork))))
         }),
         (
             "monitor_gosum_checked",

@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::eviction::Eviction;
-use crate::share::{ClientNetwork, Holder, SlotId, Slots};
+use crate::share::{ClientNetwork, SlotHolder, SlotId, Slots};
 
 /// When a request that got no place, or lost it, is worth another try.
 pub(super) const NO_PLACE_RETRY: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ impl Places {
 
     fn enter(&self, client: IpAddr) -> Option<Place<'_>> {
         let eviction = Arc::<Eviction>::default();
-        let holder = Holder::Client(ClientNetwork::of(client));
+        let holder = SlotHolder::Client(ClientNetwork::of(client));
         let arrival = self.slots().arrive(holder, || Arc::clone(&eviction), |_| false)?;
         if let Some(evicted) = arrival.evicted {
             evicted.tell();

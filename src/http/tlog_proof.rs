@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::routing::get;
 
-use super::answer::{self, Answer, Cache, NOT_FOUND_AGE_MAX};
+use super::answer::problem::ProblemDetails;
+use super::answer::{self, Answer};
 use super::sumdb::percent_decode;
 use crate::log::ProofFileError;
 use crate::module::ModuleVersion;
@@ -31,7 +32,7 @@ pub(crate) fn router(proofs: ProofMaker) -> Router {
     Router::new()
         .route("/api/v1/tlog-proof/{*module}", get(tlog_proof))
         .method_not_allowed_fallback(async || {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here")
+            ProblemDetails::method_not_allowed("only GET and HEAD are answered here").answer()
         })
         .with_state(Arc::new(proofs))
 }
@@ -39,15 +40,15 @@ pub(crate) fn router(proofs: ProofMaker) -> Router {
 async fn tlog_proof(State(proofs): State<Arc<ProofMaker>>, uri: Uri, headers: HeaderMap) -> Answer {
     let wire = uri.path().strip_prefix("/api/v1/tlog-proof/").unwrap_or_default();
     let Ok(wire) = percent_decode(wire) else {
-        return problem(StatusCode::BAD_REQUEST, "malformed percent-escape in the URL");
+        return ProblemDetails::bad_request("malformed percent-escape in the URL").answer();
     };
     let module = match ModuleVersion::unescape(&wire) {
         Ok(module) => module,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return ProblemDetails::bad_request(error.to_string()).answer(),
     };
     let log = match log_of(uri.query().unwrap_or_default()) {
         Ok(log) => log,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, why),
+        Err(why) => return ProblemDetails::bad_request(why).answer(),
     };
     let proof = match log {
         Some(name) => proofs.taken_from(&module, &name),
@@ -55,7 +56,7 @@ async fn tlog_proof(State(proofs): State<Arc<ProofMaker>>, uri: Uri, headers: He
     };
     match proof {
         Ok(proof) => answer::proof_file(&headers, proof.file),
-        Err(error) => refused(&error),
+        Err(error) => refused(&error).answer(),
     }
 }
 
@@ -73,28 +74,23 @@ fn log_of(query: &str) -> Result<Option<String>, &'static str> {
     Ok(log)
 }
 
-fn refused(error: &ModuleProofError) -> Answer {
-    let not_found =
-        || answer::problem(StatusCode::NOT_FOUND, Cache::NotFound(NOT_FOUND_AGE_MAX), &error.to_string());
+fn refused(error: &ModuleProofError) -> ProblemDetails {
     match error {
         ModuleProofError::NoRecord { .. }
         | ModuleProofError::OtherSource { .. }
-        | ModuleProofError::NotKept { .. } => not_found(),
+        | ModuleProofError::NotKept { .. } => ProblemDetails::not_found(error.to_string()),
         ModuleProofError::Log(ProofFileError::NoCheckpoint) => {
             let text =
                 "the log signs nothing at the moment, so that there is no checkpoint to prove anything under";
-            answer::retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, text), READ_ONLY_RETRY)
+            ProblemDetails::unavailable(text, Some(READ_ONLY_RETRY))
         }
         ModuleProofError::Log(ProofFileError::Store(_)) | ModuleProofError::Mirror { .. } => {
             tracing::error!(%error, "a proof could not be made");
-            let text = "what this proof is made of cannot be read; the server's log has the details";
-            problem(StatusCode::INTERNAL_SERVER_ERROR, text)
+            ProblemDetails::internal(
+                "what this proof is made of cannot be read; the server's log has the details",
+            )
         }
     }
-}
-
-fn problem(status: StatusCode, detail: &str) -> Answer {
-    answer::problem(status, Cache::NoStore, detail)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod waiters;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-pub use slots::{Arrival, Holder, SlotId, Slots};
+pub use slots::{Arrival, SlotHolder, SlotId, Slots};
 pub use turns::{Shed, Turns};
 pub use waiters::{Waiter, Waiters};
 

@@ -19,7 +19,7 @@ use super::wire::{
     WorkRequest, Worked,
 };
 use crate::clock::Clock;
-use crate::http::metrics::Source as _;
+use crate::http::metrics::MetricsSource as _;
 use crate::http::remote::MirrorFigures;
 use crate::http::textfile;
 use crate::log::Finding;

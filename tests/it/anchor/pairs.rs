@@ -25,7 +25,7 @@ use tallystick::store::StoreError;
 use tallystick::store::cosignatures::{CosignatureStore, StoredCosignature};
 use tallystick::tlog::{Checkpoint, Hash, TreeHead, TreeSize};
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
-use tallystick::witness::{Peer, Witnesses, WitnessesOptions};
+use tallystick::witness::{AskedWitness, Witnesses, WitnessesOptions};
 
 use super::Site;
 use super::table::{
@@ -48,7 +48,7 @@ fn gate(site: &Site, required: bool) -> Witnesses {
     Witnesses::new(WitnessesOptions {
         log: site.signer().verifier(),
         own: CosignatureSigner::from(&site.signer()),
-        peers: vec![Peer { name: "w1".to_owned(), url, key }],
+        peers: vec![AskedWitness { name: "w1".to_owned(), url, key }],
         quorum: 1,
         required,
         patience: Duration::from_millis(1),

@@ -8,7 +8,7 @@ use tallystick::note::CosignatureSigner;
 use tallystick::store::cosignatures::{CosignatureStore, GateMemory, StoredCosignature};
 use tallystick::tlog::{Checkpoint, TreeHead, TreeSize};
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
-use tallystick::witness::{Peer, Witnesses, WitnessesOptions};
+use tallystick::witness::{AskedWitness, Witnesses, WitnessesOptions};
 
 use super::super::server::copy_tree;
 use super::{Campaign, Random, damage, fold, refused};
@@ -52,7 +52,7 @@ fn write(path: &Path) {
 
 /// The log's gate over this memory; nobody is asked.
 fn gate(store: CosignatureStore, client: &HttpClient) -> Witnesses {
-    let peer = |witness: &CosignatureSigner| Peer {
+    let peer = |witness: &CosignatureSigner| AskedWitness {
         name: witness.name().to_string(),
         url: SourceUrl::parse("http://127.0.0.1:1/").unwrap(),
         key: witness.verifier(),

@@ -15,7 +15,7 @@ use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, Policy, cos
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::tlog::{Checkpoint, TreeSize};
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
-use tallystick::witness::{Peer, PeerFigures, Witnesses, WitnessesOptions};
+use tallystick::witness::{AskedWitness, PeerFigures, Witnesses, WitnessesOptions};
 
 use super::witness_key;
 use crate::support::logs::{candidate, candidates, lines, signer};
@@ -28,7 +28,7 @@ pub(super) const HOUR: Duration = Duration::from_secs(3600);
 /// A log with witnesses, in a directory.
 pub(super) struct World {
     directory: tempfile::TempDir,
-    pub(super) peers: Vec<Peer>,
+    pub(super) peers: Vec<AskedWitness>,
     pub(super) quorum: usize,
     pub(super) required: bool,
     pub(super) patience: Duration,
@@ -43,9 +43,9 @@ pub(super) struct Running {
     task: tokio::task::JoinHandle<()>,
 }
 
-pub(super) fn peer(name: &str, url: &str, vkey: &str) -> Peer {
+pub(super) fn peer(name: &str, url: &str, vkey: &str) -> AskedWitness {
     let url = SourceUrl::parse(&format!("{url}/")).unwrap();
-    Peer { name: name.to_owned(), url, key: vkey.parse().unwrap() }
+    AskedWitness { name: name.to_owned(), url, key: vkey.parse().unwrap() }
 }
 
 fn start_witness(data: &Path, name: &str) -> WitnessProcess {
