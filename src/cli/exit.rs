@@ -1,4 +1,5 @@
-//! Exit codes, the same for every command, so that a script can tell "try again" from "a person must look".
+//! Exit codes, the same for every command, so that a script can tell "try again" from "a person
+//! must look".
 
 use std::error::Error;
 use std::fmt;
@@ -34,7 +35,8 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The code of an error: the one it was given by [`OrExit`], or the one that its type stands for.
+    /// The code of an error: the one it was given by [`OrExit`], or the one that its type stands
+    /// for.
     pub fn of(error: &anyhow::Error) -> Exit {
         error.chain().find_map(Exit::of_cause).unwrap_or(Exit::Failed)
     }
@@ -148,7 +150,8 @@ mod tests {
     use super::*;
     use anyhow::Context;
 
-    /// The table is that of the design: 0 done, 1 failed, 2 usage, 3 unreachable, 4 damage, 5 running.
+    /// The table is that of the design: 0 done, 1 failed, 2 usage, 3 unreachable, 4 damage, 5
+    /// running.
     #[test]
     fn codes_survive_context_and_read_like_the_error() {
         let error = Err::<(), _>(anyhow::anyhow!("no route to host")).or_exit(Exit::Unreachable);

@@ -40,7 +40,7 @@ Examples:
   tallystick gossip
   tallystick gossip https://sum.corp.example --json
   tallystick gossip https://sum.corp.example --head saved-note.txt")]
-pub(super) struct Gossip {
+pub(super) struct GossipCommand {
     /// The server that compares
     #[arg(value_name = "URL")]
     server: Option<UpstreamUrl>,
@@ -97,7 +97,7 @@ struct Problem {
     detail: String,
 }
 
-impl Gossip {
+impl GossipCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         let go = GoEnvironment::read(&Environment::of_process());

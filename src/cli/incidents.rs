@@ -29,7 +29,7 @@ Examples:
   tallystick incidents --limit 1000 --json
   tallystick incidents resolve 1"
 )]
-pub(super) struct Incidents {
+pub(super) struct IncidentsCommand {
     #[command(subcommand)]
     action: Option<Action>,
     /// Print JSON
@@ -65,7 +65,7 @@ struct Row {
     stop: Option<u64>,
 }
 
-impl Incidents {
+impl IncidentsCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         match self.action {

@@ -8,7 +8,7 @@ use super::session::{Needs, Session, refused};
 use super::{Common, Exit, block_on, output};
 use crate::config::Config;
 use crate::module::ModuleVersion;
-use crate::operate::{FoundRecord, LookupAnswer, Reason, Refusal};
+use crate::operate::{LookupAnswer, Reason, RecordDetails, Refusal};
 use crate::store::Evidence;
 
 /// Show the log's lines for a module version, with their evidence
@@ -22,7 +22,7 @@ Examples:
   tallystick lookup rsc.io/quote@v1.5.2
   tallystick lookup corp.example/billing@v0.4.0 --json
   tallystick lookup corp.example/billing@v0.5.0 --notarize")]
-pub(super) struct Lookup {
+pub(super) struct LookupCommand {
     /// Module path and version, as in go.mod: rsc.io/quote@v1.5.2
     #[arg(value_name = "MODULE@VERSION")]
     module: ModuleVersion,
@@ -34,10 +34,10 @@ pub(super) struct Lookup {
     json: bool,
 }
 
-impl Lookup {
+impl LookupCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
-        let Lookup { module, notarize, json } = self;
+        let LookupCommand { module, notarize, json } = self;
         let answer = block_on(async {
             if notarize { notarize_module(&config, module).await } else { look_up(&config, module).await }
         })?;
@@ -78,7 +78,7 @@ async fn notarize_module(config: &Config, module: ModuleVersion) -> anyhow::Resu
 /// What a person reads: the lines alone first, so that they can be copied, then why they are there.
 fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
     let LookupAnswer { module, found, appended, log, head } = answer;
-    let Some(FoundRecord { record, lines, appended_at, evidence, .. }) = found else {
+    let Some(RecordDetails { record, lines, appended_at, evidence, .. }) = found else {
         output::error(&format!(
             "{} does not have {module} (it has {} records)\n  fix: `tallystick lookup {module} --notarize` brings it in, as a \
              look-up by the go command would",

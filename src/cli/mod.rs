@@ -21,6 +21,7 @@ mod lookup;
 mod mirror;
 mod monitor;
 mod output;
+mod process;
 mod prove;
 mod remote;
 mod reverify;
@@ -39,7 +40,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Environment, Overrides};
 pub use exit::Exit;
-pub use output::Progress;
+pub use output::ProgressMeter;
 
 /// A private Go checksum database: one log for public and private modules, verified to the byte.
 #[derive(Debug, Parser)]
@@ -93,24 +94,24 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
-    Env(env::Env),
-    Key(key::Key),
-    Lookup(lookup::Lookup),
-    Import(import::Import),
-    Prove(prove::Prove),
-    Verify(verify::Verify),
-    Fsck(fsck::Fsck),
+    Serve(serve::ServeCommand),
+    Env(env::EnvCommand),
+    Key(key::KeyCommand),
+    Lookup(lookup::LookupCommand),
+    Import(import::ImportCommand),
+    Prove(prove::ProveCommand),
+    Verify(verify::VerifyCommand),
+    Fsck(fsck::FsckCommand),
     Mirror(mirror::MirrorCommand),
-    Audit(audit::Audit),
-    Gossip(gossip::Gossip),
+    Audit(audit::AuditCommand),
+    Gossip(gossip::GossipCommand),
     Monitor(monitor::MonitorCommand),
     Anchor(anchor::AnchorCommand),
-    Incidents(incidents::Incidents),
+    Incidents(incidents::IncidentsCommand),
     Witness(witness::WitnessCommand),
     Witnesses(witnesses::WitnessesCommand),
     Config(config::ConfigCommand),
-    Completions(completions::Completions),
+    Completions(completions::CompletionsCommand),
 }
 
 /// The shape of the command line, for completions, the manual and the tests.

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 
 use super::engines::{file_name, http_client};
 use super::exit::{OrExit, OrStoreExit};
+use super::process::{Signals, bind, operators};
 use super::remote::MAX_ROOTS_BYTES;
-use super::serve::{Signals, bind, operators};
 use super::{Common, Exit, block_on, output, textfile, verify};
 use crate::clock::Clock;
 use crate::config::Config;

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::engines::file_name;
 use super::remote::Server;
 use super::session::{Needs, Session, refused};
-use super::{Common, Exit, Progress, block_on, output, verify};
+use super::{Common, Exit, ProgressMeter, block_on, output, verify};
 use crate::config::Config;
 use crate::config::source::UpstreamUrl;
 use crate::module::ModuleVersion;
@@ -45,7 +45,7 @@ Examples:
   tallystick prove rsc.io/quote@v1.5.2 --out proofs
   tallystick prove --gosum go.sum --out proofs
   tallystick prove --gosum go.sum --out proofs --server https://sum.corp.example")]
-pub(super) struct Prove {
+pub(super) struct ProveCommand {
     /// Module path and version, as in go.mod: rsc.io/quote@v1.5.2
     #[arg(value_name = "MODULE@VERSION", required_unless_present = "gosum")]
     modules: Vec<ModuleVersion>,
@@ -65,7 +65,7 @@ pub(super) struct Prove {
 
 /// What was written.
 #[derive(Debug, Serialize)]
-struct Report {
+struct ProveOutput {
     proved: Vec<Written>,
     missing: Vec<Missing>,
 }
@@ -85,7 +85,7 @@ struct Missing {
     why: String,
 }
 
-impl Prove {
+impl ProveCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         let mut modules = self.modules;
@@ -94,10 +94,10 @@ impl Prove {
         }
         let mut seen = HashSet::new();
         modules.retain(|module| seen.insert(module.clone()));
-        let mut bar = Progress::new("module versions", modules.len() as u64);
+        let mut bar = ProgressMeter::new("module versions", modules.len() as u64);
         let (out, server) = (self.out, self.server);
         let report = block_on(async {
-            let mut report = Report { proved: Vec::new(), missing: Vec::new() };
+            let mut report = ProveOutput { proved: Vec::new(), missing: Vec::new() };
             match server {
                 Some(server) => from_server(&config, &server, modules, &out, &mut report, &mut bar).await?,
                 None => from_log(&config, modules, &out, &mut report, &mut bar).await?,
@@ -115,7 +115,7 @@ impl Prove {
     }
 }
 
-impl Report {
+impl ProveOutput {
     /// Writes the files of a module version, or says that there are none.
     fn take(
         &mut self,
@@ -159,8 +159,8 @@ async fn from_log(
     config: &Config,
     modules: Vec<ModuleVersion>,
     out: &Path,
-    report: &mut Report,
-    bar: &mut Progress,
+    report: &mut ProveOutput,
+    bar: &mut ProgressMeter,
 ) -> anyhow::Result<()> {
     let mut session = Session::open(config, Needs::Routes).await?;
     let work = async || {
@@ -181,8 +181,8 @@ async fn from_server(
     server: &UpstreamUrl,
     modules: Vec<ModuleVersion>,
     out: &Path,
-    report: &mut Report,
-    bar: &mut Progress,
+    report: &mut ProveOutput,
+    bar: &mut ProgressMeter,
 ) -> anyhow::Result<()> {
     let server = Server::new(server, config.roots.as_deref())?;
     let mut done = 0;

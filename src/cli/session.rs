@@ -1,8 +1,9 @@
-//! The way into the log and the mirrors: the running server, or, where none runs, this process under the same lock.
+//! The way into the log and the mirrors: the running server, or, where none runs, this process
+//! under the same lock.
 //!
-//! A command calls the same methods either way. Beside a server they go through its control socket; without one the
-//! operations are called here. So there is one path, and what a command does, and what it keeps as an incident, is the
-//! same with a server and without.
+//! A command calls the same methods either way. Beside a server they go through its control socket;
+//! without one the operations are called here. So there is one path, and what a command does, and
+//! what it keeps as an incident, is the same with a server and without.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::engines::{ClosedLog, Engines, http_client, open_kept_mirrors, open_mirrors};
 use super::exit::{Exit, OrExit, OrStoreExit};
 use super::founding::{self, NewLog, NoKey};
+use super::process::NOTARY_PATIENCE;
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::http::control::{ControlClient, ControlError, ImportAnswers, figures};
@@ -34,8 +36,6 @@ use crate::store::private;
 const SOCKET_PATIENCE: Duration = Duration::from_secs(3);
 /// The pause between two looks.
 const SOCKET_POLL: Duration = Duration::from_millis(50);
-/// How long work that nobody waits for may go on at the end.
-const NOTARY_PATIENCE: Duration = Duration::from_secs(5);
 /// Events of an import that may wait for the command.
 const QUEUE_EVENTS: usize = 64;
 
@@ -78,7 +78,8 @@ impl Session {
         Ok(ControlClient::connect(&config.data).await?.map(Session::Server))
     }
 
-    /// Connects to the running server, or opens the log. Exit code 5 if somebody has it and does not answer.
+    /// Connects to the running server, or opens the log. Exit code 5 if somebody has it and does
+    /// not answer.
     pub(super) async fn open(config: &Config, needs: Needs) -> anyhow::Result<Session> {
         Session::open_or_found(config, needs, NewLog::default()).await
     }
@@ -96,8 +97,9 @@ impl Session {
         })
     }
 
-    /// Connects to the running server, or opens the mirrors alone, only the one that is named if one is. That needs no key
-    /// and no log, and the log stays as it is but for its incidents. Exit code 5 as above.
+    /// Connects to the running server, or opens the mirrors alone, only the one that is named if
+    /// one is. That needs no key and no log, and the log stays as it is but for its incidents. Exit
+    /// code 5 as above.
     pub(super) async fn open_mirrors(config: &Config, only: Option<&String>) -> anyhow::Result<Session> {
         Ok(match Session::running_or(config, async || Here::lock(config)).await? {
             Taken::There(session) => session,
@@ -105,7 +107,8 @@ impl Session {
         })
     }
 
-    /// Connects to the running server, or looks at what is kept of the mirrors, which needs no lock.
+    /// Connects to the running server, or looks at what is kept of the mirrors, which needs no
+    /// lock.
     pub(super) async fn look_at_mirrors(config: &Config) -> anyhow::Result<Session> {
         if let Some(session) = Session::running(config).await? {
             return Ok(session);
@@ -114,7 +117,8 @@ impl Session {
         Ok(Session::Here(Here { operations: Operations::of_mirrors(mirrors, None), own: None }))
     }
 
-    /// Connects to the running server, or takes what nobody has. Whoever has it may be a server that is just starting.
+    /// Connects to the running server, or takes what nobody has. Whoever has it may be a server
+    /// that is just starting.
     async fn running_or<T>(
         config: &Config,
         take: impl AsyncFnOnce() -> anyhow::Result<T>,

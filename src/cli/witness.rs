@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
 use super::exit::{OrExit, OrStoreExit};
-use super::serve::{Signals, bind, door_limits, operators, reload_certificate, until};
+use super::process::{Signals, bind, door_limits, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
 use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};

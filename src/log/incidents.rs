@@ -1,12 +1,13 @@
-//! Incidents of a log that nobody has open: kept beside its records, without a signature or a new epoch.
+//! Incidents of a log that nobody has open: kept beside its records, without a signature or a new
+//! epoch.
 
 use jiff::Timestamp;
 
 use super::Report;
 use crate::store::{Batch, Complete, Incident, LogStore, StoreError};
 
-/// Keeps incidents in the store of a log that has no writer. What is known already, by its kind and detail, is not kept
-/// twice. The caller holds the lock of the log's directory.
+/// Keeps incidents in the store of a log that has no writer. What is known already, by its kind and
+/// detail, is not kept twice. The caller holds the lock of the log's directory.
 pub fn keep_incidents(
     store: &mut dyn LogStore,
     reports: Vec<Report>,

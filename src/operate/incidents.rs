@@ -1,18 +1,12 @@
-//! Findings about mirrors that the own log keeps as incidents, whether or not it is open in this process.
+//! Findings about mirrors that the own log keeps as incidents, whether or not it is open in this
+//! process.
 
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use super::operations::Operations;
 use crate::log::{Finding, Report};
-use crate::store::{IncidentKind, StoreError};
-
-/// Keeps incidents of a log that is not open. It has no other writer meanwhile: who implements this holds the lock of its
-/// directory.
-pub(crate) trait IncidentStore: Send + Sync {
-    /// Keeps what is not known already. Blocks.
-    fn keep(&self, reports: Vec<Report>) -> Result<(), StoreError>;
-}
+use crate::store::IncidentKind;
 
 impl Operations {
     /// Keeps damage of a mirror as incidents of the own log.
@@ -24,7 +18,8 @@ impl Operations {
         self.keep_incidents(log, "damage of a mirror", findings.iter().map(report).collect()).await;
     }
 
-    /// Keeps what is wrong with a mirror, or with the own log beside it, as incidents of the own log.
+    /// Keeps what is wrong with a mirror, or with the own log beside it, as incidents of the own
+    /// log.
     pub(super) async fn keep_incidents(&self, log: &str, what: &str, reports: Vec<Report>) {
         if reports.is_empty() {
             return;

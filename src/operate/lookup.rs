@@ -23,9 +23,9 @@ pub(crate) struct LookupAnswer {
     /// `path@version`.
     #[serde(with = "text")]
     pub(crate) module: ModuleVersion,
-    /// Its record; null when the log does not have it. Not flattened: that would lose the origin in the evidence, whose
-    /// JSON is kept as it is.
-    pub(crate) found: Option<FoundRecord>,
+    /// Its record; null when the log does not have it. Not flattened: that would lose the origin in
+    /// the evidence, whose JSON is kept as it is.
+    pub(crate) found: Option<RecordDetails>,
     /// Whether this request brought it in.
     pub(crate) appended: bool,
     /// The log that was asked.
@@ -36,7 +36,7 @@ pub(crate) struct LookupAnswer {
 
 /// A record with everything that is kept about it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct FoundRecord {
+pub(crate) struct RecordDetails {
     /// Its number.
     pub(crate) record: u64,
     /// Its go.sum lines, without line ends.
@@ -110,7 +110,7 @@ impl LookupAnswer {
     ) -> LookupAnswer {
         let found = found.map(|(StoredRecord { id, lines }, Kept { appended_at, evidence })| {
             let text = lines.to_text();
-            FoundRecord {
+            RecordDetails {
                 record: id.0,
                 lines: text.lines().map(str::to_owned).collect(),
                 hash: Hash::of_record(text.as_bytes()),
@@ -163,8 +163,8 @@ impl Operations {
     }
 }
 
-/// Brings a module version into the log, and says whether it is new there. A source that takes long is waited for until
-/// the notary itself gives up on it.
+/// Brings a module version into the log, and says whether it is new there. A source that takes long
+/// is waited for until the notary itself gives up on it.
 pub(super) async fn bring_in(
     log: &Log,
     notary: &Notary,

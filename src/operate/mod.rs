@@ -1,8 +1,9 @@
 //! The use cases of an operator, on a log and mirrors that are open in this process.
 //!
-//! The command line and the control socket are two faces of the same work: `tallystick mirror sync` does it itself where
-//! no server runs, and asks the server where one does. Both call [`Operations`], so a command does the same either way,
-//! and what it finds wrong becomes an incident of the own log either way.
+//! The command line and the control socket are two faces of the same work: `tallystick mirror sync`
+//! does it itself where no server runs, and asks the server where one does. Both call
+//! [`Operations`], so a command does the same either way, and what it finds wrong becomes an
+//! incident of the own log either way.
 //!
 //! ```text
 //! cli ─▶ Session ─┬─ no server: Operations, here, under the directory's lock
@@ -11,17 +12,17 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `operations` | what is open: the own log with its notary, or only the place of its incidents, and the mirrors |
-//! | `refusal` | why something was not done, and the kinds of reasons that somebody acts differently on |
+//! | `operations` | what is open: the mirrors, and the own log or only the place of its incidents |
+//! | `refusal` | why something was not done, and what kind of reason that is |
 //! | `incidents` | findings that the own log keeps, whether it is open or not |
 //! | `lookup` | what the log says about a module version; bringing one in |
 //! | `prove` | proofs of a module version as files |
 //! | `import` | many lines at once: go.sum files by their routes, record streams as they are |
-//! | `mirror` | status, sync and resume; export and import; verification, statistics and comparison |
+//! | `mirror` | status, sync, resume; export, import; verification, statistics, comparison |
 //!
-//! Nothing here knows HTTP. Results derive serde, because the control socket and `--json` show the same fields.
-//! Whatever takes long tells its progress to a callback or a channel, and ends when its future is dropped or when nobody
-//! listens to the channel any more.
+//! Nothing here knows HTTP. Results derive serde, because the control socket and `--json` show the
+//! same fields. Whatever takes long tells its progress to a callback or a channel, and ends when
+//! its future is dropped or when nobody listens to the channel any more.
 
 mod import;
 mod incidents;
@@ -37,12 +38,11 @@ pub(crate) use import::{
     RecordsDone, check_importer,
 };
 pub use import::{MalformedLine, RecordParser, TrustedRecord};
-pub(crate) use incidents::IncidentStore;
-pub(crate) use lookup::{FoundRecord, LogName, LookupAnswer};
+pub(crate) use lookup::{LogName, LookupAnswer, RecordDetails};
 pub(crate) use mirror::{
     CompareAnswer, CompareCounts, Disagreeing, ExportAnswer, FullStatus, ImportAnswer, MirrorStatus,
     PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, WorkProgress,
 };
-pub(crate) use operations::Operations;
+pub(crate) use operations::{IncidentStore, Operations};
 pub(crate) use prove::{ModuleProofError, ModuleProofs, ProofFile, ProofMaker};
 pub(crate) use refusal::{Reason, Refusal};

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::incidents::IncidentStore;
 use super::refusal::{Reason, Refusal};
-use crate::log::Log;
+use crate::log::{Log, Report};
 use crate::mirror::Mirrors;
 use crate::notary::Notary;
 use crate::store::StoreError;
@@ -16,8 +15,16 @@ use crate::store::StoreError;
 pub(crate) struct Operations {
     own: OwnLog,
     mirrors: Mirrors,
-    /// True when the process is about to close the log; none where nobody stops it but by ending it.
+    /// True when the process is about to close the log; none where nobody stops it but by ending
+    /// it.
     stopped: Option<watch::Receiver<bool>>,
+}
+
+/// Keeps incidents of a log that is not open. It has no other writer meanwhile: who implements this
+/// holds the lock of its directory.
+pub(crate) trait IncidentStore: Send + Sync {
+    /// Keeps what is not known already. Blocks.
+    fn keep(&self, reports: Vec<Report>) -> Result<(), StoreError>;
 }
 
 /// How far the own log is open.
@@ -35,13 +42,14 @@ impl Operations {
         Operations { own: OwnLog::Open { log, notary }, mirrors, stopped: None }
     }
 
-    /// Returns the operations on mirrors without the own log, whose incidents are kept in `incidents`.
+    /// Returns the operations on mirrors without the own log, whose incidents are kept in
+    /// `incidents`.
     pub(crate) fn of_mirrors(mirrors: Mirrors, incidents: Option<Arc<dyn IncidentStore>>) -> Operations {
         Operations { own: OwnLog::Closed(incidents), mirrors, stopped: None }
     }
 
-    /// Returns the same operations; when `stopped` becomes true, imports end at the next record and everything else that
-    /// takes long at once.
+    /// Returns the same operations; when `stopped` becomes true, imports end at the next record and
+    /// everything else that takes long at once.
     pub(crate) fn until(self, stopped: watch::Receiver<bool>) -> Operations {
         Operations { stopped: Some(stopped), ..self }
     }

@@ -1,7 +1,9 @@
-//! Proofs of module versions as files: the own log's, and that of the log from which the lines were taken.
+//! Proofs of module versions as files: the own log's, and that of the log from which the lines were
+//! taken.
 //!
-//! The proof in the other log is made from what the notary kept when it took the lines from there, and asks nobody. Its
-//! checkpoint is the other log's own head, under which the record was proved then.
+//! The proof in the other log is made from what the notary kept when it took the lines from there,
+//! and asks nobody. Its checkpoint is the other log's own head, under which the record was proved
+//! then.
 
 use serde::{Deserialize, Serialize};
 

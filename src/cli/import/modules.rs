@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
 use crate::cli::session::{Session, refused};
-use crate::cli::{Exit, Progress, output};
+use crate::cli::{Exit, ProgressMeter, output};
 use crate::gosum::{LineKind, parse_go_sum};
 use crate::module::ModuleVersion;
 use crate::operate::{
@@ -32,7 +32,7 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
     }
     let follow = async |session: &mut Session| follow(session, &importer, &claims).await;
     let outcomes = in_session(&config, Needs::Routes, new_log, follow).await?;
-    let report = GoSumReport::new(outcomes, &claims);
+    let report = GoSumOutput::new(outcomes, &claims);
     if json {
         output::print_json(&report)?;
     } else {
@@ -123,7 +123,7 @@ async fn follow(
         }
     });
     let mut importing = session.import_go_sum(importer, receiver).await?;
-    let mut progress = Progress::new("module versions", claims.modules.len() as u64);
+    let mut progress = ProgressMeter::new("module versions", claims.modules.len() as u64);
     let mut outcomes = Vec::new();
     loop {
         match importing.next().await? {
@@ -143,7 +143,7 @@ async fn follow(
 
 /// The result of an import.
 #[derive(Debug, Default, Serialize)]
-struct GoSumReport {
+struct GoSumOutput {
     /// Module versions that are in the log now.
     new: u64,
     /// That were there already.
@@ -158,10 +158,10 @@ struct GoSumReport {
     modules: Vec<ImportedModule>,
 }
 
-impl GoSumReport {
-    fn new(mut outcomes: Vec<ImportedModule>, claims: &Claims) -> GoSumReport {
+impl GoSumOutput {
+    fn new(mut outcomes: Vec<ImportedModule>, claims: &Claims) -> GoSumOutput {
         outcomes.sort_by_key(|outcome| claims.indexes.get(&outcome.module));
-        let mut report = GoSumReport::default();
+        let mut report = GoSumOutput::default();
         for mut outcome in outcomes {
             *match outcome.outcome {
                 ModuleFate::New => &mut report.new,

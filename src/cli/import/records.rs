@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
 use crate::cli::session::{Session, refused};
-use crate::cli::{Exit, Progress, output};
+use crate::cli::{Exit, ProgressMeter, output};
 use crate::operate::{ImportEvent, MalformedLine, RecordConflict, RecordsDone};
 
 /// What is read at once.
@@ -20,7 +20,7 @@ const MAX_LISTED: usize = 1_000;
 /// Imports record streams, one after the other, up to the first that is malformed.
 pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
     let Options { config, files, importer, json, new_log } = options;
-    let mut report = RecordsReport::default();
+    let mut report = RecordsOutput::default();
     let (result, report) = in_session(&config, Needs::Log, new_log, async |session| {
         let mut result = Ok(());
         for file in files {
@@ -50,7 +50,7 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
 
 /// The result of an import.
 #[derive(Debug, Default, Serialize)]
-struct RecordsReport {
+struct RecordsOutput {
     /// Records that are new.
     new: u64,
     /// Records that were there already.
@@ -58,13 +58,13 @@ struct RecordsReport {
     /// Records that disagree with what stands.
     conflict: u64,
     /// The same for each file.
-    files: Vec<FileReport>,
+    files: Vec<ImportedFile>,
     /// The first conflicts.
     conflicts: Vec<FileConflict>,
 }
 
 #[derive(Debug, Serialize)]
-struct FileReport {
+struct ImportedFile {
     file: String,
     #[serde(flatten)]
     committed: RecordsDone,
@@ -83,13 +83,13 @@ async fn import_file(
     session: &mut Session,
     importer: &str,
     input: Input,
-    report: &mut RecordsReport,
+    report: &mut RecordsOutput,
 ) -> anyhow::Result<()> {
     let Input { name, bytes, reader } = input;
     let (sender, stream) = mpsc::channel(QUEUE_PARTS);
     let reading = read(reader, sender);
     let mut importing = session.import_records(importer, stream).await?;
-    let mut progress = Progress::bytes("records", bytes);
+    let mut progress = ProgressMeter::bytes("records", bytes);
     let mut committed = RecordsDone::default();
     let last = loop {
         match importing.next().await {
@@ -110,7 +110,7 @@ async fn import_file(
     report.new += committed.new;
     report.present += committed.present;
     report.conflict += committed.conflicts;
-    let mut file = FileReport { file: name.clone(), committed, malformed: None };
+    let mut file = ImportedFile { file: name.clone(), committed, malformed: None };
     let result = match last {
         Ok(ImportEvent::Done) => finish(reading, &name).await,
         Ok(ImportEvent::Malformed(malformed)) => {
@@ -163,7 +163,7 @@ async fn finish(reading: oneshot::Receiver<io::Result<()>>, name: &str) -> anyho
     reading.await.with_context(cannot)?.with_context(cannot)
 }
 
-impl RecordsReport {
+impl RecordsOutput {
     fn print(&self) -> anyhow::Result<()> {
         if !self.conflicts.is_empty() {
             let rows = self.conflicts.iter().map(|FileConflict { file, conflict }| {

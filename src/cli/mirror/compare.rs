@@ -23,7 +23,7 @@ Examples:
   tallystick mirror diff
   tallystick mirror diff sum.golang.org --modules 'golang.org/x,rsc.io/*'
   tallystick mirror diff --json")]
-pub(super) struct Diff {
+pub(super) struct MirrorDiff {
     /// The log [default: all with a full mirror]
     #[arg(value_name = "NAME")]
     name: Option<String>,
@@ -35,7 +35,7 @@ pub(super) struct Diff {
     json: bool,
 }
 
-impl Diff {
+impl MirrorDiff {
     /// `config` as it was loaded: the own log is opened with it, if no server has it open.
     pub(super) async fn run(self, config: &Config) -> anyhow::Result<Exit> {
         let mut session = Session::open(config, Needs::Routes).await?;

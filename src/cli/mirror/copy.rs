@@ -24,7 +24,7 @@ Examples:
   tallystick mirror export sum.golang.org /srv/sum.golang.org
   tallystick mirror export sum.golang.org /media/usb/log.tar.zst
   tallystick mirror export sum.golang.org delta.tar.zst --from 71000000")]
-pub(super) struct Export {
+pub(super) struct MirrorExport {
     /// The log
     #[arg(value_name = "NAME")]
     name: String,
@@ -49,7 +49,7 @@ Examples:
   tallystick mirror import sum.golang.org /media/usb/log.tar.zst
   tallystick mirror import sum.golang.org /srv/sum.golang.org
   tallystick mirror import sum.golang.org https://mirror.corp.example/sum.golang.org")]
-pub(super) struct Import {
+pub(super) struct MirrorImport {
     /// The log
     #[arg(value_name = "NAME")]
     name: String,
@@ -58,9 +58,9 @@ pub(super) struct Import {
     source: String,
 }
 
-impl Export {
+impl MirrorExport {
     pub(super) async fn run(self, config: &Config) -> anyhow::Result<Exit> {
-        let Export { name, to, from } = self;
+        let MirrorExport { name, to, from } = self;
         let to = std::path::absolute(&to).with_context(|| format!("cannot write {}", to.display()))?;
         let mut session = Session::open_mirrors(config, Some(&name)).await?;
         let bar = WorkBar::default();
@@ -82,9 +82,9 @@ impl Export {
     }
 }
 
-impl Import {
+impl MirrorImport {
     pub(super) async fn run(self, config: &Config) -> anyhow::Result<Exit> {
-        let Import { name, source } = self;
+        let MirrorImport { name, source } = self;
         let source = if source.contains("://") {
             source
         } else {

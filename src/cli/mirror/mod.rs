@@ -1,4 +1,5 @@
-//! `tallystick mirror`: what is kept of remote logs, bringing it up to date, and what to do when one contradicts itself.
+//! `tallystick mirror`: what is kept of remote logs, bringing it up to date, and what to do when
+//! one contradicts itself.
 
 mod compare;
 mod copy;
@@ -43,15 +44,18 @@ pub(super) struct MirrorCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show each mirror: mode, size, what is kept, how the last attempts ended, its URLs, and a stop if there is one
+    /// Show each mirror: mode, size, what is kept, how the last attempts ended, its URLs, and a
+    /// stop if there is one
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Bring mirrors up to date: their newest head, and in mode "full" every record under it, verified
-    Sync(sync::Sync),
-    /// Go on with a log that was stopped for misbehaviour, after a person has looked at the evidence (which stays)
+    /// Bring mirrors up to date: their newest head, and in mode "full" every record under it,
+    /// verified
+    Sync(sync::MirrorSync),
+    /// Go on with a log that was stopped for misbehaviour, after a person has looked at the
+    /// evidence (which stays)
     Resume {
         /// The log
         #[arg(value_name = "NAME")]
@@ -60,16 +64,18 @@ enum Action {
         #[arg(long, value_name = "ID")]
         incident: u64,
     },
-    /// Write a full mirror as a static checksum database: a directory or an archive that anybody can serve and verify
-    Export(copy::Export),
+    /// Write a full mirror as a static checksum database: a directory or an archive that anybody
+    /// can serve and verify
+    Export(copy::MirrorExport),
     /// Take a static checksum database into a full mirror, verified
-    Import(copy::Import),
+    Import(copy::MirrorImport),
     /// Compute everything in a full mirror again, from its records to the signed root
-    Verify(verify::Verify),
+    Verify(verify::MirrorVerify),
     /// Show how a full mirror grew, and which hosts and module paths have the most records
-    Stats(stats::Stats),
-    /// Compare the own log with full mirrors: what each has of every module path, and where they disagree
-    Diff(compare::Diff),
+    Stats(stats::MirrorStats),
+    /// Compare the own log with full mirrors: what each has of every module path, and where they
+    /// disagree
+    Diff(compare::MirrorDiff),
 }
 
 impl MirrorCommand {
@@ -78,7 +84,8 @@ impl MirrorCommand {
         if let Action::Diff(options) = self.action {
             return block_on(options.run(&config));
         }
-        // The mirrors that routes name are mirrors, too; without any route there is the one that `serve` would take.
+        // The mirrors that routes name are mirrors, too; without any route there is the one that
+        // `serve` would take.
         config.discover(&GoEnvironment::read(&Environment::of_process()))?;
         match self.action {
             Action::Status { json } => block_on(status::show(&config, json)),

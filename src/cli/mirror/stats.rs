@@ -21,7 +21,7 @@ Examples:
   tallystick mirror stats sum.golang.org
   tallystick mirror stats sum.golang.org --svg growth.svg
   tallystick mirror stats sum.golang.org --json")]
-pub(super) struct Stats {
+pub(super) struct MirrorStats {
     /// The log
     #[arg(value_name = "NAME")]
     name: String,
@@ -33,7 +33,7 @@ pub(super) struct Stats {
     svg: Option<PathBuf>,
 }
 
-impl Stats {
+impl MirrorStats {
     pub(super) async fn run(self, config: &Config) -> anyhow::Result<Exit> {
         let mut session = Session::open_mirrors(config, Some(&self.name)).await?;
         let bar = WorkBar::default();

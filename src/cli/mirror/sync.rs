@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::cli::exit::OrExit;
 use crate::cli::session::{Session, exit_of};
-use crate::cli::{Exit, Progress, output, textfile};
+use crate::cli::{Exit, ProgressMeter, output, textfile};
 use crate::config::{Config, Span};
 use crate::operate::{MirrorStatus, Refusal, RunStatus, SyncAnswer};
 
@@ -18,7 +18,7 @@ use crate::operate::{MirrorStatus, Refusal, RunStatus, SyncAnswer};
 const LONG_RUN: u64 = 1 << 20;
 
 #[derive(Debug, Args)]
-pub(super) struct Sync {
+pub(super) struct MirrorSync {
     /// Only this log [default: all]
     #[arg(value_name = "NAME")]
     name: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct Sync {
     textfile: Option<PathBuf>,
 }
 
-impl Sync {
+impl MirrorSync {
     /// Syncs once or forever, until the time is over.
     pub(super) async fn run(self, config: &Config) -> anyhow::Result<Exit> {
         let Some(Span(max_time)) = self.max_time else {
@@ -71,7 +71,8 @@ impl Sync {
             if let Some(path) = &self.textfile {
                 textfile::write(path, &session.figures().await?)?;
             }
-            // What may pass is tried again; what a person must look at does not get better by itself.
+            // What may pass is tried again; what a person must look at does not get better by
+            // itself.
             if !self.watch || !matches!(worst, Exit::Done | Exit::Unreachable) {
                 return Ok(worst);
             }
@@ -122,7 +123,7 @@ impl Sync {
 struct RunBar<'a> {
     log: &'a str,
     quiet: bool,
-    bar: Option<Progress>,
+    bar: Option<ProgressMeter>,
 }
 
 impl RunBar<'_> {
@@ -134,7 +135,7 @@ impl RunBar<'_> {
             if run.target.saturating_sub(run.from) >= LONG_RUN {
                 output::note(&foreseen(self.log, run));
             }
-            let mut bar = Progress::new("records", run.target);
+            let mut bar = ProgressMeter::new("records", run.target);
             bar.begin_at(run.from);
             bar
         });

@@ -25,7 +25,7 @@ Examples:
   tallystick mirror verify sum.golang.org
   tallystick mirror verify sum.golang.org --json
   tallystick mirror verify sum.golang.org --rebuild-index")]
-pub(super) struct Verify {
+pub(super) struct MirrorVerify {
     /// The log
     #[arg(value_name = "NAME")]
     name: String,
@@ -37,8 +37,9 @@ pub(super) struct Verify {
     json: bool,
 }
 
-impl Verify {
-    /// Throws the index away, with nobody else at the mirrors; who opens the mirror next makes it again.
+impl MirrorVerify {
+    /// Throws the index away, with nobody else at the mirrors; who opens the mirror next makes it
+    /// again.
     fn drop_index(&self, config: &Config) -> anyhow::Result<()> {
         let path = full_database(config, &self.name);
         anyhow::ensure!(

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cli::Progress;
+use crate::cli::ProgressMeter;
 use crate::operate::{Tell, WorkProgress};
 
 /// A bar for the first thing that is counted, then one for the next.
@@ -28,7 +28,7 @@ impl Drop for WorkBar {
 
 struct Bar {
     what: String,
-    progress: Progress,
+    progress: ProgressMeter,
 }
 
 fn show(bar: &mut Option<Bar>, WorkProgress { what, done, total }: WorkProgress) {
@@ -37,8 +37,8 @@ fn show(bar: &mut Option<Bar>, WorkProgress { what, done, total }: WorkProgress)
     }
     let bar = bar.get_or_insert_with(|| {
         let mut progress = match total {
-            Some(total) => Progress::new("records", total),
-            None => Progress::bytes("unpacked", None),
+            Some(total) => ProgressMeter::new("records", total),
+            None => ProgressMeter::bytes("unpacked", None),
         };
         progress.begin_at(done);
         Bar { what, progress }

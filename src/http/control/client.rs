@@ -188,7 +188,8 @@ impl ControlClient {
         .await
     }
 
-    /// Takes static files into a full mirror. The server reads them: a path in `source` is absolute.
+    /// Takes static files into a full mirror. The server reads them: a path in `source` is
+    /// absolute.
     pub(crate) async fn import_mirror(
         &mut self,
         log: &str,

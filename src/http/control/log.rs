@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::reply::{events, malformed, request_of, result};
 use super::stream::{Lines, drain};
 use super::wire::ModuleRequest;
-use crate::operate::{ClaimedModule, Operations, check_importer};
+use crate::operate::{ClaimedModule, ImportEvent, Operations, check_importer};
 
 /// Parts of a request's body that may wait for the import.
 const QUEUE_PARTS: usize = 1;
@@ -45,14 +45,11 @@ pub(super) async fn import_go_sum(
     uri: Uri,
     request: Request,
 ) -> Response {
-    let importer = match importer_of(&uri) {
-        Ok(importer) => importer,
-        Err(why) => return malformed(why),
-    };
-    let ((events, response), (sender, claims)) = (events(), mpsc::channel(QUEUE_PARTS));
-    tokio::spawn(operations.import_go_sum(importer, claims, events));
-    tokio::spawn(send_claims(Lines::new(request.into_body()), sender));
-    response
+    import(&uri, |importer, events| {
+        let (sender, claims) = mpsc::channel(QUEUE_PARTS);
+        tokio::spawn(operations.import_go_sum(importer, claims, events));
+        tokio::spawn(send_claims(Lines::new(request.into_body()), sender));
+    })
 }
 
 /// Imports a record stream, as data tiles hold it.
@@ -61,23 +58,33 @@ pub(super) async fn import_records(
     uri: Uri,
     request: Request,
 ) -> Response {
-    let importer = match importer_of(&uri) {
-        Ok(importer) => importer,
-        Err(why) => return malformed(why),
-    };
-    let ((events, response), (sender, stream)) = (events(), mpsc::channel(QUEUE_PARTS));
-    let import = tokio::spawn(operations.import_records(importer, stream, events));
-    tokio::spawn(async move {
-        // The command went away: nobody listens, and what it sent last may be half of a record.
-        if send_pieces(request.into_body(), &sender).await.is_err() {
-            import.abort();
-        }
-    });
-    response
+    import(&uri, |importer, events| {
+        let (sender, stream) = mpsc::channel(QUEUE_PARTS);
+        let import = tokio::spawn(operations.import_records(importer, stream, events));
+        tokio::spawn(async move {
+            // The command went away: nobody listens, and what it sent last may be half of a record.
+            if send_pieces(request.into_body(), &sender).await.is_err() {
+                import.abort();
+            }
+        });
+    })
 }
 
-/// Sends the lines of a request until there are no more, or one that cannot be read. What the import does not want is
-/// read all the same: a client that still writes would see a broken connection instead of the answer.
+/// Answers with what an import tells, while it reads the request.
+fn import(uri: &Uri, start: impl FnOnce(Arc<str>, mpsc::Sender<ImportEvent>)) -> Response {
+    match importer_of(uri) {
+        Ok(importer) => {
+            let (events, response) = events();
+            start(importer, events);
+            response
+        }
+        Err(why) => malformed(why),
+    }
+}
+
+/// Sends the lines of a request until there are no more, or one that cannot be read. What the
+/// import does not want is read all the same: a client that still writes would see a broken
+/// connection instead of the answer.
 async fn send_claims(mut lines: Lines<Body>, claims: mpsc::Sender<Result<ClaimedModule, String>>) {
     loop {
         let line = match lines.next().await {

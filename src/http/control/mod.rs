@@ -1,25 +1,27 @@
 //! The control socket: how our own commands reach a log that is open.
 //!
-//! HTTP/1.1 over the Unix socket `<data>/control.sock` (mode 0600, so the same user only). Both ends are here: what stands
-//! behind the socket, and the [`ControlClient`] of a command. The work itself is in [`operate`](crate::operate), which a
-//! command that finds no server calls without this protocol.
+//! HTTP/1.1 over the Unix socket `<data>/control.sock` (mode 0600, so the same user only). Both
+//! ends are here: what stands behind the socket, and the [`ControlClient`] of a command. The work
+//! itself is in [`operate`](crate::operate), which a command that finds no server calls without
+//! this protocol.
 //!
 //! ```text
-//! POST /v1/lookup                          {"module":"rsc.io/quote@v1.5.2"}            → one LookupAnswer
-//! POST /v1/notarize                        the same; appends what is unknown           → one LookupAnswer
-//! POST /v1/prove                           {"module":"rsc.io/quote@v1.5.2"}            → one ModuleProofs
-//! POST /v1/import?importer=NAME            one ClaimedModule a line                    → one ImportEvent a line
-//! POST /v1/import-trusted?importer=NAME    records, as data tiles hold them            → one ImportEvent a line
-//! POST /v1/mirror/status                   {}                                          → all MirrorStatus
-//! POST /v1/mirror/sync                     {"log":"sum.golang.org"}                    → one SyncEvent a line
-//! POST /v1/mirror/figures                  {}                                          → one FiguresAnswer
-//! POST /v1/mirror/resume                   {"log":"sum.golang.org","incident":1}       → one ResumeAnswer
-//! POST /v1/mirror/work                     {"verify":{"log":"sum.golang.org"}}         → one WorkEvent a line
+//! POST /v1/lookup                         {"module":"rsc.io/quote@v1.5.2"}       → LookupAnswer
+//! POST /v1/notarize                       the same; appends what is unknown      → LookupAnswer
+//! POST /v1/prove                          {"module":"rsc.io/quote@v1.5.2"}       → ModuleProofs
+//! POST /v1/import?importer=NAME           one ClaimedModule a line               → one ImportEvent a line
+//! POST /v1/import-trusted?importer=NAME   records, as in data tiles              → one ImportEvent a line
+//! POST /v1/mirror/status                  {}                                     → all MirrorStatus
+//! POST /v1/mirror/sync                    {"log":"sum.golang.org"}               → one SyncEvent a line
+//! POST /v1/mirror/figures                 {}                                     → FiguresAnswer
+//! POST /v1/mirror/resume                  {"log":"sum.golang.org","incident":1}  → ResumeAnswer
+//! POST /v1/mirror/work                    {"verify":{"log":"sum.golang.org"}}    → one WorkEvent a line
 //! ```
 //!
-//! 200 carries what is promised, 422 a [`Refusal`], 400 a text about a malformed request. A program that does not know a path
-//! answers 404: command and server are of different versions. Both imports answer while they are asked, in any order, and
-//! end with one of `done`, `malformed`, `stopped`; an answer without one was cut.
+//! 200 carries what is promised, 422 a `Refusal`, 400 a text about a malformed request. A program
+//! that does not know a path answers 404: command and server are of different versions. Both
+//! imports answer while they are asked, in any order, and end with one of `done`, `malformed`,
+//! `stopped`; an answer without one was cut.
 //!
 //! Neither side holds more than a few batches: each writes as fast as the other reads.
 
@@ -56,7 +58,8 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// How long commands may take to hear that the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Serves commands until the operations are stopped, then tells them so. The socket file is gone afterwards.
+/// Serves commands until the operations are stopped, then tells them so. The socket file is gone
+/// afterwards.
 pub(crate) async fn serve(operations: Operations, socket: Socket) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();

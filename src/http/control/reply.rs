@@ -44,8 +44,8 @@ pub(super) fn result<T: Serialize>(result: Result<T, Refusal>) -> Response {
     response(status, "application/json", Body::from(body.expect("only string keys")))
 }
 
-/// Answers with a line for each event. Work that is slower than its reader ends when the reader is gone: the channel is
-/// closed then.
+/// Answers with a line for each event. Work that is slower than its reader ends when the reader is
+/// gone: the channel is closed then.
 pub(super) fn events<T: Serialize + Send + 'static>() -> (mpsc::Sender<T>, Response) {
     let (sender, receiver) = mpsc::channel(QUEUE_EVENTS);
     (sender, response(StatusCode::OK, "application/x-ndjson", Body::new(Pipe::of_lines(receiver))))

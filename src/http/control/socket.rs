@@ -1,4 +1,5 @@
-//! The socket's file: made where nobody can be earlier, replaced only by the holder of the log's lock.
+//! The socket's file: made where nobody can be earlier, replaced only by the holder of the log's
+//! lock.
 
 use std::fs;
 use std::io;
@@ -27,11 +28,12 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Listens in the data directory `data`. Call it only while holding the log's lock: the file that may lie there was
-    /// left by a process that was killed, and is replaced.
+    /// Listens in the data directory `data`. Call it only while holding the log's lock: the file
+    /// that may lie there was left by a process that was killed, and is replaced.
     pub(crate) fn bind(data: &Path) -> io::Result<Socket> {
         let path = data.join(SOCKET_FILE);
-        // Made in a directory that only we may enter, and moved when its mode is right: so nobody else can ever connect.
+        // Made in a directory that only we may enter, and moved when its mode is right: so nobody
+        // else can ever connect.
         let private = tempfile::Builder::new()
             .prefix(".control-")
             .permissions(fs::Permissions::from_mode(0o700))
@@ -78,7 +80,8 @@ pub(super) async fn connect(data: &Path) -> io::Result<Option<UnixStream>> {
     UnixStream::from_std(connected).map(Some)
 }
 
-/// Uses the socket `file` of `directory` by a path that is short enough: through the open directory if need be.
+/// Uses the socket `file` of `directory` by a path that is short enough: through the open directory
+/// if need be.
 fn via<T>(directory: &Path, file: &str, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let path = directory.join(file);
     if path.as_os_str().len() < MAX_SOCKET_PATH_BYTES {

@@ -65,7 +65,8 @@ pub(crate) enum LinesError {
     TooLong,
 }
 
-/// The lines of a body, each without its end. Between two calls nothing is lost when a call is given up.
+/// The lines of a body, each without its end. Between two calls nothing is lost when a call is
+/// given up.
 pub(super) struct Lines<B> {
     body: B,
     buffer: BytesMut,
@@ -110,7 +111,8 @@ where
         }
     }
 
-    /// Reads the rest and throws it away: a client that still writes would see a broken connection instead of the answer.
+    /// Reads the rest and throws it away: a client that still writes would see a broken connection
+    /// instead of the answer.
     pub(super) async fn drain(mut self) {
         self.buffer.clear();
         drain(&mut self.body).await;

@@ -1,5 +1,5 @@
-//! What the control protocol carries, as JSON; the same types on both sides. What stands inside an answer is a type of
-//! [`operate`](crate::operate), whose serde form is its form here.
+//! What the control protocol carries, as JSON; the same types on both sides. What stands inside an
+//! answer is a type of [`operate`](crate::operate), whose serde form is its form here.
 
 use std::path::PathBuf;
 

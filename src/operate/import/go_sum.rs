@@ -1,4 +1,5 @@
-//! go.sum lines: each module version follows its route, then every line is compared with what the log says.
+//! go.sum lines: each module version follows its route, then every line is compared with what the
+//! log says.
 
 use std::sync::Arc;
 
@@ -18,13 +19,13 @@ use crate::operate::operations::Operations;
 use crate::operate::refusal::{Reason, Refusal};
 use crate::store::{IncidentKind, StoredRecord};
 
-/// Module versions of one import that are asked for at once. The notary's own limits say how many of them are worked
-/// on; more than this would only wait there.
+/// Module versions of one import that are asked for at once. The notary's own limits say how many
+/// of them are worked on; more than this would only wait there.
 const MAX_AT_ONCE: usize = 256;
 
 impl Operations {
-    /// Imports go.sum lines by their routes, for an importer whose name was [checked](super::check_importer). An error in
-    /// `claims` is why the next line cannot be read.
+    /// Imports go.sum lines by their routes, for an importer whose name was
+    /// [checked](super::check_importer). An error in `claims` is why the next line cannot be read.
     pub(crate) async fn import_go_sum(
         self,
         importer: Arc<str>,

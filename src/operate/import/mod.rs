@@ -1,8 +1,9 @@
 //! Many lines at once.
 //!
-//! An import reads from a channel and tells what becomes of each piece through another, in any order. Its last event is one
-//! of [`ImportEvent::Done`], [`ImportEvent::Malformed`] and [`ImportEvent::Stopped`]; without one it was cut. It ends when
-//! nobody listens any more, and what it has appended by then stays.
+//! An import reads from a channel and tells what becomes of each piece through another, in any
+//! order. Its last event is one of [`ImportEvent::Done`], [`ImportEvent::Malformed`] and
+//! [`ImportEvent::Stopped`]; without one it was cut. It ends when nobody listens any more, and what
+//! it has appended by then stays.
 
 mod event;
 mod go_sum;

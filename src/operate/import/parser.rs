@@ -1,4 +1,5 @@
-//! The parser of a record stream: the two go.sum lines of one module version after the other, as data tiles hold them.
+//! The parser of a record stream: the two go.sum lines of one module version after the other, as
+//! data tiles hold them.
 //!
 //! ```text
 //! rsc.io/quote v1.5.2 h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=
@@ -8,8 +9,8 @@
 //! rsc.io/sampler v1.3.0/go.mod h1:T1hPZKmBbMNahiBKFy5HrXp6adAjACjK9JXDnKaTXpA=
 //! ```
 //!
-//! Blank lines may stand between records, not within one. Every line ends in a newline, also the last: a stream without it
-//! was cut.
+//! Blank lines may stand between records, not within one. Every line ends in a newline, also the
+//! last: a stream without it was cut.
 
 use std::sync::Arc;
 
@@ -48,8 +49,8 @@ impl RecordParser {
         RecordParser { evidence, buffer: BytesMut::new(), lines: 0, bytes: 0 }
     }
 
-    /// Takes the next piece of the stream, and appends the records that it completes. After an error, `records` has all
-    /// those before it.
+    /// Takes the next piece of the stream, and appends the records that it completes. After an
+    /// error, `records` has all those before it.
     pub fn feed(&mut self, piece: &[u8], records: &mut Vec<TrustedRecord>) -> Result<(), MalformedLine> {
         self.buffer.extend_from_slice(piece);
         loop {

@@ -14,15 +14,16 @@ use crate::operate::operations::Operations;
 use crate::operate::refusal::Refusal;
 use crate::store::Evidence;
 
-/// Records in one append. The sequencer makes larger commits of those that wait, so this only bounds how long a look-up
-/// stands behind one of them.
+/// Records in one append. The sequencer makes larger commits of those that wait, so this only
+/// bounds how long a look-up stands behind one of them.
 const BATCH_RECORDS: usize = 4_096;
-/// Appends that are under way while more is parsed: as many as the sequencer commits at once, and as many again.
+/// Appends that are under way while more is parsed: as many as the sequencer commits at once, and
+/// as many again.
 const BATCHES_UNDER_WAY: usize = 8;
 
 impl Operations {
-    /// Imports a record stream, whose pieces come through `stream`, and tells how many records are durable. The importer's
-    /// name was [checked](super::check_importer).
+    /// Imports a record stream, whose pieces come through `stream`, and tells how many records are
+    /// durable. The importer's name was [checked](super::check_importer).
     pub(crate) async fn import_records(
         self,
         importer: Arc<str>,

@@ -46,7 +46,8 @@ impl From<Stats> for StatsAnswer {
 }
 
 impl Operations {
-    /// Computes everything again that a full mirror has stored. What is wrong becomes incidents of the own log.
+    /// Computes everything again that a full mirror has stored. What is wrong becomes incidents of
+    /// the own log.
     pub(crate) async fn verify_mirror(&self, log: &str, tell: Tell) -> Result<Reverified, Refusal> {
         let mirror = find(self.mirrors(), log)?;
         let (reader, key) = (full(mirror)?, mirror.log.key().clone());
@@ -71,8 +72,8 @@ impl Operations {
         .await
     }
 
-    /// Verifies a full mirror again and again, once in each `interval`, slice by slice. What is wrong becomes incidents of
-    /// the own log. Returns at once where the mirror is not full.
+    /// Verifies a full mirror again and again, once in each `interval`, slice by slice. What is
+    /// wrong becomes incidents of the own log. Returns at once where the mirror is not full.
     pub(crate) async fn reverify_mirror(self, mirror: Arc<Mirror>, interval: Duration) {
         let Some(replica) = mirror.log.replica() else { return };
         let (name, key) = (mirror.log.name().to_owned(), mirror.log.key().clone());

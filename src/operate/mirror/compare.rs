@@ -67,8 +67,8 @@ pub(crate) struct Disagreeing {
 }
 
 impl Operations {
-    /// Compares the own log with a full mirror, only in paths that match `modules`, a list as in GOPRIVATE. Each
-    /// disagreement becomes an incident of the own log.
+    /// Compares the own log with a full mirror, only in paths that match `modules`, a list as in
+    /// GOPRIVATE. Each disagreement becomes an incident of the own log.
     pub(crate) async fn compare_mirror(
         &self,
         log: &str,

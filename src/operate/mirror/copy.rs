@@ -1,6 +1,7 @@
 //! A full mirror as static files: written by an export, taken in by an import.
 //!
-//! Files are named by absolute paths, and the process that has the mirror open reads and writes them.
+//! Files are named by absolute paths, and the process that has the mirror open reads and writes
+//! them.
 
 use std::path::Path;
 
@@ -41,8 +42,8 @@ pub(crate) struct ImportAnswer {
 }
 
 impl Operations {
-    /// Writes a static checksum database to a directory, or to a file that ends in `.tar.zst`; with `from`, only what is
-    /// new since that size.
+    /// Writes a static checksum database to a directory, or to a file that ends in `.tar.zst`; with
+    /// `from`, only what is new since that size.
     pub(crate) async fn export_mirror(
         &self,
         log: &str,
@@ -68,7 +69,8 @@ impl Operations {
         })
     }
 
-    /// Takes a static checksum database into a full mirror: a directory, a file that ends in `.tar.zst`, or a URL.
+    /// Takes a static checksum database into a full mirror: a directory, a file that ends in
+    /// `.tar.zst`, or a URL.
     pub(crate) async fn import_mirror(
         &self,
         log: &str,
@@ -115,7 +117,8 @@ fn of_import(mirror: &Mirror, error: ImportError) -> Refusal {
     let why = error.to_string();
     let reason = match error {
         ImportError::Bundle(error) => return of_bundle(&error),
-        // The source is a file that will not be another one by itself, but nothing of it is damage here.
+        // The source is a file that will not be another one by itself, but nothing of it is damage
+        // here.
         ImportError::Replicate(ReplicateError::NoDataTiles { .. }) | ImportError::Missing { .. } => {
             Reason::Failed
         }

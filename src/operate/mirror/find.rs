@@ -25,7 +25,8 @@ pub(super) fn refusal(mirror: &Mirror, error: &SyncError) -> Refusal {
         SyncError::Busy { .. } => Reason::Busy,
         SyncError::NoRoom { .. } => Reason::Failed,
         SyncError::NoDataTiles { .. } => Reason::Unavailable,
-        // That all URLs send what is refused may pass, as when a cache is broken; a log that contradicts itself does not.
+        // That all URLs send what is refused may pass, as when a cache is broken; a log that
+        // contradicts itself does not.
         SyncError::Remote(
             RemoteError::Unavailable { .. } | RemoteError::NotFound { .. } | RemoteError::Unproven(_),
         ) => Reason::Unavailable,

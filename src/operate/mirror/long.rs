@@ -1,4 +1,5 @@
-//! Work that keeps a thread for long: it tells how far it is, and ends when nobody waits for it any more.
+//! Work that keeps a thread for long: it tells how far it is, and ends when nobody waits for it any
+//! more.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Mirrors: their state, bringing them up to date, ending a stop, and what a person does with a full mirror.
+//! Mirrors: their state, bringing them up to date, ending a stop, and what a person does with a
+//! full mirror.
 
 mod check;
 mod compare;

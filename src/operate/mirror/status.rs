@@ -1,4 +1,5 @@
-//! The state of each mirror: what is kept, how the last attempts ended, what runs, and why it is stopped.
+//! The state of each mirror: what is kept, how the last attempts ended, what runs, and why it is
+//! stopped.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,8 @@ pub(crate) struct RunStatus {
 pub(crate) struct FullStatus {
     /// Records that are there, verified.
     pub(crate) records: u64,
-    /// Records under the newest head whose every record is there, which is the head that is served; null before the first.
+    /// Records under the newest head whose every record is there, which is the head that is served;
+    /// null before the first.
     pub(crate) size: Option<u64>,
     /// Bytes on disk.
     pub(crate) bytes: u64,

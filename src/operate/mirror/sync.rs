@@ -29,7 +29,8 @@ pub(crate) struct ResumeAnswer {
 }
 
 impl Operations {
-    /// Brings a mirror up to date, and tells how far it is. Dropping the future ends the work; what is done stays.
+    /// Brings a mirror up to date, and tells how far it is. Dropping the future ends the work; what
+    /// is done stays.
     pub(crate) async fn sync_mirror(
         &self,
         log: &str,
