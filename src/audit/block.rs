@@ -5,10 +5,10 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::finding::{AuditFinding, Subject, of_tile};
-use super::{HEIGHT, WIDTH, is_sampled};
+use super::is_sampled;
 use crate::gosum::{LineParts, ModuleLines};
 use crate::module::ModuleVersion;
-use crate::tlog::{Hash, Tile, TileLevel, split_data_tile};
+use crate::tlog::{Hash, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, split_data_tile};
 
 /// A secret of the audit, so that nobody can make names whose hashes are the same.
 pub(super) type NameKey = [u8; 16];
@@ -42,7 +42,7 @@ pub(super) fn check(place: TileJob, data: &[u8], hashes: &[u8]) -> Result<Block,
     let TileJob { number, width, key, total } = place;
     let mut texts = split_data_tile(data).map_err(|error| error.to_string())?;
     let wanted = width as usize;
-    if texts.len() < wanted || (texts.len() > wanted && width as u64 == WIDTH) {
+    if texts.len() < wanted || (texts.len() > wanted && width as u64 == TILE_WIDTH) {
         return Err(format!("it has {} records, not {width}", texts.len()));
     }
     texts.truncate(wanted);
@@ -52,7 +52,7 @@ pub(super) fn check(place: TileJob, data: &[u8], hashes: &[u8]) -> Result<Block,
         findings: Vec::new(),
         sample: Vec::new(),
     };
-    for (id, text) in (number * WIDTH..).zip(texts) {
+    for (id, text) in (number * TILE_WIDTH..).zip(texts) {
         block.leaves.push(Hash::of_record(text.as_bytes()));
         match form(text) {
             Ok((path, version)) => block.names.push(Some(hash_name(&key, path, version))),
@@ -65,7 +65,7 @@ pub(super) fn check(place: TileJob, data: &[u8], hashes: &[u8]) -> Result<Block,
             block.sample.push((id, text.to_owned()));
         }
     }
-    let tile = Tile { height: HEIGHT, level: TileLevel::Hash(0), number, width };
+    let tile = Tile { height: TILE_HEIGHT, level: TileLevel::Hash(0), number, width };
     let computed: Vec<u8> = block.leaves.iter().flat_map(|leaf| *leaf.as_bytes()).collect();
     block.findings.extend(of_tile(&tile, hashes, &computed));
     Ok(block)

@@ -19,13 +19,13 @@ use bytes::Bytes;
 
 use super::finding::{AuditFinding, Findings, Subject};
 use super::heads::{Expected, ExpectedHead};
-use super::{Ahead, AuditError, AuditOptions, AuditProgress, AuditReport, HEIGHT, Target, newest};
+use super::{Ahead, AuditError, AuditOptions, AuditProgress, AuditReport, Target, newest};
 use crate::gosum::{GoSumLine, LineKind, ModuleLines};
 use crate::module::ModuleVersion;
 use crate::note::VerifierKey;
 use crate::tlog::{
-    Hash, HashIndex, Tile, TilePlan, TreeHead, TreeSize, parse_record, stored_hash_index, tree_hash,
-    tree_hash_indexes,
+    Hash, HashIndex, TILE_HEIGHT, Tile, TilePlan, TreeHead, TreeSize, parse_record, stored_hash_index,
+    tree_hash, tree_hash_indexes,
 };
 
 /// Module versions of one audit: the go.sum of a very large project has 3,000, and each takes a look-up and some tiles of 8 KiB.
@@ -183,7 +183,7 @@ impl Sample {
         let roots = heads.iter().flat_map(|head| tree_hash_indexes(head.tree.size));
         let indexes: Vec<HashIndex> = leaves.chain(roots).collect::<BTreeSet<_>>().into_iter().collect();
         let plan =
-            TilePlan::new(top, HEIGHT, &indexes).expect("records and heads are within the largest head");
+            TilePlan::new(top, TILE_HEIGHT, &indexes).expect("records and heads are within the largest head");
         let asks = plan.tiles().iter().map(|tile| read(target.clone(), *tile));
         let data = all(jobs, asks, |_| ()).await?;
         let count = data.len() as u64;

@@ -10,9 +10,7 @@ use super::exit::{Exit, OrExit, OrStoreExit};
 use super::founding;
 use crate::clock::Clock;
 use crate::config::{self, Config, is_writable_by_others};
-use crate::log::{
-    Conditions, DATABASE_FILE, Gate, Log, LogOptions, OpenError, Report, State, keep_incidents,
-};
+use crate::log::{Conditions, Log, LogOpenError, PublishGate, Report, State, keep_incidents};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
@@ -22,8 +20,8 @@ use crate::operate::IncidentStore;
 use crate::store::cosignatures::CosignatureStore;
 use crate::store::lock::DirectoryLock;
 use crate::store::replica::Replica;
-use crate::store::sqlite::{SqliteReader, SqliteStore};
-use crate::store::{StoreError, private};
+use crate::store::sqlite::{self, DATABASE_FILE, SqliteReader, SqliteStore};
+use crate::store::{Identity, StoreError, private};
 use crate::upstream::{
     ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
     RemoteSumdb, ScratchSpace, SourceUrl, Speed, Vcs, VcsOptions,
@@ -51,7 +49,7 @@ impl Engines {
         let clock = Clock::system();
         let client = http_client(config, &clock)?;
         let witnesses = open_witnesses(config, &signer, &client)?;
-        let gate: Arc<dyn Gate> = Arc::new(witnesses.clone());
+        let gate: Arc<dyn PublishGate> = Arc::new(witnesses.clone());
         let conditions = Conditions { gate: Some(gate), hold: witnesses.hold() };
         let log = open_log(config, vec![signer], clock.clone(), conditions)?;
         founding::founded(config)?;
@@ -86,20 +84,16 @@ pub(super) fn open_log(
     clock: Clock,
     conditions: Conditions,
 ) -> anyhow::Result<Log> {
-    let options = LogOptions {
-        directory: config.data.clone(),
-        anchor: config.anchor.clone(),
-        signers,
-        reader_cache_kib: reader_cache_kib(config),
-        clock,
-    };
-    let opened = Log::open_under(options, conditions).map_err(|error| {
+    let identity = signers.first().map(|signer| Identity::of(signer, clock.now()));
+    let parts = sqlite::open_log(&config.data, &config.anchor, identity.as_ref(), reader_cache_kib(config));
+    let opened = parts.map_err(LogOpenError::from);
+    let opened = opened.and_then(|parts| Log::open(parts, signers, clock, conditions)).map_err(|error| {
         let exit = exit_of(&error);
         (error, exit)
     });
     match opened {
         Ok(log) => Ok(log),
-        Err((error @ OpenError::Store(StoreError::Damaged { .. }), exit)) => {
+        Err((error @ LogOpenError::Store(StoreError::Damaged { .. }), exit)) => {
             let fix = "`tallystick fsck` names all that is damaged; restore the database from a backup that fsck finds \
                        clean, and leave keys and anchor as they are";
             Err(anyhow::anyhow!("{error}; nothing of this log is served\n  fix: {fix}")).or_exit(exit)
@@ -108,10 +102,10 @@ pub(super) fn open_log(
     }
 }
 
-fn exit_of(error: &OpenError) -> Exit {
+fn exit_of(error: &LogOpenError) -> Exit {
     match error {
-        OpenError::Store(error) => Exit::of_store(error),
-        OpenError::WrongKey { .. } => Exit::Usage,
+        LogOpenError::Store(error) => Exit::of_store(error),
+        LogOpenError::WrongKey { .. } => Exit::Usage,
     }
 }
 
@@ -150,7 +144,7 @@ impl ClosedLog {
 impl IncidentStore for ClosedLog {
     fn keep(&self, reports: Vec<Report>) -> Result<(), StoreError> {
         // Mirrors can be kept without a log of one's own.
-        if !crate::log::exists(&self.data) {
+        if !sqlite::holds_log(&self.data) {
             return Ok(());
         }
         let mut store = SqliteStore::open(&self.data.join(DATABASE_FILE), None, self.reader_cache_kib)?;

@@ -9,7 +9,7 @@ use super::{Common, Exit, block_on, output};
 use crate::config::Config;
 use crate::module::ModuleVersion;
 use crate::operate::{LookupAnswer, Reason, RecordDetails, Refusal};
-use crate::store::Evidence;
+use crate::store::{Evidence, LogObserver as _};
 
 /// Show the log's lines for a module version, with their evidence
 #[derive(Debug, Args)]

@@ -39,11 +39,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::activity::{Activity, Disposition, Patience, Watchdog, Watched};
 use super::answer::{self, Answer};
-use super::eviction::Eviction;
 use super::metrics::Traffic;
 use super::proxies::TrustedProxies;
 use super::tls::TlsKeeper;
-use crate::share::{ClientNetwork, SlotHolder, SlotId, Slots};
+use crate::share::eviction::Eviction;
+use crate::share::{Claimant, SlotHolder, SlotId, Slots};
 
 /// What stands behind a [`Door`].
 pub trait Site: Send + Sync + 'static {
@@ -432,7 +432,7 @@ impl<S: Site> Shared<S> {
         let holder = if self.proxies.trusts(address.to_canonical()) {
             SlotHolder::Exempt
         } else {
-            SlotHolder::Client(ClientNetwork::of(address))
+            SlotHolder::Client(Claimant::at(address))
         };
         let Some(slot) = self.take_slot(holder) else { return Some(Newcomer { stream, peer, holder }) };
         tokio::spawn(Arc::clone(self).connection(stream, peer, slot, phase.subscribe()));

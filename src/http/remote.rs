@@ -153,7 +153,7 @@ impl MirroredLog {
             LookupRefusal::TryLater { text, retry_after: CROWDED_RETRY_AFTER }
         };
         let claimant = ClientId::Address(client.address).claimant();
-        let waiter = self.options.waiters.enter(&claimant).ok_or_else(crowded)?;
+        let waiter = self.options.waiters.enter(claimant).ok_or_else(crowded)?;
         tokio::select! {
             biased;
             done = work => done,

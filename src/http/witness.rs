@@ -24,8 +24,8 @@ use super::body;
 use super::listen::Site;
 use super::metrics::{Endpoint, Metrics, MetricsSource, Sample, SampleValue};
 use super::ops::{Health, Readiness};
-use super::places::Places;
 use crate::clock::Clock;
+use crate::share::{Claimant, Waiters};
 use crate::witness::{CosignOutcome, CosignRefusal, MAX_REQUEST_BYTES, Witness};
 
 /// How long a body may take to come: it fits in a few packets.
@@ -44,7 +44,7 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 pub struct WitnessSite {
     witness: Arc<Witness>,
     prefix: String,
-    waiting: Places,
+    waiting: Waiters,
     turns: Semaphore,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -53,7 +53,7 @@ pub struct WitnessSite {
 impl WitnessSite {
     /// `prefix` is empty, or begins with a slash and does not end in one.
     pub fn new(witness: Arc<Witness>, prefix: String, metrics: Arc<Metrics>, clock: Clock) -> WitnessSite {
-        let (waiting, turns) = (Places::new(REQUESTS_WAITING_MAX), Semaphore::new(REQUESTS_IN_FLIGHT));
+        let (waiting, turns) = (Waiters::new(REQUESTS_WAITING_MAX), Semaphore::new(REQUESTS_IN_FLIGHT));
         WitnessSite { witness, prefix, waiting, turns, metrics, clock }
     }
 
@@ -66,7 +66,7 @@ impl WitnessSite {
             if request.method() != Method::POST {
                 return (Endpoint::Witness, answer::post_only());
             }
-            let answered = self.waiting.hold(client, self.add_checkpoint(request)).await;
+            let answered = self.waiting.hold(Claimant::at(client), self.add_checkpoint(request)).await;
             let answered =
                 answered.unwrap_or_else(|refused| answer::try_later(&refused.to_string(), BUSY_RETRY));
             return (Endpoint::Witness, answered);

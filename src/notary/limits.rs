@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::clock::Clock;
 use crate::dirhash::ZipLimits;
-use crate::share::{Claimant, ClientNetwork};
+use crate::share::Claimant;
 
 /// Negative answers are kept no longer than this, whatever is configured: a version that was just published must appear.
 pub const MAX_NEGATIVE_CACHE: Duration = Duration::from_secs(60);
@@ -111,8 +110,6 @@ impl Default for AheadLimits {
 pub enum ClientId {
     /// A client known by its address. IPv6 addresses count by their /64, which one customer has whole.
     Address(IpAddr),
-    /// A client known by name.
-    Named(Arc<str>),
     /// A command of the operator: not limited, and nothing is done ahead for it.
     Operator,
 }
@@ -121,8 +118,7 @@ impl ClientId {
     /// Returns whose share a look-up of this client takes.
     pub fn claimant(&self) -> Claimant {
         match self {
-            ClientId::Address(address) => Claimant::Network(ClientNetwork::of(*address)),
-            ClientId::Named(name) => Claimant::Named(name.clone()),
+            ClientId::Address(address) => Claimant::at(*address),
             ClientId::Operator => Claimant::Operator,
         }
     }

@@ -36,7 +36,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::clock::Clock;
 use crate::dirhash::hash_go_mod;
-use crate::log::{AppendError, Candidate, Log, Outcome, ReadOnly, Snapshot, State, evidence_of};
+use crate::log::{AppendError, AppendOutcome, Candidate, Log, ReadOnly, Snapshot, State, evidence_of};
 use crate::module::{Choice, ModuleVersion, choose};
 use crate::share::{Claimant, Shed, Waiters};
 use crate::store::{Evidence, StoreError, StoredRecord};
@@ -145,7 +145,7 @@ impl Notary {
             try_later(&module, Delay::Waiting, CROWDED_RETRY_AFTER)
         };
         // Joining a flight is admission too: whoever waits needs a place to wait in.
-        let waiter = inner.waiters.enter(&claimant).ok_or_else(crowded)?;
+        let waiter = inner.waiters.enter(claimant).ok_or_else(crowded)?;
         // For as long as this client waits, the flight counts for it.
         let _want = inner.gate.want(&module, claimant);
         let flight = match inner.flights.join(&module, started) {
@@ -325,16 +325,16 @@ impl Inner {
             NotaryError::ReadOnly { module: flight.module.clone(), reason: Box::new(reason) }
         })?;
         match outcome {
-            Outcome::Appended(id) | Outcome::Present(id) => {
+            AppendOutcome::Appended(id) | AppendOutcome::Present(id) => {
                 let counter = match (&outcome, &flight.ahead) {
-                    (Outcome::Present(_), _) => &self.counters.present,
+                    (AppendOutcome::Present(_), _) => &self.counters.present,
                     (_, Some(_)) => &self.counters.ahead_appended,
                     (_, None) => &self.counters.appended,
                 };
                 counter.add(1);
                 Ok(Notarized { record: StoredRecord { id, lines }, snapshot })
             }
-            Outcome::Conflict(conflict) => {
+            AppendOutcome::Conflict(conflict) => {
                 let kept = evidence_of(&snapshot, conflict.standing.id);
                 let kept = kept.map_err(|error| damaged(&flight.module, &error))?;
                 let report = ConflictReport::new(*conflict, kept.appended_at, kept.evidence);

@@ -5,13 +5,13 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use super::operations::Operations;
-use crate::log::{Finding, Report};
+use crate::log::{FsckFinding, Report};
 use crate::store::IncidentKind;
 
 impl Operations {
     /// Keeps damage of a mirror as incidents of the own log.
-    pub(super) async fn report_damage(&self, log: &str, findings: &[Finding]) {
-        let report = |found: &Finding| {
+    pub(super) async fn report_damage(&self, log: &str, findings: &[FsckFinding]) {
+        let report = |found: &FsckFinding| {
             let detail = json!({ "log": log, "place": found.place, "why": found.why });
             Report { kind: IncidentKind::Damage, detail: detail.to_string() }
         };

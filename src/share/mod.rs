@@ -4,16 +4,16 @@
 //! holds what. Shares are work-conserving: a client that is alone takes whatever nobody else wants, and
 //! a newcomer gets its share when it comes.
 
+pub(crate) mod eviction;
 mod slots;
 pub mod turns;
 mod waiters;
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 
 pub use slots::{Arrival, SlotHolder, SlotId, Slots};
 pub use turns::{Shed, Turns};
-pub use waiters::{Waiter, Waiters};
+pub use waiters::{NoPlace, Waiter, Waiters};
 
 /// The network that one client has to itself: its IPv4 address, or the /64 of its IPv6 address, since
 /// one customer usually holds all of a /64. An IPv4 address mapped into IPv6 counts as IPv4.
@@ -31,12 +31,17 @@ impl ClientNetwork {
 }
 
 /// Who a share belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Claimant {
     /// A client known by its address.
     Network(ClientNetwork),
-    /// A client known by name.
-    Named(Arc<str>),
     /// A command of the operator, or this server itself.
     Operator,
+}
+
+impl Claimant {
+    /// Returns whose share a client at this address takes.
+    pub fn at(address: IpAddr) -> Claimant {
+        Claimant::Network(ClientNetwork::of(address))
+    }
 }

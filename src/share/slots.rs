@@ -22,7 +22,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::ClientNetwork;
+use super::Claimant;
 
 /// Names one slot for as long as it is taken. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,7 +32,7 @@ pub struct SlotId(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SlotHolder {
     /// A client, which has a share.
-    Client(ClientNetwork),
+    Client(Claimant),
     /// Somebody who speaks for many clients and therefore has no share.
     Exempt,
 }
@@ -68,7 +68,7 @@ pub struct Slots<T> {
     taken: HashMap<SlotId, Taken<T>>,
     by_holder: HashMap<SlotHolder, BTreeSet<Rank>>,
     /// The clients by how many slots they hold. Exempt holders are not among them.
-    by_count: BTreeSet<(usize, ClientNetwork)>,
+    by_count: BTreeSet<(usize, Claimant)>,
     /// Grows with every event, and so orders them.
     sequence: u64,
 }
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn client(number: u8) -> SlotHolder {
-        SlotHolder::Client(ClientNetwork::of(IpAddr::V4(Ipv4Addr::new(127, 1, 1, number))))
+        SlotHolder::Client(Claimant::at(IpAddr::V4(Ipv4Addr::new(127, 1, 1, number))))
     }
 
     /// Slots whose value says who holds them and whether they rest.

@@ -31,7 +31,9 @@ use super::request::{AddCheckpoint, RequestError};
 use crate::clock::Clock;
 use crate::note::{self, CosignatureSigner, CosignatureVerifier, Note, OpenError, VerifierKey};
 use crate::store::StoreError;
-use crate::store::witness::{Broken, Evidence, EvidenceKind, Known, Swap, Swapped, WitnessStore};
+use crate::store::witness::{
+    Broken, EvidenceKind, ForkEvidence, KnownCheckpoint, Swap, Swapped, WitnessStore,
+};
 use crate::tlog::{Checkpoint, CheckpointError, Hash, TreeHead, TreeSize, verify_consistency};
 
 /// A request whose step was overtaken is checked again. The second time it is stale, unless the step was one at the same size, which
@@ -219,7 +221,7 @@ impl Witness {
     }
 
     /// The newest checkpoint that was cosigned, by the SHA-256 of the log's origin in lower-case hexadecimal.
-    pub fn checkpoint(&self, origin_hash: &str) -> Option<Arc<Known>> {
+    pub fn checkpoint(&self, origin_hash: &str) -> Option<Arc<KnownCheckpoint>> {
         self.store.known(self.by_hash.get(origin_hash)?)
     }
 
@@ -252,7 +254,7 @@ impl Witness {
             let line = format!("{}\n", cosignature.format_line());
             let swap = Swap {
                 expected: known.map(|known| known.tree),
-                next: Known {
+                next: KnownCheckpoint {
                     origin: origin.to_owned(),
                     tree: next,
                     note: verified_part(&note) + &line,
@@ -294,7 +296,7 @@ impl Witness {
         request: &AddCheckpoint,
         note: &Note,
         next: &TreeHead,
-        known: &Known,
+        known: &KnownCheckpoint,
     ) {
         let (kind, offered) = match refusal {
             CosignRefusal::Fork { .. } => (EvidenceKind::Fork, verified_part(note)),
@@ -308,7 +310,7 @@ impl Witness {
         let (origin, size) = (known.origin.clone(), next.size);
         tracing::error!(log = origin, tree.size = size.0, evidence = kind.as_str(), "{refusal}");
         let standing = known.note.clone();
-        let evidence = Evidence { origin, kind, size, standing, offered, seen_at: self.clock.now() };
+        let evidence = ForkEvidence { origin, kind, size, standing, offered, seen_at: self.clock.now() };
         if let Err(error) = self.store.keep(evidence).await {
             self.failed(&error);
         }
@@ -360,7 +362,7 @@ fn verified_part(note: &Note) -> String {
 }
 
 /// Whether a row is a checkpoint that this witness cosigned.
-fn check(known: &Known, verifier: &CosignatureVerifier) -> Result<(), String> {
+fn check(known: &KnownCheckpoint, verifier: &CosignatureVerifier) -> Result<(), String> {
     let note = note::open(known.note.as_bytes(), &[verifier]).map_err(|error| error.to_string())?;
     let checkpoint = Checkpoint::parse(&note.text).map_err(|error| error.to_string())?;
     if checkpoint.origin.as_str() == known.origin && checkpoint.tree == known.tree {

@@ -9,7 +9,7 @@ use crate::cli::exit::OrStoreExit;
 use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, output};
 use crate::config::Config;
-use crate::log::Finding;
+use crate::log::FsckFinding;
 use crate::mirror::Reverified;
 use crate::store::lock::DirectoryLock;
 use crate::store::replica::drop_index;
@@ -63,7 +63,7 @@ impl MirrorVerify {
         let (name, clean) = (&self.name, findings.is_empty());
         let exit = if clean { Exit::Done } else { Exit::Damage };
         if self.json {
-            let finding = |Finding { place, why }: &Finding| json!({ "place": place, "why": why });
+            let finding = |FsckFinding { place, why }: &FsckFinding| json!({ "place": place, "why": why });
             let findings: Vec<Value> = findings.iter().map(finding).collect();
             output::print_json(&json!({
                 "log": name, "clean": clean, "records": records, "heads": heads, "findings": findings,
@@ -75,7 +75,7 @@ impl MirrorVerify {
             output::print(&format!("{name}: clean; {records} records, {heads} heads\n"))?;
             return Ok(exit);
         }
-        let rows = findings.iter().map(|Finding { place, why }| [place.clone(), why.clone()]);
+        let rows = findings.iter().map(|FsckFinding { place, why }| [place.clone(), why.clone()]);
         output::print_table(["place", "what is wrong"], rows)?;
         if unlisted > 0 {
             output::print(&format!("and {unlisted} more\n"))?;

@@ -19,7 +19,7 @@ use super::wire::{
     FiguresAnswer, ModuleRequest, Part, ResumeRequest, StatusRequest, SyncEvent, SyncRequest, WorkAnswer,
     WorkEvent, WorkRequest, Worked,
 };
-use crate::log::Finding;
+use crate::log::FsckFinding;
 use crate::mirror::Reverified;
 use crate::module::ModuleVersion;
 use crate::operate::{
@@ -317,7 +317,7 @@ fn unexpected(answer: &WorkAnswer) -> ControlError {
 fn verified((answer, parts): Worked) -> Result<Reverified, ControlError> {
     let WorkAnswer::Verify { records, heads, unlisted } = answer else { return Err(unexpected(&answer)) };
     let finding = |part| match part {
-        Part::Finding { place, why } => Some(Finding { place, why }),
+        Part::Finding { place, why } => Some(FsckFinding { place, why }),
         Part::Path(_) | Part::Disagreement(_) => None,
     };
     Ok(Reverified { records, heads, findings: parts.into_iter().filter_map(finding).collect(), unlisted })

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::http::metrics::MetricsSource as _;
 use crate::http::remote::MirrorFigures;
 use crate::http::textfile;
-use crate::log::Finding;
+use crate::log::FsckFinding;
 use crate::mirror::{Mirrors, Reverified};
 use crate::operate::{CompareAnswer, Operations, Refusal, Tell};
 
@@ -123,7 +123,7 @@ async fn work(operations: &Operations, request: WorkRequest, tell: Tell) -> Resu
 
 /// Takes the findings out of a verification.
 fn of_verified(Reverified { records, heads, findings, unlisted }: Reverified) -> Worked {
-    let parts = findings.into_iter().map(|Finding { place, why }| Part::Finding { place, why });
+    let parts = findings.into_iter().map(|FsckFinding { place, why }| Part::Finding { place, why });
     (WorkAnswer::Verify { records, heads, unlisted }, parts.collect())
 }
 

@@ -18,7 +18,7 @@ use super::metrics::{MetricsSource, Sample, SampleValue};
 use super::ops::{Health, Readiness};
 use super::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError};
 use crate::clock::Clock;
-use crate::log::{Log, ReadOnly, State};
+use crate::log::{Log, State};
 use crate::module::ModuleVersion;
 use crate::notary::{ClientId, Counter, Notary, NotaryError, Rates};
 use crate::store::{StoreError, StoredRecord};
@@ -158,7 +158,7 @@ impl Health for OwnLog {
                 Some(why) => Readiness::Cautioned { why: why.to_string() },
                 None => Readiness::Ready,
             },
-            State::ReadOnly(reason @ ReadOnly::Stopped { .. }) => {
+            State::ReadOnly(reason) if reason.ends_process() => {
                 Readiness::NotReady { why: reason.to_string() }
             }
             State::ReadOnly(reason) => Readiness::ReadOnly { why: reason.to_string() },

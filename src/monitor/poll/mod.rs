@@ -12,9 +12,8 @@ use super::state::LogState;
 use super::{Log, Monitor, MonitorError};
 use crate::gosum::ModuleLines;
 use crate::mirror::{Heard, Misbehaviour, RemoteError, RemoteLog, ReplicateError};
-use crate::store::TILE_WIDTH;
 use crate::store::remote::SeenHead;
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize};
 
 /// How long a log may take to answer a question, at all of its URLs.
 const PATIENCE: Duration = Duration::from_secs(60);

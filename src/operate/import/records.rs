@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::event::{Events, Gone, ImportEvent, RecordConflict, RecordsDone, stopping};
 use super::parser::{RecordParser, TrustedRecord};
 use crate::gosum::ModuleLines;
-use crate::log::{Candidate, Conflict, Log, Outcome, Submitted};
+use crate::log::{AppendOutcome, Candidate, Conflict, Log, Submitted};
 use crate::operate::operations::Operations;
 use crate::operate::refusal::Refusal;
 use crate::store::Evidence;
@@ -128,9 +128,9 @@ impl Import {
         let receipt = append.receipt().await.map_err(|error| Ended::Refused(Refusal::from(&error)))?;
         for (outcome, line) in receipt.outcomes.into_iter().zip(lines) {
             match outcome {
-                Outcome::Appended(_) => self.done.new += 1,
-                Outcome::Present(_) => self.done.present += 1,
-                Outcome::Conflict(conflict) => {
+                AppendOutcome::Appended(_) => self.done.new += 1,
+                AppendOutcome::Present(_) => self.done.present += 1,
+                AppendOutcome::Conflict(conflict) => {
                     self.done.conflicts += 1;
                     self.events.tell(ImportEvent::Conflict(told(line, *conflict))).await?;
                 }

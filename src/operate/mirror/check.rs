@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::find::{ended, find, full};
 use super::long::{Tell, blocking};
-use crate::log::Finding;
+use crate::log::FsckFinding;
 use crate::mirror::{Mirror, Reverified, Stats, reverify, stats, verify};
 use crate::operate::operations::Operations;
 use crate::operate::refusal::Refusal;
@@ -77,7 +77,7 @@ impl Operations {
     pub(crate) async fn reverify_mirror(self, mirror: Arc<Mirror>, interval: Duration) {
         let Some(replica) = mirror.log.replica() else { return };
         let (name, key) = (mirror.log.name().to_owned(), mirror.log.key().clone());
-        let (found, mut findings) = mpsc::channel::<Vec<Finding>>(1);
+        let (found, mut findings) = mpsc::channel::<Vec<FsckFinding>>(1);
         let figures = mirror.reverified.clone();
         let report = async {
             while let Some(findings) = findings.recv().await {

@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 use super::ask::{AskError, AskedWitness};
 use super::hearing::{Claim, Hearing, Word};
 use crate::clock::Clock;
-use crate::log::{Cosigned, Judgment, Log, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
+use crate::log::{CosignedCheckpoint, Judgment, Log, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
 use crate::mirror::Misbehaviour;
 use crate::note::{CosignatureSigner, Signature, VerifierKey};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
@@ -347,7 +347,7 @@ impl Inner {
             signatures.extend(round.signatures.values().cloned());
         }
         drop(round);
-        log.cosignatures().put(Cosigned { checkpoint: checkpoint.clone(), signatures });
+        log.cosignatures().put(CosignedCheckpoint { checkpoint: checkpoint.clone(), signatures });
     }
 
     /// Lets the log sign when the witnesses have said enough, or had time enough.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tallystick::log::{Gate, Opened};
+use tallystick::log::{OpenedLog, PublishGate};
 use tallystick::note::CosignatureSigner;
 use tallystick::store::cosignatures::{CosignatureStore, GateMemory, StoredCosignature};
 use tallystick::tlog::{Checkpoint, TreeHead, TreeSize};
@@ -104,7 +104,7 @@ fn try_once(template: &Path, client: &HttpClient, random: &mut Random) -> Result
     };
     // Every head after this one passes by its cosignatures only.
     let (newest, before) = (TreeSize(COSIGNED + 1), TreeSize(DEMANDED_AFTER));
-    let opened = Opened { newest, before, last_epoch: EPOCH, epoch: Some(EPOCH + 1) };
+    let opened = OpenedLog { newest, before, last_epoch: EPOCH, epoch: Some(EPOCH + 1) };
     match gate.start(&opened) {
         Ok(demanded) if demanded => {}
         Ok(_) => return Err("no cosignatures are demanded any more".to_owned()),

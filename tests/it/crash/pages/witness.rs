@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tallystick::store::witness::{KeptEvidence, Known, read_witness};
+use tallystick::store::witness::{KeptEvidence, KnownCheckpoint, read_witness};
 use tallystick::witness::{CosignRefusal, Witness, origin_hash};
 
 use super::super::server::copy_tree;
@@ -20,7 +20,7 @@ fn open(directory: &Path, logs: &[SmallLog]) -> Result<Witness, tallystick::witn
 
 /// What was cosigned before the damage, as the answers say.
 struct Written {
-    known: Vec<Known>,
+    known: Vec<KnownCheckpoint>,
     evidence: Vec<KeptEvidence>,
 }
 
@@ -37,7 +37,7 @@ async fn write(directory: &Path, logs: &[SmallLog]) -> Written {
         }
         let origin = log.trusted().origin;
         let note = log.checkpoint(size) + &line;
-        known.push(Known { origin, tree: log.head(size), note, cosigned_at: clock().now() });
+        known.push(KnownCheckpoint { origin, tree: log.head(size), note, cosigned_at: clock().now() });
     }
     let fork = logs[1].forked_at(20);
     let refusal = witness.add_checkpoint(&fork.body(33, 33)).await.unwrap_err();
