@@ -23,9 +23,9 @@ use super::remote::Server;
 use super::session::{Needs, Session, refused};
 use super::{Common, Exit, ProgressMeter, block_on, output, verify};
 use crate::config::Config;
-use crate::config::source::UpstreamUrl;
 use crate::module::ModuleVersion;
 use crate::operate::{ModuleProofs, ProofFile, Reason, Refusal};
+use crate::source::ServerUrl;
 use crate::tlog::{MAX_TLOG_PROOF_BYTES, TLOG_PROOF_SUFFIX, TlogProof};
 
 /// Module versions in flight at one server.
@@ -57,7 +57,7 @@ pub(super) struct ProveCommand {
     out: PathBuf,
     /// Ask this server over HTTP instead of the log of the data directory
     #[arg(long, value_name = "URL")]
-    server: Option<UpstreamUrl>,
+    server: Option<ServerUrl>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -178,7 +178,7 @@ async fn from_log(
 /// A server, over HTTP: some module versions at a time, in their order.
 async fn from_server(
     config: &Config,
-    server: &UpstreamUrl,
+    server: &ServerUrl,
     modules: Vec<ModuleVersion>,
     out: &Path,
     report: &mut ProveOutput,

@@ -146,7 +146,7 @@ pub struct Exhausted {
 enum Key {
     Client(Claimant),
     /// Everybody, when there are more clients than are remembered.
-    Crowd,
+    OpenMisses,
 }
 
 /// The program's clock for the rate limiters.
@@ -205,7 +205,7 @@ impl Rates {
             self.unswept.store(0, Ordering::Relaxed);
             self.per_client.retain_recent();
         }
-        let key = if self.per_client.len() < MAX_CLIENTS { key } else { Key::Crowd };
+        let key = if self.per_client.len() < MAX_CLIENTS { key } else { Key::OpenMisses };
         let exhausted = |allowance| move |retry_after| Exhausted { allowance, retry_after };
         let now = self.per_client.clock().now();
         let count = count.min(self.burst);

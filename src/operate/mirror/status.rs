@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::mirror::{Mirror, Progress, Run, Unusable};
 use crate::operate::operations::Operations;
+use crate::source::RedactedUrl;
 use crate::store::StoreError;
 use crate::store::replica::{Extent, file_bytes, look};
-use crate::upstream::{RedactedUrl, UrlHealth};
+use crate::upstream::UrlHealth;
 
 /// How far a run of a full mirror is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
