@@ -6,21 +6,23 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
-use super::exit::{Exit, OrExit};
+use super::exit::{Exit, OrExit, OrStoreExit};
 use super::founding;
 use crate::clock::Clock;
 use crate::config::{self, Config, is_writable_by_others};
-use crate::log::{Conditions, Log, LogOpenError, PublishGate, State};
+use crate::log::{Conditions, Log, LogOpenError, PublishGate, Report, State, keep_incidents};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
 use crate::notary::{Notary, NotaryLimits, NotaryOptions, RemoteLines};
 use crate::note::{CosignatureSigner, SignerKey};
+use crate::operate::IncidentStore;
 use crate::route::{Checksum, Route};
 use crate::source::{SourceList, SourceUrl};
 use crate::store::cosignatures::CosignatureStore;
+use crate::store::lock::DirectoryLock;
 use crate::store::replica::Replica;
-use crate::store::sqlite::{self, DATABASE_FILE, SqliteReader};
+use crate::store::sqlite::{self, DATABASE_FILE, SqliteReader, SqliteStore};
 use crate::store::{Identity, StoreError, private};
 use crate::upstream::{
     ClientOptions, GoProxy, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules, RemoteSumdb,
@@ -104,17 +106,8 @@ pub(super) fn open_log(
 
 fn exit_of(error: &LogOpenError) -> Exit {
     match error {
-        LogOpenError::Store(error) => exit_of_store(error),
+        LogOpenError::Store(error) => Exit::of_store(error),
         LogOpenError::WrongKey { .. } => Exit::Usage,
-    }
-}
-
-pub(super) fn exit_of_store(error: &StoreError) -> Exit {
-    match error {
-        StoreError::Locked { .. } => Exit::Running,
-        StoreError::Damaged { .. } => Exit::Damage,
-        StoreError::Foreign { .. } | StoreError::NewerSchema { .. } => Exit::Usage,
-        _ => Exit::Failed,
     }
 }
 
@@ -126,12 +119,38 @@ pub(super) fn open_reader(config: &Config) -> anyhow::Result<SqliteReader> {
         "there is no log in {}\n  fix: start `tallystick serve` once, or name the right directory with --data",
         config.data.display()
     );
-    match SqliteReader::open(&path, reader_cache_kib(config)) {
-        Ok(reader) => Ok(reader),
-        Err(error) => {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
+    SqliteReader::open(&path, reader_cache_kib(config)).or_store_exit()
+}
+
+/// The own log of a command that opens its mirrors only: closed, but for incidents.
+pub(super) struct ClosedLog {
+    data: PathBuf,
+    reader_cache_kib: u32,
+    clock: Clock,
+    /// Nobody else writes to the log meanwhile.
+    _lock: DirectoryLock,
+}
+
+impl ClosedLog {
+    /// The log of a data directory whose lock is held.
+    pub(super) fn new(config: &Config, lock: DirectoryLock) -> ClosedLog {
+        ClosedLog {
+            data: config.data.clone(),
+            reader_cache_kib: reader_cache_kib(config),
+            clock: Clock::system(),
+            _lock: lock,
         }
+    }
+}
+
+impl IncidentStore for ClosedLog {
+    fn keep(&self, reports: Vec<Report>) -> Result<(), StoreError> {
+        // Mirrors can be kept without a log of one's own.
+        if !sqlite::holds_log(&self.data) {
+            return Ok(());
+        }
+        let mut store = SqliteStore::open(&self.data.join(DATABASE_FILE), None, self.reader_cache_kib)?;
+        keep_incidents(&mut store, reports, self.clock.now())
     }
 }
 

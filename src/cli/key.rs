@@ -21,7 +21,7 @@ Examples:
   tallystick key new --name sum.corp.example
   tallystick key show
   tallystick key show --data /var/lib/tallystick --json")]
-pub(super) struct Key {
+pub(super) struct KeyCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -45,7 +45,7 @@ enum Action {
     },
 }
 
-impl Key {
+impl KeyCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let (name, json, is_new) = match self.action {
             Action::New { name, json } => (name, json, true),

@@ -24,6 +24,7 @@ mod fsck;
 mod gate;
 mod head;
 mod hold;
+mod incidents;
 mod judge;
 mod prover;
 mod recover;
@@ -55,6 +56,7 @@ pub use checkpoint::{Cosignatures, CosignedCheckpoint, ProofFileError, RecordPro
 pub use claim::why_read_only;
 pub use fsck::{FsckFinding, FsckReport, fsck};
 pub use gate::{Conditions, NotPassed, OpenedLog, PublishGate};
+pub use incidents::keep_incidents;
 pub use judge::Judgment;
 pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
