@@ -9,7 +9,7 @@ use super::{Common, Exit, block_on, output};
 use crate::config::Config;
 use crate::http::control::{FoundRecord, LookupAnswer, ModuleRequest, Reason, Refusal};
 use crate::module::ModuleVersion;
-use crate::store::evidence::Kept;
+use crate::store::evidence::StoredEvidence;
 use crate::store::sqlite::SqliteReader;
 use crate::store::{Evidence, LogObserver as _, LogReader, StoreError, StoredHead, StoredRecord};
 use crate::tlog::TreeSize;
@@ -70,7 +70,7 @@ async fn look_up(config: &Config, module: ModuleVersion) -> anyhow::Result<Looku
 fn read(reader: &SqliteReader, module: ModuleVersion) -> Result<LookupAnswer, StoreError> {
     let damaged = |place: &str| StoreError::Damaged { place: place.to_owned(), why: "missing".to_owned() };
     let head = reader.heads(TreeSize(u64::MAX), 1)?.pop().ok_or_else(|| damaged("newest head"))?;
-    let found: Option<(StoredRecord, Kept)> = match reader.find(&module, head.tree.size)? {
+    let found: Option<(StoredRecord, StoredEvidence)> = match reader.find(&module, head.tree.size)? {
         Some(record) => {
             let place = format!("evidence of record {}", record.id);
             let kept = reader.evidence(record.id)?.ok_or_else(|| damaged(&place))?;

@@ -11,7 +11,7 @@ use crate::gosum::LineKind;
 use crate::log::AppendError;
 use crate::module::ModuleVersion;
 use crate::notary::NotaryError;
-use crate::store::evidence::Kept;
+use crate::store::evidence::StoredEvidence;
 use crate::store::{Evidence, Identity, StoreError, StoredHead, StoredRecord};
 use crate::tlog::Hash;
 
@@ -113,10 +113,10 @@ impl LookupAnswer {
         identity: &Identity,
         module: ModuleVersion,
         head: &StoredHead,
-        found: Option<(StoredRecord, Kept)>,
+        found: Option<(StoredRecord, StoredEvidence)>,
         appended: bool,
     ) -> LookupAnswer {
-        let found = found.map(|(StoredRecord { id, lines }, Kept { appended_at, evidence })| {
+        let found = found.map(|(StoredRecord { id, lines }, StoredEvidence { appended_at, evidence })| {
             let text = lines.to_text();
             FoundRecord {
                 record: id.0,
