@@ -19,6 +19,7 @@ use tallystick::gosum::ModuleLines;
 use tallystick::log::{Candidate, Conditions, Log, PublishGate};
 use tallystick::module::ModuleVersion;
 use tallystick::note::{self, CosignatureSigner, SignerKey};
+use tallystick::source::SourceUrl;
 use tallystick::store::anchor::ANCHOR_FILE;
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::store::sqlite::open_log;
@@ -27,7 +28,7 @@ use tallystick::tlog::{
     Checkpoint, ConsistencyProof, Hash, TreeHead, TreeSize, consistency_proof_indexes, prove_consistency,
     stored_hash_index, tree_hash, tree_hash_indexes,
 };
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
 use tallystick::witness::{AddCheckpoint, AskedWitness, HEARING, Witnesses, WitnessesOptions};
 
 fn main() -> anyhow::Result<()> {

@@ -161,7 +161,9 @@ pub mod clock;
 pub mod config;
 pub(crate) mod crew;
 pub(crate) mod files;
+pub mod route;
 pub mod share;
+pub mod source;
 pub mod store;
 pub mod upstream;
 // ENGINES: what Tallystick does.

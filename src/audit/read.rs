@@ -12,8 +12,9 @@ use super::block::{self, Block, NameKey, TileJob};
 use crate::crew::Crew;
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
+use crate::source::SourceUrl;
 use crate::tlog::{HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TreeSize, split_data_tile};
-use crate::upstream::{FetchError, HttpClient, RemoteSumdb, SourceUrl, SumdbError};
+use crate::upstream::{FetchError, HttpClient, RemoteSumdb, SumdbError};
 
 /// How long a server may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,8 +33,8 @@ pub struct Target {
     pub remote: RemoteSumdb,
     /// What its other paths are asked with.
     pub client: HttpClient,
-    /// Where it is, without a slash at the end.
-    pub url: String,
+    /// Where it is.
+    pub url: SourceUrl,
 }
 
 impl fmt::Debug for Target {
@@ -105,14 +106,14 @@ impl Target {
         from: u64,
         to: u64,
     ) -> Result<Result<Vec<(String, Vec<u8>)>, String>, AuditError> {
-        if self.remote.is_local() {
+        let Some(server) = self.url.server() else {
             return Ok(Err("published heads: a directory does not list them".to_owned()));
-        }
+        };
         let mut heads = Vec::new();
         let mut before = to.saturating_add(1);
         while heads.len() < MAX_LISTED {
-            let text = format!("{}/api/v1/heads?before={before}&limit={HEADS_AT_ONCE}", self.url);
-            let Ok(url) = SourceUrl::parse(&text) else { break };
+            let query = format!("before={before}&limit={HEADS_AT_ONCE}");
+            let url = SourceUrl::Server(server.join("api/v1/heads").with_query(&query));
             let answer = match self.client.get(&url, MAX_LIST_BYTES, self.deadline()).await {
                 Ok(answer) => answer.body,
                 Err(error) if error.is_transient() => {

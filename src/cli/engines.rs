@@ -14,15 +14,17 @@ use crate::log::{Conditions, Log, LogOpenError, PublishGate, State};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
-use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
+use crate::notary::{Notary, NotaryLimits, NotaryOptions, RemoteLines};
 use crate::note::{CosignatureSigner, SignerKey};
+use crate::route::{Checksum, Route};
+use crate::source::{SourceList, SourceUrl};
 use crate::store::cosignatures::CosignatureStore;
 use crate::store::replica::Replica;
 use crate::store::sqlite::{self, DATABASE_FILE, SqliteReader};
 use crate::store::{Identity, StoreError, private};
 use crate::upstream::{
-    ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
-    RemoteSumdb, ScratchSpace, SourceUrl, Speed, Vcs, VcsOptions,
+    ClientOptions, GoProxy, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules, RemoteSumdb,
+    ScratchSpace, Speed, Vcs, VcsOptions,
 };
 use crate::witness::{AskedWitness, HEARING, Witnesses, WitnessesOptions};
 
@@ -189,7 +191,6 @@ fn open_mirror(
     client: &HttpClient,
     is_kept_only: bool,
 ) -> anyhow::Result<Result<Mirror, Unusable>> {
-    let urls = sumdb.urls.iter().map(|url| SourceUrl::parse(&url.expose())).collect::<Result<Vec<_>, _>>()?;
     let (database, full) = (mirror_database(config, name), full_database(config, name));
     let replica = match open_replica(config, sumdb, name, client.clock(), is_kept_only) {
         Ok(replica) => replica,
@@ -200,7 +201,7 @@ fn open_mirror(
     let opened = RemoteLog::open(RemoteLogOptions {
         name: name.to_owned(),
         key: sumdb.key.clone(),
-        transport: RemoteSumdb::with_speed(name.to_owned(), urls, client.clone(), speed),
+        transport: RemoteSumdb::with_speed(name.to_owned(), sumdb.urls.clone(), client.clone(), speed),
         database: database.clone(),
         clock: client.clock().clone(),
         replica,
@@ -281,15 +282,15 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
     });
     let store = store.or_exit(Exit::Failed)?;
     let config::LogWitnesses { all, quorum, required, timeout } = &config.witnesses;
-    let peer = |witness: &config::LogWitness| {
-        // A URL without a slash at its end would lose its last part when a path is joined.
-        let url = SourceUrl::parse(&format!("{}/", witness.url.expose().as_str().trim_end_matches('/')))?;
-        anyhow::Ok(AskedWitness { name: witness.name.clone(), url, key: witness.key.clone() })
+    let peer = |witness: &config::LogWitness| AskedWitness {
+        name: witness.name.clone(),
+        url: SourceUrl::Server(witness.url.clone()),
+        key: witness.key.clone(),
     };
     Ok(Witnesses::new(WitnessesOptions {
         log: signer.verifier(),
         own: CosignatureSigner::from(signer),
-        peers: all.iter().map(peer).collect::<anyhow::Result<_>>()?,
+        peers: all.iter().map(peer).collect(),
         quorum: if all.is_empty() { 0 } else { *quorum },
         required: *required,
         patience: *timeout,
@@ -322,21 +323,22 @@ fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient
     let scratch = ScratchSpace::new(scratch, &[&config.data, anchor]);
     let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
     let mut routes = Vec::new();
-    for route in &config.routes {
+    for config::RouteSection { route, .. } in &config.routes {
         let checksum = match &route.checksum {
-            config::Checksum::Compute => Checksum::Compute,
-            config::Checksum::SumDb(name) => {
+            Checksum::Compute => Checksum::Compute,
+            Checksum::Sumdb(name) => {
                 let unusable =
                     || mirrors.find_unusable(name).expect("what routes name is opened or cannot be").clone();
-                match mirrors.find(name) {
-                    Some(mirror) => Checksum::Sumdb(Arc::new(mirror.log.clone())),
-                    None => Checksum::Sumdb(unusable()),
-                }
+                let lines: Arc<dyn RemoteLines> = match mirrors.find(name) {
+                    Some(mirror) => Arc::new(mirror.log.clone()),
+                    None => unusable(),
+                };
+                Checksum::Sumdb(lines)
             }
         };
         routes.push(Route {
-            patterns: route.modules.clone(),
-            source: source(config, route, client, &scratch, &git_config)?,
+            modules: route.modules.clone(),
+            source: route.source.clone().map(|list| source(config, list, client, &scratch, &git_config)),
             checksum,
         });
     }
@@ -378,16 +380,11 @@ pub(super) fn redirect_rules(config: &Config) -> anyhow::Result<RedirectRules> {
 /// The sources of a route, ready to be asked.
 fn source(
     config: &Config,
-    route: &config::Route,
+    list: SourceList,
     client: &HttpClient,
     scratch: &ScratchSpace,
     git_config: &Option<String>,
-) -> anyhow::Result<Option<GoProxy>> {
-    let text = route.source.expose();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let list = GoProxyList::parse(&text)?;
+) -> GoProxy {
     let vcs = list.has_direct().then(|| {
         let options = VcsOptions {
             roots: config.roots.clone(),
@@ -400,7 +397,7 @@ fn source(
     });
     let limits = ModuleLimits { max_zip_bytes: config.limits.zip_bytes, ..ModuleLimits::default() };
     // Where a remote log gives the lines only small go.mod files are read from the list, never from version control.
-    Ok(Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())))
+    GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())
 }
 
 /// What is kept of the remote logs, to be looked at: nobody is asked for anything, and what is not there is left out.

@@ -29,7 +29,7 @@ use crate::monitor::{
 };
 use crate::store::lock::DirectoryLock;
 use crate::store::private;
-use crate::upstream::{RemoteSumdb, SourceUrl};
+use crate::upstream::RemoteSumdb;
 
 /// Follow logs: forks, new versions of your modules, conflicts, silence; told by web hook, feed, metrics and log
 #[derive(Debug, Args)]
@@ -83,12 +83,10 @@ fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
     let client = http_client(config, &clock)?;
     let mut logs = Vec::new();
     for followed in given.logs {
-        let urls =
-            followed.urls.iter().map(|url| SourceUrl::parse(&url.expose())).collect::<Result<Vec<_>, _>>()?;
         let opened = RemoteLog::open(RemoteLogOptions {
             name: followed.name.clone(),
             key: followed.key.clone(),
-            transport: RemoteSumdb::new(followed.name.clone(), urls, client.clone()),
+            transport: RemoteSumdb::new(followed.name.clone(), followed.urls.clone(), client.clone()),
             database: given.state.join(format!("{}.db", file_name(&followed.name))),
             clock: clock.clone(),
             replica: None,

@@ -40,7 +40,7 @@ use super::metrics::{MetricsSource, Sample, SampleValue};
 use super::{Client, body};
 use crate::clock::Clock;
 use crate::gossip::{Compared, Gossip, GossipError, NOTE_BYTES_MAX, Verdict};
-use crate::notary::{ClientId, Rates};
+use crate::share::Rates;
 use crate::tlog::{Hash, TreeHead};
 
 /// Heads that a client may send in a minute: a site's builds may come from one address, each with a few.
@@ -106,7 +106,7 @@ async fn hear(
     body: Body,
 ) -> http::Response<Body> {
     // Before anything is read.
-    if let Err(exhausted) = door.rates.admit(&ClientId::Address(client.address)) {
+    if let Err(exhausted) = door.rates.admit(client.claimant()) {
         let why = "too many heads from this client, or in all: try again later";
         return ProblemDetails::too_many(why, exhausted.retry_after).answer();
     }

@@ -32,6 +32,7 @@ use super::verify::Refusal;
 use super::{Inner, Mirror, RemoteLimits, RemoteLog, SyncError, Synced, TILE_HEIGHT, blocking};
 use crate::files;
 use crate::share::Turns;
+use crate::source::{SourceError, SourceUrl};
 use crate::store::StoreError;
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Replica, ReplicaReader};
@@ -39,7 +40,7 @@ use crate::tlog::{
     ConsistencyProof, Hash, HashIndex, Tile, TileLevel, TilePlan, TreeSize, consistency_proof_indexes,
     prove_consistency, tree_hash, tree_hash_indexes,
 };
-use crate::upstream::{RemoteSumdb, SourceUrl, SumdbAnswer, UrlError};
+use crate::upstream::{RemoteSumdb, SumdbAnswer};
 
 /// What an archive must leave of the disk: the mirror itself, and the own log, want to go on.
 const RESERVE_BYTES: u64 = 1 << 30;
@@ -136,7 +137,7 @@ impl From<StoreError> for ImportError {
 
 impl ImportSource {
     /// What a person wrote: an URL with a scheme, a file whose name ends in `.tar.zst`, or a directory.
-    pub fn parse(text: &str) -> Result<ImportSource, UrlError> {
+    pub fn parse(text: &str) -> Result<ImportSource, SourceError> {
         if text.contains("://") {
             return SourceUrl::parse(text).map(ImportSource::Url);
         }

@@ -21,10 +21,11 @@ use super::RemoteLimits;
 use super::error::{Lie, RemoteError, Unproven};
 use super::flight::{Flights, Seat};
 use super::kept::Kept;
+use crate::source::RedactedUrl;
 use crate::store::StoreError;
 use crate::store::remote::RemoteTile;
 use crate::tlog::{HASH_SIZE, Hash, Tile, TileError, TileLevel, TilePlan};
-use crate::upstream::{RedactedUrl, RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
+use crate::upstream::{RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
 
 /// What a tile in memory costs beside its bytes.
 const ENTRY_BYTES: u64 = 128;

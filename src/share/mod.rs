@@ -5,12 +5,14 @@
 //! a newcomer gets its share when it comes.
 
 pub(crate) mod eviction;
+mod rates;
 mod slots;
 pub mod turns;
 mod waiters;
 
 use std::net::{IpAddr, Ipv6Addr};
 
+pub use rates::{Allowance, Exhausted, Rates};
 pub use slots::{Arrival, SlotHolder, SlotId, Slots};
 pub use turns::{Shed, Turns};
 pub use waiters::{NoPlace, Waiter, Waiters};
@@ -22,10 +24,10 @@ pub struct ClientNetwork(IpAddr);
 
 impl ClientNetwork {
     /// Returns the network of a client's address.
-    pub fn of(address: IpAddr) -> ClientNetwork {
+    pub const fn of(address: IpAddr) -> ClientNetwork {
         ClientNetwork(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !(u64::MAX as u128))),
         })
     }
 }
@@ -41,7 +43,7 @@ pub enum Claimant {
 
 impl Claimant {
     /// Returns whose share a client at this address takes.
-    pub fn at(address: IpAddr) -> Claimant {
+    pub const fn at(address: IpAddr) -> Claimant {
         Claimant::Network(ClientNetwork::of(address))
     }
 }

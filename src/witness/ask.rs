@@ -18,11 +18,12 @@ use super::request::{AddCheckpoint, parse_size};
 use super::role::origin_hash;
 use crate::log::{SignedCheckpoint, Snapshot};
 use crate::note::{self, CosignatureVerifier, Signature, Verifier, VerifierKey, cosigned_at};
+use crate::source::SourceUrl;
 use crate::store::StoreError;
 use crate::tlog::{
     Checkpoint, ConsistencyProof, Origin, TreeHead, TreeSize, consistency_proof_indexes, prove_consistency,
 };
-use crate::upstream::{FetchError, HttpClient, Posted, SourceUrl};
+use crate::upstream::{FetchError, HttpClient, Posted};
 
 /// How often a witness may name another size in one attempt. Once is what an honest one does; twice, when two of our processes take turns.
 const MAX_SIZES: usize = 3;

@@ -36,8 +36,8 @@ use super::answer::{self, Answer, CacheControl};
 use super::sumdb::percent_decode;
 use super::{Client, ReadError};
 use crate::module::ModuleVersion;
-use crate::notary::{Allowance, Exhausted};
 use crate::note::VerifierKey;
+use crate::share::{Allowance, Exhausted};
 use crate::tlog::{Hash, RecordId, TreeSize};
 
 /// Heads in one answer if the client does not say how many.

@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use tallystick::log::{Conditions, Log, NotPassed, OpenedLog, PublishGate, ReadOnly, Snapshot, State};
 use tallystick::note::CosignatureSigner;
+use tallystick::source::SourceUrl;
 use tallystick::store::StoreError;
 use tallystick::store::cosignatures::{CosignatureStore, StoredCosignature};
 use tallystick::tlog::{Checkpoint, Hash, TreeHead, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
 use tallystick::witness::{AskedWitness, Witnesses, WitnessesOptions};
 
 use super::Site;

@@ -14,7 +14,7 @@ use tallystick::http::proxies::TrustedProxies;
 use tallystick::http::{Client, ReadError};
 use tallystick::log::Inclusion;
 use tallystick::module::ModuleVersion;
-use tallystick::notary::Exhausted;
+use tallystick::share::Exhausted;
 use tallystick::tlog::{Hash, InclusionProof, RecordId, TreeHead, TreeSize};
 use tokio::net::TcpListener;
 

@@ -4,7 +4,8 @@ use crate::support::logs;
 use crate::support::logs::LogOptions;
 use tallystick::log::Conditions;
 use tallystick::module::PathPatterns;
-use tallystick::notary::{Checksum, Notary, NotaryError, NotaryLimits, NotaryOptions, Route, RouteError};
+use tallystick::notary::{Notary, NotaryError, NotaryLimits, NotaryOptions};
+use tallystick::route::{Checksum, Route, RouteError};
 
 use super::world::{Files, Proxy, Say, World, client, file, module};
 
@@ -149,7 +150,7 @@ async fn routes_that_would_open_our_network_are_refused() {
         Some(RouteError::DirectNeedsHost { number: 1 })
     );
     assert_eq!(new(world.compute("git.corp.example/*", "direct")), None);
-    let route = Route { patterns: PathPatterns::parse("*"), source: None, checksum: Checksum::Compute };
+    let route = Route { modules: PathPatterns::parse("*"), source: None, checksum: Checksum::Compute };
     assert_eq!(new(route), Some(RouteError::NoSource { number: 1 }));
 }
 

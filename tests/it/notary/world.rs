@@ -16,9 +16,12 @@ use axum::http::{Response, Uri};
 use tallystick::clock::Clock;
 use tallystick::log::{Conditions, Log};
 use tallystick::module::{ModuleVersion, PathPatterns};
-use tallystick::notary::{Checksum, ClientId, Notary, NotaryLimits, NotaryOptions, Prover, Route};
+use tallystick::notary::{Notary, NotaryLimits, NotaryOptions, NotaryRoute, RemoteLines};
 use tallystick::note::SignerKey;
-use tallystick::upstream::{ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings};
+use tallystick::route::{Checksum, Route};
+use tallystick::share::Claimant;
+use tallystick::source::SourceList;
+use tallystick::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits, ProxySettings};
 use tokio::sync::watch;
 
 pub(super) fn module(text: &str) -> ModuleVersion {
@@ -26,8 +29,8 @@ pub(super) fn module(text: &str) -> ModuleVersion {
 }
 
 /// A client on this machine.
-pub(super) fn client() -> ClientId {
-    ClientId::Address([127, 0, 0, 1].into())
+pub(super) fn client() -> Claimant {
+    Claimant::at([127, 0, 0, 1].into())
 }
 
 /// A zip of these files, deflated.
@@ -224,27 +227,32 @@ impl World {
         let proxies = ProxySettings { http: None, https: None, no_proxy: None };
         let options = ClientOptions { proxies, clock: self.clock.clone(), ..ClientOptions::default() };
         let client = HttpClient::new(options).unwrap();
-        let list = GoProxyList::parse(list).unwrap();
+        let list = SourceList::parse(list).unwrap();
         GoProxy::new(list, client, None, ModuleLimits::default(), self.directory.path().to_owned())
     }
 
     /// A route whose lines are computed.
-    pub(super) fn compute(&self, patterns: &str, list: &str) -> Route {
-        let (patterns, source) = (PathPatterns::parse(patterns), Some(self.source(list)));
-        Route { patterns, source, checksum: Checksum::Compute }
+    pub(super) fn compute(&self, patterns: &str, list: &str) -> NotaryRoute {
+        let (modules, source) = (PathPatterns::parse(patterns), Some(self.source(list)));
+        Route { modules, source, checksum: Checksum::Compute }
     }
 
     /// A route whose lines a remote log proves.
-    pub(super) fn sumdb(&self, patterns: &str, list: Option<&str>, remote: Arc<dyn Prover>) -> Route {
-        let (patterns, source) = (PathPatterns::parse(patterns), list.map(|list| self.source(list)));
-        Route { patterns, source, checksum: Checksum::Sumdb(remote) }
+    pub(super) fn sumdb(
+        &self,
+        patterns: &str,
+        list: Option<&str>,
+        remote: Arc<dyn RemoteLines>,
+    ) -> NotaryRoute {
+        let (modules, source) = (PathPatterns::parse(patterns), list.map(|list| self.source(list)));
+        Route { modules, source, checksum: Checksum::Sumdb(remote) }
     }
 
-    pub(super) fn notary(&self, routes: Vec<Route>) -> Notary {
+    pub(super) fn notary(&self, routes: Vec<NotaryRoute>) -> Notary {
         self.notary_with(routes, NotaryLimits::default())
     }
 
-    pub(super) fn notary_with(&self, routes: Vec<Route>, limits: NotaryLimits) -> Notary {
+    pub(super) fn notary_with(&self, routes: Vec<NotaryRoute>, limits: NotaryLimits) -> Notary {
         let options = NotaryOptions { log: self.log.clone(), routes, limits, clock: self.clock.clone() };
         Notary::new(options).unwrap()
     }

@@ -23,8 +23,9 @@ use tallystick::clock::Clock;
 use tallystick::mirror::{
     RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateError, ReplicateOptions, Replicated,
 };
+use tallystick::source::SourceUrl;
 use tallystick::store::replica::Replica;
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb};
 
 use peer::Peer;
 

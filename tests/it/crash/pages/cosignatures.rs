@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tallystick::log::{OpenedLog, PublishGate};
 use tallystick::note::CosignatureSigner;
+use tallystick::source::SourceUrl;
 use tallystick::store::cosignatures::{CosignatureStore, GateMemory, StoredCosignature};
 use tallystick::tlog::{Checkpoint, TreeHead, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
 use tallystick::witness::{AskedWitness, Witnesses, WitnessesOptions};
 
 use super::super::server::copy_tree;

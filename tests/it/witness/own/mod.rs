@@ -14,9 +14,10 @@ use tallystick::log::{
     AppendError, AppendOutcome, Conditions, Log, LogOpenError, PublishGate, ReadOnly, State,
 };
 use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, Policy, cosigned_at};
+use tallystick::source::SourceUrl;
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::tlog::{Checkpoint, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
 use tallystick::witness::{AskedWitness, PeerFigures, Witnesses, WitnessesOptions};
 
 use super::witness_key;
