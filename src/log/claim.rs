@@ -120,7 +120,7 @@ fn is_far_behind(anchored: &Anchored, newest: &TreeHead, reader: &dyn LogReader)
 
 /// Says why a start with this anchor would sign nothing, if so, as far as log, anchor and stops tell.
 /// Changes nothing, and may run beside a server.
-pub fn why_read_only<R: LogObserver + 'static>(
+pub(crate) fn why_read_only<R: LogObserver + 'static>(
     reader: &Arc<R>,
     anchor: &dyn Anchor,
 ) -> Result<Option<ReadOnly>, StoreError> {

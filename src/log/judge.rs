@@ -27,7 +27,9 @@ use crate::tlog::TreeHead;
 
 /// The newest committed tree, published or not, and the order of commits and judgments.
 pub(super) struct CommittedTree {
+    /// Only the sequencer's thread replaces it, after a commit and under `order`.
     newest: ArcSwap<Snapshot>,
+    /// Held by the sequencer over a commit, and by a judge over a decision that ends signing.
     order: Mutex<()>,
 }
 

@@ -53,7 +53,7 @@ use crate::store::{
 };
 use crate::tlog::{Hash, RecordId, TreeSize};
 pub use checkpoint::{Cosignatures, CosignedCheckpoint, ProofFileError, RecordProof, SignedCheckpoint};
-pub use claim::why_read_only;
+pub(crate) use claim::why_read_only;
 pub use fsck::{FsckFinding, FsckReport, fsck};
 pub use gate::{Conditions, NotPassed, OpenedLog, PublishGate};
 pub use incidents::keep_incidents;
@@ -65,7 +65,8 @@ use shared::SharedLog;
 pub use snapshot::Snapshot;
 use start::start;
 pub use state::{ReadOnly, State};
-pub use stops::{Stop, StopError, end_stop, forget_stops, stops};
+pub use stops::{Stop, StopError, stops};
+pub(crate) use stops::{end_stop, forget_stops};
 
 /// Submissions that may wait for the sequencer. Beyond it callers wait: each of them holds its own memory.
 const QUEUE_SUBMISSIONS: usize = 1_024;
@@ -313,7 +314,7 @@ impl Log {
 
     /// Hands candidates to the writer, and returns as soon as they have their place: what one caller submits one after the
     /// other enters the log in that order.
-    pub async fn submit(&self, candidates: Vec<Candidate>) -> Result<Submitted, AppendError> {
+    pub(crate) async fn submit(&self, candidates: Vec<Candidate>) -> Result<Submitted, AppendError> {
         assert!(candidates.len() <= MAX_BATCH_RECORDS, "{} candidates at once", candidates.len());
         self.queue(candidates, Vec::new()).await
     }
@@ -368,7 +369,7 @@ impl WriterHandle {
 }
 
 /// Where a record comes from, or the error that it has no evidence, which no record lacks.
-pub fn evidence_of(snapshot: &Snapshot, id: RecordId) -> Result<evidence::Kept, StoreError> {
+pub fn evidence_of(snapshot: &Snapshot, id: RecordId) -> Result<evidence::StoredEvidence, StoreError> {
     snapshot.evidence(id)?.ok_or_else(|| StoreError::Damaged {
         place: format!("evidence of record {id}"),
         why: "missing".to_owned(),

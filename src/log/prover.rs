@@ -87,6 +87,7 @@ pub enum ProverError {
 
 /// Makes proofs. One for a log: it remembers the tiles that most proofs need.
 pub struct Prover {
+    /// Full of verified and unverified rows alike: each use compares them with the hashes above.
     kept: Cache<(u8, u64, u16), Arc<Rows>, ByRows>,
 }
 

@@ -12,7 +12,7 @@ use super::head::check_note;
 use super::right_edge::{RightEdge, full_tile, subtree_roots, unfinished_tile};
 use crate::module::ModuleVersion;
 use crate::note::VerifierKey;
-use crate::store::evidence::Kept;
+use crate::store::evidence::StoredEvidence;
 use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{
     Hash, HashIndex, RecordId, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TreeSize, hashes_at, tile_root,
@@ -99,7 +99,7 @@ impl Snapshot {
     }
 
     /// Where a record comes from, and when it was appended.
-    pub fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+    pub fn evidence(&self, id: RecordId) -> Result<Option<StoredEvidence>, StoreError> {
         if id.0 >= self.size().0 {
             return Ok(None);
         }
@@ -151,7 +151,7 @@ impl Snapshot {
     /// The head that was newest at a time, by the clock that it was signed by; none before the first.
     ///
     /// Heads are kept by size, so this halves the sizes until one head is left: some thirty point reads.
-    pub fn head_at_time(&self, time: Timestamp) -> Result<Option<StoredHead>, StoreError> {
+    pub(crate) fn head_at_time(&self, time: Timestamp) -> Result<Option<StoredHead>, StoreError> {
         let newest_up_to = |size: u64| Ok(self.heads(TreeSize(size + 1), 1)?.pop());
         let was = |head: &Option<StoredHead>| head.as_ref().is_some_and(|head| head.signed_at <= time);
         if self.head.signed_at <= time {

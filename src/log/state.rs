@@ -227,7 +227,7 @@ pub enum ReadOnly {
 
 impl ReadOnly {
     /// Whether the process must end: it can neither write nor find out what was written.
-    pub fn ends_process(&self) -> bool {
+    pub(crate) fn ends_process(&self) -> bool {
         matches!(self, ReadOnly::Stopped { .. } | ReadOnly::Deposed { .. })
     }
 

@@ -185,7 +185,12 @@ fn save(anchor: &Path, stops: &[Stop]) -> Result<(), StopError> {
 
 /// Ends a stop: the operator decides that the log in `directory` may sign despite the conflicting
 /// head. No process may have the log open.
-pub fn end_stop(directory: &Path, anchor: &Path, number: u64, clock: &Clock) -> Result<Stop, StopError> {
+pub(crate) fn end_stop(
+    directory: &Path,
+    anchor: &Path,
+    number: u64,
+    clock: &Clock,
+) -> Result<Stop, StopError> {
     let _lock = DirectoryLock::acquire(directory)?;
     let mut all = stops(anchor)?;
     let open = all.iter_mut().find(|stop| stop.number == number && stop.ended.is_none());
@@ -199,7 +204,7 @@ pub fn end_stop(directory: &Path, anchor: &Path, number: u64, clock: &Clock) -> 
 /// An operator says that the file of stops is lost, and answers for what was in it: the log in
 /// `directory` may sign, unless a stop that is still known is open. Nobody may have the log open.
 /// Returns where a file that cannot be used was put.
-pub fn forget_stops(
+pub(crate) fn forget_stops(
     directory: &Path,
     anchor: &dyn Anchor,
     vkey: &str,

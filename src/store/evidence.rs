@@ -47,7 +47,7 @@ pub enum Evidence {
 /// A record's evidence as it is kept: with the time at which the record was appended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Fields")]
-pub struct Kept {
+pub struct StoredEvidence {
     /// When the record was appended.
     pub appended_at: Timestamp,
     /// Why.
@@ -101,12 +101,12 @@ impl TryFrom<Fields> for Evidence {
     }
 }
 
-impl TryFrom<Fields> for Kept {
+impl TryFrom<Fields> for StoredEvidence {
     type Error = String;
 
-    fn try_from(fields: Fields) -> Result<Kept, String> {
+    fn try_from(fields: Fields) -> Result<StoredEvidence, String> {
         let appended_at = fields.appended_at.ok_or("evidence without the time of its record")?;
-        Ok(Kept { appended_at, evidence: fields.try_into()? })
+        Ok(StoredEvidence { appended_at, evidence: fields.try_into()? })
     }
 }
 

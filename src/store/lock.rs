@@ -30,7 +30,7 @@ pub struct DirectoryLock(FileLock);
 
 /// The lock on a file that is there for nothing else.
 #[derive(Debug)]
-pub struct FileLock {
+pub(crate) struct FileLock {
     _held: Exclusive,
     path: PathBuf,
 }
@@ -77,7 +77,7 @@ impl DirectoryLock {
 
 impl FileLock {
     /// Takes the lock or says at once that somebody has it. The file is made where there is none.
-    pub fn acquire(path: &Path) -> Result<FileLock, StoreError> {
+    pub(crate) fn acquire(path: &Path) -> Result<FileLock, StoreError> {
         let failed = |source| StoreError::File { path: path.display().to_string(), source };
         let mut file = private::options().open(path).map_err(failed)?;
         for tries_left in (0..LOCK_TRIES).rev() {
@@ -123,7 +123,7 @@ impl FileId {
 }
 
 /// Refuses directories on network file systems: SQLite's locks and the kernel's fsync promise nothing there.
-pub fn refuse_network_file_system(directory: &Path) -> Result<(), StoreError> {
+pub(crate) fn refuse_network_file_system(directory: &Path) -> Result<(), StoreError> {
     // Magic numbers of linux/magic.h. FUSE is let through: what it promises depends on what is behind it.
     const NETWORK: [(u64, &str); 8] = [
         (0x6969, "NFS"),
@@ -145,7 +145,7 @@ pub fn refuse_network_file_system(directory: &Path) -> Result<(), StoreError> {
 }
 
 /// Free bytes, for this user, on the disk that holds `path`.
-pub fn free_bytes(path: &Path) -> Result<u64, StoreError> {
+pub(crate) fn free_bytes(path: &Path) -> Result<u64, StoreError> {
     let found = statvfs(path)
         .map_err(|errno| StoreError::File { path: path.display().to_string(), source: errno.into() })?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))

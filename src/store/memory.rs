@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use super::evidence::{Kept, KeptIncident};
+use super::evidence::{KeptIncident, StoredEvidence};
 use super::{
     Append, Batch, FoundInstead, Identity, LogReader, LogStore, SUBTREE_WIDTH, StoreError, StoredHead,
     StoredRecord, Subtrees,
@@ -113,6 +113,7 @@ fn next_random(state: &mut u64) -> u64 {
 /// What a memory store keeps: it outlives the store, as a file would.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
+    /// Changed by whichever store commits or claims, read by all.
     contents: Arc<RwLock<Contents>>,
     /// What goes wrong on this disk.
     pub faults: Faults,
@@ -289,7 +290,7 @@ impl Contents {
             assert_eq!(before, None, "{} is in the log already", record.lines.module);
             self.records.push(StoredRecord { id: RecordId(id as u64), lines: record.lines.clone() });
             self.leaves.push(record.leaf);
-            let kept = Kept { appended_at: batch.at, evidence: (*record.evidence).clone() };
+            let kept = StoredEvidence { appended_at: batch.at, evidence: (*record.evidence).clone() };
             self.evidence.push(serde_json::to_string(&kept).expect("evidence has only string keys"));
         }
         for tile in &batch.complete.tiles {
@@ -347,7 +348,7 @@ impl LogReader for Disk {
         Ok(self.read(|contents| contents.subtrees.get(&tile).cloned()))
     }
 
-    fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+    fn evidence(&self, id: RecordId) -> Result<Option<StoredEvidence>, StoreError> {
         let json = self.read(|contents| contents.evidence.get(id.0 as usize).cloned());
         let damaged = |error: serde_json::Error| StoreError::Damaged {
             place: format!("evidence of record {id}"),

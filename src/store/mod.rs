@@ -12,14 +12,14 @@
 //! the index of the own log, and its records in files that only grow.
 
 pub mod anchor;
-pub mod durable;
+pub(crate) mod durable;
 mod error;
 pub mod evidence;
 mod holder;
 pub mod lock;
 pub mod memory;
 mod parts;
-pub mod private;
+pub(crate) mod private;
 pub mod sqlite;
 
 use std::ops::Range;
@@ -186,7 +186,7 @@ pub trait LogReader: Send + Sync {
     /// The roots of the subtrees of a full level-0 tile: sixteen hashes, or none where an older program wrote the tile.
     fn subtrees(&self, tile: u64) -> Result<Option<Vec<Hash>>, StoreError>;
     /// Where a record comes from, and when it was appended.
-    fn evidence(&self, id: RecordId) -> Result<Option<evidence::Kept>, StoreError>;
+    fn evidence(&self, id: RecordId) -> Result<Option<evidence::StoredEvidence>, StoreError>;
     /// The head of exactly this size.
     fn head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError>;
     /// Up to `limit` heads smaller than `before`, newest first.

@@ -25,7 +25,7 @@ const ENDS: [&str; 9] =
     [".db", ".db-wal", ".db-shm", ".db-journal", ".stops", ".state", ".lock", ".segments", ".places"];
 
 /// How a file of state is opened for writing, and made where there is none.
-pub fn options() -> OpenOptions {
+pub(crate) fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options
@@ -41,7 +41,7 @@ pub(super) fn make_file(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory for state, with those above it.
-pub fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
@@ -70,7 +70,7 @@ pub(super) fn tighten(directory: &Path) {
 }
 
 /// Tightens a file of state, with those that SQLite and the stops have beside it. Its directory may be anybody's.
-pub fn tighten_file(path: &Path) {
+pub(crate) fn tighten_file(path: &Path) {
     let beside = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
     let files = ["", "-wal", "-shm", ".stops"].map(beside);
     let found = files.into_iter().filter_map(|path| Some((path.clone(), fs::symlink_metadata(path).ok()?)));

@@ -37,6 +37,9 @@ pub struct Anchored {
     pub stops: u64,
 }
 
+/// An anchor that is open for writing, and what it knew then.
+pub type OpenedAnchor = (Box<dyn AnchorWriter>, Anchored);
+
 /// Where the anchor of one log is.
 pub trait Anchor: Send + Sync {
     /// Its place. The log's stops are kept in a file beside it.
@@ -45,7 +48,7 @@ pub trait Anchor: Send + Sync {
     /// server.
     fn read(&self) -> Result<Option<Anchored>, StoreError>;
     /// Opens it for writing; `None` when it was never made.
-    fn open(&self) -> Result<Option<(Box<dyn AnchorWriter>, Anchored)>, StoreError>;
+    fn open(&self) -> Result<Option<OpenedAnchor>, StoreError>;
     /// Makes the anchor of a log that starts here, durably. One that is there is not replaced.
     fn create(&self, anchored: &Anchored, at: Timestamp) -> Result<Box<dyn AnchorWriter>, StoreError>;
 }

@@ -91,6 +91,7 @@ pub struct GateMemory {
 
 /// The database.
 pub struct CosignatureStore {
+    /// The one connection. Whoever reads or writes owns it for that long.
     db: Mutex<Connection>,
 }
 
@@ -105,7 +106,7 @@ impl CosignatureStore {
     }
 
     /// A database that is gone with the process: for a log that needs no cosignatures, where none can be written.
-    pub fn in_memory() -> Result<CosignatureStore, StoreError> {
+    pub(crate) fn in_memory() -> Result<CosignatureStore, StoreError> {
         CosignatureStore::open(Path::new(":memory:"))
     }
 
@@ -180,7 +181,7 @@ impl CosignatureStore {
     }
 
     /// Keeps how the last attempts with a witness ended.
-    pub fn note_attempt(&self, witness: &str, attempt: &WitnessAttempt) -> Result<(), StoreError> {
+    pub(crate) fn note_attempt(&self, witness: &str, attempt: &WitnessAttempt) -> Result<(), StoreError> {
         let WitnessAttempt { succeeded_at, latency, failed_at, failure, failures } = attempt;
         let latency = latency.map(|latency| i64::try_from(latency.as_micros()).unwrap_or(i64::MAX));
         let row = params![
@@ -227,7 +228,7 @@ impl CosignatureStore {
     }
 
     /// Returns what the gate of the process that used this memory last knew. None: nobody said so.
-    pub fn gate_memory(&self) -> Result<Option<GateMemory>, StoreError> {
+    pub(crate) fn gate_memory(&self) -> Result<Option<GateMemory>, StoreError> {
         let db = self.db();
         let exempt = stored_demand(&db)?;
         db.query_row("SELECT log, epoch FROM used", [], |row| {

@@ -15,7 +15,7 @@ use crate::tlog::{Hash, TreeHead, TreeSize};
 pub const DATABASE_FILE: &str = "log.db";
 
 /// Whether a directory holds a log. A database in which none was created yet is no log.
-pub fn holds_log(directory: &Path) -> bool {
+pub(crate) fn holds_log(directory: &Path) -> bool {
     is_created(&directory.join(DATABASE_FILE))
 }
 

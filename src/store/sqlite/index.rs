@@ -40,7 +40,8 @@ pub(super) struct View {
     pub(super) runs: Vec<Arc<IndexRun>>,
     /// What memory holds of each; none of one that is read from disk each time.
     residents: Vec<Option<Arc<Resident>>>,
-    /// Entries of the records that are in no run. The writer adds to it after a commit; a flush replaces the view.
+    /// Entries of the records that are in no run. The writer alone adds to it, after a commit; a
+    /// flush replaces the view.
     pub(super) recent: RwLock<BTreeSet<IndexEntry>>,
 }
 

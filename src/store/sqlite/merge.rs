@@ -103,7 +103,7 @@ pub(super) fn load_runs(
 }
 
 impl Index {
-    /// Reads the runs, and sweeps what a crash has left half merged. ReaderPool see nothing of it before [`Index::show`].
+    /// Reads the runs, and sweeps what a crash has left half merged. Readers see nothing of it before [`Index::show`].
     ///
     /// `known` are the runs of an index of the same database that this one replaces: a reader may be using them, so
     /// they must stay the same objects, or the count of their owners would not say when their rows may go.

@@ -30,7 +30,8 @@ pub mod witness;
 mod worker;
 mod writer;
 
-pub use directory::{DATABASE_FILE, holds_log, open_log};
+pub(crate) use directory::holds_log;
+pub use directory::{DATABASE_FILE, open_log};
 pub use observer::SqliteReader;
 pub use rebuild::rebuild_index;
 pub use writer::SqliteStore;

@@ -20,7 +20,7 @@ use super::readers::{Commits, ReadConnection, ReaderPool};
 use super::shape::{IndexEntry, hash_module};
 use super::{rows, schema};
 use crate::module::ModuleVersion;
-use crate::store::evidence::{Kept, KeptIncident};
+use crate::store::evidence::{KeptIncident, StoredEvidence};
 use crate::store::{Identity, LogObserver, LogReader, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{Hash, RecordId, TreeSize};
 
@@ -34,6 +34,7 @@ const PIECE: usize = 4_096;
 pub struct SqliteReader {
     identity: Identity,
     tables: TableReader,
+    /// Owned by whoever looks something up by name, or reads the epoch, for that long.
     follower: Mutex<Follower>,
 }
 
@@ -219,7 +220,7 @@ impl LogReader for SqliteReader {
         self.tables.subtrees(tile)
     }
 
-    fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+    fn evidence(&self, id: RecordId) -> Result<Option<StoredEvidence>, StoreError> {
         self.tables.evidence(id)
     }
 

@@ -48,7 +48,7 @@ const ZSTD_LEVEL: i32 = 3;
 
 /// A record as it is stored, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parts<'a> {
+pub(super) struct RecordParts<'a> {
     /// The path, or the whole text of a record that is not two go.sum lines.
     pub(super) path: &'a str,
     /// Empty for such a record.
@@ -57,13 +57,13 @@ pub(super) struct Parts<'a> {
     go_mod: H1,
 }
 
-impl<'a> Parts<'a> {
-    pub(super) fn of(text: &'a str) -> Parts<'a> {
+impl<'a> RecordParts<'a> {
+    pub(super) fn of(text: &'a str) -> RecordParts<'a> {
         match LineParts::parse(text) {
-            Some(LineParts { path, version, zip, go_mod }) => Parts { path, version, zip, go_mod },
+            Some(LineParts { path, version, zip, go_mod }) => RecordParts { path, version, zip, go_mod },
             None => {
                 let none = H1::from_bytes([0; 32]);
-                Parts { path: text, version: "", zip: none, go_mod: none }
+                RecordParts { path: text, version: "", zip: none, go_mod: none }
             }
         }
     }
@@ -83,7 +83,7 @@ impl<'a> Parts<'a> {
 
     /// Appends the record's text.
     pub(super) fn push_text(&self, text: &mut String) {
-        let Parts { path, version, zip, go_mod } = *self;
+        let RecordParts { path, version, zip, go_mod } = *self;
         if version.is_empty() {
             text.push_str(path);
         } else {
@@ -115,7 +115,7 @@ impl Packer {
     pub(super) fn segment(
         &mut self,
         number: u64,
-        records: &[Parts<'_>],
+        records: &[RecordParts<'_>],
         bodies: &mut Vec<u8>,
     ) -> io::Result<()> {
         assert_eq!(records.len(), WIDTH, "a segment holds sixteen records");
@@ -141,7 +141,7 @@ impl Packer {
 }
 
 /// The names of a segment before compression, and the tails. Says whether the names have lengths.
-pub(super) fn names_of(records: &[Parts<'_>], names: &mut Vec<u8>, tails: &mut Vec<u8>) -> bool {
+pub(super) fn names_of(records: &[RecordParts<'_>], names: &mut Vec<u8>, tails: &mut Vec<u8>) -> bool {
     names.clear();
     tails.clear();
     if records.iter().any(|record| record.version.is_empty() || record.version.ends_with('~')) {
@@ -221,12 +221,12 @@ impl Decoder {
         &'a mut self,
         number: u64,
         body: &'a [u8],
-    ) -> Result<impl Iterator<Item = Parts<'a>> + 'a, Why> {
+    ) -> Result<impl Iterator<Item = RecordParts<'a>> + 'a, Why> {
         let packed = Packed::open(number, body)?;
         let names = self.unpack(&packed)?;
         Ok(names.into_iter().enumerate().map(move |(at, (path, version))| {
             let (zip, go_mod) = packed.hashes_of(at);
-            Parts { path, version, zip, go_mod }
+            RecordParts { path, version, zip, go_mod }
         }))
     }
 
@@ -416,7 +416,7 @@ mod tests {
     #[test]
     fn segments_give_back_what_was_packed_and_notice_every_flipped_bit() {
         for (texts, others) in segments().into_iter().zip([0, 2]) {
-            let records: Vec<Parts<'_>> = texts.iter().map(|text| Parts::of(text)).collect();
+            let records: Vec<RecordParts<'_>> = texts.iter().map(|text| RecordParts::of(text)).collect();
             assert_eq!(records.iter().filter(|record| record.version.is_empty()).count(), others);
             for dictionary in [None, Some(&b"example.com/ v1.0. v0.0.0-2026"[..])] {
                 let mut decoder = Decoder::new().unwrap();

@@ -30,10 +30,13 @@ pub(super) enum Commits {
 
 /// The reading connections.
 pub(super) struct ReaderPool {
+    /// One for each core. Whoever reads owns the connection for the length of its read.
     readers: Vec<Mutex<ReadConnection>>,
+    /// Whose turn it is when all are in use. Every reader counts it up.
     next: AtomicUsize,
-    /// Whether transactions are kept from one read to the next.
+    /// Whether transactions are kept from one read to the next. The writer alone sets it.
     holds: AtomicBool,
+    /// How many commits there were. The writer alone counts it up, after each.
     commits: AtomicU64,
 }
 

@@ -30,6 +30,7 @@ const SLOT_BITS: u32 = 3;
 pub(super) struct Resident {
     shape: Shape,
     segment_bits: u32,
+    /// Each is set once, by whichever thread first asks for something in it.
     pieces: Box<[OnceLock<Piece>]>,
 }
 

@@ -14,7 +14,7 @@ use super::segment::{
 };
 use super::shape::hash_module;
 use crate::module::ModuleVersion;
-use crate::store::evidence::{Kept, KeptIncident, digest_of};
+use crate::store::evidence::{KeptIncident, StoredEvidence, digest_of};
 use crate::store::{SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize, tile_root};
 
@@ -315,7 +315,7 @@ impl Numbered {
     }
 }
 
-pub(super) fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, StoreError> {
+pub(super) fn evidence(db: &Connection, id: RecordId) -> Result<Option<StoredEvidence>, StoreError> {
     let at = || damaged(format!("evidence of record {}", id.0));
     let tile = (id.0 / TILE_WIDTH) as i64;
     if let Some(body) = blob(db, "SELECT body FROM evidence WHERE tile_id = ?", tile, "read of evidence")? {
@@ -324,7 +324,8 @@ pub(super) fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, St
                 zstd::bulk::decompress(body, MAX_EVIDENCE_BYTES).map_err(|error| error.to_string())
             })
             .map_err(at())?;
-        let mut all: Vec<Kept> = serde_json::from_slice(&json).map_err(|error| at()(error.to_string()))?;
+        let mut all: Vec<StoredEvidence> =
+            serde_json::from_slice(&json).map_err(|error| at()(error.to_string()))?;
         if all.len() as u64 != TILE_WIDTH {
             return Err(at()(format!("{} of {TILE_WIDTH} are there", all.len())));
         }

@@ -126,7 +126,7 @@ pub(super) fn probe(
     }
 }
 
-/// Whether a record may be under each of these hashes. IndexRun by run, so that the memory that one hash needs is on its way while the
+/// Whether a record may be under each of these hashes. Run by run, so that the memory that one hash needs is on its way while the
 /// next one is looked at.
 pub(super) fn may_have(db: &Connection, view: &View, hashes: &[u64]) -> Result<Vec<bool>, StoreError> {
     let mut may = view.recent_has(hashes);

@@ -59,16 +59,16 @@ pub struct KnownCheckpoint {
 
 /// One step of a log.
 #[derive(Debug)]
-pub struct Swap {
+pub(crate) struct Swap {
     /// What the caller compared the new checkpoint with; none where there is nothing.
-    pub expected: Option<TreeHead>,
+    pub(crate) expected: Option<TreeHead>,
     /// What is known from now on.
-    pub next: KnownCheckpoint,
+    pub(crate) next: KnownCheckpoint,
 }
 
 /// What became of a [`Swap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Swapped {
+pub(crate) enum Swapped {
     /// It is durable.
     Done,
     /// Another step came first: compare again.
@@ -96,19 +96,19 @@ impl EvidenceKind {
 
 /// A log that may have shown two histories.
 #[derive(Clone, Debug)]
-pub struct ForkEvidence {
+pub(crate) struct ForkEvidence {
     /// The log.
-    pub origin: String,
+    pub(crate) origin: String,
     /// How much it proves.
-    pub kind: EvidenceKind,
+    pub(crate) kind: EvidenceKind,
     /// The size of the checkpoint that came.
-    pub size: TreeSize,
+    pub(crate) size: TreeSize,
     /// The checkpoint that was cosigned.
-    pub standing: String,
+    pub(crate) standing: String,
     /// The checkpoint that came, with the rest of its request where that matters.
-    pub offered: String,
+    pub(crate) offered: String,
     /// When it came.
-    pub seen_at: Timestamp,
+    pub(crate) seen_at: Timestamp,
 }
 
 /// ForkEvidence as it is kept.
@@ -138,18 +138,20 @@ enum WitnessWork {
 /// Why nothing is written any more, once it is so.
 pub type Broken = watch::Receiver<Option<Arc<StoreError>>>;
 
+/// The newest checkpoint of each log, by origin. The writer's thread alone changes it, after a commit.
 type Shown = Arc<RwLock<HashMap<String, Arc<KnownCheckpoint>>>>;
 
 /// The database of a witness.
-pub struct WitnessStore {
+pub(crate) struct WitnessStore {
     shown: Shown,
     broken: Broken,
+    /// Owns the writing connection, on its thread.
     worker: Worker<WitnessWork, Swapped>,
 }
 
 impl WitnessStore {
     /// Opens the database at `path`, and creates it when there is none. Every page of it is checked first.
-    pub fn open(path: &Path, vkey: &str, at: Timestamp) -> Result<WitnessStore, StoreError> {
+    pub(crate) fn open(path: &Path, vkey: &str, at: Timestamp) -> Result<WitnessStore, StoreError> {
         let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
         check_pages(&db)?;
         identify(&db, path, vkey, at)?;
@@ -164,12 +166,12 @@ impl WitnessStore {
     }
 
     /// The newest checkpoint of a log.
-    pub fn known(&self, origin: &str) -> Option<Arc<KnownCheckpoint>> {
+    pub(crate) fn known(&self, origin: &str) -> Option<Arc<KnownCheckpoint>> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).get(origin).cloned()
     }
 
     /// The newest checkpoint of every log, by origin.
-    pub fn all(&self) -> Vec<Arc<KnownCheckpoint>> {
+    pub(crate) fn all(&self) -> Vec<Arc<KnownCheckpoint>> {
         let mut all: Vec<_> =
             self.shown.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         all.sort_by(|a, b| a.origin.cmp(&b.origin));
@@ -177,17 +179,17 @@ impl WitnessStore {
     }
 
     /// Told when a write has failed and the process must be started again.
-    pub fn broken(&self) -> Broken {
+    pub(crate) fn broken(&self) -> Broken {
         self.broken.clone()
     }
 
     /// Makes a step durable if the log is still where the caller saw it.
-    pub async fn swap(&self, swap: Swap) -> Result<Swapped, Arc<StoreError>> {
+    pub(crate) async fn swap(&self, swap: Swap) -> Result<Swapped, Arc<StoreError>> {
         self.worker.submit(WitnessWork::Swap(swap)).await
     }
 
     /// Keeps evidence; once, and not more than [`MAX_EVIDENCE`] of a log and kind.
-    pub async fn keep(&self, evidence: ForkEvidence) -> Result<(), Arc<StoreError>> {
+    pub(crate) async fn keep(&self, evidence: ForkEvidence) -> Result<(), Arc<StoreError>> {
         self.worker.submit(WitnessWork::Keep(evidence)).await.map(drop)
     }
 }
@@ -203,9 +205,11 @@ pub fn read_witness(path: &Path) -> Result<(Vec<KnownCheckpoint>, Vec<KeptEviden
     Ok((read_all(&db)?, evidence(&db)?))
 }
 
+/// What the writer's thread owns.
 struct WitnessWriter {
     db: Connection,
     shown: Shown,
+    /// Set once, by the write that failed.
     broken: watch::Sender<Option<Arc<StoreError>>>,
 }
 

@@ -22,7 +22,7 @@ use super::segment::{
 use super::shape::{IndexRun, hash_module};
 use super::{rows, runs};
 use crate::module::ModuleVersion;
-use crate::store::evidence::{Evidence, Kept};
+use crate::store::evidence::{Evidence, StoredEvidence};
 use crate::store::lock::FileId;
 use crate::store::{
     Append, Batch, Complete, FoundInstead, FullTile, Identity, LogReader, LogStore, NewRecord, SUBTREE_WIDTH,
@@ -349,7 +349,7 @@ impl Transaction<'_> {
             let json = match &last {
                 Some((evidence, json)) if Arc::ptr_eq(evidence, &record.evidence) => json.clone(),
                 _ => {
-                    let kept = Kept { appended_at: batch.at, evidence: (*record.evidence).clone() };
+                    let kept = StoredEvidence { appended_at: batch.at, evidence: (*record.evidence).clone() };
                     serde_json::to_string(&kept).expect("evidence has only string keys").into()
                 }
             };
@@ -362,7 +362,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Moves 256 records from the right tail into segments.
+    /// Moves 256 records from the right edge into segments.
     fn seal_tile(&mut self) -> Result<(), StoreError> {
         let SqliteStore { db, tail, encoder, decoder, .. } = &mut *self.store;
         let sealed: Vec<(RecordRow, Arc<str>)> = tail.rows.drain(..TILE_WIDTH as usize).collect();

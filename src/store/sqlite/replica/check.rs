@@ -59,7 +59,7 @@ fn leads_to(db: &Connection, view: &View, hash: u64, id: u64) -> Result<bool, St
 impl ReplicaReader {
     /// Tells number, path and version of each record in `ids`, in order. A record that is not two go.sum lines has no version
     /// and its whole text for a path.
-    pub fn each_name(
+    pub(crate) fn each_name(
         &self,
         ids: Range<u64>,
         mut tell: impl FnMut(RecordId, &str, &str),
@@ -72,7 +72,7 @@ impl ReplicaReader {
     }
 
     /// Those of the records in `ids` to which the index does not lead from their names.
-    pub fn unindexed(&self, ids: Range<u64>) -> Result<Vec<RecordId>, StoreError> {
+    pub(crate) fn unindexed(&self, ids: Range<u64>) -> Result<Vec<RecordId>, StoreError> {
         let ReplicaShared { view, readers, index_key, .. } = &*self.0;
         let mut entries: Vec<IndexEntry> = Vec::new();
         self.each_name(ids, |id, path, version| entries.push((hash_name(index_key, path, version), id.0)))?;
@@ -96,7 +96,7 @@ impl ReplicaReader {
 
     /// From now on, and as long as this process lives, these records are answered with an error. For damage that their
     /// checksums do not show.
-    pub fn condemn(&self, ids: Range<u64>) {
+    pub(crate) fn condemn(&self, ids: Range<u64>) {
         self.condemned(|condemned| {
             if !condemned.records.contains(&ids) {
                 condemned.records.push(ids.clone());
@@ -105,7 +105,7 @@ impl ReplicaReader {
     }
 
     /// The same, of a hash tile.
-    pub fn condemn_tile(&self, level: u8, number: u64) {
+    pub(crate) fn condemn_tile(&self, level: u8, number: u64) {
         self.condemned(|condemned| {
             if !condemned.tiles.contains(&(level, number)) {
                 condemned.tiles.push((level, number));

@@ -27,7 +27,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use super::index::View;
-use super::packed::{Packer, Parts, names_of};
+use super::packed::{Packer, RecordParts, names_of};
 use super::readers::ReaderPool;
 use super::seen_heads::SeenHead;
 use super::segment::SEGMENT_WIDTH;
@@ -39,7 +39,7 @@ pub use edge::Edge;
 pub use look::{Extent, file_bytes, look};
 use segments::Segments;
 use writer::ReplicaWriter;
-pub use writer::drop_index;
+pub(crate) use writer::drop_index;
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/replica_0001.sql"),
@@ -64,7 +64,9 @@ const DICTIONARY_BYTES: usize = 32 << 10;
 #[derive(Clone)]
 pub struct Replica {
     shared: Arc<ReplicaShared>,
+    /// Owned by whoever commits, trains or tidies, for that long.
     writer: Arc<Mutex<ReplicaWriter>>,
+    /// Replaced once, under the writer's lock, when the dictionary is made.
     codec: Arc<ArcSwap<Codec>>,
 }
 
@@ -72,12 +74,18 @@ pub struct Replica {
 #[derive(Clone)]
 pub struct ReplicaReader(Arc<ReplicaShared>);
 
+/// What the writer and the readers of one mirror share.
 struct ReplicaShared {
+    /// The secret of the database under which the index hashes names.
     index_key: [u8; 16],
+    /// The writer alone appends, behind what is committed. Readers read below it.
     segments: Segments,
+    /// The index as it is shown. Only the writer's index replaces it, after a commit.
     view: Arc<ArcSwap<View>>,
     readers: Arc<ReaderPool>,
+    /// What is committed. Only the writer replaces it, after the index.
     state: ArcSwap<ReplicaState>,
+    /// Only grows. Whoever verifies again compares and swaps.
     condemned: ArcSwap<check::Condemned>,
 }
 
@@ -98,7 +106,7 @@ pub enum RecordText {
 
 /// A full data tile as it will be written.
 #[derive(Debug)]
-pub struct PackedTile {
+pub(crate) struct PackedTile {
     number: u64,
     /// Its sixteen segments, one after the other, ...
     bodies: Vec<u8>,
@@ -110,21 +118,22 @@ pub struct PackedTile {
 
 /// What one commit adds: all of it, or nothing.
 #[derive(Debug)]
-pub struct Window {
+pub(crate) struct Window {
     /// Full data tiles, the first the one that the edge before had begun, each the next after the one before it.
-    pub tiles: Vec<PackedTile>,
+    pub(crate) tiles: Vec<PackedTile>,
     /// The hash tiles of level 1 and up that are full now.
-    pub hash_tiles: Vec<FullTile>,
+    pub(crate) hash_tiles: Vec<FullTile>,
     /// The edge after these tiles.
-    pub edge: Edge,
+    pub(crate) edge: Edge,
     /// A head of exactly this size.
-    pub head: Option<SeenHead>,
+    pub(crate) head: Option<SeenHead>,
 }
 
 /// How records are packed in this database. For any number of threads: packing is most of the work of a mirror.
-pub struct Codec {
+pub(crate) struct Codec {
     index_key: [u8; 16],
     dictionary: Option<Vec<u8>>,
+    /// Packers that nobody uses now. Locked to take one and to give it back.
     idle: Mutex<Vec<Packer>>,
 }
 
@@ -157,7 +166,7 @@ impl Replica {
     }
 
     /// How records are packed now.
-    pub fn codec(&self) -> Arc<Codec> {
+    pub(crate) fn codec(&self) -> Arc<Codec> {
         self.codec.load_full()
     }
 
@@ -168,10 +177,10 @@ impl Replica {
 
     /// Makes the dictionary of the names from records of this log, of which there should be [`TRAINING_TILES`] tiles.
     /// Once made it stays; a log whose names have nothing in common does without.
-    pub fn train(&self, texts: &[&str]) -> Result<(), StoreError> {
+    pub(crate) fn train(&self, texts: &[&str]) -> Result<(), StoreError> {
         let (mut names, mut sizes, mut piece, mut tails) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for records in texts.chunks(SEGMENT_WIDTH as usize) {
-            let parts: Vec<Parts<'_>> = records.iter().map(|text| Parts::of(text)).collect();
+            let parts: Vec<RecordParts<'_>> = records.iter().map(|text| RecordParts::of(text)).collect();
             names_of(&parts, &mut piece, &mut tails);
             names.extend(&piece);
             sizes.push(piece.len());
@@ -193,7 +202,7 @@ impl Replica {
     /// # Panics
     ///
     /// When the edge of the window is not that of its tiles.
-    pub fn commit(&self, window: Window) -> Result<(), StoreError> {
+    pub(crate) fn commit(&self, window: Window) -> Result<(), StoreError> {
         self.writer().commit(window)
     }
 
@@ -204,7 +213,7 @@ impl Replica {
     }
 
     /// A bounded step towards that. True when it was the last.
-    pub fn tidy(&self) -> Result<bool, StoreError> {
+    pub(crate) fn tidy(&self) -> Result<bool, StoreError> {
         self.writer().tidy()
     }
 
@@ -220,7 +229,7 @@ impl Codec {
     }
 
     /// Packs the 256 records of a full data tile.
-    pub fn pack(&self, number: u64, texts: &[&str]) -> Result<PackedTile, StoreError> {
+    pub(crate) fn pack(&self, number: u64, texts: &[&str]) -> Result<PackedTile, StoreError> {
         assert_eq!(texts.len() as u64, TILE_WIDTH, "a full data tile has 256 records");
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut packer = match idle().pop() {
@@ -238,10 +247,10 @@ impl Codec {
             (number * SEGMENTS_PER_TILE as u64..).zip(texts.chunks(SEGMENT_WIDTH as usize))
         {
             records.clear();
-            records.extend(texts.iter().map(|text| Parts::of(text)));
+            records.extend(texts.iter().map(|text| RecordParts::of(text)));
             packer.segment(segment, &records, &mut tile.bodies).map_err(codec_failed)?;
             tile.ends.push(tile.bodies.len());
-            let hash = |parts: &Parts<'_>| hash_name(&self.index_key, parts.path, parts.version);
+            let hash = |parts: &RecordParts<'_>| hash_name(&self.index_key, parts.path, parts.version);
             tile.hashes.extend(records.iter().map(hash));
         }
         idle().push(packer);
@@ -250,7 +259,7 @@ impl Codec {
 }
 
 impl RecordText {
-    fn of(parts: &Parts<'_>) -> RecordText {
+    fn of(parts: &RecordParts<'_>) -> RecordText {
         parts.lines().map(RecordText::Lines).unwrap_or_else(|| {
             let mut text = String::new();
             parts.push_text(&mut text);

@@ -13,7 +13,7 @@ const SLOTS: u64 = 1 << 16;
 
 /// Of the tiles that were read lately, where their segments lie.
 #[derive(Debug, Default)]
-pub(super) struct Known(OnceLock<Box<[Mutex<Slot>]>>);
+pub(super) struct KnownPlaces(OnceLock<Box<[Mutex<Slot>]>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -27,7 +27,7 @@ impl Slot {
     const EMPTY: Slot = Slot { tile: u64::MAX, start: 0, lengths: [0; SEGMENTS_PER_TILE] };
 }
 
-impl Known {
+impl KnownPlaces {
     /// Where a segment of a tile lies, if that is known.
     pub(super) fn get(&self, tile: u64, at: usize) -> Option<Range<u64>> {
         let slot = *self.slot(tile).lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn what_was_kept_last_is_found_and_nothing_else() {
-        let known = Known::default();
+        let known = KnownPlaces::default();
         assert_eq!(known.get(3, 0), None);
         known.keep(3, 1_000, 1..17);
         assert_eq!((known.get(3, 0), known.get(3, 15)), (Some(1_000..1_001), Some(1_120..1_136)));

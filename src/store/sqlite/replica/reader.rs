@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::super::errors::damaged;
-use super::super::packed::{Parts, needs_dictionary};
+use super::super::packed::{RecordParts, needs_dictionary};
 use super::super::readers::ReadConnection;
 use super::super::rows::{CandidateSegment, blob, candidates, tile_id};
 use super::super::seen_heads::{self, SeenHead};
@@ -53,7 +53,7 @@ impl ReplicaReader {
                     return find_in(db, decoder, segments, segment, module);
                 }
                 Ok(ids.map(RecordId).find_map(|id| {
-                    let lines = Parts::of(state.at_edge(id)?).lines_of(module)?;
+                    let lines = RecordParts::of(state.at_edge(id)?).lines_of(module)?;
                     Some(StoredRecord { id, lines })
                 }))
             })
@@ -117,7 +117,11 @@ impl ReplicaReader {
     }
 
     /// Goes through the records in `ids` that are there.
-    pub(super) fn each(&self, ids: Range<u64>, mut each: impl FnMut(&Parts<'_>)) -> Result<(), StoreError> {
+    pub(super) fn each(
+        &self,
+        ids: Range<u64>,
+        mut each: impl FnMut(&RecordParts<'_>),
+    ) -> Result<(), StoreError> {
         self.0.condemned.load().check(&ids)?;
         let state = self.0.state.load();
         let (end, sealed) = (ids.end.min(state.size()), state.edge.sealed());
@@ -127,7 +131,7 @@ impl ReplicaReader {
             })?;
         }
         for id in ids.start.max(sealed)..end {
-            each(&Parts::of(state.at_edge(RecordId(id)).expect("the edge has what is not sealed")));
+            each(&RecordParts::of(state.at_edge(RecordId(id)).expect("the edge has what is not sealed")));
         }
         Ok(())
     }
@@ -162,7 +166,7 @@ pub(super) fn each_sealed(
     decoder: &mut Decoder,
     segments: &Segments,
     ids: Range<u64>,
-    mut each: impl FnMut(u64, &Parts<'_>),
+    mut each: impl FnMut(u64, &RecordParts<'_>),
 ) -> Result<(), StoreError> {
     let numbers = ids.start / SEGMENT_WIDTH..ids.end.div_ceil(SEGMENT_WIDTH);
     segments.each(numbers, |segment, body| {

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use super::super::errors::damaged;
 use super::super::segment::Why;
 use super::SEGMENTS_PER_TILE;
-use super::places::Known;
+use super::places::KnownPlaces;
 use crate::store::durable::sync_name;
 use crate::store::{StoreError, private};
 
@@ -44,7 +44,7 @@ const MAX_SEGMENT_BYTES: u64 = 9 << 20;
 pub(super) struct Segments {
     bodies: Part,
     places: Part,
-    known: Known,
+    known: KnownPlaces,
 }
 
 /// One of the two.
@@ -85,7 +85,8 @@ impl Segments {
     pub(super) fn open(database: &Path, mark: u64, committed: Bounds) -> Result<Segments, StoreError> {
         let open = |path| Part::open(path, committed.count == 0);
         let [bodies, places] = paths(database);
-        let segments = Segments { bodies: open(bodies)?, places: open(places)?, known: Known::default() };
+        let segments =
+            Segments { bodies: open(bodies)?, places: open(places)?, known: KnownPlaces::default() };
         if committed.count == 0 {
             segments.begin(mark)?;
         } else {

@@ -13,7 +13,7 @@ use super::super::connection::{checkpoint_aloud, empty_wal, open_writing_with};
 use super::super::errors::{damaged, failed, from_micros, to_micros};
 use super::super::index::{FLUSH, MOST_RECENT, View};
 use super::super::merge::{Change, Index};
-use super::super::packed::Parts;
+use super::super::packed::RecordParts;
 use super::super::readers::{Commits, ReaderPool};
 use super::super::rebuild::{clear, fill};
 use super::super::rows::tile_id;
@@ -393,7 +393,7 @@ fn entries(
 }
 
 /// Throws away the index of the mirror at `path`, which nobody may have open. Whoever opens it next makes it again from the records.
-pub fn drop_index(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn drop_index(path: &Path) -> Result<(), StoreError> {
     let _lock = FileLock::acquire(&path.with_extension("lock"))?;
     let db = open_writing_with(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
     clear(&db)?;
@@ -403,7 +403,7 @@ pub fn drop_index(path: &Path) -> Result<(), StoreError> {
 /// What the index knows the records at the edge by.
 fn edge_entries<'a>(key: &'a [u8; 16], edge: &'a Edge) -> impl Iterator<Item = IndexEntry> + 'a {
     let entry = |(id, text): (u64, &String)| {
-        let parts = Parts::of(text);
+        let parts = RecordParts::of(text);
         (hash_name(key, parts.path, parts.version), id)
     };
     (edge.sealed()..).zip(&edge.texts).map(entry)
