@@ -1,4 +1,5 @@
-//! The log's head a second time, as [C2SP tlog-checkpoint] wants it: under an origin of its own, which is the log's name.
+//! The log's head a second time, as [C2SP tlog-checkpoint] wants it: under an origin of its own,
+//! which is the log's name.
 //!
 //! ```text
 //! sum.corp.example
@@ -9,13 +10,13 @@
 //! — witness.example jWbPPwAA…             cosignatures, where there are any
 //! ```
 //!
-//! The heads of all Go checksum databases have one first line, by which witnesses could not tell them apart. Size and root
-//! are those of the published head, the key is the same, and it is signed at the same moment: after the commit, and never
-//! by a log that signs nothing.
+//! The heads of all Go checksum databases have one first line, by which witnesses could not tell
+//! them apart. Size and root are those of the published head, the key is the same, and it is signed
+//! at the same moment: after the commit, and never by a log that signs nothing.
 //!
-//! Cosignatures come later, from whoever asks the witnesses, and are put into [`Cosignatures`]. They are of one checkpoint;
-//! when the log has grown since, the newest head is served without, and a proof is given under the cosigned one as long as
-//! that covers its record.
+//! Cosignatures come later, from whoever asks the witnesses, and are put into [`Cosignatures`].
+//! They are of one checkpoint; when the log has grown since, the newest head is served without, and
+//! a proof is given under the cosigned one as long as that covers its record.
 //!
 //! [C2SP tlog-checkpoint]: https://c2sp.org/tlog-checkpoint
 
@@ -57,7 +58,8 @@ impl Cosignatures {
         self.0.load_full()
     }
 
-    /// Takes the cosignatures of a checkpoint, in place of those that were there, unless those are of a larger tree.
+    /// Takes the cosignatures of a checkpoint, in place of those that were there, unless those are
+    /// of a larger tree.
     pub fn put(&self, cosigned: CosignedCheckpoint) {
         let cosigned = Arc::new(cosigned);
         let size = |of: &CosignedCheckpoint| of.checkpoint.tree.size;
@@ -128,8 +130,8 @@ impl Log {
         Some(cosigned.map_or_else(|| signed.note.clone(), |cosigned| cosigned.note()))
     }
 
-    /// The proof of a module version's record as a file: under the newest cosigned checkpoint that covers it, or else the
-    /// newest. `None` when the log has no such record.
+    /// The proof of a module version's record as a file: under the newest cosigned checkpoint that
+    /// covers it, or else the newest. `None` when the log has no such record.
     pub fn tlog_proof(&self, module: &ModuleVersion) -> Result<Option<RecordProof>, ProofFileError> {
         let snapshot = self.snapshot();
         let Some(record) = snapshot.find(module)? else { return Ok(None) };
@@ -150,7 +152,8 @@ impl Log {
             error => panic!("record {} is below {size}, which the log has: {error}", record.id),
         })?;
         let text = record.lines.to_text().into_bytes();
-        // What does not lead from the record to the root that was signed is damage of what is stored, and no answer.
+        // What does not lead from the record to the root that was signed is damage of what is
+        // stored, and no answer.
         if proved.leaf != Hash::of_record(&text) || proved.tree != tree {
             let place = format!("the proof of record {} under {tree}", record.id);
             let why = format!("it leads from {} to {}", proved.leaf, proved.tree);

@@ -20,8 +20,8 @@ use super::{Log, SharedLog};
 /// Holds back the first signature. The default holds nothing back.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
-    /// Changed by whoever releases, cautions or closes. The sequencer's thread gives it back while it
-    /// waits.
+    /// Changed by whoever releases, cautions or closes. The sequencer's thread gives it back while
+    /// it waits.
     held: Mutex<Held>,
     /// Told after each change that may end the wait.
     changed: Condvar,

@@ -38,7 +38,8 @@ pub(super) struct SharedLog {
     pub(super) prover: Prover,
     /// The heads that contradict this log, under a lock of its own.
     pub(super) stops: Stops,
-    /// What was found while the log was read, and became incidents. Locked by whoever finds something.
+    /// What was found while the log was read, and became incidents. Locked by whoever finds
+    /// something.
     pub(super) told: Mutex<HashSet<String>>,
 }
 
@@ -71,9 +72,10 @@ impl SharedLog {
         }
     }
 
-    /// Changes the state, and wakes up who watches it. What does not [pass](ReadOnly::passes) stays while the process lives: what a
-    /// reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a failed write is worse
-    /// than damage: it ends the process.
+    /// Changes the state, and wakes up who watches it. What does not [pass](ReadOnly::passes) stays
+    /// while the process lives: what a reader finds damaged stays so, whatever the writer finds out
+    /// about its disk at the same moment. Only a failed write is worse than damage: it ends the
+    /// process.
     pub(super) fn turn(&self, state: State) {
         let stays = |now: &State| match now {
             State::Writing => matches!(state, State::Writing),
