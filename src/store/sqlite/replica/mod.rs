@@ -170,7 +170,7 @@ impl Replica {
 
     /// The edge of what is committed. Waits for a commit that is under way, and reads the file
     /// where one has failed: it may stand.
-    pub(crate) fn edge(&self) -> Edge {
+    pub fn edge(&self) -> Edge {
         // Where the file cannot be read the next commit says so; until then what was known is as
         // good as anything.
         let _ = self.writer().settle_doubt();
