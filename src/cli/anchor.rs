@@ -83,7 +83,7 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         let head = |tree: &TreeHead| json!({ "size": tree.size.0, "root": tree.root.to_string() });
         output::print_json(&json!({
-            "file": config.anchor,
+            "file": *config.anchor,
             "epoch": anchored.as_ref().map(|anchored| anchored.epoch),
             "stops": anchored.as_ref().map(|anchored| anchored.stops),
             "anchored": anchored.as_ref().map(|anchored| head(&anchored.tree)),

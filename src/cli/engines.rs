@@ -85,8 +85,8 @@ pub(super) fn open_log(
     conditions: Conditions,
 ) -> anyhow::Result<Log> {
     let options = LogOptions {
-        directory: config.data.clone(),
-        anchor: config.anchor.clone(),
+        directory: config.data.value.clone(),
+        anchor: config.anchor.value.clone(),
         signers,
         reader_cache_kib: reader_cache_kib(config),
         clock,
@@ -143,14 +143,14 @@ pub(super) fn open_reader(config: &Config) -> anyhow::Result<SqliteReader> {
 /// The page cache of one reading connection. The own log and each full mirror have one for each core.
 fn reader_cache_kib(config: &Config) -> u32 {
     let cores = std::thread::available_parallelism().map_or(2, usize::from) as u64;
-    let full = config.sumdbs.values().filter(|sumdb| sumdb.mode == config::Mode::Full).count() as u64;
-    u32::try_from(config.cache.database_bytes / cores / (1 + full) / 1024).unwrap_or(u32::MAX)
+    let full = config.sumdbs.values().filter(|sumdb| *sumdb.mode == config::Mode::Full).count() as u64;
+    u32::try_from(*config.cache.database_bytes / cores / (1 + full) / 1024).unwrap_or(u32::MAX)
 }
 
 /// How other servers are asked.
 pub(super) fn http_client(config: &Config, clock: &Clock) -> anyhow::Result<HttpClient> {
     Ok(HttpClient::new(ClientOptions {
-        roots: config.roots.clone(),
+        roots: config.roots.value.clone(),
         user_agent: user_agent(config.contact.as_deref()),
         redirects: redirect_rules(config)?,
         clock: clock.clone(),
@@ -190,7 +190,7 @@ fn open_each<'a>(
 /// One of them, without its full mirror if it is only to be looked at.
 fn open_mirror(
     config: &Config,
-    sumdb: &config::SumDb,
+    sumdb: &config::SumdbSection,
     name: &str,
     client: &HttpClient,
     is_kept_only: bool,
@@ -200,22 +200,22 @@ fn open_mirror(
         Ok(replica) => replica,
         Err(error) => return cannot_use(sumdb, name, full, error),
     };
-    let (requests_per_second, bytes_per_second) = (sumdb.requests_per_second, sumdb.bytes_per_second);
+    let (requests_per_second, bytes_per_second) = (*sumdb.requests_per_second, *sumdb.bytes_per_second);
     let speed = Speed { requests_per_second, bytes_per_second };
     let opened = RemoteLog::open(RemoteLogOptions {
         name: name.to_owned(),
-        key: sumdb.key.clone(),
-        transport: RemoteSumdb::with_speed(name.to_owned(), sumdb.urls.clone(), client.clone(), speed),
+        key: sumdb.key.value.clone(),
+        transport: RemoteSumdb::with_speed(name.to_owned(), sumdb.urls.value.clone(), client.clone(), speed),
         database: database.clone(),
         clock: client.clock().clone(),
         replica,
-        limits: RemoteLimits { requests: sumdb.jobs, ..RemoteLimits::default() },
+        limits: RemoteLimits { requests: *sumdb.jobs, ..RemoteLimits::default() },
     });
     match opened {
         Ok(log) => {
-            let replicate = ReplicateOptions { jobs: sumdb.jobs, ..ReplicateOptions::default() };
-            let mirror = Mirror::new(log, sumdb.mode, sumdb.poll, replicate, full);
-            Ok(Ok(mirror.on(sumdb.schedule.clone())))
+            let replicate = ReplicateOptions { jobs: *sumdb.jobs, ..ReplicateOptions::default() };
+            let mirror = Mirror::new(log, *sumdb.mode, sumdb.poll.0, replicate, full);
+            Ok(Ok(mirror.on(sumdb.schedule.value.clone())))
         }
         Err(RemoteError::Store(error)) => {
             cannot_use(sumdb, name, database, Arc::try_unwrap(error).map_err(anyhow::Error::from)?)
@@ -228,7 +228,7 @@ fn open_mirror(
 /// free in a moment; any other that cannot be opened must
 /// not stop what does not need it.
 fn cannot_use(
-    sumdb: &config::SumDb,
+    sumdb: &config::SumdbSection,
     name: &str,
     database: PathBuf,
     error: StoreError,
@@ -243,19 +243,19 @@ fn cannot_use(
     if let StoreError::Locked { .. } = &error {
         return Err(error).or_exit(Exit::Running);
     }
-    Ok(Err(Unusable { name: name.to_owned(), mode: sumdb.mode, database, error }))
+    Ok(Err(Unusable { name: name.to_owned(), mode: *sumdb.mode, database, error }))
 }
 
 /// The full mirror of a remote log: in mode `full`, and where the mode was `full` before.
 fn open_replica(
     config: &Config,
-    sumdb: &config::SumDb,
+    sumdb: &config::SumdbSection,
     name: &str,
     clock: &Clock,
     is_kept_only: bool,
 ) -> Result<Option<Replica>, StoreError> {
     let path = full_database(config, name);
-    if is_kept_only || (sumdb.mode != config::Mode::Full && !path.exists()) {
+    if is_kept_only || (*sumdb.mode != config::Mode::Full && !path.exists()) {
         return Ok(None);
     }
     Replica::open(&path, name, &sumdb.key.to_string(), reader_cache_kib(config), clock.now()).map(Some)
@@ -271,7 +271,7 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
     let path = cosignatures_database(config);
     let store = match CosignatureStore::open(&path) {
         // Only what is demanded may keep a log from being served. Why a disk takes nothing, the log's own database says better.
-        Err(error) if !config.witnesses.required => {
+        Err(error) if !*config.witnesses.required => {
             tracing::warn!(%error, path = %path.display(), "cosignatures are kept in memory only");
             CosignatureStore::in_memory()
         }
@@ -295,11 +295,11 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
         log: signer.verifier(),
         own: CosignatureSigner::from(signer),
         peers: all.iter().map(peer).collect(),
-        quorum: if all.is_empty() { 0 } else { *quorum },
-        required: *required,
-        patience: *timeout,
+        quorum: if all.is_empty() { 0 } else { **quorum },
+        required: **required,
+        patience: **timeout,
         hearing: HEARING,
-        freshness: config.freshness,
+        freshness: config.freshness.0,
         store,
         client: client.clone(),
     }))
@@ -324,7 +324,7 @@ fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient
     let scratch = config.data.join("scratch");
     private::make_directory(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let anchor = config.anchor.parent().unwrap_or(Path::new("."));
-    let scratch = ScratchSpace::new(scratch, &[&config.data, anchor]);
+    let scratch = ScratchSpace::new(scratch, &[&*config.data, anchor]);
     let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
     let mut routes = Vec::new();
     for config::RouteSection { route, .. } in &config.routes {
@@ -391,7 +391,7 @@ fn source(
 ) -> GoProxy {
     let vcs = list.has_direct().then(|| {
         let options = VcsOptions {
-            roots: config.roots.clone(),
+            roots: config.roots.value.clone(),
             proxies: ProxySettings::from_env(),
             git_config: git_config.clone(),
             clock: client.clock().clone(),
@@ -399,7 +399,7 @@ fn source(
         };
         Vcs::new(options)
     });
-    let limits = ModuleLimits { max_zip_bytes: config.limits.zip_bytes, ..ModuleLimits::default() };
+    let limits = ModuleLimits { max_zip_bytes: *config.limits.zip_bytes, ..ModuleLimits::default() };
     // Where a remote log gives the lines only small go.mod files are read from the list, never from version control.
     GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())
 }
@@ -427,17 +427,17 @@ pub(super) fn file_name(name: &str) -> String {
 pub(super) fn limits(config: &Config) -> NotaryLimits {
     let defaults = NotaryLimits::default();
     NotaryLimits {
-        deadline: config.limits.deadline,
-        concurrency: config.limits.concurrency,
-        route_concurrency: (config.limits.concurrency * 3).div_ceil(4),
-        client_misses_per_minute: config
-            .limits
-            .client_misses_per_minute
+        deadline: *config.limits.deadline,
+        concurrency: *config.limits.concurrency,
+        route_concurrency: (*config.limits.concurrency * 3).div_ceil(4),
+        client_misses_per_minute: (*config.limits.client_misses_per_minute)
             .try_into()
             .unwrap_or(defaults.client_misses_per_minute),
-        misses_per_minute: config.limits.misses_per_minute.try_into().unwrap_or(defaults.misses_per_minute),
-        negative_cache: config.limits.negative_cache,
-        zip: crate::dirhash::ZipLimits { zip_bytes: config.limits.zip_bytes, ..defaults.zip.clone() },
+        misses_per_minute: (*config.limits.misses_per_minute)
+            .try_into()
+            .unwrap_or(defaults.misses_per_minute),
+        negative_cache: *config.limits.negative_cache,
+        zip: crate::dirhash::ZipLimits { zip_bytes: *config.limits.zip_bytes, ..defaults.zip.clone() },
         ..defaults
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
-use crate::config::keys::KeyError;
+use crate::config::keys::KeyFileError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +44,16 @@ impl Exit {
         if cause.is::<ConfigError>() {
             return Some(Exit::Usage);
         }
-        cause.downcast_ref::<KeyError>().map(|error| match error {
-            KeyError::Io { .. } | KeyError::Exists { .. } | KeyError::NoRandomness { .. } => Exit::Failed,
-            KeyError::Malformed { .. } | KeyError::Mismatch { .. } => Exit::Damage,
-            KeyError::LoosePermissions { .. }
-            | KeyError::NameDiffers { .. }
-            | KeyError::Several { .. }
-            | KeyError::Missing { .. }
-            | KeyError::BadName { .. } => Exit::Usage,
+        cause.downcast_ref::<KeyFileError>().map(|error| match error {
+            KeyFileError::Io { .. } | KeyFileError::Exists { .. } | KeyFileError::NoRandomness { .. } => {
+                Exit::Failed
+            }
+            KeyFileError::Malformed { .. } | KeyFileError::Mismatch { .. } => Exit::Damage,
+            KeyFileError::LoosePermissions { .. }
+            | KeyFileError::NameDiffers { .. }
+            | KeyFileError::Several { .. }
+            | KeyFileError::Missing { .. }
+            | KeyFileError::BadName { .. } => Exit::Usage,
         })
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn signing_key(
             Ok((key, false))
         }
         (None, false) if no_key == NoKey::Refuse => {
-            Err(keys::KeyError::Missing { directory: keys::directory(&config.data) }.into())
+            Err(keys::KeyFileError::Missing { directory: keys::directory(&config.data) }.into())
         }
         (None, false) => {
             check_nothing(config).or_exit(Exit::Usage)?;

@@ -203,7 +203,7 @@ fn check_key(config: &Config, identity: &Identity, findings: &mut Vec<Found>) ->
             let why = format!("{} is not the key of this log, which is {}", path.display(), identity.vkey);
             findings.push(Found { place: "key".to_owned(), why });
         }
-        Ok(_) | Err(keys::KeyError::Missing { .. }) => {}
+        Ok(_) | Err(keys::KeyFileError::Missing { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(())

@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::engines::Engines;
-use crate::config::{Config, Origin, VerifyInterval};
+use crate::config::{Config, Said, SettingOrigin, VerifyInterval};
 use crate::http::control::by_hand::report_damage;
 use crate::log::Finding;
 use crate::mirror::reverify;
@@ -12,8 +12,8 @@ use crate::mirror::reverify;
 /// `--verify-interval`, for all mirrors.
 pub(super) fn set_interval(config: &mut Config, interval: VerifyInterval) {
     for sumdb in config.sumdbs.values_mut() {
-        sumdb.verify_interval = interval;
-        sumdb.verify_interval_origin = Origin::Flag("--verify-interval");
+        let origin = SettingOrigin::Flag("--verify-interval");
+        sumdb.verify_interval = Said { value: interval, origin };
     }
 }
 
