@@ -10,9 +10,9 @@ use clap::Args;
 use super::engines::http_client;
 use super::exit::OrExit;
 use super::verify::{self, read_gosum};
-use super::{Common, Exit, Progress, block_on, output, remote};
+use super::{Common, Exit, ProgressMeter, block_on, output, remote};
 use crate::audit::{
-    AuditError, AuditOptions, AuditProgress, AuditReport, Finding, Subject, Target, audit, audit_lines,
+    AuditError, AuditFinding, AuditOptions, AuditProgress, AuditReport, Subject, Target, audit, audit_lines,
 };
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment};
@@ -48,7 +48,7 @@ Examples:
   tallystick audit /srv/sum.golang.org --key keys/sum.golang.org.vkey --json
   tallystick audit https://sum.golang.org --gosum go.sum
   tallystick audit https://sum.corp.example --from ~/go/pkg/sumdb/sum.corp.example/latest")]
-pub(super) struct Audit {
+pub(super) struct AuditCommand {
     /// The log: its URL, or a directory with `latest` and `tile/8/…`
     #[arg(value_name = "URL|DIR")]
     log: String,
@@ -78,7 +78,7 @@ pub(super) struct Audit {
     junit: Option<PathBuf>,
 }
 
-impl Audit {
+impl AuditCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         let report = block_on(self.report(&config))?;
@@ -127,7 +127,7 @@ impl Audit {
         let tell = |progress: AuditProgress| {
             let mut bar = bar.borrow_mut();
             let bar = bar.get_or_insert_with(|| {
-                let mut bar = Progress::new("records", progress.total);
+                let mut bar = ProgressMeter::new("records", progress.total);
                 bar.begin_at(progress.from);
                 bar
             });
@@ -265,7 +265,7 @@ fn text(report: &AuditReport) -> String {
     for skipped in &report.skipped {
         row("skipped", skipped.clone());
     }
-    for Finding { subject, place, what } in &report.findings.findings {
+    for AuditFinding { subject, place, what } in &report.findings.findings {
         row("FAULT", format!("{} {place}: {what}", subject.as_str()));
     }
     match report.findings.count() {
@@ -283,7 +283,7 @@ fn junit(report: &AuditReport) -> String {
     let cases = Subject::ALL.map(|subject| {
         let of = report.findings.findings.iter().filter(|finding| finding.subject == subject);
         let failures: String = of
-            .map(|Finding { place, what, .. }| {
+            .map(|AuditFinding { place, what, .. }| {
                 format!("      <failure message=\"{}\">{}</failure>\n", xml::escape(place), xml::escape(what))
             })
             .collect();

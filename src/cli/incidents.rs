@@ -4,14 +4,15 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::engines::{exit_of_store, open_reader};
-use super::exit::OrExit;
+use super::engines::open_reader;
+use super::exit::{OrExit, OrStoreExit};
 use super::{Common, Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::{Stop, StopError, end_stop, forget_stops, stops};
-use crate::store::LogReader;
+use crate::store::anchor::FileAnchor;
 use crate::store::evidence::KeptIncident;
+use crate::store::{LogObserver as _, LogReader};
 
 /// Show what a person must look at: conflicting hashes, misbehaviour of other logs, damage
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ Examples:
   tallystick incidents --limit 1000 --json
   tallystick incidents resolve 1"
 )]
-pub(super) struct Incidents {
+pub(super) struct IncidentsCommand {
     #[command(subcommand)]
     action: Option<Action>,
     /// Print JSON
@@ -65,7 +66,7 @@ struct Row {
     stop: Option<u64>,
 }
 
-impl Incidents {
+impl IncidentsCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         match self.action {
@@ -82,10 +83,7 @@ fn show(config: &Config, limit: usize, as_json: bool) -> anyhow::Result<Exit> {
         Ok(stops) => (stops, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let incidents = open_reader(config)?.incidents(limit).or_else(|error| {
-        let exit = exit_of_store(&error);
-        Err(error).or_exit(exit)
-    })?;
+    let incidents = open_reader(config)?.incidents(limit).or_store_exit()?;
     let rows = rows(incidents, &stops);
     if as_json {
         output::print_json(&rows)?;
@@ -140,7 +138,8 @@ fn resolve(config: &Config, number: u64) -> anyhow::Result<Exit> {
 
 fn resolve_lost(config: &Config) -> anyhow::Result<Exit> {
     let vkey = open_reader(config)?.identity().vkey.clone();
-    let aside = forget_stops(&config.data, &config.anchor, &vkey, &Clock::system()).or_else(coded)?;
+    let aside = forget_stops(&config.data, &FileAnchor::at(&*config.anchor), &vkey, &Clock::system())
+        .or_else(coded)?;
     if let Some(aside) = aside {
         output::print(&format!("set aside  {}\n", aside.display()))?;
     }
@@ -160,7 +159,7 @@ fn exit_of_stop(error: &StopError) -> Exit {
     match error {
         StopError::Io { .. } => Exit::Failed,
         StopError::Damaged { .. } | StopError::Foreign { .. } => Exit::Damage,
-        StopError::Lock(error) => exit_of_store(error),
+        StopError::Lock(error) => Exit::of_store(error),
         StopError::NotOpen { .. } | StopError::NotLost => Exit::Usage,
     }
 }

@@ -21,7 +21,7 @@ Examples:
   tallystick key new --name sum.corp.example
   tallystick key show
   tallystick key show --data /var/lib/tallystick --json")]
-pub(super) struct Key {
+pub(super) struct KeyCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -45,7 +45,7 @@ enum Action {
     },
 }
 
-impl Key {
+impl KeyCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let (name, json, is_new) = match self.action {
             Action::New { name, json } => (name, json, true),
@@ -55,7 +55,7 @@ impl Key {
         if is_new && let Ok((path, _)) = keys::load_verifier(&config.data, None) {
             return Err(keys::KeyFileError::Exists { path }.into());
         }
-        if is_new && crate::log::exists(&config.data) {
+        if is_new && crate::store::sqlite::holds_log(&config.data) {
             let why = format!(
                 "there is a log in {}, which only its own key can sign\n  fix: put its key files back into {}, or choose another \
                  --data for a new log",

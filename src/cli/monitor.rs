@@ -12,20 +12,20 @@ use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
 
-use super::engines::{exit_of_store, file_name, http_client};
-use super::exit::OrExit;
+use super::engines::{file_name, http_client};
+use super::exit::{OrExit, OrStoreExit};
+use super::process::{Signals, bind, operators};
 use super::remote::MAX_ROOTS_BYTES;
-use super::serve::{Signals, bind, operators};
 use super::{Common, Exit, block_on, output, textfile, verify};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::metrics::{Metrics, Sample, SampleValue, Source};
+use crate::http::metrics::{Metrics, MetricsSource, Sample, SampleValue};
 use crate::http::ops::{Health, Readiness};
 use crate::http::textfile::text_of;
 use crate::mirror::{RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
 use crate::monitor::{
-    Event, Followed, Kind, LogState, Monitor, MonitorConfig, MonitorError, Pass, Polled, State, StateError,
-    Webhook,
+    Event, EventKind, Followed, LogState, Monitor, MonitorConfig, MonitorError, MonitorState, Pass, Polled,
+    StateError, Webhook,
 };
 use crate::store::lock::DirectoryLock;
 use crate::store::private;
@@ -61,10 +61,7 @@ impl MonitorCommand {
         let directory = given.state.clone();
         private::make_directory(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
-        let _lock = DirectoryLock::acquire(&directory).or_else(|error| {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
-        })?;
+        let _lock = DirectoryLock::acquire(&directory).or_store_exit()?;
         block_on(async {
             let (textfile, address) = (given.textfile.clone(), given.metrics_listen.filter(|_| !self.once));
             let listener = match address {
@@ -95,7 +92,7 @@ fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
         match opened {
             Ok(log) => logs.push((followed, log)),
             Err(RemoteError::Store(source)) => {
-                let exit = exit_of_store(&source);
+                let exit = Exit::of_store(&source);
                 return Err(MonitorError::Store { log: followed.name, source }).or_exit(exit);
             }
             Err(error) => return Err(error).or_exit(Exit::Failed),
@@ -120,7 +117,7 @@ fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
 fn coded<T>(error: MonitorError) -> anyhow::Result<T> {
     let exit = match &error {
         MonitorError::State(StateError::Damaged { .. }) => Exit::Damage,
-        MonitorError::Store { source, .. } => exit_of_store(source),
+        MonitorError::Store { source, .. } => Exit::of_store(source),
         MonitorError::Key { .. } | MonitorError::Gosum { .. } => Exit::Usage,
         MonitorError::State(_) | MonitorError::Io { .. } => Exit::Failed,
     };
@@ -142,7 +139,7 @@ struct Figures {
     waiting: Arc<ArcSwap<BTreeSet<String>>>,
 }
 
-impl Source for Figures {
+impl MetricsSource for Figures {
     fn samples(&self) -> Vec<Sample> {
         (**self.samples.load()).clone()
     }
@@ -184,7 +181,8 @@ impl Watch {
         }
         failed |= !self.monitor.tell().await.or_else(coded)?;
         let state = self.monitor.state().await;
-        let forked = |name: &String| state.logs.get(name).is_some_and(|log| log.told.contains(&Kind::Fork));
+        let forked =
+            |name: &String| state.logs.get(name).is_some_and(|log| log.told.contains(&EventKind::Fork));
         Ok(match (alarmed || names.iter().any(forked), failed) {
             (true, _) => Exit::Damage,
             (false, true) => Exit::Unreachable,
@@ -277,7 +275,7 @@ impl Watch {
 }
 
 /// The figures of each log, those of one name together.
-fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &State) -> Vec<Sample> {
+fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &MonitorState) -> Vec<Sample> {
     let logs: Vec<(&str, &LogState)> =
         followed.filter_map(|log| Some((log.name.as_str(), state.logs.get(&log.name)?))).collect();
     type Read = fn(&LogState) -> SampleValue;
@@ -291,7 +289,7 @@ fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &State) -> V
             SampleValue::Gauge(log.verified_at.as_second() as f64)
         }),
         ("monitor_forked", "1 if the log has signed two trees", |log| {
-            SampleValue::Gauge(f64::from(u8::from(log.told.contains(&Kind::Fork))))
+            SampleValue::Gauge(f64::from(u8::from(log.told.contains(&EventKind::Fork))))
         }),
         (
             "monitor_gosum_checked",

@@ -11,13 +11,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
-use super::engines::exit_of_store;
-use super::exit::OrExit;
-use super::serve::{Signals, bind, door_limits, operators, reload_certificate, until};
+use super::exit::{OrExit, OrStoreExit};
+use super::process::{Signals, bind, door_limits, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
 use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};
-use crate::http::listen::{Door, Limits};
+use crate::http::listen::{Door, ListenLimits};
 use crate::http::metrics::Metrics;
 use crate::http::proxies::TrustedProxies;
 use crate::http::tls::TlsKeeper;
@@ -275,10 +274,7 @@ fn open(config: &WitnessConfig, key: CosignatureSigner) -> anyhow::Result<Witnes
             );
             Err(error).context(fix).or_exit(Exit::Damage)
         }
-        WitnessError::Store(error) => {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
-        }
+        WitnessError::Store(error) => Err(error).or_store_exit(),
     })
 }
 
@@ -306,7 +302,7 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     let (stop, stopped) = channel::channel(false);
     let site = WitnessSite::new(witness.clone(), config.prefix.clone(), metrics.clone(), Clock::system());
     let traffic = metrics.traffic.clone();
-    let limits = door_limits(Limits::default().connections);
+    let limits = door_limits(ListenLimits::default().connections);
     let proxies = TrustedProxies::default();
     let door = Door { site: Arc::new(site), tls: tls.clone(), limits, proxies, traffic };
     let door = tokio::spawn(door.serve(listener, until(stopped.clone())));

@@ -9,18 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Method, Request};
 use hyper::body::Incoming;
 
 use super::Client;
-use super::answer::{self, Answer, Cache};
+use super::answer::problem::ProblemDetails;
+use super::answer::{self, Answer};
 use super::hooks::{self, Hooks};
 use super::listen::Site;
 use super::metrics::{Endpoint, Metrics};
-use super::places::{NO_PLACE_RETRY, NoPlace, Places};
 use super::proxies::TrustedProxies;
-use super::sumdb::{self, Found, Miss, Registry};
+use super::sumdb::{self, Miss, Registry, Reply};
 use crate::clock::Clock;
+use crate::share::{NoPlace, Waiters};
 
 /// The longest URL, path and query together. A module path has at most 1024 bytes and a version 240; with every letter
 /// escaped as `%21x` they still fit.
@@ -32,17 +33,20 @@ const LOOKUPS_WAITING_MAX: usize = 8_192;
 /// Requests with a body that may wait at the same time, most of them for the rest of it: up to 32 MiB of bodies.
 const BODIES_WAITING_MAX: usize = 512;
 
+/// When a request that got no place, or lost it, is worth another try.
+const NO_PLACE_RETRY: Duration = Duration::from_secs(5);
+
 /// Where requests wait that are not answered at once.
 pub struct WaitingRoom {
     /// Look-ups, tiles and heads that somebody else is asked for.
-    pub lookups: Places,
+    pub lookups: Waiters,
     /// Requests with a body, and what they wait for.
-    pub bodies: Places,
+    pub bodies: Waiters,
 }
 
 impl Default for WaitingRoom {
     fn default() -> Self {
-        WaitingRoom { lookups: Places::new(LOOKUPS_WAITING_MAX), bodies: Places::new(BODIES_WAITING_MAX) }
+        WaitingRoom { lookups: Waiters::new(LOOKUPS_WAITING_MAX), bodies: Waiters::new(BODIES_WAITING_MAX) }
     }
 }
 
@@ -79,18 +83,23 @@ impl Site for PublicSite {
 }
 
 impl PublicSite {
+    /// Who asks: the peer, or whom a trusted proxy names.
+    fn client(&self, request: &Request<Incoming>, peer: SocketAddr) -> Client {
+        Client { address: self.proxies.client(peer.ip(), request.headers()) }
+    }
+
     async fn route(&self, mut request: Request<Incoming>, peer: SocketAddr) -> (Endpoint, Answer) {
         let uri = request.uri();
         if uri.path_and_query().is_some_and(|text| text.as_str().len() > URL_BYTES_MAX) {
             return (Endpoint::Other, answer::url_too_long(URL_BYTES_MAX));
         }
         if uri.path().starts_with("/api/") {
-            let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+            let client = self.client(&request, peer);
             request.extensions_mut().insert(client);
             if request.method() != Method::POST {
                 return (Endpoint::Api, self.rest.answer(request, peer).await);
             }
-            let answered = self.waiting.bodies.hold(client.address, self.rest.answer(request, peer)).await;
+            let answered = self.waiting.bodies.hold(client.claimant(), self.rest.answer(request, peer)).await;
             return (Endpoint::Api, answered.unwrap_or_else(no_place_in_api));
         }
         let Ok(path) = sumdb::percent_decode(uri.path()) else {
@@ -101,10 +110,10 @@ impl PublicSite {
             };
         };
         if let Some(name) = path.strip_prefix(hooks::PATH).filter(|_| !self.hooks.is_empty()) {
-            let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+            let client = self.client(&request, peer);
             let name = name.to_owned();
             let answering = self.hooks.answer(&name, client, request);
-            let answered = self.waiting.bodies.hold(client.address, answering).await;
+            let answered = self.waiting.bodies.hold(client.claimant(), answering).await;
             return (Endpoint::Hook, answered.unwrap_or_else(no_place));
         }
         let Some((sumdb, ask)) = self.registry.route(&path) else {
@@ -114,13 +123,13 @@ impl PublicSite {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return (endpoint, answer::method_not_allowed());
         }
-        match sumdb::find(&**sumdb, ask, request.headers()) {
-            Found::Answer(answer) => (endpoint, answer),
-            Found::Miss(miss) => {
-                let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+        let client = self.client(&request, peer);
+        match sumdb::find(&**sumdb, ask, &client, request.headers()) {
+            Reply::Answer(answer) => (endpoint, answer),
+            Reply::Miss(miss) => {
                 let endpoint = if matches!(miss, Miss::Lookup(_)) { Endpoint::Notarize } else { endpoint };
                 let fetching = sumdb::fetch(&**sumdb, miss, client, self.lookup_deadline);
-                let fetched = self.waiting.lookups.hold(client.address, fetching).await;
+                let fetched = self.waiting.lookups.hold(client.claimant(), fetching).await;
                 (endpoint, fetched.unwrap_or_else(no_place))
             }
         }
@@ -132,6 +141,5 @@ fn no_place(refused: NoPlace) -> Answer {
 }
 
 fn no_place_in_api(refused: NoPlace) -> Answer {
-    let problem = answer::problem(StatusCode::SERVICE_UNAVAILABLE, Cache::NoStore, &refused.to_string());
-    answer::retry_later(problem, NO_PLACE_RETRY)
+    ProblemDetails::unavailable(refused.to_string(), Some(NO_PLACE_RETRY)).answer()
 }

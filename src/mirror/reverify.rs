@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::{TILE_HEIGHT, blocking};
-use crate::log::Finding;
+use crate::log::FsckFinding;
 use crate::note::{self, VerifierKey};
 use crate::store::remote::SeenHead;
 use crate::store::replica::ReplicaReader;
@@ -53,7 +53,7 @@ pub struct Verified {
     /// Heads whose signature and root were compared.
     pub heads: u64,
     /// What is wrong.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FsckFinding>,
     /// How many findings are not listed because there are too many.
     pub unlisted: u64,
 }
@@ -69,7 +69,7 @@ impl Verified {
             self.unlisted += 1;
             return;
         }
-        let finding = Finding { place: place.into(), why: why.into() };
+        let finding = FsckFinding { place: place.into(), why: why.into() };
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
@@ -87,7 +87,7 @@ impl Verified {
         self.records += other.records;
         self.heads += other.heads;
         self.unlisted += other.unlisted;
-        other.findings.into_iter().for_each(|Finding { place, why }| self.add(place, why));
+        other.findings.into_iter().for_each(|FsckFinding { place, why }| self.add(place, why));
     }
 }
 
@@ -304,9 +304,9 @@ pub async fn reverify(
     key: VerifierKey,
     interval: Duration,
     figures: Arc<ReverifyFigures>,
-    found: mpsc::Sender<Vec<Finding>>,
+    found: mpsc::Sender<Vec<FsckFinding>>,
 ) {
-    let mut told: Vec<Finding> = Vec::new();
+    let mut told: Vec<FsckFinding> = Vec::new();
     // Without randomness it begins at the beginning.
     let mut slice = u64::from(getrandom::u32().unwrap_or(0));
     let mut done = 0;
@@ -329,12 +329,12 @@ pub async fn reverify(
             tracing::debug!(log = name, "the whole mirror was verified again");
         }
         let new = verified.findings.into_iter().filter(|finding| !told.contains(finding));
-        let new: Vec<Finding> = new.take(MAX_FINDINGS.saturating_sub(told.len())).collect();
+        let new: Vec<FsckFinding> = new.take(MAX_FINDINGS.saturating_sub(told.len())).collect();
         if new.is_empty() {
             continue;
         }
         figures.findings.fetch_add(new.len() as u64, Ordering::Relaxed);
-        for Finding { place, why } in &new {
+        for FsckFinding { place, why } in &new {
             tracing::error!(log = name, place, why, "what is stored of a remote log is damaged");
         }
         told.extend(new.iter().cloned());

@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::flight::Flight;
-use super::limits::{ClientId, Exhausted, NotaryLimits, Rates};
+use super::limits::NotaryLimits;
 use super::route::NotaryRoute;
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
 use crate::route::Checksum;
 use crate::share::turns::{Bound, Line, Turn, Want};
-use crate::share::{Claimant, Shed, Turns};
+use crate::share::{Claimant, Exhausted, Rates, Shed, Turns};
 use crate::source::{ModuleSource, SourceUrl};
 
 type Places = Turns<ModuleVersion, Claimant>;
@@ -74,12 +74,12 @@ impl MissAdmission {
     }
 
     /// Counts a miss.
-    pub(super) fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
+    pub(super) fn admit(&self, client: Claimant) -> Result<(), Exhausted> {
         self.misses.admit(client)
     }
 
     /// Counts a module that is notarized ahead.
-    pub(super) fn admit_ahead(&self, client: &ClientId) -> bool {
+    pub(super) fn admit_ahead(&self, client: Claimant) -> bool {
         self.ahead.admit(client).is_ok()
     }
 
@@ -104,7 +104,7 @@ impl MissAdmission {
     ) -> Result<F::Output, Shed> {
         let module = &flight.module;
         if !flight.is_wanted() {
-            let _starter = self.ahead_places.want(module.clone(), flight.client.claimant());
+            let _starter = self.ahead_places.want(module.clone(), flight.client);
             while !flight.is_wanted() {
                 let mut turn = self.ahead_places.turn(module.clone(), self.ahead_line);
                 tokio::select! {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     fn flight(module: &str, client: u8, clock: &Clock) -> Flight {
-        let client = ClientId::Address([127, 0, 0, client].into());
+        let client = Claimant::at([127, 0, 0, client].into());
         Flight::new(
             module.parse().unwrap(),
             0,
@@ -242,7 +242,7 @@ mod tests {
             let flight = flight(&format!("slow.example/m{client}@v1.0.0"), client, &clock);
             let (admission, begun) = (admission.clone(), begun.clone());
             tokio::spawn(async move {
-                let _want = admission.want(&flight.module, flight.client.claimant());
+                let _want = admission.want(&flight.module, flight.client);
                 let hang = |_| {
                     begun.fetch_add(1, Ordering::SeqCst);
                     std::future::pending::<()>()
@@ -254,9 +254,9 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let quick = flight("quick.example/m@v1.0.0", 100, &clock);
-        let _want = admission.want(&quick.module, quick.client.claimant());
+        let _want = admission.want(&quick.module, quick.client);
         let client = admission.in_place(&quick, |client| async move { client }).await.unwrap();
-        assert_eq!(client, Some(quick.client.claimant()));
+        assert_eq!(client, Some(quick.client));
         assert_eq!(begun.load(Ordering::SeqCst), 6, "clients that hold one place each revoke nothing");
     }
 }

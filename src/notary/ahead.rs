@@ -16,9 +16,9 @@ use bytes::Bytes;
 use super::Inner;
 use super::flight::Flight;
 use super::group::{Ahead, Group};
-use super::limits::ClientId;
 use crate::module::{ModuleVersion, gomod};
 use crate::route::Choice;
+use crate::share::Claimant;
 
 /// What is kept of the deadline for the append itself.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ impl Inner {
     pub(super) fn goes_ahead(&self, flight: &Flight) -> bool {
         let depth = flight.ahead.as_ref().map_or(0, |ahead| ahead.depth);
         let limits = &self.limits.ahead;
-        limits.enabled && depth < limits.depth && flight.client != ClientId::Operator
+        limits.enabled && depth < limits.depth && flight.client != Claimant::Operator
     }
 
     /// Starts what `go_mod` requires. Who waits for the flight waits for these too, for a while.
@@ -61,7 +61,7 @@ impl Inner {
             }
             let total = self.limits.ahead.max_flights;
             let room = self.ahead_flights.load(Ordering::Acquire) < total;
-            if !(room && group.take_one() && self.admission.admit_ahead(&flight.client)) {
+            if !(room && group.take_one() && self.admission.admit_ahead(flight.client)) {
                 self.counters.ahead_limited.add(1);
                 break;
             }

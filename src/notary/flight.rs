@@ -12,10 +12,10 @@ use std::time::Instant;
 use tokio::sync::{Notify, watch};
 
 use super::group::Ahead;
-use super::limits::ClientId;
 use super::misses::OpenMisses;
 use super::{Notarized, NotaryError};
 use crate::module::ModuleVersion;
+use crate::share::Claimant;
 
 /// What a flight brings home.
 pub(super) type Answer = Result<Notarized, NotaryError>;
@@ -27,7 +27,7 @@ pub(super) struct Flight {
     pub(super) route: usize,
     pub(super) started: Instant,
     /// Who started it; what is notarised ahead on its account is counted for this client.
-    pub(super) client: ClientId,
+    pub(super) client: Claimant,
     /// Set where no client asked for it at first.
     pub(super) ahead: Option<Ahead>,
     wanted: AtomicBool,
@@ -43,7 +43,7 @@ impl Flight {
     pub(super) fn new(
         module: ModuleVersion,
         route: usize,
-        client: ClientId,
+        client: Claimant,
         ahead: Option<Ahead>,
         started: Instant,
         misses: Arc<OpenMisses>,

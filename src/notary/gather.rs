@@ -20,7 +20,7 @@ use super::counters::Counters;
 use super::flight::Flight;
 use super::misses::OpenMisses;
 use crate::clock::Clock;
-use crate::log::{AppendError, Candidate, Log, Outcome, Snapshot};
+use crate::log::{AppendError, AppendOutcome, Candidate, Log, Snapshot};
 
 /// Candidates in one append at most; far below the log's own limit, so that an append stays short.
 const MAX_BATCH: usize = 1_024;
@@ -36,7 +36,7 @@ const SMALL_BURST: usize = 4;
 const AHEAD_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What became of a candidate, and a view of the log that contains it.
-pub(super) type Appended = Result<(Outcome, Snapshot), AppendError>;
+pub(super) type Appended = Result<(AppendOutcome, Snapshot), AppendError>;
 
 struct Submission {
     candidate: Candidate,

@@ -40,7 +40,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::clock::Clock;
 use crate::dirhash::hash_go_mod;
-use crate::log::{AppendError, Candidate, Log, Outcome, ReadOnly, Snapshot, State, evidence_of};
+use crate::log::{AppendError, AppendOutcome, Candidate, Log, ReadOnly, Snapshot, State, evidence_of};
 use crate::module::ModuleVersion;
 use crate::route::{Checksum, Choice, RouteError, choose};
 use crate::share::{Claimant, Shed, Waiters};
@@ -53,7 +53,7 @@ pub use error::{ConflictReport, Delay, NotaryError};
 use flight::{Answer, Completion, Flight, Flights, TooMany};
 use gather::Gatherer;
 use group::Readiness;
-pub use limits::{AheadLimits, Allowance, ClientId, Exhausted, MAX_NEGATIVE_CACHE, NotaryLimits, Rates};
+pub use limits::{AheadLimits, MAX_NEGATIVE_CACHE, NotaryLimits};
 pub use lines::{ProveError, Proven, Proving, RemoteLines};
 use misses::OpenMisses;
 use negative::Negative;
@@ -151,21 +151,20 @@ impl Notary {
 
     /// The record of a module version: the one that the log has, or a new one if it may enter. Waits at most
     /// [`NotaryLimits::deadline`]; the work goes on when the caller goes away.
-    pub async fn lookup(&self, module: ModuleVersion, client: ClientId) -> Result<Notarized, NotaryError> {
+    pub async fn lookup(&self, module: ModuleVersion, client: Claimant) -> Result<Notarized, NotaryError> {
         let inner = &self.0;
         if let Some(found) = inner.find(&module)? {
             return Ok(found);
         }
         let started = inner.clock.instant();
-        let claimant = client.claimant();
         let crowded = || {
             inner.counters.limited.add(1);
             try_later(&module, Delay::Waiting, CROWDED_RETRY_AFTER)
         };
         // Joining a flight is admission too: whoever waits needs a place to wait in.
-        let waiter = inner.waiters.enter(&claimant).ok_or_else(crowded)?;
+        let waiter = inner.waiters.enter(client).ok_or_else(crowded)?;
         // For as long as this client waits, the flight counts for it.
-        let _want = inner.admission.want(&module, claimant);
+        let _want = inner.admission.want(&module, client);
         let flight = match inner.flights.join(&module, started) {
             Some(flight) => {
                 inner.counters.joined.add(1);
@@ -226,7 +225,7 @@ impl Inner {
     async fn dispatch(
         self: &Arc<Self>,
         module: ModuleVersion,
-        client: ClientId,
+        client: Claimant,
         now: Instant,
     ) -> Result<Arc<Flight>, NotaryError> {
         let route = match self.route_of(&module) {
@@ -251,7 +250,7 @@ impl Inner {
             self.counters.read_only.add(1);
             return Err(NotaryError::ReadOnly { module, reason: Box::new(reason) });
         }
-        if let Err(exhausted) = self.admission.admit(&client) {
+        if let Err(exhausted) = self.admission.admit(client) {
             self.counters.limited.add(1);
             let retry_after = exhausted.retry_after.max(Duration::from_secs(1));
             return Err(try_later(&module, Delay::Limited(exhausted.allowance), retry_after));
@@ -343,16 +342,16 @@ impl Inner {
             NotaryError::ReadOnly { module: flight.module.clone(), reason: Box::new(reason) }
         })?;
         match outcome {
-            Outcome::Appended(id) | Outcome::Present(id) => {
+            AppendOutcome::Appended(id) | AppendOutcome::Present(id) => {
                 let counter = match (&outcome, &flight.ahead) {
-                    (Outcome::Present(_), _) => &self.counters.present,
+                    (AppendOutcome::Present(_), _) => &self.counters.present,
                     (_, Some(_)) => &self.counters.ahead_appended,
                     (_, None) => &self.counters.appended,
                 };
                 counter.add(1);
                 Ok(Notarized { record: StoredRecord { id, lines }, snapshot })
             }
-            Outcome::Conflict(conflict) => {
+            AppendOutcome::Conflict(conflict) => {
                 let kept = evidence_of(&snapshot, conflict.standing.id);
                 let kept = kept.map_err(|error| damaged(&flight.module, &error))?;
                 let report = ConflictReport::new(*conflict, kept.appended_at, kept.evidence);

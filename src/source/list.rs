@@ -9,10 +9,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{ServerUrl, SourceError, SourceUrl};
-
-/// More sources than this in one list is a mistake: each one is a round trip before a miss is answered.
-pub const MAX_SOURCES: usize = 16;
+use super::{MAX_SOURCES, ServerUrl, SourceError, SourceUrl};
 
 /// A GOPROXY list, never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]

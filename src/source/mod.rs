@@ -30,7 +30,7 @@ mod server;
 mod url;
 
 pub use error::{SourceError, UnsafePath};
-pub use list::{FallThrough, ListedSource, MAX_SOURCES, ModuleSource, SourceList};
+pub use list::{FallThrough, ListedSource, ModuleSource, SourceList};
 pub use redacted::RedactedUrl;
 pub use server::ServerUrl;
 pub use url::SourceUrl;
@@ -38,3 +38,5 @@ pub use url::SourceUrl;
 /// The longest URL that is parsed, shown or followed. Servers commonly stop at 8 KiB, and nothing that we
 /// build comes near 2.
 pub(crate) const MAX_URL_BYTES: usize = 4096;
+/// More sources than this in one list is a mistake: each one is a round trip before a miss is answered.
+pub const MAX_SOURCES: usize = 16;

@@ -9,7 +9,7 @@
 //! | 409 without a size, 422 | [`AskError::Contradicted`]: it knows another history |
 //! | others, or none in time | [`AskError::Refused`], [`AskError::Fetch`] |
 //!
-//! A size is only said. What the witness has cosigned, with the log's own signature, it shows ([`Peer::shown_checkpoint`]), and that
+//! A size is only said. What the witness has cosigned, with the log's own signature, it shows ([`AskedWitness::shown_checkpoint`]), and that
 //! proves.
 
 use std::time::Instant;
@@ -36,7 +36,7 @@ const MAX_AHEAD_SECONDS: u64 = 300;
 
 /// A witness that the log asks.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub struct AskedWitness {
     /// What the configuration calls it.
     pub name: String,
     /// Its submission prefix; also its monitoring prefix.
@@ -86,7 +86,7 @@ pub enum AskError {
     Store(#[from] StoreError),
 }
 
-impl Peer {
+impl AskedWitness {
     /// Asks for a cosignature of the head of a snapshot. `known` is the size that the witness has cosigned, as far as we know, and is
     /// corrected by its answers.
     pub(super) async fn ask(

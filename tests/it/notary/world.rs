@@ -1,5 +1,7 @@
 //! What a notary's tests need: modules as proxies serve them, a proxy that records and can be told to misbehave, a log.
 
+use crate::support::logs;
+use crate::support::logs::LogOptions;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Write as _};
 use std::num::NonZeroU32;
@@ -12,11 +14,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, Uri};
 use tallystick::clock::Clock;
-use tallystick::log::{Log, LogOptions};
+use tallystick::log::{Conditions, Log};
 use tallystick::module::{ModuleVersion, PathPatterns};
-use tallystick::notary::{ClientId, Notary, NotaryLimits, NotaryOptions, NotaryRoute, RemoteLines};
+use tallystick::notary::{Notary, NotaryLimits, NotaryOptions, NotaryRoute, RemoteLines};
 use tallystick::note::SignerKey;
 use tallystick::route::{Checksum, Route};
+use tallystick::share::Claimant;
 use tallystick::source::SourceList;
 use tallystick::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits, ProxySettings};
 use tokio::sync::watch;
@@ -26,8 +29,8 @@ pub(super) fn module(text: &str) -> ModuleVersion {
 }
 
 /// A client on this machine.
-pub(super) fn client() -> ClientId {
-    ClientId::Address([127, 0, 0, 1].into())
+pub(super) fn client() -> Claimant {
+    Claimant::at([127, 0, 0, 1].into())
 }
 
 /// A zip of these files, deflated.
@@ -208,14 +211,15 @@ impl World {
     pub(super) fn with_clock(clock: Clock) -> World {
         let directory = tempfile::tempdir().unwrap();
         let signer = SignerKey::generate("sum.corp.example".parse().unwrap(), [7; 32]);
-        let log = Log::open(LogOptions {
+        let options = LogOptions {
             directory: directory.path().to_owned(),
             anchor: directory.path().join("anchor.db"),
             signers: vec![signer],
             reader_cache_kib: 256,
             clock: clock.clone(),
-        });
-        World { log: log.unwrap(), clock, directory }
+        };
+        let log = logs::open_log_as(options, Conditions::default()).unwrap();
+        World { log, clock, directory }
     }
 
     /// The sources of a route.
