@@ -22,7 +22,7 @@ use crate::http::metrics::Metrics;
 use crate::http::proxies::TrustedProxies;
 use crate::http::tls::TlsKeeper;
 use crate::http::witness::{WitnessFigures, WitnessSite};
-use crate::mirror::Misbehaviour;
+use crate::mirror::Misbehavior;
 use crate::note::CosignatureSigner;
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
 use crate::store::witness::{Broken, EvidenceKind, KeptEvidence, read_witness};
@@ -224,7 +224,7 @@ fn report(one: &KeptEvidence) -> Option<String> {
     let is_fork = one.kind == EvidenceKind::Fork.as_str();
     let (text, _) = one.offered.split_once("\n\n").filter(|_| is_fork)?;
     let offered = Checkpoint::parse(&format!("{text}\n")).ok()?.tree;
-    let misbehaviour = Misbehaviour {
+    let misbehaviour = Misbehavior {
         log: one.origin.clone(),
         older: one.standing.clone(),
         newer: one.offered.clone(),

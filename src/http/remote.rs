@@ -292,7 +292,7 @@ impl Sumdb for MirroredLog {
         if let Some(body) = self.recent.tile(tile) {
             return Ok(Some(body));
         }
-        let body = self.log().kept_tile(tile).map_err(failed)?;
+        let body = self.log().stored_tile(tile).map_err(failed)?;
         Ok(body.inspect(|body| self.recent.keep_tile(tile, body)))
     }
 
@@ -306,7 +306,7 @@ impl Sumdb for MirroredLog {
         if let Some(part) = self.recent.lookup(key, module) {
             return Ok(self.part_with_head(&part));
         }
-        let Some(record) = self.log().kept(module).map_err(failed)? else { return Ok(None) };
+        let Some(record) = self.log().stored_record(module).map_err(failed)? else { return Ok(None) };
         let part = kept::record_part(record.id, &record.text);
         self.recent.keep_lookup(key, &part);
         Ok(self.part_with_head(&part))
@@ -343,7 +343,7 @@ fn missing(log: &str, what: &str, max_age: Duration) -> LookupRefusal {
 fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
     match error {
         // Said by the log, or logged when it was found.
-        RemoteError::NotFound { .. } | RemoteError::Misbehaviour(_) => {}
+        RemoteError::NotFound { .. } | RemoteError::Misbehavior(_) => {}
         error => tracing::info!(log, what, %error, "not fetched for a client"),
     }
     let later = |text, retry_after| LookupRefusal::TryLater { text, retry_after };
@@ -368,7 +368,7 @@ fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
             );
             later(text, RETRY_AFTER)
         }
-        RemoteError::Misbehaviour(_) => LookupRefusal::Internal {
+        RemoteError::Misbehavior(_) => LookupRefusal::Internal {
             text: format!(
                 "{log} contradicts what it signed before, so nothing new is taken from it\nThis may be an attack. What was \
                  proved before is answered until the operator of this server has looked."

@@ -164,7 +164,7 @@ impl Poll<'_> {
                         pass.checked += 1;
                     }
                     Err(RemoteError::NotFound { .. }) => pass.missing += 1,
-                    Err(error @ (RemoteError::Misbehaviour(_) | RemoteError::Store(_))) => {
+                    Err(error @ (RemoteError::Misbehavior(_) | RemoteError::Store(_))) => {
                         return Err(self.stop(error));
                     }
                     Err(error) => failures.push((module, error)),

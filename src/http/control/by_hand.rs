@@ -32,7 +32,7 @@ use crate::gosum::ModuleLines;
 use crate::log::{Log, Report};
 use crate::mirror::{
     BundleError, Disagreement, ExportTarget, ImportError, ImportProgress, ImportSource, Mirror, Mirrors,
-    PathDiff, ReplicateError, Reverified, Stats, SyncError, Synced, diff, export, stats, verify,
+    PathDiff, RecordsError, Reverified, Stats, SyncError, Synced, diff, export, stats, verify,
 };
 use crate::module::PathPatterns;
 use crate::store::IncidentKind;
@@ -399,7 +399,7 @@ fn of_import(mirror: &Mirror, error: ImportError) -> Refusal {
     match error {
         ImportError::Bundle(error) => of_bundle(&error),
         // The source is a file that will not be another one by itself, but nothing of it is damage here.
-        ImportError::Replicate(ReplicateError::NoDataTiles { .. }) => Refusal { reason: Reason::Failed, why },
+        ImportError::Replicate(RecordsError::NoDataTiles { .. }) => Refusal { reason: Reason::Failed, why },
         ImportError::Missing { .. } => Refusal { reason: Reason::Failed, why },
         ImportError::Replicate(error) => refusal(mirror, &SyncError::from(error)),
         ImportError::Sync(error) => refusal(mirror, &error),

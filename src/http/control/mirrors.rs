@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stream::{Events, Gone};
 use super::{Control, Reason, Refusal, body_of, malformed, response, result};
-use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, Run, SyncError, Synced, Unusable};
+use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, ReplicaRun, SyncError, Synced, Unusable};
 use crate::store::StoreError;
 use crate::store::replica::{Extent, file_bytes, look};
 
@@ -252,8 +252,8 @@ pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
         urls: log.transport().health().into_iter().map(url).collect(),
         stopped: log.incident().map(|incident| Stopped {
             incident: incident.id,
-            seen_at: incident.misbehaviour.seen_at,
-            what: incident.misbehaviour.to_string(),
+            seen_at: incident.misbehavior.seen_at,
+            what: incident.misbehavior.to_string(),
             evidence: incident.evidence.display().to_string(),
         }),
         unusable: None,
@@ -280,7 +280,7 @@ fn full_status(mirror: &Mirror, shown: u64) -> Result<Option<FullStatus>, StoreE
 }
 
 impl RunStatus {
-    fn new(mirror: &Mirror, run: &Run) -> RunStatus {
+    fn new(mirror: &Mirror, run: &ReplicaRun) -> RunStatus {
         let now = mirror.log.instant();
         RunStatus {
             from: run.from.0,
@@ -368,7 +368,7 @@ pub(super) fn refusal(mirror: &Mirror, error: &SyncError) -> Refusal {
         ) => Reason::Unavailable,
         SyncError::Remote(RemoteError::Forbidden { .. }) => Reason::Failed,
         SyncError::Remote(RemoteError::Store(error)) => return Refusal::from(&**error),
-        SyncError::Remote(RemoteError::Misbehaviour(_)) => {
+        SyncError::Remote(RemoteError::Misbehavior(_)) => {
             let Some(incident) = mirror.log.incident() else {
                 return Refusal { reason: Reason::Alarming, why };
             };

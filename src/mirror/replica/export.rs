@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use super::TILE_HEIGHT;
 use super::bundle::{BundleError, DELTA, Delta, LATEST, Name, at, tar};
 use crate::files;
+use crate::mirror::TILE_HEIGHT;
 use crate::store::lock::Exclusive;
 use crate::store::remote::SeenHead;
 use crate::store::replica::ReplicaReader;

@@ -1,49 +1,52 @@
-//! Import: a static checksum database is taken into a mirror, from files or from any URL, by way of
-//! [`RemoteLog::replicate`]: nothing in it is stored that does not follow from a head signed by the log's key.
+//! Import: a replica takes in a static checksum database, from files or from any URL, by way of
+//! [`replicate_from`]: nothing is stored that does not follow from a head signed by the log's key.
 //!
 //! ```text
 //! archive ──▶ scratch directory ──▶ directory ──┐
-//!                                    URL ───────┴─▶ latest: signed, and of one log with every head known
-//!                                                   data tiles, hash tiles ──▶ verified, window by window
+//!                                    URL ───────┴─▶ latest: signed, and of one log with every
+//!                                                   head known
+//!                                                   data tiles, hash tiles ──▶ verified, window
+//!                                                   by window
 //! ```
 //!
-//! An import that is interrupted leaves the verified prefix; the next one, or a sync, goes on there. A signed contradiction
-//! between the import and what is known stops the log, as one that is seen on the network does.
+//! An import that is interrupted leaves the verified prefix; the next one, or a sync, goes on there.
+//! A signed contradiction between the import and what is known stops the log, as one that is seen on
+//! the network does.
 
 use std::cell::Cell;
 use std::fs;
 use std::io::{self, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Instant;
 
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 
-use super::attempts::Tally;
 use super::bundle::{BundleError, DELTA, Delta, LATEST, MAX_DELTA_BYTES, at, tar};
-use super::error::{Lie, RemoteError, Unproven};
-use super::flight::Flights;
-use super::full::{ReplicaProgress, ReplicateError, ReplicateOptions, Replicated};
-use super::misbehaviour::Misbehaviour;
-use super::missing::Missing;
-use super::tiles::TileReader;
-use super::verify::Refusal;
-use super::{Inner, Mirror, RemoteLimits, RemoteLog, SyncError, Synced, TILE_HEIGHT, blocking};
+use super::error::SyncError;
+use super::progress::{ReplicaProgress, ReplicateOptions, Replicated, Synced};
+use super::replicator::Replicator;
+use super::windows::replicate_from;
+use crate::crew::blocking;
 use crate::files;
-use crate::share::Turns;
+use crate::mirror::TILE_HEIGHT;
+use crate::mirror::view::{
+    Lie, Misbehavior, NotVerified, RecordsError, RemoteError, RemoteLog, Unproven, Verifier,
+};
 use crate::store::StoreError;
+use crate::store::lock::free_bytes;
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Replica, ReplicaReader};
 use crate::tlog::{
     ConsistencyProof, Hash, HashIndex, Tile, TileLevel, TilePlan, TreeSize, consistency_proof_indexes,
     prove_consistency, tree_hash, tree_hash_indexes,
 };
-use crate::upstream::{RemoteSumdb, SourceUrl, SumdbAnswer, UrlError};
+use crate::upstream::{SourceUrl, SumdbAnswer, UrlError};
 
-/// What an archive must leave of the disk: the mirror itself, and the own log, want to go on.
+/// What an archive must leave of the disk: the replica itself, and the own log, must go on.
 const RESERVE_BYTES: u64 = 1 << 30;
-/// How many bytes are unpacked between two words about it.
+/// How many bytes are unpacked between two calls of `progress`.
 const UNPACKED_STEP: u64 = 16 << 20;
 
 /// Where an import comes from.
@@ -86,7 +89,7 @@ pub enum ImportError {
     Bundle(#[from] BundleError),
     /// What is in them does not verify, or the log contradicts itself, or the store fails.
     #[error(transparent)]
-    Replicate(#[from] ReplicateError),
+    Replicate(#[from] RecordsError),
     /// There is no room, or something else that ends a sync, too.
     #[error(transparent)]
     Sync(SyncError),
@@ -149,196 +152,165 @@ impl ImportSource {
     }
 }
 
-impl Mirror {
-    /// Takes a static checksum database into the full mirror, alone with it. Returns the records before and after.
-    pub async fn import(
+impl Replicator {
+    /// Takes in a static checksum database. Returns the records before and after.
+    pub(in crate::mirror) async fn import(
         &self,
         source: &ImportSource,
         progress: impl Fn(ImportProgress) + Send + Sync + 'static,
     ) -> Result<Synced, ImportError> {
-        let replica =
-            self.log.replica().ok_or_else(|| ImportError::NotFull { log: self.log.name().to_owned() })?;
-        let _alone = self.alone().await.map_err(|_| ImportError::Busy { log: self.log.name().to_owned() })?;
-        let size = || replica.reader().head().map(|head| head.tree.size);
-        let (from, progress) = (size(), Arc::new(progress));
-        let Ready { log, head, _scratch } = self.log.begin_import(replica, source, &progress).await?;
+        let _alone = self.alone().await;
+        let (from, progress) = (self.size(), Arc::new(progress));
+        let Offered { verifier, head, _scratch } =
+            Offered::open(self.log(), self.store(), source, &progress).await?;
         if from < Some(head.tree.size) {
             // Files need not be spared, a server must be.
             let is_remote = matches!(source, ImportSource::Url(_));
-            let options = if is_remote { self.replicate } else { ReplicateOptions::default() };
-            self.replicate_by(&log, &head, options, |stored| progress(ImportProgress::Stored(stored)))
-                .await?;
+            let options = if is_remote { self.options } else { ReplicateOptions::default() };
+            let notify = |stored| progress(ImportProgress::Stored(stored));
+            self.bring_to(&verifier, &head, options, notify).await?;
         }
-        Ok(Synced { from, to: size().unwrap_or_default() })
+        Ok(Synced { from, to: self.size().unwrap_or_default() })
     }
 }
 
-impl RemoteLog {
-    /// The same log, its store, its heads and its stop, read from elsewhere.
-    pub fn via(&self, transport: RemoteSumdb) -> RemoteLog {
-        let inner = &self.0;
-        let limits = RemoteLimits::default();
-        let tiles = TileReader::new(transport.clone(), inner.kept.clone(), &limits);
-        let (lookup_turns, lookup_line) = Turns::with_places(limits.requests);
-        RemoteLog(Arc::new(Inner {
-            name: inner.name.clone(),
-            key: inner.key.clone(),
-            transport,
-            store: inner.store.clone(),
-            kept: inner.kept.clone(),
-            tiles: Arc::new(tiles),
-            clock: inner.clock.clone(),
-            patience: inner.patience,
-            places: Semaphore::new(limits.lookups),
-            lookup_turns,
-            lookup_line,
-            newest: inner.newest.clone(),
-            replicates: inner.replicates.clone(),
-            database: inner.database.clone(),
-            stopped: inner.stopped.clone(),
-            tally: Mutex::new(Tally::default()),
-            advanced_at: Mutex::new(None),
-            missing: Missing::new(),
-            lookups: Flights::default(),
-            advances: Flights::default(),
-        }))
-    }
+/// Takes a static checksum database of this log into a replica. Calls `progress` after each commit.
+///
+/// Nobody else may write to the replica meanwhile. Dropping the future ends it after the commit under
+/// way.
+pub async fn import(
+    log: &RemoteLog,
+    store: &Replica,
+    source: &ImportSource,
+    progress: impl Fn(ImportProgress) + Send + Sync + 'static,
+) -> Result<Replicated, ImportError> {
+    let progress = Arc::new(progress);
+    let Offered { verifier, head, _scratch } = Offered::open(log, store, source, &progress).await?;
+    let notify = |stored| progress(ImportProgress::Stored(stored));
+    Ok(replicate_from(&verifier, store, &head, ReplicateOptions::default(), notify).await?)
+}
 
-    /// Takes a static checksum database of this log into a mirror. `progress` is told after each commit.
-    ///
-    /// Nobody else may write to the mirror meanwhile. Dropping the future ends it after the commit under way.
-    pub async fn import(
-        &self,
-        replica: &Replica,
-        source: &ImportSource,
-        progress: impl Fn(ImportProgress) + Send + Sync + 'static,
-    ) -> Result<Replicated, ImportError> {
-        let progress = Arc::new(progress);
-        let Ready { log, head, _scratch } = self.begin_import(replica, source, &progress).await?;
-        let told = |stored| progress(ImportProgress::Stored(stored));
-        Ok(log.replicate(replica, &head, ReplicateOptions::default(), told).await?)
-    }
+/// A database that is offered, whose head is known to be one of the log's.
+struct Offered {
+    /// Reads the log from the import.
+    verifier: Arc<Verifier>,
+    head: SeenHead,
+    /// What was unpacked, for as long as it is read.
+    _scratch: Option<TempDir>,
+}
 
-    /// Everything before the first record.
-    async fn begin_import(
-        &self,
-        replica: &Replica,
+impl Offered {
+    /// Does everything before the first record.
+    async fn open(
+        log: &RemoteLog,
+        store: &Replica,
         source: &ImportSource,
         progress: &Arc<impl Fn(ImportProgress) + Send + Sync + 'static>,
-    ) -> Result<Ready, ImportError> {
-        self.0.check_running()?;
+    ) -> Result<Offered, ImportError> {
+        let own = log.verifier();
+        own.known().check_running()?;
         let (url, _scratch) = match source {
             ImportSource::Url(url) => (url.clone(), None),
             ImportSource::Directory(path) => (directory_url(path)?, None),
             ImportSource::Archive(path) => {
-                let scratch = scratch(&self.0.database)?;
-                let wanted = Arc::new(());
-                let (path, told, still) = (path.clone(), progress.clone(), Arc::downgrade(&wanted));
-                // The directory goes along: it is removed by whoever writes there last.
-                let scratch = blocking(move || {
-                    let is_wanted = || still.strong_count() > 0;
-                    unpack(&path, scratch.path(), &*told, &is_wanted).map(|()| scratch)
-                })
-                .await?;
-                drop(wanted);
+                let scratch = unpack(path.clone(), &own.known().database, progress.clone()).await?;
                 (directory_url(scratch.path())?, Some(scratch))
             }
         };
         let delta = url.local_path().map(read_delta).transpose()?.flatten();
         if let Some(delta) = &delta {
-            self.check_delta(delta, replica)?;
+            check_delta(delta, log.name(), store)?;
         }
-        let via = self.via(self.0.transport.at(vec![url]));
-        let head = via.offered().await?;
-        let known = via.compare(self, replica, &head).await?;
+        let verifier = Arc::new(own.at(own.transport().at(vec![url])));
+        let comparison = Comparison { verifier: &verifier, own, reader: store.reader(), log };
+        let head = comparison.latest().await?;
+        comparison.run(&head).await?;
         if let Some(note) = delta.and_then(|delta| delta.old_note) {
-            let older = via.0.open_head(note.as_bytes()).map_err(|refusal| self.refused(refusal, DELTA))?;
-            via.compare(self, replica, &older).await?;
+            let opened = verifier.open_head(note.as_bytes());
+            let older = opened.map_err(|refused| unproven(own, refused, DELTA))?;
+            comparison.run(&older).await?;
         }
-        Ok(Ready { log: via, head: known, _scratch })
+        Ok(Offered { verifier, head, _scratch })
+    }
+}
+
+fn check_delta(delta: &Delta, log: &str, store: &Replica) -> Result<(), BundleError> {
+    if delta.log != log {
+        return Err(BundleError::OtherLog { log: log.to_owned(), found: delta.log.clone() });
+    }
+    let have = store.edge().size;
+    if have < delta.old.size {
+        return Err(BundleError::Gap { from: delta.old.size, have });
+    }
+    Ok(())
+}
+
+/// Compares heads of an import with those that are known.
+struct Comparison<'a> {
+    /// Reads the import.
+    verifier: &'a Verifier,
+    /// Reads the log's own URLs.
+    own: &'a Verifier,
+    reader: ReplicaReader,
+    log: &'a RemoteLog,
+}
+
+impl Comparison<'_> {
+    fn deadline(&self) -> Instant {
+        self.log.instant() + self.log.patience()
     }
 
-    fn check_delta(&self, delta: &Delta, replica: &Replica) -> Result<(), BundleError> {
-        if delta.log != self.0.name {
-            return Err(BundleError::OtherLog { log: self.0.name.clone(), found: delta.log.clone() });
-        }
-        let have = replica.edge().size;
-        if have < delta.old.size {
-            return Err(BundleError::Gap { from: delta.old.size, have });
-        }
-        Ok(())
-    }
-
-    /// The signed head that the source calls newest.
-    async fn offered(&self) -> Result<SeenHead, RemoteError> {
-        let deadline = self.0.clock.instant() + self.0.patience;
-        let answer = self.0.transport.latest(deadline).next().await;
+    /// Returns the signed head that the import calls newest.
+    async fn latest(&self) -> Result<SeenHead, RemoteError> {
+        let answer = self.verifier.transport().latest(self.deadline()).next().await;
         let SumdbAnswer { body, url, .. } =
             answer.map_err(|error| RemoteError::unanswered(&error, LATEST, Vec::new()))?;
-        self.0.open_head(&body).map_err(|refusal| match refusal {
-            Refusal::Bad(why) => unproven(&self.0.name, LATEST, vec![Lie { url, why }]),
-            Refusal::Fatal(error) => error,
+        self.verifier.open_head(&body).map_err(|refused| match refused {
+            NotVerified::Bad(why) => {
+                let log = self.log.name().to_owned();
+                let lies = vec![Lie { url, why }];
+                Unproven { log, path: LATEST.to_owned(), lies, failures: Vec::new() }.into()
+            }
+            NotVerified::Fatal(error) => error,
         })
     }
 
-    fn refused(&self, refusal: Refusal, path: &str) -> RemoteError {
-        match refusal {
-            Refusal::Fatal(error) => error,
-            Refusal::Bad(why) => {
-                let lies = self.0.transport.health().into_iter().take(1);
-                unproven(&self.0.name, path, lies.map(|(url, _)| Lie { url, why: why.clone() }).collect())
-            }
-        }
-    }
-
-    /// Compares an offered head with those that are known, which makes it one of them. `whole` is the log at its own URLs,
-    /// for a head older than the newest, which the source itself may not be able to compare.
-    async fn compare(
-        &self,
-        whole: &RemoteLog,
-        replica: &Replica,
-        offered: &SeenHead,
-    ) -> Result<SeenHead, ImportError> {
-        let reader = replica.reader();
-        if let Some(newest) = reader.head()
+    /// Compares an offered head with those that are known, which makes it one of them. The import
+    /// itself may not be able to compare a head older than the newest; the log's own URLs may.
+    async fn run(&self, offered: &SeenHead) -> Result<(), ImportError> {
+        if let Some(newest) = self.reader.head()
             && offered.tree.size <= newest.tree.size
             && offered.tree.size > TreeSize(0)
         {
-            // The mirror has every tile that says whether they are of one log; nobody need be asked.
-            self.compare_stored(&reader, &newest, offered).await?;
-            return Ok(offered.clone());
+            // The replica has every tile that says whether they are of one log; nobody need be asked.
+            return Ok(self.compare_replicated(&newest, offered).await?);
         }
-        let deadline = self.0.clock.instant() + self.0.patience;
-        let error = match self.0.reconcile(offered.clone(), None, LATEST, deadline).await {
-            Ok(_) => return Ok(offered.clone()),
-            Err(refusal) => self.refused(refusal, LATEST),
+        let deadline = self.deadline();
+        let error = match self.verifier.reconcile(offered.clone(), LATEST, deadline).await {
+            Ok(_) => return Ok(()),
+            Err(refused) => unproven(self.verifier, refused, LATEST),
         };
-        let newest = self.newest().map(|head| head.tree.size).unwrap_or_default();
+        let newest = self.log.newest().map(|head| head.tree.size).unwrap_or_default();
         let may_differ = matches!(error, RemoteError::Unavailable { .. } | RemoteError::Unproven(_));
         if !may_differ || newest <= offered.tree.size {
             return Err(error.into());
         }
-        match whole.0.reconcile(offered.clone(), None, LATEST, deadline).await {
-            Ok(_) => Ok(offered.clone()),
-            Err(Refusal::Fatal(error @ (RemoteError::Misbehaviour(_) | RemoteError::Store(_)))) => {
+        match self.own.reconcile(offered.clone(), LATEST, deadline).await {
+            Ok(_) => Ok(()),
+            Err(NotVerified::Fatal(error @ (RemoteError::Misbehavior(_) | RemoteError::Store(_)))) => {
                 Err(error.into())
             }
-            Err(refusal) => {
-                let why = self.refused(refusal, LATEST);
+            Err(refused) => {
+                let why = unproven(self.verifier, refused, LATEST);
                 Err(ImportError::Older { offered: offered.tree.size, newest, why })
             }
         }
     }
 
-    /// Whether a head is the beginning of the mirrored tree. If it is not, the log is stopped.
-    async fn compare_stored(
-        &self,
-        reader: &ReplicaReader,
-        newest: &SeenHead,
-        offered: &SeenHead,
-    ) -> Result<(), RemoteError> {
+    /// Checks that a head is the beginning of the replicated tree, and stops the log if it is not.
+    async fn compare_replicated(&self, newest: &SeenHead, offered: &SeenHead) -> Result<(), RemoteError> {
         let size = offered.tree.size;
-        let hashes = stored_hashes(reader, newest, &tree_hash_indexes(size))?;
+        let hashes = stored_hashes(&self.reader, newest, &tree_hash_indexes(size))?;
         let root_in_newer = tree_hash(size, &hashes).expect("as many hashes as were planned");
         if root_in_newer == offered.tree.root {
             return Ok(());
@@ -348,17 +320,30 @@ impl RemoteLog {
         } else {
             let indexes =
                 consistency_proof_indexes(newest.tree.size, size).expect("a smaller tree, not empty");
-            let hashes = stored_hashes(reader, newest, &indexes)?;
+            let hashes = stored_hashes(&self.reader, newest, &indexes)?;
             prove_consistency(newest.tree.size, size, &hashes).expect("as many hashes as were planned")
         };
         let (older, newer) = (offered.note.clone(), newest.note.clone());
-        let (log, seen_at) = (self.0.name.clone(), self.0.clock.now());
-        let misbehaviour = Misbehaviour { log, older, newer, root_in_newer, proof, seen_at };
-        Err(self.0.stop_for(misbehaviour).await)
+        let (log, seen_at) = (self.log.name().to_owned(), self.log.now());
+        let misbehavior = Misbehavior { log, older, newer, root_in_newer, proof, seen_at };
+        Err(self.own.known().convict(misbehavior).await)
     }
 }
 
-/// Hashes of a mirrored tree, verified up to the root of its head.
+/// Turns bytes that do not verify into the error that names the first URL of the import.
+fn unproven(verifier: &Verifier, refused: NotVerified, path: &str) -> RemoteError {
+    match refused {
+        NotVerified::Fatal(error) => error,
+        NotVerified::Bad(why) => {
+            let urls = verifier.transport().health().into_iter().take(1);
+            let lies = urls.map(|(url, _)| Lie { url, why: why.clone() }).collect();
+            let (log, path) = (verifier.known().name.clone(), path.to_owned());
+            Unproven { log, path, lies, failures: Vec::new() }.into()
+        }
+    }
+}
+
+/// Reads hashes of the replicated tree, verified up to the root of its head.
 fn stored_hashes(
     reader: &ReplicaReader,
     head: &SeenHead,
@@ -373,11 +358,6 @@ fn stored_hashes(
     let bodies = plan.tiles().iter().map(body).collect::<Result<Vec<Vec<u8>>, StoreError>>()?;
     plan.finish(&bodies)
         .map_err(|error| StoreError::Damaged { place: "hash tiles".to_owned(), why: error.to_string() })
-}
-
-fn unproven(log: &str, path: &str, lies: Vec<Lie>) -> RemoteError {
-    let (log, path) = (log.to_owned(), path.to_owned());
-    RemoteError::Unproven(Arc::new(Unproven { log, path, lies, failures: Vec::new() }))
 }
 
 fn directory_url(path: &Path) -> Result<SourceUrl, BundleError> {
@@ -403,38 +383,48 @@ fn read_delta(directory: &Path) -> Result<Option<Delta>, BundleError> {
     Ok(Some(Delta::parse(&text)?))
 }
 
-fn unpack(
-    archive: &Path,
+/// Unpacks an archive into a directory beside the log's database. Ends when nobody waits for it any
+/// more.
+async fn unpack(
+    archive: PathBuf,
+    database: &Path,
+    progress: Arc<impl Fn(ImportProgress) + Send + Sync + 'static>,
+) -> Result<TempDir, BundleError> {
+    let scratch = scratch(database)?;
+    let wanted = Arc::new(());
+    let still = Arc::downgrade(&wanted);
+    // The directory goes along: whoever writes there last removes it.
+    let unpacked = blocking(move || {
+        let is_wanted = || still.strong_count() > 0;
+        unpack_into(scratch.path(), &archive, &*progress, &is_wanted).map(|()| scratch)
+    });
+    let unpacked = unpacked.await;
+    drop(wanted);
+    unpacked
+}
+
+fn unpack_into(
     into: &Path,
+    archive: &Path,
     progress: &dyn Fn(ImportProgress),
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<(), BundleError> {
     // The server may be the one who reads it, and must not wait for whoever writes into a pipe.
     let file = files::open_regular(archive).map_err(at(archive))?;
     let mut stream = zstd::Decoder::new(BufReader::new(file)).map_err(at(archive))?;
-    let disk = rustix::fs::statvfs(into).map_err(|error| at(into)(error.into()))?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(RESERVE_BYTES);
-    let told = Cell::new(0);
+    let free = free_bytes(into)?.saturating_sub(RESERVE_BYTES);
+    let reported = Cell::new(0);
     tar::unpack(&mut stream, archive, into, free, &|bytes| {
-        if bytes - told.get() >= UNPACKED_STEP {
-            told.set(bytes);
+        if bytes - reported.get() >= UNPACKED_STEP {
+            reported.set(bytes);
             progress(ImportProgress::Unpacked(bytes));
         }
         if is_wanted() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    Ok(())
+    })
 }
 
-/// An import whose head is known to be one of the log's.
-struct Ready {
-    /// The log, read from the import.
-    log: RemoteLog,
-    head: SeenHead,
-    _scratch: Option<TempDir>,
-}
-
-/// A directory for what is unpacked, beside the log's database and removed when it is dropped. What imports that were killed
-/// have left is removed before.
+/// Makes a directory for what is unpacked, beside the log's database and removed when it is dropped.
+/// Removes what imports that were killed have left.
 fn scratch(database: &Path) -> Result<TempDir, BundleError> {
     let directory = database.parent().unwrap_or(Path::new("."));
     let stem = database.file_stem().unwrap_or_default().to_string_lossy();

@@ -23,8 +23,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::{TILE_HEIGHT, blocking};
+use crate::crew::blocking;
 use crate::log::Finding;
+use crate::mirror::TILE_HEIGHT;
 use crate::note::{self, VerifierKey};
 use crate::store::remote::SeenHead;
 use crate::store::replica::ReplicaReader;
@@ -47,7 +48,7 @@ const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
+pub struct Reverified {
     /// Records that were read, hashed and looked up.
     pub records: u64,
     /// Heads whose signature and root were compared.
@@ -58,7 +59,7 @@ pub struct Verified {
     pub unlisted: u64,
 }
 
-impl Verified {
+impl Reverified {
     /// Whether everything is as it must be.
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
@@ -83,7 +84,7 @@ impl Verified {
         }
     }
 
-    fn join(&mut self, other: Verified) {
+    fn join(&mut self, other: Reverified) {
         self.records += other.records;
         self.heads += other.heads;
         self.unlisted += other.unlisted;
@@ -101,8 +102,8 @@ pub fn verify(
     reader: &ReplicaReader,
     key: &VerifierKey,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-) -> Verified {
-    let mut all = Verified::default();
+) -> Reverified {
+    let mut all = Reverified::default();
     let (count, threads) = (slices(reader), std::thread::available_parallelism().map_or(2, usize::from));
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -131,11 +132,11 @@ pub fn verify(
 
 /// Verifies one slice. What cannot be read is a finding too. What is wrong although it can be read is condemned. Blocks,
 /// for about a second.
-pub fn verify_slice(reader: &ReplicaReader, key: &VerifierKey, slice: u64) -> Verified {
-    let Some(head) = reader.head() else { return Verified::default() };
+pub fn verify_slice(reader: &ReplicaReader, key: &VerifierKey, slice: u64) -> Reverified {
+    let Some(head) = reader.head() else { return Reverified::default() };
     let size = head.tree.size.0;
     let ids = (slice * SLICE_RECORDS).min(size)..((slice + 1) * SLICE_RECORDS).min(size);
-    let mut check = Slice { reader, head, verified: Verified::default() };
+    let mut check = Slice { reader, head, verified: Reverified::default() };
     if ids.is_empty() {
         return check.verified;
     }
@@ -161,7 +162,7 @@ pub fn verify_slice(reader: &ReplicaReader, key: &VerifierKey, slice: u64) -> Ve
 struct Slice<'a> {
     reader: &'a ReplicaReader,
     head: Arc<SeenHead>,
-    verified: Verified,
+    verified: Reverified,
 }
 
 impl Slice<'_> {

@@ -1,201 +1,125 @@
-//! The full mirror: every record of a remote log, verified before it is written, as fast as the disk takes it.
+//! A replica comes to a signed head: every record of the log, window by window, verified before it
+//! is written, as fast as the disk takes it.
 //!
 //! ```text
 //! signed head ──▶ plan: one window is one hash tile of level 1, 65,536 records
 //!   for each window, a few ahead of the one that is being written:
-//!     tile/8/1/W and its parents      verified up to the signed root (TilePlan)
-//!     tile/8/data/N, many in flight   split, hashed; the root of its leaves must be the verified hash; packed. On all cores
-//!   in order, one thread:             segments, synced; then one transaction: hash tiles, index, edge; the head with the last one
+//!     tile/8/1/W and its parents    verified up to the signed root (TilePlan)
+//!     tile/8/data/N, many at once   split, hashed; the root of its leaves must be the verified
+//!                                   hash; packed. On all cores
+//!   in order, one thread:           segments, synced; then one transaction: hash tiles, index,
+//!                                   edge; the head with the last one
 //! ```
 //!
-//! What a window adds becomes visible as a whole, so a run that is killed anywhere goes on where the last window ended. The
-//! records after the last full tile are held against the hashes of their own tile, which is at the right edge of
-//! the signed tree; and before a head is written, the root of everything that is stored is computed again from the edge.
+//! What a window adds becomes visible as a whole, so a run that is killed anywhere goes on where the
+//! last window ended. The records after the last full tile are held against the hashes of their own
+//! tile, which is at the right edge of the signed tree; and before a head is written, the root of
+//! everything that is stored is computed again from the edge.
 //!
-//! Architecture invariant: bytes of a source reach the database by way of [`check_full`] and [`check_edge`] only.
-
-mod fetch;
-mod frontier;
-mod records;
+//! Architecture invariant: bytes of a source reach the database by way of [`check_full`] and
+//! [`check_edge`] only, which are beside the reader of data tiles.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::error::RemoteError;
-use super::{Inner, RemoteLog, TILE_HEIGHT, blocking};
-use crate::crew::Crew;
+use super::progress::{ReplicaProgress, ReplicateOptions, Replicated};
+use crate::crew::{Crew, blocking};
+use crate::mirror::TILE_HEIGHT;
+use crate::mirror::view::{
+    DataTileCounts, DataTileReader, LATEST, PATIENCE, RecordsError, RemoteError, RemoteLog, TileVerdict,
+    Verifier, check_edge, check_full,
+};
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Edge, PackedTile, Replica, TRAINING_TILES, Window};
-use crate::store::{StoreError, TILE_WIDTH};
+use crate::store::{FullTile, StoreError, TILE_WIDTH};
 use crate::tlog::{
-    Hash, HashIndex, Tile, TileLevel, TilePlan, TreeHead, TreeSize, split_data_tile, stored_hash_index,
-    tile_root, tree_hash, tree_hash_indexes,
+    Hash, HashIndex, Tile, TileLevel, TreeHead, TreeSize, edge_root, push_tile_root, split_data_tile,
+    stored_hash_index, tree_hash, tree_hash_indexes,
 };
-use fetch::{PATIENCE, Traffic, Verdict};
 
 /// Data tiles of a window: those of one hash tile of level 1.
 const WINDOW_TILES: u64 = TILE_WIDTH;
-/// Windows that are fetched while one is written. Each holds some 6 MB of packed records. With half as many, cores wait for the
-/// writer whenever it merges.
+/// Windows that are fetched while one is written. Each holds some 6 MB of packed records. With half
+/// as many, cores wait for the writer whenever it merges.
 const WINDOWS_AHEAD: usize = 6;
 /// The level of a data tile's root in the tree.
 const ROOT_LEVEL: u8 = 8;
 
-/// How a log is replicated.
-#[derive(Clone, Copy, Debug)]
-pub struct ReplicateOptions {
-    /// Data tiles in flight at once.
-    pub jobs: usize,
-    /// How often a tile that no URL has now is asked for, later and later.
-    pub tries: u32,
+/// Brings a replica to a head of this log that was [seen](RemoteLog::advance). Calls `progress`
+/// after each commit. A replica that is there already, or beyond, stays as it is.
+///
+/// Dropping the future ends the run after the commit under way.
+pub async fn replicate(
+    log: &RemoteLog,
+    store: &Replica,
+    head: &SeenHead,
+    options: ReplicateOptions,
+    progress: impl Fn(ReplicaProgress),
+) -> Result<Replicated, RecordsError> {
+    replicate_from(log.verifier(), store, head, options, progress).await
 }
 
-impl Default for ReplicateOptions {
-    fn default() -> ReplicateOptions {
-        // Enough for a line with 100 ms of delay, little enough for the log's operators; eight tries are over a minute.
-        ReplicateOptions { jobs: 32, tries: 8 }
+/// Does the same from wherever `verifier` reads the log.
+pub(super) async fn replicate_from(
+    verifier: &Arc<Verifier>,
+    store: &Replica,
+    head: &SeenHead,
+    options: ReplicateOptions,
+    progress: impl Fn(ReplicaProgress),
+) -> Result<Replicated, RecordsError> {
+    verifier.known().check_running()?;
+    let edge = begin(verifier, store, head).await?;
+    let from = edge.size;
+    let run = Arc::new(WindowRun {
+        verifier: verifier.clone(),
+        store: store.clone(),
+        head: head.clone(),
+        reader: DataTileReader::new(verifier.clone(), options.tries),
+        jobs: Semaphore::new(options.jobs.max(1)),
+        crew: Crew::new(),
+    });
+    let is_behind = store.reader().head().is_none_or(|newest| newest.tree.size < head.tree.size);
+    if from <= head.tree.size && is_behind {
+        run.advance(edge, progress).await?;
     }
+    Ok(Replicated { from, progress: run.progress(store.reader().size()) })
 }
 
-/// How far a run has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplicaProgress {
-    /// The records that are stored.
-    pub size: TreeSize,
-    /// The size of the head that the run goes to.
-    pub target: TreeSize,
-    /// Requests for data tiles so far.
-    pub requests: u64,
-    /// Bytes of data tiles so far.
-    pub bytes: u64,
-    /// How often a tile had to be asked for again because no URL had it.
-    pub retries: u64,
-}
-
-/// What a run has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replicated {
-    /// The records that were there before.
-    pub from: TreeSize,
-    /// How it ended.
-    pub progress: ReplicaProgress,
-}
-
-/// Why a run ended before its head. What was stored stays; the next run goes on there.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplicateError {
-    /// Every URL refuses to give data tiles. Some routes pass only what the `go` command asks for: mirror in mode `on-demand`
-    /// there, name another URL, or import a copy.
-    #[error("checksum database {log}: no URL gives {path}, so it cannot be mirrored in full: {said}")]
-    NoDataTiles {
-        /// The log's name.
-        log: String,
-        /// The tile that was asked for.
-        path: String,
-        /// What each URL said.
-        said: String,
-    },
-    /// As with a look-up: what does not verify, a log that contradicts itself, no network.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    /// The mirror's own database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl RemoteLog {
-    /// Brings a mirror to a head, which must be one of this log that was [seen](RemoteLog::advance). `progress` is
-    /// told after each commit. A mirror that is there already, or beyond, stays as it is.
-    ///
-    /// Dropping the future ends the run after the commit under way.
-    pub async fn replicate(
-        &self,
-        replica: &Replica,
-        head: &SeenHead,
-        options: ReplicateOptions,
-        progress: impl Fn(ReplicaProgress),
-    ) -> Result<Replicated, ReplicateError> {
-        self.0.check_running()?;
-        let edge = self.0.begin(replica, head).await?;
-        let from = edge.size;
-        let run = Arc::new(Run {
-            inner: self.0.clone(),
-            replica: replica.clone(),
-            head: head.clone(),
-            options,
-            traffic: Traffic::default(),
-            jobs: Semaphore::new(options.jobs.max(1)),
-            crew: Crew::new(),
-        });
-        let is_behind = replica.reader().head().is_none_or(|newest| newest.tree.size < head.tree.size);
-        if from <= head.tree.size && is_behind {
-            run.advance(edge, progress).await?;
-        }
-        Ok(Replicated { from, progress: run.progress(replica.reader().size()) })
+/// Holds what a replica has against the head that it is to go to. Returns its edge.
+async fn begin(verifier: &Arc<Verifier>, store: &Replica, head: &SeenHead) -> Result<Edge, RecordsError> {
+    if let Some(newest) = store.reader().head() {
+        let deadline = verifier.known().clock.instant() + PATIENCE;
+        verifier.compare_stored(&newest, LATEST, deadline).await?;
     }
-}
-
-impl Inner {
-    /// Holds what a mirror has against the head that it is to go to. Returns its edge.
-    async fn begin(&self, replica: &Replica, head: &SeenHead) -> Result<Edge, ReplicateError> {
-        if let Some(newest) = replica.reader().head() {
-            self.hold_to(&newest, self.clock.instant() + PATIENCE).await?;
-        }
-        // Of a run that was dropped a commit may still be under way.
-        let waiting = replica.clone();
-        let edge = blocking(move || waiting.edge()).await;
-        let stored = frontier::tree(&edge);
-        if stored.size == TreeSize(0) || stored.size > head.tree.size {
-            return Ok(edge);
-        }
-        let indexes = tree_hash_indexes(stored.size);
-        let hashes = self.hashes(&head.tree, &indexes, &Traffic::default(), 1).await?;
-        let root = tree_hash(stored.size, &hashes).expect("as many hashes as were planned");
-        if root == stored.root {
-            return Ok(edge);
-        }
-        let why = format!("its root is {}, the log's first {} records have {root}", stored.root, stored.size);
-        Err(StoreError::Damaged { place: "edge of the mirror".to_owned(), why }.into())
+    // A run that was dropped may still have a commit under way.
+    let waiting = store.clone();
+    let edge = blocking(move || waiting.edge()).await;
+    let stored = tree(&edge);
+    if stored.size == TreeSize(0) || stored.size > head.tree.size {
+        return Ok(edge);
     }
-
-    /// Reads hashes of a signed tree, with patience for what may pass.
-    async fn hashes(
-        &self,
-        head: &TreeHead,
-        indexes: &[HashIndex],
-        traffic: &Traffic,
-        tries: u32,
-    ) -> Result<Vec<Hash>, RemoteError> {
-        let plan = TilePlan::new(head, TILE_HEIGHT, indexes).expect("the hashes are of this tree");
-        let path = plan.tiles().last().map(Tile::path).unwrap_or_default();
-        for attempt in 1.. {
-            traffic.wait(self).await;
-            match self.tiles.read(&plan, &[], &path, self.clock.instant() + PATIENCE).await {
-                Ok(verified) => return Ok(verified.hashes),
-                Err(RemoteError::Unavailable { retry_after, .. }) if attempt < tries => {
-                    traffic.retries.fetch_add(1, Ordering::Relaxed);
-                    traffic.pause(self, attempt, retry_after);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        unreachable!("the last try returns")
+    let reader = DataTileReader::new(verifier.clone(), 1);
+    let hashes = reader.hashes(&head.tree, &tree_hash_indexes(stored.size)).await?;
+    let root = tree_hash(stored.size, &hashes).expect("as many hashes as were planned");
+    if root == stored.root {
+        return Ok(edge);
     }
+    let why = format!("its root is {}, the log's first {} records have {root}", stored.root, stored.size);
+    Err(StoreError::Damaged { place: "edge of the mirror".to_owned(), why }.into())
 }
 
 /// One run, to one head.
-struct Run {
-    inner: Arc<Inner>,
-    replica: Replica,
+struct WindowRun {
+    verifier: Arc<Verifier>,
+    store: Replica,
     head: SeenHead,
-    options: ReplicateOptions,
-    traffic: Traffic,
+    /// All requests of the run pause together.
+    reader: DataTileReader,
     /// One for each data tile in flight.
     jobs: Semaphore,
     /// What verifies and packs.
@@ -211,11 +135,11 @@ struct Prepared {
     texts: Vec<String>,
 }
 
-/// Data tiles that are here already: those that the dictionary was made of.
-type Held = Arc<HashMap<u64, Bytes>>;
+/// Data tiles that are in memory already: those that the dictionary was made of.
+type Sampled = Arc<HashMap<u64, Bytes>>;
 
 /// A task that ends when nobody waits for it any more.
-struct Ahead(JoinHandle<Result<Prepared, ReplicateError>>);
+struct Ahead(JoinHandle<Result<Prepared, RecordsError>>);
 
 impl Drop for Ahead {
     fn drop(&mut self) {
@@ -223,15 +147,15 @@ impl Drop for Ahead {
     }
 }
 
-impl Run {
+impl WindowRun {
     /// From the edge to the head, window by window.
     async fn advance(
-        self: &Arc<Run>,
+        self: &Arc<WindowRun>,
         mut edge: Edge,
         progress: impl Fn(ReplicaProgress),
-    ) -> Result<(), ReplicateError> {
+    ) -> Result<(), RecordsError> {
         let (first, size) = (edge.sealed() / TILE_WIDTH, self.head.tree.size.0);
-        let held = self.train(first).await?;
+        let sampled = self.train(first).await?;
         let mut windows = first / WINDOW_TILES..=size / TILE_WIDTH / WINDOW_TILES;
         let mut ahead = VecDeque::new();
         loop {
@@ -243,7 +167,7 @@ impl Run {
                 let is_last = window == full / WINDOW_TILES;
                 ahead.push_back((
                     is_last,
-                    Ahead(tokio::spawn(self.clone().prepare(tiles, is_last, held.clone()))),
+                    Ahead(tokio::spawn(self.clone().prepare(tiles, is_last, sampled.clone()))),
                 ));
             }
             let Some((is_last, mut window)) = ahead.pop_front() else { return Ok(()) };
@@ -254,35 +178,28 @@ impl Run {
     }
 
     fn progress(&self, size: TreeSize) -> ReplicaProgress {
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let Traffic { requests, bytes, retries, .. } = &self.traffic;
-        let target = self.head.tree.size;
-        ReplicaProgress {
-            size,
-            target,
-            requests: count(requests),
-            bytes: count(bytes),
-            retries: count(retries),
-        }
+        let DataTileCounts { requests, bytes, retries } = self.reader.counts();
+        ReplicaProgress { size, target: self.head.tree.size, requests, bytes, retries }
     }
 
-    /// Makes the dictionary of the names if there is none and enough tiles to make it from. Returns those that were fetched for it.
-    async fn train(self: &Arc<Run>, first: u64) -> Result<Held, ReplicateError> {
+    /// Makes the dictionary of the names if there is none and enough tiles to make it from. Returns
+    /// the tiles that were fetched for it.
+    async fn train(self: &Arc<WindowRun>, first: u64) -> Result<Sampled, RecordsError> {
         let full = self.head.tree.size.0 / TILE_WIDTH;
         let tiles = first..(first + TRAINING_TILES).min(WINDOW_TILES).min(full);
-        if self.replica.is_trained() || first < TRAINING_TILES && tiles.end < first + TRAINING_TILES {
-            return Ok(Held::default());
+        if self.store.is_trained() || first < TRAINING_TILES && tiles.end < first + TRAINING_TILES {
+            return Ok(Sampled::default());
         }
         if first >= TRAINING_TILES {
-            let replica = self.replica.clone();
+            let store = self.store.clone();
             // A log that was small when it was first mirrored has enough to learn from by now.
             blocking(move || {
                 let mut data = String::new();
-                replica.reader().push_data(0..TRAINING_TILES * TILE_WIDTH, &mut data)?;
-                train_on(&replica, &[Bytes::from(data)])
+                store.reader().push_data(0..TRAINING_TILES * TILE_WIDTH, &mut data)?;
+                train_on(&store, &[Bytes::from(data)])
             })
             .await?;
-            return Ok(Held::default());
+            return Ok(Sampled::default());
         }
         let roots = self.roots(tiles.clone()).await?;
         let mut fetches = JoinSet::new();
@@ -294,8 +211,8 @@ impl Run {
             });
         }
         let bodies = Arc::new(in_order(fetches).await?);
-        let (replica, samples) = (self.replica.clone(), bodies.clone());
-        blocking(move || train_on(&replica, &samples)).await?;
+        let (store, samples) = (self.store.clone(), bodies.clone());
+        blocking(move || train_on(&store, &samples)).await?;
         Ok(Arc::new((first..).zip(bodies.iter().cloned()).collect()))
     }
 
@@ -305,29 +222,30 @@ impl Run {
         if indexes.is_empty() {
             return Ok(Vec::new());
         }
-        self.inner.hashes(&self.head.tree, &indexes, &self.traffic, self.options.tries).await
+        self.reader.hashes(&self.head.tree, &indexes).await
     }
 
     /// Fetches, verifies and packs a window; the last one with the records after the last full tile.
     async fn prepare(
-        self: Arc<Run>,
+        self: Arc<WindowRun>,
         tiles: Range<u64>,
         is_last: bool,
-        held: Held,
-    ) -> Result<Prepared, ReplicateError> {
+        sampled: Sampled,
+    ) -> Result<Prepared, RecordsError> {
         let roots = self.roots(tiles.clone()).await?;
-        let codec = self.replica.codec();
+        let codec = self.store.codec();
         let mut fetches = JoinSet::new();
         for (number, root) in tiles.zip(roots.iter().copied()) {
-            let (run, codec, held) = (self.clone(), codec.clone(), held.clone());
+            let (run, codec, sampled) = (self.clone(), codec.clone(), sampled.clone());
             fetches.spawn(async move {
                 let pack = move |_: &Bytes, texts: &[&str]| codec.pack(number, texts);
-                let packed = match held.get(&number).cloned() {
-                    // It was verified before it was kept, and is verified again: nothing is packed unseen.
+                let packed = match sampled.get(&number).cloned() {
+                    // It was verified for the dictionary, and is verified again: nothing is packed
+                    // unseen.
                     Some(body) => match run.crew.run(move || judge_full(&body, &root, &pack)).await {
-                        Verdict::Good(packed) => packed,
-                        Verdict::Failed(error) => return Err(error),
-                        Verdict::Bad(why) => panic!("data tile {number} has changed in memory: {why}"),
+                        TileVerdict::Good(packed) => packed,
+                        TileVerdict::Failed(error) => return Err(error),
+                        TileVerdict::Bad(why) => panic!("data tile {number} has changed in memory: {why}"),
                     },
                     None => run.full_tile(number, root, pack).await?,
                 };
@@ -341,14 +259,14 @@ impl Run {
 
     /// Fetches and verifies a full data tile, and makes something of it.
     async fn full_tile<T: Send + 'static>(
-        self: &Arc<Run>,
+        self: &Arc<WindowRun>,
         number: u64,
         root: Hash,
         make: impl Fn(&Bytes, &[&str]) -> Result<T, StoreError> + Clone + Send + 'static,
-    ) -> Result<T, ReplicateError> {
+    ) -> Result<T, RecordsError> {
         let tile = Tile { height: TILE_HEIGHT, level: TileLevel::Data, number, width: TILE_WIDTH as u32 };
         let _job = self.jobs.acquire().await.expect("the semaphore is never closed");
-        if self.inner.transport.is_local() {
+        if self.verifier.transport().is_local() {
             let (run, make) = (self.clone(), make.clone());
             if let Some(made) = self.crew.run(move || run.local_tile(&tile, &root, &make)).await {
                 return made;
@@ -358,45 +276,45 @@ impl Run {
             let make = make.clone();
             self.crew.run(move || judge_full(&body, &root, &make))
         };
-        self.inner.data_tile(&tile, &self.traffic, self.options.tries, verify).await
+        self.reader.read(&tile, verify).await
     }
 
-    /// The same from a directory, all of it on one thread: to be woken twice for a tile costs as much as to read it. None where the
-    /// directory does not have it, or what it has is bad: it is asked for as from any other URL, and what is wrong is said.
+    /// Does the same from a directory, all of it on one thread: waking twice for a tile costs as much
+    /// as reading it. None where the directory does not have it, or what it has is bad: it is asked
+    /// for as from any other URL, and the error says what is wrong.
     fn local_tile<T>(
         &self,
         tile: &Tile,
         root: &Hash,
         make: &impl Fn(&Bytes, &[&str]) -> Result<T, StoreError>,
-    ) -> Option<Result<T, ReplicateError>> {
-        let body = self.inner.transport.read_local(tile)?.body;
-        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
-        self.traffic.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+    ) -> Option<Result<T, RecordsError>> {
+        let body = self.reader.read_local(tile)?;
         match judge_full(&body, root, make) {
-            Verdict::Good(made) => Some(Ok(made)),
-            Verdict::Failed(error) => Some(Err(error)),
-            Verdict::Bad(_) => None,
+            TileVerdict::Good(made) => Some(Ok(made)),
+            TileVerdict::Failed(error) => Some(Err(error)),
+            TileVerdict::Bad(_) => None,
         }
     }
 
     /// Fetches and verifies the records after the last full tile.
-    async fn edge_texts(&self) -> Result<Vec<String>, ReplicateError> {
+    async fn edge_texts(&self) -> Result<Vec<String>, RecordsError> {
         let (size, width) = (self.head.tree.size.0, self.head.tree.size.0 % TILE_WIDTH);
         if width == 0 {
             return Ok(Vec::new());
         }
         let indexes: Vec<HashIndex> = (size - width..size).map(|id| stored_hash_index(0, id)).collect();
-        let leaves = self.inner.hashes(&self.head.tree, &indexes, &self.traffic, self.options.tries).await?;
+        let leaves = self.reader.hashes(&self.head.tree, &indexes).await?;
         let number = size / TILE_WIDTH;
         let tile = Tile { height: TILE_HEIGHT, level: TileLevel::Data, number, width: width as u32 };
         let _job = self.jobs.acquire().await.expect("the semaphore is never closed");
         let leaves = Arc::new(leaves);
         let verify = |body: Bytes, asked: Tile| {
             let leaves = leaves.clone();
-            self.crew
-                .run(move || check_edge(&body, &leaves, asked.width).map_or_else(Verdict::Bad, Verdict::Good))
+            self.crew.run(move || {
+                check_edge(&body, &leaves, asked.width).map_or_else(TileVerdict::Bad, TileVerdict::Good)
+            })
         };
-        self.inner.data_tile(&tile, &self.traffic, self.options.tries, verify).await
+        self.reader.read(&tile, verify).await
     }
 
     /// Writes a window. Returns the edge after it.
@@ -405,16 +323,17 @@ impl Run {
         mut edge: Edge,
         Prepared { tiles, roots, texts }: Prepared,
         is_last: bool,
-    ) -> Result<Edge, ReplicateError> {
+    ) -> Result<Edge, RecordsError> {
         let mut hash_tiles = Vec::new();
         for root in roots {
-            frontier::push_tile(&mut edge, root, &mut hash_tiles);
+            push_tile(&mut edge, root, &mut hash_tiles);
         }
         if is_last {
-            frontier::set_texts(&mut edge, texts);
-            let stored = frontier::tree(&edge);
+            set_texts(&mut edge, texts);
+            let stored = tree(&edge);
             if stored != self.head.tree {
-                // Every tile was verified: what was verified and what is about to be written are not the same.
+                // Every tile was verified: what was verified and what is about to be written are not
+                // the same.
                 let why = format!("it has the root {}, the signed head {}", stored.root, self.head.tree.root);
                 return Err(StoreError::Damaged {
                     place: format!("tree of size {} in memory", stored.size),
@@ -423,19 +342,21 @@ impl Run {
                 .into());
             }
         }
-        // Caught contradicting itself meanwhile, by a look-up: nothing more of this log is taken in.
-        self.inner.check_running()?;
+        // A look-up may have caught it contradicting itself meanwhile: then nothing more of this log
+        // is taken in.
+        self.verifier.known().check_running()?;
         let head = is_last.then(|| self.head.clone());
-        let (replica, written) = (self.replica.clone(), edge.clone());
-        blocking(move || replica.commit(Window { tiles, hash_tiles, edge: written, head })).await?;
+        let (store, written) = (self.store.clone(), edge.clone());
+        blocking(move || store.commit(Window { tiles, hash_tiles, edge: written, head })).await?;
         Ok(edge)
     }
 }
 
-/// What was fetched under a number, in the order of the numbers. The first failure ends the others.
+/// Returns what was fetched under a number, in the order of the numbers. The first failure ends the
+/// others.
 async fn in_order<T: Send + 'static>(
-    mut fetches: JoinSet<Result<(u64, T), ReplicateError>>,
-) -> Result<Vec<T>, ReplicateError> {
+    mut fetches: JoinSet<Result<(u64, T), RecordsError>>,
+) -> Result<Vec<T>, RecordsError> {
     let mut fetched = Vec::with_capacity(fetches.len());
     while let Some(done) = fetches.join_next().await {
         fetched.push(done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?);
@@ -444,58 +365,82 @@ async fn in_order<T: Send + 'static>(
     Ok(fetched.into_iter().map(|(_, fetched)| fetched).collect())
 }
 
-fn train_on(replica: &Replica, bodies: &[Bytes]) -> Result<(), StoreError> {
-    let texts = bodies.iter().map(|body| split(body).expect("the tile was verified"));
-    replica.train(&texts.flatten().collect::<Vec<_>>())
-}
-
-/// The records of a data tile, with or without a blank line after the last.
-fn split(body: &[u8]) -> Result<Vec<&str>, String> {
-    split_data_tile(body).map_err(|error| error.to_string())
+fn train_on(store: &Replica, bodies: &[Bytes]) -> Result<(), StoreError> {
+    let texts = bodies.iter().map(|body| split_data_tile(body).expect("the tile was verified"));
+    store.train(&texts.flatten().collect::<Vec<_>>())
 }
 
 fn judge_full<T>(
     body: &Bytes,
     root: &Hash,
     make: &impl Fn(&Bytes, &[&str]) -> Result<T, StoreError>,
-) -> Verdict<T> {
+) -> TileVerdict<T> {
     match check_full(body, root) {
         Ok(texts) => match make(body, &texts) {
-            Ok(made) => Verdict::Good(made),
-            Err(error) => Verdict::Failed(error.into()),
+            Ok(made) => TileVerdict::Good(made),
+            Err(error) => TileVerdict::Failed(error.into()),
         },
-        Err(why) => Verdict::Bad(why),
+        Err(why) => TileVerdict::Bad(why),
     }
 }
 
-/// The records of a full data tile, if they are those under `root`.
-fn check_full<'a>(body: &'a [u8], root: &Hash) -> Result<Vec<&'a str>, String> {
-    let texts = split(body)?;
-    if texts.len() as u64 != TILE_WIDTH {
-        return Err(format!("it has {} records, not {TILE_WIDTH}", texts.len()));
-    }
-    let leaves: Vec<Hash> = texts.iter().map(|text| Hash::of_record(text.as_bytes())).collect();
-    let found = tile_root(&leaves);
-    if found == *root {
-        Ok(texts)
-    } else {
-        Err(format!("its records have the root {found}, the log's have {root}"))
-    }
+/// Takes in the root of the next full data tile. Tiles of level 1 and up that it completes are added to `full`. Records that
+/// were at the edge are in the tile now.
+pub(super) fn push_tile(edge: &mut Edge, root: Hash, full: &mut Vec<FullTile>) {
+    edge.texts.clear();
+    edge.size = TreeSize(edge.sealed() + TILE_WIDTH);
+    let number = |level: u8| (edge.size.0 >> (8 * (u32::from(level) + 1))) - 1;
+    let completed = push_tile_root(TILE_HEIGHT, &mut edge.levels, root);
+    full.extend(completed.into_iter().map(|(level, hashes)| FullTile {
+        level,
+        number: number(level),
+        hashes,
+    }));
 }
 
-/// The first records of a data tile that was asked for at some width, if they are those with these hashes.
-fn check_edge(body: &[u8], leaves: &[Hash], asked: u32) -> Result<Vec<String>, String> {
-    let mut texts = split(body)?;
-    if texts.len() != asked as usize {
-        return Err(format!("it has {} records, not {asked}", texts.len()));
-    }
-    // Of a full tile only what the signed head covers can be verified, so only that is used.
-    texts.truncate(leaves.len());
-    for (at, (text, leaf)) in texts.iter().zip(leaves).enumerate() {
-        let found = Hash::of_record(text.as_bytes());
-        if found != *leaf {
-            return Err(format!("its record {at} has the hash {found}, the log's has {leaf}"));
+/// Puts the records of the unfinished data tile at the edge, instead of those that were there.
+pub(super) fn set_texts(edge: &mut Edge, texts: Vec<String>) {
+    assert!((texts.len() as u64) < TILE_WIDTH, "an unfinished tile has at most 255 records");
+    edge.size = TreeSize(edge.sealed() + texts.len() as u64);
+    edge.texts = texts;
+}
+
+/// Size and root of the tree that ends at this edge.
+pub(super) fn tree(edge: &Edge) -> TreeHead {
+    let leaves: Vec<Hash> = edge.texts.iter().map(|text| Hash::of_record(text.as_bytes())).collect();
+    TreeHead { size: edge.size, root: edge_root(&edge.levels, &leaves) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tlog::{row_root, tile_root};
+
+    #[test]
+    fn the_edge_has_the_root_of_all_records_at_every_size() {
+        let texts: Vec<String> = (0..256 * 260 + 7).map(|n| format!("record {n}\n")).collect();
+        let leaves: Vec<Hash> = texts.iter().map(|text| Hash::of_record(text.as_bytes())).collect();
+        let (mut edge, mut full) = (Edge::default(), Vec::new());
+        for number in 0..=260 {
+            for width in [0, 1, 2, 7, 255] {
+                let end = number * 256 + width;
+                if end > texts.len() {
+                    continue;
+                }
+                let mut edge = edge.clone();
+                set_texts(&mut edge, texts[number * 256..end].to_vec());
+                // Every hundredth tile and the first ones: a root of all records is computed anew each time.
+                if number < 4 || number % 64 == 0 || number > 255 {
+                    let root = row_root(&leaves[..end]).unwrap_or(Hash::EMPTY_TREE);
+                    assert_eq!(tree(&edge), TreeHead { size: TreeSize(end as u64), root });
+                }
+            }
+            if number < 260 {
+                push_tile(&mut edge, tile_root(&leaves[number * 256..][..256]), &mut full);
+            }
         }
+        let [tile] = &full[..] else { panic!("one tile of level 1 is full") };
+        assert_eq!((tile.level, tile.number, tile.hashes.len()), (1, 0, 256));
+        assert_eq!(edge.level(2), [tile_root(&tile.hashes)]);
     }
-    Ok(texts.into_iter().map(str::to_owned).collect())
 }

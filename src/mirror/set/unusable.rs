@@ -1,8 +1,9 @@
-//! A mirror whose database cannot be used: damaged, unreadable, or of a newer program. It keeps the name of its log, so that
-//! everybody who needs that log hears why there is no answer, while all others go on.
+//! A mirror whose database cannot be used: damaged, unreadable, or of a newer program. It still has
+//! the name of its log, so that everybody who needs that log learns why there is no answer, while
+//! all others go on.
 //!
-//! Nothing that it held is lost for good: what is verified is verified again when it is fetched again. What should be kept is
-//! the damaged file itself, which may hold evidence.
+//! Nothing that it held is lost for good: what was verified is fetched and verified again. The
+//! damaged file itself should stay, since it may hold evidence.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,12 +11,12 @@ use std::path::PathBuf;
 use crate::config::Mode;
 use crate::store::StoreError;
 
-/// A remote log whose kept data cannot be read.
+/// A mirror whose stored data cannot be read.
 #[derive(Debug)]
 pub struct Unusable {
     /// The log's name.
     pub name: String,
-    /// What was to be kept of it.
+    /// What was to be stored of it.
     pub mode: Mode,
     /// The file.
     pub database: PathBuf,
@@ -24,7 +25,7 @@ pub struct Unusable {
 }
 
 impl Unusable {
-    /// What to do about it. What is in the way of all of them is a file, which nobody else removes.
+    /// Returns what the operator can do about it. A file is in the way, which nobody else removes.
     pub fn remedy(&self) -> String {
         match &self.error {
             StoreError::NewerSchema { .. } => "run the newer program, or move the file away".to_owned(),
@@ -46,7 +47,7 @@ impl Unusable {
         }
     }
 
-    /// What belongs together, for a person.
+    /// Names the files that belong together, for a person.
     fn files(&self) -> String {
         match self.database.to_string_lossy().strip_suffix(".full.db") {
             Some(name) => format!("{name}.full.* (all files of that name)"),
@@ -54,8 +55,8 @@ impl Unusable {
         }
     }
 
-    /// For clients: the cause without the paths of this machine.
-    pub fn told(&self) -> String {
+    /// Returns the cause for clients, without the paths of this machine.
+    pub fn text_for_clients(&self) -> String {
         format!(
             "what is kept of {} cannot be read here\nThe operator of this server must look: `tallystick mirror status` says what to \
              do.",

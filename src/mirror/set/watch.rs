@@ -1,5 +1,5 @@
-//! Keeps a log up to date: asks every poll interval, rarer after failures, or at the times of a schedule, and when a hook or
-//! somebody else wants it; never while the log is stopped.
+//! Keeps a log up to date: asks every poll interval, rarer after failures, or at the times of a
+//! schedule, and when a hook or somebody else wants it; never while the log is stopped.
 
 use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
@@ -9,23 +9,26 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Mirror, RemoteError, SyncError, Synced};
+use super::mirror::Mirror;
 use crate::config::Mode;
+use crate::mirror::replica::{SyncError, Synced};
+use crate::mirror::view::RemoteError;
 use crate::upstream::backoff;
 
 /// After failures the head is asked for at least this often, unless the poll interval is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// Whoever can make somebody want it, clients among them, costs the log's operators a request a second at most.
+/// Clients and hooks that want it cost the log's operators a request a second at most.
 const WANTED_PAUSE: Duration = Duration::from_secs(1);
-/// A schedule is of the calendar, which may be set while we sleep: it is looked at again after this long at most.
+/// A schedule follows the calendar, which may be set while we sleep: it is looked at again after this
+/// long at most.
 const CALENDAR_PAUSE: Duration = Duration::from_secs(30);
 
-/// Watches a log until it is dropped. In `heads` and `full` mode it asks at once; in the other look-ups bring the first head.
-/// Where there is a schedule it is kept to that.
+/// Watches a log until it is dropped. In `heads` and `full` mode it asks at once; in the other mode
+/// look-ups bring the first head. Where there is a schedule it asks at those times only.
 pub async fn watch(mirror: Arc<Mirror>) {
     let name = mirror.log.name().to_owned();
-    let mut said = None;
+    let mut logged = None;
     if mirror.mode == Mode::OnDemand || mirror.schedule.is_some() {
         rest(&mirror, None).await;
     }
@@ -38,18 +41,18 @@ pub async fn watch(mirror: Arc<Mirror>) {
         let result = attempt(&mirror).await;
         let failed = match &result {
             Ok(synced) => {
-                if said.take().is_some() {
+                if logged.take().is_some() {
                     tracing::info!(log = name, tree.size = synced.to.0, "up to date again");
                 }
                 None
             }
-            Err(SyncError::Remote(RemoteError::Misbehaviour(_))) => None,
+            Err(SyncError::Remote(RemoteError::Misbehavior(_))) => None,
             Err(error) => Some(error),
         };
         if let Some(error) = failed {
             // Once for each kind of failure: the metrics count them all.
             let kind = kind(error);
-            if said.replace(kind) != Some(kind) {
+            if logged.replace(kind) != Some(kind) {
                 tracing::warn!(log = name, %error, "a remote log is not up to date");
             }
         }
@@ -57,7 +60,8 @@ pub async fn watch(mirror: Arc<Mirror>) {
     }
 }
 
-/// One attempt. What panics in it is an error like any other: a mirror that nobody keeps new would go unnoticed.
+/// Makes one attempt. A panic in it is an error like any other: nobody would notice that the mirror
+/// falls behind.
 async fn attempt(mirror: &Arc<Mirror>) -> Result<Synced, SyncError> {
     let mut alone = JoinSet::new();
     let attempting = mirror.clone();
@@ -73,7 +77,7 @@ async fn attempt(mirror: &Arc<Mirror>) -> Result<Synced, SyncError> {
     }
 }
 
-/// Two failures of one kind need not both be told.
+/// Returns what makes two failures alike: of one kind only the first is logged.
 fn kind(error: &SyncError) -> (Discriminant<SyncError>, Option<Discriminant<RemoteError>>) {
     let remote = match error {
         SyncError::Remote(error) => Some(discriminant(error)),
@@ -84,8 +88,8 @@ fn kind(error: &SyncError) -> (Discriminant<SyncError>, Option<Discriminant<Remo
 
 /// Waits after an attempt: for its time, or until somebody wants the next one.
 async fn rest(mirror: &Mirror, failed: Option<&SyncError>) {
-    let clock = &mirror.log.0.clock;
-    let began = clock.instant();
+    let log = &mirror.log;
+    let began = log.instant();
     let asked = match failed {
         Some(SyncError::Remote(RemoteError::Unavailable { retry_after, .. })) => {
             retry_after.unwrap_or_default()
@@ -97,25 +101,26 @@ async fn rest(mirror: &Mirror, failed: Option<&SyncError>) {
             let failures = if failed.is_some() { mirror.log.progress().failures_in_a_row } else { 0 };
             return sleep(pause_after(mirror.poll, failures, asked)).await;
         };
-        let after = clock.now().checked_add(asked).unwrap_or(Timestamp::MAX);
+        let after = log.now().checked_add(asked).unwrap_or(Timestamp::MAX);
         // At the end of the calendar there is nothing more to wait for.
         let Some(due) = schedule.next_after(after) else { return std::future::pending().await };
-        while let Some(left) = until(due, clock.now()) {
+        while let Some(left) = until(due, log.now()) {
             sleep(left.min(CALENDAR_PAUSE)).await;
         }
     };
     tokio::select! {
         () = time => {}
-        () = mirror.wanted.notified() => sleep(WANTED_PAUSE.saturating_sub(clock.instant() - began)).await,
+        () = mirror.wanted.notified() => sleep(WANTED_PAUSE.saturating_sub(log.instant() - began)).await,
     }
 }
 
-/// How long it is until then; none when it is over.
+/// Returns how long it is until then; none when it is over.
 fn until(due: Timestamp, now: Timestamp) -> Option<Duration> {
     Duration::try_from(due.duration_since(now)).ok().filter(|left| !left.is_zero())
 }
 
-/// The poll interval, doubled with each failure in a row, less a random part; never shorter than a server asked for.
+/// Returns the poll interval, doubled with each failure in a row, less a random part; never shorter
+/// than a server asked for.
 fn pause_after(poll: Duration, failures: u32, asked: Duration) -> Duration {
     backoff(poll, poll.max(LONGEST_PAUSE), failures.saturating_add(1)).max(asked)
 }

@@ -4,18 +4,18 @@
 //! |---|---|
 //! | `NotFound`, `Forbidden`, `Unavailable` | what the log's servers say about themselves: nothing is proved by it |
 //! | `Unproven` | every server sent bytes that do not verify; a person should look, and it may pass |
-//! | `Misbehaviour` | the log's own signatures contradict each other; nothing it says is believed any more |
+//! | `Misbehavior` | the log's own signatures contradict each other; nothing it says is believed any more |
 //! | `Store` | our own disk |
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::misbehaviour::Misbehaviour;
+use super::misbehavior::Misbehavior;
 use crate::store::StoreError;
 use crate::upstream::{FetchError, RedactedUrl, SumdbError};
 
-/// Why a remote log's answer is not there. Cloned for each caller of a shared flight.
+/// Why a remote log's answer is not there. Each caller of a single flight gets a clone.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RemoteError {
     /// The log says that it has no such module version.
@@ -43,8 +43,8 @@ pub enum RemoteError {
     Unproven(Arc<Unproven>),
     /// The log contradicts itself.
     #[error(transparent)]
-    Misbehaviour(Arc<Misbehaviour>),
-    /// The store of what is kept failed.
+    Misbehavior(Arc<Misbehavior>),
+    /// Our own store of this log failed.
     #[error("{0}")]
     Store(Arc<StoreError>),
 }
@@ -83,6 +83,12 @@ impl From<StoreError> for RemoteError {
     }
 }
 
+impl From<Unproven> for RemoteError {
+    fn from(unproven: Unproven) -> RemoteError {
+        RemoteError::Unproven(Arc::new(unproven))
+    }
+}
+
 impl fmt::Display for Unproven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "checksum database {}: no answer to {} can be verified", self.log, self.path)?;
@@ -104,11 +110,11 @@ impl RemoteError {
         let mut unproven = Arc::unwrap_or_clone(unproven);
         earlier.append(&mut unproven.lies);
         unproven.lies = earlier;
-        RemoteError::Unproven(Arc::new(unproven))
+        unproven.into()
     }
 
     /// No URL (more) has an answer to the question itself, after some that were refused.
-    pub(super) fn unanswered(error: &SumdbError, path: &str, lies: Vec<Lie>) -> RemoteError {
+    pub(in crate::mirror) fn unanswered(error: &SumdbError, path: &str, lies: Vec<Lie>) -> RemoteError {
         let text = error.to_string();
         match error.best() {
             _ if !lies.is_empty() => unproven(error, path, lies),
@@ -145,10 +151,5 @@ fn unusable(best: Option<&FetchError>, error: &SumdbError, path: &str) -> Remote
 
 fn unproven(error: &SumdbError, path: &str, lies: Vec<Lie>) -> RemoteError {
     let failures = error.failures.iter().map(ToString::to_string).collect();
-    RemoteError::Unproven(Arc::new(Unproven {
-        log: error.name.clone(),
-        path: path.to_owned(),
-        lies,
-        failures,
-    }))
+    Unproven { log: error.name.clone(), path: path.to_owned(), lies, failures }.into()
 }

@@ -1,5 +1,6 @@
-//! What a remote log said lately that it does not have, so that a client which asks again and again costs that log nothing.
-//! For half a minute only, and only so many: a version that was just published must appear.
+//! The negative cache: what a remote log said lately that it does not have, so that a client which
+//! asks again and again costs that log nothing. For half a minute only, and only so many: a version
+//! that was just published must appear.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +9,16 @@ use quick_cache::sync::Cache;
 use crate::module::ModuleVersion;
 
 /// How long "not found" is remembered.
-pub(super) const KEEP: Duration = Duration::from_secs(30);
+const KEEP: Duration = Duration::from_secs(30);
 /// How many; each takes some 200 bytes.
 const MAX_MISSING: usize = 10_000;
 
-/// Module versions that are missing in a log.
-pub(super) struct Missing(Cache<ModuleVersion, Instant>);
+/// Module versions that are missing in a log, and until when that is believed.
+pub(super) struct NegativeCache(Cache<ModuleVersion, Instant>);
 
-impl Missing {
-    pub(super) fn new() -> Missing {
-        Missing(Cache::new(MAX_MISSING))
+impl NegativeCache {
+    pub(super) fn new() -> NegativeCache {
+        NegativeCache(Cache::new(MAX_MISSING))
     }
 
     pub(super) fn remember(&self, module: &ModuleVersion, now: Instant) {
@@ -28,7 +29,7 @@ impl Missing {
         self.0.remove(module);
     }
 
-    /// How long it is to be believed yet.
+    /// Returns how long that is to be believed yet.
     pub(super) fn recall(&self, module: &ModuleVersion, now: Instant) -> Option<Duration> {
         let left = self.0.get(module)?.checked_duration_since(now).filter(|left| !left.is_zero());
         if left.is_none() {
@@ -46,7 +47,8 @@ mod tests {
     #[test]
     fn it_is_believed_for_a_while_and_bounded() {
         let clock = Clock::fixed("2026-11-21T00:00:00Z".parse().unwrap());
-        let (missing, module) = (Missing::new(), |n: usize| format!("a.example/m@v1.0.{n}").parse().unwrap());
+        let (missing, module) =
+            (NegativeCache::new(), |n: usize| format!("a.example/m@v1.0.{n}").parse().unwrap());
         missing.remember(&module(0), clock.instant());
         clock.advance(Duration::from_secs(29));
         assert_eq!(missing.recall(&module(0), clock.instant()), Some(Duration::from_secs(1)));

@@ -1,26 +1,27 @@
 //! Verified hashes of the remote tree: from memory, from the store, else from the log's URLs.
 //!
-//! Where a tile comes from decides nothing: each read verifies all its tiles, kept ones too, up to the root of the head
-//! that it is made under. What fails is asked for again, with the cache passed over and the URL that sent it left out:
+//! Where a tile comes from decides nothing: each read verifies all its tiles, stored ones too, up
+//! to the root of the head that it is made under. What fails is asked for again, with the store
+//! passed over and the URL that sent it left out:
 //!
 //! - A tile that does not match its verified parent was changed by whoever sent it.
-//! - Tiles of the right edge that do not lead to the root: one of them is wrong, and where they came from several URLs
-//!   each URL is suspected in turn. Once a set verifies, who had sent other bytes is known to have lied.
+//! - Where tiles of the right edge do not lead to the root, one of them is wrong. If they came from
+//!   several URLs, each URL is suspected in turn. Once a set verifies, a URL that had sent other
+//!   bytes has lied.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
-use super::RemoteLimits;
 use super::error::{Lie, RemoteError, Unproven};
-use super::flight::{Flights, Seat};
-use super::kept::Kept;
+use super::known::KnownLog;
+use super::limits::RemoteLimits;
+use crate::share::byte_cache::ByteCache;
+use crate::share::single_flight::{Call, SingleFlight};
 use crate::store::StoreError;
 use crate::store::remote::RemoteTile;
 use crate::tlog::{HASH_SIZE, Hash, Tile, TileError, TileLevel, TilePlan};
@@ -30,33 +31,25 @@ use crate::upstream::{RedactedUrl, RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
 const ENTRY_BYTES: u64 = 128;
 /// A full tile.
 const TILE_BYTES: u64 = 8 << 10;
-/// How often one read asks for other bytes. Each attempt leaves out one more URL or passes over kept tiles, and no
-/// configuration has this many URLs; the bound is for edges whose senders are suspected in turn.
+/// How often one read asks for other bytes. Each attempt leaves out one more URL or passes over
+/// stored tiles, and no configuration has this many URLs; the bound is for edges whose senders are
+/// suspected in turn.
 const MAX_ATTEMPTS: usize = 32;
 
-/// Reads and keeps the tiles of one log.
+/// Reads the hash tiles of one log, and remembers those that it has verified.
 pub(super) struct TileReader {
-    remote: RemoteSumdb,
-    store: Kept,
-    /// By level and number, the widest that was verified.
-    memory: Cache<(u8, u64), Bytes, Bytewise>,
-    flights: Flights<(Tile, Vec<UrlId>), Result<Sent, RemoteError>>,
-    /// One for each tile that is asked for.
+    transport: RemoteSumdb,
+    known: Arc<KnownLog>,
+    /// By level and number, the widest that was verified. The cache has locks of its own.
+    memory: ByteCache<(u8, u64)>,
+    /// By tile and the URLs that are not asked for it. Each open attempt holds its calls.
+    fetches: SingleFlight<(Tile, Vec<UrlId>), Result<Sent, RemoteError>>,
+    /// One for each tile that a URL is being asked for.
     permits: Semaphore,
 }
 
-/// A tile weighs what it takes.
-#[derive(Clone, Copy)]
-struct Bytewise;
-
-impl Weighter<(u8, u64), Bytes> for Bytewise {
-    fn weight(&self, _: &(u8, u64), body: &Bytes) -> u64 {
-        body.len() as u64 + ENTRY_BYTES
-    }
-}
-
 /// Hashes that were verified, and all the tiles that they were verified with.
-pub(super) struct Verified {
+pub(super) struct VerifiedHashes {
     pub(super) hashes: Vec<Hash>,
     pub(super) tiles: Vec<RemoteTile>,
 }
@@ -72,41 +65,39 @@ struct Sent {
 /// A tile of an attempt.
 #[derive(Clone)]
 enum Got {
-    Kept(Bytes),
-    /// The seat is held until the tile is verified and in memory, so that nobody fetches it meanwhile.
-    Fetched {
-        sent: Sent,
-        _seat: Seat<Result<Sent, RemoteError>>,
-    },
+    /// From memory or from the store.
+    Stored(Bytes),
+    /// The call stays open until the tile is verified and in memory, so that nobody fetches it meanwhile.
+    Fetched { sent: Sent, _call: Call<Result<Sent, RemoteError>> },
 }
 
 /// One way to fill a plan.
 #[derive(Clone, Default)]
 struct Attempt {
     got: HashMap<Tile, Got>,
-    /// Kept tiles that do not verify under this head.
+    /// Stored tiles that do not verify under this head.
     passed_over: HashSet<Tile>,
     /// URLs that are not asked.
     excluded: Vec<UrlId>,
 }
 
 impl TileReader {
-    pub(super) fn new(remote: RemoteSumdb, store: Kept, limits: &RemoteLimits) -> TileReader {
-        let (memory_bytes, permits) = (limits.memory_bytes, Semaphore::new(limits.requests.max(1)));
-        let memory = Cache::with_weighter((memory_bytes / TILE_BYTES) as usize, memory_bytes, Bytewise);
-        TileReader { remote, store, memory, flights: Flights::default(), permits }
+    pub(super) fn new(known: Arc<KnownLog>, transport: RemoteSumdb, limits: &RemoteLimits) -> TileReader {
+        let memory = ByteCache::new(limits.memory_bytes, TILE_BYTES, ENTRY_BYTES);
+        let permits = Semaphore::new(limits.requests.max(1));
+        TileReader { transport, known, memory, fetches: SingleFlight::default(), permits }
     }
 
-    /// Reads the plan's hashes, verified. `held` are tiles that are taken before any other. `path` is what is answered
-    /// with them, for errors.
+    /// Reads the plan's hashes, verified. `given` tiles are taken before any other. `path` is what
+    /// is answered with the hashes, for errors.
     pub(super) async fn read(
         self: &Arc<Self>,
         plan: &TilePlan,
-        held: &[RemoteTile],
+        given: &[RemoteTile],
         path: &str,
         deadline: Instant,
-    ) -> Result<Verified, RemoteError> {
-        let mut attempts = vec![Attempt::holding(plan, held)];
+    ) -> Result<VerifiedHashes, RemoteError> {
+        let mut attempts = vec![Attempt::with(plan, given)];
         let mut refused: Vec<(Tile, Sent, String)> = Vec::new();
         let mut failures: Vec<RemoteError> = Vec::new();
         for _ in 0..MAX_ATTEMPTS {
@@ -117,28 +108,29 @@ impl TileReader {
             }
             let bodies: Vec<&[u8]> = plan.tiles().iter().map(|tile| attempt.got[tile].body()).collect();
             match plan.finish(&bodies) {
-                Ok(hashes) => return Ok(self.keep(plan, &attempt, &refused, hashes)),
+                Ok(hashes) => return Ok(self.remember(plan, &attempt, &refused, hashes)),
                 Err(error) => attempts.extend(attempt.alternatives(&error, &mut refused)),
             }
         }
         for (_, sent, why) in &refused {
-            self.remote.mark_bad(sent.from, why);
+            self.transport.mark_bad(sent.from, why);
         }
         let lies: Vec<Lie> = refused.into_iter().map(|(_, sent, why)| Lie { url: sent.url, why }).collect();
         Err(self.failure(path, lies, failures))
     }
 
-    /// The first `width` hashes of a tile that was verified before. A damaged row is as good as none: it is fetched again.
-    fn kept(&self, tile: &Tile) -> Result<Option<Bytes>, StoreError> {
+    /// Returns the hashes of a tile that was verified before. A damaged row is as good as none: the
+    /// tile is fetched again.
+    fn stored(&self, tile: &Tile) -> Result<Option<Bytes>, StoreError> {
         if let Some(body) = self.in_memory(tile) {
             return Ok(Some(body));
         }
-        match self.store.tile(hash_level(tile), tile.number, tile.width) {
+        match self.known.tile(hash_level(tile), tile.number, tile.width) {
             Err(error @ StoreError::Damaged { .. }) => {
                 tracing::warn!(%tile, %error, "a kept tile of a remote log is damaged and is fetched again");
                 Ok(None)
             }
-            kept => kept,
+            stored => stored,
         }
     }
 
@@ -161,27 +153,27 @@ impl TileReader {
                 continue;
             }
             let fresh = attempt.passed_over.contains(tile);
-            if let Some(body) = if fresh { None } else { self.kept(tile)? } {
-                attempt.got.insert(*tile, Got::Kept(body));
+            if let Some(body) = if fresh { None } else { self.stored(tile)? } {
+                attempt.got.insert(*tile, Got::Stored(body));
                 continue;
             }
             let (reader, tile, excluded) = (self.clone(), *tile, attempt.excluded.clone());
             let key = (tile, excluded.clone());
             let known = || if fresh { None } else { self.in_memory(&tile) };
             match self
-                .flights
+                .fetches
                 .join_unless(key, known, || async move { reader.fetch(tile, excluded, deadline).await })
             {
-                Ok(seat) => waiting.push((tile, seat)),
-                Err(body) => drop(attempt.got.insert(tile, Got::Kept(body))),
+                Ok(call) => waiting.push((tile, call)),
+                Err(body) => drop(attempt.got.insert(tile, Got::Stored(body))),
             }
         }
         let mut result = Ok(());
-        for (tile, seat) in waiting {
-            match seat.answer().await {
-                Some(Ok(sent)) => drop(attempt.got.insert(tile, Got::Fetched { sent, _seat: seat })),
+        for (tile, call) in waiting {
+            match call.answer().await {
+                Some(Ok(sent)) => drop(attempt.got.insert(tile, Got::Fetched { sent, _call: call })),
                 Some(Err(error)) => result = result.and(Err(error)),
-                None => result = Err(RemoteError::too_late(self.remote.name(), &tile.path())),
+                None => result = Err(RemoteError::too_late(&self.known.name, &tile.path())),
             }
         }
         result
@@ -204,7 +196,7 @@ impl TileReader {
             Err(error)
         };
         match timeout_at(deadline.into(), asking).await {
-            Err(_) => Err(RemoteError::too_late(self.remote.name(), &tile.path())),
+            Err(_) => Err(RemoteError::too_late(&self.known.name, &tile.path())),
             Ok(asked) => asked.map_err(|error| RemoteError::without_tile(&error, &tile.path(), lies)),
         }
     }
@@ -216,7 +208,7 @@ impl TileReader {
         deadline: Instant,
         lies: &mut Vec<Lie>,
     ) -> Result<Sent, SumdbError> {
-        let mut inquiry = self.remote.tile(tile, deadline);
+        let mut inquiry = self.transport.tile(tile, deadline);
         let want = tile.width as usize * HASH_SIZE;
         loop {
             let permit = self.permits.acquire().await.expect("the semaphore is never closed");
@@ -229,30 +221,30 @@ impl TileReader {
                 return Ok(Sent { body, url, from });
             }
             let why = format!("{tile} has {} bytes, not {want}", body.len());
-            self.remote.mark_bad(from, &why);
+            self.transport.mark_bad(from, &why);
             lies.push(Lie { url, why });
         }
     }
 
-    /// Remembers what was verified, and who had sent something else.
-    fn keep(
+    /// Remembers what was verified, and marks the URLs that had sent something else.
+    fn remember(
         &self,
         plan: &TilePlan,
         attempt: &Attempt,
         refused: &[(Tile, Sent, String)],
         hashes: Vec<Hash>,
-    ) -> Verified {
+    ) -> VerifiedHashes {
         for (tile, sent, why) in refused {
             if attempt.got[tile].body() != sent.body {
                 tracing::warn!(url = %sent.url, why, "a URL of a remote log sent a wrong tile");
-                self.remote.mark_bad(sent.from, why);
+                self.transport.mark_bad(sent.from, why);
             }
         }
         let mut tiles = Vec::with_capacity(plan.tiles().len());
         for tile in plan.tiles() {
             let (level, number) = (hash_level(tile), tile.number);
             let body = match &attempt.got[tile] {
-                Got::Kept(body) => body.clone(),
+                Got::Stored(body) => body.clone(),
                 Got::Fetched { sent, .. } => sent.body.clone(),
             };
             if self.memory.get(&(level, number)).is_none_or(|other| other.len() < body.len()) {
@@ -260,10 +252,11 @@ impl TileReader {
             }
             tiles.push(RemoteTile { level, number, body });
         }
-        Verified { hashes, tiles }
+        VerifiedHashes { hashes, tiles }
     }
 
-    /// Lies outweigh everything: an answer that may pass is worth less than the news that somebody lied.
+    /// Chooses the error. Lies outweigh everything: a failure that may pass is worth less than the
+    /// news that somebody lied.
     fn failure(&self, path: &str, mut lies: Vec<Lie>, failures: Vec<RemoteError>) -> RemoteError {
         let mut texts = Vec::new();
         for failure in &failures {
@@ -278,12 +271,10 @@ impl TileReader {
         }
         match failures.into_iter().next() {
             Some(failure) if lies.is_empty() => failure,
-            _ => RemoteError::Unproven(Arc::new(Unproven {
-                log: self.remote.name().to_owned(),
-                path: path.to_owned(),
-                lies,
-                failures: texts,
-            })),
+            _ => {
+                let (log, path) = (self.known.name.clone(), path.to_owned());
+                Unproven { log, path, lies, failures: texts }.into()
+            }
         }
     }
 }
@@ -291,29 +282,29 @@ impl TileReader {
 impl Got {
     fn body(&self) -> &[u8] {
         match self {
-            Got::Kept(body) => body,
+            Got::Stored(body) => body,
             Got::Fetched { sent, .. } => &sent.body,
         }
     }
 
     fn sent(&self) -> Option<&Sent> {
         match self {
-            Got::Kept(_) => None,
+            Got::Stored(_) => None,
             Got::Fetched { sent, .. } => Some(sent),
         }
     }
 }
 
 impl Attempt {
-    fn holding(plan: &TilePlan, held: &[RemoteTile]) -> Attempt {
+    fn with(plan: &TilePlan, given: &[RemoteTile]) -> Attempt {
         let mut attempt = Attempt::default();
         for tile in plan.tiles() {
-            let same = |held: &&RemoteTile| {
-                (held.level, held.number, held.body.len() / HASH_SIZE)
+            let same = |given: &&RemoteTile| {
+                (given.level, given.number, given.body.len() / HASH_SIZE)
                     == (hash_level(tile), tile.number, tile.width as usize)
             };
-            if let Some(held) = held.iter().find(same) {
-                attempt.got.insert(*tile, Got::Kept(held.body.clone()));
+            if let Some(given) = given.iter().find(same) {
+                attempt.got.insert(*tile, Got::Stored(given.body.clone()));
             }
         }
         attempt
@@ -326,18 +317,19 @@ impl Attempt {
             TileError::Edge { tiles, .. } => tiles.clone(),
             other => panic!("tiles of the right number and width: {other}"),
         };
-        let kept: Vec<Tile> =
+        let stored: Vec<Tile> =
             offenders.iter().copied().filter(|tile| self.got[tile].sent().is_none()).collect();
-        if !kept.is_empty() {
-            // What was verified under another head is not part of this tree, if the log has forked: ask for this tree's.
+        if !stored.is_empty() {
+            // What was verified under another head is not part of this tree, if the log has forked:
+            // ask for this tree's.
             let mut fresh = self.clone();
-            kept.iter().for_each(|tile| drop(fresh.got.remove(tile)));
-            fresh.passed_over.extend(kept);
+            stored.iter().for_each(|tile| drop(fresh.got.remove(tile)));
+            fresh.passed_over.extend(stored);
             return vec![fresh];
         }
         let mut suspects: Vec<UrlId> = Vec::new();
         for tile in &offenders {
-            let sent = self.got[tile].sent().expect("none of them was kept");
+            let sent = self.got[tile].sent().expect("none of them was stored");
             refused.push((*tile, sent.clone(), error.to_string()));
             if !suspects.contains(&sent.from) {
                 suspects.push(sent.from);

@@ -37,7 +37,11 @@ const BLOCK_BYTES: u64 = 4 << 10;
 const MAX_EXTENDED_BYTES: u64 = 64 << 10;
 
 /// Writes one file.
-pub(in crate::mirror) fn write_file(to: &mut Builder<impl Write>, name: &str, body: &[u8]) -> io::Result<()> {
+pub(in crate::mirror::replica) fn write_file(
+    to: &mut Builder<impl Write>,
+    name: &str,
+    body: &[u8],
+) -> io::Result<()> {
     let mut header = Header::new_ustar();
     header.set_path(name)?;
     header.set_size(body.len() as u64);
@@ -122,7 +126,7 @@ fn too_long(max_bytes: u64) -> String {
 
 /// Unpacks the files of a static checksum database into a directory, `max_bytes` of the disk at most. `path` is the archive's,
 /// for errors; `progress` is told how many bytes of the stream are read, and may end it.
-pub(in crate::mirror) fn unpack(
+pub(in crate::mirror::replica) fn unpack(
     archive: impl Read,
     path: &Path,
     into: &Path,
