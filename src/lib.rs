@@ -5,7 +5,7 @@
 //!
 //! # The house
 //!
-//! One library and one thin binary. A module uses only what stands above it; `tests/it/tidy.rs` reads the sources and
+//! One library and one thin binary. A module uses only what stands above it; `tests/it/tidy` reads the sources and
 //! holds us to it.
 //!
 //! | layer | module | what it is |

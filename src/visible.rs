@@ -18,10 +18,29 @@
 //! | U+2028–9 | they break a line |
 //! | U+FFF9–B, private use, noncharacters | everybody sees something else |
 //!
+//! The `go` command prints the text of a refusal at its prompt, if it fits:
+//!
+//! ```
+//! use tallystick::visible::fit_for_go;
+//! assert_eq!(
+//!     fit_for_go("no such version\n\nsee \u{7}corp.example/\u{202e}x"),
+//!     r"no such version
+//! see \u{7}corp.example/\u{202e}x
+//! "
+//! );
+//! ```
+//!
 //! Escaping twice gives what escaping once does. JSON has an escape of its own, `\u202e`, and means the same with it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+
+/// The most lines of an error's body that the `go` command prints (cmd/go/internal/web/api.go).
+pub const GO_ERROR_LINES_MAX: usize = 8;
+/// The most bytes of it, counting two bytes for each line break (printed as newline and tab).
+pub const GO_ERROR_BYTES_MAX: usize = GO_ERROR_LINES_MAX * 81;
+/// What stands at the end of a text that was cut.
+const CUT_MARK: &str = "...";
 
 /// Whether a character shows itself and nothing else, on a line of its own text. Newline and tab do not.
 pub fn is_plain(c: char) -> bool {
@@ -82,9 +101,109 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// Makes a text fit for the `go` command: graphic characters only (another is named, as in `\u{1b}`), no blank line, at most
+/// [`GO_ERROR_LINES_MAX`] lines and [`GO_ERROR_BYTES_MAX`] bytes; a line that would not fit is cut and ends
+/// in `...`. The result ends in one newline and is never empty.
+pub fn fit_for_go(text: &str) -> String {
+    let mut fitted = String::with_capacity(text.len().min(GO_ERROR_BYTES_MAX) + 1);
+    // What `go` has printed so far: our bytes, and one more for each line break, which becomes "\n\t".
+    let mut printed = 0;
+    for line in text.lines().filter(|line| !line.trim().is_empty()).take(GO_ERROR_LINES_MAX) {
+        if printed > 0 {
+            printed += 2;
+        }
+        let Some(room) = GO_ERROR_BYTES_MAX.checked_sub(printed).filter(|&room| room > CUT_MARK.len()) else {
+            break;
+        };
+        let start = fitted.len();
+        fitted += &escape_where(&line.trim_end().replace('\t', " "), is_graphic_to_go);
+        cut(&mut fitted, start + room);
+        printed += fitted.len() - start;
+        fitted.push('\n');
+    }
+    if fitted.is_empty() {
+        fitted.push_str("no reason given\n");
+    }
+    fitted
+}
+
+/// Cuts a text that has more than `max_bytes`, and marks it with `...` at its end.
+pub fn cut(text: &mut String, max_bytes: usize) {
+    if text.len() > max_bytes {
+        text.truncate(text.floor_char_boundary(max_bytes.saturating_sub(CUT_MARK.len())));
+        text.push_str(CUT_MARK);
+    }
+}
+
+/// Characters that every version of Unicode's tables calls graphic: those of ASCII and Latin, and general
+/// punctuation. Newer letters would be unknown to an older `go`, which would then drop the whole text.
+fn is_graphic_to_go(c: char) -> bool {
+    matches!(c, ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{24f}' | '\u{2010}'..='\u{2027}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `go` prints of a body: formatErrorDetail of cmd/go/internal/web/api.go (Go 1.26), told again.
+    fn printed_by_go(body: &str) -> String {
+        let odd = |c: char| c.is_control() && !c.is_whitespace() || ('\u{200b}'..='\u{200f}').contains(&c);
+        if body.chars().any(odd) {
+            return String::new();
+        }
+        let mut detail = String::new();
+        for (i, line) in body.split('\n').enumerate() {
+            if line.trim().is_empty() {
+                break;
+            }
+            if i > 0 {
+                detail.push_str("\n\t");
+            }
+            if i >= 8 {
+                detail.push_str("[Truncated: too many lines.]");
+                break;
+            }
+            if detail.len() + line.len() > 648 {
+                detail.push_str("[Truncated: too long.]");
+                break;
+            }
+            detail.push_str(line);
+        }
+        detail
+    }
+
+    #[test]
+    fn every_text_fits_and_is_printed_whole() {
+        let long = "x".repeat(10_000);
+        let many = "line\n".repeat(50);
+        let wide = "é".repeat(1_000);
+        let exact = "y".repeat(GO_ERROR_BYTES_MAX);
+        let eight = format!("{}\n", "z".repeat(100)).repeat(20);
+        let texts = [
+            "",
+            "\n\n",
+            "short",
+            "a\n\nb",
+            "bell \u{7} and \u{200b}",
+            &long,
+            &many,
+            &wide,
+            &exact,
+            &eight,
+            "a\r\nb\tc",
+        ];
+        for text in texts {
+            let fitted = fit_for_go(text);
+            let printed = printed_by_go(&fitted);
+            assert_eq!(printed, fitted.trim_end().replace('\n', "\n\t"), "for {text:?}");
+            assert!(!printed.contains("[Truncated"), "for {text:?}");
+            assert!(!printed.is_empty(), "for {text:?}");
+        }
+        assert_eq!(fit_for_go("a\u{1b}[2K\u{202e}\r\tb\u{4e00}"), "a\\u{1b}[2K\\u{202e}\\u{d} b\\u{4e00}\n");
+        assert_eq!(fit_for_go(&exact), format!("{exact}\n"));
+        assert!(fit_for_go(&long).ends_with("xxx...\n"));
+        assert_eq!(fit_for_go(&many).lines().count(), 8);
+    }
 
     /// The classes of Unicode's UAX 9 (bidirectional formatting) and UTS 39 (what is invisible), ECMA-48 (C0, C1).
     const TRICKS: [char; 24] = [

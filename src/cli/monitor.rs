@@ -19,7 +19,7 @@ use super::serve::{Signals, bind, operators};
 use super::{Common, Exit, block_on, output, textfile, verify};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::metrics::{Metrics, Sample, SampleValue, Source};
+use crate::http::metrics::{Metrics, MetricsSource, Sample, SampleValue};
 use crate::http::ops::{Health, Readiness};
 use crate::http::textfile::text_of;
 use crate::mirror::{RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
@@ -144,7 +144,7 @@ struct Figures {
     waiting: Arc<ArcSwap<BTreeSet<String>>>,
 }
 
-impl Source for Figures {
+impl MetricsSource for Figures {
     fn samples(&self) -> Vec<Sample> {
         (**self.samples.load()).clone()
     }

@@ -21,7 +21,7 @@ use crate::gossip::Gossip;
 use crate::http::control::{Control, Socket};
 use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
-use crate::http::listen::{Closed, Door, Limits, raise_descriptor_limit};
+use crate::http::listen::{Closed, Door, ListenLimits, raise_descriptor_limit};
 use crate::http::listener::listen_tcp;
 use crate::http::metrics::{Metrics, Traffic};
 use crate::http::ops::Health;
@@ -35,7 +35,7 @@ use crate::http::tls::{Reload, TlsKeeper};
 use crate::http::unusable::UnusableLog;
 use crate::http::verified::VerifiedFigures;
 use crate::http::witnesses::WitnessesFigures;
-use crate::http::{CacheSizes, Recent, Sumdb, api, ops};
+use crate::http::{CacheSizes, ChecksumDatabase, Recent, api, ops};
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::{Mirror, watch};
 use crate::notary::Rates;
@@ -218,7 +218,7 @@ fn doors(
     engines: &Engines,
     hooks: Hooks,
     tls: Option<Arc<TlsKeeper>>,
-    limits: Limits,
+    limits: ListenLimits,
 ) -> (Door<PublicSite>, Door<axum::Router>) {
     let Engines { log, notary, mirrors, witnesses, clock, .. } = engines;
     let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
@@ -253,8 +253,8 @@ fn doors(
 }
 
 /// The limits of a public door: as many connections as are configured, if there are descriptors for them.
-pub(super) fn door_limits(connections: usize) -> Limits {
-    let limits = Limits { connections, ..Limits::default() }.within(raise_descriptor_limit());
+pub(super) fn door_limits(connections: usize) -> ListenLimits {
+    let limits = ListenLimits { connections, ..ListenLimits::default() }.within(raise_descriptor_limit());
     if limits.connections < connections {
         tracing::warn!(
             configured = connections,
@@ -267,14 +267,14 @@ pub(super) fn door_limits(connections: usize) -> Limits {
 }
 
 /// The remote logs as they are served. What clients make us ask for them is counted together.
-fn mirrored(config: &Config, engines: &Engines, recent: &Arc<Recent>) -> Vec<Arc<dyn Sumdb>> {
+fn mirrored(config: &Config, engines: &Engines, recent: &Arc<Recent>) -> Vec<Arc<dyn ChecksumDatabase>> {
     let limits = limits(config);
     let rates =
         Arc::new(Rates::new(limits.client_misses_per_minute, limits.misses_per_minute, &engines.clock));
     let config = Arc::new(config.clone());
     let serve = |mirror: &Arc<Mirror>| {
         let (config, name) = (config.clone(), mirror.log.name().to_owned());
-        let served: Arc<dyn Sumdb> = Arc::new(MirroredLog::new(MirrorOptions {
+        let served: Arc<dyn ChecksumDatabase> = Arc::new(MirroredLog::new(MirrorOptions {
             mirror: mirror.clone(),
             rates: rates.clone(),
             waiters: engines.notary.waiters(),
@@ -286,7 +286,7 @@ fn mirrored(config: &Config, engines: &Engines, recent: &Arc<Recent>) -> Vec<Arc
         served
     };
     let unusable = engines.mirrors.unusable();
-    let unusable = unusable.map(|one| Arc::new(UnusableLog(one.clone())) as Arc<dyn Sumdb>);
+    let unusable = unusable.map(|one| Arc::new(UnusableLog(one.clone())) as Arc<dyn ChecksumDatabase>);
     engines.mirrors.iter().map(serve).chain(unusable).collect()
 }
 

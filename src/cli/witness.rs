@@ -17,7 +17,7 @@ use super::serve::{Signals, bind, door_limits, operators, reload_certificate, un
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
 use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};
-use crate::http::listen::{Door, Limits};
+use crate::http::listen::{Door, ListenLimits};
 use crate::http::metrics::Metrics;
 use crate::http::proxies::TrustedProxies;
 use crate::http::tls::TlsKeeper;
@@ -306,7 +306,7 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     let (stop, stopped) = channel::channel(false);
     let site = WitnessSite::new(witness.clone(), config.prefix.clone(), metrics.clone(), Clock::system());
     let traffic = metrics.traffic.clone();
-    let limits = door_limits(Limits::default().connections);
+    let limits = door_limits(ListenLimits::default().connections);
     let proxies = TrustedProxies::default();
     let door = Door { site: Arc::new(site), tls: tls.clone(), limits, proxies, traffic };
     let door = tokio::spawn(door.serve(listener, until(stopped.clone())));

@@ -11,7 +11,8 @@
 use std::io;
 use std::ops::Range;
 
-use super::zip::{ReadAt, ZipError, ZipLimits, check_limit};
+use super::limits::{ZipError, ZipLimits, check_limit};
+use super::read_at::ReadAt;
 
 const END_LEN: usize = 22;
 const END_SIGNATURE: &[u8] = b"PK\x05\x06";

@@ -12,7 +12,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 use sha2::{Digest as _, Sha256};
 
 use super::archive::{Directory, FLAG_DESCRIPTOR, FLAG_ENCRYPTED, read_error, u16_at, u32_at};
-use super::zip::{ReadAt, ZipError};
+use super::limits::ZipError;
+use super::read_at::ReadAt;
 
 pub(super) const LOCAL_HEADER_LEN: usize = 30;
 const LOCAL_HEADER_SIGNATURE: &[u8] = b"PK\x03\x04";

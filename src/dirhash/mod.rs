@@ -13,7 +13,9 @@
 
 mod archive;
 mod entry;
+mod limits;
 mod names;
+mod read_at;
 mod zip;
 
 use std::fmt;
@@ -24,7 +26,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-pub use self::zip::{HashedZip, ReadAt, ZipError, ZipLimits, hash_zip};
+pub use self::limits::{ZipError, ZipLimits};
+pub use self::read_at::ReadAt;
+pub use self::zip::{HashedZip, hash_zip};
 
 /// An `h1:` hash. Prints as `h1:<base64>`, and parses only what prints back to itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::archive::Directory;
-use super::zip::{ZipError, ZipLimits, check_limit};
+use super::limits::{ZipError, ZipLimits, check_limit};
 use crate::module::is_windows_reserved;
 
 /// Checks the names and the declared sizes of all entries; says which entry is the go.mod in the root.

@@ -1,55 +1,65 @@
-//! Bodies of requests: few endpoints take one, and each says how large it may be and how long it may take.
+//! Bodies of requests: few endpoints take one, and each says how large it may be and how long it
+//! may take.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::time::timeout;
 
-use super::answer::{self, Answer};
-
 /// Why a body was not read to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unread {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BodyError {
     /// It has more bytes.
-    TooLarge(usize),
+    #[error("the body is larger than {max_bytes} bytes")]
+    TooLarge {
+        /// The most that it may have.
+        max_bytes: usize,
+    },
     /// It took longer.
-    TooSlow(Duration),
+    #[error("the body did not come within {} s", .patience.as_secs())]
+    TooSlow {
+        /// The most that it may take.
+        patience: Duration,
+    },
     /// The client ended it too early.
+    #[error("the body ended too early")]
     Broken,
 }
 
-impl Unread {
-    /// 400, 408 or 413.
-    pub(super) fn answer(self) -> Answer {
-        match self {
-            Unread::TooLarge(max_bytes) => answer::body_too_large(max_bytes as u64),
-            Unread::TooSlow(patience) => answer::body_too_slow(patience),
-            Unread::Broken => answer::bad_request("the body ended too early"),
-        }
-    }
+/// Reads a whole body, of `max_bytes` at most, within `patience`.
+pub(super) async fn read<B>(body: B, max_bytes: usize, patience: Duration) -> Result<Vec<u8>, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut bytes = Vec::new();
+    feed(body, max_bytes, patience, |chunk| bytes.extend_from_slice(chunk)).await?;
+    Ok(bytes)
 }
 
-/// Reads a whole body, of `max_bytes` at most, within `patience`.
-pub(super) async fn read(
-    mut body: Incoming,
+/// The same, chunk by chunk as it comes, for those who need not keep it.
+pub(super) async fn feed<B>(
+    mut body: B,
     max_bytes: usize,
     patience: Duration,
-) -> Result<Vec<u8>, Unread> {
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     if body.size_hint().lower() > max_bytes as u64 {
-        return Err(Unread::TooLarge(max_bytes));
+        return Err(BodyError::TooLarge { max_bytes });
     }
     let whole = async {
-        let mut bytes = Vec::new();
+        let mut room = max_bytes;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Unread::Broken)?;
-            let Some(data) = frame.data_ref() else { continue };
-            if bytes.len() + data.len() > max_bytes {
-                return Err(Unread::TooLarge(max_bytes));
-            }
-            bytes.extend_from_slice(data);
+            let frame = frame.map_err(|_| BodyError::Broken)?;
+            let Some(chunk) = frame.data_ref() else { continue };
+            room = room.checked_sub(chunk.len()).ok_or(BodyError::TooLarge { max_bytes })?;
+            take(chunk);
         }
-        Ok(bytes)
+        Ok(())
     };
-    timeout(patience, whole).await.unwrap_or(Err(Unread::TooSlow(patience)))
+    timeout(patience, whole).await.unwrap_or(Err(BodyError::TooSlow { patience }))
 }

@@ -28,16 +28,16 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Router, http};
 use serde::Serialize;
 
-use super::Client;
-use super::answer::{self, Answer, Cache};
-use super::api::read_body;
-use super::metrics::{Sample, SampleValue, Source};
+use super::answer::problem::Problem;
+use super::answer::{self, CacheControl};
+use super::api::BODY_PATIENCE;
+use super::metrics::{MetricsSource, Sample, SampleValue};
+use super::{Client, body};
 use crate::clock::Clock;
 use crate::gossip::{Compared, Gossip, GossipError, NOTE_BYTES_MAX, Verdict};
 use crate::notary::{ClientId, Rates};
@@ -68,7 +68,7 @@ impl GossipDoor {
 
 /// The router of this one path, to be merged with that of the API.
 pub fn router(door: Arc<GossipDoor>) -> Router {
-    let refused = async || problem(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered here");
+    let refused = async || Problem::method_not_allowed("only POST is answered here").answer();
     Router::new().route("/api/v1/gossip", post(hear).fallback(refused)).with_state(door)
 }
 
@@ -108,16 +108,16 @@ async fn hear(
     // Before anything is read.
     if let Err(exhausted) = door.rates.admit(&ClientId::Address(client.address)) {
         let why = "too many heads from this client, or in all: try again later";
-        return later(StatusCode::TOO_MANY_REQUESTS, why, exhausted.retry_after);
+        return Problem::too_many(why, exhausted.retry_after).answer();
     }
-    let body = match read_body(body, NOTE_BYTES_MAX).await {
+    let body = match body::read(body, NOTE_BYTES_MAX, BODY_PATIENCE).await {
         Ok(body) => body,
-        Err(answer) => return answer,
+        Err(error) => return Problem::from(error).answer(),
     };
     let deadline = door.clock.instant() + door.deadline;
     match door.gossip.hear(&body, deadline).await {
-        Ok(compared) => answer::json(&HeaderMap::new(), Cache::NoStore, &document(&compared)),
-        Err(error) => refusal(&error),
+        Ok(compared) => answer::json(&HeaderMap::new(), CacheControl::NoStore, &document(&compared)),
+        Err(error) => refusal(&error).answer(),
     }
 }
 
@@ -139,34 +139,24 @@ fn document(compared: &Compared) -> Document<'_> {
     }
 }
 
-fn refusal(error: &GossipError) -> Answer {
-    let status = match error {
-        GossipError::Malformed(_) => StatusCode::BAD_REQUEST,
-        GossipError::BadSignature(_) => StatusCode::FORBIDDEN,
-        GossipError::UnknownLog => StatusCode::NOT_FOUND,
-        GossipError::NotAHead { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+fn refusal(error: &GossipError) -> Problem {
+    match error {
+        GossipError::Malformed(_) => Problem::bad_request(error.to_string()),
+        GossipError::BadSignature(_) => Problem::forbidden(error.to_string()),
+        // Another key may be configured at any time, and no cache keeps an answer to POST.
+        GossipError::UnknownLog => Problem::not_found(error.to_string()).uncached(),
+        GossipError::NotAHead { .. } => Problem::unprocessable(error.to_string()),
         GossipError::Unavailable { text } => {
             tracing::warn!(why = text, "a head that somebody was shown cannot be compared");
             let why = "what the comparison needs is not to be had of that log at the moment; try again later";
-            return later(StatusCode::SERVICE_UNAVAILABLE, why, UNAVAILABLE_PAUSE);
+            Problem::unavailable(why, Some(UNAVAILABLE_PAUSE))
         }
         GossipError::Store(_) | GossipError::Remote(_) => {
             tracing::error!(%error, "a head that somebody was shown cannot be compared");
             let why = "what is stored for this comparison cannot be read; the server's log has the details";
-            return problem(StatusCode::INTERNAL_SERVER_ERROR, why);
+            Problem::internal(why)
         }
-    };
-    problem(status, &error.to_string())
-}
-
-fn problem(status: StatusCode, detail: &str) -> Answer {
-    answer::problem(status, Cache::NoStore, detail)
-}
-
-fn later(status: StatusCode, detail: &str, retry_after: Duration) -> Answer {
-    let mut answer = problem(status, detail);
-    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
-    answer
+    }
 }
 
 /// What was heard, for the metrics page.
@@ -178,7 +168,7 @@ impl fmt::Debug for GossipFigures {
     }
 }
 
-impl Source for GossipFigures {
+impl MetricsSource for GossipFigures {
     fn samples(&self) -> Vec<Sample> {
         let figures = &self.0.gossip.figures;
         let counters = [

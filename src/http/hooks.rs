@@ -23,12 +23,12 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, Method, Request};
 use hmac::{Hmac, KeyInit, Mac};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use sha2::Sha256;
 
 use super::Client;
 use super::answer::{self, Answer};
+use super::body::{self, BodyError};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::mirror::Mirror;
@@ -37,7 +37,7 @@ use crate::notary::{ClientId, Rates};
 /// The path of a hook, before the name of the log.
 pub const PATH: &str = "/hooks/mirror/";
 /// GitHub sends what was pushed along, some tens of kilobytes.
-pub const BODY_BYTES_MAX: u64 = 1 << 20;
+pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a body may take to come.
 pub const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests of one client in a minute: a log that grows each second is better polled.
@@ -56,13 +56,6 @@ pub struct Hooks {
     /// Signs for names that do not exist: they cost the same work.
     nobody: [u8; SIGNATURE_BYTES],
     rates: Rates,
-}
-
-/// Why a body was not read to its end.
-enum Unread {
-    TooLarge,
-    TooSlow,
-    Broken,
 }
 
 impl Hooks {
@@ -91,20 +84,16 @@ impl Hooks {
         if let Err(exhausted) = self.rates.admit(&ClientId::Address(client.address)) {
             return answer::too_often(exhausted.retry_after);
         }
-        if request.body().size_hint().lower() > BODY_BYTES_MAX {
-            return answer::body_too_large(BODY_BYTES_MAX);
-        }
         let claimed = signature_of(request.headers());
         let hook = self.by_name.get(name);
         let key = hook.map_or(&self.nobody[..], |(secret, _)| secret.expose());
-        let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-        let read = tokio::time::timeout(BODY_PATIENCE, read(mac, request.into_body())).await;
-        let mac = match read.unwrap_or(Err(Unread::TooSlow)) {
-            Ok(mac) => mac,
-            Err(Unread::TooLarge) => return answer::body_too_large(BODY_BYTES_MAX),
-            Err(Unread::TooSlow) => return answer::body_too_slow(BODY_PATIENCE),
-            Err(Unread::Broken) => return answer::unsigned(),
-        };
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+        let sign = |chunk: &[u8]| mac.update(chunk);
+        match body::feed(request.into_body(), BODY_BYTES_MAX, BODY_PATIENCE, sign).await {
+            Ok(()) => {}
+            Err(BodyError::Broken) => return answer::unsigned(),
+            Err(error) => return answer::body_not_read(error),
+        }
         // In constant time, also where there is nothing to compare with.
         let is_right = mac.verify_slice(&claimed.unwrap_or_default()).is_ok();
         match hook {
@@ -131,20 +120,6 @@ fn signature_of(headers: &HeaderMap) -> Option<[u8; SIGNATURE_BYTES]> {
         *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
     }
     Some(signature)
-}
-
-async fn read(mut mac: Hmac<Sha256>, mut body: Incoming) -> Result<Hmac<Sha256>, Unread> {
-    let mut bytes = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Unread::Broken)?;
-        let Some(data) = frame.data_ref() else { continue };
-        bytes += data.len() as u64;
-        if bytes > BODY_BYTES_MAX {
-            return Err(Unread::TooLarge);
-        }
-        mac.update(data);
-    }
-    Ok(mac)
 }
 
 #[cfg(test)]

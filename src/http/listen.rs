@@ -3,7 +3,7 @@
 //! A [`Door`] is one listener with what stands behind it. It speaks HTTP/1.1 and HTTP/2, in the clear or over
 //! TLS, on a socket that is given to it, until the shutdown future that is given to it is ready.
 //!
-//! What bounds a client ([`Limits`]): connections in all; the time of a TLS handshake, of a request's head,
+//! What bounds a client ([`ListenLimits`]): connections in all; the time of a TLS handshake, of a request's head,
 //! of doing nothing; the bytes and number of its headers; streams and resets of HTTP/2. Bodies are read only where
 //! an endpoint takes one; else hyper closes a connection whose client insists on sending it.
 //!
@@ -14,7 +14,7 @@
 //! here, bounded, until a slot is free: not in the kernel's queue, where a newcomer could not be told from them.
 //!
 //! Shutdown: the listener closes first, then every connection finishes what it is answering and is closed; what
-//! is not done after [`Limits::drain`] is cut, and counted in the returned [`Closed`].
+//! is not done after [`ListenLimits::drain`] is cut, and counted in the returned [`Closed`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -68,7 +68,7 @@ impl Site for axum::Router {
 
 /// What a client may take. Each default says why.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ListenLimits {
     /// Connections that are served at one time. 8192 with a descriptor each stay below the usual hard limit of
     /// descriptors, and cost some 100 MB at worst (buffers). Half as many again may wait for a slot.
     pub connections: usize,
@@ -91,9 +91,9 @@ pub struct Limits {
     pub http2_error_resets: usize,
 }
 
-impl Default for Limits {
+impl Default for ListenLimits {
     fn default() -> Self {
-        Limits {
+        ListenLimits {
             connections: 8192,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
@@ -122,10 +122,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const TICK_MAX: Duration = Duration::from_secs(1);
 const TICK_MIN: Duration = Duration::from_millis(5);
 
-impl Limits {
+impl ListenLimits {
     /// The same with no more connections than this many descriptors allow: each connection takes one, also while
     /// it waits for a slot or is being evicted, and the rest of the program needs some.
-    pub fn within(mut self, descriptors: Option<u64>) -> Limits {
+    pub fn within(mut self, descriptors: Option<u64>) -> ListenLimits {
         let most = descriptors.and_then(|most| usize::try_from(most / 2).ok()).unwrap_or(usize::MAX);
         self.connections = self.connections.min(most).max(1);
         self
@@ -189,7 +189,7 @@ pub struct Door<S> {
     /// The certificate, if connections are TLS.
     pub tls: Option<Arc<TlsKeeper>>,
     /// What a client may take.
-    pub limits: Limits,
+    pub limits: ListenLimits,
     /// Peers that speak for many clients: their connections have no share of their own.
     pub proxies: TrustedProxies,
     /// Where connections and bytes are counted.
@@ -262,7 +262,7 @@ impl Served {
 
 impl<S: Site> Door<S> {
     /// Serves connections of `listener` until `shutdown` is ready, then until they are done or
-    /// [`Limits::drain`] is over. Never fails: a listener that cannot accept is tried again.
+    /// [`ListenLimits::drain`] is over. Never fails: a listener that cannot accept is tried again.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Closed {
         let limits = self.limits;
         let shared = Arc::new(Shared {

@@ -3,7 +3,7 @@
 //! Counting a request costs a few atomic additions: every counter is found once, at the start, by its labels.
 //! Labels are families of endpoints and classes of status codes only, never a module path: their number is
 //! fixed. What engines know (tree size, age of the head, queue lengths) is asked for at each scrape, through a
-//! [`Source`].
+//! [`MetricsSource`].
 //!
 //! ```text
 //! tallystick_http_requests_total{endpoint="lookup",status="2xx"} 2
@@ -169,7 +169,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// All counters at zero; each of `sources` is read at each scrape.
-    pub fn new(sources: Vec<Box<dyn Source>>) -> Metrics {
+    pub fn new(sources: Vec<Box<dyn MetricsSource>>) -> Metrics {
         let mut registry = Registry::with_prefix("tallystick");
         let requests = Family::<RequestLabels, Counter>::default();
         let seconds =
@@ -239,13 +239,13 @@ impl Metrics {
 }
 
 /// Figures that an engine keeps and that are read at each scrape.
-pub trait Source: fmt::Debug + Send + Sync + 'static {
+pub trait MetricsSource: fmt::Debug + Send + Sync + 'static {
     /// The figures now. Names without the prefix `tallystick_` and, for counters, without `_total`; the same names
     /// at every call.
     fn samples(&self) -> Vec<Sample>;
 }
 
-/// One figure of a [`Source`].
+/// One figure of a [`MetricsSource`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// `tree_size`, `head_age_seconds`, …
@@ -308,7 +308,7 @@ pub struct HistogramSample {
 }
 
 #[derive(Debug)]
-struct SourceCollector(Box<dyn Source>);
+struct SourceCollector(Box<dyn MetricsSource>);
 
 impl Collector for SourceCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
@@ -352,7 +352,7 @@ mod tests {
     #[derive(Debug)]
     struct Tree;
 
-    impl Source for Tree {
+    impl MetricsSource for Tree {
         fn samples(&self) -> Vec<Sample> {
             let bounds = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, f64::INFINITY];
             let histogram = HistogramSample { sum: 1.5, bounds, counts: [2, 0, 0, 0, 0, 0, 0, 0, 1] };

@@ -13,11 +13,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::routing::get;
 
 use super::answer::{self, Answer};
-use super::listen::Limits;
+use super::listen::ListenLimits;
 use super::metrics::Metrics;
 
 /// What the server can do now.
@@ -58,14 +57,14 @@ struct Ops {
 const CONNECTIONS_MAX: usize = 64;
 
 /// What a client of the second door may take.
-pub fn limits() -> Limits {
-    Limits { connections: CONNECTIONS_MAX, ..Limits::default() }
+pub fn limits() -> ListenLimits {
+    ListenLimits { connections: CONNECTIONS_MAX, ..ListenLimits::default() }
 }
 
 /// The router of the second door.
 pub fn router(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Router {
     Router::new()
-        .route("/healthz", get(async || answer::plain(StatusCode::OK, "ok\n")))
+        .route("/healthz", get(async || answer::healthy("ok\n")))
         .route("/readyz", get(readyz))
         .route("/metrics", get(async |State(ops): State<Ops>| answer::open_metrics(ops.metrics.to_text())))
         .method_not_allowed_fallback(async || answer::method_not_allowed())
@@ -75,11 +74,9 @@ pub fn router(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Router {
 
 async fn readyz(State(ops): State<Ops>) -> Answer {
     match ops.health.readiness() {
-        Readiness::Ready => answer::plain(StatusCode::OK, "ready\n"),
-        Readiness::Cautioned { why } => answer::plain(StatusCode::OK, format!("ready, but {why}\n")),
-        Readiness::ReadOnly { why } => answer::plain(StatusCode::OK, format!("ready, read-only: {why}\n")),
-        Readiness::NotReady { why } => {
-            answer::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))
-        }
+        Readiness::Ready => answer::healthy("ready\n"),
+        Readiness::Cautioned { why } => answer::healthy(format!("ready, but {why}\n")),
+        Readiness::ReadOnly { why } => answer::healthy(format!("ready, read-only: {why}\n")),
+        Readiness::NotReady { why } => answer::unhealthy(format!("not ready: {why}\n")),
     }
 }

@@ -20,8 +20,8 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use super::kept::{self, Recent, RecentOf, with_head};
-use super::metrics::{Sample, SampleValue, Source};
-use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
+use super::metrics::{MetricsSource, Sample, SampleValue};
+use super::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError};
 use crate::clock::Clock;
 use crate::config::{Mode, Untold};
 use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, RemoteLog};
@@ -174,7 +174,7 @@ impl MirroredLog {
         Some(with_head(part, &head.note))
     }
 
-    async fn lookup(&self, module: ModuleVersion, client: Client) -> Result<Bytes, LookupRefusal> {
+    async fn ask_for_lookup(&self, module: ModuleVersion, client: Client) -> Result<Bytes, LookupRefusal> {
         let name = self.log().name();
         if !self.keeps_records() {
             return Err(self.only_heads());
@@ -201,7 +201,7 @@ impl MirroredLog {
         Ok(self.part_with_head(&part).expect("a log with a record has a head"))
     }
 
-    async fn tile_of_log(&self, tile: Tile, client: Client) -> Result<Bytes, LookupRefusal> {
+    async fn ask_for_tile(&self, tile: Tile, client: Client) -> Result<Bytes, LookupRefusal> {
         let name = self.log().name();
         if tile.level == TileLevel::Data && self.options.mirror.mode == Mode::Full {
             self.admit(client)?;
@@ -255,7 +255,7 @@ impl MirroredLog {
         LookupRefusal::TryLater { text, retry_after: RETRY_AFTER }
     }
 
-    async fn newest_head(&self, client: Client) -> Result<LatestHead, LookupRefusal> {
+    async fn ask_for_latest(&self, client: Client) -> Result<LatestHead, LookupRefusal> {
         self.admit(client)?;
         let refused = |error| refusal(self.log().name(), "its newest tree head", &error);
         let head = self.log().advance(self.deadline()).await.map_err(refused)?;
@@ -263,16 +263,16 @@ impl MirroredLog {
     }
 }
 
-impl Sumdb for MirroredLog {
+impl ChecksumDatabase for MirroredLog {
     fn name(&self) -> &str {
         self.log().name()
     }
 
-    fn supported(&self) -> Result<(), LookupRefusal> {
+    fn supported(&self, _: &Client) -> Result<(), LookupRefusal> {
         if self.keeps_records() { Ok(()) } else { Err(self.only_heads()) }
     }
 
-    fn latest(&self) -> Result<Option<LatestHead>, ReadError> {
+    fn latest(&self, _: &Client) -> Result<Option<LatestHead>, ReadError> {
         let Some(newest) = self.log().served() else { return Ok(None) };
         if let Some(kept) = &*self.latest.load()
             && kept.0 == newest.tree.size
@@ -285,10 +285,10 @@ impl Sumdb for MirroredLog {
     }
 
     fn fetch_latest(&self, client: Client) -> Option<BoxFuture<'_, Result<LatestHead, LookupRefusal>>> {
-        Some(Box::pin(self.waiting(client, self.newest_head(client))))
+        Some(Box::pin(self.waiting(client, self.ask_for_latest(client))))
     }
 
-    fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
+    fn tile(&self, tile: &Tile, _: &Client) -> Result<Option<Bytes>, ReadError> {
         if let Some(body) = self.recent.tile(tile) {
             return Ok(Some(body));
         }
@@ -297,10 +297,10 @@ impl Sumdb for MirroredLog {
     }
 
     fn fetch_tile(&self, tile: Tile, client: Client) -> Option<BoxFuture<'_, Result<Bytes, LookupRefusal>>> {
-        Some(Box::pin(self.waiting(client, self.tile_of_log(tile, client))))
+        Some(Box::pin(self.waiting(client, self.ask_for_tile(tile, client))))
     }
 
-    fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
+    fn lookup(&self, module: &ModuleVersion, _: &Client) -> Result<Option<Bytes>, ReadError> {
         // The record first, then the head: what proves a kept record under that head is kept, too.
         let key = self.recent.key(module);
         if let Some(part) = self.recent.lookup(key, module) {
@@ -312,12 +312,12 @@ impl Sumdb for MirroredLog {
         Ok(self.part_with_head(&part))
     }
 
-    fn notarize_lookup(
+    fn fetch_lookup(
         &self,
         module: ModuleVersion,
         client: Client,
     ) -> BoxFuture<'_, Result<Bytes, LookupRefusal>> {
-        Box::pin(self.waiting(client, self.lookup(module, client)))
+        Box::pin(self.waiting(client, self.ask_for_lookup(module, client)))
     }
 }
 
@@ -395,7 +395,7 @@ impl fmt::Debug for MirrorFigures {
     }
 }
 
-impl Source for MirrorFigures {
+impl MetricsSource for MirrorFigures {
     fn samples(&self) -> Vec<Sample> {
         let all: Vec<(&RemoteLog, Progress)> =
             self.mirrors.iter().map(|mirror| (&mirror.log, mirror.log.progress())).collect();

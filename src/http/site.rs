@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Method, Request};
 use hyper::body::Incoming;
 
 use super::Client;
-use super::answer::{self, Answer, Cache};
+use super::answer::problem::Problem;
+use super::answer::{self, Answer};
 use super::hooks::{self, Hooks};
 use super::listen::Site;
 use super::metrics::{Endpoint, Metrics};
 use super::places::{NO_PLACE_RETRY, NoPlace, Places};
 use super::proxies::TrustedProxies;
-use super::sumdb::{self, Found, Miss, Registry};
+use super::sumdb::{self, Miss, Registry, Reply};
 use crate::clock::Clock;
 
 /// The longest URL, path and query together. A module path has at most 1024 bytes and a version 240; with every letter
@@ -79,13 +80,18 @@ impl Site for PublicSite {
 }
 
 impl PublicSite {
+    /// Who asks: the peer, or whom a trusted proxy names.
+    fn client(&self, request: &Request<Incoming>, peer: SocketAddr) -> Client {
+        Client { address: self.proxies.client(peer.ip(), request.headers()) }
+    }
+
     async fn route(&self, mut request: Request<Incoming>, peer: SocketAddr) -> (Endpoint, Answer) {
         let uri = request.uri();
         if uri.path_and_query().is_some_and(|text| text.as_str().len() > URL_BYTES_MAX) {
             return (Endpoint::Other, answer::url_too_long(URL_BYTES_MAX));
         }
         if uri.path().starts_with("/api/") {
-            let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+            let client = self.client(&request, peer);
             request.extensions_mut().insert(client);
             if request.method() != Method::POST {
                 return (Endpoint::Api, self.rest.answer(request, peer).await);
@@ -101,7 +107,7 @@ impl PublicSite {
             };
         };
         if let Some(name) = path.strip_prefix(hooks::PATH).filter(|_| !self.hooks.is_empty()) {
-            let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+            let client = self.client(&request, peer);
             let name = name.to_owned();
             let answering = self.hooks.answer(&name, client, request);
             let answered = self.waiting.bodies.hold(client.address, answering).await;
@@ -114,10 +120,10 @@ impl PublicSite {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return (endpoint, answer::method_not_allowed());
         }
-        match sumdb::find(&**sumdb, ask, request.headers()) {
-            Found::Answer(answer) => (endpoint, answer),
-            Found::Miss(miss) => {
-                let client = Client { address: self.proxies.client(peer.ip(), request.headers()) };
+        let client = self.client(&request, peer);
+        match sumdb::find(&**sumdb, ask, &client, request.headers()) {
+            Reply::Answer(answer) => (endpoint, answer),
+            Reply::Miss(miss) => {
                 let endpoint = if matches!(miss, Miss::Lookup(_)) { Endpoint::Notarize } else { endpoint };
                 let fetching = sumdb::fetch(&**sumdb, miss, client, self.lookup_deadline);
                 let fetched = self.waiting.lookups.hold(client.address, fetching).await;
@@ -132,6 +138,5 @@ fn no_place(refused: NoPlace) -> Answer {
 }
 
 fn no_place_in_api(refused: NoPlace) -> Answer {
-    let problem = answer::problem(StatusCode::SERVICE_UNAVAILABLE, Cache::NoStore, &refused.to_string());
-    answer::retry_later(problem, NO_PLACE_RETRY)
+    Problem::unavailable(refused.to_string(), Some(NO_PLACE_RETRY)).answer()
 }

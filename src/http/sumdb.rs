@@ -19,32 +19,30 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 
 use super::answer::{self, Answer};
+use super::database::{ChecksumDatabase, Client, LatestHead, LookupRefusal, RETRY_AFTER, read_failed};
 use super::metrics::Endpoint;
-use super::{Client, LookupRefusal, ReadError, Sumdb, tlog};
+use super::tlog;
 use crate::module::{ModuleVersion, WireError};
 use crate::tlog::{Tile, TileLevel};
 
 /// The only height that is served: the one that the `go` command asks for.
 pub const TILE_HEIGHT: u8 = 8;
 
-/// When a client should come back that we could not answer for a reason of our own.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-
 /// The logs that are served, by name.
 #[derive(Clone)]
 pub struct Registry {
-    own: Arc<dyn Sumdb>,
-    others: Vec<Arc<dyn Sumdb>>,
+    own: Arc<dyn ChecksumDatabase>,
+    others: Vec<Arc<dyn ChecksumDatabase>>,
 }
 
 impl Registry {
     /// `own` is served at the root, and all of them under `/sumdb/<name>/`.
-    pub fn new(own: Arc<dyn Sumdb>, others: Vec<Arc<dyn Sumdb>>) -> Registry {
+    pub fn new(own: Arc<dyn ChecksumDatabase>, others: Vec<Arc<dyn ChecksumDatabase>>) -> Registry {
         Registry { own, others }
     }
 
     /// Finds out which log is asked for what. `None`: a path that no log answers.
-    pub fn route<'r, 'p>(&'r self, path: &'p str) -> Option<(&'r Arc<dyn Sumdb>, Ask<'p>)> {
+    pub fn route<'r, 'p>(&'r self, path: &'p str) -> Option<(&'r Arc<dyn ChecksumDatabase>, Ask<'p>)> {
         if let Some(rest) = path.strip_prefix("/tlog/") {
             return Some((&self.own, Ask::Tlog(rest)));
         }
@@ -109,7 +107,7 @@ impl<'p> Ask<'p> {
 }
 
 /// What a log answers at once, or what it must get first.
-pub enum Found {
+pub enum Reply {
     /// The answer.
     Answer(Answer),
     /// Ask [`fetch`].
@@ -128,27 +126,27 @@ pub enum Miss {
 }
 
 /// Answers from what the log has.
-pub fn find(sumdb: &dyn Sumdb, ask: Ask<'_>, headers: &HeaderMap) -> Found {
+pub fn find(sumdb: &dyn ChecksumDatabase, ask: Ask<'_>, client: &Client, headers: &HeaderMap) -> Reply {
     match ask {
-        Ask::Latest => latest(sumdb, headers),
-        Ask::Tile(path) => tile(sumdb, path),
-        Ask::Tlog(path) => Found::Answer(tlog::find(sumdb, path, headers)),
+        Ask::Latest => latest(sumdb, client, headers),
+        Ask::Tile(path) => tile(sumdb, path, client),
+        Ask::Tlog(path) => Reply::Answer(tlog::find(sumdb, path, client, headers)),
         Ask::Supported => {
-            Found::Answer(sumdb.supported().map_or_else(|no| refused(&no), |()| answer::supported()))
+            Reply::Answer(sumdb.supported(client).map_or_else(|no| refused(&no), |()| answer::supported()))
         }
         Ask::Lookup(wire) => match ModuleVersion::unescape(wire) {
-            Err(error) => Found::Answer(answer::invalid_lookup(&error)),
-            Ok(module) => match sumdb.cached_lookup(&module) {
-                Ok(Some(body)) => Found::Answer(answer::lookup_hit(body)),
-                Ok(None) => Found::Miss(Miss::Lookup(module)),
-                Err(error) => Found::Answer(read_failed(sumdb, &error, "this record")),
+            Err(error) => Reply::Answer(answer::invalid_lookup(&error)),
+            Ok(module) => match sumdb.lookup(&module, client) {
+                Ok(Some(body)) => Reply::Answer(answer::lookup_hit(body)),
+                Ok(None) => Reply::Miss(Miss::Lookup(module)),
+                Err(error) => Reply::Answer(read_failed(sumdb, &error, "this record")),
             },
         },
     }
 }
 
 /// Gets what is missing, or says why not. Ends after `deadline` at the latest.
-pub async fn fetch(sumdb: &dyn Sumdb, miss: Miss, client: Client, deadline: Duration) -> Answer {
+pub async fn fetch(sumdb: &dyn ChecksumDatabase, miss: Miss, client: Client, deadline: Duration) -> Answer {
     let what = match &miss {
         Miss::Lookup(module) => format!("looking up {module}"),
         Miss::Tile(tile) => format!("fetching {tile}"),
@@ -157,7 +155,7 @@ pub async fn fetch(sumdb: &dyn Sumdb, miss: Miss, client: Client, deadline: Dura
     let fetching = async {
         match miss {
             Miss::Lookup(module) => {
-                sumdb.notarize_lookup(module, client).await.map_or_else(|no| refused(&no), answer::lookup_hit)
+                sumdb.fetch_lookup(module, client).await.map_or_else(|no| refused(&no), answer::lookup_hit)
             }
             Miss::Tile(tile) => match sumdb.fetch_tile(tile, client) {
                 None => answer::no_tile(),
@@ -169,9 +167,7 @@ pub async fn fetch(sumdb: &dyn Sumdb, miss: Miss, client: Client, deadline: Dura
             },
             Miss::Latest => match sumdb.fetch_latest(client) {
                 None => answer::unknown_path(),
-                Some(fetched) => {
-                    fetched.await.map_or_else(|no| refused(&no), |head| answer::head(head.note, head.etag))
-                }
+                Some(fetched) => fetched.await.map_or_else(|no| refused(&no), LatestHead::answer),
             },
         }
     };
@@ -194,54 +190,36 @@ fn refused(refusal: &LookupRefusal) -> Answer {
     }
 }
 
-fn latest(sumdb: &dyn Sumdb, headers: &HeaderMap) -> Found {
-    Found::Answer(match sumdb.latest() {
-        Ok(None) => return Found::Miss(Miss::Latest),
-        Ok(Some(head)) if answer::has_version(headers, &head.etag) => answer::not_modified(head.etag),
-        Ok(Some(head)) => answer::head(head.note, head.etag),
+fn latest(sumdb: &dyn ChecksumDatabase, client: &Client, headers: &HeaderMap) -> Reply {
+    Reply::Answer(match sumdb.latest(client) {
+        Ok(None) => return Reply::Miss(Miss::Latest),
+        Ok(Some(head)) => head.answer_to(headers),
         Err(error) => read_failed(sumdb, &error, "its newest head"),
     })
 }
 
-fn tile(sumdb: &dyn Sumdb, path: &str) -> Found {
+fn tile(sumdb: &dyn ChecksumDatabase, path: &str, client: &Client) -> Reply {
     let Ok(tile) = Tile::parse(path) else {
-        return Found::Answer(answer::invalid_tile());
+        return Reply::Answer(answer::invalid_tile());
     };
     if tile.height != TILE_HEIGHT {
-        return Found::Answer(answer::no_tile());
+        return Reply::Answer(answer::no_tile());
     }
-    Found::Answer(match (sumdb.tile(&tile), tile.level) {
+    Reply::Answer(match (sumdb.tile(&tile, client), tile.level) {
         (Ok(Some(bytes)), TileLevel::Hash(_)) => answer::hash_tile(bytes),
         (Ok(Some(bytes)), TileLevel::Data) => answer::data_tile(bytes),
-        (Ok(None), _) => return Found::Miss(Miss::Tile(tile)),
+        (Ok(None), _) => return Reply::Miss(Miss::Tile(tile)),
         (Err(error), _) => read_failed(sumdb, &error, "this tile"),
     })
-}
-
-/// The one place where failed reads are logged; the client is told what it can do about them.
-pub(super) fn read_failed(sumdb: &dyn Sumdb, error: &ReadError, what: &str) -> Answer {
-    tracing::error!(log = sumdb.name(), %error, "cannot read {what}");
-    match error {
-        ReadError::Damaged { .. } => answer::internal(&format!(
-            "internal error: the checksum database cannot read {what}\nIts stored copy is damaged. Tell the \
-             operator of this server, whose log has the details."
-        )),
-        ReadError::Unavailable { .. } => {
-            let text = format!(
-                "the checksum database cannot read {what} at the moment\nTry again in a few seconds."
-            );
-            answer::try_later(&text, RETRY_AFTER)
-        }
-    }
 }
 
 /// A `%` that is not followed by two hexadecimal digits, or bytes that are not UTF-8 when decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed percent-escape")]
-pub struct EscapeError;
+pub struct PercentEscapeError;
 
 /// Decodes the percent-escapes of a path, once. Without any it is returned as it is.
-pub fn percent_decode(path: &str) -> Result<Cow<'_, str>, EscapeError> {
+pub fn percent_decode(path: &str) -> Result<Cow<'_, str>, PercentEscapeError> {
     let Some(first) = path.find('%') else {
         return Ok(Cow::Borrowed(path));
     };
@@ -251,7 +229,7 @@ pub fn percent_decode(path: &str) -> Result<Cow<'_, str>, EscapeError> {
     let mut at = first;
     while let Some(byte) = path.as_bytes().get(at) {
         if *byte == b'%' {
-            let (high, low) = digit(at + 1).zip(digit(at + 2)).ok_or(EscapeError)?;
+            let (high, low) = digit(at + 1).zip(digit(at + 2)).ok_or(PercentEscapeError)?;
             decoded.push((high * 16 + low) as u8);
             at += 3;
         } else {
@@ -259,7 +237,7 @@ pub fn percent_decode(path: &str) -> Result<Cow<'_, str>, EscapeError> {
             at += 1;
         }
     }
-    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| EscapeError)
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| PercentEscapeError)
 }
 
 #[cfg(test)]
@@ -279,7 +257,7 @@ mod tests {
             assert_eq!(percent_decode(path).as_deref(), Ok(decoded), "{path}");
         }
         for bad in ["%", "%2", "a%2", "%zz", "%+1", "% 1", "%ff", "%e2%80", "%%41", "%4é"] {
-            assert_eq!(percent_decode(bad), Err(EscapeError), "{bad}");
+            assert_eq!(percent_decode(bad), Err(PercentEscapeError), "{bad}");
         }
     }
 }

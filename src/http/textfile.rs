@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use super::metrics::{Sample, SampleValue};
 
-/// The figures, those of one name together, as [`super::metrics::Source::samples`] gives them.
+/// The figures, those of one name together, as [`super::metrics::MetricsSource::samples`] gives them.
 pub fn text_of(samples: &[Sample]) -> String {
     let mut text = String::new();
     for family in samples.chunk_by(|one, next| one.name == next.name) {

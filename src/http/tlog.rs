@@ -17,9 +17,8 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 
 use super::answer::{self, Answer};
+use super::database::{ChecksumDatabase, Client, ReadError, read_failed};
 use super::metrics::Endpoint;
-use super::sumdb::read_failed;
-use super::{ReadError, Sumdb};
 use crate::tlog::{Tile, TileLevel, format_entry_bundle, split_data_tile};
 
 /// A log that signs nothing waits for a person.
@@ -36,15 +35,15 @@ pub(super) fn endpoint(path: &str) -> Endpoint {
 }
 
 /// Answers a path after `/tlog/`.
-pub(super) fn find(sumdb: &dyn Sumdb, path: &str, headers: &HeaderMap) -> Answer {
+pub(super) fn find(sumdb: &dyn ChecksumDatabase, path: &str, client: &Client, headers: &HeaderMap) -> Answer {
     if path == "checkpoint" {
-        return checkpoint(sumdb, headers);
+        return checkpoint(sumdb, client, headers);
     }
     if !path.starts_with("tile/") {
         return answer::unknown_path();
     }
     let Ok(tile) = Tile::parse_tiles_path(path) else { return answer::invalid_tile() };
-    let read = sumdb.tile(&tile).and_then(|body| match (body, tile.level) {
+    let read = sumdb.tile(&tile, client).and_then(|body| match (body, tile.level) {
         (Some(body), TileLevel::Data) => bundle(&body).map(|body| Some(body.into())),
         (body, _) => Ok(body),
     });
@@ -55,10 +54,9 @@ pub(super) fn find(sumdb: &dyn Sumdb, path: &str, headers: &HeaderMap) -> Answer
     }
 }
 
-fn checkpoint(sumdb: &dyn Sumdb, headers: &HeaderMap) -> Answer {
-    match sumdb.checkpoint() {
-        Ok(Some(head)) if answer::has_version(headers, &head.etag) => answer::not_modified(head.etag),
-        Ok(Some(head)) => answer::head(head.note, head.etag),
+fn checkpoint(sumdb: &dyn ChecksumDatabase, client: &Client, headers: &HeaderMap) -> Answer {
+    match sumdb.checkpoint(client) {
+        Ok(Some(head)) => head.answer_to(headers),
         Ok(None) => answer::try_later(
             "the log signs nothing at the moment, so that it has no checkpoint\nIts newest head is at /latest; the operator of \
              this server knows more from /readyz.",

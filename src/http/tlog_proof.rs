@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::routing::get;
 
-use super::answer::{self, Answer, Cache, NOT_FOUND_AGE_MAX};
+use super::answer::problem::Problem;
+use super::answer::{self, Answer};
 use super::sumdb::percent_decode;
 use crate::log::{Log, ProofFileError, evidence_of};
 use crate::mirror::{Mirrors, RemoteError};
@@ -165,7 +166,7 @@ pub fn router(proofs: Proofs) -> Router {
     Router::new()
         .route("/api/v1/tlog-proof/{*module}", get(tlog_proof))
         .method_not_allowed_fallback(async || {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here")
+            Problem::method_not_allowed("only GET and HEAD are answered here").answer()
         })
         .with_state(Arc::new(proofs))
 }
@@ -173,15 +174,15 @@ pub fn router(proofs: Proofs) -> Router {
 async fn tlog_proof(State(proofs): State<Arc<Proofs>>, uri: Uri, headers: HeaderMap) -> Answer {
     let wire = uri.path().strip_prefix("/api/v1/tlog-proof/").unwrap_or_default();
     let Ok(wire) = percent_decode(wire) else {
-        return problem(StatusCode::BAD_REQUEST, "malformed percent-escape in the URL");
+        return Problem::bad_request("malformed percent-escape in the URL").answer();
     };
     let module = match ModuleVersion::unescape(&wire) {
         Ok(module) => module,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return Problem::bad_request(error.to_string()).answer(),
     };
     let log = match log_of(uri.query().unwrap_or_default()) {
         Ok(log) => log,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, why),
+        Err(why) => return Problem::bad_request(why).answer(),
     };
     let proof = match log {
         Some(name) => proofs.taken_from(&module, &name),
@@ -189,7 +190,7 @@ async fn tlog_proof(State(proofs): State<Arc<Proofs>>, uri: Uri, headers: Header
     };
     match proof {
         Ok(proof) => answer::proof_file(&headers, proof.file),
-        Err(error) => refused(&error),
+        Err(error) => refused(&error).answer(),
     }
 }
 
@@ -207,28 +208,21 @@ fn log_of(query: &str) -> Result<Option<String>, &'static str> {
     Ok(log)
 }
 
-fn refused(error: &ProofError) -> Answer {
-    let not_found =
-        || answer::problem(StatusCode::NOT_FOUND, Cache::NotFound(NOT_FOUND_AGE_MAX), &error.to_string());
+fn refused(error: &ProofError) -> Problem {
     match error {
         ProofError::NoRecord { .. } | ProofError::OtherSource { .. } | ProofError::NotKept { .. } => {
-            not_found()
+            Problem::not_found(error.to_string())
         }
         ProofError::Log(ProofFileError::NoCheckpoint) => {
             let text =
                 "the log signs nothing at the moment, so that there is no checkpoint to prove anything under";
-            answer::retry_later(problem(StatusCode::SERVICE_UNAVAILABLE, text), READ_ONLY_RETRY)
+            Problem::unavailable(text, Some(READ_ONLY_RETRY))
         }
         ProofError::Log(ProofFileError::Store(_)) | ProofError::Mirror { .. } => {
             tracing::error!(%error, "a proof could not be made");
-            let text = "what this proof is made of cannot be read; the server's log has the details";
-            problem(StatusCode::INTERNAL_SERVER_ERROR, text)
+            Problem::internal("what this proof is made of cannot be read; the server's log has the details")
         }
     }
-}
-
-fn problem(status: StatusCode, detail: &str) -> Answer {
-    answer::problem(status, Cache::NoStore, detail)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
+use super::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError};
 use crate::mirror::Unusable;
 use crate::module::ModuleVersion;
 use crate::tlog::Tile;
@@ -28,16 +28,16 @@ impl UnusableLog {
     }
 }
 
-impl Sumdb for UnusableLog {
+impl ChecksumDatabase for UnusableLog {
     fn name(&self) -> &str {
         &self.0.name
     }
 
-    fn supported(&self) -> Result<(), LookupRefusal> {
+    fn supported(&self, _: &Client) -> Result<(), LookupRefusal> {
         Err(self.refusal())
     }
 
-    fn latest(&self) -> Result<Option<LatestHead>, ReadError> {
+    fn latest(&self, _: &Client) -> Result<Option<LatestHead>, ReadError> {
         Ok(None)
     }
 
@@ -45,7 +45,7 @@ impl Sumdb for UnusableLog {
         Some(self.refused())
     }
 
-    fn tile(&self, _: &Tile) -> Result<Option<Bytes>, ReadError> {
+    fn tile(&self, _: &Tile, _: &Client) -> Result<Option<Bytes>, ReadError> {
         Ok(None)
     }
 
@@ -53,11 +53,11 @@ impl Sumdb for UnusableLog {
         Some(self.refused())
     }
 
-    fn cached_lookup(&self, _: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
+    fn lookup(&self, _: &ModuleVersion, _: &Client) -> Result<Option<Bytes>, ReadError> {
         Ok(None)
     }
 
-    fn notarize_lookup(&self, _: ModuleVersion, _: Client) -> BoxFuture<'_, Result<Bytes, LookupRefusal>> {
+    fn fetch_lookup(&self, _: ModuleVersion, _: Client) -> BoxFuture<'_, Result<Bytes, LookupRefusal>> {
         self.refused()
     }
 }

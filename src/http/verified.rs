@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::metrics::{Sample, SampleValue, Source};
+use super::metrics::{MetricsSource, Sample, SampleValue};
 use crate::mirror::{Mirrors, ReverifyFigures};
 
 /// The figures of all mirrors.
@@ -15,7 +15,7 @@ impl fmt::Debug for VerifiedFigures {
     }
 }
 
-impl Source for VerifiedFigures {
+impl MetricsSource for VerifiedFigures {
     fn samples(&self) -> Vec<Sample> {
         type Read = fn(&ReverifyFigures) -> &AtomicU64;
         let figures: [(&str, &str, Read); 3] = [

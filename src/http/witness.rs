@@ -18,10 +18,11 @@ use axum::http::{HeaderMap, Method, Request};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
+use super::LatestHead;
 use super::answer::{self, Answer, NOT_FOUND_AGE_MAX};
 use super::body;
 use super::listen::Site;
-use super::metrics::{Endpoint, Metrics, Sample, SampleValue, Source};
+use super::metrics::{Endpoint, Metrics, MetricsSource, Sample, SampleValue};
 use super::ops::{Health, Readiness};
 use super::places::Places;
 use crate::clock::Clock;
@@ -80,7 +81,7 @@ impl WitnessSite {
     async fn add_checkpoint(&self, request: Request<Incoming>) -> Answer {
         let body = match body::read(request.into_body(), MAX_REQUEST_BYTES, BODY_PATIENCE).await {
             Ok(body) => body,
-            Err(unread) => return unread.answer(),
+            Err(error) => return answer::body_not_read(error),
         };
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await else {
             return answer::try_later("too many checkpoints wait to be cosigned", BUSY_RETRY);
@@ -103,11 +104,7 @@ impl WitnessSite {
                 NOT_FOUND_AGE_MAX / 60,
             );
         };
-        let etag = answer::etag_of(known.note.as_bytes());
-        if answer::has_version(headers, &etag) {
-            return answer::not_modified(etag);
-        }
-        answer::head(known.note.clone().into(), etag)
+        LatestHead::new(known.note.clone()).answer_to(headers)
     }
 }
 
@@ -147,7 +144,7 @@ impl std::fmt::Debug for WitnessFigures {
     }
 }
 
-impl Source for WitnessFigures {
+impl MetricsSource for WitnessFigures {
     fn samples(&self) -> Vec<Sample> {
         let count =
             |name, help, outcome| Sample::new(name, help, SampleValue::Counter(self.0.count(outcome)));

@@ -1,6 +1,6 @@
 //! The figures of the log's witnesses for the metrics page.
 
-use super::metrics::{HistogramSample, Sample, SampleValue, Source};
+use super::metrics::{HistogramSample, MetricsSource, Sample, SampleValue};
 use crate::witness::{LATENCY_BOUNDS, PeerFigures, Witnesses};
 
 /// How each witness does, and whether enough have cosigned the newest head.
@@ -12,7 +12,7 @@ impl std::fmt::Debug for WitnessesFigures {
     }
 }
 
-impl Source for WitnessesFigures {
+impl MetricsSource for WitnessesFigures {
     fn samples(&self) -> Vec<Sample> {
         let (peers, is_enough) = self.0.figures();
         if peers.is_empty() {

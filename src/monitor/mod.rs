@@ -23,7 +23,8 @@
 //! | `state` | what is remembered, durably |
 //! | `feed`, `webhook` | how it is told |
 //! | `poll` | one poll of one log |
-//! | `gosum` | go.sum lines, and the look-ups of those that were there before |
+//! | `poll::lookups` | look-ups of go.sum lines whose records were there before |
+//! | `gosum` | the go.sum lines that records are compared with |
 
 mod config;
 mod event;
@@ -46,9 +47,8 @@ use crate::store::durable::write_durably;
 pub use config::{Followed, MonitorConfig, MonitorConfigError, WebhookConfig};
 pub use event::{Event, Found, Kind, Tree};
 pub use feed::feed_of;
-pub use gosum::Pass;
 pub use poll::Polled;
-pub use state::{LogState, STATE_FILE, State, StateError};
+pub use state::{LogState, Pass, STATE_FILE, State, StateError};
 pub use webhook::{Webhook, WebhookError};
 
 /// Follows logs.

@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::event::{Event, Kind, Tree};
-use super::gosum::Pass;
 use crate::store::durable::write_durably;
 
 /// The file's name in the state directory.
@@ -68,6 +67,23 @@ pub struct LogState {
     /// The go.sum lines of which it was told that a record disagrees.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub conflicts: BTreeSet<String>,
+}
+
+/// How far the lines were looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pass {
+    /// Which lines.
+    pub digest: String,
+    /// How many module versions that are.
+    pub total: u64,
+    /// How many were asked for.
+    pub next: u64,
+    /// Of these, whose record was compared.
+    pub checked: u64,
+    /// Of these, which the log does not have.
+    pub missing: u64,
+    /// When a new pass is due.
+    pub again_at: Option<Timestamp>,
 }
 
 /// Why the state cannot be used.

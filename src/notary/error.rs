@@ -25,9 +25,6 @@ use crate::tlog::RecordId;
 use crate::upstream::Said;
 use crate::visible;
 
-/// The most lines and bytes of an error's body that the `go` command prints, two bytes for each line break.
-const MAX_TEXT_LINES: usize = 8;
-const MAX_TEXT_BYTES: usize = 648;
 /// The first line is what is read.
 const MAX_FIRST_LINE_BYTES: usize = 299;
 /// Longer paths, versions and addresses lose their middle.
@@ -396,27 +393,12 @@ fn short(text: &str) -> String {
 
 /// Puts lines together so that the `go` command prints them all; empty ones are left out.
 fn fit(lines: &[&str]) -> String {
-    let mut text = String::new();
-    let lines = lines.iter().filter(|line| !line.is_empty()).take(MAX_TEXT_LINES);
-    for (n, line) in lines.enumerate() {
-        let room = match n {
-            0 => MAX_FIRST_LINE_BYTES,
-            _ => MAX_TEXT_BYTES.saturating_sub(text.len() + 2 * n + 2),
-        };
-        let mut line = visible::escape_line(line).into_owned();
-        if line.len() > room {
-            line.truncate(line.floor_char_boundary(room.saturating_sub('…'.len_utf8())));
-            line.push('…');
-            if room < '…'.len_utf8() {
-                break;
-            }
-        }
-        if n > 0 {
-            text.push('\n');
-        }
-        text.push_str(&line);
+    let lines = lines.iter().filter(|line| !line.is_empty());
+    let mut lines: Vec<String> = lines.map(|line| visible::escape_line(line).into_owned()).collect();
+    if let Some(first) = lines.first_mut() {
+        visible::cut(first, MAX_FIRST_LINE_BYTES);
     }
-    text
+    visible::fit_for_go(&lines.join("\n")).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -488,8 +470,8 @@ mod tests {
             for error in errors(&module(path), words) {
                 let text = error.to_client_text();
                 let breaks = text.matches('\n').count();
-                assert!(text.len() + breaks < MAX_TEXT_BYTES, "{} bytes: {text}", text.len());
-                assert!(breaks < MAX_TEXT_LINES && !text.contains("\n\n"), "{text}");
+                assert!(text.len() + breaks < visible::GO_ERROR_BYTES_MAX, "{} bytes: {text}", text.len());
+                assert!(breaks < visible::GO_ERROR_LINES_MAX && !text.contains("\n\n"), "{text}");
                 let first = text.lines().next().unwrap();
                 assert!(first.len() < 300 && first.contains("corp.example/"), "{text}");
                 assert!(text.chars().all(|c| c == '\n' || visible::is_plain(c)), "{text}");

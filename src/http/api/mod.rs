@@ -14,25 +14,25 @@
 //!
 //! Nothing here changes the log: a module version that is not in it is 404, and nobody is asked for it.
 
-mod body;
 pub mod proofs;
 mod query;
 
 use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::routing::{get, post};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-pub(super) use self::body::read_body;
 use self::proofs::{NoProof, Proof, Wanted};
 use self::query::{HeadsQuery, parse_number};
-use super::answer::{self, Answer, Cache, NOT_FOUND_AGE_MAX};
+use super::answer::problem::Problem;
+use super::answer::{self, Answer, CacheControl};
 use super::sumdb::percent_decode;
 use super::{Client, ReadError};
 use crate::module::ModuleVersion;
@@ -42,6 +42,8 @@ use crate::tlog::{Hash, RecordId, TreeSize};
 
 /// Heads in one answer if the client does not say how many.
 pub const HEADS_DEFAULT: usize = 20;
+/// How long the body of a request may take to come: all of them are small.
+pub(super) const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// The most heads in one answer: about 40 KB.
 pub const HEADS_MAX: usize = 100;
 
@@ -148,10 +150,8 @@ pub fn router(api: Arc<dyn LogApi>) -> Router {
         .route("/api/v1/proofs/consistency", get(proofs::consistency))
         .route("/api/v1/openapi.json", get(openapi))
         .method_not_allowed_fallback(async || {
-            problem(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this method is not answered here; see /api/v1/openapi.json",
-            )
+            let detail = "this method is not answered here; see /api/v1/openapi.json";
+            Problem::method_not_allowed(detail).answer()
         })
         .fallback(unknown)
         .with_state(api)
@@ -159,7 +159,7 @@ pub fn router(api: Arc<dyn LogApi>) -> Router {
 
 async fn unknown(uri: Uri) -> Answer {
     if uri.path().starts_with("/api/") {
-        not_found("no such path in this API; see /api/v1/openapi.json")
+        Problem::not_found("no such path in this API; see /api/v1/openapi.json").answer()
     } else {
         answer::unknown_path()
     }
@@ -167,8 +167,8 @@ async fn unknown(uri: Uri) -> Answer {
 
 async fn log(State(api): Api, headers: HeaderMap) -> Answer {
     match api.log() {
-        Ok(log) => answer::json(&headers, Cache::Revalidate, &log),
-        Err(error) => read_failed(&error),
+        Ok(log) => answer::json(&headers, CacheControl::Revalidate, &log),
+        Err(error) => read_failed(&error).answer(),
     }
 }
 
@@ -181,7 +181,7 @@ async fn openapi(headers: HeaderMap) -> Answer {
 
 async fn record(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     let Some(id) = last_segment_number(&uri) else {
-        return bad_request("a record number is a decimal number without leading zeros");
+        return Problem::bad_request("a record number is a decimal number without leading zeros").answer();
     };
     found(&headers, api.record(RecordId(id)), "the log has no record of this number")
 }
@@ -189,7 +189,7 @@ async fn record(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
 async fn module(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     let wire = uri.path().strip_prefix("/api/v1/modules/").unwrap_or_default();
     let Ok(wire) = percent_decode(wire) else {
-        return bad_request("malformed percent-escape in the URL");
+        return Problem::bad_request("malformed percent-escape in the URL").answer();
     };
     match ModuleVersion::unescape(&wire) {
         Ok(module) => {
@@ -197,7 +197,7 @@ async fn module(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
                 "the log has no record of this module version; a look-up through /lookup/ may add it";
             found(&headers, api.module(&module), missing)
         }
-        Err(error) => bad_request(&error.to_string()),
+        Err(error) => Problem::bad_request(error.to_string()).answer(),
     }
 }
 
@@ -209,20 +209,20 @@ async fn heads(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     let read = match query::heads(uri.query().unwrap_or_default()) {
         Ok(HeadsQuery::List { before, limit }) => api.heads(before, limit),
         Ok(HeadsQuery::At(time)) => match api.head_at(time) {
-            Ok(None) => return not_found("the log was not there yet at that time"),
+            Ok(None) => return Problem::not_found("the log was not there yet at that time").answer(),
             read => read.map(|head| head.into_iter().collect()),
         },
-        Err(why) => return bad_request(&why),
+        Err(why) => return Problem::bad_request(why).answer(),
     };
     match read {
-        Ok(heads) => answer::json(&headers, Cache::Revalidate, &Heads { heads }),
-        Err(error) => read_failed(&error),
+        Ok(heads) => answer::json(&headers, CacheControl::Revalidate, &Heads { heads }),
+        Err(error) => read_failed(&error).answer(),
     }
 }
 
 async fn head(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     let Some(size) = last_segment_number(&uri) else {
-        return bad_request("a tree size is a decimal number without leading zeros");
+        return Problem::bad_request("a tree size is a decimal number without leading zeros").answer();
     };
     found(&headers, api.head(TreeSize(size)), "no head of this size was published")
 }
@@ -233,43 +233,29 @@ fn last_segment_number(uri: &Uri) -> Option<u64> {
 
 fn found<T: Serialize>(headers: &HeaderMap, read: Result<Option<T>, ReadError>, missing: &str) -> Answer {
     match read {
-        Ok(Some(document)) => answer::json(headers, Cache::Record, &document),
-        Ok(None) => not_found(missing),
-        Err(error) => read_failed(&error),
+        Ok(Some(document)) => answer::json(headers, CacheControl::Record, &document),
+        Ok(None) => Problem::not_found(missing).answer(),
+        Err(error) => read_failed(&error).answer(),
     }
 }
 
-fn not_found(detail: &str) -> Answer {
-    answer::problem(StatusCode::NOT_FOUND, Cache::NotFound(NOT_FOUND_AGE_MAX), detail)
-}
-
-fn bad_request(detail: &str) -> Answer {
-    problem(StatusCode::BAD_REQUEST, detail)
-}
-
-fn problem(status: StatusCode, detail: &str) -> Answer {
-    answer::problem(status, Cache::NoStore, detail)
-}
-
-fn too_often(exhausted: Exhausted) -> Answer {
+fn too_often(exhausted: Exhausted) -> Problem {
     let whose = match exhausted.allowance {
         Allowance::Client => "this client has asked",
         Allowance::All => "all clients together have asked",
     };
     let detail = format!("{whose} for too many proofs: try again later, or ask for fewer at once");
-    answer::retry_later(problem(StatusCode::TOO_MANY_REQUESTS, &detail), exhausted.retry_after)
+    Problem::too_many(detail, exhausted.retry_after)
 }
 
-fn read_failed(error: &ReadError) -> Answer {
+fn read_failed(error: &ReadError) -> Problem {
     tracing::error!(%error, "cannot answer a request to the API");
     match error {
-        ReadError::Damaged { .. } => problem(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "what is stored for this answer is damaged; the server's log has the details",
-        ),
-        ReadError::Unavailable { .. } => problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the log cannot be read at the moment; try again in a few seconds",
-        ),
+        ReadError::Damaged { .. } => {
+            Problem::internal("what is stored for this answer is damaged; the server's log has the details")
+        }
+        ReadError::Unavailable { .. } => {
+            Problem::unavailable("the log cannot be read at the moment; try again in a few seconds", None)
+        }
     }
 }

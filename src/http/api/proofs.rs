@@ -27,16 +27,16 @@ use std::num::NonZeroU32;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::body::read_body;
 use super::query::{number, values};
-use super::{Api, bad_request, not_found, problem, read_failed, too_often};
-use crate::http::answer::{self, Answer, Cache};
-use crate::http::{Client, ReadError};
+use super::{Api, BODY_PATIENCE, read_failed, too_often};
+use crate::http::answer::problem::Problem;
+use crate::http::answer::{self, Answer, CacheControl};
+use crate::http::{Client, ReadError, body};
 use crate::log::{Consistency, Inclusion};
 use crate::module::ModuleVersion;
 use crate::tlog::{Hash, RecordId, TreeSize};
@@ -102,6 +102,16 @@ pub enum NoProof {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl NoProof {
+    fn problem(&self) -> Problem {
+        match self {
+            NoProof::Impossible(why) => Problem::bad_request(why),
+            NoProof::NotFound(why) => Problem::not_found(why),
+            NoProof::Read(error) => read_failed(error),
+        }
+    }
 }
 
 /// What a client sends: one element of a list, or the parameters of a URL.
@@ -255,7 +265,7 @@ pub(super) async fn inclusion(
         && let Err(exhausted) =
             api.admit(client, NonZeroU32::new(HASH_SEARCH_PROOFS).expect("it is not zero"))
     {
-        return too_often(exhausted);
+        return too_often(exhausted).answer();
     }
     one(&api, wanted, &headers)
 }
@@ -275,22 +285,20 @@ pub(super) async fn consistency(State(api): Api, uri: Uri, headers: HeaderMap) -
 fn one(api: &super::SharedApi, wanted: Result<Wanted, String>, headers: &HeaderMap) -> Answer {
     let wanted = match wanted {
         Ok(wanted) => wanted,
-        Err(why) => return bad_request(&why),
+        Err(why) => return Problem::bad_request(why).answer(),
     };
     let is_fixed = match &wanted {
         Wanted::Inclusion { size, .. } => size.is_some(),
         Wanted::Consistency { to, .. } => to.is_some(),
     };
-    let cache = if is_fixed { Cache::Immutable } else { Cache::Revalidate };
+    let cache = if is_fixed { CacheControl::Immutable } else { CacheControl::Revalidate };
     match api.prove(&wanted) {
         Ok(proof) => match proof.document() {
             Document::Inclusion(document) => answer::json(headers, cache, &document),
             Document::Consistency(document) => answer::json(headers, cache, &document),
             Document::Problem { .. } => unreachable!("a proof is no problem"),
         },
-        Err(NoProof::Impossible(why)) => bad_request(&why),
-        Err(NoProof::NotFound(why)) => not_found(&why),
-        Err(NoProof::Read(error)) => read_failed(&error),
+        Err(error) => error.problem().answer(),
     }
 }
 
@@ -300,31 +308,30 @@ pub(super) async fn several(State(api): Api, client: Option<Extension<Client>>, 
     struct Proofs<'a> {
         proofs: Vec<Document<'a>>,
     }
-    let body = match read_body(body, PROOFS_BODY_BYTES_MAX).await {
+    let body = match body::read(body, PROOFS_BODY_BYTES_MAX, BODY_PATIENCE).await {
         Ok(body) => body,
-        Err(answer) => return answer,
+        Err(error) => return Problem::from(error).answer(),
     };
     let asked: Vec<Asked> = match serde_json::from_slice(&body) {
         Ok(asked) => asked,
         Err(error) => {
-            return bad_request(&format!(
-                "the body must be a JSON list such as [{{\"record\": 7}}]: {error}"
-            ));
+            let why = format!("the body must be a JSON list such as [{{\"record\": 7}}]: {error}");
+            return Problem::bad_request(why).answer();
         }
     };
     if asked.len() > PROOFS_MAX {
         let why = format!("{} proofs at once: {PROOFS_MAX} are the most", asked.len());
-        return problem(StatusCode::PAYLOAD_TOO_LARGE, &why);
+        return Problem::too_large(why).answer();
     }
     let cost = asked.iter().map(Asked::cost).sum();
     if let (Some(Extension(client)), Some(cost)) = (client, NonZeroU32::new(cost))
         && let Err(exhausted) = api.admit(client, cost)
     {
-        return too_often(exhausted);
+        return too_often(exhausted).answer();
     }
     let newest = match api.log() {
         Ok(log) => log.head.size,
-        Err(error) => return read_failed(&error),
+        Err(error) => return read_failed(&error).answer(),
     };
     let mut made = Vec::with_capacity(asked.len());
     for (number, asked) in asked.into_iter().enumerate() {
@@ -336,7 +343,7 @@ pub(super) async fn several(State(api): Api, client: Option<Extension<Client>>, 
             .map_err(NoProof::Impossible)
             .and_then(|wanted| api.prove(&wanted.or_in_tree_of(newest)));
         if let Err(NoProof::Read(error)) = &proof {
-            return read_failed(error);
+            return read_failed(error).answer();
         }
         made.push(proof);
     }
@@ -344,17 +351,14 @@ pub(super) async fn several(State(api): Api, client: Option<Extension<Client>>, 
         match made {
             Ok(proof) => proof.document(),
             Err(error) => {
-                let status = match error {
-                    NoProof::NotFound(_) => StatusCode::NOT_FOUND,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                let title = status.canonical_reason().unwrap_or("Error");
-                Document::Problem { status: status.as_u16(), title, detail: error.to_string() }
+                let problem = error.problem();
+                let (status, title, detail) = (problem.status(), problem.title(), problem.into_detail());
+                Document::Problem { status, title, detail }
             }
         }
     }
     let proofs = made.iter().map(document).collect();
-    answer::json(&HeaderMap::new(), Cache::NoStore, &Proofs { proofs })
+    answer::json(&HeaderMap::new(), CacheControl::NoStore, &Proofs { proofs })
 }
 
 impl Wanted {

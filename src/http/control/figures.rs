@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Control, body_of, malformed, result};
 use crate::clock::Clock;
-use crate::http::metrics::Source as _;
+use crate::http::metrics::MetricsSource as _;
 use crate::http::remote::MirrorFigures;
 use crate::http::textfile;
 use crate::mirror::Mirrors;

@@ -14,9 +14,9 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use super::kept::{self, Recent, RecentOf, with_head};
-use super::metrics::{Sample, SampleValue, Source};
+use super::metrics::{MetricsSource, Sample, SampleValue};
 use super::ops::{Health, Readiness};
-use super::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb};
+use super::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError};
 use crate::clock::Clock;
 use crate::log::{Log, ReadOnly, State};
 use crate::module::ModuleVersion;
@@ -68,12 +68,12 @@ fn record_part(record: &StoredRecord) -> Bytes {
     kept::record_part(record.id, &record.lines.to_text())
 }
 
-impl Sumdb for OwnLog {
+impl ChecksumDatabase for OwnLog {
     fn name(&self) -> &str {
         &self.log.identity().name
     }
 
-    fn latest(&self) -> Result<Option<LatestHead>, ReadError> {
+    fn latest(&self, _: &Client) -> Result<Option<LatestHead>, ReadError> {
         let snapshot = self.log.snapshot();
         if let Some(kept) = &*self.latest.load()
             && kept.0 == snapshot.size()
@@ -85,11 +85,11 @@ impl Sumdb for OwnLog {
         Ok(Some(latest))
     }
 
-    fn checkpoint(&self) -> Result<Option<LatestHead>, ReadError> {
+    fn checkpoint(&self, _: &Client) -> Result<Option<LatestHead>, ReadError> {
         Ok(self.log.checkpoint().map(LatestHead::new))
     }
 
-    fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
+    fn tile(&self, tile: &Tile, _: &Client) -> Result<Option<Bytes>, ReadError> {
         if let Some(body) = self.recent.tile(tile) {
             return Ok(Some(body));
         }
@@ -101,7 +101,7 @@ impl Sumdb for OwnLog {
         }))
     }
 
-    fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
+    fn lookup(&self, module: &ModuleVersion, _: &Client) -> Result<Option<Bytes>, ReadError> {
         // The record first, then the head: what was kept from an older head is in every newer one.
         let key = self.recent.key(module);
         let kept = self.recent.lookup(key, module);
@@ -117,7 +117,7 @@ impl Sumdb for OwnLog {
         Ok(Some(with_head(&part, &snapshot.head().note)))
     }
 
-    fn notarize_lookup(
+    fn fetch_lookup(
         &self,
         module: ModuleVersion,
         client: Client,
@@ -176,7 +176,7 @@ impl fmt::Debug for OwnLog {
 #[derive(Debug)]
 pub struct LogFigures(pub Arc<OwnLog>);
 
-impl Source for LogFigures {
+impl MetricsSource for LogFigures {
     fn samples(&self) -> Vec<Sample> {
         let OwnLog { log, clock, recent, .. } = &*self.0;
         let (tiles, lookups) = recent.all_bytes();
@@ -203,7 +203,7 @@ impl fmt::Debug for NotaryFigures {
     }
 }
 
-impl Source for NotaryFigures {
+impl MetricsSource for NotaryFigures {
     fn samples(&self) -> Vec<Sample> {
         let (flights, waited_for) = self.0.in_flight();
         let gauge = |name, help, value: usize| Sample::new(name, help, SampleValue::Gauge(value as f64));

@@ -1,6 +1,6 @@
 //! What a developer reads at the prompt when a look-up ends without a record, from notary to terminal.
 
-use tallystick::http::answer::fit_for_go;
+use tallystick::visible::fit_for_go;
 
 use super::*;
 

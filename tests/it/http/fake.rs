@@ -8,14 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tallystick::clock::Clock;
 use tallystick::http::hooks::Hooks;
-use tallystick::http::listen::{Closed, Door, Limits};
+use tallystick::http::listen::{Closed, Door, ListenLimits};
 use tallystick::http::metrics::Metrics;
 use tallystick::http::places::Places;
 use tallystick::http::proxies::TrustedProxies;
 use tallystick::http::site::{PublicSite, WaitingRoom};
 use tallystick::http::sumdb::Registry;
 use tallystick::http::tls::TlsKeeper;
-use tallystick::http::{BoxFuture, Client, LatestHead, LookupRefusal, ReadError, Sumdb, api};
+use tallystick::http::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError, api};
 use tallystick::module::ModuleVersion;
 use tallystick::tlog::{Tile, TileLevel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,16 +79,16 @@ impl FakeLog {
     }
 }
 
-impl Sumdb for FakeLog {
+impl ChecksumDatabase for FakeLog {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn latest(&self) -> Result<Option<LatestHead>, ReadError> {
+    fn latest(&self, _: &Client) -> Result<Option<LatestHead>, ReadError> {
         Ok(Some(self.head.lock().unwrap().clone()))
     }
 
-    fn tile(&self, tile: &Tile) -> Result<Option<Bytes>, ReadError> {
+    fn tile(&self, tile: &Tile, _: &Client) -> Result<Option<Bytes>, ReadError> {
         assert_eq!(tile.height, 8, "other heights must not get here");
         match (tile.level, tile.number) {
             (TileLevel::Hash(0), 0 | 1234) => Ok(Some(Bytes::from(vec![7; tile.width as usize * 32]))),
@@ -99,10 +99,11 @@ impl Sumdb for FakeLog {
         }
     }
 
-    fn cached_lookup(&self, module: &ModuleVersion) -> Result<Option<Bytes>, ReadError> {
+    fn lookup(&self, module: &ModuleVersion, client: &Client) -> Result<Option<Bytes>, ReadError> {
         match module.to_string().as_str() {
             "example.com/hit@v1.0.0" => Ok(Some(Bytes::from_static(HIT.as_bytes()))),
             "github.com/BurntSushi/toml@v1.3.2-RC1" => Ok(Some(Bytes::from_static(b"unescaped"))),
+            "example.com/whose@v1.0.0" => Ok(Some(Bytes::from(client.address.to_string()))),
             "example.com/damaged@v1.0.0" => Err(ReadError::Damaged { what: "SECRET DETAIL".to_owned() }),
             "example.com/away@v1.0.0" => Err(ReadError::Unavailable { why: "SECRET DETAIL".to_owned() }),
             "example.com/panic@v1.0.0" => panic!("a handler that panics, as the test wants it"),
@@ -110,7 +111,7 @@ impl Sumdb for FakeLog {
         }
     }
 
-    fn notarize_lookup(
+    fn fetch_lookup(
         &self,
         module: ModuleVersion,
         client: Client,
@@ -141,7 +142,7 @@ impl Sumdb for FakeLog {
 /// What to start; each part has a default that does not matter to the test.
 #[derive(Default)]
 pub(super) struct Setup {
-    pub(super) limits: Limits,
+    pub(super) limits: ListenLimits,
     pub(super) tls: Option<Arc<TlsKeeper>>,
     pub(super) trusted_proxies: &'static [&'static str],
     pub(super) lookup_deadline: Option<Duration>,

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use tallystick::http::answer::{GO_ERROR_LINES_MAX, fit_for_go};
+use tallystick::visible::{GO_ERROR_LINES_MAX, fit_for_go};
 use tempfile::TempDir;
 
 use super::fake::{Setup, long_text};

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use tallystick::http::listen::{Closed, Limits};
+use tallystick::http::listen::{Closed, ListenLimits};
 use tallystick::http::site::URL_BYTES_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ async fn long_urls_and_headers_are_refused() {
     let long = server.get(&path(URL_BYTES_MAX + 1)).await;
     assert_eq!((long.status, long.body.as_str()), (414, "the URL is longer than 8192 bytes\n"));
     assert_eq!(server.get(&format!("/latest?{}", "x".repeat(URL_BYTES_MAX))).await.status, 414);
-    let head_bytes = Limits::default().head_bytes;
+    let head_bytes = ListenLimits::default().head_bytes;
     assert_eq!(server.ask("GET", "/latest", &[("X", &"x".repeat(head_bytes))]).await.status, 431);
     assert_eq!(
         server.ask("GET", "/latest", &[("X", &"x".repeat(head_bytes * 8))]).await.status,
@@ -60,7 +60,7 @@ async fn bodies_are_never_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_head_is_cut_and_counted() {
-    let limits = Limits { head: SHORT, ..Limits::default() };
+    let limits = ListenLimits { head: SHORT, ..ListenLimits::default() };
     let server = Setup { limits, ..Setup::default() }.start().await;
     let mut slow = server.connect().await;
     slow.write_all(b"GET /latest HTTP/1.1\r\nHost: x\r\nX-Slow").await.unwrap();
@@ -75,7 +75,7 @@ async fn a_slow_head_is_cut_and_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_nothing_is_let_go() {
-    let limits = Limits { idle: SHORT, ..Limits::default() };
+    let limits = ListenLimits { idle: SHORT, ..ListenLimits::default() };
     let server = Setup { limits, ..Setup::default() }.start().await;
     let mut silent = server.connect().await;
     assert_eq!(until_closed(&mut silent).await, b"");
@@ -95,7 +95,7 @@ async fn a_client_that_does_nothing_is_let_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_connections_than_the_cap() {
-    let limits = Limits { connections: 2, ..Limits::default() };
+    let limits = ListenLimits { connections: 2, ..ListenLimits::default() };
     let server = Setup { limits, ..Setup::default() }.start().await;
     let mut clients = Vec::new();
     for _ in 0..6 {
@@ -114,7 +114,7 @@ async fn no_more_connections_than_the_cap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_rests_makes_room_when_every_slot_is_taken() {
-    let limits = Limits { connections: 2, head: SHORT, ..Limits::default() };
+    let limits = ListenLimits { connections: 2, head: SHORT, ..ListenLimits::default() };
     let server = Setup { limits, ..Setup::default() }.start().await;
     let mut resting = Vec::new();
     for _ in 0..2 {
@@ -134,7 +134,7 @@ fn slow_request_for(client: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_holds_every_slot_makes_room_for_another() {
-    let limits = Limits { connections: 3, ..Limits::default() };
+    let limits = ListenLimits { connections: 3, ..ListenLimits::default() };
     let server = Setup { limits, ..Setup::default() }.start().await;
     let mut greedy = Vec::new();
     for _ in 0..3 {
@@ -159,7 +159,7 @@ async fn a_client_that_holds_every_slot_makes_room_for_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_of_a_trusted_proxy_are_not_evicted_and_their_requests_count_for_its_clients() {
-    let limits = Limits { connections: 4, ..Limits::default() };
+    let limits = ListenLimits { connections: 4, ..ListenLimits::default() };
     let proxies: &[&str] = &["127.0.0.1"];
     let setup = Setup { limits, trusted_proxies: proxies, lookups_waiting: Some(3), ..Setup::default() };
     let server = setup.start().await;
@@ -195,7 +195,7 @@ async fn connections_of_a_trusted_proxy_are_not_evicted_and_their_requests_count
 /// Enough to fill the send buffers of both sides: the client asks and asks, and takes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_no_answers_is_cut() {
-    let limits = Limits { head: SHORT, idle: SHORT, ..Limits::default() };
+    let limits = ListenLimits { head: SHORT, idle: SHORT, ..ListenLimits::default() };
     let server = Setup { limits, ..Setup::default() }.start().await;
     let mut stream = server.connect().await;
     let requests = get_request("/tile/8/0/000").repeat(100);
@@ -224,7 +224,7 @@ async fn shutdown_finishes_what_is_under_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_has_a_deadline() {
-    let limits = Limits { drain: SHORT, ..Limits::default() };
+    let limits = ListenLimits { drain: SHORT, ..ListenLimits::default() };
     let server = Setup { limits, ..Setup::default() }.start().await;
     let log = server.log.clone();
     let mut busy = server.connect().await;
@@ -302,7 +302,7 @@ fn http2_start() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http2_connection_that_rests_is_told_to_go() {
-    let limits = Limits { head: SHORT, idle: SHORT, ..Limits::default() };
+    let limits = ListenLimits { head: SHORT, idle: SHORT, ..ListenLimits::default() };
     let server = Setup { limits, ..Setup::default() }.start().await;
     let mut stream = server.connect().await;
     stream.write_all(&[http2_start(), get_frame(1, "/latest"), frame(4, 1, 0, &[])].concat()).await.unwrap();

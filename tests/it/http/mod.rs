@@ -10,6 +10,7 @@ mod nginx;
 mod tls;
 
 use fake::{HIT, NOTE, Setup, TestServer};
+use tallystick::http::Client;
 use tallystick::http::sumdb::{Registry, find, percent_decode};
 
 const TEXT: &str = "text/plain; charset=UTF-8";
@@ -322,13 +323,18 @@ async fn a_panic_is_one_500_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_is_whom_a_trusted_proxy_names() {
-    let whoami = "/lookup/example.com/whoami@v1.0.0";
+    // What the log must ask for, and what it has at hand.
+    let (whoami, whose) = ("/lookup/example.com/whoami@v1.0.0", "/lookup/example.com/whose@v1.0.0");
     let forwarded = [("X-Forwarded-For", "6.6.6.6, 192.0.2.7")];
     let server = TestServer::start().await;
-    assert_eq!(server.ask("GET", whoami, &forwarded).await.body, "127.0.0.1");
+    for path in [whoami, whose] {
+        assert_eq!(server.ask("GET", path, &forwarded).await.body, "127.0.0.1", "{path}");
+    }
     let server = Setup { trusted_proxies: &["127.0.0.0/8"], ..Setup::default() }.start().await;
-    assert_eq!(server.ask("GET", whoami, &forwarded).await.body, "192.0.2.7");
-    assert_eq!(server.get(whoami).await.body, "127.0.0.1");
+    for path in [whoami, whose] {
+        assert_eq!(server.ask("GET", path, &forwarded).await.body, "192.0.2.7", "{path}");
+        assert_eq!(server.get(path).await.body, "127.0.0.1", "{path}");
+    }
 }
 
 /// Bytes that hyper itself refuses, and some that it lets through.
@@ -378,7 +384,8 @@ proptest::proptest! {
         let registry = Registry::new(fake::FakeLog::new("sum.corp.example/own"), vec![fake::FakeLog::new("tile.example")]);
         let decoded = percent_decode(&path);
         if let Some((sumdb, ask)) = decoded.as_deref().ok().and_then(|path| registry.route(path)) {
-            let _ = find(&**sumdb, ask, &axum::http::HeaderMap::new());
+            let client = Client { address: std::net::Ipv4Addr::LOCALHOST.into() };
+            let _ = find(&**sumdb, ask, &client, &axum::http::HeaderMap::new());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tallystick::http::listen::Limits;
+use tallystick::http::listen::ListenLimits;
 use tallystick::http::tls::{Reload, TlsError, TlsKeeper};
 use tempfile::TempDir;
 
@@ -181,7 +181,7 @@ async fn a_handshake_has_a_deadline() {
     let dir = TempDir::new().unwrap();
     let Some(pair) = make_pair("a_handshake_has_a_deadline", dir.path(), "a") else { return };
     let keeper = Arc::new(TlsKeeper::load(&pair.cert, &pair.key).unwrap());
-    let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
+    let limits = ListenLimits { handshake: Duration::from_millis(50), ..ListenLimits::default() };
     let server = Setup { tls: Some(keeper), limits, ..Setup::default() }.start().await;
     let mut silent = server.connect().await;
     assert_eq!(until_closed(&mut silent).await, b"");

@@ -4,7 +4,7 @@
 //! configuration leads the repository's URL to a local directory: so the real go and git run, and nothing leaves the machine.
 
 use crate::support::{eventually, write_program};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,5 +1,8 @@
 //! The rules of the house that a program can check.
 
+mod loops;
+mod names;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -131,6 +134,17 @@ fn answers_are_made_only_by_http() {
     assert_none(wrong, "what we answer over HTTP is decided in http/");
 }
 
+/// Invariant 9: one place knows which status code an answer has. The control socket is answered there, too.
+#[test]
+fn status_codes_are_chosen_in_one_place() {
+    let wrong = offences(&read("src"), |source, line| {
+        let is_answer =
+            ["src/http/answer", "src/http/control"].iter().any(|at| source.path.starts_with(root().join(at)));
+        line.contains("StatusCode::") && source.layer() == Some("http") && !is_answer
+    });
+    assert_none(wrong, "http/answer makes every answer, and nobody else chooses a status code");
+}
+
 #[test]
 fn errors_are_typed_below_the_command_line() {
     let wrong =
@@ -180,7 +194,7 @@ fn tests_do_not_sleep_and_are_not_ignored() {
     let wrong = offences(&read("tests"), |source, line| {
         let marks =
             line.contains("#[ignore") || line.contains("thread::sleep(") || line.contains("time::sleep(");
-        marks && !source.path.ends_with("tidy.rs") && !source.path.to_string_lossy().contains("/support/")
+        marks && !source.path.ends_with("tidy/mod.rs") && !source.path.to_string_lossy().contains("/support/")
     });
     assert_none(wrong, "a test that waits polls with a deadline (tests/it/support), and none is ignored");
 }

@@ -1,5 +1,7 @@
 //! One poll of one log.
 
+mod lookups;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,12 +33,12 @@ pub struct Polled {
 }
 
 /// A poll under way.
-pub(super) struct Poll<'a> {
-    pub(super) monitor: &'a Monitor,
-    pub(super) followed: &'a Followed,
-    pub(super) log: &'a RemoteLog,
+struct Poll<'a> {
+    monitor: &'a Monitor,
+    followed: &'a Followed,
+    log: &'a RemoteLog,
     views: &'a [RemoteLog],
-    pub(super) state: LogState,
+    state: LogState,
     events: Vec<Event>,
     done: Vec<Event>,
 }
@@ -85,7 +87,7 @@ impl Monitor {
 }
 
 /// Why a poll ends early.
-pub(super) enum Stop {
+enum Stop {
     /// Nothing could be verified.
     Failed(String),
     /// The log has signed two trees.
@@ -101,7 +103,7 @@ impl From<MonitorError> for Stop {
 }
 
 impl Poll<'_> {
-    pub(super) fn stop(&self, error: RemoteError) -> Stop {
+    fn stop(&self, error: RemoteError) -> Stop {
         match error {
             RemoteError::Misbehavior(found) => Stop::Fork(found),
             RemoteError::Store(source) => {
@@ -111,7 +113,7 @@ impl Poll<'_> {
         }
     }
 
-    pub(super) fn deadline(&self) -> Instant {
+    fn deadline(&self) -> Instant {
         self.monitor.clock.instant() + PATIENCE
     }
 
@@ -309,13 +311,13 @@ impl Poll<'_> {
         }
     }
 
-    pub(super) fn event(&mut self, kind: Kind, text: String, found: Option<Found>, evidence: Option<String>) {
+    fn event(&mut self, kind: Kind, text: String, found: Option<Found>, evidence: Option<String>) {
         let (at, log) = (self.monitor.clock.now(), self.followed.name.clone());
         self.events.push(Event { id: 0, at, log, kind, text, found, evidence });
     }
 
     /// Makes what is known so far durable, with the events that came of it.
-    pub(super) async fn keep(&mut self) -> Result<(), MonitorError> {
+    async fn keep(&mut self) -> Result<(), MonitorError> {
         let (name, state) = (self.followed.name.clone(), self.state.clone());
         let events = std::mem::take(&mut self.events);
         let numbered = self.monitor.change(events, |logs| drop(logs.insert(name, state))).await?;
@@ -325,7 +327,7 @@ impl Poll<'_> {
     }
 }
 
-pub(super) fn tree_of(head: &SeenHead) -> Tree {
+fn tree_of(head: &SeenHead) -> Tree {
     Tree { size: head.tree.size.0, root: head.tree.root.to_string(), note: head.note.clone() }
 }
 
