@@ -24,7 +24,7 @@ use super::metrics::{MetricsSource, Sample, SampleValue};
 use super::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError};
 use crate::clock::Clock;
 use crate::config::{Mode, Untold};
-use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, RemoteLog};
+use crate::mirror::{LogProgress, Mirror, Mirrors, RemoteError, RemoteLog};
 use crate::module::ModuleVersion;
 use crate::notary::{Allowance, ClientId, Exhausted, Rates};
 use crate::share::turns::Line;
@@ -397,17 +397,17 @@ impl fmt::Debug for MirrorFigures {
 
 impl MetricsSource for MirrorFigures {
     fn samples(&self) -> Vec<Sample> {
-        let all: Vec<(&RemoteLog, Progress)> =
+        let all: Vec<(&RemoteLog, LogProgress)> =
             self.mirrors.iter().map(|mirror| (&mirror.log, mirror.log.progress())).collect();
         let mut samples = Vec::new();
-        let mut add = |name, help, value: &dyn Fn(&RemoteLog, &Progress) -> SampleValue| {
+        let mut add = |name, help, value: &dyn Fn(&RemoteLog, &LogProgress) -> SampleValue| {
             samples.extend(
                 all.iter()
                     .map(|(log, progress)| Sample::new(name, help, value(log, progress)).of(log.name())),
             );
         };
         let gauge = |value: f64| SampleValue::Gauge(value);
-        let size = |progress: &Progress| progress.size.unwrap_or_default().0;
+        let size = |progress: &LogProgress| progress.size.unwrap_or_default().0;
         add("mirror_size", "Records in the newest head kept of a remote log", &|_, progress| {
             gauge(size(progress) as f64)
         });

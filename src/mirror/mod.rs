@@ -10,19 +10,19 @@
 //!
 //! | folder | what | uses |
 //! |---|---|---|
-//! | [`set`] | which mirrors there are, and who brings them up to date | `replica`, `view` |
-//! | [`replica`] | replicate, re-verify, import, export, count | `view` |
-//! | [`view`] | heads, look-ups, tiles; misbehavior and when it convicts | |
+//! | `set` | which mirrors there are, and who brings them up to date | `replica`, `view` |
+//! | `replica` | replicate, re-verify, import, export, count | `view` |
+//! | `view` | heads, look-ups, tiles; misbehavior and when it convicts | |
 //!
 //! # Walkthroughs
 //!
-//! **A window of a replica.** `set::watch` (the poll interval is over) → `set::mirror` (mode `full`)
-//! → `replica::replicator` asks for the newest head: `view::advance` → `view::verify` compares it
-//! with every head before, by hash tiles from `view::tiles`, and `view::known` publishes it once it
-//! is durable → `replica::windows`: the roots of the window's 256 data tiles, verified up to the
-//! signed root → `view::data_tiles` fetches each tile, whose leaves must lead to its root → packed →
-//! one transaction; with the last window, when the root of all that is stored is the signed one, the
-//! head.
+//! **A window of a replica.** `set::watch` (the poll interval is over) → `set::mirror` (mode
+//! `full`) → `replica::replicator` asks for the newest head: `view::advance` → `view::verify`
+//! compares it with every head before, by hash tiles from `view::tiles`, and `view::known`
+//! publishes it once it is durable → `replica::windows`: the roots of the window's 256 data tiles,
+//! verified up to the signed root → `view::data_tiles` fetches each tile, whose leaves must lead to
+//! its root → packed → one transaction; with the last window, when the root of all that is stored
+//! is the signed one, the head.
 //!
 //! **An import.** `set::mirror` (nobody else is at it) → `replica::import`: an archive becomes a
 //! directory, under the limits of `replica::bundle` → its head must be signed, and `view::verify`
@@ -33,17 +33,18 @@ mod set;
 mod view;
 
 pub use replica::{
-    BundleError, DELTA, Delta, DeltaError, Diff, Disagreement, ExportProgress, ExportTarget, Exported,
-    Foreseen, ImportError, ImportProgress, ImportSource, LATEST, PathDiff, ReplicaProgress, ReplicaRun,
-    ReplicateOptions, Replicated, Reverified, ReverifyFigures, SLICE_RECORDS, Stats, SyncError, Synced, diff,
-    export, import, replicate, reverify, slices, stats, verify, verify_slice,
+    BundleError, Delta, ExportTarget, Exported, ImportError, ImportProgress, ImportSource, ReplicateOptions,
+    Replicated, Reverified, ReverifyFigures, export, import, replicate, reverify, slices, verify,
+    verify_slice,
 };
-pub use set::{Mirror, Mirrors, Unusable, watch};
+pub(crate) use replica::{Disagreement, PathDiff, ReplicaRun, ReplicaStats, SyncError, Synced, diff, stats};
+pub use set::Mirrors;
+pub(crate) use set::{Mirror, Unusable, watch};
 pub use view::{
-    EvidenceError, HeadComparison, Lie, MirrorIncident, Misbehavior, Progress, Proven, RecordsError,
-    RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, Unproven, VerifiedRecord, head_of,
-    write_evidence,
+    EvidenceError, Misbehavior, ProvenRecord, RecordsError, RemoteError, RemoteLimits, RemoteLog,
+    RemoteLogOptions, Unproven,
 };
+pub(crate) use view::{HeadComparison, LogProgress, head_of, write_evidence};
 
 /// The tile height of sum.golang.org, of our own log, and of every client.
 const TILE_HEIGHT: u8 = 8;

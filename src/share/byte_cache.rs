@@ -6,10 +6,12 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-/// Bytes that were used lately, by key. The entries together weigh what they take, and never more than the limit.
+/// Bytes that were used lately, by key. The entries together weigh what they take, and never more
+/// than the limit.
 pub(crate) struct ByteCache<K>(Cache<K, Bytes, EntryWeight>);
 
-/// An entry weighs its bytes and what it costs beside them: key, hash table, bookkeeping, the allocator's part.
+/// An entry weighs its bytes and what it costs beside them: key, hash table, bookkeeping, the
+/// allocator's part.
 #[derive(Clone, Copy)]
 struct EntryWeight {
     overhead_bytes: u64,
@@ -22,8 +24,8 @@ impl<K> Weighter<K, Bytes> for EntryWeight {
 }
 
 impl<K: Eq + Hash> ByteCache<K> {
-    /// Makes an empty cache of `max_bytes` in all. `usual_bytes` is about what one entry weighs, so many entries have
-    /// room at first; `overhead_bytes` is what an entry costs beside its bytes.
+    /// Makes an empty cache of `max_bytes` in all. `usual_bytes` is about what one entry weighs, so
+    /// many entries have room at first; `overhead_bytes` is what an entry costs beside its bytes.
     pub(crate) fn new(max_bytes: u64, usual_bytes: u64, overhead_bytes: u64) -> ByteCache<K> {
         let entries = (max_bytes / usual_bytes) as usize;
         ByteCache(Cache::with_weighter(entries, max_bytes, EntryWeight { overhead_bytes }))

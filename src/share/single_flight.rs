@@ -1,8 +1,10 @@
-//! Single flight: what several callers want at the same time is done once, and all of them get the answer.
+//! Single flight: what several callers want at the same time is done once, and all of them get the
+//! answer.
 //!
-//! The work runs as a task of its own, so a caller who gives up does not take the answer away from the others.
-//! A call can be joined while its work runs, and after that for as long as somebody holds the [`Call`]: a caller
-//! who still has to verify and store the answer holds it until then, so that nobody does the work again in between.
+//! The work runs as a task of its own, so a caller who gives up does not take the answer away from
+//! the others. A call can be joined while its work runs, and after that for as long as somebody
+//! holds the [`Call`]: a caller who still has to verify and store the answer holds it until then,
+//! so that nobody does the work again in between.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -50,10 +52,12 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Clone + Send + Sync + 'sta
         }
     }
 
-    /// Joins the call of `key`. When there is none, `Err` has what is `known` by now, and otherwise `work` starts one.
+    /// Joins the call of `key`. When there is none, `Err` has what is `known` by now, and otherwise
+    /// `work` starts one.
     ///
-    /// A caller who looked first and found nothing may come here when the call that brought it has just ended. No
-    /// call of the key can start or end while `known` looks once more, so it must be quick, and must not drop a call.
+    /// A caller who looked first and found nothing may come here when the call that brought it has
+    /// just ended. No call of the key can start or end while `known` looks once more, so it must be
+    /// quick, and must not drop a call.
     pub(crate) fn join_unless<T, F>(
         &self,
         key: K,
@@ -93,7 +97,8 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Clone + Send + Sync + 'sta
 }
 
 impl<V: Clone> Call<V> {
-    /// Waits for the answer. There is none when the task ended without one, as at the end of the process.
+    /// Waits for the answer. There is none when the task ended without one, as at the end of the
+    /// process.
     pub(crate) async fn answer(&self) -> Option<V> {
         let mut answer = self.0.answer.clone();
         answer.wait_for(Option::is_some).await.ok()?.clone()
@@ -145,7 +150,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_call_has_just_brought_is_not_fetched_again() {
         let (flight, stored) = (SingleFlight::<u8, u8>::default(), Mutex::new(None));
-        // Two callers have looked and found nothing. The call of one brings it before the other comes here.
+        // Two callers have looked and found nothing. The call of one brings it before the other
+        // comes here.
         let join =
             |brings: u8| flight.join_unless(3, || *stored.lock().unwrap(), move || async move { brings });
         let call = join(8).expect("nothing is known yet");

@@ -32,7 +32,7 @@ use crate::gosum::ModuleLines;
 use crate::log::{Log, Report};
 use crate::mirror::{
     BundleError, Disagreement, ExportTarget, ImportError, ImportProgress, ImportSource, Mirror, Mirrors,
-    PathDiff, RecordsError, Reverified, Stats, SyncError, Synced, diff, export, stats, verify,
+    PathDiff, RecordsError, ReplicaStats, Reverified, SyncError, Synced, diff, export, stats, verify,
 };
 use crate::module::PathPatterns;
 use crate::store::IncidentKind;
@@ -409,9 +409,9 @@ fn of_import(mirror: &Mirror, error: ImportError) -> Refusal {
     }
 }
 
-impl From<Stats> for StatsAnswer {
-    fn from(stats: Stats) -> StatsAnswer {
-        let Stats { records, others, heads, growth, per_day, last_day, hosts, paths } = stats;
+impl From<ReplicaStats> for StatsAnswer {
+    fn from(stats: ReplicaStats) -> StatsAnswer {
+        let ReplicaStats { records, others, heads, growth, per_day, last_day, hosts, paths } = stats;
         StatsAnswer { records, others, heads, per_day, last_day, growth, hosts, paths }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stream::{Events, Gone};
 use super::{Control, Reason, Refusal, body_of, malformed, response, result};
-use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, ReplicaRun, SyncError, Synced, Unusable};
+use crate::mirror::{LogProgress, Mirror, Mirrors, RemoteError, ReplicaRun, SyncError, Synced, Unusable};
 use crate::store::StoreError;
 use crate::store::replica::{Extent, file_bytes, look};
 
@@ -228,7 +228,7 @@ fn status_of_unusable(unusable: &Unusable) -> MirrorStatus {
 pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
     let log = &mirror.log;
     let counts = log.counts()?;
-    let Progress { size, shown_size, succeeded_at, failed_at, failure, .. } = log.progress();
+    let LogProgress { size, shown_size, succeeded_at, failed_at, failure, .. } = log.progress();
     let url = |(url, health): (crate::upstream::RedactedUrl, crate::upstream::UrlHealth)| UrlStatus {
         url: url.to_string(),
         failures: health.failures,

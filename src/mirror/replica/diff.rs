@@ -1,11 +1,11 @@
-//! Diff: what the own log and a full mirror hold of the same module paths, and every module version of which they hold other
-//! lines.
+//! Diff: what the own log and a replica hold of the same module paths, and every module version for
+//! which they hold different lines.
 //!
-//! The own log takes the lines of a public module from the mirrored log, so two versions of one line must be impossible.
-//! Where there are, one of the two logs was deceived, and a person must look.
+//! The own log takes the lines of a public module from the mirrored log, so different lines must be
+//! impossible. Where there are any, one of the two logs was deceived, and a person must look.
 //!
-//! The own log is gone through record by record, each looked up in the mirror; then the mirror's names are counted. What is
-//! in memory is one row a path, of [`MAX_PATHS`] at most.
+//! The own log is read record by record, and each is looked up in the replica; then the replica's
+//! names are counted. The memory holds one row a path, for [`MAX_PATHS`] at most.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -22,53 +22,54 @@ use crate::tlog::RecordId;
 const MAX_PATHS: usize = 100_000;
 /// Disagreements that are listed; the others are counted.
 const MAX_DISAGREEMENTS: usize = 1_000;
-/// Records of the own log that are looked up between two words about the progress.
+/// Records of the own log that are looked up between two calls of `progress`.
 const STEP: u64 = 16 * TILE_WIDTH;
 
-/// Two logs.
+/// What two logs hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Diff {
+pub(crate) struct ReplicaDiff {
     /// By module path.
-    pub paths: BTreeMap<String, PathDiff>,
+    pub(crate) paths: BTreeMap<String, PathDiff>,
     /// The same of all paths that have no row because there are too many.
-    pub others: PathDiff,
+    pub(crate) others: PathDiff,
     /// Module versions of which the two logs have other lines.
-    pub disagreements: Vec<Disagreement>,
+    pub(crate) disagreements: Vec<Disagreement>,
     /// How many of them are not listed.
-    pub unlisted: u64,
+    pub(crate) unlisted: u64,
 }
 
 /// Versions of a module path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PathDiff {
+pub(crate) struct PathDiff {
     /// In the own log.
-    pub own: u64,
+    pub(crate) own: u64,
     /// In the own log and in the mirror, with the same lines.
-    pub both: u64,
+    pub(crate) both: u64,
     /// In the mirror.
-    pub mirror: u64,
+    pub(crate) mirror: u64,
     /// In both, with other lines.
-    pub disagree: u64,
+    pub(crate) disagree: u64,
 }
 
 /// One module version, two sets of lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disagreement {
+pub(crate) struct Disagreement {
     /// What the own log has, and as which record.
-    pub own: (RecordId, ModuleLines),
+    pub(crate) own: (RecordId, ModuleLines),
     /// What the mirror has.
-    pub mirror: (RecordId, ModuleLines),
+    pub(crate) mirror: (RecordId, ModuleLines),
 }
 
-/// Compares the own log with a mirror; with `patterns`, only paths that match, and those too that
-/// only the mirror has. Blocks. `progress` is told how much of how much is done, and may end it: then there is none.
-pub fn diff(
+/// Compares the own log with a replica; with `patterns`, only paths that match, and those too that
+/// only the replica has. Blocks. `progress` gets how much of how much is done, and may end it: then
+/// the result is none.
+pub(crate) fn diff(
     own: &Snapshot,
     mirror: &ReplicaReader,
     patterns: Option<&PathPatterns>,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<Option<Diff>, StoreError> {
-    let (mut diff, size, records) = (Diff::default(), own.size().0, mirror.size().0);
+) -> Result<Option<ReplicaDiff>, StoreError> {
+    let (mut diff, size, records) = (ReplicaDiff::default(), own.size().0, mirror.size().0);
     let total = size + records;
     for first in (0..size).step_by(STEP as usize) {
         let end = (first + STEP).min(size);
@@ -94,7 +95,7 @@ pub fn diff(
     Ok(passed.is_continue().then_some(diff))
 }
 
-impl Diff {
+impl ReplicaDiff {
     fn look_up(
         &mut self,
         mirror: &ReplicaReader,
@@ -130,8 +131,8 @@ impl Diff {
         self.paths.get_mut(path).expect("it was just put there")
     }
 
-    /// The sum of all rows.
-    pub fn total(&self) -> PathDiff {
+    /// Returns the sum of all rows.
+    pub(crate) fn total(&self) -> PathDiff {
         self.paths.values().chain([&self.others]).fold(PathDiff::default(), |sum, row| PathDiff {
             own: sum.own + row.own,
             both: sum.both + row.both,

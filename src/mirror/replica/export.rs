@@ -1,16 +1,19 @@
-//! Export: a mirror as a static checksum database in files, which any web server serves and [anyone](super::bundle)
-//! verifies.
+//! Export: a replica as a static checksum database in files, which any web server serves and
+//! [anyone](super::bundle) verifies.
 //!
 //! ```text
 //! by windows of 65,536 records, on all cores:
-//!   records ──▶ data tile ──▶ leaves ──▶ tile/8/0 ──▶ their roots must be the stored hashes of level 1
-//! each full hash tile's root must be its parent's hash, and the right edge must lead to the signed root
+//!   records ──▶ data tile ──▶ leaves ──▶ tile/8/0 ──▶ their roots must be the stored hashes
+//!                                                     of level 1
+//! each full hash tile's root must be its parent's hash, and the right edge must lead to the signed
+//! root
 //! delta, then latest: last, after everything before is on the disk
 //! ```
 //!
-//! What a flipped bit has changed is found here and never written. A file has its name only when it is whole, and `latest`
-//! comes last, so an export that is killed leaves no directory that looks like a database, and no archive at all. An export
-//! into the directory of an earlier one writes what is new.
+//! An export finds what a flipped bit has changed, and never writes it. A file has its name only when it
+//! is whole, and `latest` comes last, so an export that is killed leaves no directory that looks
+//! like a database, and no archive at all. An export into the directory of an earlier one writes
+//! what is new.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -32,7 +35,7 @@ use crate::tlog::{
     tree_hash, tree_hash_indexes,
 };
 
-/// Data tiles that are made by one thread before another takes over.
+/// Data tiles that one thread makes before another takes over.
 const WINDOW_TILES: u64 = TILE_WIDTH;
 /// Hashes do not compress, names do at any level.
 const ZSTD_LEVEL: i32 = 1;
@@ -74,7 +77,7 @@ pub struct Exported {
 }
 
 impl ExportTarget {
-    /// An archive if its name says so.
+    /// Chooses an archive if the name says so.
     pub fn of(path: &Path) -> ExportTarget {
         let is_archive = path.to_string_lossy().ends_with(".tar.zst");
         if is_archive {
@@ -85,8 +88,8 @@ impl ExportTarget {
     }
 }
 
-/// Exports the newest head of the log `name` that is stored, and everything below it; with `from`, what is new since
-/// that size. Blocks. `progress` is told after each window, and may end it there.
+/// Exports the newest head of the log `name` that is stored, and everything below it; with `from`,
+/// what is new since that size. Blocks. `progress` is told after each window, and may end it there.
 pub fn export(
     reader: &ReplicaReader,
     name: &str,
@@ -182,7 +185,7 @@ fn archive(
     Ok(Exported { from: made.from, head: made.head.tree, progress: done })
 }
 
-/// What is to be made, from one state of the mirror.
+/// What is to be made, from one state of the replica.
 struct Made<'a> {
     reader: &'a ReplicaReader,
     head: Arc<SeenHead>,
@@ -215,7 +218,8 @@ impl<'a> Made<'a> {
         let is_upper = |tile: &Tile| matches!(tile.level, TileLevel::Hash(1..));
         let mut upper: Vec<Tile> = new_tiles(TILE_HEIGHT, old, size).into_iter().filter(is_upper).collect();
         let mut made = Made { reader, head, from: old, windows, first, upper: Vec::new(), delta: None };
-        // The right edge leads to the signed root, and from the tiles of the old edge a delta goes on.
+        // The right edge leads to the signed root, and from the tiles of the old edge a delta goes
+        // on.
         let indexes = from.map(tree_hash_indexes).unwrap_or_default();
         let (hashes, edge) = made.hashes(&indexes)?;
         if let Some(from) = from {
@@ -236,7 +240,7 @@ impl<'a> Made<'a> {
         }
     }
 
-    /// Hashes of the signed tree, verified, and the tiles that they were verified with.
+    /// Reads hashes of the signed tree, verified, and the tiles that they were verified with.
     fn hashes(&self, indexes: &[HashIndex]) -> Result<(Vec<Hash>, Vec<Tile>), BundleError> {
         let plan = TilePlan::new(&self.head.tree, TILE_HEIGHT, indexes).expect("the hashes are of this tree");
         let body = |tile: &Tile| Ok(bytes_of(&self.hash_tile(tile)?));
@@ -257,7 +261,7 @@ impl<'a> Made<'a> {
         Ok(Delta { log: name.to_owned(), old, new, proof, old_note }.format())
     }
 
-    /// The hashes of a tile at its width in the signed tree; the mirror may be further by now.
+    /// Reads the hashes of a tile at its width in the signed tree; the replica may be further by now.
     fn hash_tile(&self, tile: &Tile) -> Result<Vec<Hash>, StoreError> {
         let TileLevel::Hash(level) = tile.level else { panic!("{tile} is not a hash tile") };
         let mut hashes = self.reader.tile(level, tile.number)?.unwrap_or_default();
@@ -335,8 +339,8 @@ fn go_on(progress: ControlFlow<()>) -> Result<(), BundleError> {
     if progress.is_break() { Err(BundleError::Stopped) } else { Ok(()) }
 }
 
-/// Makes something of each window on all cores, and takes what was made in order. As much is made ahead as there are
-/// threads, and as much again.
+/// Calls `make` for each window on all cores, and `take` with the results in order. At most two
+/// results a thread wait to be taken.
 fn in_order<T: Send>(
     windows: Range<u64>,
     make: impl Fn(u64) -> Result<T, BundleError> + Sync,
@@ -397,7 +401,7 @@ fn enter(
     }
     let size = crate::tlog::TreeHead::parse(&note).map(|tree| tree.size).unwrap_or_default();
     let known = reader.heads(TreeSize(size.0.saturating_add(1)), 1)?.pop();
-    // Only what this mirror has exported itself is taken for whole.
+    // Only what this replica has exported itself is taken for whole.
     match known.filter(|known| known.note == note) {
         Some(known) => Ok((lock, known.tree.size)),
         None => Err(occupied("holds a log with a head that is not known here".to_owned())),
@@ -419,7 +423,7 @@ fn write_file(path: &Path, body: &[u8]) -> Result<(), BundleError> {
     file.and_then(|mut file| file.write_all(body)).and_then(|()| fs::rename(&scratch, path)).map_err(at(path))
 }
 
-/// Brings everything on the disk of this directory to the disk.
+/// Makes everything durable on the disk of this directory.
 fn sync_all(directory: &Path) -> Result<(), BundleError> {
     let synced = File::open(directory).and_then(|file| Ok(rustix::fs::syncfs(&file)?));
     synced.map_err(at(directory))

@@ -9,9 +9,9 @@
 //!                                                   by window
 //! ```
 //!
-//! An import that is interrupted leaves the verified prefix; the next one, or a sync, goes on there.
-//! A signed contradiction between the import and what is known stops the log, as one that is seen on
-//! the network does.
+//! An import that is interrupted leaves the verified prefix; the next one, or a sync, goes on
+//! there. A signed contradiction between the import and what is known stops the log, as one that is
+//! seen on the network does.
 
 use std::cell::Cell;
 use std::fs;
@@ -32,7 +32,7 @@ use crate::crew::blocking;
 use crate::files;
 use crate::mirror::TILE_HEIGHT;
 use crate::mirror::view::{
-    Lie, Misbehavior, NotVerified, RecordsError, RemoteError, RemoteLog, Unproven, Verifier,
+    Lie, LogVerifier, Misbehavior, NotVerified, RecordsError, RemoteError, RemoteLog, Unproven,
 };
 use crate::store::StoreError;
 use crate::store::lock::free_bytes;
@@ -138,7 +138,8 @@ impl From<StoreError> for ImportError {
 }
 
 impl ImportSource {
-    /// What a person wrote: an URL with a scheme, a file whose name ends in `.tar.zst`, or a directory.
+    /// What a person wrote: an URL with a scheme, a file whose name ends in `.tar.zst`, or a
+    /// directory.
     pub fn parse(text: &str) -> Result<ImportSource, UrlError> {
         if text.contains("://") {
             return SourceUrl::parse(text).map(ImportSource::Url);
@@ -176,8 +177,8 @@ impl Replicator {
 
 /// Takes a static checksum database of this log into a replica. Calls `progress` after each commit.
 ///
-/// Nobody else may write to the replica meanwhile. Dropping the future ends it after the commit under
-/// way.
+/// Nobody else may write to the replica meanwhile. Dropping the future ends it after the commit
+/// under way.
 pub async fn import(
     log: &RemoteLog,
     store: &Replica,
@@ -193,7 +194,7 @@ pub async fn import(
 /// A database that is offered, whose head is known to be one of the log's.
 struct Offered {
     /// Reads the log from the import.
-    verifier: Arc<Verifier>,
+    verifier: Arc<LogVerifier>,
     head: SeenHead,
     /// What was unpacked, for as long as it is read.
     _scratch: Option<TempDir>,
@@ -248,9 +249,9 @@ fn check_delta(delta: &Delta, log: &str, store: &Replica) -> Result<(), BundleEr
 /// Compares heads of an import with those that are known.
 struct Comparison<'a> {
     /// Reads the import.
-    verifier: &'a Verifier,
+    verifier: &'a LogVerifier,
     /// Reads the log's own URLs.
-    own: &'a Verifier,
+    own: &'a LogVerifier,
     reader: ReplicaReader,
     log: &'a RemoteLog,
 }
@@ -282,7 +283,8 @@ impl Comparison<'_> {
             && offered.tree.size <= newest.tree.size
             && offered.tree.size > TreeSize(0)
         {
-            // The replica has every tile that says whether they are of one log; nobody need be asked.
+            // The replica has every tile that says whether they are of one log; nobody need be
+            // asked.
             return Ok(self.compare_replicated(&newest, offered).await?);
         }
         let deadline = self.deadline();
@@ -331,7 +333,7 @@ impl Comparison<'_> {
 }
 
 /// Turns bytes that do not verify into the error that names the first URL of the import.
-fn unproven(verifier: &Verifier, refused: NotVerified, path: &str) -> RemoteError {
+fn unproven(verifier: &LogVerifier, refused: NotVerified, path: &str) -> RemoteError {
     match refused {
         NotVerified::Fatal(error) => error,
         NotVerified::Bad(why) => {
@@ -423,8 +425,8 @@ fn unpack_into(
     })
 }
 
-/// Makes a directory for what is unpacked, beside the log's database and removed when it is dropped.
-/// Removes what imports that were killed have left.
+/// Makes a directory for what is unpacked, beside the log's database and removed when it is
+/// dropped. Removes what imports that were killed have left.
 fn scratch(database: &Path) -> Result<TempDir, BundleError> {
     let directory = database.parent().unwrap_or(Path::new("."));
     let stem = database.file_stem().unwrap_or_default().to_string_lossy();

@@ -24,7 +24,8 @@ pub struct ReplicateOptions {
 
 impl Default for ReplicateOptions {
     fn default() -> ReplicateOptions {
-        // Enough for a line with 100 ms of delay, little enough for the log's operators; eight tries are over a minute.
+        // Enough for a line with 100 ms of delay, little enough for the log's operators; eight
+        // tries are over a minute.
         ReplicateOptions { jobs: 32, tries: 8 }
     }
 }

@@ -9,7 +9,7 @@ use super::error::SyncError;
 use super::progress::{Foreseen, ReplicaProgress, ReplicaRun, ReplicateOptions, Synced};
 use super::windows::replicate_from;
 use crate::crew::blocking;
-use crate::mirror::view::{RemoteLog, Verifier};
+use crate::mirror::view::{LogVerifier, RemoteLog};
 use crate::store::lock::DISK_RESERVE_BYTES;
 use crate::store::remote::SeenHead;
 use crate::store::replica::Replica;
@@ -100,7 +100,7 @@ impl Replicator {
     /// [alone](Replicator::alone).
     pub(super) async fn bring_to(
         &self,
-        verifier: &Arc<Verifier>,
+        verifier: &Arc<LogVerifier>,
         head: &SeenHead,
         options: ReplicateOptions,
         notify: impl Fn(ReplicaProgress),

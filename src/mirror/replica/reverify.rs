@@ -1,18 +1,22 @@
-//! Re-verification: what a full mirror has stored is computed again from its records, a slice at a time.
+//! Re-verification: what a replica has stored is computed again from its records, a slice at a time.
 //!
 //! ```text
 //! one slice = 65,536 records, the last one with the right edge
-//!   records ──▶ leaves ──▶ roots of level-0 tiles ═ stored hashes of level 1 ──▶ level 2 … ──▶ signed root of the newest head
+//!   records ──▶ leaves ──▶ roots of level-0 tiles ═ stored hashes of level 1
+//!           ──▶ level 2 … ──▶ signed root of the newest head
 //!   each record's name ──▶ index ──▶ its number
-//!   each stored head whose size lies in the slice: signed by the log's key, and the root that the tree had at its size
+//!   each stored head whose size lies in the slice: signed by the log's key, with the root that the
+//!           tree had at its size
 //! ```
 //!
-//! Most damage shows in a checksum, and what a checksum refuses is never answered. Here is found what nobody has asked for
-//! yet, and what a checksum does not show: a row that was written wrong, or by somebody else. That is condemned: as long
-//! as this process lives it is answered with an error.
+//! Most damage shows in a checksum, and what a checksum refuses is never answered. Re-verification
+//! finds what nobody has asked for yet, and what a checksum does not show: a row that was written
+//! wrong, or by somebody else. It condemns such a row: as long as this process lives the answer for
+//! the row is an error.
 //!
-//! `serve` goes through the whole store once in [`verify_interval`](crate::config), slice by slice at equal pauses,
-//! beginning anywhere, so that a server that is often started again does not look at the beginning only.
+//! `serve` goes through the whole store once in [`verify_interval`](crate::config), slice by slice
+//! at equal pauses, beginning anywhere, so that a server that is often started again does not look
+//! at the beginning only.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -36,14 +40,14 @@ use crate::tlog::{
 };
 
 /// Records of a slice: those below one hash tile of level 1.
-pub const SLICE_RECORDS: u64 = TILE_WIDTH * TILE_WIDTH;
+const SLICE_RECORDS: u64 = TILE_WIDTH * TILE_WIDTH;
 /// Findings that are listed. A damaged disk has more than anybody reads; the others are counted.
 const MAX_FINDINGS: usize = 1_000;
 /// Heads that are read at once.
 const HEADS_AT_ONCE: usize = 1_000;
 /// While nothing is stored yet, the background task looks this often.
 const IDLE_PAUSE: Duration = Duration::from_secs(60);
-/// However large the mirror: between two slices others come to their turn.
+/// However large the replica is: between two slices others come to their turn.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What was looked at, and what was found.
@@ -60,7 +64,7 @@ pub struct Reverified {
 }
 
 impl Reverified {
-    /// Whether everything is as it must be.
+    /// Returns whether everything is as it must be.
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }
@@ -76,7 +80,7 @@ impl Reverified {
         }
     }
 
-    /// What a reader said: it knows its own places, otherwise it is the place that was asked for.
+    /// Adds what a reader returned, at its own place or else at the place that was asked for.
     fn add_error(&mut self, asked: &str, error: &StoreError) {
         match error {
             StoreError::Damaged { place, why } => self.add(place, why),
@@ -92,12 +96,13 @@ impl Reverified {
     }
 }
 
-/// How many slices a mirror has.
+/// Returns how many slices a replica has.
 pub fn slices(reader: &ReplicaReader) -> u64 {
     reader.head().map_or(0, |head| head.tree.size.0.div_ceil(SLICE_RECORDS))
 }
 
-/// Verifies everything, on all cores. `progress` is told how many records are done, and may end it. Blocks.
+/// Verifies everything, on all cores. `progress` gets how many records are done, and may end it.
+/// Blocks.
 pub fn verify(
     reader: &ReplicaReader,
     key: &VerifierKey,
@@ -130,8 +135,8 @@ pub fn verify(
     all
 }
 
-/// Verifies one slice. What cannot be read is a finding too. What is wrong although it can be read is condemned. Blocks,
-/// for about a second.
+/// Verifies one slice. What cannot be read is a finding too. What is wrong although it can be read
+/// is condemned. Blocks, for about a second.
 pub fn verify_slice(reader: &ReplicaReader, key: &VerifierKey, slice: u64) -> Reverified {
     let Some(head) = reader.head() else { return Reverified::default() };
     let size = head.tree.size.0;
@@ -166,8 +171,9 @@ struct Slice<'a> {
 }
 
 impl Slice<'_> {
-    /// The roots of the slice's full data tiles and the leaves of its unfinished one, from the stored hash tiles, which
-    /// are verified up to the signed root. None when they do not lead there.
+    /// Returns the roots of the slice's full data tiles and the leaves of its unfinished one, from
+    /// the stored hash tiles, which are verified up to the signed root. None when they do not lead
+    /// there.
     fn signed_hashes(&mut self, ids: &Range<u64>) -> Option<Vec<Hash>> {
         let full = ids.start / TILE_WIDTH..ids.end / TILE_WIDTH;
         let rest = (ids.end / TILE_WIDTH * TILE_WIDTH).max(ids.start)..ids.end;
@@ -198,7 +204,8 @@ impl Slice<'_> {
             Ok(hashes) => return Some(hashes),
             Err(error) => error,
         };
-        // Of tiles that contradict each other the lower one is named, and neither is answered any more.
+        // Where tiles contradict each other, the finding names the lower one, and neither is
+        // answered any more.
         let wrong = match &error {
             TileError::Mismatch { tile, parent } => vec![*tile, *parent],
             TileError::Edge { tiles, .. } => tiles.clone(),
@@ -247,7 +254,7 @@ impl Slice<'_> {
         readable
     }
 
-    /// The heads of sizes in the slice, its end included.
+    /// Verifies the heads of sizes in the slice, its end included.
     fn heads(&mut self, ids: &Range<u64>, key: &VerifierKey) {
         let mut before = TreeSize(ids.end + 1);
         loop {
@@ -286,7 +293,7 @@ impl Slice<'_> {
     }
 }
 
-/// What the background task of one mirror has done, for metrics.
+/// What the background task of one replica has done, for metrics.
 #[derive(Debug, Default)]
 pub struct ReverifyFigures {
     /// Records that were verified again.
@@ -297,8 +304,8 @@ pub struct ReverifyFigures {
     pub rounds: AtomicU64,
 }
 
-/// Verifies a mirror again and again, once in each `interval`, until it is dropped. What is found is logged and sent, once for
-/// each finding while the process lives.
+/// Verifies a replica again and again, once in each `interval`, until it is dropped. Logs and sends
+/// each finding once while the process lives.
 pub async fn reverify(
     name: String,
     reader: ReplicaReader,
@@ -307,8 +314,8 @@ pub async fn reverify(
     figures: Arc<ReverifyFigures>,
     found: mpsc::Sender<Vec<Finding>>,
 ) {
-    let mut told: Vec<Finding> = Vec::new();
-    // Without randomness it begins at the beginning.
+    let mut reported: Vec<Finding> = Vec::new();
+    // If there is no randomness it begins at the beginning.
     let mut slice = u64::from(getrandom::u32().unwrap_or(0));
     let mut done = 0;
     loop {
@@ -329,8 +336,8 @@ pub async fn reverify(
             figures.rounds.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(log = name, "the whole mirror was verified again");
         }
-        let new = verified.findings.into_iter().filter(|finding| !told.contains(finding));
-        let new: Vec<Finding> = new.take(MAX_FINDINGS.saturating_sub(told.len())).collect();
+        let new = verified.findings.into_iter().filter(|finding| !reported.contains(finding));
+        let new: Vec<Finding> = new.take(MAX_FINDINGS.saturating_sub(reported.len())).collect();
         if new.is_empty() {
             continue;
         }
@@ -338,8 +345,8 @@ pub async fn reverify(
         for Finding { place, why } in &new {
             tracing::error!(log = name, place, why, "what is stored of a remote log is damaged");
         }
-        told.extend(new.iter().cloned());
-        // Nobody hears it where the process is ending.
+        reported.extend(new.iter().cloned());
+        // Nobody receives it when the process is ending.
         let _ = found.send(new).await;
     }
 }

@@ -1,9 +1,10 @@
-//! Statistics of a full mirror: how it grew, as far as its stored heads tell, and which hosts and module paths have the most
-//! records.
+//! Statistics of a replica: how it grew, as far as its stored heads tell, and which hosts and
+//! module paths have the most records.
 //!
-//! The counts are exact and need bounded memory. One pass finds who can be among the most frequent (Misra and Gries 1982: of
-//! n records, whoever has more than n / [`COUNTERS`] keeps a counter); where counters were taken away on the
-//! way, a second pass counts exactly those that are left.
+//! The counts are exact and need bounded memory. One pass finds which names can be among the most
+//! frequent (Misra and Gries 1982: a name with more than n / [`COUNTERS`] of n records still has a
+//! counter at the end); where counters were taken away on the way, a second pass counts exactly
+//! those that are left.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -17,16 +18,16 @@ use crate::tlog::TreeSize;
 
 /// Names that are counted at once: some ten megabytes.
 const COUNTERS: usize = 1 << 16;
-/// Points of the growth that are kept, at least half as many where there are more heads.
+/// Points of the growth that are returned, at least half as many where there are more heads.
 const MAX_POINTS: usize = 256;
-/// Records that are read between two words about the progress.
+/// Records that are read between two calls of `progress`.
 const STEP: u64 = 1 << 16;
 /// Heads that are read at once.
 const HEADS_AT_ONCE: usize = 1_000;
 
-/// What a mirror holds.
+/// What a replica holds.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Stats {
+pub struct ReplicaStats {
     /// Records under the newest stored head.
     pub records: u64,
     /// Records that are not the two lines of a module version.
@@ -35,7 +36,8 @@ pub struct Stats {
     pub heads: u64,
     /// When heads of which sizes were seen, the oldest first.
     pub growth: Vec<(Timestamp, u64)>,
-    /// Records a day between the first and the last head that is stored; none when less than an hour lies between them.
+    /// Records a day between the first and the last head that is stored; none when less than an
+    /// hour lies between them.
     pub per_day: Option<f64>,
     /// Records that came in the last 24 hours before the newest head, if the heads go back so far.
     pub last_day: Option<u64>,
@@ -45,18 +47,19 @@ pub struct Stats {
     pub paths: Vec<(String, u64)>,
 }
 
-/// Reads everything. Blocks. `progress` is told how many records of how many are read, and may end it: then there is
-/// none.
-pub fn stats(
+/// Reads everything. Blocks. `progress` gets how many records of how many are read, and may end it:
+/// then the result is none.
+pub(crate) fn stats(
     reader: &ReplicaReader,
     top: usize,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<Option<Stats>, StoreError> {
-    let mut stats = Stats::default();
+) -> Result<Option<ReplicaStats>, StoreError> {
+    let mut stats = ReplicaStats::default();
     growth(reader, &mut stats)?;
     let records = reader.head().map_or(0, |head| head.tree.size.0);
     stats.records = records;
-    // A log with many paths is read twice. Which it is shows only at the end of the first time.
+    // A log with many paths is read twice; whether it has many shows only at the end of the first
+    // pass.
     let total = 2 * records;
     let (mut hosts, mut paths, mut others) = (Counters::default(), Counters::default(), 0);
     let passed = pass(reader, 0..records, &mut |done| progress(done, total), &mut |path, version| {
@@ -110,7 +113,7 @@ pub(super) fn pass(
     Ok(ControlFlow::Continue(()))
 }
 
-fn growth(reader: &ReplicaReader, stats: &mut Stats) -> Result<(), StoreError> {
+fn growth(reader: &ReplicaReader, stats: &mut ReplicaStats) -> Result<(), StoreError> {
     let (mut before, mut stride) = (TreeSize(u64::MAX), 1);
     let (mut newest, mut oldest, mut day_ago): (Option<SeenHead>, Option<SeenHead>, Option<u64>) =
         (None, None, None);
@@ -171,7 +174,8 @@ impl Counters {
         } else if self.counts.len() < COUNTERS {
             self.counts.insert(name.into(), 1);
         } else {
-            // One of each, this name's included. As many records were counted before, so it is a step a record.
+            // One of each, this name's included. As many records were counted before, so it is a
+            // step a record.
             self.is_rough = true;
             self.counts.retain(|_, count| {
                 *count -= 1;

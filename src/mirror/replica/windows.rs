@@ -11,10 +11,10 @@
 //!                                   edge; the head with the last one
 //! ```
 //!
-//! What a window adds becomes visible as a whole, so a run that is killed anywhere goes on where the
-//! last window ended. The records after the last full tile are held against the hashes of their own
-//! tile, which is at the right edge of the signed tree; and before a head is written, the root of
-//! everything that is stored is computed again from the edge.
+//! What a window adds becomes visible as a whole, so a run that is killed anywhere goes on where
+//! the last window ended. The records after the last full tile are held against the hashes of their
+//! own tile, which is at the right edge of the signed tree; and before a head is written, the root
+//! of everything that is stored is computed again from the edge.
 //!
 //! Architecture invariant: bytes of a source reach the database by way of [`check_full`] and
 //! [`check_edge`] only, which are beside the reader of data tiles.
@@ -31,8 +31,8 @@ use super::progress::{ReplicaProgress, ReplicateOptions, Replicated};
 use crate::crew::{Crew, blocking};
 use crate::mirror::TILE_HEIGHT;
 use crate::mirror::view::{
-    DataTileCounts, DataTileReader, LATEST, PATIENCE, RecordsError, RemoteError, RemoteLog, TileVerdict,
-    Verifier, check_edge, check_full,
+    DataTileCounts, DataTileReader, LATEST, LogVerifier, PATIENCE, RecordsError, RemoteError, RemoteLog,
+    TileVerdict, check_edge, check_full,
 };
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Edge, PackedTile, Replica, TRAINING_TILES, Window};
@@ -66,7 +66,7 @@ pub async fn replicate(
 
 /// Does the same from wherever `verifier` reads the log.
 pub(super) async fn replicate_from(
-    verifier: &Arc<Verifier>,
+    verifier: &Arc<LogVerifier>,
     store: &Replica,
     head: &SeenHead,
     options: ReplicateOptions,
@@ -91,7 +91,7 @@ pub(super) async fn replicate_from(
 }
 
 /// Holds what a replica has against the head that it is to go to. Returns its edge.
-async fn begin(verifier: &Arc<Verifier>, store: &Replica, head: &SeenHead) -> Result<Edge, RecordsError> {
+async fn begin(verifier: &Arc<LogVerifier>, store: &Replica, head: &SeenHead) -> Result<Edge, RecordsError> {
     if let Some(newest) = store.reader().head() {
         let deadline = verifier.known().clock.instant() + PATIENCE;
         verifier.compare_stored(&newest, LATEST, deadline).await?;
@@ -115,7 +115,7 @@ async fn begin(verifier: &Arc<Verifier>, store: &Replica, head: &SeenHead) -> Re
 
 /// One run, to one head.
 struct WindowRun {
-    verifier: Arc<Verifier>,
+    verifier: Arc<LogVerifier>,
     store: Replica,
     head: SeenHead,
     /// All requests of the run pause together.
@@ -225,7 +225,8 @@ impl WindowRun {
         self.reader.hashes(&self.head.tree, &indexes).await
     }
 
-    /// Fetches, verifies and packs a window; the last one with the records after the last full tile.
+    /// Fetches, verifies and packs a window; the last one with the records after the last full
+    /// tile.
     async fn prepare(
         self: Arc<WindowRun>,
         tiles: Range<u64>,
@@ -279,9 +280,9 @@ impl WindowRun {
         self.reader.read(&tile, verify).await
     }
 
-    /// Does the same from a directory, all of it on one thread: waking twice for a tile costs as much
-    /// as reading it. None where the directory does not have it, or what it has is bad: it is asked
-    /// for as from any other URL, and the error says what is wrong.
+    /// Does the same from a directory, all of it on one thread: waking twice for a tile costs as
+    /// much as reading it. None where the directory does not have it, or what it has is bad: it is
+    /// asked for as from any other URL, and the error says what is wrong.
     fn local_tile<T>(
         &self,
         tile: &Tile,
@@ -332,8 +333,8 @@ impl WindowRun {
             set_texts(&mut edge, texts);
             let stored = tree(&edge);
             if stored != self.head.tree {
-                // Every tile was verified: what was verified and what is about to be written are not
-                // the same.
+                // Every tile was verified: what was verified and what is about to be written are
+                // not the same.
                 let why = format!("it has the root {}, the signed head {}", stored.root, self.head.tree.root);
                 return Err(StoreError::Damaged {
                     place: format!("tree of size {} in memory", stored.size),
@@ -342,8 +343,8 @@ impl WindowRun {
                 .into());
             }
         }
-        // A look-up may have caught it contradicting itself meanwhile: then nothing more of this log
-        // is taken in.
+        // A look-up may have caught it contradicting itself meanwhile: then nothing more of this
+        // log is taken in.
         self.verifier.known().check_running()?;
         let head = is_last.then(|| self.head.clone());
         let (store, written) = (self.store.clone(), edge.clone());
@@ -384,8 +385,8 @@ fn judge_full<T>(
     }
 }
 
-/// Takes in the root of the next full data tile. Tiles of level 1 and up that it completes are added to `full`. Records that
-/// were at the edge are in the tile now.
+/// Takes in the root of the next full data tile. Tiles of level 1 and up that it completes are
+/// added to `full`. Records that were at the edge are in the tile now.
 pub(super) fn push_tile(edge: &mut Edge, root: Hash, full: &mut Vec<FullTile>) {
     edge.texts.clear();
     edge.size = TreeSize(edge.sealed() + TILE_WIDTH);
@@ -429,7 +430,8 @@ mod tests {
                 }
                 let mut edge = edge.clone();
                 set_texts(&mut edge, texts[number * 256..end].to_vec());
-                // Every hundredth tile and the first ones: a root of all records is computed anew each time.
+                // Every hundredth tile and the first ones: a root of all records is computed anew
+                // each time.
                 if number < 4 || number % 64 == 0 || number > 255 {
                     let root = row_root(&leaves[..end]).unwrap_or(Hash::EMPTY_TREE);
                     assert_eq!(tree(&edge), TreeHead { size: TreeSize(end as u64), root });

@@ -13,7 +13,7 @@ mod mirrors;
 mod unusable;
 mod watch;
 
-pub use mirror::Mirror;
+pub(crate) use mirror::Mirror;
 pub use mirrors::Mirrors;
-pub use unusable::Unusable;
-pub use watch::watch;
+pub(crate) use unusable::Unusable;
+pub(crate) use watch::watch;

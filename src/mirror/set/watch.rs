@@ -20,13 +20,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// Clients and hooks that want it cost the log's operators a request a second at most.
 const WANTED_PAUSE: Duration = Duration::from_secs(1);
-/// A schedule follows the calendar, which may be set while we sleep: it is looked at again after this
-/// long at most.
+/// A schedule follows the calendar, which may be set while we sleep: it is looked at again after
+/// this long at most.
 const CALENDAR_PAUSE: Duration = Duration::from_secs(30);
 
 /// Watches a log until it is dropped. In `heads` and `full` mode it asks at once; in the other mode
 /// look-ups bring the first head. Where there is a schedule it asks at those times only.
-pub async fn watch(mirror: Arc<Mirror>) {
+pub(crate) async fn watch(mirror: Arc<Mirror>) {
     let name = mirror.log.name().to_owned();
     let mut logged = None;
     if mirror.mode == Mode::OnDemand || mirror.schedule.is_some() {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::timeout_at;
 
 use super::error::RemoteError;
-use super::verify::{NotVerified, Verifier};
+use super::verify::{LogVerifier, NotVerified};
 use crate::share::single_flight::{Call, SingleFlight};
 use crate::store::remote::Attempts;
 use crate::tlog::TreeSize;
@@ -17,7 +17,7 @@ pub(in crate::mirror) const LATEST: &str = "latest";
 
 /// Asks the URLs of a log for its newest head.
 pub(super) struct Advances {
-    pub(super) verifier: Arc<Verifier>,
+    pub(super) verifier: Arc<LogVerifier>,
     /// How long one question goes on.
     pub(super) patience: Duration,
     /// Locked for a few instructions at a time, never over an await.
@@ -37,7 +37,7 @@ struct Tally {
 
 /// How far a log is and how its last attempts ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct LogProgress {
     /// Records in the newest head that is stored; none when no head is known.
     pub size: Option<TreeSize>,
     /// Records in the largest tree that the log's URLs have shown.
@@ -70,7 +70,7 @@ impl Tally {
 
 impl Advances {
     /// Continues after the attempts of an earlier process.
-    pub(super) fn new(verifier: Arc<Verifier>, patience: Duration, last: Attempts) -> Advances {
+    pub(super) fn new(verifier: Arc<LogVerifier>, patience: Duration, last: Attempts) -> Advances {
         let tally = Mutex::new(Tally { last, ..Tally::default() });
         Advances { verifier, patience, tally, flight: SingleFlight::default() }
     }
@@ -163,10 +163,10 @@ impl Advances {
         self.tally().last.shown_size
     }
 
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> LogProgress {
         let Tally { last, failures, failures_in_a_row, .. } = self.tally().clone();
         let size = self.verifier.known().newest().map(|head| head.tree.size);
-        Progress {
+        LogProgress {
             size,
             shown_size: last.shown_size.max(size.unwrap_or_default()),
             succeeded_at: last.succeeded_at,

@@ -1,5 +1,5 @@
-//! A signed head that somebody else was shown, compared with what is known here: how a split view is
-//! found.
+//! A signed head that somebody else was shown, compared with what is known here: how a split view
+//! is found.
 //!
 //! Nothing of it is stored unless it convicts the log: a sender of heads cannot make the databases
 //! grow. One comparison fetches at most two tiles for each level.
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::advance::Advances;
 use super::error::RemoteError;
-use super::verify::{NotVerified, Verifier};
+use super::verify::{LogVerifier, NotVerified};
 use crate::store::remote::SeenHead;
 use crate::tlog::{ConsistencyProof, TreeHead};
 
@@ -87,7 +87,7 @@ pub(super) async fn compare_head(
 }
 
 /// Fetches the head that the log's URLs show as the newest: signed, and compared with no other.
-pub(super) async fn fetch_head(verifier: &Verifier, deadline: Instant) -> Result<SeenHead, RemoteError> {
+pub(super) async fn fetch_head(verifier: &LogVerifier, deadline: Instant) -> Result<SeenHead, RemoteError> {
     let mut inquiry = verifier.transport().latest(deadline);
     let mut lies = Vec::new();
     loop {

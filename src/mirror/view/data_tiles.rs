@@ -1,10 +1,10 @@
-//! Records of a remote log: one data tile from one of several URLs, verified, with patience for what
-//! may pass.
+//! Records of a remote log: one data tile from one of several URLs, verified, with patience for
+//! what may pass.
 //!
 //! | what a URL does | what follows |
 //! |---|---|
 //! | sends what does not verify | it is marked, and the next one is asked |
-//! | is not there, overloaded, breaks off | after the last one all are asked again, later and later |
+//! | is down, overloaded, breaks off | after the last one all are asked again, later and later |
 //! | asks for time with `Retry-After` | nobody is asked before it is over |
 //! | says that there is no such tile | the next one; for a partial tile also the full tile |
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::error::{Lie, RemoteError, Unproven};
-use super::verify::Verifier;
+use super::verify::LogVerifier;
 use crate::mirror::TILE_HEIGHT;
 use crate::store::{StoreError, TILE_WIDTH};
 use crate::tlog::{
@@ -56,7 +56,7 @@ pub enum RecordsError {
 /// Reads data tiles, and hash tiles with the same patience. One for each run: a pause is for all
 /// of its requests.
 pub(in crate::mirror) struct DataTileReader {
-    verifier: Arc<Verifier>,
+    verifier: Arc<LogVerifier>,
     /// How often a tile that no URL has now is asked for.
     tries: u32,
     requests: AtomicU64,
@@ -94,7 +94,7 @@ enum Round {
 }
 
 impl DataTileReader {
-    pub(in crate::mirror) fn new(verifier: Arc<Verifier>, tries: u32) -> DataTileReader {
+    pub(in crate::mirror) fn new(verifier: Arc<LogVerifier>, tries: u32) -> DataTileReader {
         DataTileReader {
             verifier,
             tries,
@@ -275,8 +275,8 @@ pub(in crate::mirror) fn check_full<'a>(body: &'a [u8], root: &Hash) -> Result<V
     }
 }
 
-/// Returns the first records of a data tile that was asked for at some width, if they are those with
-/// these hashes.
+/// Returns the first records of a data tile that was asked for at some width, if they are those
+/// with these hashes.
 pub(in crate::mirror) fn check_edge(body: &[u8], leaves: &[Hash], asked: u32) -> Result<Vec<String>, String> {
     let mut texts = split_data_tile(body).map_err(|error| error.to_string())?;
     if texts.len() != asked as usize {
@@ -296,7 +296,7 @@ pub(in crate::mirror) fn check_edge(body: &[u8], leaves: &[Hash], asked: u32) ->
 /// Reads the texts of the records of data tile `number`, as many as are under `head`, which was
 /// compared. Nothing is stored: this is for those who only look at what is new.
 pub(super) async fn read_records(
-    verifier: &Arc<Verifier>,
+    verifier: &Arc<LogVerifier>,
     number: u64,
     head: &TreeHead,
 ) -> Result<Vec<String>, RecordsError> {
@@ -332,7 +332,7 @@ fn texts_of(body: &[u8], leaves: &[Hash]) -> Result<Vec<String>, String> {
 
 /// Proves that a record with this hash is under `head`, which was compared.
 pub(super) async fn prove_under(
-    verifier: &Verifier,
+    verifier: &LogVerifier,
     record: RecordId,
     leaf: &Hash,
     head: &TreeHead,

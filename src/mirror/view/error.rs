@@ -2,9 +2,9 @@
 //!
 //! | variant | what it means |
 //! |---|---|
-//! | `NotFound`, `Forbidden`, `Unavailable` | what the log's servers say about themselves: nothing is proved by it |
-//! | `Unproven` | every server sent bytes that do not verify; a person should look, and it may pass |
-//! | `Misbehavior` | the log's own signatures contradict each other; nothing it says is believed any more |
+//! | `NotFound`, `Forbidden`, `Unavailable` | what the log's servers say; it proves nothing |
+//! | `Unproven` | every server sent bytes that do not verify; it may pass, a person should look |
+//! | `Misbehavior` | the log's signatures contradict each other; nothing it says is believed |
 //! | `Store` | our own disk |
 
 use std::fmt;
@@ -124,7 +124,8 @@ impl RemoteError {
         }
     }
 
-    /// As [`RemoteError::unanswered`], for a tile: that one is missing says nothing about what was asked.
+    /// As [`RemoteError::unanswered`], for a tile: that one is missing says nothing about what was
+    /// asked.
     pub(super) fn without_tile(error: &SumdbError, path: &str, lies: Vec<Lie>) -> RemoteError {
         match error.best() {
             _ if !lies.is_empty() => unproven(error, path, lies),

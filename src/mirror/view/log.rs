@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::advance::{Advances, Progress};
+use super::advance::{Advances, LogProgress};
 use super::compare::{self, HeadComparison};
 use super::data_tiles::{self, RecordsError};
 use super::error::RemoteError;
@@ -14,8 +14,8 @@ use super::known::{KnownLog, MirrorIncident, VerifiedRecord, check_head};
 use super::limits::RemoteLimits;
 use super::lookup::Lookups;
 use super::misbehavior::Misbehavior;
-use super::prove::{self, Proven};
-use super::verify::Verifier;
+use super::prove::{self, ProvenRecord};
+use super::verify::LogVerifier;
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
 use crate::note::VerifierKey;
@@ -48,7 +48,7 @@ pub struct RemoteLogOptions {
 #[derive(Clone)]
 pub struct RemoteLog {
     known: Arc<KnownLog>,
-    verifier: Arc<Verifier>,
+    verifier: Arc<LogVerifier>,
     advances: Arc<Advances>,
     lookups: Arc<Lookups>,
 }
@@ -59,11 +59,11 @@ impl RemoteLog {
         let RemoteLogOptions { name, key, transport, database, clock, replica, limits } = options;
         let known = Arc::new(KnownLog::open(name, key, database, clock, replica)?);
         let attempts = known.store.attempts()?;
-        let verifier = Verifier::new(known, transport, &limits);
+        let verifier = LogVerifier::new(known, transport, &limits);
         Ok(RemoteLog::with(verifier, attempts, limits.patience, &limits))
     }
 
-    fn with(verifier: Verifier, last: Attempts, patience: Duration, limits: &RemoteLimits) -> RemoteLog {
+    fn with(verifier: LogVerifier, last: Attempts, patience: Duration, limits: &RemoteLimits) -> RemoteLog {
         let verifier = Arc::new(verifier);
         let advances = Arc::new(Advances::new(verifier.clone(), patience, last));
         let lookups = Arc::new(Lookups::new(advances.clone(), limits));
@@ -96,7 +96,7 @@ impl RemoteLog {
     }
 
     /// Returns the part that verifies what the URLs send.
-    pub(in crate::mirror) fn verifier(&self) -> &Arc<Verifier> {
+    pub(in crate::mirror) fn verifier(&self) -> &Arc<LogVerifier> {
         &self.verifier
     }
 
@@ -115,21 +115,26 @@ impl RemoteLog {
         self.known.clock.now()
     }
 
-    /// Looks up the lines of a module version: in the store, else at the log. Waits until `deadline`
-    /// at the latest; the work goes on after that, so that the next caller finds more of it done.
-    pub async fn lookup(&self, module: &ModuleVersion, deadline: Instant) -> Result<Proven, RemoteError> {
+    /// Looks up the lines of a module version: in the store, else at the log. Waits until
+    /// `deadline` at the latest; the work goes on after that, so that the next caller finds more of
+    /// it done.
+    pub async fn lookup(
+        &self,
+        module: &ModuleVersion,
+        deadline: Instant,
+    ) -> Result<ProvenRecord, RemoteError> {
         self.lookup_for(module, Some(Claimant::Operator), deadline).await
     }
 
-    /// Does a [`lookup`](RemoteLog::lookup) for a client, which takes turns with the others. Without
-    /// one, nobody waits for the answer: the question is put to the log only while no client needs
-    /// its place.
+    /// Does a [`lookup`](RemoteLog::lookup) for a client, which takes turns with the others.
+    /// Without one, nobody waits for the answer: the question is put to the log only while no
+    /// client needs its place.
     pub async fn lookup_for(
         &self,
         module: &ModuleVersion,
         client: Option<Claimant>,
         deadline: Instant,
-    ) -> Result<Proven, RemoteError> {
+    ) -> Result<ProvenRecord, RemoteError> {
         self.lookups.lookup(module, client, deadline).await
     }
 
@@ -140,13 +145,13 @@ impl RemoteLog {
     }
 
     /// Finds a module version that was proved before; no network.
-    pub fn find(&self, module: &ModuleVersion) -> Result<Option<Proven>, RemoteError> {
+    pub fn find(&self, module: &ModuleVersion) -> Result<Option<ProvenRecord>, RemoteError> {
         self.known.check_running()?;
         prove::find(&self.known, module)
     }
 
-    /// Returns the record of a module version, if it is stored; no network. It is answered also when
-    /// the log is stopped: it was proved before the log contradicted itself.
+    /// Returns the record of a module version, if it is stored; no network. It is answered also
+    /// when the log is stopped: it was proved before the log contradicted itself.
     pub fn stored_record(&self, module: &ModuleVersion) -> Result<Option<VerifiedRecord>, RemoteError> {
         let Some(record) = self.known.record(module)? else { return Ok(None) };
         if self.head_for(record.id).is_none() {
@@ -157,8 +162,8 @@ impl RemoteLog {
         Ok(Some(record).filter(|record| self.head_for(record.id).is_some()))
     }
 
-    /// Returns a tile of height 8, if as much of it is stored; no network. A damaged hash tile is as
-    /// good as none.
+    /// Returns a tile of height 8, if as much of it is stored; no network. A damaged hash tile is
+    /// as good as none.
     pub fn stored_tile(&self, tile: &Tile) -> Result<Option<Bytes>, RemoteError> {
         self.lookups.stored_tile(tile)
     }
@@ -182,7 +187,7 @@ impl RemoteLog {
     }
 
     /// Returns how far it is.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> LogProgress {
         self.advances.progress()
     }
 
@@ -206,8 +211,8 @@ impl RemoteLog {
         self.known.newest()
     }
 
-    /// Returns the head that is answered to others: the newest whose every record is in the replica,
-    /// so that nothing it needs is asked for anywhere. Without a replica, the newest seen.
+    /// Returns the head that is answered to others: the newest whose every record is in the
+    /// replica, so that nothing it needs is asked for anywhere. Without a replica, the newest seen.
     pub fn served(&self) -> Option<Arc<SeenHead>> {
         self.known.served_head()
     }
@@ -228,8 +233,8 @@ impl RemoteLog {
     }
 
     /// Makes the proof that a record is in the tree of a head that was seen, from stored tiles, and
-    /// verifies it again. `None` when head, record or one of the tiles is not stored; never for what
-    /// [`Proven`] names.
+    /// verifies it again. `None` when head, record or one of the tiles is not stored; never for
+    /// what [`ProvenRecord`] names.
     pub fn prove(&self, record: RecordId, size: TreeSize) -> Result<Option<InclusionProof>, RemoteError> {
         Ok(prove::prove(&self.known, record, size)?)
     }

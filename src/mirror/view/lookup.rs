@@ -26,8 +26,8 @@ use super::error::{Lie, RemoteError};
 use super::known::KnownLog;
 use super::limits::RemoteLimits;
 use super::negative::NegativeCache;
-use super::prove::{self, Proven};
-use super::verify::{NotVerified, Verifier};
+use super::prove::{self, ProvenRecord};
+use super::verify::{LogVerifier, NotVerified};
 use crate::mirror::TILE_HEIGHT;
 use crate::module::ModuleVersion;
 use crate::share::single_flight::SingleFlight;
@@ -56,7 +56,7 @@ pub(super) struct Lookups {
     line: Line,
     /// What the log said lately that it does not have. It has locks of its own.
     pub(super) missing: NegativeCache,
-    flight: SingleFlight<ModuleVersion, Result<Proven, RemoteError>>,
+    flight: SingleFlight<ModuleVersion, Result<ProvenRecord, RemoteError>>,
 }
 
 fn lookup_path(module: &ModuleVersion) -> String {
@@ -76,7 +76,7 @@ impl Lookups {
         }
     }
 
-    fn verifier(&self) -> &Verifier {
+    fn verifier(&self) -> &LogVerifier {
         &self.advances.verifier
     }
 
@@ -91,7 +91,7 @@ impl Lookups {
         module: &ModuleVersion,
         client: Option<Claimant>,
         deadline: Instant,
-    ) -> Result<Proven, RemoteError> {
+    ) -> Result<ProvenRecord, RemoteError> {
         self.known().check_running()?;
         if let Some(proven) = prove::find(self.known(), module)? {
             return Ok(proven);
@@ -113,7 +113,7 @@ impl Lookups {
         module: &ModuleVersion,
         client: Option<Claimant>,
         deadline: Instant,
-    ) -> Result<Proven, RemoteError> {
+    ) -> Result<ProvenRecord, RemoteError> {
         let _want = client.map(|client| self.turns.want(module.clone(), client));
         let (lookups, wanted) = (self.clone(), module.clone());
         let call = self.flight.join(module.clone(), || async move {
@@ -123,8 +123,8 @@ impl Lookups {
         self.advances.wait(call, &lookup_path(module), deadline).await
     }
 
-    /// Takes a place among what is in flight. When all are taken, a look-up that nobody waits for is
-    /// ended for it.
+    /// Takes a place among what is in flight. When all are taken, a look-up that nobody waits for
+    /// is ended for it.
     async fn place(&self) -> Result<SemaphorePermit<'_>, RemoteError> {
         if let Ok(place) = self.places.try_acquire() {
             return Ok(place);
@@ -141,7 +141,7 @@ impl Lookups {
     }
 
     /// Does the work of one look-up.
-    async fn ask_log(&self, module: ModuleVersion) -> Result<Proven, RemoteError> {
+    async fn ask_log(&self, module: ModuleVersion) -> Result<ProvenRecord, RemoteError> {
         // The call before may have brought it between the caller's look and this one.
         if let Some(proven) = prove::find(self.known(), &module)? {
             return Ok(proven);
@@ -196,8 +196,8 @@ impl Lookups {
         }
     }
 
-    /// Returns a tile of height 8, if as much of it is stored; no network. A damaged hash tile is as
-    /// good as none.
+    /// Returns a tile of height 8, if as much of it is stored; no network. A damaged hash tile is
+    /// as good as none.
     pub(super) fn stored_tile(&self, tile: &Tile) -> Result<Option<Bytes>, RemoteError> {
         let TileLevel::Hash(level) = tile.level else { return Ok(self.known().data_tile(tile)?) };
         match self.known().tile(level, tile.number, tile.width) {

@@ -144,7 +144,7 @@ fn open(text: &str, which: &'static str, key: &VerifierKey) -> Result<TreeHead, 
 /// Returns the tree head that a note's text says: `go.sum database tree`, or the same as a
 /// checkpoint (C2SP tlog-checkpoint), whose first line is the log's name. An empty tree has the
 /// root of the empty tree.
-pub fn head_of(text: &str, log: &str) -> Option<TreeHead> {
+pub(crate) fn head_of(text: &str, log: &str) -> Option<TreeHead> {
     let tree = match text.strip_prefix(log).filter(|rest| rest.starts_with('\n')) {
         Some(rest) => TreeHead::parse(&format!("{TREE_HEAD_ORIGIN}{rest}")),
         None => TreeHead::parse(text),
@@ -167,7 +167,7 @@ impl std::error::Error for Misbehavior {}
 
 /// Writes evidence to a file, whole or not at all, and returns where it is. Never replaces a file
 /// with another text: then the next is `….incident-1-2.txt`.
-pub fn write_evidence(file: &Path, text: &str) -> io::Result<PathBuf> {
+pub(crate) fn write_evidence(file: &Path, text: &str) -> io::Result<PathBuf> {
     let directory = file.parent().unwrap_or(Path::new("."));
     for number in 1..=MAX_FILES {
         let path = numbered(file, number);

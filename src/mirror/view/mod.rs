@@ -1,10 +1,10 @@
 //! The verified view of a remote log: its heads, look-ups and tiles, and what convicts it.
 //!
-//! [`RemoteLog::lookup`] answers with the two lines of a module version, taken from a record that is
-//! proved to be in the log under a head signed by the log's key, and consistent with every head of
-//! it that was ever seen. What was proved once is answered forever from the store, with no network.
-//! Bytes from the network are nothing until they are verified: they are neither stored nor answered,
-//! and the URL that sent them is asked last from then on.
+//! [`RemoteLog::lookup`] answers with the two lines of a module version, taken from a record that
+//! is proved to be in the log under a head signed by the log's key, and consistent with every head
+//! of it that was ever seen. What was proved once is answered forever from the store, with no
+//! network. Bytes from the network are nothing until they are verified: they are neither stored nor
+//! answered, and the URL that sent them is asked last from then on.
 //!
 //! | file | what | state |
 //! |---|---|---|
@@ -14,7 +14,7 @@
 //! | `compare` | a head that somebody else was shown | |
 //! | `advance` | the newest head, and how the attempts to reach it ended | `Advances` |
 //! | `data_tiles` | records from data tiles, with patience | `DataTileReader` |
-//! | `verify` | what is checked, in which order | `Verifier` |
+//! | `verify` | what is checked, in which order | `LogVerifier` |
 //! | `tiles` | verified hashes: from memory, the store, the URLs | `TileReader` |
 //! | `prove` | look-ups and proofs from the store alone | |
 //! | `known` | both databases, the newest head, the stop | `KnownLog` |
@@ -48,14 +48,15 @@ mod tiles;
 mod verify;
 
 pub(super) use advance::LATEST;
-pub use advance::Progress;
-pub use compare::HeadComparison;
+pub(crate) use advance::LogProgress;
+pub(crate) use compare::HeadComparison;
 pub use data_tiles::RecordsError;
 pub(super) use data_tiles::{DataTileCounts, DataTileReader, PATIENCE, TileVerdict, check_edge, check_full};
-pub use error::{Lie, RemoteError, Unproven};
-pub use known::{MirrorIncident, VerifiedRecord};
+pub(super) use error::Lie;
+pub use error::{RemoteError, Unproven};
 pub use limits::RemoteLimits;
 pub use log::{RemoteLog, RemoteLogOptions};
-pub use misbehavior::{EvidenceError, Misbehavior, head_of, write_evidence};
-pub use prove::Proven;
-pub(super) use verify::{NotVerified, Verifier};
+pub use misbehavior::{EvidenceError, Misbehavior};
+pub(crate) use misbehavior::{head_of, write_evidence};
+pub use prove::ProvenRecord;
+pub(super) use verify::{LogVerifier, NotVerified};

@@ -17,7 +17,7 @@ use crate::tlog::{
 
 /// The lines of a module version, and what proves them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proven {
+pub struct ProvenRecord {
     /// The two lines, from the authenticated record.
     pub lines: ModuleLines,
     /// The record's text, byte for byte: the two lines, and in some logs more.
@@ -30,7 +30,7 @@ pub struct Proven {
 }
 
 /// Finds a module version that was proved before.
-pub(super) fn find(known: &KnownLog, module: &ModuleVersion) -> Result<Option<Proven>, RemoteError> {
+pub(super) fn find(known: &KnownLog, module: &ModuleVersion) -> Result<Option<ProvenRecord>, RemoteError> {
     if let Some(StoredRecord { id, lines }) = known.find_in_replica(module)?
         && let Some(proven) = prove_replicated(known, id, lines)?
     {
@@ -41,7 +41,7 @@ pub(super) fn find(known: &KnownLog, module: &ModuleVersion) -> Result<Option<Pr
         place: format!("head {}", record.head_size),
         why: format!("record {} was proved under it and it is missing", record.id),
     })?;
-    Ok(Some(Proven { lines: record.lines, text: record.text, record: record.id, head: head.tree }))
+    Ok(Some(ProvenRecord { lines: record.lines, text: record.text, record: record.id, head: head.tree }))
 }
 
 /// Proves again what the replica says: it may end in a log of ours, under our signature. Logs what
@@ -50,14 +50,14 @@ fn prove_replicated(
     known: &KnownLog,
     id: RecordId,
     lines: ModuleLines,
-) -> Result<Option<Proven>, RemoteError> {
+) -> Result<Option<ProvenRecord>, RemoteError> {
     let covers = |head: &Arc<SeenHead>| id.0 < head.tree.size.0;
     // A replica that is growing has records beyond its head, which the newest covers.
     let head = known.replicated_head().filter(covers).or_else(|| known.newest().filter(covers));
     let Some(head) = head else { return Ok(None) };
     let text = lines.to_text();
     match prove_leaf(known, &head.tree, id, &Hash::of_record(text.as_bytes())) {
-        Ok(Some(_)) => Ok(Some(Proven { lines, text, record: id, head: head.tree })),
+        Ok(Some(_)) => Ok(Some(ProvenRecord { lines, text, record: id, head: head.tree })),
         Ok(None) => Ok(None),
         Err(error @ StoreError::Damaged { .. }) => {
             tracing::error!(log = %known.name, record = id.0, %error, "a record of a full mirror cannot be proved");

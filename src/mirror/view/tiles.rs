@@ -67,7 +67,8 @@ struct Sent {
 enum Got {
     /// From memory or from the store.
     Stored(Bytes),
-    /// The call stays open until the tile is verified and in memory, so that nobody fetches it meanwhile.
+    /// The call stays open until the tile is verified and in memory, so that nobody fetches it
+    /// meanwhile.
     Fetched { sent: Sent, _call: Call<Result<Sent, RemoteError>> },
 }
 
@@ -179,7 +180,8 @@ impl TileReader {
         result
     }
 
-    /// Asks the URLs for a tile, and when none has it, for the full tile: a partial one may be gone by then.
+    /// Asks the URLs for a tile, and when none has it, for the full tile: a partial one may be gone
+    /// by then.
     async fn fetch(&self, tile: Tile, excluded: Vec<UrlId>, deadline: Instant) -> Result<Sent, RemoteError> {
         let mut lies = Vec::new();
         let asking = async {

@@ -17,7 +17,7 @@ use super::error::{Lie, RemoteError};
 use super::known::KnownLog;
 use super::limits::RemoteLimits;
 use super::misbehavior::Misbehavior;
-use super::prove::Proven;
+use super::prove::ProvenRecord;
 use super::tiles::{TileReader, VerifiedHashes};
 use crate::gosum::ModuleLines;
 use crate::mirror::TILE_HEIGHT;
@@ -31,8 +31,8 @@ use crate::tlog::{
 };
 use crate::upstream::{Inquiry, RemoteSumdb, SumdbAnswer};
 
-/// How often a comparison starts again because another look-up moved the newest head meanwhile. Each
-/// time the log has grown, which takes longer than a comparison.
+/// How often a comparison starts again because another look-up moved the newest head meanwhile.
+/// Each time the log has grown, which takes longer than a comparison.
 const MAX_RACES: usize = 64;
 
 /// Why an answer is not accepted.
@@ -59,23 +59,23 @@ pub(super) struct ClaimedRecord {
 
 /// Verifies what the URLs of one log send, against everything that is known of the log. The replica
 /// reads its heads and hash tiles through this.
-pub(in crate::mirror) struct Verifier {
+pub(in crate::mirror) struct LogVerifier {
     /// Shared with the verifiers of the same log at other URLs.
     known: Arc<KnownLog>,
     transport: RemoteSumdb,
     pub(super) tiles: Arc<TileReader>,
 }
 
-impl Verifier {
+impl LogVerifier {
     /// Verifies what these URLs send.
-    pub(super) fn new(known: Arc<KnownLog>, transport: RemoteSumdb, limits: &RemoteLimits) -> Verifier {
+    pub(super) fn new(known: Arc<KnownLog>, transport: RemoteSumdb, limits: &RemoteLimits) -> LogVerifier {
         let tiles = TileReader::new(known.clone(), transport.clone(), limits);
-        Verifier { known, transport, tiles: Arc::new(tiles) }
+        LogVerifier { known, transport, tiles: Arc::new(tiles) }
     }
 
     /// Verifies the same log where it is read from elsewhere.
-    pub(in crate::mirror) fn at(&self, transport: RemoteSumdb) -> Verifier {
-        Verifier::new(self.known.clone(), transport, &RemoteLimits::default())
+    pub(in crate::mirror) fn at(&self, transport: RemoteSumdb) -> LogVerifier {
+        LogVerifier::new(self.known.clone(), transport, &RemoteLimits::default())
     }
 
     /// Returns what is known of the log.
@@ -107,7 +107,7 @@ impl Verifier {
         body: &[u8],
         path: &str,
         deadline: Instant,
-    ) -> Result<Proven, NotVerified> {
+    ) -> Result<ProvenRecord, NotVerified> {
         let bad = |why: &dyn std::fmt::Display| NotVerified::Bad(format!("reading record: {why}"));
         let (id, text, rest) = parse_record(body).map_err(|error| bad(&error))?;
         let text = std::str::from_utf8(text).expect("a record that was parsed is UTF-8");
@@ -120,7 +120,7 @@ impl Verifier {
         let leaf = Hash::of_record(text.as_bytes());
         let claim = ClaimedRecord { id, lines, text: text.to_owned(), leaf };
         let head = self.reconcile_with(head, Some(&claim), path, deadline).await?;
-        Ok(Proven { lines: claim.lines, text: claim.text, record: id, head })
+        Ok(ProvenRecord { lines: claim.lines, text: claim.text, record: id, head })
     }
 
     /// Compares a signed head with the newest one and stores it. Returns the larger of the two.
@@ -188,7 +188,8 @@ impl Verifier {
             let newest = newest.as_ref().map(|newest| newest.tree);
             match self.known.store.add(Addition { newest, heads, tiles, record }).await? {
                 Added::Done => {
-                    // Durable before it is used: a crash here has lost nothing that anybody was told.
+                    // Durable before it is used: a crash here has lost nothing that anybody was
+                    // told.
                     self.known.publish(&offered);
                     return Ok(tree);
                 }
@@ -231,8 +232,8 @@ impl Verifier {
         Ok(self.tiles.read(&plan, &[], path, deadline).await?)
     }
 
-    /// Checks that the older head is the beginning of the newer tree, and stops the log if it is not.
-    /// The hashes after the first `skip` are those that give the root of that beginning.
+    /// Checks that the older head is the beginning of the newer tree, and stops the log if it is
+    /// not. The hashes after the first `skip` are those that give the root of that beginning.
     pub(super) async fn compare(
         &self,
         newer: &SeenHead,

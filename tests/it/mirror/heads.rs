@@ -28,7 +28,7 @@ fn two_faced(first: &SmallLog, then: &SmallLog, turn: u64) -> HostileServer {
     })
 }
 
-fn misbehaviour(result: Result<Proven, RemoteError>) -> Arc<Misbehavior> {
+fn misbehaviour(result: Result<ProvenRecord, RemoteError>) -> Arc<Misbehavior> {
     match result {
         Err(RemoteError::Misbehavior(misbehaviour)) => misbehaviour,
         other => panic!("expected misbehaviour, got {other:?}"),

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! latest                     the newest head, a signed note; written last
-//! tile/8/0/000 …             every hash tile of every level, with the partial ones of the newest head (`.p/W`)
+//! tile/8/0/000 …             every hash tile of every level, with the partial ones of the newest
+//!                            head (`.p/W`)
 //! tile/8/data/000 …          every record, 256 a file, each followed by a blank line
-//! delta                      in a delta only: from which head it goes on, and the proof that it does
+//! delta                      in a delta only: from which head it goes on, and the proof of that
 //! ```
 //!
-//! Any web server can serve such a directory to whoever reads tiles; every byte of it follows from the signed head. An
-//! archive is the same files in the same order in a ustar stream, compressed with zstd.
+//! Any web server can serve such a directory to whoever reads tiles; every byte of it follows from
+//! the signed head. An archive is the same files in the same order in a ustar stream, compressed
+//! with zstd.
 //!
-//! A delta has the tiles that are new since a tree of some size, and those on the right edge of that tree, so that
-//! whoever has this tree, or a larger one of the same log, can go on with no other file. Its file `delta` is
+//! A delta has the tiles that are new since a tree of some size, and those on the right edge of
+//! that tree, so that whoever has this tree, or a larger one of the same log, can go on with no
+//! other file. Its file `delta` is
 //!
 //! ```text
 //! tallystick delta v1
@@ -25,9 +28,10 @@
 //! …
 //! ```
 //!
-//! size and root of both trees, the hashes of the consistency proof between them (RFC 6962, section 2.1.2), a blank line, and
-//! the older head's note when whoever exports has one of exactly this size. Nothing in it is trusted: an import verifies the
-//! tiles as those of any source, and finds the same trees.
+//! size and root of both trees, the hashes of the consistency proof between them (RFC 6962, section
+//! 2.1.2), a blank line, and the older head's note when whoever exports has one of exactly this
+//! size. Nothing in it is trusted: an import verifies the tiles as those of any source, and finds
+//! the same trees.
 
 pub(super) mod tar;
 
@@ -41,9 +45,9 @@ use crate::tlog::{
 };
 
 /// The file of the newest head.
-pub const LATEST: &str = "latest";
+pub(super) const LATEST: &str = "latest";
 /// The file that makes a delta of a directory.
-pub const DELTA: &str = "delta";
+pub(super) const DELTA: &str = "delta";
 /// x/mod's limit for a note, twice, leaves room for the proof.
 pub(super) const MAX_DELTA_BYTES: u64 = 2_000_000;
 /// The first line.
@@ -51,7 +55,7 @@ const DELTA_VERSION: &str = "tallystick delta v1";
 /// A consistency proof has at most one hash a level, and one more.
 const MAX_PROOF_HASHES: usize = 65;
 
-/// What a delta says of itself.
+/// The content of the file `delta`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
     /// The log's name.
@@ -60,13 +64,13 @@ pub struct Delta {
     pub old: TreeHead,
     /// The tree that it goes to.
     pub new: TreeHead,
-    /// That the one is the beginning of the other.
+    /// Proves that the older tree is the beginning of the newer one.
     pub proof: ConsistencyProof,
     /// The older tree's note, if it is known.
     pub old_note: Option<String>,
 }
 
-/// A file `delta` that is none.
+/// Why a file `delta` is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaError {
     /// Not what the layout says.
@@ -88,7 +92,7 @@ pub enum DeltaError {
 }
 
 impl Delta {
-    /// The text of the file.
+    /// Formats the text of the file.
     pub fn format(&self) -> String {
         let Delta { log, old, new, proof, old_note } = self;
         let mut text = format!("{DELTA_VERSION}\nlog {log}\n");
@@ -103,7 +107,8 @@ impl Delta {
         text
     }
 
-    /// Reads the text of a file, and verifies the proof in it. The roots and the note are as good as whoever wrote it.
+    /// Parses the text of a file, and verifies the proof in it. The roots and the note may still be
+    /// made up.
     pub fn parse(text: &str) -> Result<Delta, DeltaError> {
         let malformed = |why| DeltaError::Malformed { why };
         let (head, note) = text.split_once("\n\n").ok_or_else(|| malformed("no blank line"))?;
@@ -133,7 +138,7 @@ impl Delta {
     }
 }
 
-/// Why files cannot be written, or read, as what they should be.
+/// Why files cannot be written, or read, as a static checksum database.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// Nothing to export.
@@ -154,7 +159,7 @@ pub enum BundleError {
         /// The size of the newest head.
         newest: TreeSize,
     },
-    /// There is something else.
+    /// The target holds something else.
     #[error("{} {why}\n  fix: name a directory that is new or empty, or one that holds an earlier export of this log", path.display())]
     Occupied {
         /// Where.
@@ -162,7 +167,7 @@ pub enum BundleError {
         /// What is there.
         why: String,
     },
-    /// Whoever wanted it does not want it any more.
+    /// The caller has ended it.
     #[error("it was ended before it was done; what is written does not look whole")]
     Stopped,
     /// Something in an archive that does not belong there.
@@ -173,7 +178,7 @@ pub enum BundleError {
         /// What is in it.
         why: String,
     },
-    /// The delta does not follow.
+    /// The delta begins beyond what is stored.
     #[error(
         "this is a delta from {from} records on, and only {have} are stored here\n  fix: import a whole export, or a delta from {have} or less, first"
     )]
@@ -183,7 +188,7 @@ pub enum BundleError {
         /// What is stored.
         have: TreeSize,
     },
-    /// The delta of another log.
+    /// The delta is one of another log.
     #[error("this is a delta of {found}, not of {log}")]
     OtherLog {
         /// The log that is imported.
@@ -191,7 +196,7 @@ pub enum BundleError {
         /// The delta's.
         found: String,
     },
-    /// A file that says what it is in vain.
+    /// The file `delta` is malformed.
     #[error(transparent)]
     Delta(#[from] DeltaError),
     /// What is stored does not lead to its signed head.
@@ -207,7 +212,7 @@ pub enum BundleError {
     },
 }
 
-/// For `map_err`: it happened at this file.
+/// For `map_err`: names the file at which it happened.
 pub(super) fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> BundleError {
     let path = path.into();
     move |source| BundleError::File { path, source }
@@ -221,7 +226,7 @@ pub(super) enum Name {
 }
 
 impl Name {
-    /// None for files that others put beside the database.
+    /// Returns what a path names; none for files that others put beside the database.
     pub(super) fn of(path: &str) -> Result<Option<Name>, TilePathError> {
         match path {
             LATEST => Ok(Some(Name::Latest)),
@@ -231,7 +236,7 @@ impl Name {
         }
     }
 
-    /// No honest file is larger.
+    /// Returns the largest size of an honest file.
     pub(super) fn max_bytes(&self) -> u64 {
         match self {
             Name::Latest => 1_000_000,
@@ -248,7 +253,8 @@ mod tests {
 
     #[test]
     fn a_delta_is_what_the_layout_says_or_none() {
-        // RFC 6962, section 2.1.2: that the first of two leaves is the beginning of both, the second one proves.
+        // RFC 6962, section 2.1.2: that the first of two leaves is the beginning of both, the
+        // second one proves.
         let [first, second] = [b"a\n", b"b\n"].map(|text| Hash::of_record(text));
         let delta = Delta {
             log: "peer.example".to_owned(),

@@ -1,17 +1,19 @@
-//! The files of a bundle as a tar archive: plain files with the names of a static checksum database, in a ustar header each, all
-//! with the same owner and time, so that the same tree gives the same archive.
+//! The files of a bundle as a tar archive: plain files with the names of a static checksum
+//! database, in a ustar header each, all with the same owner and time, so that the same tree gives
+//! the same archive.
 //!
-//! Who reads takes only such files. A link, a device, a name that leaves the directory, a file that is empty, too large or comes
-//! twice is refused by name; what others put beside the database is passed over. Extended headers are read as what they are,
-//! entries of their own, since names and sizes here fit without them, and a hostile one may be as long as it likes.
+//! The reader takes only such files. It refuses by name a link, a device, a name that leaves the
+//! directory, and a file that is empty, too large or comes twice; it passes over what others put
+//! beside the database. Extended headers are entries of their own here, since names and sizes fit
+//! without them, and a hostile one may be as long as it likes.
 //!
 //! Everything in a stream is counted, since a few compressed bytes may stand for any of it:
 //!
 //! | what | bound |
 //! |---|---|
-//! | bytes of the stream, whatever they are | the bytes that are free |
-//! | files that are unpacked, each at least one block of the disk | the bytes that are free, and [`MAX_FILES`] |
-//! | other headers: directories, extended headers, files passed over | [`MAX_OTHERS`] and twice the files that were unpacked |
+//! | all bytes of the stream | the bytes that are free |
+//! | files unpacked, each at least one block | the bytes that are free, and [`MAX_FILES`] |
+//! | other headers: directories, files passed over | [`MAX_OTHERS`] and twice the files unpacked |
 //!
 //! It can be stopped at every read of the stream.
 
@@ -28,8 +30,8 @@ use super::{BundleError, Name, at};
 
 /// Files in an archive: a log of four billion records.
 const MAX_FILES: u64 = 40_000_000;
-/// Other headers than those of the database's files: some archivers write one or two before each file, and people put a few
-/// files beside it.
+/// Other headers than those of the database's files: some archivers write one or two before each
+/// file, and people put a few files beside it.
 const MAX_OTHERS: u64 = 10_000;
 /// What a file takes of the disk at least.
 const BLOCK_BYTES: u64 = 4 << 10;
@@ -91,7 +93,7 @@ impl<R: Read> Read for Counted<'_, R> {
 struct Seen {
     files: u64,
     others: u64,
-    /// Of the disk.
+    /// What the files take of the disk.
     bytes: u64,
 }
 
@@ -124,8 +126,9 @@ fn too_long(max_bytes: u64) -> String {
     format!("it unpacks to more than the {max_bytes} bytes that are free")
 }
 
-/// Unpacks the files of a static checksum database into a directory, `max_bytes` of the disk at most. `path` is the archive's,
-/// for errors; `progress` is told how many bytes of the stream are read, and may end it.
+/// Unpacks the files of a static checksum database into a directory, `max_bytes` of the disk at
+/// most. `path` is the archive's, for errors; `progress` gets how many bytes of the stream are
+/// read, and may end it.
 pub(in crate::mirror::replica) fn unpack(
     archive: impl Read,
     path: &Path,
@@ -174,7 +177,8 @@ fn unpack_counted(archive: impl Read, path: &Path, into: &Path, max_bytes: u64) 
                 seen.other().map_err(hostile)?;
                 let mut text = Vec::new();
                 entry.read_to_end(&mut text).map_err(at(path))?;
-                // Times and owners may be said more exactly; names and sizes here are short enough without.
+                // Extended headers may give times and owners more exactly; names and sizes here are
+                // short enough without.
                 let says = |key: &[u8]| text.windows(key.len()).any(|window| window == key);
                 if says(b" path=") || says(b" size=") || says(b" linkpath=") {
                     return Err(hostile("it has names that do not fit a tar header".to_owned()));
@@ -189,7 +193,8 @@ fn unpack_counted(archive: impl Read, path: &Path, into: &Path, max_bytes: u64) 
     Ok(())
 }
 
-/// Whether a file is one of a static checksum database. The error says why it must not even be passed over.
+/// Decides whether a file is one of a static checksum database. The error says why it must not even
+/// be passed over.
 fn wanted(name: &str, size: u64) -> Result<bool, String> {
     let plain = name.strip_prefix("./").unwrap_or(name);
     let leaves = plain.starts_with('/') || plain.split('/').any(|part| part == "..");
@@ -205,7 +210,7 @@ fn wanted(name: &str, size: u64) -> Result<bool, String> {
     }
 }
 
-/// A file that is not there yet, whole: its size was checked, so that it fits into memory.
+/// Writes a file that is not there yet. Its size was checked, so it fits into memory.
 fn write_new(entry: &mut impl Read, size: u64, target: &Path) -> io::Result<()> {
     let mut body = Vec::with_capacity(size as usize);
     entry.read_to_end(&mut body)?;
@@ -229,7 +234,8 @@ mod tests {
 
     const FREE: u64 = 1 << 40;
 
-    /// A stream that begins with these entries and then goes on with the last of them for ever, as a few kilobytes of zstd do.
+    /// A stream that begins with these entries and then goes on with the last of them forever, as
+    /// a few kilobytes of zstd do.
     struct Endless {
         entries: Vec<Vec<u8>>,
         at: (usize, usize),
@@ -293,7 +299,8 @@ mod tests {
         assert!(error.contains("tile/8/0/000 is empty"), "{error}");
     }
 
-    /// The longest thing is what is passed over: nothing of it is written, and no header comes in between.
+    /// A file that is passed over is the longest entry: nothing of it is written, and no header
+    /// comes in between.
     #[test]
     fn what_is_passed_over_is_counted_and_can_be_stopped() {
         let long = || vec![entry(EntryType::Regular, "README", FREE / 2, &[]), vec![0; 64 << 10]];
