@@ -14,8 +14,9 @@ use serde_json::json;
 use tallystick::clock::Clock;
 use tallystick::mirror::{self, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions};
 use tallystick::note::VerifierKey;
+use tallystick::source::SourceUrl;
 use tallystick::store::replica::{RecordText, Replica};
-use tallystick::upstream::{ClientOptions, HttpClient, RemoteSumdb, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, RemoteSumdb};
 
 const CACHE_KIB: u32 = 16 << 10;
 

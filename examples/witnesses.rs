@@ -16,17 +16,20 @@ use tallystick::clock::Clock;
 use tallystick::config::keys;
 use tallystick::dirhash::H1;
 use tallystick::gosum::ModuleLines;
-use tallystick::log::{ANCHOR_FILE, Candidate, Gate, Log, LogOptions};
+use tallystick::log::{Candidate, Conditions, Log, PublishGate};
 use tallystick::module::ModuleVersion;
 use tallystick::note::{self, CosignatureSigner, SignerKey};
-use tallystick::store::Evidence;
+use tallystick::source::SourceUrl;
+use tallystick::store::anchor::ANCHOR_FILE;
 use tallystick::store::cosignatures::CosignatureStore;
+use tallystick::store::sqlite::open_log;
+use tallystick::store::{Evidence, Identity};
 use tallystick::tlog::{
     Checkpoint, ConsistencyProof, Hash, TreeHead, TreeSize, consistency_proof_indexes, prove_consistency,
     stored_hash_index, tree_hash, tree_hash_indexes,
 };
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
-use tallystick::witness::{AddCheckpoint, HEARING, Peer, Witnesses, WitnessesOptions};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
+use tallystick::witness::{AddCheckpoint, AskedWitness, HEARING, Witnesses, WitnessesOptions};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -150,7 +153,7 @@ async fn publish(directory: &Path, seconds: f64, witnesses: &[&str]) -> anyhow::
     let (signer, _) = keys::load_or_create(directory, Some("bench.example"), |_| Ok(()))?;
     let peer = |(number, text): (usize, &&str)| {
         let (vkey, url) = text.rsplit_once('=').context("not VKEY=URL")?;
-        anyhow::Ok(Peer {
+        anyhow::Ok(AskedWitness {
             name: format!("w{number}"),
             url: SourceUrl::parse(&format!("{url}/"))?,
             key: vkey.parse()?,
@@ -168,14 +171,11 @@ async fn publish(directory: &Path, seconds: f64, witnesses: &[&str]) -> anyhow::
         store: CosignatureStore::open(&directory.join("cosignatures.db"))?,
         client: client()?,
     });
-    let options = LogOptions {
-        directory: directory.to_owned(),
-        anchor: directory.join(ANCHOR_FILE),
-        signers: vec![signer],
-        reader_cache_kib: 1024,
-        clock: Clock::system(),
-    };
-    let log = Log::open_gated(options, Some(Arc::new(witnesses.clone()) as Arc<dyn Gate>))?;
+    let clock = Clock::system();
+    let identity = Identity::of(&signer, clock.now());
+    let parts = open_log(directory, &directory.join(ANCHOR_FILE), Some(&identity), 1024)?;
+    let gate = Arc::new(witnesses.clone()) as Arc<dyn PublishGate>;
+    let log = Log::open(parts, vec![signer], clock, Conditions { gate: Some(gate), hold: None })?;
     let asking = tokio::spawn(witnesses.run(log.clone()));
     let (run, evidence) =
         (log.snapshot().size().0, Arc::new(Evidence::Imported { importer: "bench".to_owned() }));

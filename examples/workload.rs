@@ -22,9 +22,11 @@ use tallystick::clock::Clock;
 use tallystick::config::keys;
 use tallystick::dirhash::{H1, ReadAt, ZipLimits, hash_zip};
 use tallystick::gosum::ModuleLines;
-use tallystick::log::{ANCHOR_FILE, Candidate, Log, LogOptions, Outcome, Prover};
+use tallystick::log::{AppendOutcome, Candidate, Conditions, Log, Prover};
 use tallystick::module::{ModuleVersion, Version};
-use tallystick::store::Evidence;
+use tallystick::store::anchor::ANCHOR_FILE;
+use tallystick::store::sqlite::open_log;
+use tallystick::store::{Evidence, Identity};
 use tallystick::tlog::{Hash, RecordId, verify_inclusion};
 
 /// Records in one submission of the bulk append.
@@ -58,13 +60,10 @@ fn main() -> anyhow::Result<()> {
 fn open(directory: &Path) -> anyhow::Result<Log> {
     std::fs::create_dir_all(directory)?;
     let (signer, _) = keys::load_or_create(directory, None, |_| Ok(()))?;
-    Ok(Log::open(LogOptions {
-        directory: directory.to_owned(),
-        anchor: directory.join(ANCHOR_FILE),
-        signers: vec![signer],
-        reader_cache_kib: READER_CACHE_KIB,
-        clock: Clock::system(),
-    })?)
+    let (clock, anchor) = (Clock::system(), directory.join(ANCHOR_FILE));
+    let identity = Identity::of(&signer, clock.now());
+    let parts = open_log(directory, &anchor, Some(&identity), READER_CACHE_KIB)?;
+    Ok(Log::open(parts, vec![signer], clock, Conditions::default())?)
 }
 
 fn evidence() -> Arc<Evidence> {
@@ -95,7 +94,7 @@ async fn append(directory: &Path, stream: &Path) -> anyhow::Result<Value> {
         }
         let receipt = pending.pop_front().expect("checked above").await??;
         ensure!(
-            receipt.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Appended(_))),
+            receipt.outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Appended(_))),
             "a record was there already"
         );
     }
@@ -143,7 +142,7 @@ async fn call(directory: &Path, callers: usize, duration: Duration) -> anyhow::R
                     let asked = Instant::now();
                     let receipt = log.append(vec![Candidate::new(lines, evidence.clone())]).await?;
                     latencies.push(asked.elapsed());
-                    let Outcome::Appended(id) = receipt.outcomes[0] else {
+                    let AppendOutcome::Appended(id) = receipt.outcomes[0] else {
                         bail!("{module} was there already")
                     };
                     ensure!(id.0 < receipt.snapshot.size().0, "the head does not contain record {id}");

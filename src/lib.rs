@@ -3,6 +3,18 @@
 //! A company runs one binary, and its builds check every Go module, public and private, against a transparency log that
 //! the company controls and anyone inside can audit. This page is the architecture. How to run it is in README.md.
 //!
+//! # Start here
+//!
+//! | to see | open |
+//! |---|---|
+//! | the protocol that the `go` command speaks | [`http::sumdb`], and [`http::ChecksumDatabase`] behind it |
+//! | why no record is lost and no tree forks | `log::sequencer`: a commit, step by step; `log::start`: who may sign |
+//! | the tree itself | [`tlog`], which needs nothing else of this crate |
+//! | when bytes of another log are believed | [`mirror`], and its `verify` |
+//! | where a line comes from | [`notary`] |
+//! | what the operator can say | [`config::reference`] |
+//! | which parts run, and who owns them | `cli::serve` and `cli::engines` |
+//!
 //! # The house
 //!
 //! One library and one thin binary. A module uses only what stands above it; `tests/it/tidy` reads the sources and
@@ -85,82 +97,55 @@
 //!
 //! # Walkthroughs
 //!
-//! **A look-up that hits.** [`http`] parses and unescapes the path → the log's [`log::Snapshot`] finds the record number in the
-//! index and confirms it against the record → number, lines, and the same snapshot's head are one answer.
+//! Four ways through the house. The module documents hold the others: a start ([`log`]), a proof
+//! ([`proof`]), a head and its witnesses ([`witness`]), a head that somebody was shown ([`gossip`]),
+//! an export and an import ([`mirror`]), an audit ([`audit`]), a monitor's poll ([`monitor`]).
 //!
-//! **A look-up that misses, public.** [`http`] → [`notary`], one flight per module version → the route says which checksum
-//! database → [`mirror`] looks it up there, proves the record under a head that is consistent with the newest one seen, keeps
-//! the tiles → both lines and the evidence become a candidate → [`log`]: the sequencer commits it → answer. No zip is
-//! downloaded.
+//! **A look-up that hits.** `http::site` sees the request → [`http::sumdb`] finds the log by its
+//! name and parses the path → the log's [`log::Snapshot`] finds the record number in the index and
+//! confirms it against the record → record number, lines and the same snapshot's head are one
+//! answer. What was asked for lately comes from memory.
 //!
-//! **A look-up that misses, private.** [`notary`] → the route names a source → [`upstream`] fetches zip and go.mod, or runs the
-//! `go` command in a scratch directory → [`dirhash`] → candidate → sequencer → answer.
+//! **A look-up that misses.** [`notary`]: everybody who asks for one module version joins one
+//! flight → the first route that matches the path decides. A checksum database: [`mirror`] looks
+//! the version up, proves the record under a head that is consistent with every head seen before,
+//! and keeps the tiles. A source: [`upstream`] fetches zip and go.mod, or runs the `go` command in
+//! a scratch directory, and [`dirhash`] hashes them. → Both lines and the evidence become a
+//! candidate, and the candidates of a moment one append → [`log`] commits it → answer.
 //!
-//! **A look-up of another log.** `/sumdb/<name>/` → its mirror: the record that was proved before with the newest head known
-//! of that log, all of whose proof is kept → else, if the path is not private here, [`mirror`] looks it up and proves it
-//! while the client waits. Tiles alike. The notes are the other log's own.
+//! **A commit.** The sequencer, the only writer, takes the candidates that have arrived → begins a
+//! transaction, in which the newest head and the writer's epoch must be the ones that it knows →
+//! sorts out new, present and conflicting records → grows the tree in two ways that must agree, the
+//! right edge by the leaves as they came and the tower by the lines as they will be stored → signs →
+//! reads back what it encoded, commits, synced → moves the anchor, synced → publishes, where
+//! cosignatures are demanded after they came → answers. It may stop anywhere: the next start
+//! continues, with the same code.
 //!
-//! **A window of a full mirror.** [`mirror`] has a signed head, compared with every one before → a hash tile of level 1, verified up
-//! to its root → its 256 data tiles, each hashed and held against its hash there, then packed → one transaction; with the last
-//! window, when the root of all that is stored is the signed one, the head. Look-ups and tiles are answered from there first.
-//!
-//! **A mirror goes out and comes in.** Export: windows of records, hashed against the stored tree as they are read → files, the
-//! head last. Import: files or any URL → the head, signed and of one log with every head known → the same way as from the
-//! network, window by window. In between, `serve` computes what it has stored again, slice by slice, and condemns what is
-//! not what was verified.
-//!
-//! **An audit.** [`audit`] asks a server, as anybody may, for its newest head → data tiles in order, several in flight, on all
-//! cores: records, their hashes, their names → each hash tile, published head and sampled look-up is held against what follows
-//! from the records → names that are there twice → report.
-//!
-//! **A proof goes out.** [`log`] finds the record → the newest checkpoint, or the newest cosigned one that covers it → the hashes of
-//! the proof from the same snapshot's tiles → one file with record, proof and checkpoint. For a line that was taken from
-//! another log [`mirror`] makes the same from the record, the tiles and the head that it kept. [`proof`] verifies either with
-//! a key, wherever it is.
-//!
-//! **A proof.** [`http`] → the snapshot's size, or the one that is asked for → which hashes, in which tiles (`log::prover`) → one read
-//! for each tile, of which those of level 1 and up are in memory with all their rows, and of level 0 only sixteen leaves and the
-//! roots of the tile's sixteen subtrees → what was read leads to the hashes above it → the proof, verified up to the signed root
-//! where there is one of that size → answer, for ever where the size was given.
-//!
-//! **A head that somebody was shown.** `POST /api/v1/gossip` → [`gossip`] opens the note: only a known key's counts → own log:
-//! the stored tiles give the root at that size, and the proof; another root, or a larger tree than
-//! is committed, is evidence, and [`log::Log::judge`] ends signing, durably → another log: [`mirror`] compares it as it does each head, and stops where it convicts.
-//!
-//! **A monitor's poll.** [`monitor`] → the newest head, by the mirror's engine: signed, and one log with every head before → new data
-//! tiles, each verified under it → events → state and events durable in one write → web hook, feed, figures.
-//!
-//! **A batch.** The sequencer takes what has arrived → begins a transaction, in which the newest head and the writer's epoch
-//! must be what it knows → sorts out new, present and conflicting → grows the tree by two ways that must agree, the edge by
-//! the leaves as they came and the tower by the lines as they will be stored → signs → reads back what it encodes, commits, synced
-//! → moves the anchor, synced → publishes → answers. Stop it anywhere: the next start continues.
-//!
-//! **A head and its witnesses.** Committed and anchored → where cosignatures are demanded it waits at the [`log::Gate`], else it is published →
-//! [`witness::Witnesses`]: one round shows it to all, each from the size that it knows, with the proof from there → lines of the right
-//! key that verify are kept, then counted → enough: the gate opens, `/tlog/checkpoint` shows them. A witness that shows a checkpoint with
-//! our own signature that is not in the newest committed tree ends signing.
-//!
-//! **As a witness.** The request is parsed, the note opened with the keys of its origin → compared with what stands for that origin → the
-//! cosignature is made, and the step is a compare-and-swap in one commit with whatever else has arrived → answer.
-//!
-//! **A start.** The directory's lock → the schema must be what the migrations make → the newest head must be signed by the
-//! log's key, and no record may lie beyond it: else nothing is served → the database's own bytes give the root again, which must be the newest head's → no
-//! head may be known that contradicts the log ([`log::Stop`]) → the anchor must
-//! hold the newest head or the one before, in the newest epoch, and remember no stop that is missing → the writer's epoch moves on in both → an
-//! anchor that is one head behind is moved.
-//! A newest head that has not its demanded cosignatures waits again, and the newest that has is served. What disagrees or is damaged is
-//! served read-only as far as it can be read, with the reason in `/readyz` and in the refusal of every append.
+//! **A window of a full mirror.** [`mirror`] has a signed head, compared with every head before →
+//! it fetches a hash tile of level 1 and verifies it up to the signed root → it fetches the 256 data
+//! tiles below, hashes each and holds it against its hash there, then packs it → segments, synced →
+//! one transaction. With the last window, when the root of everything stored is the signed root, the
+//! head. Look-ups and tiles are answered from there first.
 //!
 //! # Glossary
 //!
-//! **Record**: the two go.sum lines of a module version, a leaf of the tree. **Tree head**: size and root. **Note**: a text
-//! with signatures. **Checkpoint**: a tree head under an origin that only this log has. **Cosignature**: a witness's signature of a
-//! checkpoint, with a time. **Tile**: 256 neighbouring hashes of one level, or 256 records. **Edge**: the unfinished tiles on the
-//! right. **Tower**: the same tree as a stack of complete subtrees, to compare with. **Anchor**: a small file that remembers
-//! the highest head published. **Epoch**: which process may write.
-//! **Evidence**: why a record is in the log. **Route**: what happens to modules of some paths. **Flight**: the work for one
-//! module version, shared by all who wait for it. **Checkpoint**: a tree head under an origin of its own. **Witness**: who cosigns
-//! checkpoints that grow out of what it cosigned. **Quorum**: how many witnesses are enough.
+//! | term | meaning |
+//! |---|---|
+//! | record | the two go.sum lines of a module version: a leaf of the tree |
+//! | tree head | a size and a root |
+//! | note | a text with signatures |
+//! | checkpoint | a tree head under an origin of its own, as a signed note |
+//! | cosignature | a witness's signature of a checkpoint, with a time |
+//! | tile | 256 neighboring hashes of one level, or 256 records |
+//! | right edge | the unfinished tiles at the right of the tree |
+//! | tower | the same tree as a stack of complete subtrees, to compare with |
+//! | anchor | a small file that remembers the highest head ever published |
+//! | epoch | which process may write: a fencing token |
+//! | evidence | why a record is in the log |
+//! | route | where modules of some paths come from |
+//! | flight | the work for one module version, shared by everybody who waits for it |
+//! | witness | cosigns only checkpoints that grew out of the last one it cosigned |
+//! | quorum | how many witnesses are enough |
 
 // CORE: pure.
 pub mod dirhash;
@@ -176,7 +161,9 @@ pub mod clock;
 pub mod config;
 pub(crate) mod crew;
 pub(crate) mod files;
+pub mod route;
 pub mod share;
+pub mod source;
 pub mod store;
 pub mod upstream;
 // ENGINES: what Tallystick does.

@@ -75,12 +75,12 @@ pub struct Proved {
     /// The name of the key that signed it.
     pub signer: KeyName,
     /// The policy's witnesses that cosigned it.
-    pub cosigned: Vec<Cosigned>,
+    pub cosigned: Vec<CosignedBy>,
 }
 
 /// A witness that cosigned a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cosigned {
+pub struct CosignedBy {
     /// The name of its key.
     pub witness: KeyName,
     /// When, in seconds since 1970.
@@ -247,12 +247,12 @@ fn lines(text: &str) -> Result<ModuleLines, ModuleLinesError> {
 }
 
 /// The policy's witnesses among the signatures that were verified.
-fn cosigned(trust: &Trust, note: &Note) -> Vec<Cosigned> {
+fn cosigned(trust: &Trust, note: &Note) -> Vec<CosignedBy> {
     let witnesses: Vec<_> = trust.policy.iter().flat_map(Policy::witnesses).collect();
     let is_witness = |s: &&Signature| {
         witnesses.iter().any(|witness| witness.key.id() == s.key_id && *witness.key.name() == s.name)
     };
-    let time = |s: &Signature| Some(Cosigned { witness: s.name.clone(), at: cosigned_at(s)? });
+    let time = |s: &Signature| Some(CosignedBy { witness: s.name.clone(), at: cosigned_at(s)? });
     note.signatures.iter().filter(is_witness).filter_map(time).collect()
 }
 

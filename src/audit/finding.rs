@@ -44,7 +44,7 @@ impl Subject {
 
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Finding {
+pub struct AuditFinding {
     /// What part of the log.
     pub subject: Subject,
     /// Where: a tile, a record, a head.
@@ -57,14 +57,14 @@ pub struct Finding {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
     /// The first thousand.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<AuditFinding>,
     /// How many more there are.
     pub more_findings: u64,
 }
 
-impl Finding {
-    pub(super) fn new(subject: Subject, place: String, what: String) -> Finding {
-        Finding { subject, place, what }
+impl AuditFinding {
+    pub(super) fn new(subject: Subject, place: String, what: String) -> AuditFinding {
+        AuditFinding { subject, place, what }
     }
 }
 
@@ -79,7 +79,7 @@ impl Findings {
         self.findings.len() as u64 + self.more_findings
     }
 
-    pub(super) fn push(&mut self, finding: Finding) {
+    pub(super) fn push(&mut self, finding: AuditFinding) {
         if self.findings.len() >= MAX_KEPT {
             self.more_findings += 1;
         } else if !self.findings.contains(&finding) {
@@ -88,7 +88,7 @@ impl Findings {
         }
     }
 
-    pub(super) fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
+    pub(super) fn extend(&mut self, findings: impl IntoIterator<Item = AuditFinding>) {
         findings.into_iter().for_each(|finding| self.push(finding));
     }
 
@@ -98,7 +98,7 @@ impl Findings {
 }
 
 /// What is wrong with a tile as it is served.
-pub(super) fn of_tile(tile: &Tile, served: &[u8], computed: &[u8]) -> Option<Finding> {
+pub(super) fn of_tile(tile: &Tile, served: &[u8], computed: &[u8]) -> Option<AuditFinding> {
     if served == computed {
         return None;
     }
@@ -117,14 +117,14 @@ pub(super) fn of_tile(tile: &Tile, served: &[u8], computed: &[u8]) -> Option<Fin
             hash(computed)
         )
     };
-    Some(Finding::new(Subject::Tiles, tile.path(), what))
+    Some(AuditFinding::new(Subject::Tiles, tile.path(), what))
 }
 
 /// What is wrong with the answer to a look-up of a record.
-pub(super) fn of_lookup(id: u64, text: &str, answer: &[u8], keys: &[&VerifierKey]) -> Option<Finding> {
+pub(super) fn of_lookup(id: u64, text: &str, answer: &[u8], keys: &[&VerifierKey]) -> Option<AuditFinding> {
     let wrong = |what: String| {
         let name = ModuleLines::parse(text).map_or_else(|_| String::new(), |lines| lines.module.to_string());
-        Some(Finding::new(Subject::Lookups, format!("lookup of {name}, record {id}"), what))
+        Some(AuditFinding::new(Subject::Lookups, format!("lookup of {name}, record {id}"), what))
     };
     let (number, lines, head) = match parse_record(answer) {
         Ok(parts) => parts,
@@ -149,12 +149,12 @@ pub(super) fn of_lookup(id: u64, text: &str, answer: &[u8], keys: &[&VerifierKey
 }
 
 /// Whether two records are of one module version.
-pub(super) fn of_twins((first, one): (u64, &str), (second, other): (u64, &str)) -> Option<Finding> {
+pub(super) fn of_twins((first, one): (u64, &str), (second, other): (u64, &str)) -> Option<AuditFinding> {
     let (one, other) = (ModuleLines::parse(one).ok()?, ModuleLines::parse(other).ok()?);
     if one.module != other.module {
         return None;
     }
     let lines = if one == other { "the same lines" } else { "OTHER LINES" };
     let what = format!("records {first} and {second} are both of it, with {lines}");
-    Some(Finding::new(Subject::Names, one.module.to_string(), what))
+    Some(AuditFinding::new(Subject::Names, one.module.to_string(), what))
 }

@@ -1,6 +1,6 @@
 //! The heads that the tree must have, each compared when the records have reached its size.
 
-use super::finding::{Finding, Findings, Subject};
+use super::finding::{AuditFinding, Findings, Subject};
 use crate::note::{self, VerifierKey};
 use crate::tlog::{Hash, TreeHead};
 
@@ -36,7 +36,7 @@ impl Expected {
         let tree = opened.and_then(|opened| TreeHead::parse(&opened.text).map_err(|error| error.to_string()));
         match tree {
             Ok(tree) => self.add(origin, tree, note),
-            Err(why) => findings.push(Finding::new(Subject::Heads, origin, why)),
+            Err(why) => findings.push(AuditFinding::new(Subject::Heads, origin, why)),
         }
     }
 
@@ -68,13 +68,13 @@ impl Expected {
 
 impl ExpectedHead {
     /// The finding that the records give another root.
-    pub(super) fn is_not_of(&self, root: Hash) -> Finding {
+    pub(super) fn is_not_of(&self, root: Hash) -> AuditFinding {
         let what = format!(
             "the first {} records give the root {root}, the signed note says {}:\n{}",
             self.tree.size,
             self.tree.root,
             String::from_utf8_lossy(&self.note)
         );
-        Finding::new(Subject::Heads, self.origin.clone(), what)
+        AuditFinding::new(Subject::Heads, self.origin.clone(), what)
     }
 }

@@ -37,23 +37,19 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-pub use finding::{Finding, Findings, Subject};
+pub use finding::{AuditFinding, Findings, Subject};
 pub use read::Target;
 pub use sample::{MAX_MODULES, audit_lines};
 
 use crate::crew::Crew;
 use crate::note::{self, VerifierKey};
-use crate::tlog::{Hash, Tile, TreeHead};
+use crate::tlog::{Hash, TILE_WIDTH, Tile, TreeHead};
 use block::Block;
 use heads::Expected;
 use names::Names;
 use rows::Rows;
-use state::{Kept, StateFile};
+use state::{SavedAudit, StateFile};
 
-/// The height of their tiles, ...
-const HEIGHT: u8 = 8;
-/// ... and what follows from it: records of a data tile, and hashes of a hash tile: all checksum databases use tiles of this width.
-const WIDTH: u64 = 1 << HEIGHT;
 /// Data tiles between two times that the state is written down: some seconds of work.
 const TILES_BETWEEN_SAVES: u64 = 2_048;
 /// Look-ups of an audit, spread over the log.
@@ -304,12 +300,12 @@ impl Audit {
         progress: impl Fn(AuditProgress),
     ) -> Result<(), AuditError> {
         let total = self.head.size.0;
-        let mut next = from / WIDTH;
+        let mut next = from / TILE_WIDTH;
         let mut ahead: VecDeque<Ahead<Block>> = VecDeque::new();
         self.compare_heads(&[]);
-        while next * WIDTH < total || !ahead.is_empty() {
-            while ahead.len() < jobs && next * WIDTH < total {
-                let width = (total - next * WIDTH).min(WIDTH) as u32;
+        while next * TILE_WIDTH < total || !ahead.is_empty() {
+            while ahead.len() < jobs && next * TILE_WIDTH < total {
+                let width = (total - next * TILE_WIDTH).min(TILE_WIDTH) as u32;
                 let (target, crew, key) = (self.target.clone(), self.crew.clone(), self.names.key());
                 ahead.push_back(Ahead(tokio::spawn(read::block(target, crew, next, width, key, total))));
                 next += 1;
@@ -331,7 +327,7 @@ impl Audit {
         self.sample.extend(block.sample);
         self.compare_heads(&block.leaves);
         let first = self.rows.size();
-        let is_full = block.leaves.len() as u64 == WIDTH;
+        let is_full = block.leaves.len() as u64 == TILE_WIDTH;
         self.names.add(first, &block.names, is_full)?;
         if !is_full {
             self.rows.end_with(block.leaves);
@@ -340,7 +336,7 @@ impl Audit {
         for tile in self.rows.push(&block.leaves) {
             self.compare_tile(tile).await?;
         }
-        if (self.rows.size() / WIDTH).is_multiple_of(TILES_BETWEEN_SAVES) {
+        if (self.rows.size() / TILE_WIDTH).is_multiple_of(TILES_BETWEEN_SAVES) {
             self.save(None)?;
         }
         Ok(())
@@ -378,7 +374,7 @@ impl Audit {
 
     fn save(&mut self, head: Option<String>) -> Result<(), AuditError> {
         self.names.sync()?;
-        self.file.save(&Kept {
+        self.file.save(&SavedAudit {
             rows: self.rows.clone(),
             names: self.names.key(),
             findings: self.findings.clone(),

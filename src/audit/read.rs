@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::block::{self, Block, NameKey, Place};
-use super::{AuditError, HEIGHT, WIDTH};
+use super::AuditError;
+use super::block::{self, Block, NameKey, TileJob};
 use crate::crew::Crew;
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
-use crate::tlog::{HASH_SIZE, Tile, TileLevel, TreeSize, split_data_tile};
-use crate::upstream::{FetchError, HttpClient, RemoteSumdb, SourceUrl, SumdbError};
+use crate::source::SourceUrl;
+use crate::tlog::{HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TreeSize, split_data_tile};
+use crate::upstream::{FetchError, HttpClient, RemoteSumdb, SumdbError};
 
 /// How long a server may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,8 +33,8 @@ pub struct Target {
     pub remote: RemoteSumdb,
     /// What its other paths are asked with.
     pub client: HttpClient,
-    /// Where it is, without a slash at the end.
-    pub url: String,
+    /// Where it is.
+    pub url: SourceUrl,
 }
 
 impl fmt::Debug for Target {
@@ -105,14 +106,14 @@ impl Target {
         from: u64,
         to: u64,
     ) -> Result<Result<Vec<(String, Vec<u8>)>, String>, AuditError> {
-        if self.remote.is_local() {
+        let Some(server) = self.url.server() else {
             return Ok(Err("published heads: a directory does not list them".to_owned()));
-        }
+        };
         let mut heads = Vec::new();
         let mut before = to.saturating_add(1);
         while heads.len() < MAX_LISTED {
-            let text = format!("{}/api/v1/heads?before={before}&limit={HEADS_AT_ONCE}", self.url);
-            let Ok(url) = SourceUrl::parse(&text) else { break };
+            let query = format!("before={before}&limit={HEADS_AT_ONCE}");
+            let url = SourceUrl::Server(server.join("api/v1/heads").with_query(&query));
             let answer = match self.client.get(&url, MAX_LIST_BYTES, self.deadline()).await {
                 Ok(answer) => answer.body,
                 Err(error) if error.is_transient() => {
@@ -163,16 +164,16 @@ impl Target {
 
     /// The text of one record.
     pub(super) async fn record(&self, id: u64, size: TreeSize) -> Result<String, AuditError> {
-        let (number, path) = (id / WIDTH, format!("record {id}"));
-        let width = (size.0 - number * WIDTH).min(WIDTH) as u32;
-        let data = self.tile(&Tile { height: HEIGHT, level: TileLevel::Data, number, width }).await?;
+        let (number, path) = (id / TILE_WIDTH, format!("record {id}"));
+        let width = (size.0 - number * TILE_WIDTH).min(TILE_WIDTH) as u32;
+        let data = self.tile(&Tile { height: TILE_HEIGHT, level: TileLevel::Data, number, width }).await?;
         let gone = || AuditError::Unreadable {
             path: path.clone(),
             why: "it was there before".to_owned(),
             may_pass: true,
         };
         let texts = split_data_tile(&data).map_err(|_| gone())?;
-        texts.get((id % WIDTH) as usize).map(|text| (*text).to_owned()).ok_or_else(gone)
+        texts.get((id % TILE_WIDTH) as usize).map(|text| (*text).to_owned()).ok_or_else(gone)
     }
 
     fn deadline(&self) -> std::time::Instant {
@@ -189,8 +190,8 @@ pub(super) async fn block(
     key: NameKey,
     total: u64,
 ) -> Result<Block, AuditError> {
-    let place = Place { number, width, key, total };
-    let tile = |level| Tile { height: HEIGHT, level, number, width };
+    let place = TileJob { number, width, key, total };
+    let tile = |level| Tile { height: TILE_HEIGHT, level, number, width };
     let (data, hashes) = (tile(TileLevel::Data), tile(TileLevel::Hash(0)));
     let broken = move |why| AuditError::Broken { path: data.path(), why };
     if target.remote.is_local() {
@@ -212,7 +213,7 @@ pub(super) async fn block(
 /// The part of a full hash tile that was asked for in vain. Data tiles are cut where they are taken apart.
 fn cut(tile: &Tile, body: Bytes) -> Bytes {
     let length = tile.width as usize * HASH_SIZE;
-    if tile.is_partial() && tile.level != TileLevel::Data && body.len() == WIDTH as usize * HASH_SIZE {
+    if tile.is_partial() && tile.level != TileLevel::Data && body.len() == TILE_WIDTH as usize * HASH_SIZE {
         return body.slice(..length);
     }
     body

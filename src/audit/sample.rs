@@ -17,15 +17,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::finding::{Finding, Findings, Subject};
+use super::finding::{AuditFinding, Findings, Subject};
 use super::heads::{Expected, ExpectedHead};
-use super::{Ahead, AuditError, AuditOptions, AuditProgress, AuditReport, HEIGHT, Target, newest};
+use super::{Ahead, AuditError, AuditOptions, AuditProgress, AuditReport, Target, newest};
 use crate::gosum::{GoSumLine, LineKind, ModuleLines};
 use crate::module::ModuleVersion;
 use crate::note::VerifierKey;
 use crate::tlog::{
-    Hash, HashIndex, Tile, TilePlan, TreeHead, TreeSize, parse_record, stored_hash_index, tree_hash,
-    tree_hash_indexes,
+    Hash, HashIndex, TILE_HEIGHT, Tile, TilePlan, TreeHead, TreeSize, parse_record, stored_hash_index,
+    tree_hash, tree_hash_indexes,
 };
 
 /// Module versions of one audit: the go.sum of a very large project has 3,000, and each takes a look-up and some tiles of 8 KiB.
@@ -130,7 +130,7 @@ impl Sample {
         let (id, text, note) = match parse_record(&answer) {
             Ok(parts) => parts,
             Err(error) => {
-                self.findings.push(Finding::new(Subject::Lookups, place, error.to_string()));
+                self.findings.push(AuditFinding::new(Subject::Lookups, place, error.to_string()));
                 return;
             }
         };
@@ -139,7 +139,7 @@ impl Sample {
             Some(found) => self.compare_lines(id.0, &found, lines),
             None => {
                 let what = format!("record {id} is not of it: {:?}", String::from_utf8_lossy(text));
-                self.findings.push(Finding::new(Subject::Records, place.clone(), what));
+                self.findings.push(AuditFinding::new(Subject::Records, place.clone(), what));
             }
         }
         self.expected.open(place, note.to_vec(), &self.key, &mut self.findings);
@@ -153,7 +153,7 @@ impl Sample {
                 "it is said to be record {id}, and no signed head has more than {} records",
                 top.size
             );
-            self.findings.push(Finding::new(Subject::Lookups, format!("lookup of {module}"), what));
+            self.findings.push(AuditFinding::new(Subject::Lookups, format!("lookup of {module}"), what));
         }
     }
 
@@ -166,7 +166,7 @@ impl Sample {
             if line.hash != *logged {
                 let what = format!("go.sum says {}, the log says {logged}", line.hash);
                 let place = format!("{}, record {id}", found.module);
-                self.findings.push(Finding::new(Subject::Records, place, what));
+                self.findings.push(AuditFinding::new(Subject::Records, place, what));
             }
         }
     }
@@ -183,7 +183,7 @@ impl Sample {
         let roots = heads.iter().flat_map(|head| tree_hash_indexes(head.tree.size));
         let indexes: Vec<HashIndex> = leaves.chain(roots).collect::<BTreeSet<_>>().into_iter().collect();
         let plan =
-            TilePlan::new(top, HEIGHT, &indexes).expect("records and heads are within the largest head");
+            TilePlan::new(top, TILE_HEIGHT, &indexes).expect("records and heads are within the largest head");
         let asks = plan.tiles().iter().map(|tile| read(target.clone(), *tile));
         let data = all(jobs, asks, |_| ()).await?;
         let count = data.len() as u64;
@@ -191,7 +191,7 @@ impl Sample {
             Ok(hashes) => hashes,
             Err(error) => {
                 let place = format!("below the head of {} records", top.size);
-                self.findings.push(Finding::new(Subject::Tiles, place, error.to_string()));
+                self.findings.push(AuditFinding::new(Subject::Tiles, place, error.to_string()));
                 return Ok(count);
             }
         };
@@ -200,7 +200,11 @@ impl Sample {
             let logged = hashes[&stored_hash_index(0, *id)];
             if logged != *leaf {
                 let what = format!("its hash is {leaf}, the tree has {logged}");
-                self.findings.push(Finding::new(Subject::Records, format!("{module}, record {id}"), what));
+                self.findings.push(AuditFinding::new(
+                    Subject::Records,
+                    format!("{module}, record {id}"),
+                    what,
+                ));
             }
         }
         for head in heads {

@@ -28,7 +28,7 @@ const NAME: &str = "audit.state";
 
 /// What is remembered.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct SavedAudit {
     pub(super) rows: Rows,
     pub(super) names: NameKey,
     pub(super) findings: Findings,
@@ -57,7 +57,7 @@ pub(super) struct StateFile {
 
 impl StateFile {
     /// Opens the state in `directory`, or begins one. That of another log, or of this one with another key, is refused.
-    pub(super) fn open(directory: &Path, key: &VerifierKey) -> Result<(StateFile, Kept), AuditError> {
+    pub(super) fn open(directory: &Path, key: &VerifierKey) -> Result<(StateFile, SavedAudit), AuditError> {
         let failed = |why: String| AuditError::State { path: directory.display().to_string(), why };
         private::make_directory(directory).map_err(|error| failed(error.to_string()))?;
         let lock = private::options().open(directory.join("audit.lock"));
@@ -73,7 +73,7 @@ impl StateFile {
                 let mut names = NameKey::default();
                 getrandom::fill(&mut names).map_err(|error| failed(error.to_string()))?;
                 let (rows, findings) = (Rows::default(), Findings::default());
-                return Ok((file, Kept { rows, names, findings, head: None }));
+                return Ok((file, SavedAudit { rows, names, findings, head: None }));
             }
             Err(error) => return Err(file.wrong(error.to_string())),
         };
@@ -91,8 +91,8 @@ impl StateFile {
     }
 
     /// Replaces the state. A power cut leaves the old one or the new one.
-    pub(super) fn save(&self, kept: &Kept) -> Result<(), AuditError> {
-        let Kept { rows, names, findings, head } = kept;
+    pub(super) fn save(&self, kept: &SavedAudit) -> Result<(), AuditError> {
+        let SavedAudit { rows, names, findings, head } = kept;
         let text = |hash: &Hash| hash.to_string();
         let stored = Stored {
             key: self.key.clone(),
@@ -120,7 +120,7 @@ impl StateFile {
 }
 
 /// The key and what was remembered; or what is wrong with the file.
-fn parse(text: &str) -> Result<(String, Kept), String> {
+fn parse(text: &str) -> Result<(String, SavedAudit), String> {
     let (found, body) = text.split_once('\n').ok_or("it has no first line")?;
     let body = body.strip_suffix('\n').ok_or("it is cut off")?;
     if found != sum(body) {
@@ -132,7 +132,7 @@ fn parse(text: &str) -> Result<(String, Kept), String> {
     let rows = levels.and_then(|levels| Rows::from_levels(stored.records, levels));
     let names = STANDARD.decode(&stored.names).ok().and_then(|key| NameKey::try_from(key).ok());
     let (rows, names) = (rows.ok_or("no tree has such tiles")?, names.ok_or("its key of names is none")?);
-    Ok((stored.key, Kept { rows, names, findings: stored.findings, head: stored.head }))
+    Ok((stored.key, SavedAudit { rows, names, findings: stored.findings, head: stored.head }))
 }
 
 fn sum(body: &str) -> String {

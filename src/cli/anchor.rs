@@ -11,10 +11,15 @@ use super::exit::OrExit;
 use super::{Common, Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::log::{OpenError, SettleError, settle_anchor, why_read_only};
+use crate::log::{LogOpenError, SettleError, Settled, settle_anchor, why_read_only};
 use crate::store::LogReader;
-use crate::store::anchor;
+use crate::store::anchor::{Anchor as _, FileAnchor};
+use crate::store::lock::DirectoryLock;
+use crate::store::sqlite::{DATABASE_FILE, SqliteReader};
 use crate::tlog::{TreeHead, TreeSize};
+
+/// Page cache for one pass over the right edge.
+const SETTLE_CACHE_KIB: u32 = 2048;
 
 /// Show what the anchor knows, or make a new one when it is lost
 #[derive(Debug, Args)]
@@ -63,7 +68,8 @@ impl AnchorCommand {
 
 fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     // Before the log: a running server moves its anchor after its head.
-    let anchored = match anchor::read(&config.anchor) {
+    let anchor = FileAnchor::at(&config.anchor);
+    let anchored = match anchor.read() {
         Ok(found) => found,
         Err(error) => {
             let exit = exit_of_store(&error);
@@ -76,7 +82,7 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
         Err(error).or_exit(exit)
     })?;
     let newest = newest.into_iter().next().map(|head| head.tree);
-    let reason = why_read_only(&reader, &config.anchor).or_else(|error| {
+    let reason = why_read_only(&reader, &anchor).or_else(|error| {
         let exit = exit_of_store(&error);
         Err(error).or_exit(exit)
     })?;
@@ -110,10 +116,10 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
 
 fn settle(config: &Config, size: TreeSize) -> anyhow::Result<Exit> {
     open_reader(config)?;
-    let settled = settle_anchor(&config.data, &config.anchor, size, &Clock::system()).or_else(|error| {
+    let settled = settle_stopped(config, size).or_else(|error| {
         let exit = match &error {
-            SettleError::Open(OpenError::Store(error)) => exit_of_store(error),
-            SettleError::Open(OpenError::WrongKey { .. }) => Exit::Usage,
+            SettleError::Open(LogOpenError::Store(error)) => exit_of_store(error),
+            SettleError::Open(LogOpenError::WrongKey { .. }) => Exit::Usage,
             SettleError::OtherSize { .. }
             | SettleError::Readable { .. }
             | SettleError::Contradicted { .. }
@@ -131,4 +137,11 @@ fn settle(config: &Config, size: TreeSize) -> anyhow::Result<Exit> {
         config.anchor.display()
     ))?;
     Ok(Exit::Done)
+}
+
+/// Settles the anchor with nobody else at the log.
+fn settle_stopped(config: &Config, size: TreeSize) -> Result<Settled, SettleError> {
+    let lock = DirectoryLock::acquire(&config.data)?;
+    let reader = Arc::new(SqliteReader::open(&config.data.join(DATABASE_FILE), SETTLE_CACHE_KIB)?);
+    settle_anchor(&lock, &reader, &FileAnchor::at(&config.anchor), size, &Clock::system())
 }

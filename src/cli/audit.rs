@@ -12,14 +12,14 @@ use super::exit::OrExit;
 use super::verify::{self, read_gosum};
 use super::{Common, Exit, Progress, block_on, output, remote};
 use crate::audit::{
-    AuditError, AuditOptions, AuditProgress, AuditReport, Finding, Subject, Target, audit, audit_lines,
+    AuditError, AuditFinding, AuditOptions, AuditProgress, AuditReport, Subject, Target, audit, audit_lines,
 };
 use crate::clock::Clock;
-use crate::config::source::UpstreamUrl;
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::gosum::GoSumLine;
 use crate::note::VerifierKey;
-use crate::upstream::{RemoteSumdb, SourceUrl};
+use crate::source::SourceUrl;
+use crate::upstream::RemoteSumdb;
 use crate::xml;
 
 /// The largest signed note, as in x/mod; a file with a key is far smaller.
@@ -105,7 +105,7 @@ impl Audit {
         let client = http_client(config, &Clock::system())?;
         let name = key.name().as_str();
         let shown = url.redacted();
-        let remote = RemoteSumdb::new(name.to_owned(), vec![url], client.clone());
+        let remote = RemoteSumdb::new(name.to_owned(), vec![url.clone()], client.clone());
         let read = |path: &PathBuf| {
             let note = verify::read(path, MAX_NOTE_BYTES);
             Ok((path.display().to_string(), note.or_exit(Exit::Usage)?))
@@ -116,7 +116,7 @@ impl Audit {
                 .join(name.replace(|c: char| matches!(c, '/' | '.') || !c.is_ascii_graphic(), "_"))
         };
         let options = AuditOptions {
-            target: Target { remote, client, url: self.log.trim_end_matches('/').to_owned() },
+            target: Target { remote, client, url },
             key: key.clone(),
             known: self.from.iter().map(read).collect::<anyhow::Result<_>>()?,
             jobs: usize::from(self.jobs),
@@ -157,13 +157,13 @@ impl Audit {
 
     /// Where the log is: a URL, or a directory of this machine.
     fn url(&self) -> anyhow::Result<SourceUrl> {
-        let url = if self.log.contains("://") {
-            SourceUrl::parse(&self.log)
-        } else {
-            let path = std::path::absolute(&self.log).with_context(|| self.log.clone())?;
-            SourceUrl::directory(&path)
-        };
-        url.with_context(|| self.log.clone()).or_exit(Exit::Usage)
+        if self.log.contains("://") {
+            // The text may hold a password, so that the error does not quote it.
+            let url = SourceUrl::parse(&self.log);
+            return url.map_err(|error| anyhow::anyhow!("the URL of the log {error}")).or_exit(Exit::Usage);
+        }
+        let path = std::path::absolute(&self.log).with_context(|| self.log.clone())?;
+        SourceUrl::directory(&path).with_context(|| self.log.clone()).or_exit(Exit::Usage)
     }
 
     /// The key that must have signed.
@@ -177,12 +177,11 @@ impl Audit {
         if let Some(key) = config.sumdbs.iter().find_map(passed_on) {
             return Ok(key);
         }
-        if url.local_path().is_some() {
+        let Some(server) = url.server() else {
             let error = anyhow::anyhow!("--key is missing: who must have signed the log in {}?", self.log);
             return Err(error).or_exit(Exit::Usage);
-        }
-        let server: UpstreamUrl = self.log.parse().with_context(|| self.log.clone()).or_exit(Exit::Usage)?;
-        let key: VerifierKey = remote::log_of(&server, config.roots.as_deref()).await?.vkey.parse()?;
+        };
+        let key: VerifierKey = remote::log_of(server, config.roots.as_deref()).await?.vkey.parse()?;
         output::note(&format!("the server gave the key {key}; with --key it need not be believed"));
         Ok(key)
     }
@@ -266,7 +265,7 @@ fn text(report: &AuditReport) -> String {
     for skipped in &report.skipped {
         row("skipped", skipped.clone());
     }
-    for Finding { subject, place, what } in &report.findings.findings {
+    for AuditFinding { subject, place, what } in &report.findings.findings {
         row("FAULT", format!("{} {place}: {what}", subject.as_str()));
     }
     match report.findings.count() {
@@ -284,7 +283,7 @@ fn junit(report: &AuditReport) -> String {
     let cases = Subject::ALL.map(|subject| {
         let of = report.findings.findings.iter().filter(|finding| finding.subject == subject);
         let failures: String = of
-            .map(|Finding { place, what, .. }| {
+            .map(|AuditFinding { place, what, .. }| {
                 format!("      <failure message=\"{}\">{}</failure>\n", xml::escape(place), xml::escape(what))
             })
             .collect();

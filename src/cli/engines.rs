@@ -10,21 +10,23 @@ use super::exit::{Exit, OrExit};
 use super::founding;
 use crate::clock::Clock;
 use crate::config::{self, Config, is_writable_by_others};
-use crate::log::{Conditions, DATABASE_FILE, Gate, Log, LogOptions, OpenError, State};
+use crate::log::{Conditions, Log, LogOpenError, PublishGate, State};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
-use crate::notary::{Checksum, Notary, NotaryLimits, NotaryOptions, Route};
+use crate::notary::{Notary, NotaryLimits, NotaryOptions, RemoteLines};
 use crate::note::{CosignatureSigner, SignerKey};
+use crate::route::{Checksum, Route};
+use crate::source::{SourceList, SourceUrl};
 use crate::store::cosignatures::CosignatureStore;
 use crate::store::replica::Replica;
-use crate::store::sqlite::SqliteReader;
-use crate::store::{StoreError, private};
+use crate::store::sqlite::{self, DATABASE_FILE, SqliteReader};
+use crate::store::{Identity, StoreError, private};
 use crate::upstream::{
-    ClientOptions, GoProxy, GoProxyList, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules,
-    RemoteSumdb, ScratchSpace, SourceUrl, Speed, Vcs, VcsOptions,
+    ClientOptions, GoProxy, HostRule, HttpClient, ModuleLimits, ProxySettings, RedirectRules, RemoteSumdb,
+    ScratchSpace, Speed, Vcs, VcsOptions,
 };
-use crate::witness::{HEARING, Peer, Witnesses, WitnessesOptions};
+use crate::witness::{AskedWitness, HEARING, Witnesses, WitnessesOptions};
 
 /// What we call ourselves to other servers, with how their operators reach ours.
 fn user_agent(contact: Option<&str>) -> String {
@@ -47,7 +49,7 @@ impl Engines {
         let clock = Clock::system();
         let client = http_client(config, &clock)?;
         let witnesses = open_witnesses(config, &signer, &client)?;
-        let gate: Arc<dyn Gate> = Arc::new(witnesses.clone());
+        let gate: Arc<dyn PublishGate> = Arc::new(witnesses.clone());
         let conditions = Conditions { gate: Some(gate), hold: witnesses.hold() };
         let log = open_log(config, vec![signer], clock.clone(), conditions)?;
         founding::founded(config)?;
@@ -82,20 +84,16 @@ pub(super) fn open_log(
     clock: Clock,
     conditions: Conditions,
 ) -> anyhow::Result<Log> {
-    let options = LogOptions {
-        directory: config.data.clone(),
-        anchor: config.anchor.clone(),
-        signers,
-        reader_cache_kib: reader_cache_kib(config),
-        clock,
-    };
-    let opened = Log::open_under(options, conditions).map_err(|error| {
+    let identity = signers.first().map(|signer| Identity::of(signer, clock.now()));
+    let parts = sqlite::open_log(&config.data, &config.anchor, identity.as_ref(), reader_cache_kib(config));
+    let opened = parts.map_err(LogOpenError::from);
+    let opened = opened.and_then(|parts| Log::open(parts, signers, clock, conditions)).map_err(|error| {
         let exit = exit_of(&error);
         (error, exit)
     });
     match opened {
         Ok(log) => Ok(log),
-        Err((error @ OpenError::Store(StoreError::Damaged { .. }), exit)) => {
+        Err((error @ LogOpenError::Store(StoreError::Damaged { .. }), exit)) => {
             let fix = "`tallystick fsck` names all that is damaged; restore the database from a backup that fsck finds \
                        clean, and leave keys and anchor as they are";
             Err(anyhow::anyhow!("{error}; nothing of this log is served\n  fix: {fix}")).or_exit(exit)
@@ -104,10 +102,10 @@ pub(super) fn open_log(
     }
 }
 
-fn exit_of(error: &OpenError) -> Exit {
+fn exit_of(error: &LogOpenError) -> Exit {
     match error {
-        OpenError::Store(error) => exit_of_store(error),
-        OpenError::WrongKey { .. } => Exit::Usage,
+        LogOpenError::Store(error) => exit_of_store(error),
+        LogOpenError::WrongKey { .. } => Exit::Usage,
     }
 }
 
@@ -193,7 +191,6 @@ fn open_mirror(
     client: &HttpClient,
     is_kept_only: bool,
 ) -> anyhow::Result<Result<Mirror, Unusable>> {
-    let urls = sumdb.urls.iter().map(|url| SourceUrl::parse(&url.expose())).collect::<Result<Vec<_>, _>>()?;
     let (database, full) = (mirror_database(config, name), full_database(config, name));
     let replica = match open_replica(config, sumdb, name, client.clock(), is_kept_only) {
         Ok(replica) => replica,
@@ -204,7 +201,7 @@ fn open_mirror(
     let opened = RemoteLog::open(RemoteLogOptions {
         name: name.to_owned(),
         key: sumdb.key.clone(),
-        transport: RemoteSumdb::with_speed(name.to_owned(), urls, client.clone(), speed),
+        transport: RemoteSumdb::with_speed(name.to_owned(), sumdb.urls.clone(), client.clone(), speed),
         database: database.clone(),
         clock: client.clock().clone(),
         replica,
@@ -285,15 +282,15 @@ fn open_witnesses(config: &Config, signer: &SignerKey, client: &HttpClient) -> a
     });
     let store = store.or_exit(Exit::Failed)?;
     let config::LogWitnesses { all, quorum, required, timeout } = &config.witnesses;
-    let peer = |witness: &config::LogWitness| {
-        // A URL without a slash at its end would lose its last part when a path is joined.
-        let url = SourceUrl::parse(&format!("{}/", witness.url.expose().as_str().trim_end_matches('/')))?;
-        anyhow::Ok(Peer { name: witness.name.clone(), url, key: witness.key.clone() })
+    let peer = |witness: &config::LogWitness| AskedWitness {
+        name: witness.name.clone(),
+        url: SourceUrl::Server(witness.url.clone()),
+        key: witness.key.clone(),
     };
     Ok(Witnesses::new(WitnessesOptions {
         log: signer.verifier(),
         own: CosignatureSigner::from(signer),
-        peers: all.iter().map(peer).collect::<anyhow::Result<_>>()?,
+        peers: all.iter().map(peer).collect(),
         quorum: if all.is_empty() { 0 } else { *quorum },
         required: *required,
         patience: *timeout,
@@ -326,21 +323,22 @@ fn open_notary(config: &Config, log: Log, mirrors: &Mirrors, client: &HttpClient
     let scratch = ScratchSpace::new(scratch, &[&config.data, anchor]);
     let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
     let mut routes = Vec::new();
-    for route in &config.routes {
+    for config::RouteSection { route, .. } in &config.routes {
         let checksum = match &route.checksum {
-            config::Checksum::Compute => Checksum::Compute,
-            config::Checksum::SumDb(name) => {
+            Checksum::Compute => Checksum::Compute,
+            Checksum::Sumdb(name) => {
                 let unusable =
                     || mirrors.find_unusable(name).expect("what routes name is opened or cannot be").clone();
-                match mirrors.find(name) {
-                    Some(mirror) => Checksum::Sumdb(Arc::new(mirror.log.clone())),
-                    None => Checksum::Sumdb(unusable()),
-                }
+                let lines: Arc<dyn RemoteLines> = match mirrors.find(name) {
+                    Some(mirror) => Arc::new(mirror.log.clone()),
+                    None => unusable(),
+                };
+                Checksum::Sumdb(lines)
             }
         };
         routes.push(Route {
-            patterns: route.modules.clone(),
-            source: source(config, route, client, &scratch, &git_config)?,
+            modules: route.modules.clone(),
+            source: route.source.clone().map(|list| source(config, list, client, &scratch, &git_config)),
             checksum,
         });
     }
@@ -382,16 +380,11 @@ pub(super) fn redirect_rules(config: &Config) -> anyhow::Result<RedirectRules> {
 /// The sources of a route, ready to be asked.
 fn source(
     config: &Config,
-    route: &config::Route,
+    list: SourceList,
     client: &HttpClient,
     scratch: &ScratchSpace,
     git_config: &Option<String>,
-) -> anyhow::Result<Option<GoProxy>> {
-    let text = route.source.expose();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let list = GoProxyList::parse(&text)?;
+) -> GoProxy {
     let vcs = list.has_direct().then(|| {
         let options = VcsOptions {
             roots: config.roots.clone(),
@@ -404,7 +397,7 @@ fn source(
     });
     let limits = ModuleLimits { max_zip_bytes: config.limits.zip_bytes, ..ModuleLimits::default() };
     // Where a remote log gives the lines only small go.mod files are read from the list, never from version control.
-    Ok(Some(GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())))
+    GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())
 }
 
 /// What is kept of the remote logs, to be looked at: nobody is asked for anything, and what is not there is left out.

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::client::{self, Client, Shell};
 use super::{Common, Exit, block_on, bypass, output, remote};
-use crate::config::source::UpstreamUrl;
 use crate::config::{Environment, GoEnvironment, keys};
+use crate::source::ServerUrl;
 use crate::visible;
 
 /// Print the client's variables, from this machine's log or from a server
@@ -32,7 +32,7 @@ pub(super) struct Env {
     json: bool,
     /// Ask this server for its name and key instead of reading the data directory
     #[arg(long, value_name = "URL")]
-    server: Option<UpstreamUrl>,
+    server: Option<ServerUrl>,
 }
 
 impl Env {

@@ -27,8 +27,9 @@ use super::exit::{Exit, OrExit};
 use crate::config::{Config, keys};
 use crate::log;
 use crate::note::{SignerKey, VerifierKey};
-use crate::store::anchor::{self, Anchored};
+use crate::store::anchor::{Anchor as _, Anchored, FileAnchor};
 use crate::store::durable::{sync_name, write_durably};
+use crate::store::sqlite::holds_log;
 
 /// Lets a command make a log for a key that exists.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -54,7 +55,7 @@ pub(super) fn signing_key(
     no_key: NoKey,
 ) -> anyhow::Result<(SignerKey, bool)> {
     let key = keys::load(&config.data, config.name.as_deref())?;
-    match (key, log::exists(&config.data)) {
+    match (key, holds_log(&config.data)) {
         (Some(key), true) => {
             founded(config)?;
             Ok((key, false))
@@ -180,7 +181,7 @@ fn check_alone(config: &Config, key: &VerifierKey, new_log: bool) -> anyhow::Res
 
 /// Reads the anchor, if there is one.
 fn anchored(config: &Config) -> anyhow::Result<Option<Anchored>> {
-    anchor::read(&config.anchor).with_context(|| {
+    FileAnchor::at(&config.anchor).read().with_context(|| {
         format!(
             "there is no log in {}, and its anchor at {} cannot be read\n  fix: put the newest \
              copies of database and keys back, and leave the anchor as it is: the next start says \

@@ -11,12 +11,12 @@ use super::exit::OrExit;
 use super::{Common, Exit, Progress, output};
 use crate::config::{Config, keys};
 use crate::http::control::LogName;
-use crate::log::{DATABASE_FILE, Finding, FsckReport, ReadOnly, fsck, why_read_only};
+use crate::log::{FsckFinding, FsckReport, ReadOnly, fsck, why_read_only};
 use crate::note::VerifierKey;
-use crate::store::anchor::{self, Anchored};
+use crate::store::anchor::{Anchor as _, Anchored, FileAnchor};
 use crate::store::lock::DirectoryLock;
-use crate::store::sqlite::{SqliteReader, rebuild_index};
-use crate::store::{Identity, LogReader, StoreError};
+use crate::store::sqlite::{DATABASE_FILE, SqliteReader, rebuild_index};
+use crate::store::{Identity, LogObserver, LogReader, StoreError};
 use crate::tlog::TreeSize;
 
 /// Recompute every hash, tile, index entry and signature from the stored records
@@ -70,8 +70,8 @@ struct Found {
     why: String,
 }
 
-impl From<Finding> for Found {
-    fn from(Finding { place, why }: Finding) -> Found {
+impl From<FsckFinding> for Found {
+    fn from(FsckFinding { place, why }: FsckFinding) -> Found {
         Found { place, why }
     }
 }
@@ -105,7 +105,8 @@ fn check(config: &Config) -> anyhow::Result<Report> {
         .with_context(|| format!("the database holds the malformed key {}", identity.vkey))
         .or_exit(Exit::Damage)?;
     // Before its head, too: what a start would say of the two.
-    let reason = why_read_only(&reader, &config.anchor).unwrap_or_else(|error| Some(ReadOnly::from(&error)));
+    let reason = why_read_only(&reader, &FileAnchor::at(&config.anchor))
+        .unwrap_or_else(|error| Some(ReadOnly::from(&error)));
     // A head that cannot be read is found below.
     let newest = reader.heads(TreeSize(u64::MAX), 1).ok().and_then(|mut heads| heads.pop());
     let size = newest.map_or(0, |head| head.tree.size.0);
@@ -116,7 +117,7 @@ fn check(config: &Config) -> anyhow::Result<Report> {
     let checked = match checked {
         // Without its newest head nothing is known of a log, and that is what is found.
         Err(StoreError::Damaged { place, why }) => {
-            FsckReport { findings: vec![Finding { place, why }], ..FsckReport::default() }
+            FsckReport { findings: vec![FsckFinding { place, why }], ..FsckReport::default() }
         }
         checked => checked.or_else(|error| {
             let exit = exit_of_store(&error);
@@ -186,7 +187,7 @@ fn rebuild(config: &Config) -> anyhow::Result<()> {
 }
 
 fn read_anchor(config: &Config, findings: &mut Vec<Found>) -> Option<Anchored> {
-    match anchor::read(&config.anchor) {
+    match FileAnchor::at(&config.anchor).read() {
         Ok(found) => found,
         Err(error) => {
             let why = format!("{} cannot be read: {error}", config.anchor.display());

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::exit::OrExit;
 use super::remote::MAX_ROOTS_BYTES;
 use super::{Common, Exit, block_on, output, verify};
-use crate::config::source::UpstreamUrl;
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::gossip::NOTE_BYTES_MAX;
+use crate::source::ServerUrl;
 
 /// Evidence holds two notes and a proof; a note may have 64 KiB.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -43,7 +43,7 @@ Examples:
 pub(super) struct Gossip {
     /// The server that compares
     #[arg(value_name = "URL")]
-    server: Option<UpstreamUrl>,
+    server: Option<ServerUrl>,
     /// The GOPATH whose pkg/sumdb is read [default: the first of go env GOPATH]
     #[arg(long, value_name = "DIR", conflicts_with = "head")]
     gopath: Option<PathBuf>,
@@ -125,7 +125,7 @@ impl Gossip {
 }
 
 /// The address of the checksum database that the `go` command asks, which may be behind a proxy's `/sumdb/` path.
-fn default_server(config: &Config, go: &GoEnvironment) -> anyhow::Result<UpstreamUrl> {
+fn default_server(config: &Config, go: &GoEnvironment) -> anyhow::Result<ServerUrl> {
     let named = go.var("GOSUMDB").and_then(|setting| setting.value.split_whitespace().nth(1));
     let text = named.map_or_else(|| config.client_url(), str::to_owned);
     let root = text.split("/sumdb/").next().unwrap_or(&text);
@@ -170,7 +170,7 @@ fn walk(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<
     Ok(())
 }
 
-async fn tell(config: &Config, server: &UpstreamUrl, files: Vec<PathBuf>) -> anyhow::Result<Vec<Told>> {
+async fn tell(config: &Config, server: &ServerUrl, files: Vec<PathBuf>) -> anyhow::Result<Vec<Told>> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -190,8 +190,8 @@ async fn tell(config: &Config, server: &UpstreamUrl, files: Vec<PathBuf>) -> any
     Ok(told)
 }
 
-async fn post(client: &reqwest::Client, server: &UpstreamUrl, note: Vec<u8>) -> anyhow::Result<Answer> {
-    let url = server.join("api/v1/gossip").expose().clone();
+async fn post(client: &reqwest::Client, server: &ServerUrl, note: Vec<u8>) -> anyhow::Result<Answer> {
+    let url = server.join("api/v1/gossip").expose();
     // The error's own URL may hold credentials.
     let unreachable = |error: reqwest::Error| {
         let error = anyhow::Error::new(error.without_url()).context(format!("{server} does not answer"));

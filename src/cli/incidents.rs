@@ -10,8 +10,9 @@ use super::{Common, Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::{Stop, StopError, end_stop, forget_stops, stops};
-use crate::store::LogReader;
+use crate::store::anchor::FileAnchor;
 use crate::store::evidence::KeptIncident;
+use crate::store::{LogObserver as _, LogReader};
 
 /// Show what a person must look at: conflicting hashes, misbehaviour of other logs, damage
 #[derive(Debug, Args)]
@@ -140,7 +141,8 @@ fn resolve(config: &Config, number: u64) -> anyhow::Result<Exit> {
 
 fn resolve_lost(config: &Config) -> anyhow::Result<Exit> {
     let vkey = open_reader(config)?.identity().vkey.clone();
-    let aside = forget_stops(&config.data, &config.anchor, &vkey, &Clock::system()).or_else(coded)?;
+    let aside = forget_stops(&config.data, &FileAnchor::at(&config.anchor), &vkey, &Clock::system())
+        .or_else(coded)?;
     if let Some(aside) = aside {
         output::print(&format!("set aside  {}\n", aside.display()))?;
     }

@@ -55,7 +55,7 @@ impl Key {
         if is_new && let Ok((path, _)) = keys::load_verifier(&config.data, None) {
             return Err(keys::KeyError::Exists { path }.into());
         }
-        if is_new && crate::log::exists(&config.data) {
+        if is_new && crate::store::sqlite::holds_log(&config.data) {
             let why = format!(
                 "there is a log in {}, which only its own key can sign\n  fix: put its key files back into {}, or choose another \
                  --data for a new log",

@@ -11,7 +11,7 @@ use crate::http::control::{FoundRecord, LookupAnswer, ModuleRequest, Reason, Ref
 use crate::module::ModuleVersion;
 use crate::store::evidence::Kept;
 use crate::store::sqlite::SqliteReader;
-use crate::store::{Evidence, LogReader, StoreError, StoredHead, StoredRecord};
+use crate::store::{Evidence, LogObserver as _, LogReader, StoreError, StoredHead, StoredRecord};
 use crate::tlog::TreeSize;
 
 /// Show the log's lines for a module version, with their evidence

@@ -24,12 +24,12 @@ use crate::http::ops::{Health, Readiness};
 use crate::http::textfile::text_of;
 use crate::mirror::{RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
 use crate::monitor::{
-    Event, Followed, Kind, LogState, Monitor, MonitorConfig, MonitorError, Pass, Polled, State, StateError,
-    Webhook,
+    Event, EventKind, Followed, LogState, Monitor, MonitorConfig, MonitorError, MonitorState, Pass, Polled,
+    StateError, Webhook,
 };
 use crate::store::lock::DirectoryLock;
 use crate::store::private;
-use crate::upstream::{RemoteSumdb, SourceUrl};
+use crate::upstream::RemoteSumdb;
 
 /// Follow logs: forks, new versions of your modules, conflicts, silence; told by web hook, feed, metrics and log
 #[derive(Debug, Args)]
@@ -83,12 +83,10 @@ fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
     let client = http_client(config, &clock)?;
     let mut logs = Vec::new();
     for followed in given.logs {
-        let urls =
-            followed.urls.iter().map(|url| SourceUrl::parse(&url.expose())).collect::<Result<Vec<_>, _>>()?;
         let opened = RemoteLog::open(RemoteLogOptions {
             name: followed.name.clone(),
             key: followed.key.clone(),
-            transport: RemoteSumdb::new(followed.name.clone(), urls, client.clone()),
+            transport: RemoteSumdb::new(followed.name.clone(), followed.urls.clone(), client.clone()),
             database: given.state.join(format!("{}.db", file_name(&followed.name))),
             clock: clock.clone(),
             replica: None,
@@ -186,7 +184,8 @@ impl Watch {
         }
         failed |= !self.monitor.tell().await.or_else(coded)?;
         let state = self.monitor.state().await;
-        let forked = |name: &String| state.logs.get(name).is_some_and(|log| log.told.contains(&Kind::Fork));
+        let forked =
+            |name: &String| state.logs.get(name).is_some_and(|log| log.told.contains(&EventKind::Fork));
         Ok(match (alarmed || names.iter().any(forked), failed) {
             (true, _) => Exit::Damage,
             (false, true) => Exit::Unreachable,
@@ -279,7 +278,7 @@ impl Watch {
 }
 
 /// The figures of each log, those of one name together.
-fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &State) -> Vec<Sample> {
+fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &MonitorState) -> Vec<Sample> {
     let logs: Vec<(&str, &LogState)> =
         followed.filter_map(|log| Some((log.name.as_str(), state.logs.get(&log.name)?))).collect();
     type Read = fn(&LogState) -> SampleValue;
@@ -293,7 +292,7 @@ fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &State) -> V
             SampleValue::Gauge(log.verified_at.as_second() as f64)
         }),
         ("monitor_forked", "1 if the log has signed two trees", |log| {
-            SampleValue::Gauge(f64::from(u8::from(log.told.contains(&Kind::Fork))))
+            SampleValue::Gauge(f64::from(u8::from(log.told.contains(&EventKind::Fork))))
         }),
         (
             "monitor_gosum_checked",

@@ -24,9 +24,9 @@ use super::exit::OrExit;
 use super::remote::Server;
 use super::{Common, Exit, Progress, block_on, output, verify};
 use crate::config::Config;
-use crate::config::source::UpstreamUrl;
 use crate::http::control::{ModuleRequest, ProofFile, ProveAnswer, Reason, Refusal};
 use crate::module::ModuleVersion;
+use crate::source::ServerUrl;
 use crate::tlog::{MAX_TLOG_PROOF_BYTES, TLOG_PROOF_SUFFIX, TlogProof};
 
 /// Module versions in flight at one server.
@@ -58,7 +58,7 @@ pub(super) struct Prove {
     out: PathBuf,
     /// Ask this server over HTTP instead of the log of the data directory
     #[arg(long, value_name = "URL")]
-    server: Option<UpstreamUrl>,
+    server: Option<ServerUrl>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -180,7 +180,7 @@ async fn from_log(
 /// A server, over HTTP: some module versions at a time, in their order.
 async fn from_server(
     config: &Config,
-    server: &UpstreamUrl,
+    server: &ServerUrl,
     modules: Vec<ModuleVersion>,
     out: &Path,
     report: &mut Report,

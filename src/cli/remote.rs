@@ -14,8 +14,8 @@ use serde::Deserialize;
 use super::client::Client;
 use super::exit::{Exit, OrExit};
 use super::{output, verify};
-use crate::config::source::UpstreamUrl;
 use crate::note::VerifierKey;
+use crate::source::ServerUrl;
 
 /// The answer holds a few keys and one head.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -40,8 +40,8 @@ struct KeyAnswer {
 }
 
 /// The log of a server, with the first of its keys that still signs.
-pub(super) async fn log_of(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow::Result<Client> {
-    if server.expose().scheme() == "http" && !server.literal_ip().is_some_and(|ip| ip.is_loopback()) {
+pub(super) async fn log_of(server: &ServerUrl, roots: Option<&Path>) -> anyhow::Result<Client> {
+    if !server.is_https() && !server.literal_ip().is_some_and(|ip| ip.is_loopback()) {
         output::warning(
             "the key travels over http: anyone on the way could give you theirs. Compare the fingerprint.",
         );
@@ -65,9 +65,8 @@ pub(super) async fn log_of(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow
         ))
         .or_exit(Exit::Damage);
     }
-    let mut url = server.expose().clone();
-    // GOSUMDB is shown, stored and inherited: credentials belong into netrc. A URL with a host can lose its userinfo.
-    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    // GOSUMDB is shown, stored and inherited: credentials belong into netrc.
+    let mut url = server.request_url().clone();
     url.set_query(None);
     Ok(Client::new(&key, url.as_str().trim_end_matches('/')))
 }
@@ -75,7 +74,7 @@ pub(super) async fn log_of(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow
 /// A server that is asked over HTTP. Cloning gives another handle to the same connections.
 #[derive(Clone)]
 pub(super) struct Server {
-    url: UpstreamUrl,
+    url: ServerUrl,
     client: reqwest::Client,
 }
 
@@ -87,7 +86,7 @@ impl fmt::Display for Server {
 
 impl Server {
     /// Nothing is asked yet.
-    pub(super) fn new(server: &UpstreamUrl, roots: Option<&Path>) -> anyhow::Result<Server> {
+    pub(super) fn new(server: &ServerUrl, roots: Option<&Path>) -> anyhow::Result<Server> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
             // A redirect would hand out a key in the name of a URL that the user did not type.
@@ -115,7 +114,7 @@ impl Server {
             let error = anyhow::Error::new(error.without_url()).context(format!("{server} does not answer"));
             Err::<Option<Vec<u8>>, _>(error).or_exit(Exit::Unreachable)
         };
-        let mut url = server.join(path).expose().clone();
+        let mut url = server.join(path).expose();
         if let Some((name, value)) = query {
             url.query_pairs_mut().append_pair(name, value);
         }

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use super::engines::Engines;
 use crate::config::{Config, Origin, VerifyInterval};
 use crate::http::control::by_hand::report_damage;
-use crate::log::Finding;
+use crate::log::FsckFinding;
 use crate::mirror::reverify;
 
 /// `--verify-interval`, for all mirrors.
@@ -23,7 +23,7 @@ pub(super) fn start(config: &Config, engines: &Engines, background: &mut JoinSet
         let interval = config.sumdbs.get(mirror.log.name()).and_then(|sumdb| sumdb.verify_interval.0);
         let (Some(interval), Some(replica)) = (interval, mirror.log.replica()) else { continue };
         let (name, key) = (mirror.log.name().to_owned(), mirror.log.key().clone());
-        let (found, mut findings) = mpsc::channel::<Vec<Finding>>(1);
+        let (found, mut findings) = mpsc::channel::<Vec<FsckFinding>>(1);
         let figures = mirror.reverified.clone();
         background.spawn(reverify(name.clone(), replica.reader(), key, interval, figures, found));
         let own = engines.log.clone();

@@ -38,10 +38,11 @@ use crate::http::witnesses::WitnessesFigures;
 use crate::http::{CacheSizes, ChecksumDatabase, Recent, api, ops};
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::{Mirror, watch};
-use crate::notary::Rates;
 use crate::note::{SignerKey, VerifierKey};
+use crate::share::Rates;
 use crate::store::StoreError;
 use crate::store::lock::DirectoryLock;
+use crate::store::sqlite::holds_log;
 
 /// The notary answers by its own deadline, with the cause; the site's is there in case it does not.
 const ANSWER_MARGIN: Duration = Duration::from_secs(3);
@@ -310,7 +311,7 @@ async fn listen(config: &Config, key: &str, address: SocketAddr) -> anyhow::Resu
         Err(error) => error,
     };
     if error.kind() == std::io::ErrorKind::AddrInUse
-        && crate::log::exists(&config.data)
+        && holds_log(&config.data)
         && let Err(locked @ StoreError::Locked { .. }) = DirectoryLock::acquire(&config.data)
     {
         return Err(locked).or_exit(Exit::Running);
@@ -371,8 +372,9 @@ impl Signals {
 async fn fatal(log: &Log) -> ReadOnly {
     let mut changes = log.watch();
     loop {
-        if let State::ReadOnly(reason @ ReadOnly::Stopped { .. }) = &*log.state() {
-            return reason.clone();
+        match &*log.state() {
+            State::ReadOnly(reason) if reason.ends_process() => return reason.clone(),
+            _ => {}
         }
         if changes.changed().await.is_err() {
             std::future::pending::<()>().await;

@@ -8,7 +8,7 @@ use super::exit::OrExit;
 use super::{Common, Exit, output};
 use crate::config::{Config, LogWitness, keys};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
-use crate::store::{LogReader, StoreError};
+use crate::store::{LogObserver as _, LogReader, StoreError};
 use crate::tlog::{Origin, TreeSize};
 
 /// Show the state of this log's witnesses, or the policy that names them

@@ -9,9 +9,11 @@ use super::layers::Environment;
 use super::origin::Origin;
 use super::problem::{Problem, ProblemKind};
 use super::reference::{self, KEYS};
-use super::source::{LogUrl, Source, UpstreamUrl};
-use super::{Checksum, Config, Mode, Route, SUM_GOLANG_ORG};
+use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG};
+use crate::module::PathPatterns;
 use crate::note::KeyName;
+use crate::route::{Checksum, Choice, RouteError};
+use crate::source::{ServerUrl, SourceList, SourceUrl};
 
 /// A network of proxies with more addresses holds machines that are no proxies: load balancers come in pairs, or a
 /// few in a row.
@@ -42,7 +44,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     if config.listen == config.metrics_listen && config.listen.port() != 0 {
         wrong("metrics_listen", "is the same address as `listen`".to_owned(), "give it another port");
     }
-    if config.url.as_ref().is_some_and(|url| url.has_credentials() || url.expose().query().is_some()) {
+    if config.url.as_ref().is_some_and(|url| url.has_credentials() || url.has_query()) {
         wrong(
             "url",
             "holds credentials or a query, and every client would see them".to_owned(),
@@ -73,63 +75,66 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         }
         // The built-in URL is wrong only together with a name that is told above.
         let is_set = sumdb.urls_origin != Origin::Default;
-        let servers = sumdb.urls.iter().filter_map(LogUrl::server);
+        let servers = sumdb.urls.iter().filter_map(SourceUrl::server);
         let back = servers.filter(|url| is_set && leads_back(url, config));
         problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.urls_origin)));
     }
-    for (i, route) in config.routes.iter().enumerate() {
-        let kinds = route_problems(config, i, route);
-        problems.extend(kinds.into_iter().map(|kind| Problem { place: route.origin.clone(), kind }));
+    for (i, section) in config.routes.iter().enumerate() {
+        let kinds = route_problems(config, i, section);
+        problems.extend(kinds.into_iter().map(|kind| Problem { place: section.origin.clone(), kind }));
     }
     problems
 }
 
-fn route_problems(config: &Config, index: usize, route: &Route) -> Vec<ProblemKind> {
+fn route_problems(config: &Config, index: usize, section: &RouteSection) -> Vec<ProblemKind> {
+    let RouteSection { route, patterns, origin } = section;
     let number = index + 1;
     let mut kinds = Vec::new();
-    match &route.checksum {
-        Checksum::SumDb(name) if !config.sumdbs.contains_key(name) => {
+    match route.sumdb().map(|name| (name, config.sumdbs.get(name))) {
+        Some((name, None)) => {
             let known = config.sumdbs.keys().cloned().collect();
-            kinds.push(ProblemKind::UnknownSumDb { route: number, name: name.clone(), known });
+            kinds.push(ProblemKind::UnknownSumDb { route: number, name: name.to_owned(), known });
         }
-        Checksum::SumDb(name) if config.sumdbs[name].mode == Mode::Heads => kinds.push(ProblemKind::Value {
+        Some((name, Some(sumdb))) if sumdb.mode == Mode::Heads => kinds.push(ProblemKind::Value {
             key: format!("route.{number}.checksum"),
             why: format!("takes lines from \"{name}\", whose mode \"heads\" keeps no records"),
             fix: format!("set mode = \"on-demand\" in [sumdb.\"{name}\"]"),
         }),
-        Checksum::Compute if route.source.0.is_empty() => kinds.push(ProblemKind::Value {
+        _ => {}
+    }
+    match route.check(number) {
+        Ok(()) => {}
+        Err(RouteError::NoSource { .. }) => kinds.push(ProblemKind::Value {
             key: format!("route.{number}.source"),
             why: "is missing, and checksum = \"compute\" has nothing to hash without it".to_owned(),
             fix: "add source = [\"https://goproxy.corp.example\"], or \"direct\" for version control"
                 .to_owned(),
         }),
-        _ => {}
-    }
-    if route.source.has_direct() && !route.modules.has_literal_host() {
-        let wildcard = |pattern: &&String| !crate::module::PathPatterns::parse(pattern).has_literal_host();
-        let pattern = route.patterns.iter().find(wildcard).cloned().unwrap_or_default();
-        kinds.push(ProblemKind::DirectNeedsHost { route: number, pattern });
-    }
-    for source in route.source.sources() {
-        if let Source::Proxy(url) = source
-            && leads_back(url, config)
-        {
-            kinds.push(loop_problem(format!("route.{number}.source"), url, &route.origin).kind);
+        Err(RouteError::DirectNeedsHost { .. }) => {
+            let wildcard = |pattern: &&String| !PathPatterns::parse(pattern).has_literal_host();
+            let pattern = patterns.iter().find(wildcard).cloned().unwrap_or_default();
+            kinds.push(ProblemKind::DirectNeedsHost { route: number, pattern });
         }
     }
-    kinds.extend(route.patterns.iter().filter_map(|pattern| {
-        let samples = samples(pattern);
-        let covers = |earlier: &Route| samples.iter().all(|path| earlier.modules.matches(path));
-        let earlier = config.routes[..index].iter().position(covers)?;
-        let leak = match (&config.routes[earlier].checksum, &route.checksum) {
-            (Checksum::SumDb(_), Checksum::Compute) => {
-                ", so that these private paths would be sent to a public database"
-            }
-            _ => "",
-        };
-        Some(ProblemKind::Unreachable { route: number, pattern: pattern.clone(), earlier: earlier + 1, leak })
-    }));
+    let back = route.source.iter().flat_map(SourceList::servers).filter(|url| leads_back(url, config));
+    kinds.extend(back.map(|url| loop_problem(format!("route.{number}.source"), url, origin).kind));
+    kinds.extend(patterns.iter().filter_map(|pattern| unreachable(config, index, pattern)));
     kinds
+}
+
+/// Finds the earlier route that takes everything that a pattern of route `index` is for.
+fn unreachable(config: &Config, index: usize, pattern: &str) -> Option<ProblemKind> {
+    let samples = samples(pattern);
+    let covers = |earlier: &RouteSection| samples.iter().all(|path| earlier.route.modules.matches(path));
+    let earlier = config.routes[..index].iter().position(covers)?;
+    let leak = match (&config.routes[earlier].route.checksum, &config.routes[index].route.checksum) {
+        (Checksum::Sumdb(_), Checksum::Compute) => {
+            ", so that these private paths would be sent to a public database"
+        }
+        _ => "",
+    };
+    let pattern = pattern.to_owned();
+    Some(ProblemKind::Unreachable { route: index + 1, pattern, earlier: earlier + 1, leak })
 }
 
 /// Two module paths that `pattern` matches and that have nothing else in common: an earlier route that matches both
@@ -152,7 +157,7 @@ fn samples(pattern: &str) -> [String; 2] {
 }
 
 /// Whether a request to `url` would come back to this server.
-pub(super) fn leads_back(url: &UpstreamUrl, config: &Config) -> bool {
+pub(super) fn leads_back(url: &ServerUrl, config: &Config) -> bool {
     let host = url.host().to_string();
     let is_own = match &config.url {
         Some(own) => own.host() == url.host() && own.port() == url.port() && is_below(own, url),
@@ -173,12 +178,12 @@ pub(super) fn leads_back(url: &UpstreamUrl, config: &Config) -> bool {
 }
 
 /// Whether the path of `url` is that of `own` or below it.
-fn is_below(own: &UpstreamUrl, url: &UpstreamUrl) -> bool {
-    let rest = url.expose().path().strip_prefix(own.expose().path().trim_end_matches('/'));
+fn is_below(own: &ServerUrl, url: &ServerUrl) -> bool {
+    let rest = url.path().strip_prefix(own.path());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn loop_problem(key: String, url: &UpstreamUrl, place: &Origin) -> Problem {
+fn loop_problem(key: String, url: &ServerUrl, place: &Origin) -> Problem {
     let why = format!("leads back to this server ({url}), so that a miss would ask itself");
     let fix =
         "name the server that the modules or lines come from; if that is this one, set `url` to the address \
@@ -213,9 +218,7 @@ pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String>
         )
     }));
     let anything = samples("*");
-    if !config.routes.is_empty()
-        && !anything.iter().all(|path| config.route(path) != crate::module::Choice::NoRoute)
-    {
+    if !config.routes.is_empty() && !anything.iter().all(|path| config.route(path) != Choice::NoRoute) {
         notices.push(
             "module paths that no route matches are answered 404, which fails the build. End with a route for \"*\"."
                 .to_owned(),
@@ -263,22 +266,18 @@ impl Config {
         }
         for (name, sumdb) in &self.sumdbs {
             let key = format!("sumdb.{name}.urls");
-            problems.extend(sumdb.urls.iter().filter_map(|url| match url {
-                LogUrl::Directory(path) => missing(&key, path, sumdb.urls_origin.clone()),
-                LogUrl::Server(_) => None,
-            }));
+            let directories = sumdb.urls.iter().filter_map(SourceUrl::local_path);
+            problems.extend(directories.filter_map(|path| missing(&key, path, sumdb.urls_origin.clone())));
             let (key, origin) = ("hook_secret_file", sumdb.origins.get("hook_secret_file").cloned());
             let secret = sumdb.hook_secret_file.as_deref();
             let missing =
                 |path| missing(&format!("sumdb.{name}.{key}"), path, origin.unwrap_or(Origin::Default));
             problems.extend(secret.and_then(missing));
         }
-        for (i, route) in self.routes.iter().enumerate() {
+        for (i, section) in self.routes.iter().enumerate() {
             let key = format!("route.{}.source", i + 1);
-            problems.extend(route.source.sources().filter_map(|source| match source {
-                Source::Directory(path) => missing(&key, path, route.origin.clone()),
-                Source::Proxy(_) | Source::Direct => None,
-            }));
+            let directories = section.route.source.iter().flat_map(SourceList::directories);
+            problems.extend(directories.filter_map(|path| missing(&key, path, section.origin.clone())));
         }
         problems
     }

@@ -18,9 +18,10 @@ use super::check::{self, leads_back};
 use super::layers::Environment;
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::source::{FallThrough, LogUrl, Source, SourceError, SourceList, UpstreamUrl};
-use super::{Checksum, Config, Mode, Route, SUM_GOLANG_ORG, SumDb};
+use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumDb};
 use crate::module::PathPatterns;
+use crate::route::{Checksum, Route};
+use crate::source::{ListedSource, ModuleSource, ServerUrl, SourceError, SourceList, SourceUrl};
 
 /// `go env` answers in milliseconds; a broken installation must not hang the start.
 const GO_ENV_DEADLINE: Duration = Duration::from_secs(10);
@@ -121,8 +122,8 @@ impl Config {
         }
         let private = private_route(go)?;
         let (source, origin) = public_source(self, go)?;
-        self.discover_sumdb(go, &source, &origin);
-        self.notices.extend(public_notices(go, &source));
+        self.discover_sumdb(go, source.as_ref(), &origin);
+        self.notices.extend(public_notices(go, source.as_ref()));
         self.routes.extend(private);
         if self.sumdbs[SUM_GOLANG_ORG].mode == Mode::Heads {
             self.notices.push(format!(
@@ -130,11 +131,10 @@ impl Config {
                  answered 404. Set its mode to \"on-demand\", or write a [[route]] for them."
             ));
         } else {
-            self.routes.push(Route {
-                modules: PathPatterns::parse("*"),
+            let checksum = Checksum::Sumdb(SUM_GOLANG_ORG.to_owned());
+            self.routes.push(RouteSection {
+                route: Route { modules: PathPatterns::parse("*"), source, checksum },
                 patterns: vec!["*".to_owned()],
-                source,
-                checksum: Checksum::SumDb(SUM_GOLANG_ORG.to_owned()),
                 origin,
             });
         }
@@ -151,27 +151,24 @@ impl Config {
             return;
         }
         let (patterns, origin) = private_patterns(go);
-        self.routes.extend(origin.map(|origin| Route {
-            modules: PathPatterns::parse(&patterns.join(",")),
-            patterns,
-            source: SourceList::default(),
-            checksum: Checksum::Compute,
-            origin,
-        }));
+        let modules = PathPatterns::parse(&patterns.join(","));
+        let route = Route { modules, source: None, checksum: Checksum::Compute };
+        self.routes.extend(origin.map(|origin| RouteSection { route, patterns, origin }));
     }
 
     /// Passthroughs first: where a proxy is configured the way to the public database is often closed.
-    fn discover_sumdb(&mut self, go: &GoEnvironment, source: &SourceList, origin: &Origin) {
+    fn discover_sumdb(&mut self, go: &GoEnvironment, source: Option<&SourceList>, origin: &Origin) {
         // The address that our own clients have in their GOSUMDB would make us ask ourselves.
         let other = go.var("GOSUMDB").and_then(|setting| other_address(&setting.value));
         let other = other.filter(|url| !leads_back(url, self));
         let sumdb = self.sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumDb::sum_golang_org);
-        sumdb.ask_first(source.passthroughs_of(SUM_GOLANG_ORG).chain(other.map(LogUrl::Server)), origin);
+        let proxies = source.into_iter().flat_map(|source| source.passthroughs_of(SUM_GOLANG_ORG));
+        sumdb.ask_first(proxies.chain(other.map(SourceUrl::Server)), origin);
     }
 }
 
 /// The route for what GOPRIVATE and GONOSUMDB name. Both must stay out of the public database.
-fn private_route(go: &GoEnvironment) -> Result<Option<Route>, ConfigError> {
+fn private_route(go: &GoEnvironment) -> Result<Option<RouteSection>, ConfigError> {
     let (patterns, origin) = private_patterns(go);
     let Some(origin) = origin else { return Ok(None) };
     let modules = PathPatterns::parse(&patterns.join(","));
@@ -194,8 +191,9 @@ fn private_route(go: &GoEnvironment) -> Result<Option<Route>, ConfigError> {
         );
         return Err(go_problem(&origin, cause, fix));
     }
-    let source = SourceList(vec![(Source::Direct, FallThrough::OnNotFound)]);
-    Ok(Some(Route { modules, patterns, source, checksum: Checksum::Compute, origin }))
+    let source = Some(SourceList::direct());
+    let route = Route { modules, source, checksum: Checksum::Compute };
+    Ok(Some(RouteSection { route, patterns, origin }))
 }
 
 /// The patterns of GOPRIVATE and GONOSUMDB, and who set the first of them.
@@ -216,10 +214,10 @@ fn private_patterns(go: &GoEnvironment) -> (Vec<String>, Option<Origin>) {
 }
 
 /// The source of everything else; `direct` is left out, because no host is literal there.
-fn public_source(config: &Config, go: &GoEnvironment) -> Result<(SourceList, Origin), ConfigError> {
-    let Some(setting) = go.var("GOPROXY") else { return Ok((SourceList::default(), Origin::Default)) };
+fn public_source(config: &Config, go: &GoEnvironment) -> Result<(Option<SourceList>, Origin), ConfigError> {
+    let Some(setting) = go.var("GOPROXY") else { return Ok((None, Origin::Default)) };
     let origin = setting.origin.clone();
-    let mut list: SourceList = setting.value.parse().map_err(|error| match error {
+    let list: SourceList = setting.value.parse().map_err(|error| match error {
         SourceError::Off => go_problem(
             &origin,
             "GOPROXY is \"off\", which forbids every source: no module could be looked up or fetched".to_owned(),
@@ -228,18 +226,15 @@ fn public_source(config: &Config, go: &GoEnvironment) -> Result<(SourceList, Ori
         ),
         error => go_problem(&origin, format!("GOPROXY {error}"), "correct it with `go env -w GOPROXY=…`".to_owned()),
     })?;
-    for source in list.sources() {
-        if let Source::Proxy(url) = source
-            && leads_back(url, config)
-        {
-            let cause =
-                format!("GOPROXY leads back to this server ({url}), so that every miss would ask itself");
-            let fix = "start the server with the GOPROXY that it shall fetch from (GOPROXY=https://… tallystick serve), \
-                       or write a configuration with [[route]]";
-            return Err(go_problem(&origin, cause, fix.to_owned()));
-        }
+    if let Some(url) = list.servers().find(|url| leads_back(url, config)) {
+        let cause = format!("GOPROXY leads back to this server ({url}), so that every miss would ask itself");
+        let fix = "start the server with the GOPROXY that it shall fetch from (GOPROXY=https://… tallystick serve), \
+                   or write a configuration with [[route]]";
+        return Err(go_problem(&origin, cause, fix.to_owned()));
     }
-    if list.sources().all(|source| matches!(source, Source::Directory(_))) {
+    let is_directory =
+        |entry: &ListedSource| matches!(entry.source, ModuleSource::Proxy(SourceUrl::Local(_)));
+    if list.entries().iter().all(is_directory) {
         let directory = list.to_string();
         let cause = format!(
             "GOPROXY names only a directory ({directory}), so that nothing says which of its modules are private and which \
@@ -251,13 +246,12 @@ fn public_source(config: &Config, go: &GoEnvironment) -> Result<(SourceList, Ori
         );
         return Err(go_problem(&origin, cause, fix));
     }
-    list.0.retain(|(source, _)| *source != Source::Direct);
-    Ok((list, origin))
+    Ok((list.without_direct(), origin))
 }
 
-fn public_notices(go: &GoEnvironment, source: &SourceList) -> Vec<String> {
+fn public_notices(go: &GoEnvironment, source: Option<&SourceList>) -> Vec<String> {
     let mut notices = Vec::new();
-    if source.0.is_empty() {
+    if source.is_none() {
         let why = match (go.var("GOPROXY"), &go.failure) {
             (Some(_), _) => "GOPROXY is \"direct\" alone".to_owned(),
             (None, Some(failure)) => format!("GOPROXY is not set ({failure})"),
@@ -278,7 +272,7 @@ fn public_notices(go: &GoEnvironment, source: &SourceList) -> Vec<String> {
 }
 
 /// The URL in a GOSUMDB that means sum.golang.org at another address (`go help module-auth`).
-fn other_address(gosumdb: &str) -> Option<UpstreamUrl> {
+fn other_address(gosumdb: &str) -> Option<ServerUrl> {
     let mut fields = gosumdb.split_whitespace();
     let name = fields.next()?.split('+').next()?;
     match (name, fields.next()) {

@@ -13,11 +13,11 @@ use super::file::{self, FileConfig, FileRoute, FileSumDb, Placed};
 use super::layers::{Environment, Layers, Overrides, TextList};
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::source::SourceList;
 use super::{
-    Cache, Checksum, Config, Limits, LogFormat, Mode, Redirects, Route, SUM_GOLANG_ORG, SumDb, Tls, check,
+    Cache, Config, Limits, LogFormat, Mode, Redirects, RouteSection, SUM_GOLANG_ORG, SumDb, Tls, check,
 };
 use crate::module::PathPatterns;
+use crate::route::{Checksum, Route};
 
 /// The contact is sent with every request.
 const MAX_CONTACT_BYTES: usize = 200;
@@ -187,7 +187,7 @@ impl Layers<'_> {
         sumdbs
     }
 
-    fn route(&mut self, number: usize, route: Spanned<FileRoute>) -> Option<Route> {
+    fn route(&mut self, number: usize, route: Spanned<FileRoute>) -> Option<RouteSection> {
         let origin = self.place(&route);
         let FileRoute { modules, source, checksum } = route.into_inner();
         let place = self.place(&modules);
@@ -197,9 +197,9 @@ impl Layers<'_> {
             return None;
         }
         let source = match source {
-            None => SourceList::default(),
+            None => None,
             Some(list) => match list.get_ref().join(",").parse() {
-                Ok(list) => list,
+                Ok(list) => Some(list),
                 Err(error) => {
                     let place = self.place(&list);
                     self.wrong(
@@ -214,9 +214,10 @@ impl Layers<'_> {
         };
         let checksum = match checksum.into_inner() {
             word if word == "compute" => Checksum::Compute,
-            name => Checksum::SumDb(name),
+            name => Checksum::Sumdb(name),
         };
-        Some(Route { modules: PathPatterns::parse(&patterns.join(",")), patterns, source, checksum, origin })
+        let route = Route { modules: PathPatterns::parse(&patterns.join(",")), source, checksum };
+        Some(RouteSection { route, patterns, origin })
     }
 }
 
@@ -226,12 +227,12 @@ impl Config {
     /// is looked up. Those that do not pass the database on are left out when the server starts.
     fn prefer_passthroughs(&mut self) {
         for (name, sumdb) in &mut self.sumdbs {
-            let takes_everything = |route: &&Route| {
-                route.checksum == Checksum::SumDb(name.clone())
-                    && route.patterns.iter().any(|pattern| pattern == "*")
+            let takes_everything = |section: &&RouteSection| {
+                section.route.sumdb() == Some(name) && section.patterns.iter().any(|pattern| pattern == "*")
             };
-            if let Some(route) = self.routes.iter().find(takes_everything) {
-                sumdb.ask_first(route.source.passthroughs_of(name), &route.origin);
+            if let Some(RouteSection { route, origin, .. }) = self.routes.iter().find(takes_everything) {
+                let proxies = route.source.iter().flat_map(|source| source.passthroughs_of(name));
+                sumdb.ask_first(proxies, origin);
             }
         }
     }

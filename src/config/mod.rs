@@ -39,7 +39,6 @@ pub mod reference;
 mod schedule;
 mod secret;
 mod show;
-pub mod source;
 mod span;
 mod sumdb;
 mod witness;
@@ -65,9 +64,9 @@ pub use span::{Span, SpanError};
 pub use witness::{WitnessConfig, WitnessConfigError, WitnessOverrides};
 pub use witnesses::{LogWitness, LogWitnesses};
 
-use crate::module::{Choice, PathPatterns, Rule, Withheld, choose};
 use crate::note::VerifierKey;
-use source::{LogUrl, SourceList, UpstreamUrl};
+use crate::route::{Choice, Route, Untold, choose, may_tell};
+use crate::source::{ServerUrl, SourceUrl};
 
 /// The name of Google's checksum database.
 pub const SUM_GOLANG_ORG: &str = "sum.golang.org";
@@ -83,7 +82,7 @@ pub struct Config {
     /// The log's name, where it was said; otherwise the key's counts.
     pub name: Option<String>,
     /// The address for clients, where it differs from `listen`.
-    pub url: Option<UpstreamUrl>,
+    pub url: Option<ServerUrl>,
     /// Directory of the log database, the keys and the control socket.
     pub data: PathBuf,
     /// File of the anchor.
@@ -115,7 +114,7 @@ pub struct Config {
     /// Remote checksum databases by name.
     pub sumdbs: BTreeMap<String, SumDb>,
     /// In order; the first that matches wins.
-    pub routes: Vec<Route>,
+    pub routes: Vec<RouteSection>,
     /// Who cosigns the log's heads.
     pub witnesses: LogWitnesses,
     /// How old the newest cosignatures of an idle log become.
@@ -188,7 +187,7 @@ pub struct SumDb {
     /// Its key; the key's name is the database's.
     pub key: VerifierKey,
     /// Where to ask, in order.
-    pub urls: Vec<LogUrl>,
+    pub urls: Vec<SourceUrl>,
     /// What is kept of it.
     pub mode: Mode,
     /// How often a server asks for its newest head.
@@ -258,65 +257,25 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// What happens with the modules of some paths.
+/// A `[[route]]`, or one that was made out of the `go` command's settings.
 #[derive(Clone, Debug)]
-pub struct Route {
-    /// Which module paths.
-    pub modules: PathPatterns,
-    /// The patterns as they were written, one each.
+pub struct RouteSection {
+    /// The route.
+    pub route: Route,
+    /// Its patterns as they were written, one each.
     pub patterns: Vec<String>,
-    /// Where the modules are fetched; empty only where the lines come from a sumdb.
-    pub source: SourceList,
-    /// Where the lines come from.
-    pub checksum: Checksum,
     /// Who made the route.
     pub origin: Origin,
-}
-
-impl Route {
-    /// The route as [`choose`] needs it.
-    fn rule(&self) -> Rule<'_> {
-        let sumdb = match &self.checksum {
-            Checksum::Compute => None,
-            Checksum::SumDb(name) => Some(name.as_str()),
-        };
-        Rule { patterns: &self.modules, sumdb }
-    }
-}
-
-/// Why a remote database is not told a module path.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Untold {
-    /// Its route leads elsewhere, or no route says that it is public.
-    #[error("it is private here")]
-    Private,
-    /// It is private in all but its spelling.
-    #[error(transparent)]
-    Withheld(#[from] Withheld),
-}
-
-/// Where a route's lines come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Checksum {
-    /// Hash what the source serves.
-    Compute,
-    /// The checksum database of this name.
-    SumDb(String),
-}
-
-impl std::fmt::Display for Checksum {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Checksum::Compute => "compute",
-            Checksum::SumDb(name) => name,
-        })
-    }
 }
 
 impl Config {
     /// Chooses the route of an unescaped module path.
     pub fn route(&self, path: &str) -> Choice {
-        choose(self.routes.iter().map(Route::rule), path)
+        choose(self.declared_routes(), path)
+    }
+
+    fn declared_routes(&self) -> impl Iterator<Item = &Route> + Clone {
+        self.routes.iter().map(|section| &section.route)
     }
 
     /// Whether nobody set `key` (a path of [`reference::KEYS`] without `*`).
@@ -327,25 +286,13 @@ impl Config {
     /// The remote checksum databases that are kept and served here: those with a section of their own, and those that
     /// routes take lines from.
     pub fn mirrored(&self) -> impl Iterator<Item = (&String, &SumDb)> {
-        self.sumdbs.iter().filter(|(name, sumdb)| sumdb.is_named || self.has_route_to(name))
+        let is_used = |name: &str| self.declared_routes().any(|route| route.sumdb() == Some(name));
+        self.sumdbs.iter().filter(move |(name, sumdb)| sumdb.is_named || is_used(name))
     }
 
-    fn has_route_to(&self, sumdb: &str) -> bool {
-        self.routes.iter().any(|route| matches!(&route.checksum, Checksum::SumDb(name) if name == sumdb))
-    }
-
-    /// Checks whether the remote database `sumdb` may be told a module path. What is hashed here is private, and what another
-    /// database answers for is none of its business. A path without a route may be private too, so it is told only to a
-    /// database that no route has to do with.
+    /// Checks whether the remote database `sumdb` may be told a module path; see [`Untold`].
     pub fn may_tell(&self, sumdb: &str, path: &str) -> Result<(), Untold> {
-        let may = match self.route(path) {
-            Choice::Route(index) => {
-                matches!(&self.routes[index].checksum, Checksum::SumDb(name) if name == sumdb)
-            }
-            Choice::NoRoute => !self.has_route_to(sumdb),
-            Choice::Withheld(why) => return Err(Untold::Withheld(why)),
-        };
-        if may { Ok(()) } else { Err(Untold::Private) }
+        may_tell(self.declared_routes(), sumdb, path)
     }
 
     /// Who set `key` (a path of [`reference::KEYS`] without `*`).
@@ -356,7 +303,7 @@ impl Config {
     /// The address that clients use: `url`, or one made from `listen` (an unspecified address becomes loopback).
     pub fn client_url(&self) -> String {
         if let Some(url) = &self.url {
-            return url.expose().as_str().trim_end_matches('/').to_owned();
+            return url.request_url().as_str().trim_end_matches('/').to_owned();
         }
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut address = self.listen;

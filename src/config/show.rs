@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Config, LogFormat, Origin, SourceList, Span};
+use super::{Config, LogFormat, Origin, Span};
+use crate::source::SourceList;
 
 /// One row of `config show`.
 #[derive(Clone, Debug, Serialize)]
@@ -47,11 +48,19 @@ impl Config {
             let interval = json!(sumdb.verify_interval.to_string());
             add(format!("sumdb.{name}.verify_interval"), interval, &sumdb.verify_interval_origin);
         }
-        for (i, route) in self.routes.iter().enumerate() {
+        for (i, section) in self.routes.iter().enumerate() {
             let number = i + 1;
-            add(format!("route.{number}.modules"), json!(route.patterns), &route.origin);
-            add(format!("route.{number}.source"), source_value(&route.source), &route.origin);
-            add(format!("route.{number}.checksum"), json!(route.checksum.to_string()), &route.origin);
+            add(format!("route.{number}.modules"), json!(section.patterns), &section.origin);
+            add(
+                format!("route.{number}.source"),
+                source_value(section.route.source.as_ref()),
+                &section.origin,
+            );
+            add(
+                format!("route.{number}.checksum"),
+                json!(section.route.checksum.to_string()),
+                &section.origin,
+            );
         }
         for (i, witness) in self.witnesses.all.iter().enumerate() {
             let number = i + 1;
@@ -107,7 +116,7 @@ impl Config {
 }
 
 /// As it would be written in the file: an array whose elements stand for commas, bars inside.
-fn source_value(list: &SourceList) -> Value {
-    let text = list.to_string();
+fn source_value(list: Option<&SourceList>) -> Value {
+    let text = list.map(SourceList::to_string).unwrap_or_default();
     json!(text.split(',').filter(|element| !element.is_empty()).collect::<Vec<_>>())
 }

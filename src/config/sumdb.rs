@@ -14,9 +14,9 @@ use super::layers::Layers;
 use super::origin::Origin;
 use super::problem::{Problem, ProblemKind};
 use super::reference;
-use super::source::{LogUrl, MAX_SOURCES};
 use super::{Mode, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, Schedule, Span, SumDb, VerifyInterval};
 use crate::note::VerifierKey;
+use crate::source::{MAX_SOURCES, SourceUrl};
 
 /// Asked more often than every second a log's operator would rightly shut us out; less than once a day watches nothing.
 const POLLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -139,9 +139,9 @@ impl Layers<'_> {
         None
     }
 
-    fn sumdb_urls(&mut self, name: &str, list: Spanned<Vec<String>>) -> Option<(Vec<LogUrl>, Origin)> {
+    fn sumdb_urls(&mut self, name: &str, list: Spanned<Vec<String>>) -> Option<(Vec<SourceUrl>, Origin)> {
         let place = self.place(&list);
-        let urls = list.get_ref().iter().map(|text| text.parse()).collect::<Result<Vec<LogUrl>, _>>();
+        let urls = list.get_ref().iter().map(|text| text.parse()).collect::<Result<Vec<SourceUrl>, _>>();
         let why = match urls {
             Ok(urls) if urls.is_empty() => "the list is empty".to_owned(),
             Ok(urls) if urls.len() > MAX_SOURCES => format!("it has more than {MAX_SOURCES} URLs"),
@@ -169,11 +169,11 @@ impl Layers<'_> {
 
 impl SumDb {
     /// Has addresses asked before the built-in ones, each once. Where somebody named the addresses, those stay alone.
-    pub(super) fn ask_first(&mut self, urls: impl IntoIterator<Item = LogUrl>, origin: &Origin) {
+    pub(super) fn ask_first(&mut self, urls: impl IntoIterator<Item = SourceUrl>, origin: &Origin) {
         if self.urls_origin != Origin::Default {
             return;
         }
-        let mut first: Vec<LogUrl> = Vec::new();
+        let mut first: Vec<SourceUrl> = Vec::new();
         for url in urls {
             if !first.contains(&url) {
                 first.push(url);

@@ -9,8 +9,8 @@ use super::Span;
 use super::file::{FileWitness, FileWitnesses, Placed};
 use super::layers::Layers;
 use super::origin::Origin;
-use super::source::UpstreamUrl;
 use crate::note::CosignatureVerifier;
+use crate::source::ServerUrl;
 
 /// More than this the C2SP policy format need not support.
 const MAX_WITNESSES: usize = 32;
@@ -38,7 +38,7 @@ pub struct LogWitness {
     /// What it is called here.
     pub name: String,
     /// Its submission prefix.
-    pub url: UpstreamUrl,
+    pub url: ServerUrl,
     /// Its key.
     pub key: CosignatureVerifier,
     /// Who set it.
@@ -51,7 +51,7 @@ impl LogWitnesses {
         let mut text = format!("log {log}{}\n", url.map(|url| format!(" {url}")).unwrap_or_default());
         for LogWitness { name, url, key, .. } in &self.all {
             // Without a password: a policy is for everybody.
-            let url = if url.has_credentials() { String::new() } else { format!(" {}", url.expose()) };
+            let url = if url.has_credentials() { String::new() } else { format!(" {}", url.request_url()) };
             text += &format!("witness {name} {key}{}\n", url.trim_end_matches('/'));
         }
         if self.quorum == 0 || self.all.is_empty() {
@@ -111,7 +111,7 @@ impl Layers<'_> {
             );
             return None;
         }
-        let parsed = match url.get_ref().parse::<UpstreamUrl>() {
+        let parsed = match url.get_ref().parse::<ServerUrl>() {
             Ok(parsed) => parsed,
             Err(error) => {
                 wrong(place, "url", &error.to_string());

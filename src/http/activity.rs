@@ -171,7 +171,7 @@ pub(super) struct Patience {
 
 /// What is to be done with a connection after a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Disposition {
     Keep,
     /// Let what is under way finish, take nothing new.
     Finish,
@@ -201,29 +201,29 @@ impl Watchdog {
     }
 
     /// To be called once per tick, with the patience that the server can afford now.
-    pub(super) fn tick(&mut self, activity: &Activity, patience: Patience) -> Verdict {
+    pub(super) fn tick(&mut self, activity: &Activity, patience: Patience) -> Disposition {
         let requests = activity.requests.load(Relaxed);
         let (_, sent) = activity.bytes();
         if activity.is_busy() || requests != self.requests_seen || sent != self.sent_seen {
             (self.requests_seen, self.sent_seen) = (requests, sent);
             (self.head_ticks, self.idle_ticks) = (0, 0);
             self.finishing_ticks = self.finishing_ticks.map(|_| 0);
-            return Verdict::Keep;
+            return Disposition::Keep;
         }
         if let Some(ticks) = &mut self.finishing_ticks {
             *ticks += 1;
-            return if *ticks >= patience.head_ticks { Verdict::Cut } else { Verdict::Keep };
+            return if *ticks >= patience.head_ticks { Disposition::Cut } else { Disposition::Keep };
         }
         if activity.has_partial_head() {
             self.head_ticks += 1;
-            return if self.head_ticks >= patience.head_ticks { Verdict::Cut } else { Verdict::Keep };
+            return if self.head_ticks >= patience.head_ticks { Disposition::Cut } else { Disposition::Keep };
         }
         self.idle_ticks += 1;
         if self.idle_ticks >= patience.idle_ticks {
             self.finishing_ticks = Some(0);
-            return Verdict::Finish;
+            return Disposition::Finish;
         }
-        Verdict::Keep
+        Disposition::Keep
     }
 }
 
@@ -233,13 +233,13 @@ mod tests {
 
     const PATIENCE: Patience = Patience { head_ticks: 2, idle_ticks: 4 };
 
-    fn verdicts(watchdog: &mut Watchdog, activity: &Activity, ticks: usize) -> Vec<Verdict> {
+    fn verdicts(watchdog: &mut Watchdog, activity: &Activity, ticks: usize) -> Vec<Disposition> {
         (0..ticks).map(|_| watchdog.tick(activity, PATIENCE)).collect()
     }
 
     #[test]
     fn silence_finishes_then_cuts() {
-        use Verdict::{Cut, Finish, Keep};
+        use Disposition::{Cut, Finish, Keep};
         let (activity, mut watchdog) = (Activity::default(), Watchdog::new());
         assert_eq!(verdicts(&mut watchdog, &activity, 6), [Keep, Keep, Keep, Finish, Keep, Cut]);
     }
@@ -248,9 +248,9 @@ mod tests {
     fn a_slow_head_is_cut_sooner_than_an_idle_connection_however_many_bytes_trickle_in() {
         let (activity, mut watchdog) = (Activity::default(), Watchdog::new());
         activity.received_bytes.fetch_add(1, Relaxed);
-        assert_eq!(watchdog.tick(&activity, PATIENCE), Verdict::Keep);
+        assert_eq!(watchdog.tick(&activity, PATIENCE), Disposition::Keep);
         activity.received_bytes.fetch_add(1, Relaxed);
-        assert_eq!(watchdog.tick(&activity, PATIENCE), Verdict::Cut);
+        assert_eq!(watchdog.tick(&activity, PATIENCE), Disposition::Cut);
     }
 
     #[test]
@@ -258,20 +258,20 @@ mod tests {
         let (activity, mut watchdog) = (Activity::default(), Watchdog::new());
         verdicts(&mut watchdog, &activity, 3);
         activity.received_bytes.fetch_add(1, Relaxed);
-        assert_eq!(watchdog.tick(&activity, PATIENCE), Verdict::Keep);
+        assert_eq!(watchdog.tick(&activity, PATIENCE), Disposition::Keep);
     }
 
     #[test]
     fn work_and_progress_keep_a_connection() {
         let (activity, mut watchdog) = (Activity::default(), Watchdog::new());
         let ongoing = activity.begin(false, false);
-        assert!(verdicts(&mut watchdog, &activity, 20).iter().all(|v| *v == Verdict::Keep));
+        assert!(verdicts(&mut watchdog, &activity, 20).iter().all(|v| *v == Disposition::Keep));
         drop(ongoing);
         for _ in 0..20 {
             activity.sent_bytes.fetch_add(1, Relaxed);
-            assert_eq!(watchdog.tick(&activity, PATIENCE), Verdict::Keep);
+            assert_eq!(watchdog.tick(&activity, PATIENCE), Disposition::Keep);
         }
-        assert_eq!(verdicts(&mut watchdog, &activity, 4).last(), Some(&Verdict::Finish));
+        assert_eq!(verdicts(&mut watchdog, &activity, 4).last(), Some(&Disposition::Finish));
     }
 
     #[test]
@@ -280,6 +280,6 @@ mod tests {
         drop(activity.begin(true, false));
         watchdog.tick(&activity, PATIENCE);
         activity.received_bytes.fetch_add(17, Relaxed);
-        assert_eq!(verdicts(&mut watchdog, &activity, 4).last(), Some(&Verdict::Finish));
+        assert_eq!(verdicts(&mut watchdog, &activity, 4).last(), Some(&Disposition::Finish));
     }
 }

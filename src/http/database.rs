@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::answer::{self, Answer};
 use crate::module::ModuleVersion;
+use crate::share::Claimant;
 use crate::tlog::Tile;
 
 /// When a client should come back that we could not answer for a reason of our own.
@@ -71,6 +72,13 @@ pub trait ChecksumDatabase: Send + Sync + 'static {
 pub struct Client {
     /// The peer's address, or the one that a trusted proxy names. An IPv4 address is never in its IPv6 form.
     pub address: IpAddr,
+}
+
+impl Client {
+    /// Whose share its requests take.
+    pub(super) fn claimant(&self) -> Claimant {
+        Claimant::at(self.address)
+    }
 }
 
 /// A signed head, ready to be served. Cloning is cheap: make it once per head.

@@ -33,14 +33,14 @@ use axum::routing::post;
 use axum::{Router, http};
 use serde::Serialize;
 
-use super::answer::problem::Problem;
+use super::answer::problem::ProblemDetails;
 use super::answer::{self, CacheControl};
 use super::api::BODY_PATIENCE;
 use super::metrics::{MetricsSource, Sample, SampleValue};
 use super::{Client, body};
 use crate::clock::Clock;
 use crate::gossip::{Compared, Gossip, GossipError, NOTE_BYTES_MAX, Verdict};
-use crate::notary::{ClientId, Rates};
+use crate::share::Rates;
 use crate::tlog::{Hash, TreeHead};
 
 /// Heads that a client may send in a minute: a site's builds may come from one address, each with a few.
@@ -68,7 +68,7 @@ impl GossipDoor {
 
 /// The router of this one path, to be merged with that of the API.
 pub fn router(door: Arc<GossipDoor>) -> Router {
-    let refused = async || Problem::method_not_allowed("only POST is answered here").answer();
+    let refused = async || ProblemDetails::method_not_allowed("only POST is answered here").answer();
     Router::new().route("/api/v1/gossip", post(hear).fallback(refused)).with_state(door)
 }
 
@@ -106,13 +106,13 @@ async fn hear(
     body: Body,
 ) -> http::Response<Body> {
     // Before anything is read.
-    if let Err(exhausted) = door.rates.admit(&ClientId::Address(client.address)) {
+    if let Err(exhausted) = door.rates.admit(client.claimant()) {
         let why = "too many heads from this client, or in all: try again later";
-        return Problem::too_many(why, exhausted.retry_after).answer();
+        return ProblemDetails::too_many(why, exhausted.retry_after).answer();
     }
     let body = match body::read(body, NOTE_BYTES_MAX, BODY_PATIENCE).await {
         Ok(body) => body,
-        Err(error) => return Problem::from(error).answer(),
+        Err(error) => return ProblemDetails::from(error).answer(),
     };
     let deadline = door.clock.instant() + door.deadline;
     match door.gossip.hear(&body, deadline).await {
@@ -139,22 +139,22 @@ fn document(compared: &Compared) -> Document<'_> {
     }
 }
 
-fn refusal(error: &GossipError) -> Problem {
+fn refusal(error: &GossipError) -> ProblemDetails {
     match error {
-        GossipError::Malformed(_) => Problem::bad_request(error.to_string()),
-        GossipError::BadSignature(_) => Problem::forbidden(error.to_string()),
+        GossipError::Malformed(_) => ProblemDetails::bad_request(error.to_string()),
+        GossipError::BadSignature(_) => ProblemDetails::forbidden(error.to_string()),
         // Another key may be configured at any time, and no cache keeps an answer to POST.
-        GossipError::UnknownLog => Problem::not_found(error.to_string()).uncached(),
-        GossipError::NotAHead { .. } => Problem::unprocessable(error.to_string()),
+        GossipError::UnknownLog => ProblemDetails::not_found(error.to_string()).uncached(),
+        GossipError::NotAHead { .. } => ProblemDetails::unprocessable(error.to_string()),
         GossipError::Unavailable { text } => {
             tracing::warn!(why = text, "a head that somebody was shown cannot be compared");
             let why = "what the comparison needs is not to be had of that log at the moment; try again later";
-            Problem::unavailable(why, Some(UNAVAILABLE_PAUSE))
+            ProblemDetails::unavailable(why, Some(UNAVAILABLE_PAUSE))
         }
         GossipError::Store(_) | GossipError::Remote(_) => {
             tracing::error!(%error, "a head that somebody was shown cannot be compared");
             let why = "what is stored for this comparison cannot be read; the server's log has the details";
-            Problem::internal(why)
+            ProblemDetails::internal(why)
         }
     }
 }

@@ -32,7 +32,7 @@ use super::body::{self, BodyError};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::mirror::Mirror;
-use crate::notary::{ClientId, Rates};
+use crate::share::Rates;
 
 /// The path of a hook, before the name of the log.
 pub const PATH: &str = "/hooks/mirror/";
@@ -81,7 +81,7 @@ impl Hooks {
             return answer::post_only();
         }
         // Before anything is read, and whatever the name is.
-        if let Err(exhausted) = self.rates.admit(&ClientId::Address(client.address)) {
+        if let Err(exhausted) = self.rates.admit(client.claimant()) {
             return answer::too_often(exhausted.retry_after);
         }
         let claimed = signature_of(request.headers());

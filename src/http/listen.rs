@@ -37,13 +37,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::activity::{Activity, Patience, Verdict, Watchdog, Watched};
+use super::activity::{Activity, Disposition, Patience, Watchdog, Watched};
 use super::answer::{self, Answer};
-use super::eviction::Eviction;
 use super::metrics::Traffic;
 use super::proxies::TrustedProxies;
 use super::tls::TlsKeeper;
-use crate::share::{ClientNetwork, Holder, SlotId, Slots};
+use crate::share::eviction::Eviction;
+use crate::share::{Claimant, SlotHolder, SlotId, Slots};
 
 /// What stands behind a [`Door`].
 pub trait Site: Send + Sync + 'static {
@@ -54,11 +54,11 @@ pub trait Site: Send + Sync + 'static {
 
 /// The address at the other end of the connection, in the extensions of requests to an axum router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+pub struct PeerAddress(pub SocketAddr);
 
 impl Site for axum::Router {
     async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Answer {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(PeerAddress(peer));
         match tower::ServiceExt::oneshot(self.clone(), request).await {
             Ok(answer) => answer,
             Err(never) => match never {},
@@ -315,12 +315,12 @@ impl<S: Site> Door<S> {
 struct Newcomer {
     stream: TcpStream,
     peer: SocketAddr,
-    holder: Holder,
+    holder: SlotHolder,
 }
 
 /// Connections that wait for a slot, in the order in which they came.
 struct Waiting {
-    by_holder: BTreeMap<Holder, VecDeque<Newcomer>>,
+    by_holder: BTreeMap<SlotHolder, VecDeque<Newcomer>>,
     max: usize,
 }
 
@@ -405,7 +405,7 @@ impl<S> Shared<S> {
     }
 
     /// Takes a slot for a connection, at the cost of another client if need be. `None`: there is none now.
-    fn take_slot(self: &Arc<Self>, holder: Holder) -> Option<Slot<S>> {
+    fn take_slot(self: &Arc<Self>, holder: SlotHolder) -> Option<Slot<S>> {
         let served = Arc::new(Served::default());
         let is_resting = |served: &Arc<Served>| !served.activity.is_busy();
         let arrival = self.slots().arrive(holder, || Arc::clone(&served), is_resting)?;
@@ -430,9 +430,9 @@ impl<S: Site> Shared<S> {
     ) -> Option<Newcomer> {
         let address = peer.ip();
         let holder = if self.proxies.trusts(address.to_canonical()) {
-            Holder::Exempt
+            SlotHolder::Exempt
         } else {
-            Holder::Client(ClientNetwork::of(address))
+            SlotHolder::Client(Claimant::at(address))
         };
         let Some(slot) = self.take_slot(holder) else { return Some(Newcomer { stream, peer, holder }) };
         tokio::spawn(Arc::clone(self).connection(stream, peer, slot, phase.subscribe()));
@@ -520,9 +520,9 @@ impl<S: Site> Shared<S> {
                         self.offer_room();
                     }
                     match verdict {
-                        Verdict::Keep => {}
-                        Verdict::Finish => connection.as_mut().graceful_shutdown(),
-                        Verdict::Cut => {
+                        Disposition::Keep => {}
+                        Disposition::Finish => connection.as_mut().graceful_shutdown(),
+                        Disposition::Cut => {
                             self.traffic.cut.inc();
                             break;
                         }

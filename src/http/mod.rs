@@ -10,7 +10,6 @@
 //!           │   ├ gossip  /api/v1/gossip                            heads that others were shown
 //!           │   └ api     /api/v1/…                                 answered from a LogApi
 //!           └ ops     the second door: /healthz /readyz /metrics
-//! places   requests that wait, with a share for each client      eviction   tells who must make room
 //! listener makes every listening socket, with the longest queue that the system allows
 //! witness  what stands behind the door of a witness: add-checkpoint, and the checkpoints that were cosigned
 //! control  the socket through which our own commands reach a log that is open
@@ -26,7 +25,6 @@ pub mod api;
 mod body;
 pub mod control;
 mod database;
-mod eviction;
 pub mod gossip;
 pub mod hooks;
 mod kept;
@@ -35,7 +33,6 @@ pub mod listener;
 pub mod metrics;
 pub mod ops;
 pub mod own;
-pub mod places;
 pub mod proxies;
 pub mod remote;
 pub mod site;

@@ -23,12 +23,12 @@ use super::kept::{self, Recent, RecentOf, with_head};
 use super::metrics::{MetricsSource, Sample, SampleValue};
 use super::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError};
 use crate::clock::Clock;
-use crate::config::{Mode, Untold};
+use crate::config::Mode;
 use crate::mirror::{LogProgress, Mirror, Mirrors, RemoteError, RemoteLog};
 use crate::module::ModuleVersion;
-use crate::notary::{Allowance, ClientId, Exhausted, Rates};
+use crate::route::Untold;
 use crate::share::turns::Line;
-use crate::share::{Claimant, Shed, Turns, Waiters};
+use crate::share::{Allowance, Claimant, Exhausted, Rates, Shed, Turns, Waiters};
 use crate::store::StoreError;
 use crate::tlog::{Tile, TileLevel, TreeSize};
 
@@ -135,7 +135,7 @@ impl MirroredLog {
             );
             LookupRefusal::TryLater { text, retry_after }
         };
-        self.options.rates.admit(&ClientId::Address(client.address)).map_err(limited)
+        self.options.rates.admit(client.claimant()).map_err(limited)
     }
 
     /// Lets a client wait for `work`, if it has not its share of those that wait.
@@ -152,8 +152,8 @@ impl MirroredLog {
             );
             LookupRefusal::TryLater { text, retry_after: CROWDED_RETRY_AFTER }
         };
-        let claimant = ClientId::Address(client.address).claimant();
-        let waiter = self.options.waiters.enter(&claimant).ok_or_else(crowded)?;
+        let claimant = client.claimant();
+        let waiter = self.options.waiters.enter(claimant).ok_or_else(crowded)?;
         tokio::select! {
             biased;
             done = work => done,
@@ -193,7 +193,7 @@ impl MirroredLog {
             return Err(missing(name, &module.to_string(), max_age));
         }
         self.admit(client)?;
-        let client = ClientId::Address(client.address).claimant();
+        let client = client.claimant();
         let ask = || self.log().lookup_for(&module, Some(client.clone()), self.deadline());
         let refused = |error| refusal(name, &module.to_string(), &error);
         let proven = self.lookups.in_turn(&client, ask).await.map_err(refused)?;
@@ -220,7 +220,7 @@ impl MirroredLog {
         }
         self.admit(client)?;
         let what = tile.path();
-        let client = ClientId::Address(client.address).claimant();
+        let client = client.claimant();
         match self.tiles.in_turn(&client, || self.log().tile(&tile, self.deadline())).await {
             Ok(Some(body)) => {
                 self.recent.keep_tile(&tile, &body);

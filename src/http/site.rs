@@ -13,15 +13,15 @@ use axum::http::{Method, Request};
 use hyper::body::Incoming;
 
 use super::Client;
-use super::answer::problem::Problem;
+use super::answer::problem::ProblemDetails;
 use super::answer::{self, Answer};
 use super::hooks::{self, Hooks};
 use super::listen::Site;
 use super::metrics::{Endpoint, Metrics};
-use super::places::{NO_PLACE_RETRY, NoPlace, Places};
 use super::proxies::TrustedProxies;
 use super::sumdb::{self, Miss, Registry, Reply};
 use crate::clock::Clock;
+use crate::share::{NoPlace, Waiters};
 
 /// The longest URL, path and query together. A module path has at most 1024 bytes and a version 240; with every letter
 /// escaped as `%21x` they still fit.
@@ -33,17 +33,20 @@ const LOOKUPS_WAITING_MAX: usize = 8_192;
 /// Requests with a body that may wait at the same time, most of them for the rest of it: up to 32 MiB of bodies.
 const BODIES_WAITING_MAX: usize = 512;
 
+/// When a request that got no place, or lost it, is worth another try.
+const NO_PLACE_RETRY: Duration = Duration::from_secs(5);
+
 /// Where requests wait that are not answered at once.
 pub struct WaitingRoom {
     /// Look-ups, tiles and heads that somebody else is asked for.
-    pub lookups: Places,
+    pub lookups: Waiters,
     /// Requests with a body, and what they wait for.
-    pub bodies: Places,
+    pub bodies: Waiters,
 }
 
 impl Default for WaitingRoom {
     fn default() -> Self {
-        WaitingRoom { lookups: Places::new(LOOKUPS_WAITING_MAX), bodies: Places::new(BODIES_WAITING_MAX) }
+        WaitingRoom { lookups: Waiters::new(LOOKUPS_WAITING_MAX), bodies: Waiters::new(BODIES_WAITING_MAX) }
     }
 }
 
@@ -96,7 +99,7 @@ impl PublicSite {
             if request.method() != Method::POST {
                 return (Endpoint::Api, self.rest.answer(request, peer).await);
             }
-            let answered = self.waiting.bodies.hold(client.address, self.rest.answer(request, peer)).await;
+            let answered = self.waiting.bodies.hold(client.claimant(), self.rest.answer(request, peer)).await;
             return (Endpoint::Api, answered.unwrap_or_else(no_place_in_api));
         }
         let Ok(path) = sumdb::percent_decode(uri.path()) else {
@@ -110,7 +113,7 @@ impl PublicSite {
             let client = self.client(&request, peer);
             let name = name.to_owned();
             let answering = self.hooks.answer(&name, client, request);
-            let answered = self.waiting.bodies.hold(client.address, answering).await;
+            let answered = self.waiting.bodies.hold(client.claimant(), answering).await;
             return (Endpoint::Hook, answered.unwrap_or_else(no_place));
         }
         let Some((sumdb, ask)) = self.registry.route(&path) else {
@@ -126,7 +129,7 @@ impl PublicSite {
             Reply::Miss(miss) => {
                 let endpoint = if matches!(miss, Miss::Lookup(_)) { Endpoint::Notarize } else { endpoint };
                 let fetching = sumdb::fetch(&**sumdb, miss, client, self.lookup_deadline);
-                let fetched = self.waiting.lookups.hold(client.address, fetching).await;
+                let fetched = self.waiting.lookups.hold(client.claimant(), fetching).await;
                 (endpoint, fetched.unwrap_or_else(no_place))
             }
         }
@@ -138,5 +141,5 @@ fn no_place(refused: NoPlace) -> Answer {
 }
 
 fn no_place_in_api(refused: NoPlace) -> Answer {
-    Problem::unavailable(refused.to_string(), Some(NO_PLACE_RETRY)).answer()
+    ProblemDetails::unavailable(refused.to_string(), Some(NO_PLACE_RETRY)).answer()
 }

@@ -23,10 +23,7 @@ use super::database::{ChecksumDatabase, Client, LatestHead, LookupRefusal, RETRY
 use super::metrics::Endpoint;
 use super::tlog;
 use crate::module::{ModuleVersion, WireError};
-use crate::tlog::{Tile, TileLevel};
-
-/// The only height that is served: the one that the `go` command asks for.
-pub const TILE_HEIGHT: u8 = 8;
+use crate::tlog::{TILE_HEIGHT, Tile, TileLevel};
 
 /// The logs that are served, by name.
 #[derive(Clone)]

@@ -19,7 +19,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::routing::get;
 
-use super::answer::problem::Problem;
+use super::answer::problem::ProblemDetails;
 use super::answer::{self, Answer};
 use super::sumdb::percent_decode;
 use crate::log::{Log, ProofFileError, evidence_of};
@@ -166,7 +166,7 @@ pub fn router(proofs: Proofs) -> Router {
     Router::new()
         .route("/api/v1/tlog-proof/{*module}", get(tlog_proof))
         .method_not_allowed_fallback(async || {
-            Problem::method_not_allowed("only GET and HEAD are answered here").answer()
+            ProblemDetails::method_not_allowed("only GET and HEAD are answered here").answer()
         })
         .with_state(Arc::new(proofs))
 }
@@ -174,15 +174,15 @@ pub fn router(proofs: Proofs) -> Router {
 async fn tlog_proof(State(proofs): State<Arc<Proofs>>, uri: Uri, headers: HeaderMap) -> Answer {
     let wire = uri.path().strip_prefix("/api/v1/tlog-proof/").unwrap_or_default();
     let Ok(wire) = percent_decode(wire) else {
-        return Problem::bad_request("malformed percent-escape in the URL").answer();
+        return ProblemDetails::bad_request("malformed percent-escape in the URL").answer();
     };
     let module = match ModuleVersion::unescape(&wire) {
         Ok(module) => module,
-        Err(error) => return Problem::bad_request(error.to_string()).answer(),
+        Err(error) => return ProblemDetails::bad_request(error.to_string()).answer(),
     };
     let log = match log_of(uri.query().unwrap_or_default()) {
         Ok(log) => log,
-        Err(why) => return Problem::bad_request(why).answer(),
+        Err(why) => return ProblemDetails::bad_request(why).answer(),
     };
     let proof = match log {
         Some(name) => proofs.taken_from(&module, &name),
@@ -208,19 +208,21 @@ fn log_of(query: &str) -> Result<Option<String>, &'static str> {
     Ok(log)
 }
 
-fn refused(error: &ProofError) -> Problem {
+fn refused(error: &ProofError) -> ProblemDetails {
     match error {
         ProofError::NoRecord { .. } | ProofError::OtherSource { .. } | ProofError::NotKept { .. } => {
-            Problem::not_found(error.to_string())
+            ProblemDetails::not_found(error.to_string())
         }
         ProofError::Log(ProofFileError::NoCheckpoint) => {
             let text =
                 "the log signs nothing at the moment, so that there is no checkpoint to prove anything under";
-            Problem::unavailable(text, Some(READ_ONLY_RETRY))
+            ProblemDetails::unavailable(text, Some(READ_ONLY_RETRY))
         }
         ProofError::Log(ProofFileError::Store(_)) | ProofError::Mirror { .. } => {
             tracing::error!(%error, "a proof could not be made");
-            Problem::internal("what this proof is made of cannot be read; the server's log has the details")
+            ProblemDetails::internal(
+                "what this proof is made of cannot be read; the server's log has the details",
+            )
         }
     }
 }

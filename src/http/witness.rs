@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST <prefix>/add-checkpoint` | 200 with signature lines; 400, 403, 404, 409, 422 as [`Refusal`] says; 408, 413 for the body; 503 when too many wait, or the disk is full; 500 after a failed write |
+//! | `POST <prefix>/add-checkpoint` | 200 with signature lines; 400, 403, 404, 409, 422 as [`CosignRefusal`] says; 408, 413 for the body; 503 when too many wait, or the disk is full; 500 after a failed write |
 //! | `GET <prefix>/<hex SHA-256 of the origin>/checkpoint` | 200 with the newest checkpoint that was cosigned, 404 where none was |
 //!
 //! The size that a log should prove from comes with 409 as `text/x.tlog.size`. A 409 of another type says that the log has signed
@@ -24,9 +24,9 @@ use super::body;
 use super::listen::Site;
 use super::metrics::{Endpoint, Metrics, MetricsSource, Sample, SampleValue};
 use super::ops::{Health, Readiness};
-use super::places::Places;
 use crate::clock::Clock;
-use crate::witness::{MAX_REQUEST_BYTES, Outcome, Refusal, Witness};
+use crate::share::{Claimant, Waiters};
+use crate::witness::{CosignOutcome, CosignRefusal, MAX_REQUEST_BYTES, Witness};
 
 /// How long a body may take to come: it fits in a few packets.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 pub struct WitnessSite {
     witness: Arc<Witness>,
     prefix: String,
-    waiting: Places,
+    waiting: Waiters,
     turns: Semaphore,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -53,7 +53,7 @@ pub struct WitnessSite {
 impl WitnessSite {
     /// `prefix` is empty, or begins with a slash and does not end in one.
     pub fn new(witness: Arc<Witness>, prefix: String, metrics: Arc<Metrics>, clock: Clock) -> WitnessSite {
-        let (waiting, turns) = (Places::new(REQUESTS_WAITING_MAX), Semaphore::new(REQUESTS_IN_FLIGHT));
+        let (waiting, turns) = (Waiters::new(REQUESTS_WAITING_MAX), Semaphore::new(REQUESTS_IN_FLIGHT));
         WitnessSite { witness, prefix, waiting, turns, metrics, clock }
     }
 
@@ -66,7 +66,7 @@ impl WitnessSite {
             if request.method() != Method::POST {
                 return (Endpoint::Witness, answer::post_only());
             }
-            let answered = self.waiting.hold(client, self.add_checkpoint(request)).await;
+            let answered = self.waiting.hold(Claimant::at(client), self.add_checkpoint(request)).await;
             let answered =
                 answered.unwrap_or_else(|refused| answer::try_later(&refused.to_string(), BUSY_RETRY));
             return (Endpoint::Witness, answered);
@@ -109,17 +109,19 @@ impl WitnessSite {
 }
 
 /// The status codes of C2SP tlog-witness.
-fn refused(refusal: &Refusal) -> Answer {
+fn refused(refusal: &CosignRefusal) -> Answer {
     let text = refusal.to_string();
     match refusal {
-        Refusal::Malformed { .. } | Refusal::OldAboveSize { .. } => answer::bad_request(&text),
-        Refusal::Untrusted => answer::forbidden(&text),
-        Refusal::UnknownOrigin => answer::not_found(&text, Duration::ZERO),
-        Refusal::Stale { size } | Refusal::Fork { size, is_stale: true } => answer::tlog_size(*size),
-        Refusal::Fork { .. } => answer::conflict(&text),
-        Refusal::BadProof { .. } => answer::unprocessable(&text),
-        Refusal::Full => answer::try_later(&text, BUSY_RETRY),
-        Refusal::Broken => answer::internal(&text),
+        CosignRefusal::Malformed { .. } | CosignRefusal::OldAboveSize { .. } => answer::bad_request(&text),
+        CosignRefusal::Untrusted => answer::forbidden(&text),
+        CosignRefusal::UnknownOrigin => answer::not_found(&text, Duration::ZERO),
+        CosignRefusal::Stale { size } | CosignRefusal::Fork { size, is_stale: true } => {
+            answer::tlog_size(*size)
+        }
+        CosignRefusal::Fork { .. } => answer::conflict(&text),
+        CosignRefusal::BadProof { .. } => answer::unprocessable(&text),
+        CosignRefusal::Full => answer::try_later(&text, BUSY_RETRY),
+        CosignRefusal::Broken => answer::internal(&text),
     }
 }
 
@@ -154,14 +156,22 @@ impl MetricsSource for WitnessFigures {
                 "Logs that this witness cosigns for",
                 SampleValue::Gauge(self.0.logs() as f64),
             ),
-            count("witness_cosigned", "Checkpoints cosigned", Outcome::Cosigned),
-            count("witness_malformed", "Requests that could not be read", Outcome::Malformed),
-            count("witness_unknown", "Checkpoints of logs that are not known here", Outcome::Unknown),
-            count("witness_untrusted", "Checkpoints without a trusted signature", Outcome::Untrusted),
-            count("witness_stale", "Requests that began at another size than the newest", Outcome::Stale),
-            count("witness_forks", "Signed checkpoints of one size with another root", Outcome::Fork),
-            count("witness_bad_proofs", "Signed checkpoints whose proof did not hold", Outcome::BadProof),
-            count("witness_failed", "Requests that failed by our own fault", Outcome::Failed),
+            count("witness_cosigned", "Checkpoints cosigned", CosignOutcome::Cosigned),
+            count("witness_malformed", "Requests that could not be read", CosignOutcome::Malformed),
+            count("witness_unknown", "Checkpoints of logs that are not known here", CosignOutcome::Unknown),
+            count("witness_untrusted", "Checkpoints without a trusted signature", CosignOutcome::Untrusted),
+            count(
+                "witness_stale",
+                "Requests that began at another size than the newest",
+                CosignOutcome::Stale,
+            ),
+            count("witness_forks", "Signed checkpoints of one size with another root", CosignOutcome::Fork),
+            count(
+                "witness_bad_proofs",
+                "Signed checkpoints whose proof did not hold",
+                CosignOutcome::BadProof,
+            ),
+            count("witness_failed", "Requests that failed by our own fault", CosignOutcome::Failed),
         ]
     }
 }

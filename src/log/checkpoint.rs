@@ -40,7 +40,7 @@ pub struct SignedCheckpoint {
 
 /// A checkpoint with the cosignatures that witnesses gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cosigned {
+pub struct CosignedCheckpoint {
     /// What they cosigned.
     pub checkpoint: Arc<SignedCheckpoint>,
     /// Their signatures, verified by whoever brought them.
@@ -49,18 +49,18 @@ pub struct Cosigned {
 
 /// The newest checkpoint that has cosignatures. Empty until somebody asks witnesses.
 #[derive(Debug, Default)]
-pub struct Cosignatures(ArcSwapOption<Cosigned>);
+pub struct Cosignatures(ArcSwapOption<CosignedCheckpoint>);
 
 impl Cosignatures {
     /// The newest checkpoint with cosignatures.
-    pub fn newest(&self) -> Option<Arc<Cosigned>> {
+    pub fn newest(&self) -> Option<Arc<CosignedCheckpoint>> {
         self.0.load_full()
     }
 
     /// Takes the cosignatures of a checkpoint, in place of those that were there, unless those are of a larger tree.
-    pub fn put(&self, cosigned: Cosigned) {
+    pub fn put(&self, cosigned: CosignedCheckpoint) {
         let cosigned = Arc::new(cosigned);
-        let size = |of: &Cosigned| of.checkpoint.tree.size;
+        let size = |of: &CosignedCheckpoint| of.checkpoint.tree.size;
         self.0.rcu(|now| match now {
             Some(now) if size(now) > size(&cosigned) => Some(now.clone()),
             _ => Some(cosigned.clone()),
@@ -68,7 +68,7 @@ impl Cosignatures {
     }
 }
 
-impl Cosigned {
+impl CosignedCheckpoint {
     /// The note with its cosignatures. Those that would make it too large or too many are left out.
     pub fn note(&self) -> String {
         let SignedCheckpoint { note, .. } = &*self.checkpoint;
@@ -133,7 +133,7 @@ impl Log {
     pub fn tlog_proof(&self, module: &ModuleVersion) -> Result<Option<RecordProof>, ProofFileError> {
         let snapshot = self.snapshot();
         let Some(record) = snapshot.find(module)? else { return Ok(None) };
-        let covers = |cosigned: &Arc<Cosigned>| {
+        let covers = |cosigned: &Arc<CosignedCheckpoint>| {
             let size = cosigned.checkpoint.tree.size;
             record.id.0 < size.0 && size <= snapshot.size()
         };

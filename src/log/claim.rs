@@ -18,31 +18,30 @@ use std::sync::Arc;
 
 use super::Snapshot;
 use super::head::prove_newest;
-use super::start::recover;
+use super::recover::recover;
 use super::state::ReadOnly;
 use super::stops::{check_signed_by, newest, stops};
 use crate::clock::Clock;
-use crate::store::anchor::{self, Anchor, Anchored};
-use crate::store::sqlite::SqliteReader;
-use crate::store::{Identity, LogReader, LogStore, StoreError};
+use crate::store::anchor::{Anchor, AnchorWriter, Anchored};
+use crate::store::{Identity, LogObserver, LogReader, LogStore, StoreError};
 use crate::tlog::{TreeHead, TreeSize};
 
 /// How often log and anchor are read again beside a server that writes.
 const PAIR_TRIES: u32 = 100;
 
-type Claimed = Result<(Anchor, u64), ReadOnly>;
+type Claimed = Result<(Box<dyn AnchorWriter>, u64), ReadOnly>;
 
 /// Makes this process the writer, if database, anchor and stops agree. `newest_stop` is the number
 /// of the newest one in the file of stops, or 0.
 pub(super) fn claim(
     store: &mut dyn LogStore,
     snapshot: &Snapshot,
-    path: &Path,
+    place: &dyn Anchor,
     newest_stop: u64,
     clock: &Clock,
 ) -> Result<Claimed, StoreError> {
-    let (tree, vkey) = (snapshot.head.tree, store.identity().vkey.clone());
-    let opened = match Anchor::open(path) {
+    let (tree, vkey, path) = (snapshot.head.tree, store.identity().vkey.clone(), place.path());
+    let opened = match place.open() {
         Ok(opened) => opened,
         Err(error) => return Ok(Err(refusal(path, &error))),
     };
@@ -121,14 +120,17 @@ fn is_far_behind(anchored: &Anchored, newest: &TreeHead, reader: &dyn LogReader)
 
 /// Says why a start with this anchor would sign nothing, if so, as far as log, anchor and stops tell.
 /// Changes nothing, and may run beside a server.
-pub fn why_read_only(reader: &Arc<SqliteReader>, anchor: &Path) -> Result<Option<ReadOnly>, StoreError> {
+pub fn why_read_only<R: LogObserver + 'static>(
+    reader: &Arc<R>,
+    anchor: &dyn Anchor,
+) -> Result<Option<ReadOnly>, StoreError> {
     let mut unproven = None;
     // A server that writes moves the log and then the anchor: what was read in between is no pair, and a record beyond a
     // head may be one that was just written.
     for _ in 0..PAIR_TRIES {
-        let anchored = match anchor::read(anchor) {
+        let anchored = match anchor.read() {
             Ok(anchored) => anchored,
-            Err(error) => return Ok(Some(refusal(anchor, &error))),
+            Err(error) => return Ok(Some(refusal(anchor.path(), &error))),
         };
         let newest = reader.heads(TreeSize(u64::MAX), 1)?.pop();
         let verifier = match prove_newest(newest.as_ref(), reader.identity(), &**reader) {
@@ -140,10 +142,10 @@ pub fn why_read_only(reader: &Arc<SqliteReader>, anchor: &Path) -> Result<Option
         };
         let (snapshot, tower) = recover(newest, reader.identity(), verifier, reader.clone());
         let epoch = reader.epoch()?;
-        if anchor::read(anchor).is_ok_and(|again| again == anchored) {
+        if anchor.read().is_ok_and(|again| again == anchored) {
             return match tower {
                 Err(error) => Ok(Some(ReadOnly::from(&error))),
-                Ok(_) => verdict(anchored.as_ref(), anchor, reader.identity(), &snapshot, epoch),
+                Ok(_) => verdict(anchored.as_ref(), anchor.path(), reader.identity(), &snapshot, epoch),
             };
         }
     }

@@ -16,7 +16,7 @@ use crate::tlog::{TreeHead, TreeSize};
 #[derive(Clone, Default)]
 pub struct Conditions {
     /// What each head must pass before it is published.
-    pub gate: Option<Arc<dyn Gate>>,
+    pub gate: Option<Arc<dyn PublishGate>>,
     /// Until somebody calls [`Log::release`](super::Log::release), or the writer has waited for so long,
     /// this process signs nothing. What was signed before is served at once. The first head of a new log
     /// is signed all the same, since the empty tree is the same in every log.
@@ -25,7 +25,7 @@ pub struct Conditions {
 
 /// What a gate is told of its log when the log is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct OpenedLog {
     /// The size of the newest committed head.
     pub newest: TreeSize,
     /// The size of the head before it, or 0. That head was published: nothing is built beside a head
@@ -38,10 +38,10 @@ pub struct Opened {
 }
 
 /// What stands between the anchor and publication.
-pub trait Gate: Send + Sync {
+pub trait PublishGate: Send + Sync {
     /// Called once, before the gate is asked for anything. On the first start with a gate, heads that
     /// were published before are exempt. Returns whether any head has to pass.
-    fn start(&self, opened: &Opened) -> Result<bool, StoreError>;
+    fn start(&self, opened: &OpenedLog) -> Result<bool, StoreError>;
 
     /// Whether a head has passed before. An error where the gate's memory is damaged: then an older
     /// head must not be served as if it were the newest that has passed.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::edge::Edge;
+use super::right_edge::RightEdge;
 use crate::note::{self, VerifierKey};
 use crate::store::{Identity, LogReader, StoreError, StoredHead};
 use crate::tlog::TreeSize;
@@ -40,7 +40,7 @@ pub(super) fn prove_newest(
 }
 
 /// Whether the stored records have the root that a head says.
-pub(super) fn check_root(edge: &Edge, head: &StoredHead) -> Result<(), StoreError> {
+pub(super) fn check_root(edge: &RightEdge, head: &StoredHead) -> Result<(), StoreError> {
     let stored = edge.tree();
     if stored == head.tree {
         return Ok(());

@@ -15,7 +15,7 @@ use std::time::Duration;
 #[cfg(doc)]
 use super::Conditions;
 use super::state::{ReadOnly, State};
-use super::{Log, Shared};
+use super::{Log, SharedLog};
 
 /// Holds back the first signature. The default holds nothing back.
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ impl Hold {
     }
 }
 
-impl Shared {
+impl SharedLog {
     /// Keeps the writer from signing until it is released, or has waited for so long.
     pub(super) fn hold_back(&self, longest: Duration) {
         self.hold.held().longest = Some(longest);

@@ -26,17 +26,17 @@ use crate::store::StoreError;
 use crate::tlog::TreeHead;
 
 /// The newest committed tree, published or not, and the order of commits and judgments.
-pub(super) struct Committed {
+pub(super) struct CommittedTree {
     newest: ArcSwap<Snapshot>,
     order: Mutex<()>,
 }
 
-impl Committed {
-    pub(super) fn new(newest: Snapshot) -> Committed {
-        Committed { newest: ArcSwap::from_pointee(newest), order: Mutex::new(()) }
+impl CommittedTree {
+    pub(super) fn new(newest: Snapshot) -> CommittedTree {
+        CommittedTree { newest: ArcSwap::from_pointee(newest), order: Mutex::new(()) }
     }
 
-    /// The writer holds this from before it signs a head until [`Committed::advance`] has shown the commit.
+    /// The writer holds this from before it signs a head until [`CommittedTree::advance`] has shown the commit.
     pub(super) fn order(&self) -> MutexGuard<'_, ()> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }

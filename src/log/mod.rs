@@ -1,92 +1,82 @@
 //! The own log: one writer that commits and signs, any number of readers that see what was published.
 //!
-//! [`Log::open`] is where a log may refuse to sign: it compares the database with its own stored bytes, with its newest
-//! head and with the anchor, in that order, and only a log that agrees with all of them gets a writer. A log that
-//! does not is still served.
+//! # A start
+//!
+//! [`Log::open`] is where a log may refuse to sign. Whoever puts the program together has opened the
+//! log's parts before: the lock of its directory, its database, its anchor. Then, in this order:
+//!
+//! 1. The newest head must be signed by the log's key, and no record may lie beyond it: else nothing
+//!    is served.
+//! 2. The stored bytes give the tree's root again, which must be the newest head's.
+//! 3. No head may be known that contradicts the log ([`Stop`]).
+//! 4. The anchor must hold the newest head or the one before, in the newest epoch, and remember no
+//!    stop that is missing.
+//! 5. The writer's epoch moves on, in the anchor and then in the database. An anchor that is one head
+//!    behind is moved.
+//!
+//! A newest head that lacks its required cosignatures waits again, and the newest that has them is
+//! served. A log that disagrees with its anchor, or is damaged, is served as far as it can be read,
+//! with the reason in `/readyz` and in the refusal of every append.
 
 mod checkpoint;
 mod claim;
-mod edge;
 mod fsck;
 mod gate;
 mod head;
 mod hold;
 mod judge;
 mod prover;
+mod recover;
+mod right_edge;
 mod sequencer;
 mod settle;
+mod shared;
 mod snapshot;
 mod start;
 mod state;
 mod stops;
 mod tower;
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::gosum::ModuleLines;
 use crate::note::{SignerKey, VerifierKey};
-use crate::store::anchor::{Anchor, Anchored};
-use crate::store::lock::{DirectoryLock, free_bytes, refuse_network_file_system};
-use crate::store::sqlite::{SqliteReader, SqliteStore, is_created};
-use crate::store::{Evidence, Identity, IncidentKind, LogStore, StoreError, StoredRecord, evidence, private};
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
-pub use checkpoint::{Cosignatures, Cosigned, ProofFileError, RecordProof, SignedCheckpoint};
+use crate::store::lock::DirectoryLock;
+use crate::store::{
+    Evidence, FoundInstead, Identity, IncidentKind, LogParts, StoreError, StoredRecord, evidence,
+};
+use crate::tlog::{Hash, RecordId, TreeSize};
+pub use checkpoint::{Cosignatures, CosignedCheckpoint, ProofFileError, RecordProof, SignedCheckpoint};
 pub use claim::why_read_only;
-pub use fsck::{Finding, FsckReport, fsck};
-pub use gate::{Conditions, Gate, NotPassed, Opened};
-use hold::Hold;
-use judge::Committed;
+pub use fsck::{FsckFinding, FsckReport, fsck};
+pub use gate::{Conditions, NotPassed, OpenedLog, PublishGate};
 pub use judge::Judgment;
 pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use settle::{SettleError, Settled, settle_anchor};
-pub use snapshot::{Snapshot, TILE_HEIGHT};
-use start::{Files, start, start_damaged};
+use shared::SharedLog;
+pub use snapshot::Snapshot;
+use start::start;
 pub use state::{ReadOnly, State};
-use stops::Stops;
 pub use stops::{Stop, StopError, end_stop, forget_stops, stops};
 
-/// File name of the log's database in the data directory.
-pub const DATABASE_FILE: &str = "log.db";
-/// File name of the anchor, when it lies beside the log.
-pub const ANCHOR_FILE: &str = "anchor.db";
 /// Submissions that may wait for the sequencer. Beyond it callers wait: each of them holds its own memory.
 const QUEUE_SUBMISSIONS: usize = 1_024;
 
 /// Findings that become incidents while a process lives: more tell nobody more.
 const MAX_TOLD: usize = 256;
 
-/// What opening databases takes: their first pages, write-ahead logs and shared memory files.
-const OPENING_BYTES: u64 = 1 << 20;
-
-/// Where a log is and who signs it.
-pub struct LogOptions {
-    /// The data directory.
-    pub directory: PathBuf,
-    /// The anchor's file.
-    pub anchor: PathBuf,
-    /// The signing keys, the log's own first. Empty: open to read only.
-    pub signers: Vec<SignerKey>,
-    /// Page cache of each reading connection.
-    pub reader_cache_kib: u32,
-    /// What time it is.
-    pub clock: Clock,
-}
-
 /// Why a log could not be opened at all.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum LogOpenError {
     /// The store refused.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// The key is not the log's.
     #[error(
         "the key {offered} does not belong to the log in {path}, which is {standing}: use the log's own key, or another data directory"
@@ -99,6 +89,18 @@ pub enum OpenError {
         /// The log's verifier key.
         standing: String,
     },
+}
+
+impl From<StoreError> for LogOpenError {
+    fn from(error: StoreError) -> LogOpenError {
+        match error {
+            StoreError::Foreign {
+                path,
+                found: FoundInstead::OtherLog { vkey: standing, wanted: offered },
+            } => LogOpenError::WrongKey { path, offered, standing },
+            error => LogOpenError::Store(error),
+        }
+    }
 }
 
 /// Lines that somebody wants in the log, and why they may.
@@ -147,7 +149,7 @@ impl Report {
 
 /// What became of a candidate.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum AppendOutcome {
     /// It is a new record.
     Appended(RecordId),
     /// The same lines were there already.
@@ -183,7 +185,7 @@ impl Conflict {
 #[derive(Clone)]
 pub struct Receipt {
     /// One for each candidate, in order.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<AppendOutcome>,
     /// A view of the log that contains them all.
     pub snapshot: Snapshot,
 }
@@ -196,74 +198,10 @@ pub enum AppendError {
     ReadOnly(ReadOnly),
 }
 
-/// What the sequencer and the handles share.
-struct Shared {
-    published: ArcSwap<Snapshot>,
-    state: ArcSwap<State>,
-    changed: watch::Sender<TreeSize>,
-    /// What heads from outside are judged by.
-    committed: Committed,
-    cosignatures: Cosignatures,
-    /// What the first signature waits for.
-    hold: Hold,
-    prover: Prover,
-    /// The heads that contradict this log.
-    stops: Stops,
-    /// What was found while the log was read, and became incidents.
-    told: Mutex<HashSet<String>>,
-}
-
-impl Shared {
-    fn snapshot(&self) -> Snapshot {
-        (**self.published.load()).clone()
-    }
-
-    fn publish(&self, snapshot: Snapshot) {
-        let size = snapshot.size();
-        self.published.store(Arc::new(snapshot));
-        self.changed.send_replace(size);
-    }
-
-    /// Why no head may be signed any more while this process lives, if so.
-    fn is_over(&self) -> Option<ReadOnly> {
-        match &*self.state.load_full() {
-            State::Writing => None,
-            State::ReadOnly(reason) => (!reason.passes()).then(|| reason.clone()),
-        }
-    }
-
-    /// Why the writer takes nothing more.
-    fn stopped(&self) -> AppendError {
-        match &*self.state.load_full() {
-            State::ReadOnly(reason) => AppendError::ReadOnly(reason.clone()),
-            State::Writing => {
-                AppendError::ReadOnly(ReadOnly::Stopped { why: "the writer has ended".to_owned() })
-            }
-        }
-    }
-
-    /// Changes the state, and wakes up who watches it. What does not [pass](ReadOnly::passes) stays while the process lives: what a
-    /// reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a failed write is worse
-    /// than damage: it ends the process.
-    fn turn(&self, state: State) {
-        let stays = |now: &State| match now {
-            State::Writing => matches!(state, State::Writing),
-            State::ReadOnly(reason) if reason.passes() => false,
-            State::ReadOnly(ReadOnly::Stopped { .. }) => true,
-            State::ReadOnly(_) => !matches!(state, State::ReadOnly(ReadOnly::Stopped { .. })),
-        };
-        let before = self.state.rcu(|now| if stays(now) { now.clone() } else { Arc::new(state.clone()) });
-        if !stays(&before) {
-            self.changed.send_modify(|_| {});
-            self.hold.wake();
-        }
-    }
-}
-
 /// Candidates that have their place in the queue. Dropping it does not take them back.
 pub struct Submitted {
     answer: oneshot::Receiver<Result<Receipt, AppendError>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedLog>,
 }
 
 impl Submitted {
@@ -277,84 +215,34 @@ impl Submitted {
 #[derive(Clone)]
 pub struct Log {
     identity: Arc<Identity>,
-    shared: Arc<Shared>,
-    writer: Arc<Writer>,
+    shared: Arc<SharedLog>,
+    writer: Arc<WriterHandle>,
 }
 
 /// Waits for the writer's thread when the last handle goes, and only then lets the next process in.
-struct Writer {
+/// All handles of one log share it.
+struct WriterHandle {
     /// Absent in a log that is only read. Its length is bounded by `places`.
     queue: Option<mpsc::UnboundedSender<Job>>,
+    /// Closed by the first that ends the writer: nobody gets a place from then on.
     places: Arc<Semaphore>,
+    /// Taken by the first that ends the writer, who waits for it.
     thread: Mutex<Option<JoinHandle<()>>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedLog>,
+    /// Given back after the thread has ended.
     _lock: Option<DirectoryLock>,
 }
 
 impl Log {
-    /// Opens a log, creating it when the directory holds none and there is a key to sign with.
-    pub fn open(options: LogOptions) -> Result<Log, OpenError> {
-        Log::open_gated(options, None)
-    }
-
-    /// The same with a gate, that each head must pass before it is published.
-    pub fn open_gated(options: LogOptions, gate: Option<Arc<dyn Gate>>) -> Result<Log, OpenError> {
-        Log::open_under(options, Conditions { gate, hold: None })
-    }
-
-    /// The same with all that a log may have to wait for.
-    pub fn open_under(options: LogOptions, conditions: Conditions) -> Result<Log, OpenError> {
-        refuse_network_file_system(&options.directory)?;
-        let lock = DirectoryLock::acquire(&options.directory)?;
-        private::tighten_file(&options.anchor);
-        let path = options.directory.join(DATABASE_FILE);
-        let disks = vec![options.directory.clone(), directory_of(&options.anchor)];
-        let identity = options.signers.first().map(|signer| Identity {
-            name: signer.name().as_str().to_owned(),
-            vkey: signer.verifier().to_string(),
-            created_at: options.clock.now(),
-        });
-        let LogOptions { anchor, signers, clock, reader_cache_kib, .. } = options;
-        if let Some(identity) = identity.as_ref().filter(|_| !is_created(&path)) {
-            // The anchor first: then a log without one has lost it, however young it is.
-            found_anchor(&anchor, identity).map_err(|error| cause(error, &disks))?;
-        }
-        let store = match SqliteStore::open(&path, identity.as_ref(), reader_cache_kib) {
-            Err(StoreError::Foreign { why, .. }) if why.starts_with("it holds the log ") => {
-                return Err(OpenError::WrongKey {
-                    path: path.display().to_string(),
-                    offered: identity.map_or_else(String::new, |identity| identity.vkey),
-                    standing: why.trim_start_matches("it holds the log ").to_owned(),
-                });
-            }
-            Err(error @ StoreError::Damaged { .. }) => {
-                return match SqliteReader::open(&path, reader_cache_kib) {
-                    Ok(reader) => start_damaged(reader, error, &signers, lock, Stops::load(&anchor, clock)),
-                    Err(_) => Err(error.into()),
-                };
-            }
-            store => store.map_err(|error| cause(error, &disks))?,
-        };
-        let files = Files { anchor: Some(&anchor), disks: disks.clone(), lock: Some(lock) };
-        start(Box::new(store), files, signers, clock, conditions).map_err(|error| match error {
-            OpenError::Store(error) => OpenError::Store(cause(error, &disks)),
-            error => error,
-        })
-    }
-
-    /// A log over a store of the caller's, without anchor or lock; for tests.
-    pub fn over(store: Box<dyn LogStore>, signers: Vec<SignerKey>, clock: Clock) -> Result<Log, OpenError> {
-        Log::over_gated(store, signers, clock, None)
-    }
-
-    /// The same with a gate.
-    pub fn over_gated(
-        store: Box<dyn LogStore>,
+    /// Opens a log from its parts. The signing keys are the log's own first; without one the log can
+    /// only be read.
+    pub fn open(
+        parts: LogParts,
         signers: Vec<SignerKey>,
         clock: Clock,
-        gate: Option<Arc<dyn Gate>>,
-    ) -> Result<Log, OpenError> {
-        start(store, Files::default(), signers, clock, Conditions { gate, hold: None })
+        conditions: Conditions,
+    ) -> Result<Log, LogOpenError> {
+        start(parts, signers, clock, conditions)
     }
 
     /// Who this log is.
@@ -454,40 +342,13 @@ impl Log {
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriterHandle {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-/// Makes the anchor of a log that is about to be made. One that is there stays: the start compares them.
-fn found_anchor(path: &Path, identity: &Identity) -> Result<(), StoreError> {
-    if let Ok(None) = Anchor::open(path) {
-        let tree = TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE };
-        let anchored = Anchored { vkey: identity.vkey.clone(), epoch: 0, tree, stops: 0 };
-        Anchor::create(path, &anchored, identity.created_at)?;
-    }
-    Ok(())
-}
-
-/// The directory that a file is in; a bare name is in the current one.
-fn directory_of(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// Without any space SQLite fails in many ways, most of which do not say so.
-fn cause(error: StoreError, disks: &[PathBuf]) -> StoreError {
-    let no_space = |disk: &PathBuf| free_bytes(disk).is_ok_and(|free| free < OPENING_BYTES);
-    match error {
-        StoreError::Database { .. } if disks.iter().any(no_space) => StoreError::Full,
-        error => error,
-    }
-}
-
-impl Writer {
+impl WriterHandle {
     fn end(&self) {
         self.places.close();
         self.shared.hold.close();
@@ -502,11 +363,6 @@ impl Writer {
             tracing::error!("the writer's thread panicked");
         }
     }
-}
-
-/// Whether a directory holds a log. A database in which none was created yet is no log.
-pub fn exists(directory: &Path) -> bool {
-    is_created(&directory.join(DATABASE_FILE))
 }
 
 /// Where a record comes from, or the error that it has no evidence, which no record lacks.

@@ -20,18 +20,15 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::edge::hashes_at;
-use super::snapshot::{Snapshot, TILE_HEIGHT};
-use crate::store::{SUBTREE_WIDTH, StoreError, TILE_WIDTH};
+use super::snapshot::Snapshot;
+use crate::store::{SUBTREE_HEIGHT, SUBTREE_WIDTH, StoreError};
 use crate::tlog::{
-    ConsistencyProof, HASH_SIZE, Hash, HashIndex, InclusionProof, ProofError, RecordId, TreeHead, TreeSize,
-    consistency_proof_indexes, inclusion_proof_indexes, prove_consistency, prove_inclusion,
-    root_by_inclusion, split_stored_hash_index, stored_hash_index, tree_hash, tree_hash_indexes,
-    verify_consistency,
+    ConsistencyProof, HASH_SIZE, Hash, HashIndex, InclusionProof, ProofError, RecordId, TILE_HEIGHT,
+    TILE_WIDTH, TreeHead, TreeSize, consistency_proof_indexes, hashes_at, inclusion_proof_indexes,
+    prove_consistency, prove_inclusion, root_by_inclusion, split_stored_hash_index, stored_hash_index,
+    tree_hash, tree_hash_indexes, verify_consistency,
 };
 
-/// Height of the subtrees of a level-0 tile.
-const SUBTREE_HEIGHT: u8 = SUBTREE_WIDTH.ilog2() as u8;
 /// Memory for tiles of level 1 and up with all their rows, 16 KiB each: as many as 67 million records have. What they leave is for
 /// subtrees of level-0 tiles, a kilobyte each: clients come from the same few trees.
 const KEPT_BYTES: u64 = 16 << 20;
@@ -314,7 +311,7 @@ impl Prover {
             Place::Subtrees(tile) => (0, tile),
             Place::Tile(level, number) => (level, number),
         };
-        let width = (hashes_at(log.size(), level) - number * TILE_WIDTH).min(TILE_WIDTH) as u16;
+        let width = (hashes_at(TILE_HEIGHT, level, log.size()) - number * TILE_WIDTH).min(TILE_WIDTH) as u16;
         let key = (level, number, width);
         if let Some(rows) = self.kept.get(&key) {
             return Ok(rows);

@@ -8,7 +8,7 @@
 //! 2. sort out what is new, present or in conflict; build the tree, sign the head; all in memory
 //! 3. commit to the log's database, synced. Stop here: the log is ahead of its anchor, the next start rolls that on
 //! 4. move the anchor, synced. Stop here: the head may be published, nobody has seen it yet
-//! 5. where there is a [`Gate`], wait until it lets the head pass. Stop here: the next start does the same again
+//! 5. where there is a [`PublishGate`], wait until it lets the head pass. Stop here: the next start does the same again
 //! 6. publish in memory, then answer. Stop here: a client that got no answer asks again and is told the same number
 
 use std::collections::HashMap;
@@ -19,17 +19,17 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::checkpoint::sign_checkpoint;
-use super::edge::Edge;
-use super::gate::{Gate, NotPassed};
+use super::gate::{NotPassed, PublishGate};
 use super::hold::Waited;
+use super::right_edge::RightEdge;
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
 use super::tower::Tower;
-use super::{AppendError, Candidate, Conflict, Outcome, Receipt, Report, Shared};
+use super::{AppendError, AppendOutcome, Candidate, Conflict, Receipt, Report, SharedLog};
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
 use crate::note::{self, SignerKey};
-use crate::store::anchor::Anchor;
+use crate::store::anchor::AnchorWriter;
 use crate::store::lock::{FREE_SPACE_FLOOR_BYTES, free_bytes};
 use crate::store::{
     Append, Batch, Complete, Incident, IncidentKind, LogStore, NewRecord, StoreError, StoredHead,
@@ -62,23 +62,23 @@ pub(super) struct Submission {
 pub(super) struct Sequencer {
     pub(super) store: Box<dyn LogStore>,
     /// `None` for logs without a disk, in tests.
-    pub(super) anchor: Option<Anchor>,
+    pub(super) anchor: Option<Box<dyn AnchorWriter>>,
     pub(super) epoch: u64,
     pub(super) signers: Vec<SignerKey>,
     pub(super) clock: Clock,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedLog>,
     /// Directories on whose disks there must be space.
     pub(super) disks: Vec<PathBuf>,
     /// The tree of what is committed, by the second way.
     pub(super) tower: Tower,
     /// What is committed but not published, because the anchor could not be moved or the gate is closed.
-    pub(super) pending: Option<Pending>,
+    pub(super) pending: Option<PendingHead>,
     /// What a head must pass before it is published.
-    pub(super) gate: Option<Arc<dyn Gate>>,
+    pub(super) gate: Option<Arc<dyn PublishGate>>,
 }
 
 /// A head that is committed and not published.
-pub(super) struct Pending {
+pub(super) struct PendingHead {
     /// What the anchor moves from.
     pub(super) from: TreeHead,
     pub(super) snapshot: Snapshot,
@@ -102,7 +102,7 @@ enum Halt {
 }
 
 /// Says that nothing is signed any more when the writer's thread ends in a panic.
-struct Alarm(Arc<Shared>);
+struct Alarm(Arc<SharedLog>);
 
 impl Drop for Alarm {
     fn drop(&mut self) {
@@ -278,7 +278,7 @@ impl Sequencer {
         &mut self,
         candidates: &[Vec<Candidate>],
         reports: &[Report],
-    ) -> Result<Vec<Outcome>, Halt> {
+    ) -> Result<Vec<AppendOutcome>, Halt> {
         for _ in 1..CONFLICT_TRIES {
             match self.append(candidates, reports) {
                 Err(Halt::Store(StoreError::Conflict { .. })) => self.store.reload()?,
@@ -289,7 +289,11 @@ impl Sequencer {
     }
 
     /// One batch, from beginning to publication. Outcomes in the order of the candidates.
-    fn append(&mut self, candidates: &[Vec<Candidate>], reports: &[Report]) -> Result<Vec<Outcome>, Halt> {
+    fn append(
+        &mut self,
+        candidates: &[Vec<Candidate>],
+        reports: &[Report],
+    ) -> Result<Vec<AppendOutcome>, Halt> {
         // What was found is kept whatever waits: it may be why the gate stays closed.
         let only_reports = !reports.is_empty() && candidates.iter().all(Vec::is_empty);
         if !only_reports {
@@ -332,7 +336,7 @@ impl Sequencer {
             let snapshot = Snapshot { head, edge, checkpoint, ..published };
             shared.committed.advance(snapshot.clone());
             drop(order);
-            self.pending = Some(Pending { from, snapshot, is_anchored: false });
+            self.pending = Some(PendingHead { from, snapshot, is_anchored: false });
             self.publish_pending()?;
         }
         Ok(sorted.outcomes)
@@ -354,7 +358,7 @@ impl Sequencer {
     /// Moves the anchor to what is committed, shows it to the gate, then publishes it. What fails is tried again before the next batch:
     /// the commit stands, and nothing can be built beside it.
     fn publish_pending(&mut self) -> Result<(), Halt> {
-        let Some(Pending { from, snapshot, is_anchored }) = &mut self.pending else { return Ok(()) };
+        let Some(PendingHead { from, snapshot, is_anchored }) = &mut self.pending else { return Ok(()) };
         let tree = &snapshot.head.tree;
         if let Some(anchor) = self.anchor.as_mut().filter(|_| !*is_anchored) {
             anchor.advance(self.epoch, from, tree, snapshot.head.signed_at).map_err(|error| match error {
@@ -379,7 +383,7 @@ impl Sequencer {
     pub(super) fn first_head(&mut self) -> Result<(), StoreError> {
         let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
             .expect("the clock gives valid times");
-        let head = sign_head(&Edge::default(), &self.signers, at);
+        let head = sign_head(&RightEdge::default(), &self.signers, at);
         let transaction = self.store.begin(None, self.epoch)?;
         let batch =
             Batch { records: vec![], complete: Complete::default(), head: Some(head), incidents: vec![], at };
@@ -395,7 +399,7 @@ fn refuse(replies: impl Iterator<Item = Reply>, reason: &ReadOnly) {
     }
 }
 
-fn full_or_none(shared: &Shared) -> Option<ReadOnly> {
+fn full_or_none(shared: &SharedLog) -> Option<ReadOnly> {
     match &*shared.state.load_full() {
         State::Writing => None,
         State::ReadOnly(reason) => Some(reason.clone()),
@@ -416,7 +420,7 @@ fn disk_full(disk: &Path) -> Option<ReadOnly> {
 
 /// What a batch is made of.
 struct Sorted {
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<AppendOutcome>,
     records: Vec<NewRecord>,
     incidents: Vec<Incident>,
 }
@@ -444,7 +448,7 @@ fn sort_out<'a>(
             None => None,
         };
         sorted.outcomes.push(match standing {
-            Some(standing) if standing.lines == *lines => Outcome::Present(standing.id),
+            Some(standing) if standing.lines == *lines => AppendOutcome::Present(standing.id),
             Some(standing) => {
                 let conflict = Conflict { standing, offered: lines.clone() };
                 sorted.incidents.push(Incident {
@@ -452,14 +456,14 @@ fn sort_out<'a>(
                     at,
                     detail: conflict.detail(),
                 });
-                Outcome::Conflict(Box::new(conflict))
+                AppendOutcome::Conflict(Box::new(conflict))
             }
             None => {
                 let id = size + sorted.records.len() as u64;
                 fresh.insert(&lines.module, id);
                 let (leaf, evidence) = (candidate.leaf, candidate.evidence.clone());
                 sorted.records.push(NewRecord { lines: lines.clone(), leaf, evidence });
-                Outcome::Appended(RecordId(id))
+                AppendOutcome::Appended(RecordId(id))
             }
         });
     }
@@ -469,14 +473,14 @@ fn sort_out<'a>(
 /// The tree with the records of a batch.
 #[derive(Debug)]
 struct Grown {
-    edge: Edge,
+    edge: RightEdge,
     tower: Tower,
     complete: Complete,
 }
 
 /// Grows the tree by both ways: the edge by the leaves as they came, the tower by the lines as they will be stored. A bit that
 /// flipped in between makes the two disagree, and then nothing is signed.
-fn grow(mut edge: Edge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown, StoreError> {
+fn grow(mut edge: RightEdge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown, StoreError> {
     let (mut complete, mut text) = (Complete::default(), String::new());
     for record in records {
         edge.push(record.leaf, &mut complete);
@@ -493,7 +497,7 @@ fn grow(mut edge: Edge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown
     Err(StoreError::Memory { place, why })
 }
 
-fn sign_head(edge: &Edge, signers: &[SignerKey], at: Timestamp) -> StoredHead {
+fn sign_head(edge: &RightEdge, signers: &[SignerKey], at: Timestamp) -> StoredHead {
     let tree = edge.tree();
     let signers: Vec<&SignerKey> = signers.iter().collect();
     let note = note::sign(&tree.format(), &signers).expect("a tree head is a valid note text");
@@ -519,7 +523,7 @@ mod tests {
 
     #[test]
     fn both_ways_agree_at_every_size() {
-        let (mut edge, mut tower) = (Edge::default(), Tower::default());
+        let (mut edge, mut tower) = (RightEdge::default(), Tower::default());
         for record in records(600).chunks(7) {
             let grown = grow(edge, tower, record).unwrap();
             (edge, tower) = (grown.edge, grown.tower);
@@ -537,19 +541,19 @@ mod tests {
         for at in [0, 1, 254, 255, 256, 299] {
             let mut batch = records(300);
             batch[at].leaf = flip(&batch[at].leaf);
-            let refused = grow(Edge::default(), Tower::default(), &batch).unwrap_err();
+            let refused = grow(RightEdge::default(), Tower::default(), &batch).unwrap_err();
             assert!(refused.to_string().contains("memory of this machine"), "{at}: {refused}");
             // Or in the lines, after the leaf was computed.
             let mut batch = records(300);
             let mut zip = *batch[at].lines.zip.as_bytes();
             zip[3] ^= 1;
             batch[at].lines.zip = H1::from_bytes(zip);
-            assert!(grow(Edge::default(), Tower::default(), &batch).is_err(), "{at}");
+            assert!(grow(RightEdge::default(), Tower::default(), &batch).is_err(), "{at}");
         }
         // Or in the tree as it was kept from the batch before.
-        let grown = grow(Edge::default(), Tower::default(), &records(300)).unwrap();
+        let grown = grow(RightEdge::default(), Tower::default(), &records(300)).unwrap();
         let head = grown.tower.head();
-        let other = grow(Edge::default(), Tower::default(), &records(301)[1..]).unwrap();
+        let other = grow(RightEdge::default(), Tower::default(), &records(301)[1..]).unwrap();
         assert!(grow(other.edge, grown.tower, &records(1)).is_err());
         assert!(Tower::over(&head, &[head.root]).is_err());
     }

@@ -4,20 +4,19 @@
 //! settle is a contradiction: an anchor that can be read and is no old copy is right, and the database has to be restored. What
 //! a damaged anchor still shows was published too, so no smaller log is settled over it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::LogOpenError;
 use super::claim::disagreement;
 use super::head::prove_newest;
-use super::start::recover;
+use super::recover::recover;
 use super::state::ReadOnly;
 use super::stops::{StopError, Stops};
-use super::{DATABASE_FILE, OpenError};
 use crate::clock::Clock;
-use crate::store::anchor::{Anchor, Anchored, remains, set_aside};
+use crate::store::anchor::{Anchor as _, Anchored, FileAnchor};
 use crate::store::lock::DirectoryLock;
-use crate::store::sqlite::SqliteReader;
-use crate::store::{LogReader, StoreError};
+use crate::store::{LogObserver, StoreError};
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
 /// What was settled.
@@ -34,7 +33,7 @@ pub struct Settled {
 pub enum SettleError {
     /// The log, or its lock, cannot be had.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] LogOpenError),
     /// The stops that the new anchor must remember cannot be read.
     #[error(
         "{0}\n  fix: put its newest copy back; if that is lost, `tallystick incidents resolve --lost` answers for what was in it, and the \
@@ -83,17 +82,16 @@ impl From<StoreError> for SettleError {
     }
 }
 
-/// Makes a new anchor for the log in `directory`, at its newest head, which must have `size` records and be the root of the stored
-/// ones. An anchor that is damaged or an old copy is put aside; any other is an error. Nobody may have the log open.
-pub fn settle_anchor(
-    directory: &Path,
-    anchor: &Path,
+/// Makes a new anchor for the log that `reader` reads, at its newest head, which must have `size`
+/// records and be the root of the stored ones. An anchor that is damaged or an old copy is put aside;
+/// any other is an error. Nobody may have the log open: `_lock` is that of its directory.
+pub fn settle_anchor<R: LogObserver + 'static>(
+    _lock: &DirectoryLock,
+    reader: &Arc<R>,
+    anchor: &FileAnchor,
     size: TreeSize,
     clock: &Clock,
 ) -> Result<Settled, SettleError> {
-    let _lock = DirectoryLock::acquire(directory)?;
-    // Page cache for one pass over the right edge.
-    let reader = Arc::new(SqliteReader::open(&directory.join(DATABASE_FILE), 2048)?);
     let identity = reader.identity().clone();
     let newest = reader.heads(TreeSize(u64::MAX), 1)?.pop();
     let empty = TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE };
@@ -101,13 +99,13 @@ pub fn settle_anchor(
     if tree.size != size {
         return Err(SettleError::OtherSize { found: tree.size, said: size });
     }
-    let verifier = prove_newest(newest.as_ref(), &identity, &*reader)?;
+    let verifier = prove_newest(newest.as_ref(), &identity, &**reader)?;
     let (snapshot, tower) = recover(newest, &identity, verifier, reader.clone());
     tower?;
     let epoch = reader.epoch()?;
     let before =
-        replaced(anchor, |anchored| disagreement(anchored, anchor, &identity.vkey, &snapshot, epoch))?;
-    let loaded = Stops::load(anchor, clock.clone())?;
+        replaced(anchor, |anchored| disagreement(anchored, anchor.path(), &identity.vkey, &snapshot, epoch))?;
+    let loaded = Stops::load(Arc::new(anchor.clone()), clock.clone())?;
     loaded.check_signed_by(&identity.vkey)?;
     let (known_epoch, known_stops) = match &before {
         Before::Some(Some(known)) => (known.epoch, known.stops),
@@ -115,11 +113,11 @@ pub fn settle_anchor(
     };
     let set_aside = match before {
         Before::None => None,
-        Before::Some(_) => Some(set_aside(anchor, clock.now())?),
+        Before::Some(_) => Some(anchor.set_aside(clock.now())?),
     };
     let (epoch, stops) = (epoch.max(known_epoch), loaded.newest().max(known_stops));
     // If we stop here there is no anchor, and the same command makes one.
-    Anchor::create(anchor, &Anchored { vkey: identity.vkey, epoch, tree, stops }, clock.now())?;
+    anchor.create(&Anchored { vkey: identity.vkey, epoch, tree, stops }, clock.now())?;
     Ok(Settled { tree, set_aside })
 }
 
@@ -132,17 +130,17 @@ enum Before {
 
 /// Whether the anchor may be replaced. `why_not` says why the log may not go on from what an anchor holds.
 fn replaced(
-    anchor: &Path,
+    anchor: &FileAnchor,
     why_not: impl Fn(&Anchored) -> Result<Option<ReadOnly>, StoreError>,
 ) -> Result<Before, SettleError> {
-    let path = anchor.display().to_string();
-    match Anchor::open(anchor) {
+    let path = anchor.path().display().to_string();
+    match anchor.open() {
         Ok(None) => Ok(Before::None),
         Ok(Some((_, anchored))) => match why_not(&anchored)? {
             Some(ReadOnly::AnchorOld { .. }) => Ok(Before::Some(Some(anchored))),
             _ => Err(SettleError::Readable { path, anchored: Box::new(anchored) }),
         },
-        Err(StoreError::Damaged { .. }) => match remains(anchor) {
+        Err(StoreError::Damaged { .. }) => match anchor.remains() {
             None => Ok(Before::Some(None)),
             Some(anchored) => match why_not(&anchored)? {
                 None | Some(ReadOnly::AnchorOld { .. }) => Ok(Before::Some(Some(anchored))),

@@ -8,23 +8,23 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::checkpoint::SignedCheckpoint;
-use super::edge::{Edge, full_tile, hashes_at, subtree_roots, unfinished_tile};
 use super::head::check_note;
+use super::right_edge::{RightEdge, full_tile, subtree_roots, unfinished_tile};
 use crate::module::ModuleVersion;
 use crate::note::VerifierKey;
 use crate::store::evidence::Kept;
-use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord, TILE_WIDTH};
-use crate::tlog::{Hash, HashIndex, RecordId, Tile, TileLevel, TreeSize, split_stored_hash_index, tile_root};
-
-/// The only tile height that is served: what the `go` command asks for.
-pub const TILE_HEIGHT: u8 = 8;
+use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord};
+use crate::tlog::{
+    Hash, HashIndex, RecordId, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TreeSize, hashes_at, tile_root,
+    tree_hash, tree_hash_indexes,
+};
 
 /// The log as it was when this snapshot was taken: what is appended later is not in it.
 #[derive(Clone)]
 pub struct Snapshot {
     pub(super) head: Arc<StoredHead>,
     /// Absent where the right edge is damaged: then each of its tiles is read when it is asked for, as far as it can be.
-    pub(super) edge: Option<Arc<Edge>>,
+    pub(super) edge: Option<Arc<RightEdge>>,
     pub(super) reader: Arc<dyn LogReader>,
     /// The head as a checkpoint; absent in a log that signs nothing.
     pub(super) checkpoint: Option<Arc<SignedCheckpoint>>,
@@ -186,7 +186,7 @@ impl Snapshot {
         };
         let first = tile.number.saturating_mul(TILE_WIDTH);
         let end = first.saturating_add(u64::from(tile.width));
-        if end > hashes_at(self.size(), level) {
+        if end > hashes_at(TILE_HEIGHT, level, self.size()) {
             return Ok(None);
         }
         if tile.level == TileLevel::Data {
@@ -200,7 +200,7 @@ impl Snapshot {
 
     /// The hashes of a tile, as many as this tree has.
     pub(super) fn tile_hashes(&self, level: u8, number: u64) -> Result<Vec<Hash>, StoreError> {
-        if number < hashes_at(self.size(), level) / TILE_WIDTH {
+        if number < hashes_at(TILE_HEIGHT, level, self.size()) / TILE_WIDTH {
             return full_tile(&*self.reader, level, number);
         }
         match &self.edge {
@@ -238,16 +238,15 @@ impl Snapshot {
     pub fn hashes(&self, indexes: &[HashIndex]) -> Result<Vec<Hash>, StoreError> {
         let mut tiles: HashMap<(u8, u64), Vec<Hash>> = HashMap::new();
         let mut hash = |index: &HashIndex| {
-            let (level, offset) = split_stored_hash_index(*index);
-            let (tile_level, above) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
-            let first = offset << above;
-            let tile = (tile_level, first / TILE_WIDTH);
-            let hashes = match tiles.entry(tile) {
-                Entry::Occupied(read) => read.into_mut(),
-                Entry::Vacant(unread) => unread.insert(self.tile_hashes(tile.0, tile.1)?),
+            let (tile, under) = Tile::over(TILE_HEIGHT, *index);
+            let TileLevel::Hash(level) = tile.level else {
+                unreachable!("a stored hash lies in a hash tile")
             };
-            let at = (first % TILE_WIDTH) as usize;
-            Ok(tile_root(&hashes[at..at + (1 << above)]))
+            let hashes = match tiles.entry((level, tile.number)) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(unread) => unread.insert(self.tile_hashes(level, tile.number)?),
+            };
+            Ok(tile_root(&hashes[under]))
         };
         indexes.iter().map(&mut hash).collect()
     }
@@ -255,8 +254,8 @@ impl Snapshot {
     /// The root of the first `size` records.
     pub fn root_at(&self, size: TreeSize) -> Result<Hash, StoreError> {
         assert!(size <= self.size(), "the log has {} records, not {size}", self.size());
-        let hashes = self.hashes(&crate::tlog::tree_hash_indexes(size))?;
-        Ok(crate::tlog::tree_hash(size, &hashes).expect("as many hashes as were asked for"))
+        let hashes = self.hashes(&tree_hash_indexes(size))?;
+        Ok(tree_hash(size, &hashes).expect("as many hashes as were asked for"))
     }
 }
 

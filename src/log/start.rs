@@ -1,10 +1,10 @@
 //! How a log starts, and where it may refuse to sign.
 //!
-//! In this order: the newest head must be signed by the log's key, and no record may lie beyond it, else nothing is served
-//! ([`prove_newest`]); the stored bytes give the tree's root again, which must be that of this head; no head that contradicts the log may be known ([`Stops`]); the anchor must hold a head that this log contains; the writer's epoch moves on, in the anchor and then in the
-//! database; an anchor that is behind is moved. A head that has not passed the [`Gate`] is not published yet. The same code recovers from a crash, because it is the only start there is.
+//! The order is in [the module's document](super#a-start). A head that has not passed the
+//! [`PublishGate`] is not published yet. The same code recovers from a crash, because it is the only
+//! start there is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -13,62 +13,85 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::checkpoint::{Cosignatures, sign_checkpoint};
 use super::claim::claim;
-use super::edge::Edge;
-use super::gate::{Conditions, Gate, Opened};
-use super::head::{check_root, prove_newest};
+use super::gate::{Conditions, OpenedLog, PublishGate};
+use super::head::prove_newest;
 use super::hold::Hold;
-use super::judge::Committed;
+use super::judge::CommittedTree;
 use super::prover::Prover;
-use super::sequencer::{Job, Pending, Sequencer};
+use super::recover::recover;
+use super::sequencer::{Job, PendingHead, Sequencer};
 use super::snapshot::{Damage, Snapshot};
 use super::state::{ReadOnly, State};
 use super::stops::{StopError, Stops};
-use super::tower::Tower;
-use super::{Log, OpenError, QUEUE_SUBMISSIONS, Shared, Writer};
+use super::{Log, LogOpenError, QUEUE_SUBMISSIONS, SharedLog, WriterHandle};
 use crate::clock::Clock;
-use crate::note::{SignerKey, VerifierKey};
-use crate::store::lock::DirectoryLock;
-use crate::store::sqlite::SqliteReader;
-use crate::store::{Identity, LogReader, LogStore, StoreError, StoredHead};
-use crate::tlog::{Hash, TreeHead, TreeSize, tree_hash_indexes};
+use crate::note::SignerKey;
+use crate::store::anchor::Anchor;
+use crate::store::lock::{DirectoryLock, or_full};
+use crate::store::{Identity, LogObserver, LogParts, LogStore, OpenedDatabase, StoreError};
+use crate::tlog::{TreeHead, TreeSize};
 
 /// Heads that are looked at together for one that has passed the gate. It is one of the last two, unless somebody took the memory of
 /// the cosignatures away.
 const HEADS_AT_A_TIME: usize = 64;
 
-/// What a log has beside its store; a log in memory has none of it.
-#[derive(Default)]
-pub(super) struct Files<'a> {
-    pub(super) anchor: Option<&'a Path>,
+/// Starts a log with the parts that it was opened from.
+pub(super) fn start(
+    LogParts { database, anchor, disks, lock }: LogParts,
+    signers: Vec<SignerKey>,
+    clock: Clock,
+    conditions: Conditions,
+) -> Result<Log, LogOpenError> {
+    match database {
+        OpenedDatabase::Damaged { reader, error } => {
+            start_damaged(reader, error, &signers, lock, load_stops(anchor, clock))
+        }
+        OpenedDatabase::Sound(store) => {
+            let files = Files { anchor, disks: disks.clone(), lock };
+            start_sound(store, files, signers, clock, conditions).map_err(|error| match error {
+                LogOpenError::Store(error) => LogOpenError::Store(or_full(error, &disks)),
+                error => error,
+            })
+        }
+    }
+}
+
+fn load_stops(anchor: Option<Arc<dyn Anchor>>, clock: Clock) -> Result<Stops, StopError> {
+    anchor.map_or_else(|| Ok(Stops::default()), |anchor| Stops::load(anchor, clock))
+}
+
+/// What a log has beside its database.
+struct Files {
+    anchor: Option<Arc<dyn Anchor>>,
     /// Directories on whose disks there must be space.
-    pub(super) disks: Vec<PathBuf>,
-    pub(super) lock: Option<DirectoryLock>,
+    disks: Vec<PathBuf>,
+    lock: Option<DirectoryLock>,
 }
 
 /// Compares database, head and anchor, and starts the writer when they agree.
-pub(super) fn start(
+fn start_sound(
     mut store: Box<dyn LogStore>,
-    Files { anchor: anchor_path, disks, lock }: Files<'_>,
+    Files { anchor, disks, lock }: Files,
     signers: Vec<SignerKey>,
     clock: Clock,
     Conditions { gate, hold }: Conditions,
-) -> Result<Log, OpenError> {
+) -> Result<Log, LogOpenError> {
     let identity = store.identity().clone();
     check_key(&signers, &identity)?;
     let newest = store.newest()?;
     let verifier = prove_newest(newest.as_ref(), &identity, &*store.reader())?;
     let (mut snapshot, tower) = recover(newest.clone(), &identity, verifier, store.reader());
     let last_epoch = store.epoch()?;
-    let loaded = anchor_path.map_or_else(|| Ok(Stops::default()), |path| Stops::load(path, clock.clone()));
-    let claimed = match (tower, anchor_path) {
+    let loaded = load_stops(anchor.clone(), clock.clone());
+    let claimed = match (tower, &anchor) {
         (Err(error), _) => Err(ReadOnly::from(&error)),
         // Who only reads leaves the epoch to who writes.
         (Ok(_), _) if signers.is_empty() => Err(ReadOnly::NoKey),
-        (Ok(tower), Some(path)) => match stopped(&loaded, &snapshot, &identity)? {
+        (Ok(tower), Some(anchor)) => match stopped(&loaded, &snapshot, &identity)? {
             Some(reason) => Err(reason),
             None => {
                 let newest_stop = loaded.as_ref().map_or(0, Stops::newest);
-                claim(&mut *store, &snapshot, path, newest_stop, &clock)?
+                claim(&mut *store, &snapshot, &**anchor, newest_stop, &clock)?
                     .map(|(anchor, epoch)| (Some(anchor), epoch, tower))
             }
         },
@@ -119,17 +142,17 @@ pub(super) fn start(
 
 /// What is served while the newest head waits at the gate: the newest that has passed. The writer shows it the newest again.
 fn wait_at(
-    gate: &dyn Gate,
+    gate: &dyn PublishGate,
     (last_epoch, epoch): (u64, Option<u64>),
     newest: &Snapshot,
     identity: &Identity,
     signers: &[SignerKey],
     stops: Stops,
-) -> Result<(Arc<Shared>, Option<Pending>), StoreError> {
+) -> Result<(Arc<SharedLog>, Option<PendingHead>), StoreError> {
     // A row that cannot be read exempts nothing. Where no head has to pass, it does not matter.
     let older = newest.reader.heads(newest.size(), 1).ok().and_then(|mut heads| heads.pop());
     let before = older.map_or(TreeSize(0), |head| head.tree.size);
-    if !gate.start(&Opened { newest: newest.size(), before, last_epoch, epoch })? {
+    if !gate.start(&OpenedLog { newest: newest.size(), before, last_epoch, epoch })? {
         return Ok((share(newest, newest, stops), None));
     }
     let mut before = TreeSize(newest.size().0 + 1);
@@ -162,41 +185,46 @@ fn wait_at(
         let shared = share(&passed, newest, stops);
         shared.turn(State::ReadOnly(ReadOnly::Unwitnessed { size, why: why.to_owned() }));
         let (from, snapshot) = (newest.head.tree, newest.clone());
-        return Ok((shared, Some(Pending { from, snapshot, is_anchored: true })));
+        return Ok((shared, Some(PendingHead { from, snapshot, is_anchored: true })));
     }
 }
 
 /// A log whose right edge is so damaged that it has no writer: whatever can be read is served. `error` says what is damaged, and
 /// is returned where not even the newest head can be read and proved.
-pub(super) fn start_damaged(
-    reader: SqliteReader,
+fn start_damaged(
+    reader: Arc<dyn LogObserver>,
     error: StoreError,
     signers: &[SignerKey],
-    lock: DirectoryLock,
+    lock: Option<DirectoryLock>,
     stops: Result<Stops, StopError>,
-) -> Result<Log, OpenError> {
+) -> Result<Log, LogOpenError> {
     let identity = reader.identity().clone();
     check_key(signers, &identity)?;
     let Ok(Some(newest)) = reader.heads(TreeSize(u64::MAX), 1).map(|mut heads| heads.pop()) else {
         return Err(error.into());
     };
-    let Ok(verifier) = prove_newest(Some(&newest), &identity, &reader) else { return Err(error.into()) };
-    let (mut snapshot, _) = recover(Some(newest), &identity, verifier, Arc::new(reader));
+    let Ok(verifier) = prove_newest(Some(&newest), &identity, &*reader) else { return Err(error.into()) };
+    let (mut snapshot, _) = recover(Some(newest), &identity, verifier, reader);
     snapshot.damage = Some(Damage::of(&error));
     let shared = share(&snapshot, &snapshot, stops.unwrap_or_default());
-    Ok(only_read(identity, shared, ReadOnly::from(&error), Some(lock)))
+    Ok(only_read(identity, shared, ReadOnly::from(&error), lock))
 }
 
-fn check_key(signers: &[SignerKey], identity: &Identity) -> Result<(), OpenError> {
+fn check_key(signers: &[SignerKey], identity: &Identity) -> Result<(), LogOpenError> {
     let Some(offered) = signers.first().map(|signer| signer.verifier().to_string()) else { return Ok(()) };
     if offered == identity.vkey {
         return Ok(());
     }
-    Err(OpenError::WrongKey { path: identity.name.clone(), offered, standing: identity.vkey.clone() })
+    Err(LogOpenError::WrongKey { path: identity.name.clone(), offered, standing: identity.vkey.clone() })
 }
 
 /// A log that is served and signs nothing.
-fn only_read(identity: Identity, shared: Arc<Shared>, reason: ReadOnly, lock: Option<DirectoryLock>) -> Log {
+fn only_read(
+    identity: Identity,
+    shared: Arc<SharedLog>,
+    reason: ReadOnly,
+    lock: Option<DirectoryLock>,
+) -> Log {
     if !matches!(reason, ReadOnly::NoKey) {
         tracing::error!(%reason, "the log is read-only");
     }
@@ -225,12 +253,12 @@ fn stopped(
     }
 }
 
-fn share(published: &Snapshot, committed: &Snapshot, stops: Stops) -> Arc<Shared> {
-    Arc::new(Shared {
+fn share(published: &Snapshot, committed: &Snapshot, stops: Stops) -> Arc<SharedLog> {
+    Arc::new(SharedLog {
         published: ArcSwap::from_pointee(published.clone()),
         state: ArcSwap::from_pointee(State::Writing),
         changed: watch::Sender::new(published.size()),
-        committed: Committed::new(committed.clone()),
+        committed: CommittedTree::new(committed.clone()),
         cosignatures: Cosignatures::default(),
         hold: Hold::default(),
         prover: Prover::new(),
@@ -241,44 +269,13 @@ fn share(published: &Snapshot, committed: &Snapshot, stops: Stops) -> Arc<Shared
 
 fn handle(
     identity: Identity,
-    shared: Arc<Shared>,
+    shared: Arc<SharedLog>,
     queue: Option<mpsc::UnboundedSender<Job>>,
     thread: Option<JoinHandle<()>>,
     lock: Option<DirectoryLock>,
 ) -> Log {
     let places = Arc::new(Semaphore::new(QUEUE_SUBMISSIONS));
     let thread = Mutex::new(thread);
-    let writer = Writer { queue, places, thread, shared: shared.clone(), _lock: lock };
+    let writer = WriterHandle { queue, places, thread, shared: shared.clone(), _lock: lock };
     Log { identity: Arc::new(identity), shared, writer: Arc::new(writer) }
-}
-
-/// The newest head with the edge of the tree as the stored bytes give it; an empty tree where there is no head yet. And, where
-/// those bytes give the root that was signed, the tower that goes on from there.
-pub(super) fn recover(
-    newest: Option<StoredHead>,
-    identity: &Identity,
-    verifier: Arc<VerifierKey>,
-    reader: Arc<dyn LogReader>,
-) -> (Snapshot, Result<Tower, StoreError>) {
-    let head = newest.unwrap_or_else(|| StoredHead {
-        tree: TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE },
-        note: String::new(),
-        signed_at: identity.created_at,
-    });
-    let head = Arc::new(head);
-    let mut snapshot = Snapshot { head, edge: None, reader, checkpoint: None, verifier, damage: None };
-    let tower = raise_tower(&mut snapshot);
-    snapshot.damage = tower.as_ref().err().map(Damage::of);
-    (snapshot, tower)
-}
-
-/// Gives a snapshot its right edge, and returns the tower over it, where the stored bytes have the
-/// root that was signed.
-fn raise_tower(snapshot: &mut Snapshot) -> Result<Tower, StoreError> {
-    let size = snapshot.size();
-    let edge = Edge::recover(size, &*snapshot.reader)?;
-    check_root(&edge, &snapshot.head)?;
-    snapshot.edge = Some(Arc::new(edge));
-    let roots = snapshot.hashes(&tree_hash_indexes(size))?;
-    Tower::over(&snapshot.head.tree, &roots)
 }

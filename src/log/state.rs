@@ -209,6 +209,14 @@ pub enum ReadOnly {
         /// Which, who, and what to do.
         why: String,
     },
+    /// Another writer has taken over: its epoch or its head is in the database or in the anchor, and
+    /// the conflict stayed. What this process has published stays true, so it could go on being read
+    /// beside that writer; today the process ends, as after a failed write.
+    #[error("writing failed and the process must be started again: {why}")]
+    Deposed {
+        /// What was expected, and what the other writer has put there.
+        why: String,
+    },
     /// A write failed, and what is on disk is not certain any more. The process must end.
     #[error("writing failed and the process must be started again: {why}")]
     Stopped {
@@ -218,6 +226,11 @@ pub enum ReadOnly {
 }
 
 impl ReadOnly {
+    /// Whether the process must end: it can neither write nor find out what was written.
+    pub fn ends_process(&self) -> bool {
+        matches!(self, ReadOnly::Stopped { .. } | ReadOnly::Deposed { .. })
+    }
+
     /// Whether it goes away by itself while the process lives.
     pub fn passes(&self) -> bool {
         matches!(
@@ -231,8 +244,10 @@ impl ReadOnly {
 }
 
 impl From<&StoreError> for ReadOnly {
+    /// A conflict that comes here has stayed: whoever may try again has done so.
     fn from(error: &StoreError) -> ReadOnly {
         match error {
+            StoreError::Conflict { .. } => ReadOnly::Deposed { why: error.to_string() },
             StoreError::Damaged { .. } => ReadOnly::Damaged { why: error.to_string() },
             _ => ReadOnly::Stopped { why: error.to_string() },
         }

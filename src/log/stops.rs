@@ -27,7 +27,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ use super::state::ReadOnly;
 use crate::clock::Clock;
 use crate::note::{self, VerifierKey};
 use crate::store::StoreError;
-use crate::store::anchor::{self, Anchor};
+use crate::store::anchor::Anchor;
 use crate::store::durable::write_durably;
 use crate::store::lock::DirectoryLock;
 use crate::tlog::{Hash, TreeHead, TreeSize};
@@ -201,12 +201,12 @@ pub fn end_stop(directory: &Path, anchor: &Path, number: u64, clock: &Clock) -> 
 /// Returns where a file that cannot be used was put.
 pub fn forget_stops(
     directory: &Path,
-    anchor: &Path,
+    anchor: &dyn Anchor,
     vkey: &str,
     clock: &Clock,
 ) -> Result<Option<PathBuf>, StopError> {
     let _lock = DirectoryLock::acquire(directory)?;
-    let mut opened = Anchor::open(anchor)?;
+    let (mut opened, anchor) = (anchor.open()?, anchor.path());
     let remembered = opened.as_ref().map_or(0, |(_, anchored)| anchored.stops);
     let (left, aside) =
         match stops(anchor).and_then(|stops| check_signed_by(&stops, anchor, vkey).map(|()| stops)) {
@@ -242,9 +242,9 @@ pub(super) fn check_signed_by(stops: &[Stop], anchor: &Path, vkey: &str) -> Resu
 }
 
 /// Tells the anchor that there is such a stop. Where there is no anchor the log signs nothing anyway.
-fn remember(anchor: &Path, newest: u64) -> Result<(), StoreError> {
-    match anchor::read(anchor)? {
-        Some(anchored) if anchored.stops < newest => match Anchor::open(anchor)? {
+fn remember(anchor: &dyn Anchor, newest: u64) -> Result<(), StoreError> {
+    match anchor.read()? {
+        Some(anchored) if anchored.stops < newest => match anchor.open()? {
             Some((mut anchor, _)) => anchor.remember_stops(newest),
             None => Ok(()),
         },
@@ -253,17 +253,22 @@ fn remember(anchor: &Path, newest: u64) -> Result<(), StoreError> {
 }
 
 /// What a log knows of its stops while it is open.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Stops {
     /// None for logs without a disk, in tests.
-    anchor: Option<PathBuf>,
+    anchor: Option<Arc<dyn Anchor>>,
     clock: Clock,
+    /// What the file has, or should have: whoever changes it writes the file under this lock.
     known: Mutex<Vec<Stop>>,
 }
 
 impl Stops {
-    pub(super) fn load(anchor: &Path, clock: Clock) -> Result<Stops, StopError> {
-        Ok(Stops { known: Mutex::new(stops(anchor)?), anchor: Some(anchor.to_owned()), clock })
+    pub(super) fn load(anchor: Arc<dyn Anchor>, clock: Clock) -> Result<Stops, StopError> {
+        Ok(Stops { known: Mutex::new(stops(anchor.path())?), anchor: Some(anchor), clock })
+    }
+
+    fn place(&self) -> &Path {
+        self.anchor.as_ref().map_or(Path::new(""), |anchor| anchor.path())
     }
 
     /// The number of the newest one, 0 if there was none.
@@ -273,11 +278,11 @@ impl Stops {
 
     /// Refuses stops that are another log's.
     pub(super) fn check_signed_by(&self, vkey: &str) -> Result<(), StopError> {
-        check_signed_by(&self.known(), self.anchor.as_deref().unwrap_or(Path::new("")), vkey)
+        check_signed_by(&self.known(), self.place(), vkey)
     }
 
     fn reason(&self, stop: &Stop) -> ReadOnly {
-        stop.reason(self.anchor.as_deref().unwrap_or(Path::new("")))
+        stop.reason(self.place())
     }
 
     fn known(&self) -> MutexGuard<'_, Vec<Stop>> {
@@ -337,7 +342,7 @@ impl Stops {
         *known = after;
         let Some(anchor) = &self.anchor else { return };
         // First the file, then the anchor: if we stop in between, the file alone stops the next start.
-        let kept = save(anchor, known).and_then(|()| Ok(remember(anchor, newest(known))?));
+        let kept = save(anchor.path(), known).and_then(|()| Ok(remember(&**anchor, newest(known))?));
         if let Err(error) = kept {
             tracing::error!(%error, "why this log must not sign could not be kept: the next start would not know");
         }
@@ -347,6 +352,7 @@ impl Stops {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::anchor::FileAnchor;
 
     fn head(size: u64) -> TreeHead {
         TreeHead { size: TreeSize(size), root: Hash::of_record(&size.to_be_bytes()) }
@@ -357,7 +363,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let anchor = directory.path().join("anchor.db");
         let clock = Clock::fixed("2026-11-22T04:00:00Z".parse().unwrap());
-        let load = || Stops::load(&anchor, clock.clone()).unwrap();
+        let load = || Stops::load(Arc::new(FileAnchor::at(&anchor)), clock.clone()).unwrap();
         let stop = |of: &Stops, size| of.stop(&head(size), "note", format!("why {size}"), String::new());
         let open = || load().standing(|_| Ok(false)).unwrap().map(|reason| reason.to_string());
         assert_eq!(open(), None);
@@ -386,7 +392,12 @@ mod tests {
     fn what_is_no_list_of_stops_is_damage() {
         let directory = tempfile::tempdir().unwrap();
         let anchor = directory.path().join("anchor.db");
-        Stops::load(&anchor, Clock::system()).unwrap().stop(&head(3), "", String::new(), String::new());
+        Stops::load(Arc::new(FileAnchor::at(&anchor)), Clock::system()).unwrap().stop(
+            &head(3),
+            "",
+            String::new(),
+            String::new(),
+        );
         let sound = std::fs::read(file_of(&anchor)).unwrap();
         for bad in [&sound[..sound.len() / 2], b"", b"{}", b"[{}]", b"\0\0\0\0"] {
             std::fs::write(file_of(&anchor), bad).unwrap();
@@ -398,7 +409,7 @@ mod tests {
     fn a_list_with_any_changed_bit_is_damage_and_one_of_an_older_program_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let anchor = directory.path().join("anchor.db");
-        let known = Stops::load(&anchor, Clock::system()).unwrap();
+        let known = Stops::load(Arc::new(FileAnchor::at(&anchor)), Clock::system()).unwrap();
         for size in [3, 5] {
             known.stop(&head(size), "a note\n", "why".to_owned(), "digest".to_owned()).unwrap();
         }
@@ -428,7 +439,7 @@ mod tests {
     fn open_stops_are_bounded() {
         let directory = tempfile::tempdir().unwrap();
         let anchor = directory.path().join("anchor.db");
-        let known = Stops::load(&anchor, Clock::system()).unwrap();
+        let known = Stops::load(Arc::new(FileAnchor::at(&anchor)), Clock::system()).unwrap();
         for size in 1..=OPEN_MAX as u64 + 3 {
             assert!(known.stop(&head(size), "", String::new(), String::new()).is_some());
         }

@@ -1,6 +1,6 @@
 //! The tree again, by another way than the right edge: a stack of complete subtrees, nothing of the edge's code.
 //!
-//! What is signed is computed twice, by two ways from two copies: once by the [`Edge`](super::edge::Edge) from the leaves that
+//! What is signed is computed twice, by two ways from two copies: once by the [`RightEdge`](super::right_edge::RightEdge) from the leaves that
 //! came with the candidates, once by a tower from the records as they are stored. One flipped bit in memory, which other logs
 //! have signed and never recovered from, makes the two disagree. fsck climbs the same tower over the whole log.
 

@@ -45,6 +45,3 @@ pub use view::{
     RemoteLogOptions, Unproven,
 };
 pub(crate) use view::{HeadComparison, LogProgress, head_of, write_evidence};
-
-/// The tile height of sum.golang.org, of our own log, and of every client.
-const TILE_HEIGHT: u8 = 8;

@@ -28,7 +28,6 @@ pub mod gomod;
 mod path;
 mod pattern;
 mod pseudo;
-mod routing;
 mod version;
 
 use std::fmt;
@@ -38,7 +37,6 @@ pub use escape::EscapeError;
 pub use path::{MAX_PATH_LEN, ModulePath, PathError};
 pub use pattern::{NearMiss, PathPatterns};
 pub use pseudo::{PseudoVersion, PseudoVersionError};
-pub use routing::{Choice, Rule, Withheld, choose};
 pub use version::{MAX_VERSION_LEN, Version, VersionError};
 
 pub(crate) use path::is_windows_reserved;

@@ -35,11 +35,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::source::{LogUrl, UpstreamUrl};
 use crate::config::{Secret, SecretError, Span};
 use crate::files;
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
+use crate::source::{ServerUrl, SourceUrl};
 
 /// As for mirrors: more often would be rude, less often watches nothing.
 const POLLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -71,7 +71,7 @@ pub struct MonitorConfig {
 /// Who is told of each event, and the key of the signature.
 pub struct WebhookConfig {
     /// Where events are posted.
-    pub url: UpstreamUrl,
+    pub url: ServerUrl,
     /// Signs them.
     pub secret: Secret,
 }
@@ -84,7 +84,7 @@ pub struct Followed {
     /// Its key.
     pub key: VerifierKey,
     /// Where it is reached.
-    pub urls: Vec<LogUrl>,
+    pub urls: Vec<SourceUrl>,
     /// How often.
     pub poll: Duration,
     /// Whose new versions are told of.
@@ -253,7 +253,7 @@ impl FileLog {
             return Err(("key", format!("it is the key of {}", key.name())));
         }
         let url = |url: &String| url.parse().map_err(|error| ("urls", format!("{error}")));
-        let urls: Vec<LogUrl> = self.urls.iter().map(url).collect::<Result<_, _>>()?;
+        let urls: Vec<SourceUrl> = self.urls.iter().map(url).collect::<Result<_, _>>()?;
         if urls.is_empty() {
             return Err(("urls", "there must be one".to_owned()));
         }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// What kind of event it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum EventKind {
     /// A version of a module that is watched was published.
     Module,
     /// A record disagrees with a go.sum line.
@@ -37,10 +37,10 @@ pub enum Kind {
     Recovered,
 }
 
-impl Kind {
+impl EventKind {
     /// Whether a person must look.
     pub fn is_alarm(self) -> bool {
-        matches!(self, Kind::GosumConflict | Kind::LogConflict | Kind::Fork)
+        matches!(self, EventKind::GosumConflict | EventKind::LogConflict | EventKind::Fork)
     }
 }
 
@@ -57,7 +57,7 @@ pub struct Tree {
 
 /// A record, and what proves it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct FoundRecord {
     /// Path and version.
     pub module: String,
     /// Its number.
@@ -80,12 +80,12 @@ pub struct Event {
     /// The log's name.
     pub log: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// In a sentence.
     pub text: String,
     /// The record that it is about.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub found: Option<Found>,
+    pub found: Option<FoundRecord>,
     /// Both notes of a fork and the proof, or the lines that disagree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,

@@ -30,7 +30,7 @@ pub fn feed_of<'a>(events: impl DoubleEndedIterator<Item = &'a Event> + Clone) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::event::Kind;
+    use crate::monitor::event::EventKind;
 
     #[test]
     fn texts_are_escaped_and_the_newest_is_first() {
@@ -38,7 +38,7 @@ mod tests {
             id,
             at: "2026-11-21T13:00:00Z".parse().unwrap(),
             log: "a.example".to_owned(),
-            kind: Kind::Silent,
+            kind: EventKind::Silent,
             text: text.to_owned(),
             found: None,
             evidence: None,

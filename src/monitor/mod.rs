@@ -45,10 +45,10 @@ use crate::mirror::RemoteLog;
 use crate::store::StoreError;
 use crate::store::durable::write_durably;
 pub use config::{Followed, MonitorConfig, MonitorConfigError, WebhookConfig};
-pub use event::{Event, Found, Kind, Tree};
+pub use event::{Event, EventKind, FoundRecord, Tree};
 pub use feed::feed_of;
 pub use poll::Polled;
-pub use state::{LogState, Pass, STATE_FILE, State, StateError};
+pub use state::{LogState, MonitorState, Pass, STATE_FILE, StateError};
 pub use webhook::{Webhook, WebhookError};
 
 /// Follows logs.
@@ -59,7 +59,7 @@ pub struct Monitor {
     webhook: Option<Webhook>,
     clock: Clock,
     /// What is on disk; held while it is changed and written.
-    state: Mutex<State>,
+    state: Mutex<MonitorState>,
     /// Held by who tells the web hook, so that it hears of one event after another.
     telling: Mutex<()>,
 }
@@ -127,7 +127,7 @@ impl Monitor {
         webhook: Option<Webhook>,
         clock: Clock,
     ) -> Result<Monitor, MonitorError> {
-        let state = State::load(&directory)?;
+        let state = MonitorState::load(&directory)?;
         for (followed, _) in &logs {
             let given = followed.key.to_string();
             if let Some(known) = state.logs.get(&followed.name).filter(|known| known.key != given) {
@@ -147,7 +147,7 @@ impl Monitor {
     }
 
     /// What is remembered, as it is on disk.
-    pub async fn state(&self) -> State {
+    pub async fn state(&self) -> MonitorState {
         self.state.lock().await.clone()
     }
 
@@ -177,7 +177,7 @@ impl Monitor {
         Ok(events)
     }
 
-    fn write_feed(&self, path: &Path, state: &State) -> Result<(), MonitorError> {
+    fn write_feed(&self, path: &Path, state: &MonitorState) -> Result<(), MonitorError> {
         let written = write_durably(path, feed_of(state.events.iter()).as_bytes());
         written.map_err(|source| MonitorError::Io { path: path.to_owned(), source })
     }

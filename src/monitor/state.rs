@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::event::{Event, Kind, Tree};
+use super::event::{Event, EventKind, Tree};
 use crate::store::durable::write_durably;
 
 /// The file's name in the state directory.
@@ -33,7 +33,7 @@ const WAITING_MAX: usize = 1000;
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub struct MonitorState {
     /// The number of the last event.
     pub last_event: u64,
     /// By name.
@@ -58,7 +58,7 @@ pub struct LogState {
     /// When it was verified last that there is none newer.
     pub verified_at: Timestamp,
     /// What was told and is not over.
-    pub told: BTreeSet<Kind>,
+    pub told: BTreeSet<EventKind>,
     /// How many events there were.
     pub events: u64,
     /// How far go.sum lines were looked up.
@@ -110,13 +110,13 @@ pub enum StateError {
     },
 }
 
-impl State {
+impl MonitorState {
     /// Reads the state of a directory; one that has none yet is empty.
-    pub fn load(directory: &Path) -> Result<State, StateError> {
+    pub fn load(directory: &Path) -> Result<MonitorState, StateError> {
         let path = directory.join(STATE_FILE);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(MonitorState::default()),
             Err(source) => return Err(StateError::Io { path, source }),
         };
         let damaged = |why: String| StateError::Damaged { path: path.clone(), why };
@@ -174,15 +174,15 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_is_damage() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(State::load(directory.path()).unwrap(), State::default());
-        let state = State { last_event: 7, ..State::default() };
+        assert_eq!(MonitorState::load(directory.path()).unwrap(), MonitorState::default());
+        let state = MonitorState { last_event: 7, ..MonitorState::default() };
         state.save(directory.path()).unwrap();
-        assert_eq!(State::load(directory.path()).unwrap(), state);
+        assert_eq!(MonitorState::load(directory.path()).unwrap(), state);
         let path = directory.path().join(STATE_FILE);
         let sound = std::fs::read(&path).unwrap();
         let assert_damaged = |bytes: &[u8], what: &str| {
             std::fs::write(&path, bytes).unwrap();
-            let loaded = State::load(directory.path());
+            let loaded = MonitorState::load(directory.path());
             assert!(matches!(loaded, Err(StateError::Damaged { .. })), "{what}: {loaded:?}");
         };
         for bit in 0..sound.len() * 8 {

@@ -50,7 +50,7 @@ impl Webhook {
         mac.update(&body);
         let signature: String =
             mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let request = self.client.post(self.config.url.expose().clone()).timeout(DEADLINE);
+        let request = self.client.post(self.config.url.expose()).timeout(DEADLINE);
         let request = request
             .header("Content-Type", "application/json")
             .header("X-Hub-Signature-256", format!("sha256={signature}"))

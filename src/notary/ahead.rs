@@ -8,48 +8,22 @@
 //! counted against allowances of their own, and they take places that no client's look-up could have. What fails is forgotten.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
-use tokio::time::timeout_at;
 
 use super::Inner;
 use super::flight::Flight;
-use super::limits::ClientId;
-use crate::module::{Choice, ModuleVersion, gomod};
+use super::group::{Ahead, Group};
+use crate::module::{ModuleVersion, gomod};
+use crate::route::Choice;
+use crate::share::Claimant;
 
-/// If nothing becomes ready for this long, the look-up does not wait any more.
-const STALL: Duration = Duration::from_millis(300);
 /// What is kept of the deadline for the append itself.
 const MARGIN: Duration = Duration::from_secs(2);
 /// A go.mod this small is read right here.
 const INLINE_GO_MOD_BYTES: usize = 16 << 10;
-
-/// What belongs to one look-up.
-pub(super) struct Group {
-    /// How many more it may have.
-    left: AtomicUsize,
-    /// How many are not ready yet.
-    pending: watch::Sender<usize>,
-}
-
-/// How a flight that is ahead hangs together with others.
-pub(super) struct Ahead {
-    /// 1 for what the module requires that a client asked for.
-    depth: u32,
-    group: Arc<Group>,
-}
-
-/// Counts down when it is dropped: the flight is ready, has failed, or has died.
-pub(super) struct Readiness(Arc<Group>);
-
-impl Drop for Readiness {
-    fn drop(&mut self) {
-        self.0.pending.send_modify(|pending| *pending -= 1);
-    }
-}
 
 /// One of the flights that are ahead; as long as it lives.
 struct Counted(Arc<Inner>);
@@ -67,38 +41,12 @@ impl Drop for Counted {
     }
 }
 
-impl Group {
-    fn new(left: usize) -> Arc<Group> {
-        Arc::new(Group { left: AtomicUsize::new(left), pending: watch::Sender::new(0) })
-    }
-
-    fn take_one(&self) -> bool {
-        self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok()
-    }
-
-    fn enter(self: &Arc<Self>) -> Readiness {
-        self.pending.send_modify(|pending| *pending += 1);
-        Readiness(self.clone())
-    }
-
-    /// Waits until all are ready, one does not move, or `until`.
-    async fn ready(&self, inner: &Inner, until: Instant) {
-        let mut pending = self.pending.subscribe();
-        while *pending.borrow_and_update() > 0 {
-            let patience = until.min(inner.clock.instant() + STALL);
-            if timeout_at(patience.into(), pending.changed()).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
 impl Inner {
     /// Whether the go.mod of this flight's module would be looked at.
     pub(super) fn goes_ahead(&self, flight: &Flight) -> bool {
         let depth = flight.ahead.as_ref().map_or(0, |ahead| ahead.depth);
         let limits = &self.limits.ahead;
-        limits.enabled && depth < limits.depth && flight.client != ClientId::Operator
+        limits.enabled && depth < limits.depth && flight.client != Claimant::Operator
     }
 
     /// Starts what `go_mod` requires. Who waits for the flight waits for these too, for a while.
@@ -113,27 +61,27 @@ impl Inner {
             }
             let total = self.limits.ahead.max_flights;
             let room = self.ahead_flights.load(Ordering::Acquire) < total;
-            if !(room && group.take_one() && self.gate.admit_ahead(&flight.client)) {
+            if !(room && group.take_one() && self.admission.admit_ahead(flight.client)) {
                 self.counters.ahead_limited.add(1);
                 break;
             }
             let ahead = Ahead { depth, group: group.clone() };
-            self.take_off_ahead(module, flight, ahead);
+            self.dispatch_ahead(module, flight, ahead);
         }
         if flight.is_wanted() {
             let now = self.clock.instant();
             let latest = flight.started + self.limits.deadline.saturating_sub(MARGIN);
-            group.ready(self, latest.min(now + self.limits.ahead.wait)).await;
+            group.ready(&self.clock, latest.min(now + self.limits.ahead.wait)).await;
         }
     }
 
-    fn take_off_ahead(self: &Arc<Self>, module: ModuleVersion, parent: &Flight, ahead: Ahead) {
+    fn dispatch_ahead(self: &Arc<Self>, module: ModuleVersion, parent: &Flight, ahead: Ahead) {
         let readiness = ahead.group.enter();
         let (client, now) = (parent.client.clone(), self.clock.instant());
-        let flight = Flight::new(module, parent.route, client, Some(ahead), now, self.crowd.clone());
+        let flight = Flight::new(module, parent.route, client, Some(ahead), now, self.misses.clone());
         if let Ok((flight, true)) = self.flights.start(flight, self.max_flights(), || false) {
             let counted = Counted::new(self.clone());
-            tokio::spawn(async move { counted.0.clone().fly(flight, Some(readiness)).await });
+            tokio::spawn(async move { counted.0.clone().run(flight, Some(readiness)).await });
         }
     }
 

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::admission::MissAdmission;
 use super::error::NotaryError;
-use super::gate::Gate;
+use super::sink::{HashedModule, ModuleSink};
 use super::{Delay, seconds};
 use crate::clock::Clock;
 use crate::dirhash::{HashedZip, ReadAt, ZipError, ZipLimits, hash_go_mod, hash_zip};
@@ -27,7 +28,7 @@ use crate::module::ModuleVersion;
 use crate::share::Claimant;
 use crate::store::Evidence;
 use crate::upstream::{
-    FetchError, FetchedModule, GoProxy, ModuleError, ModuleInfo, Origin, SourceName, Spooled, VcsError,
+    FetchError, FetchedModule, GoProxy, ModuleError, ModuleInfo, SourceName, Spooled, VcsError, VcsOrigin,
 };
 
 /// Hashed right here up to this size: that takes less than handing it to another thread and back.
@@ -48,8 +49,10 @@ pub(super) struct Computing<'a> {
     pub(super) source: &'a GoProxy,
     pub(super) place: Arc<str>,
     pub(super) limits: &'a ZipLimits,
-    pub(super) gate: &'a Gate,
+    pub(super) admission: &'a MissAdmission,
     pub(super) clock: &'a Clock,
+    /// Takes the files when they are hashed.
+    pub(super) sink: &'a dyn ModuleSink,
     /// Who waits.
     pub(super) client: Option<Claimant>,
 }
@@ -74,13 +77,15 @@ impl Computing<'_> {
             .map_err(|why| self.refused(module, why.to_owned()))?;
         let lines = ModuleLines { module: module.clone(), zip: hashed.h1, go_mod: hash_go_mod(&go_mod) };
         let evidence = Evidence::Computed {
-            source: self.source.list().to_string(),
+            source: self.source.list().redacted(),
             url: zip_url(module, &source, info.as_ref()),
             fetched_at,
             zip_sha256: zip.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
             zip_bytes: zip.size,
-            origin: info.and_then(|info| info.origin).map(|origin| kept_origin(&origin)),
+            origin: info.as_ref().and_then(|info| info.origin.as_ref()).map(kept_origin),
         };
+        let info = info.map(|info| info.json);
+        self.sink.take(HashedModule { lines: lines.clone(), source, go_mod: go_mod.clone(), zip, info });
         Ok(Found { lines, evidence, go_mod: Some(go_mod) })
     }
 
@@ -89,7 +94,7 @@ impl Computing<'_> {
             let hashed = hash_zip(&ZipBytes(&zip), module, self.limits);
             return (zip, hashed);
         }
-        let processor = self.gate.hashing(self.client.clone()).await;
+        let processor = self.admission.hashing(self.client.clone()).await;
         let (module, limits) = (module.clone(), self.limits.clone());
         let hashing = tokio::task::spawn_blocking(move || {
             // Given back when the thread is done, whatever becomes of the flight.
@@ -109,7 +114,6 @@ impl Computing<'_> {
         let (module, place) = (module.clone(), self.place.clone());
         let said = error_said(error);
         match error {
-            ModuleError::Off => NotaryError::Forbidden { module, place, said },
             error if error.is_not_found() => {
                 NotaryError::NotFound { module, place, said, max_age: Duration::ZERO }
             }
@@ -215,7 +219,7 @@ fn zip_url(module: &ModuleVersion, source: &SourceName, info: Option<&ModuleInfo
 }
 
 /// The origin as it is kept for ever, in the go command's own fields.
-fn kept_origin(origin: &Origin) -> Box<RawValue> {
+fn kept_origin(origin: &VcsOrigin) -> Box<RawValue> {
     serde_json::value::to_raw_value(origin).expect("strings are JSON")
 }
 
@@ -243,7 +247,13 @@ impl ReadAt for ZipBytes<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::path::Path;
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::notary::limits::NotaryLimits;
+    use crate::upstream::{ClientOptions, HttpClient, MEMORY_BYTES, ModuleLimits};
 
     #[test]
     fn the_go_mod_of_a_zip_without_one_is_the_one_that_go_makes_up() {
@@ -265,10 +275,94 @@ mod tests {
     #[test]
     fn the_address_of_a_zip_hides_credentials() {
         let module = ModuleVersion::from_parts("corp.example/M", "v1.0.0").unwrap();
-        let base =
-            crate::upstream::SourceUrl::parse("https://ci:s3cret@goproxy.example/go/?token=t").unwrap();
+        let base = crate::source::SourceUrl::parse("https://ci:s3cret@goproxy.example/go/?token=t").unwrap();
         let url = zip_url(&module, &SourceName::Proxy(base.redacted()), None);
         assert_eq!(url, "https://***@goproxy.example/go/corp.example/!m/@v/v1.0.0.zip?***");
         assert_eq!(zip_url(&module, &SourceName::Direct, None), "direct");
+    }
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<HashedModule>>);
+
+    impl ModuleSink for Kept {
+        fn take(&self, module: HashedModule) {
+            self.0.lock().unwrap().push(module);
+        }
+    }
+
+    /// Writes the files of a module proxy, with a zip that does not compress.
+    fn write_module(
+        directory: &Path,
+        module: &ModuleVersion,
+        go_mod: &str,
+        bytes: usize,
+    ) -> (Vec<u8>, String) {
+        let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+        let stored =
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        for (name, content) in [("go.mod", format!("module {}\n", module.path)), ("m.go", "x".repeat(bytes))]
+        {
+            zip.start_file(format!("{module}/{name}"), stored).unwrap();
+            zip.write_all(content.as_bytes()).unwrap();
+        }
+        let zip = zip.finish().unwrap().into_inner();
+        let info = format!("{{\"Version\":\"{}\"}}", module.version);
+        let versions = directory.join(module.path.escaped()).join("@v");
+        std::fs::create_dir_all(&versions).unwrap();
+        for (extension, content) in
+            [("mod", go_mod.as_bytes()), ("zip", zip.as_slice()), ("info", info.as_bytes())]
+        {
+            std::fs::write(versions.join(format!("{}.{extension}", module.version)), content).unwrap();
+        }
+        (zip, info)
+    }
+
+    fn read(zip: &Spooled) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        zip.reader().unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// In memory and hashed here, in memory and hashed on another thread, in a file.
+    #[tokio::test]
+    async fn the_sink_takes_exactly_the_bytes_that_were_hashed() {
+        let directory = tempfile::tempdir().unwrap();
+        let module: ModuleVersion = "corp.example/m@v1.0.0".parse().unwrap();
+        let url = format!("file://{}", directory.path().display());
+        let source = GoProxy::new(
+            url.parse().unwrap(),
+            HttpClient::new(ClientOptions::default()).unwrap(),
+            None,
+            ModuleLimits::default(),
+            directory.path().to_owned(),
+        );
+        let (clock, limits, kept) = (Clock::system(), NotaryLimits::default(), Kept::default());
+        let admission = MissAdmission::new(&limits, &[], &clock);
+        let computing = Computing {
+            source: &source,
+            place: "here".into(),
+            limits: &limits.zip,
+            admission: &admission,
+            clock: &clock,
+            sink: &kept,
+            client: None,
+        };
+        let deadline = clock.instant() + Duration::from_secs(20);
+        let go_mod = "module corp.example/m\n";
+        for bytes in [10, 100 << 10, 2 * MEMORY_BYTES] {
+            let (zip, info) = write_module(directory.path(), &module, go_mod, bytes);
+            let found = computing.lines(&module, deadline).await.unwrap();
+            let taken = kept.0.lock().unwrap().pop().expect("the sink takes what was hashed");
+            assert_eq!(taken.zip.bytes().is_none(), bytes > MEMORY_BYTES);
+            assert!(read(&taken.zip) == zip, "{bytes}");
+            assert_eq!((&*taken.go_mod, taken.info.as_deref()), (go_mod.as_bytes(), Some(info.as_bytes())));
+            assert_eq!(taken.lines, found.lines);
+            assert_eq!(hash_zip(&zip[..], &module, &limits.zip).unwrap().h1, taken.lines.zip);
+            assert_eq!(hash_go_mod(go_mod.as_bytes()), taken.lines.go_mod);
+        }
+        // What does not belong together is never handed on.
+        write_module(directory.path(), &module, "module corp.example/other\n", 10);
+        assert!(computing.lines(&module, deadline).await.is_err());
+        assert!(kept.0.lock().unwrap().is_empty());
     }
 }

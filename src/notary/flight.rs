@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
-use super::ahead::Ahead;
-use super::gather::Crowd;
-use super::limits::ClientId;
+use super::group::Ahead;
+use super::misses::OpenMisses;
 use super::{Notarized, NotaryError};
 use crate::module::ModuleVersion;
+use crate::share::Claimant;
 
 /// What a flight brings home.
 pub(super) type Answer = Result<Notarized, NotaryError>;
@@ -27,14 +27,14 @@ pub(super) struct Flight {
     pub(super) route: usize,
     pub(super) started: Instant,
     /// Who started it; what is notarised ahead on its account is counted for this client.
-    pub(super) client: ClientId,
+    pub(super) client: Claimant,
     /// Set where no client asked for it at first.
     pub(super) ahead: Option<Ahead>,
     wanted: AtomicBool,
     wanted_now: Notify,
-    /// Whether it is still on its way to the gatherer. Guards the changes of `wanted`, so that the crowd is counted right.
+    /// Whether it is still on its way to the gatherer. Guards the changes of `wanted`, so that the misses is counted right.
     fetching: Mutex<bool>,
-    crowd: Arc<Crowd>,
+    misses: Arc<OpenMisses>,
     answer: watch::Sender<Option<Answer>>,
 }
 
@@ -43,14 +43,14 @@ impl Flight {
     pub(super) fn new(
         module: ModuleVersion,
         route: usize,
-        client: ClientId,
+        client: Claimant,
         ahead: Option<Ahead>,
         started: Instant,
-        crowd: Arc<Crowd>,
+        misses: Arc<OpenMisses>,
     ) -> Flight {
         let wanted = ahead.is_none();
         if wanted {
-            crowd.opened(true, started);
+            misses.opened(true, started);
         }
         Flight {
             module,
@@ -61,7 +61,7 @@ impl Flight {
             wanted: AtomicBool::new(wanted),
             wanted_now: Notify::new(),
             fetching: Mutex::new(true),
-            crowd,
+            misses,
             answer: watch::Sender::new(None),
         }
     }
@@ -75,7 +75,7 @@ impl Flight {
     pub(super) fn want(&self, now: Instant) {
         let fetching = self.fetching();
         if !self.wanted.swap(true, Ordering::AcqRel) {
-            self.crowd.opened(*fetching, now);
+            self.misses.opened(*fetching, now);
             self.wanted_now.notify_one();
         }
     }
@@ -91,7 +91,7 @@ impl Flight {
     pub(super) fn fetched(&self) {
         let mut fetching = self.fetching();
         if std::mem::replace(&mut *fetching, false) && self.is_wanted() {
-            self.crowd.fetched();
+            self.misses.fetched();
         }
     }
 
@@ -102,12 +102,12 @@ impl Flight {
         answer.clone().expect("it was waited for")
     }
 
-    fn land(&self, answer: Answer) {
+    fn complete(&self, answer: Answer) {
         self.fetched();
         // Under the lock, so that nobody begins to want it between the count and the answer.
         let _fetching = self.fetching();
         if self.is_wanted() {
-            self.crowd.closed();
+            self.misses.closed();
         }
         self.answer.send_replace(Some(answer));
     }
@@ -121,7 +121,7 @@ impl Flight {
 #[derive(Default)]
 pub(super) struct Flights {
     by_module: Mutex<HashMap<ModuleVersion, Arc<Flight>>>,
-    landed: Notify,
+    completed: Notify,
 }
 
 /// Why a flight was not started.
@@ -136,7 +136,7 @@ impl Flights {
         Some(flight.clone())
     }
 
-    /// Takes off, unless there is a flight for that module already (then that one is returned, and wanted if this one
+    /// Starts a flight, unless there is one for that module already (then that one is returned, and wanted if this one
     /// is) or there are `max` of them and `shed` could not end one.
     pub(super) fn start(
         &self,
@@ -150,14 +150,14 @@ impl Flights {
             if flight.is_wanted() {
                 other.want(flight.started);
                 flight.fetched();
-                flight.crowd.closed();
+                flight.misses.closed();
             }
             return Ok((other, false));
         }
         if flights.len() >= max && !shed() {
             if flight.is_wanted() {
                 flight.fetched();
-                flight.crowd.closed();
+                flight.misses.closed();
             }
             return Err(TooMany);
         }
@@ -176,16 +176,16 @@ impl Flights {
         self.flights().len()
     }
 
-    /// Waits until all have landed.
-    pub(super) async fn all_landed(&self) {
+    /// Waits until all have completed.
+    pub(super) async fn all_completed(&self) {
         loop {
-            let landed = self.landed.notified();
-            tokio::pin!(landed);
-            landed.as_mut().enable();
+            let completed = self.completed.notified();
+            tokio::pin!(completed);
+            completed.as_mut().enable();
             if self.len() == 0 {
                 return;
             }
-            landed.await;
+            completed.await;
         }
     }
 
@@ -195,15 +195,15 @@ impl Flights {
 }
 
 /// Answers those who wait, whatever becomes of the task: a panic must not leave them hanging, nor block the module for ever.
-pub(super) struct Landing<'a> {
+pub(super) struct Completion<'a> {
     flights: &'a Flights,
     flight: &'a Flight,
     answer: Option<Answer>,
 }
 
-impl<'a> Landing<'a> {
-    pub(super) fn new(flights: &'a Flights, flight: &'a Flight) -> Landing<'a> {
-        Landing { flights, flight, answer: None }
+impl<'a> Completion<'a> {
+    pub(super) fn new(flights: &'a Flights, flight: &'a Flight) -> Completion<'a> {
+        Completion { flights, flight, answer: None }
     }
 
     pub(super) fn with(mut self, answer: Answer) {
@@ -211,13 +211,13 @@ impl<'a> Landing<'a> {
     }
 }
 
-impl Drop for Landing<'_> {
+impl Drop for Completion<'_> {
     fn drop(&mut self) {
         let died = || NotaryError::internal(&self.flight.module, "the task of this look-up ended early");
         let answer = self.answer.take().unwrap_or_else(|| Err(died()));
         // Out of the map first: who comes now looks into the log, where the record is, or starts again.
         self.flights.flights().remove(&self.flight.module);
-        self.flight.land(answer);
-        self.flights.landed.notify_waiters();
+        self.flight.complete(answer);
+        self.flights.completed.notify_waiters();
     }
 }

@@ -4,103 +4,39 @@
 //! a few milliseconds, and only while others are on their way:
 //!
 //! * a lone miss is appended at once; so is the last of several that arrive together
-//! * misses that come in company (the `go` command asks for GOMAXPROCS modules at a time) are expected to go on coming
+//! * misses that come in a burst (the `go` command asks for GOMAXPROCS modules at a time) are expected to go on coming
 //!   so: a candidate then waits for as many as there were a moment ago; once in vain, and the expectation is gone
 //! * what was notarised ahead waits for whoever needs it, or for [`AHEAD_PATIENCE`]
 //!
 //! While one append is under way the next batch collects by itself.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use super::counters::Counters;
 use super::flight::Flight;
+use super::misses::OpenMisses;
 use crate::clock::Clock;
-use crate::log::{AppendError, Candidate, Log, Outcome, Snapshot};
+use crate::log::{AppendError, AppendOutcome, Candidate, Log, Snapshot};
 
 /// Candidates in one append at most; far below the log's own limit, so that an append stays short.
 const MAX_BATCH: usize = 1_024;
 /// Candidates that may wait for the gatherer.
 const QUEUE: usize = 1_024;
-/// How long company is remembered: a client's turn from one look-up to the next, with a download between them. Remembering it
-/// too long costs one candidate the gathering time.
-const COMPANY_MEMORY: Duration = Duration::from_secs(1);
-/// The gathering time is at most so many times the configured one: where fetching takes long anyway, and where company is
+/// The gathering time is at most so many times the configured one: where fetching takes long anyway, and where a burst is
 /// expected, since a client's answers and its next questions lie further apart than two of its questions.
 const PATIENCE: u32 = 5;
 /// Up to so many misses at a time are taken for one client's. Where more come, most share a head anyway, and those who came early
 /// would wait for strangers.
-const SMALL_COMPANY: usize = 4;
+const SMALL_BURST: usize = 4;
 /// How long a candidate that nobody waits for is kept back. Whoever needs it makes it go at once.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The misses that clients wait for.
-#[derive(Default)]
-pub(super) struct Crowd {
-    /// Those whose candidate is not ready yet.
-    fetching: AtomicUsize,
-    /// Those that are not answered yet.
-    open: AtomicUsize,
-    /// The most that were open at a time, and when that was.
-    company: Mutex<Option<(usize, Instant)>>,
-    /// Set at the end: nothing waits any more.
-    hurry: AtomicBool,
-    changed: Notify,
-}
-
-impl Crowd {
-    pub(super) fn opened(&self, fetching: bool, now: Instant) {
-        let open = self.open.fetch_add(1, Ordering::AcqRel) + 1;
-        if fetching {
-            self.fetching.fetch_add(1, Ordering::AcqRel);
-        }
-        if open > 1 {
-            let mut company = self.company();
-            let before = expected(*company, now);
-            *company = Some((before.max(open), now));
-        }
-        self.changed.notify_one();
-    }
-
-    pub(super) fn fetched(&self) {
-        self.fetching.fetch_sub(1, Ordering::AcqRel);
-        self.changed.notify_one();
-    }
-
-    pub(super) fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Lets nothing wait from now on.
-    pub(super) fn hurry(&self) {
-        self.hurry.store(true, Ordering::Release);
-        self.changed.notify_one();
-    }
-
-    /// Clients' look-ups that are not answered yet.
-    pub(super) fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
-    }
-
-    fn company(&self) -> MutexGuard<'_, Option<(usize, Instant)>> {
-        self.company.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How many come together, as far as is remembered.
-fn expected(company: Option<(usize, Instant)>, now: Instant) -> usize {
-    match company {
-        Some((count, at)) if now.saturating_duration_since(at) < COMPANY_MEMORY => count,
-        _ => 1,
-    }
-}
-
 /// What became of a candidate, and a view of the log that contains it.
-pub(super) type Appended = Result<(Outcome, Snapshot), AppendError>;
+pub(super) type Appended = Result<(AppendOutcome, Snapshot), AppendError>;
 
 struct Submission {
     candidate: Candidate,
@@ -122,11 +58,11 @@ impl Gatherer {
         log: Log,
         clock: Clock,
         window: Duration,
-        crowd: Arc<Crowd>,
+        misses: Arc<OpenMisses>,
         counters: Arc<Counters>,
     ) -> Gatherer {
         let (queue, arrivals) = mpsc::channel(QUEUE);
-        tokio::spawn(Task { log, clock, window, crowd, counters, arrivals }.run());
+        tokio::spawn(Task { log, clock, window, misses, counters, arrivals }.run());
         Gatherer { queue }
     }
 
@@ -149,7 +85,7 @@ struct Task {
     log: Log,
     clock: Clock,
     window: Duration,
-    crowd: Arc<Crowd>,
+    misses: Arc<OpenMisses>,
     counters: Arc<Counters>,
     arrivals: mpsc::Receiver<Submission>,
 }
@@ -175,25 +111,25 @@ impl Task {
             }
             let now = self.clock.instant();
             let wanted = batch.iter().filter(|submission| submission.flight.is_wanted()).count();
-            let nobody_fetches = self.crowd.fetching.load(Ordering::Acquire) == 0;
-            let company = expected(*self.crowd.company(), now);
+            let nobody_fetches = self.misses.fetching() == 0;
+            let burst = self.misses.burst(now);
             if wanted > 0 {
                 let since = *wanted_since.get_or_insert_with(|| {
                     until = now;
                     now
                 });
                 let patience = match nobody_fetches {
-                    true if company <= SMALL_COMPANY => self.window * PATIENCE,
+                    true if burst <= SMALL_BURST => self.window * PATIENCE,
                     true => self.window,
                     false => self.while_fetching(&batch, since),
                 };
                 // Never earlier than before: when the one that was waited for begins to fetch, it is still waited for.
                 until = until.max(since + patience);
             }
-            let all_here = wanted > 0 && nobody_fetches && wanted >= company;
-            let hurry = self.crowd.hurry.load(Ordering::Acquire);
+            let all_here = wanted > 0 && nobody_fetches && wanted >= burst;
+            let hurry = self.misses.is_hurried();
             if all_here || hurry || batch.len() >= MAX_BATCH || now >= until {
-                self.learn(wanted, now);
+                self.misses.learn(wanted, now);
                 return batch;
             }
             tokio::select! {
@@ -202,7 +138,7 @@ impl Task {
                     // The notary is gone; what was handed over still enters.
                     None => return batch,
                 },
-                () = self.crowd.changed.notified() => {}
+                () = self.misses.changed() => {}
                 () = sleep_until(until.into()) => {}
             }
         }
@@ -214,15 +150,6 @@ impl Task {
         let longest =
             wanted.map(|submission| since.saturating_duration_since(submission.flight.started)).max();
         longest.unwrap_or_default().clamp(self.window, self.window * PATIENCE)
-    }
-
-    /// As many came together as came: the next one waits for no more than that.
-    fn learn(&self, wanted: usize, now: Instant) {
-        if wanted == 0 {
-            return;
-        }
-        let mut company = self.crowd.company();
-        *company = company.map(|_| (wanted, now)).filter(|(count, _)| *count > 1);
     }
 
     async fn append(&self, batch: Vec<Submission>) {

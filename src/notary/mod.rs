@@ -1,11 +1,11 @@
 //! The notary: may this module enter, where does its line come from, what evidence is kept. Look-up misses end here.
 //!
 //! ```text
-//! lookup ─ log has it? ─ route ─ flight under way? ─ failed lately? ─ log writes? ─ allowance ─┐   lookup (below), gate
+//! lookup ─ log has it? ─ route ─ flight under way? ─ failed lately? ─ log writes? ─ allowance ─┐   lookup (below), admission
 //!                                                                                             │
-//!          ┌───────────────────────── a flight: one task per module version ──────────────────┘   flight, gate, limits
+//!          ┌───────────────────────── a flight: one task per module version ──────────────────┘   flight, admission, limits
 //!          │ place → compute: fetch .mod, .zip, .info; hash; compare                               compute
-//!          │         or ask the remote log for a proof                                             route
+//!          │         or ask the remote log for a proof                                             lines
 //!          │       → what the go.mod requires, ahead                                               ahead
 //!          │       → gather with others → append                                                   gather
 //!          └ answer to all who wait                                                                error, negative
@@ -14,17 +14,21 @@
 //! Architecture invariant: the first route that matches a path decides, and nothing that has to do with a module is ever asked
 //! of another route's source. The notary never writes to the log but by [`Log::append`], which alone decides what is new.
 
+mod admission;
 mod ahead;
 mod compute;
 mod counters;
 mod error;
 mod flight;
-mod gate;
 mod gather;
+mod group;
 mod limits;
+mod lines;
+mod misses;
 mod negative;
 mod remote;
 mod route;
+mod sink;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -36,21 +40,26 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::clock::Clock;
 use crate::dirhash::hash_go_mod;
-use crate::log::{AppendError, Candidate, Log, Outcome, ReadOnly, Snapshot, State, evidence_of};
-use crate::module::{Choice, ModuleVersion, choose};
+use crate::log::{AppendError, AppendOutcome, Candidate, Log, ReadOnly, Snapshot, State, evidence_of};
+use crate::module::ModuleVersion;
+use crate::route::{Checksum, Choice, RouteError, choose};
 use crate::share::{Claimant, Shed, Waiters};
 use crate::store::{Evidence, StoreError, StoredRecord};
-use ahead::Readiness;
+use admission::MissAdmission;
 use compute::{Computing, DEFAULT_RETRY_AFTER, Found};
 pub use counters::{Counter, Counters};
 use error::seconds;
 pub use error::{ConflictReport, Delay, NotaryError};
-use flight::{Answer, Flight, Flights, Landing, TooMany};
-use gate::Gate;
-use gather::{Crowd, Gatherer};
-pub use limits::{AheadLimits, Allowance, ClientId, Exhausted, MAX_NEGATIVE_CACHE, NotaryLimits, Rates};
+use flight::{Answer, Completion, Flight, Flights, TooMany};
+use gather::Gatherer;
+use group::Readiness;
+pub use limits::{AheadLimits, MAX_NEGATIVE_CACHE, NotaryLimits};
+pub use lines::{ProveError, Proven, Proving, RemoteLines};
+use misses::OpenMisses;
 use negative::Negative;
-pub use route::{Checksum, ProveError, Proven, Prover, Proving, Route, RouteError};
+pub use route::NotaryRoute;
+use sink::DropModules;
+pub use sink::{HashedModule, ModuleSink};
 
 /// When there are too many misses at once, and when the server restarts.
 const CROWDED_RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -66,7 +75,7 @@ pub struct NotaryOptions {
     /// Where records go.
     pub log: Log,
     /// Where modules come from; the first that matches counts.
-    pub routes: Vec<Route>,
+    pub routes: Vec<NotaryRoute>,
     /// What misses may cost.
     pub limits: NotaryLimits,
     /// What time it is.
@@ -88,35 +97,43 @@ pub struct Notary(Arc<Inner>);
 
 struct Inner {
     log: Log,
-    routes: Vec<Route>,
+    routes: Vec<NotaryRoute>,
     /// Who is asked by each route, for clients.
     places: Vec<Arc<str>>,
     limits: NotaryLimits,
     clock: Clock,
-    gate: Gate,
+    sink: Arc<dyn ModuleSink>,
+    admission: MissAdmission,
     waiters: Arc<Waiters>,
     flights: Flights,
     /// How many of them were started ahead of any client.
     ahead_flights: AtomicUsize,
     negative: Negative,
-    crowd: Arc<Crowd>,
+    misses: Arc<OpenMisses>,
     gatherer: Gatherer,
     counters: Arc<Counters>,
     stopping: AtomicBool,
 }
 
 impl Notary {
-    /// A notary; starts a task on the current runtime.
+    /// A notary that keeps no files of modules; starts a task on the current runtime.
     pub fn new(options: NotaryOptions) -> Result<Notary, RouteError> {
+        Notary::with_sink(options, Arc::new(DropModules))
+    }
+
+    /// A notary that hands the files whose hashes it computed to `sink`.
+    pub fn with_sink(options: NotaryOptions, sink: Arc<dyn ModuleSink>) -> Result<Notary, RouteError> {
         let NotaryOptions { log, routes, limits, clock } = options;
-        route::check(&routes)?;
-        let (crowd, counters) = (Arc::new(Crowd::default()), Arc::new(Counters::default()));
+        for (n, route) in routes.iter().enumerate() {
+            route.check(n + 1)?;
+        }
+        let (misses, counters) = (Arc::new(OpenMisses::default()), Arc::new(Counters::default()));
         let gatherer =
-            Gatherer::start(log.clone(), clock.clone(), limits.gather, crowd.clone(), counters.clone());
+            Gatherer::start(log.clone(), clock.clone(), limits.gather, misses.clone(), counters.clone());
         Ok(Notary(Arc::new(Inner {
             log,
-            places: routes.iter().map(Route::place).collect(),
-            gate: Gate::new(&limits, &routes, &clock),
+            places: routes.iter().map(route::place).collect(),
+            admission: MissAdmission::new(&limits, &routes, &clock),
             waiters: Arc::new(Waiters::new(limits.max_flights)),
             flights: Flights::default(),
             ahead_flights: AtomicUsize::new(0),
@@ -125,7 +142,8 @@ impl Notary {
             routes,
             limits,
             clock,
-            crowd,
+            sink,
+            misses,
             gatherer,
             counters,
         })))
@@ -133,27 +151,26 @@ impl Notary {
 
     /// The record of a module version: the one that the log has, or a new one if it may enter. Waits at most
     /// [`NotaryLimits::deadline`]; the work goes on when the caller goes away.
-    pub async fn lookup(&self, module: ModuleVersion, client: ClientId) -> Result<Notarized, NotaryError> {
+    pub async fn lookup(&self, module: ModuleVersion, client: Claimant) -> Result<Notarized, NotaryError> {
         let inner = &self.0;
         if let Some(found) = inner.find(&module)? {
             return Ok(found);
         }
         let started = inner.clock.instant();
-        let claimant = client.claimant();
         let crowded = || {
             inner.counters.limited.add(1);
             try_later(&module, Delay::Waiting, CROWDED_RETRY_AFTER)
         };
         // Joining a flight is admission too: whoever waits needs a place to wait in.
-        let waiter = inner.waiters.enter(&claimant).ok_or_else(crowded)?;
+        let waiter = inner.waiters.enter(client).ok_or_else(crowded)?;
         // For as long as this client waits, the flight counts for it.
-        let _want = inner.gate.want(&module, claimant);
+        let _want = inner.admission.want(&module, client);
         let flight = match inner.flights.join(&module, started) {
             Some(flight) => {
                 inner.counters.joined.add(1);
                 flight
             }
-            None => inner.take_off(module.clone(), client, started).await?,
+            None => inner.dispatch(module.clone(), client, started).await?,
         };
         let answer = timeout_at((started + inner.limits.deadline).into(), flight.answer());
         let answer = tokio::select! {
@@ -181,14 +198,14 @@ impl Notary {
 
     /// Misses that are worked on or wait for it, and those of them that a client waits for.
     pub fn in_flight(&self) -> (usize, usize) {
-        (self.0.flights.len(), self.0.crowd.open())
+        (self.0.flights.len(), self.0.misses.open())
     }
 
     /// Starts nothing more, and waits for what is under way, at most `patience`. Returns whether all is done.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.0.stopping.store(true, Ordering::Release);
-        self.0.crowd.hurry();
-        timeout(patience, self.0.flights.all_landed()).await.is_ok()
+        self.0.misses.hurry();
+        timeout(patience, self.0.flights.all_completed()).await.is_ok()
     }
 }
 
@@ -201,14 +218,14 @@ impl Inner {
 
     /// Chooses the route. Patterns are matched against the path as people write it, never its escaped form.
     fn route_of(&self, module: &ModuleVersion) -> Choice {
-        choose(self.routes.iter().map(Route::rule), module.path.as_str())
+        choose(self.routes.iter(), module.path.as_str())
     }
 
-    /// Starts the flight of a miss, if it may fly.
-    async fn take_off(
+    /// Starts the flight of a miss, if it may have one.
+    async fn dispatch(
         self: &Arc<Self>,
         module: ModuleVersion,
-        client: ClientId,
+        client: Claimant,
         now: Instant,
     ) -> Result<Arc<Flight>, NotaryError> {
         let route = match self.route_of(&module) {
@@ -233,16 +250,16 @@ impl Inner {
             self.counters.read_only.add(1);
             return Err(NotaryError::ReadOnly { module, reason: Box::new(reason) });
         }
-        if let Err(exhausted) = self.gate.admit(&client) {
+        if let Err(exhausted) = self.admission.admit(client) {
             self.counters.limited.add(1);
             let retry_after = exhausted.retry_after.max(Duration::from_secs(1));
             return Err(try_later(&module, Delay::Limited(exhausted.allowance), retry_after));
         }
-        let flight = Flight::new(module.clone(), route, client, None, now, self.crowd.clone());
-        match self.flights.start(flight, self.max_flights(), || self.gate.shed()) {
+        let flight = Flight::new(module.clone(), route, client, None, now, self.misses.clone());
+        match self.flights.start(flight, self.max_flights(), || self.admission.shed()) {
             Ok((flight, true)) => {
                 let (inner, started) = (self.clone(), flight.clone());
-                tokio::spawn(async move { inner.fly(started, None).await });
+                tokio::spawn(async move { inner.run(started, None).await });
                 Ok(flight)
             }
             Ok((other, false)) => Ok(other),
@@ -271,9 +288,9 @@ impl Inner {
         }
     }
 
-    /// The flight, from take-off to landing. `readiness` is dropped when others need not wait for it any more.
-    async fn fly(self: Arc<Self>, flight: Arc<Flight>, readiness: Option<Readiness>) {
-        let landing = Landing::new(&self.flights, &flight);
+    /// Runs a flight until it is completed. `readiness` is dropped when others need not wait for it any more.
+    async fn run(self: Arc<Self>, flight: Arc<Flight>, readiness: Option<Readiness>) {
+        let completion = Completion::new(&self.flights, &flight);
         let deadline = flight.started + self.limits.flight_deadline;
         let answer = match timeout_at(deadline.into(), self.notarize(&flight, deadline, readiness)).await {
             Ok(answer) => answer,
@@ -285,7 +302,7 @@ impl Inner {
         };
         let answer = answer.map_err(|error| self.remember(error));
         self.count(&flight, &answer);
-        landing.with(answer);
+        completion.with(answer);
     }
 
     async fn notarize(
@@ -294,11 +311,11 @@ impl Inner {
         deadline: Instant,
         readiness: Option<Readiness>,
     ) -> Answer {
-        // The flight before this one may have landed between the look into the log and the take-off.
+        // The flight before this one may have completed between the look into the log and the start of this one.
         if let Some(found) = self.find(&flight.module)? {
             return Ok(found);
         }
-        let fetching = self.gate.in_place(flight, |client| self.fetch(flight, client, deadline));
+        let fetching = self.admission.in_place(flight, |client| self.fetch(flight, client, deadline));
         tokio::pin!(fetching);
         let found = match timeout(SLOW, &mut fetching).await {
             Ok(found) => found,
@@ -325,16 +342,16 @@ impl Inner {
             NotaryError::ReadOnly { module: flight.module.clone(), reason: Box::new(reason) }
         })?;
         match outcome {
-            Outcome::Appended(id) | Outcome::Present(id) => {
+            AppendOutcome::Appended(id) | AppendOutcome::Present(id) => {
                 let counter = match (&outcome, &flight.ahead) {
-                    (Outcome::Present(_), _) => &self.counters.present,
+                    (AppendOutcome::Present(_), _) => &self.counters.present,
                     (_, Some(_)) => &self.counters.ahead_appended,
                     (_, None) => &self.counters.appended,
                 };
                 counter.add(1);
                 Ok(Notarized { record: StoredRecord { id, lines }, snapshot })
             }
-            Outcome::Conflict(conflict) => {
+            AppendOutcome::Conflict(conflict) => {
                 let kept = evidence_of(&snapshot, conflict.standing.id);
                 let kept = kept.map_err(|error| damaged(&flight.module, &error))?;
                 let report = ConflictReport::new(*conflict, kept.appended_at, kept.evidence);
@@ -355,8 +372,8 @@ impl Inner {
         match (&route.checksum, &route.source) {
             (Checksum::Compute, Some(source)) => {
                 let limits = &self.limits.zip;
-                let (gate, clock) = (&self.gate, &self.clock);
-                let computing = Computing { source, place, limits, gate, clock, client };
+                let (admission, clock, sink) = (&self.admission, &self.clock, &*self.sink);
+                let computing = Computing { source, place, limits, admission, clock, sink, client };
                 computing.lines(module, deadline).await
             }
             (Checksum::Compute, None) => Err(NotaryError::internal(module, "its route has no source")),

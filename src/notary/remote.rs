@@ -1,14 +1,14 @@
-//! The mirror of a remote log as a [`Prover`], and what stands for one whose database cannot be used.
+//! The mirror of a remote log as [`RemoteLines`], and what stands for one whose database cannot be used.
 
 use std::time::Instant;
 
-use super::route::{ProveError, Proven, Prover, Proving};
+use super::lines::{ProveError, Proven, Proving, RemoteLines};
 use crate::mirror::{RemoteError, RemoteLog, Unusable};
 use crate::module::ModuleVersion;
 use crate::share::Claimant;
 use crate::upstream::Said;
 
-impl Prover for RemoteLog {
+impl RemoteLines for RemoteLog {
     fn name(&self) -> &str {
         RemoteLog::name(self)
     }
@@ -26,7 +26,7 @@ impl Prover for RemoteLog {
     }
 }
 
-impl Prover for Unusable {
+impl RemoteLines for Unusable {
     fn name(&self) -> &str {
         &self.name
     }

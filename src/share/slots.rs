@@ -22,7 +22,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::ClientNetwork;
+use super::Claimant;
 
 /// Names one slot for as long as it is taken. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,9 +30,9 @@ pub struct SlotId(u64);
 
 /// Who holds a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Holder {
+pub enum SlotHolder {
     /// A client, which has a share.
-    Client(ClientNetwork),
+    Client(Claimant),
     /// Somebody who speaks for many clients and therefore has no share.
     Exempt,
 }
@@ -57,7 +57,7 @@ enum Use {
 type Rank = (Use, u64, SlotId);
 
 struct Taken<T> {
-    holder: Holder,
+    holder: SlotHolder,
     rank: Rank,
     value: T,
 }
@@ -66,9 +66,9 @@ struct Taken<T> {
 pub struct Slots<T> {
     capacity: usize,
     taken: HashMap<SlotId, Taken<T>>,
-    by_holder: HashMap<Holder, BTreeSet<Rank>>,
+    by_holder: HashMap<SlotHolder, BTreeSet<Rank>>,
     /// The clients by how many slots they hold. Exempt holders are not among them.
-    by_count: BTreeSet<(usize, ClientNetwork)>,
+    by_count: BTreeSet<(usize, Claimant)>,
     /// Grows with every event, and so orders them.
     sequence: u64,
 }
@@ -91,7 +91,7 @@ impl<T> Slots<T> {
     }
 
     /// Returns how many slots a holder has.
-    pub fn held_by(&self, holder: Holder) -> usize {
+    pub fn held_by(&self, holder: SlotHolder) -> usize {
         self.by_holder.get(&holder).map_or(0, BTreeSet::len)
     }
 
@@ -99,7 +99,7 @@ impl<T> Slots<T> {
     /// one that works again by now is not taken as resting.
     pub fn arrive(
         &mut self,
-        holder: Holder,
+        holder: SlotHolder,
         value: impl FnOnce() -> T,
         is_resting: impl Fn(&T) -> bool,
     ) -> Option<Arrival<T>> {
@@ -135,22 +135,22 @@ impl<T> Slots<T> {
     }
 
     /// The slot that a newcomer gets when all are taken.
-    fn victim_for(&mut self, newcomer: Holder, is_resting: impl Fn(&T) -> bool) -> Option<SlotId> {
+    fn victim_for(&mut self, newcomer: SlotHolder, is_resting: impl Fn(&T) -> bool) -> Option<SlotId> {
         let held = match newcomer {
-            Holder::Client(_) => self.held_by(newcomer),
-            Holder::Exempt => 0,
+            SlotHolder::Client(_) => self.held_by(newcomer),
+            SlotHolder::Exempt => 0,
         };
         if let Some(&(most, client)) = self.by_count.last()
             && most > held + 1
         {
-            let largest = Holder::Client(client);
+            let largest = SlotHolder::Client(client);
             return self.resting_of(largest, &is_resting).or_else(|| self.first_of(largest));
         }
-        self.resting_of(newcomer, &is_resting).or_else(|| self.resting_of(Holder::Exempt, &is_resting))
+        self.resting_of(newcomer, &is_resting).or_else(|| self.resting_of(SlotHolder::Exempt, &is_resting))
     }
 
     /// The slot of a holder that has rested longest. Those that were marked and work again are ranked anew.
-    fn resting_of(&mut self, holder: Holder, is_resting: impl Fn(&T) -> bool) -> Option<SlotId> {
+    fn resting_of(&mut self, holder: SlotHolder, is_resting: impl Fn(&T) -> bool) -> Option<SlotId> {
         loop {
             let &(Use::Resting, _, slot) = self.by_holder.get(&holder)?.first()? else { return None };
             if is_resting(&self.taken[&slot].value) {
@@ -160,7 +160,7 @@ impl<T> Slots<T> {
         }
     }
 
-    fn first_of(&self, holder: Holder) -> Option<SlotId> {
+    fn first_of(&self, holder: SlotHolder) -> Option<SlotId> {
         self.by_holder.get(&holder)?.first().map(|&(_, _, slot)| slot)
     }
 
@@ -176,15 +176,15 @@ impl<T> Slots<T> {
         ranks.insert(taken.rank);
     }
 
-    fn insert_rank(&mut self, holder: Holder, rank: Rank) {
+    fn insert_rank(&mut self, holder: SlotHolder, rank: Rank) {
         let ranks = self.by_holder.entry(holder).or_default();
         ranks.insert(rank);
         let count = ranks.len();
         self.count(holder, count - 1, count);
     }
 
-    fn count(&mut self, holder: Holder, before: usize, now: usize) {
-        let Holder::Client(client) = holder else { return };
+    fn count(&mut self, holder: SlotHolder, before: usize, now: usize) {
+        let SlotHolder::Client(client) = holder else { return };
         self.by_count.remove(&(before, client));
         if now > 0 {
             self.by_count.insert((now, client));
@@ -206,18 +206,18 @@ mod tests {
 
     use super::*;
 
-    fn client(number: u8) -> Holder {
-        Holder::Client(ClientNetwork::of(IpAddr::V4(Ipv4Addr::new(127, 1, 1, number))))
+    fn client(number: u8) -> SlotHolder {
+        SlotHolder::Client(Claimant::at(IpAddr::V4(Ipv4Addr::new(127, 1, 1, number))))
     }
 
     /// Slots whose value says who holds them and whether they rest.
-    type Table = Slots<(Holder, bool)>;
+    type Table = Slots<(SlotHolder, bool)>;
 
-    fn arrive(slots: &mut Table, holder: Holder) -> Option<Arrival<(Holder, bool)>> {
+    fn arrive(slots: &mut Table, holder: SlotHolder) -> Option<Arrival<(SlotHolder, bool)>> {
         slots.arrive(holder, || (holder, true), |(_, rests)| *rests)
     }
 
-    fn fill(slots: &mut Table, holder: Holder, count: usize) -> Vec<SlotId> {
+    fn fill(slots: &mut Table, holder: SlotHolder, count: usize) -> Vec<SlotId> {
         (0..count).map(|_| arrive(slots, holder).expect("there is room").slot).collect()
     }
 
@@ -234,7 +234,7 @@ mod tests {
         let mut slots = Table::new(10);
         fill(&mut slots, client(1), 7);
         fill(&mut slots, client(2), 3);
-        let losers: Vec<Holder> = std::iter::from_fn(|| arrive(&mut slots, client(3)))
+        let losers: Vec<SlotHolder> = std::iter::from_fn(|| arrive(&mut slots, client(3)))
             .map(|arrival| arrival.evicted.expect("all slots are taken").0)
             .collect();
         assert_eq!(losers, [client(1); 3], "until 4, 3 and 3 are held");
@@ -269,14 +269,14 @@ mod tests {
     #[test]
     fn exempt_holders_lose_only_what_rests_and_always_get_in() {
         let mut slots = Table::new(4);
-        let held = fill(&mut slots, Holder::Exempt, 4);
-        assert!(arrive(&mut slots, client(1)).is_none() && arrive(&mut slots, Holder::Exempt).is_none());
+        let held = fill(&mut slots, SlotHolder::Exempt, 4);
+        assert!(arrive(&mut slots, client(1)).is_none() && arrive(&mut slots, SlotHolder::Exempt).is_none());
         slots.mark_resting(held[1], true);
         assert!(arrive(&mut slots, client(1)).is_some());
         slots.mark_resting(held[2], true);
         assert!(arrive(&mut slots, client(1)).is_some());
         assert_eq!(
-            arrive(&mut slots, Holder::Exempt).expect("a client holds two").evicted,
+            arrive(&mut slots, SlotHolder::Exempt).expect("a client holds two").evicted,
             Some((client(1), true))
         );
     }
@@ -290,7 +290,7 @@ mod tests {
             events in prop::collection::vec((0u8..4, 0u8..5, any::<prop::sample::Index>()), 1..300),
         ) {
             let mut slots = Table::new(capacity);
-            let mut held: Vec<(SlotId, Holder)> = Vec::new();
+            let mut held: Vec<(SlotId, SlotHolder)> = Vec::new();
             for (what, who, which) in events {
                 if what >= 2 && !held.is_empty() {
                     let (slot, _) = held[which.index(held.len())];
@@ -302,12 +302,12 @@ mod tests {
                     }
                     continue;
                 }
-                let holder = if who == 4 { Holder::Exempt } else { client(who) };
-                let mut before: BTreeMap<Holder, usize> = BTreeMap::new();
+                let holder = if who == 4 { SlotHolder::Exempt } else { client(who) };
+                let mut before: BTreeMap<SlotHolder, usize> = BTreeMap::new();
                 held.iter().for_each(|(_, holder)| *before.entry(*holder).or_default() += 1);
-                let count = |holder: &Holder| before.get(holder).copied().unwrap_or_default();
-                let own = if holder == Holder::Exempt { 0 } else { count(&holder) };
-                let most = before.iter().filter(|(holder, _)| **holder != Holder::Exempt).map(|(_, n)| *n).max();
+                let count = |holder: &SlotHolder| before.get(holder).copied().unwrap_or_default();
+                let own = if holder == SlotHolder::Exempt { 0 } else { count(&holder) };
+                let most = before.iter().filter(|(holder, _)| **holder != SlotHolder::Exempt).map(|(_, n)| *n).max();
                 let arrival = arrive(&mut slots, holder);
                 if held.len() < capacity || most.is_some_and(|most| most >= own + 2) {
                     prop_assert!(arrival.is_some(), "{holder:?} holds {own}, somebody {most:?}");
@@ -315,7 +315,7 @@ mod tests {
                 let Some(Arrival { slot, evicted }) = arrival else { continue };
                 if let Some((loser, _)) = evicted {
                     prop_assert_eq!(held.len(), capacity, "nobody loses a slot while one is free");
-                    let is_own = loser == holder || loser == Holder::Exempt;
+                    let is_own = loser == holder || loser == SlotHolder::Exempt;
                     prop_assert!(is_own || count(&loser) >= own + 2, "{loser:?} lost to {holder:?}");
                     held.retain(|(slot, _)| slots.taken.contains_key(slot));
                 }

@@ -16,6 +16,9 @@ pub const FREE_SPACE_FLOOR_BYTES: u64 = 64 << 20;
 /// What mirrors leave free on their disk: the write-ahead log, and the own log must not be stopped by its mirrors.
 pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
+/// What opening databases takes: their first pages, write-ahead logs and shared memory files.
+const OPENING_BYTES: u64 = 1 << 20;
+
 /// A process that was killed while it started a program leaves the lock to the child until the child
 /// runs that program. So a taken lock is tried again for a fifth of a second.
 const LOCK_TRIES: u32 = 20;
@@ -146,6 +149,16 @@ pub fn free_bytes(path: &Path) -> Result<u64, StoreError> {
     let found = statvfs(path)
         .map_err(|errno| StoreError::File { path: path.display().to_string(), source: errno.into() })?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Says that a disk is full where that may be the cause: without any space a database engine fails
+/// in many ways, most of which do not say so.
+pub(crate) fn or_full(error: StoreError, disks: &[PathBuf]) -> StoreError {
+    let no_space = |disk: &PathBuf| free_bytes(disk).is_ok_and(|free| free < OPENING_BYTES);
+    match error {
+        StoreError::Database { .. } if disks.iter().any(no_space) => StoreError::Full,
+        error => error,
+    }
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::evidence::{Kept, KeptIncident};
 use super::{
-    Append, Batch, Identity, LogReader, LogStore, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord,
-    Subtrees, TILE_WIDTH,
+    Append, Batch, FoundInstead, Identity, LogReader, LogStore, SUBTREE_WIDTH, StoreError, StoredHead,
+    StoredRecord, Subtrees,
 };
 use crate::module::ModuleVersion;
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize};
 
 /// A way to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,14 +144,15 @@ impl MemoryStore {
     /// Opens the log on `disk`, and creates it for `identity` when there is none. A log of another key is refused.
     pub fn open(disk: &Disk, identity: Option<&Identity>) -> Result<MemoryStore, StoreError> {
         let mut contents = disk.contents.write().expect("nobody panics while holding this lock");
-        let foreign = |why| StoreError::Foreign { path: "memory".to_owned(), why };
+        let foreign = |found| StoreError::Foreign { path: "memory".to_owned(), found };
         let standing = match (&contents.identity, identity) {
             (Some(standing), Some(wanted)) if standing.vkey != wanted.vkey => {
-                return Err(foreign(format!("it holds the log {}", standing.vkey)));
+                let (vkey, wanted) = (standing.vkey.clone(), wanted.vkey.clone());
+                return Err(foreign(FoundInstead::OtherLog { vkey, wanted }));
             }
             (Some(standing), _) => standing.clone(),
             (None, Some(wanted)) => wanted.clone(),
-            (None, None) => return Err(foreign("no log was ever created in it".to_owned())),
+            (None, None) => return Err(foreign(FoundInstead::NoLog)),
         };
         contents.identity = Some(standing.clone());
         drop(contents);
@@ -178,8 +179,7 @@ fn spurious() -> StoreError {
 }
 
 fn disk_failed(action: &'static str) -> StoreError {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
-    StoreError::Database { action, source: rusqlite::Error::SqliteFailure(code, Some("injected".to_owned())) }
+    StoreError::Database { action, source: "injected".into() }
 }
 
 impl LogStore for MemoryStore {

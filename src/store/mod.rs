@@ -12,35 +12,36 @@
 //! the index of the own log, and its records in files that only grow.
 
 pub mod anchor;
-pub mod cosignatures;
 pub mod durable;
+mod error;
 pub mod evidence;
 mod holder;
 pub mod lock;
 pub mod memory;
+mod parts;
 pub mod private;
-pub mod remote;
 pub mod sqlite;
-pub mod witness;
-mod worker;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use crate::note::SignerKey;
+pub use crate::tlog::TILE_WIDTH;
+use crate::tlog::{Hash, RecordId, TILE_HEIGHT, TreeHead, TreeSize};
+pub use error::{FoundInstead, StoreError};
 pub use evidence::{Evidence, Incident, IncidentKind};
 pub use holder::Holder;
-pub use sqlite::replica;
+pub use parts::{LogParts, OpenedDatabase};
+pub use sqlite::{cosignatures, remote, replica, witness};
 
-/// Records in a full level-0 tile: the store seals records in groups of this many.
-pub const TILE_WIDTH: u64 = 256;
-/// Records in one of its [`Subtrees`], and how many there are of them.
-pub const SUBTREE_WIDTH: u64 = 16;
+/// Height of the [`Subtrees`] of a full level-0 tile: half-way up to its root.
+pub const SUBTREE_HEIGHT: u8 = TILE_HEIGHT / 2;
+/// Records in one of them, and how many there are of them.
+pub const SUBTREE_WIDTH: u64 = 1 << SUBTREE_HEIGHT;
 
 /// Who a log is. Written once, when its database is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,14 @@ pub struct Identity {
     pub vkey: String,
     /// When the database was created.
     pub created_at: Timestamp,
+}
+
+impl Identity {
+    /// The identity of the log that this key signs.
+    pub fn of(signer: &SignerKey, created_at: Timestamp) -> Identity {
+        let (name, vkey) = (signer.name().as_str().to_owned(), signer.verifier().to_string());
+        Identity { name, vkey, created_at }
+    }
 }
 
 /// A signed tree head as it was published, and when.
@@ -129,156 +138,6 @@ pub struct Batch {
     pub at: Timestamp,
 }
 
-/// Why a store could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The newest head or the writer's epoch is not what the caller expected: somebody else writes to this database.
-    #[error("another writer changed the log's database: expected {expected}, found {found}")]
-    Conflict {
-        /// What the caller had seen.
-        expected: String,
-        /// What the database holds.
-        found: String,
-    },
-    /// The disk is full. Nothing was written; writing can go on when there is space.
-    #[error("the disk that holds the log's database is full")]
-    Full,
-    /// A stored row or page is not what was written. Restore it from a backup or a replica; `tallystick fsck` lists all.
-    #[error("damaged: {place}: {why}")]
-    Damaged {
-        /// Table and row.
-        place: String,
-        /// What does not fit.
-        why: String,
-    },
-    /// What was computed twice differs: a bit of this machine's memory flipped, or its processor errs. Nothing of it was written.
-    #[error("{place}: {why}; the memory of this machine cannot be trusted")]
-    Memory {
-        /// What was computed.
-        place: String,
-        /// The two results.
-        why: String,
-    },
-    /// The anchor failed under a log that is sound. Nothing more can be published before it is put right.
-    #[error("the anchor at {path}: {why}")]
-    Anchor {
-        /// Its file.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The database was written by a newer version of this program.
-    #[error(
-        "the database has schema version {found}, this program knows {known}: run the newer program that wrote it"
-    )]
-    NewerSchema {
-        /// The version in the file.
-        found: i64,
-        /// The newest version that is compiled in.
-        known: i64,
-    },
-    /// The file is a database of something else.
-    #[error("{path} is not a database of this program: {why}")]
-    Foreign {
-        /// The file.
-        path: String,
-        /// What was found instead.
-        why: String,
-    },
-    /// Another process holds the lock of the directory, or of a mirror.
-    #[error("{}", text_of_lock(path, holder.as_ref()))]
-    Locked {
-        /// The lock file.
-        path: String,
-        /// Who holds it, where that can be known.
-        holder: Option<Holder>,
-    },
-    /// Another program has locked the database, to read or to copy it. It is no other writer, and nothing was written.
-    #[error("{}", text_of_busy(path, holder.as_ref()))]
-    Busy {
-        /// The database; empty where the caller has to say it ([`StoreError::of_database`]).
-        path: String,
-        /// Who has locked it, where that can be known.
-        holder: Option<Holder>,
-    },
-    /// The file system cannot keep the promises that a log needs.
-    #[error(
-        "{path} is on a network file system ({kind}), where locks and fsync cannot be relied upon: use a local disk"
-    )]
-    NetworkFileSystem {
-        /// The directory.
-        path: String,
-        /// Its type.
-        kind: &'static str,
-    },
-    /// A file or directory could not be created, opened or read.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The database refused or failed. After this nothing more is signed.
-    #[error("database {action}: {source}")]
-    Database {
-        /// What was being done.
-        action: &'static str,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
-}
-
-impl StoreError {
-    /// Whether the same call can succeed later without anybody repairing anything.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, StoreError::Full | StoreError::Locked { .. } | StoreError::Busy { .. })
-    }
-
-    /// Says of a database that is busy which it is, and who has locked it.
-    fn of_database(self, database: &Path) -> StoreError {
-        match self {
-            StoreError::Busy { .. } => {
-                let beside = |end| PathBuf::from(format!("{}{end}", database.display()));
-                let holder = Holder::of(&[database, &beside("-shm"), &beside("-wal")]);
-                StoreError::Busy { path: database.display().to_string(), holder }
-            }
-            error => error,
-        }
-    }
-}
-
-fn text_of_lock(path: &str, holder: Option<&Holder>) -> String {
-    match holder {
-        Some(holder) if !holder.is_ours() => format!(
-            "{path} is locked by another program, {holder}\n  fix: end it (`kill {}`), then start again; nothing but \
-             tallystick may lock this file",
-            holder.pid
-        ),
-        holder => {
-            let who = holder.map_or_else(String::new, |holder| format!(" (process {})", holder.pid));
-            format!(
-                "{path} is in use by another tallystick process{who}: stop it first, or let it do the work"
-            )
-        }
-    }
-}
-
-fn text_of_busy(path: &str, holder: Option<&Holder>) -> String {
-    let path = if path.is_empty() { "the database" } else { path };
-    match holder {
-        Some(holder) => format!(
-            "{path} is locked by {holder}, which reads or copies it; nothing was written\n  fix: end that process \
-             (`kill {}`), and copy a database with `sqlite3 {path} '.backup FILE'`, which locks it for a moment only",
-            holder.pid
-        ),
-        None => format!(
-            "{path} is locked by another program that reads or copies it; nothing was written\n  fix: end that program; \
-             `fuser -v` on the file names it"
-        ),
-    }
-}
-
 /// The writer's half of a log's database.
 pub trait LogStore: Send {
     /// Who this log is.
@@ -334,4 +193,13 @@ pub trait LogReader: Send + Sync {
     fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError>;
     /// Up to `limit` incidents, newest first.
     fn incidents(&self, limit: usize) -> Result<Vec<evidence::KeptIncident>, StoreError>;
+}
+
+/// A log that is opened to be read only, beside the process that may write it. Takes no lock and
+/// changes nothing.
+pub trait LogObserver: LogReader {
+    /// Who this log is.
+    fn identity(&self) -> &Identity;
+    /// The epoch of the process that may write, or wrote last.
+    fn epoch(&self) -> Result<u64, StoreError>;
 }

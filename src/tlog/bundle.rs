@@ -14,11 +14,8 @@
 //!
 //! [C2SP tlog-tiles]: https://c2sp.org/tlog-tiles
 
-use super::tile::{Tile, TileLevel};
+use super::tile::{TILE_HEIGHT, Tile, TileLevel};
 use super::tile_path::TilePathError;
-
-/// The height of every tile.
-const HEIGHT: u8 = 8;
 
 /// The bytes are no entry bundle, or a record fits into none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,8 +63,8 @@ impl Tile {
     pub fn parse_tiles_path(path: &str) -> Result<Tile, TilePathError> {
         let rest = path.strip_prefix("tile/").ok_or(TilePathError::Form)?;
         let tile = match rest.strip_prefix("entries/") {
-            Some(number) => Tile::parse(&format!("tile/{HEIGHT}/data/{number}"))?,
-            None => Tile::parse(&format!("tile/{HEIGHT}/{rest}"))?,
+            Some(number) => Tile::parse(&format!("tile/{TILE_HEIGHT}/data/{number}"))?,
+            None => Tile::parse(&format!("tile/{TILE_HEIGHT}/{rest}"))?,
         };
         // Here "data" is no word.
         let is_data = rest.starts_with("data/");
@@ -80,7 +77,7 @@ impl Tile {
     ///
     /// When the height is not 8: there are no others.
     pub fn tiles_path(&self) -> String {
-        assert!(self.height == HEIGHT, "tiles of tlog-tiles have the height 8, not {}", self.height);
+        assert!(self.height == TILE_HEIGHT, "tiles of tlog-tiles have the height 8, not {}", self.height);
         let path = self.path();
         match self.level {
             TileLevel::Hash(_) => path.replacen("tile/8/", "tile/", 1),

@@ -77,8 +77,8 @@ pub use record::{
     RecordError, check_record_text, format_record, is_valid_record_text, parse_record, split_data_tile,
 };
 pub use tile::{
-    MAX_TILE_HEIGHT, MAX_TILE_LEVEL, Tile, TileError, TileLevel, edge_root, new_tiles, push_tile_root,
-    row_root, tile_root,
+    MAX_TILE_HEIGHT, MAX_TILE_LEVEL, TILE_HEIGHT, TILE_WIDTH, Tile, TileError, TileLevel, edge_root,
+    hashes_at, new_tiles, push_tile_root, row_root, tile_root, unfinished_widths,
 };
 pub use tile_path::TilePathError;
 pub use tree::{

@@ -6,11 +6,18 @@
 //! level L+1 with number N >> H. The level `data` holds the texts of the records of the level-0 tile of the same number.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::hash::{HASH_SIZE, Hash};
 use super::tree::{HashIndex, MAX_TREE_SIZE, TreeSize, split_stored_hash_index};
 
-/// The greatest height of a tile; sum.golang.org and we use 8.
+/// The height of the tiles that are served: the `go` command asks for no other, and C2SP tlog-tiles knows no other.
+pub const TILE_HEIGHT: u8 = 8;
+
+/// The hashes, or records, of a full tile of this height.
+pub const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
+
+/// The greatest height that a tile of any log may have.
 pub const MAX_TILE_HEIGHT: u8 = 30;
 
 /// The greatest level of a tile: no tree of height-1 tiles has more.
@@ -123,14 +130,6 @@ impl fmt::Display for Tile {
     }
 }
 
-/// Where in a tile the hashes are from which a stored hash is computed.
-struct Place {
-    /// The narrowest tile that holds the hash.
-    tile: Tile,
-    /// The first hash of the tile under it; the last is the tile's last.
-    start: usize,
-}
-
 impl Tile {
     /// Fewer hashes than the height allows?
     pub fn is_partial(&self) -> bool {
@@ -164,7 +163,24 @@ impl Tile {
     ///
     /// When the height is not 1 to [`MAX_TILE_HEIGHT`], or the index is in no tree of an allowed size.
     pub fn for_hash_index(height: u8, index: HashIndex) -> Tile {
-        Place::of(height, index).tile
+        Tile::over(height, index).0
+    }
+
+    /// The narrowest tile that holds a stored hash, and which of the tile's hashes that one is the root of.
+    ///
+    /// # Panics
+    ///
+    /// As [`Tile::for_hash_index`].
+    pub fn over(height: u8, index: HashIndex) -> (Tile, Range<usize>) {
+        assert!((1..=MAX_TILE_HEIGHT).contains(&height), "tile height {height} is not allowed");
+        let (level, offset) = split_stored_hash_index(index);
+        // A hash inside the tile stands for 2^inner hashes of the tile's own level.
+        let inner = level % height;
+        let number = offset >> (height - inner);
+        let start = (offset << inner) - (number << height);
+        let width = u32::try_from(start + (1 << inner)).expect("a tile is at most 2^30 wide");
+        let tile = Tile { height, level: TileLevel::Hash(level / height), number, width };
+        (tile, start as usize..width as usize)
     }
 
     /// A stored hash, computed from the tile's data: `width * 32` bytes. The data is taken as it is; only
@@ -176,12 +192,12 @@ impl Tile {
         if index.0 >= super::stored_hash_count(MAX_TREE_SIZE) {
             return Err(outside());
         }
-        let Place { tile, start } = Place::of(self.height, index);
+        let (tile, hashes) = Tile::over(self.height, index);
         let same = (tile.level, tile.number) == (self.level, self.number);
         if !same || tile.width > self.width {
             return Err(outside());
         }
-        Ok(data_root(&data[start * HASH_SIZE..tile.width as usize * HASH_SIZE]))
+        Ok(data_root(&data[hashes.start * HASH_SIZE..hashes.end * HASH_SIZE]))
     }
 
     /// Refuses data that is shorter or longer than the width says.
@@ -191,20 +207,6 @@ impl Tile {
             return Ok(());
         }
         Err(TileError::Length { tile: *self, want, got: data.len() })
-    }
-}
-
-impl Place {
-    fn of(height: u8, index: HashIndex) -> Place {
-        assert!((1..=MAX_TILE_HEIGHT).contains(&height), "tile height {height} is not allowed");
-        let (level, offset) = split_stored_hash_index(index);
-        // A hash inside the tile stands for 2^inner hashes of the tile's own level.
-        let inner = level % height;
-        let number = offset >> (height - inner);
-        let start = (offset << inner) - (number << height);
-        let width = u32::try_from(start + (1 << inner)).expect("a tile is at most 2^30 wide");
-        let tile = Tile { height, level: TileLevel::Hash(level / height), number, width };
-        Place { tile, start: start as usize }
     }
 }
 
@@ -258,8 +260,8 @@ pub fn row_root(hashes: &[Hash]) -> Option<Hash> {
     }
 }
 
-/// Takes the root of the next full tile of level 0 into the unfinished tiles of level 1, 2, …, which are of this height. Returns the tiles that
-/// it completes, with their levels.
+/// Takes the root of the next full tile of level 0 into the unfinished tiles of level 1, 2, …,
+/// which are of this height. Returns the tiles that it completes, with their levels.
 pub fn push_tile_root(height: u8, rows: &mut Vec<Vec<Hash>>, root: Hash) -> Vec<(u8, Vec<Hash>)> {
     let (mut full, mut carry) = (Vec::new(), root);
     for level in 1.. {
@@ -276,6 +278,13 @@ pub fn push_tile_root(height: u8, rows: &mut Vec<Vec<Hash>>, root: Hash) -> Vec<
         full.push((level, hashes));
     }
     full
+}
+
+/// How many hashes the unfinished tiles of level 1, 2, … have, which are of this height: as many
+/// levels as the tree has full tiles of.
+pub fn unfinished_widths(height: u8, size: TreeSize) -> impl Iterator<Item = u64> {
+    let hashes = (1..=MAX_TILE_LEVEL).map(move |level| hashes_at(height, level, size));
+    hashes.take_while(|hashes| *hashes > 0).map(move |hashes| hashes % u64::from(full_width(height)))
 }
 
 /// The root of the tree that ends with the unfinished tiles of level 1, 2, … and, after them, the leaves of one of level 0.
@@ -316,7 +325,9 @@ fn root(count: usize, mut hashes: impl Iterator<Item = Hash>) -> Hash {
 }
 
 /// How many hashes the tiles of a level have in a tree: its complete subtrees of height `height * level`.
-fn hashes_at(height: u8, level: u8, size: TreeSize) -> u64 {
+///
+/// One fewer is the number of the last full tile of the level below, since each full tile is a hash of the next level.
+pub fn hashes_at(height: u8, level: u8, size: TreeSize) -> u64 {
     size.0.checked_shr(u32::from(height) * u32::from(level)).unwrap_or(0)
 }
 

@@ -3,9 +3,8 @@
 //! Everything that a server sends is counted as it comes. Content encodings are neither asked for nor accepted, so a byte
 //! counted is a byte hashed. An `Ok` is always a 200; every other outcome is a [`FetchError`].
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
@@ -14,50 +13,14 @@ use tokio::time::timeout_at;
 use super::download::{Download, Timer, classify, short_header};
 use super::error::{FetchError, Waiting};
 use super::files;
-use super::network::{ClientError, ProxySettings, connector};
-use super::redirect::{RedirectRules, Refused};
+use super::network::{ClientError, connector};
+use super::options::ClientOptions;
+use super::redirect::Refused;
 use super::space::ScratchSpace;
 use super::spool::{Spool, Spooled};
 use super::throttle::Throttle;
-use super::url::{Kind, RedactedUrl, RemoteUrl, SourceUrl};
 use crate::clock::Clock;
-
-/// How the client behaves.
-#[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// PEM file of root certificates that are trusted instead of the system's.
-    pub roots: Option<PathBuf>,
-    /// Outgoing proxies.
-    pub proxies: ProxySettings,
-    /// Time for name look-up, connection and TLS handshake.
-    pub connect_timeout: Duration,
-    /// Longest silence while an answer is awaited or read.
-    pub read_timeout: Duration,
-    /// Longest time for one fetch with all its redirects, whatever deadline the caller gives.
-    pub total_timeout: Duration,
-    /// What we call ourselves; with a contact, so that an upstream's operator can reach ours.
-    pub user_agent: String,
-    /// Which redirects are followed.
-    pub redirects: RedirectRules,
-    /// Time for deadlines and for dates in `Retry-After`.
-    pub clock: Clock,
-}
-
-impl Default for ClientOptions {
-    fn default() -> ClientOptions {
-        ClientOptions {
-            roots: None,
-            proxies: ProxySettings::from_env(),
-            connect_timeout: Duration::from_secs(10),
-            // sum.golang.org and module proxies fetch from version control while the client waits.
-            read_timeout: Duration::from_secs(60),
-            total_timeout: Duration::from_secs(600),
-            user_agent: concat!("tallystick/", env!("CARGO_PKG_VERSION")).to_owned(),
-            redirects: RedirectRules::default(),
-            clock: Clock::system(),
-        }
-    }
-}
+use crate::source::{RedactedUrl, ServerUrl, SourceUrl};
 
 /// The client of every other server. Clones share connections.
 #[derive(Clone, Debug)]
@@ -154,15 +117,15 @@ impl HttpClient {
         deadline: Instant,
         manner: &Manner,
     ) -> Result<Response, FetchError> {
-        match url.kind() {
-            Kind::File(path) => {
+        match url {
+            SourceUrl::Local(path) => {
                 let timer = self.timer(deadline);
                 let body =
                     timer.limit_file(url.redacted(), files::read(path, url.redacted(), max_bytes)).await?;
                 let validators = Validators::default();
                 Ok(Response { url: url.redacted(), content_type: None, validators, body })
             }
-            Kind::Remote(remote) => {
+            SourceUrl::Server(remote) => {
                 let mut download = self.open(remote, max_bytes, deadline, manner).await?;
                 let mut body = Vec::new();
                 while let Some(chunk) = download.chunk().await? {
@@ -181,18 +144,6 @@ impl HttpClient {
         }
     }
 
-    /// Fetches `url` into `file`, from its current position; returns size and SHA-256, computed as the bytes came. After an
-    /// error the file holds a part of the body.
-    pub async fn get_to_file(
-        &self,
-        url: &SourceUrl,
-        max_bytes: u64,
-        deadline: Instant,
-        file: std::fs::File,
-    ) -> Result<Spooled, FetchError> {
-        self.spool(url, max_bytes, deadline, Spool::into_file(file)).await
-    }
-
     /// Fetches `url` into memory while it is small, else into an unnamed temporary file in `space`.
     pub async fn get_to_spool(
         &self,
@@ -201,23 +152,14 @@ impl HttpClient {
         deadline: Instant,
         space: &ScratchSpace,
     ) -> Result<Spooled, FetchError> {
-        self.spool(url, max_bytes, deadline, Spool::new(space)).await
-    }
-
-    async fn spool(
-        &self,
-        url: &SourceUrl,
-        max_bytes: u64,
-        deadline: Instant,
-        mut spool: Spool,
-    ) -> Result<Spooled, FetchError> {
+        let mut spool = Spool::new(space);
         let local = |source| FetchError::local(url.redacted(), source);
-        match url.kind() {
-            Kind::File(path) => {
+        match url {
+            SourceUrl::Local(path) => {
                 let copy = files::copy(path, url.redacted(), max_bytes, spool);
                 self.timer(deadline).limit_file(url.redacted(), copy).await
             }
-            Kind::Remote(remote) => {
+            SourceUrl::Server(remote) => {
                 let mut download = self.open(remote, max_bytes, deadline, &Manner::default()).await?;
                 if let Some(length) = download.response.content_length() {
                     spool.expect(length).map_err(local)?;
@@ -239,7 +181,7 @@ impl HttpClient {
     /// Sends the request, follows redirects, and returns the first answer that is a 200.
     async fn open(
         &self,
-        first: &RemoteUrl,
+        first: &ServerUrl,
         max_bytes: u64,
         deadline: Instant,
         manner: &Manner,
@@ -264,15 +206,15 @@ impl HttpClient {
 
     async fn send(
         &self,
-        target: &RemoteUrl,
+        target: &ServerUrl,
         public_only: bool,
         timer: &Timer,
         known: &Validators,
     ) -> Result<reqwest::Response, FetchError> {
         let client = if public_only { &self.public_only } else { &self.open };
-        let mut request = client.get(target.url.clone());
-        if let Some(credentials) = &target.credentials {
-            request = request.basic_auth(&credentials.user, Some(credentials.password.as_str()));
+        let mut request = client.get(target.request_url().clone());
+        if let Some(credentials) = target.credentials() {
+            request = request.basic_auth(credentials.user().as_str(), Some(credentials.password().as_str()));
         }
         for (header, value) in [(IF_NONE_MATCH, &known.etag), (IF_MODIFIED_SINCE, &known.last_modified)] {
             if let Some(value) = value {

@@ -13,8 +13,8 @@ use tokio::time::timeout_at;
 use super::error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
 use super::network::{NameError, causes, root_cause};
 use super::throttle::Throttle;
-use super::url::RedactedUrl;
 use crate::clock::Clock;
+use crate::source::RedactedUrl;
 
 /// A server that asks for a longer pause is asked again after this long.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);

@@ -15,7 +15,7 @@ use std::io;
 use std::time::Duration;
 
 use super::space::NoSpace;
-use super::url::RedactedUrl;
+use crate::source::RedactedUrl;
 use crate::visible;
 
 /// What a source said in words, cleaned: at most 8 lines and 512 bytes of printable text, empty if it said nothing fit to show.

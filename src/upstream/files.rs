@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::error::{FetchError, Said};
 use super::spool::{MEMORY_BYTES, Spool, Spooled, blocking};
-use super::url::RedactedUrl;
 use crate::files;
+use crate::source::RedactedUrl;
 
 /// A file is copied in pieces of at least this.
 const LEAST_PIECE_BYTES: u64 = 4 << 10;
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn url(path: &Path) -> RedactedUrl {
-        crate::upstream::SourceUrl::directory(path).unwrap().redacted()
+        crate::source::SourceUrl::directory(path).unwrap().redacted()
     }
 
     #[tokio::test]

@@ -3,7 +3,6 @@
 //! The go command asks the list anew for each file; here a source gives the whole module or nothing, so that the evidence of a
 //! line can name one source. A source that has the `.mod` and says 404 for the zip does not have the module.
 
-use std::fmt;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -11,63 +10,16 @@ use bytes::Bytes;
 
 use super::client::HttpClient;
 use super::error::FetchError;
-use super::goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, ModuleSource};
+use super::fetched::{Fetched, FetchedModule, ModuleLimits, SourceName, file_name};
 use super::info::{self, MAX_INFO_BYTES, ModuleInfo};
 use super::space::ScratchSpace;
 use super::spool::Spooled;
-use super::url::{RedactedUrl, SourceUrl, UrlError};
 use super::vcs::{Vcs, VcsError};
 use crate::module::ModuleVersion;
+use crate::source::{FallThrough, ListedSource, ModuleSource, SourceList, SourceUrl, UnsafePath};
 
 /// How long a source's optional `.info` is waited for.
 const INFO_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What one module may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ModuleLimits {
-    /// The largest zip, in bytes.
-    pub max_zip_bytes: u64,
-    /// The largest go.mod, in bytes.
-    pub max_mod_bytes: u64,
-}
-
-impl Default for ModuleLimits {
-    /// The limits of x/mod/zip: 500 MiB and 16 MiB.
-    fn default() -> ModuleLimits {
-        ModuleLimits { max_zip_bytes: 500 << 20, max_mod_bytes: 16 << 20 }
-    }
-}
-
-/// A file of a module, and the source that it came from.
-#[derive(Debug)]
-pub struct Fetched<T> {
-    /// The content.
-    pub content: T,
-    /// The source, as it may be shown and stored.
-    pub source: SourceName,
-}
-
-/// A whole module version from one source. Nothing of it is verified.
-#[derive(Debug)]
-pub struct FetchedModule {
-    /// The source.
-    pub source: SourceName,
-    /// The `.mod` file.
-    pub go_mod: Bytes,
-    /// The `.zip` file with its size and SHA-256.
-    pub zip: Spooled,
-    /// The `.info`, if the source has a valid one.
-    pub info: Option<ModuleInfo>,
-}
-
-/// The name of a source in evidence and messages.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SourceName {
-    /// A module proxy or a directory.
-    Proxy(RedactedUrl),
-    /// Version control.
-    Direct,
-}
 
 /// Why a module was not fetched.
 #[derive(Debug, thiserror::Error)]
@@ -78,15 +30,12 @@ pub enum ModuleError {
     /// Version control failed; see [`VcsError`].
     #[error(transparent)]
     Direct(#[from] VcsError),
-    /// The list ends in `off`.
-    #[error("module look-up is disabled: the list of sources ends in \"off\"")]
-    Off,
     /// The list says `direct`, but this caller has no version control. A mistake in the configuration.
     #[error("the list of sources names \"direct\", which is not allowed here")]
     DirectNotAllowed,
-    /// The URL of the file is not one: a source's URL that is too long.
+    /// The path of the file leads out of the source.
     #[error(transparent)]
-    Url(#[from] UrlError),
+    Url(#[from] UnsafePath),
 }
 
 impl ModuleError {
@@ -95,8 +44,6 @@ impl ModuleError {
         match self {
             ModuleError::Fetch(e) => e.is_not_found(),
             ModuleError::Direct(e) => e.is_not_found(),
-            // `off` counts as "not found" where the go command decides whether to go on.
-            ModuleError::Off => true,
             ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
         }
     }
@@ -106,8 +53,14 @@ impl ModuleError {
         match self {
             ModuleError::Fetch(e) => e.is_transient(),
             ModuleError::Direct(e) => e.is_transient(),
-            ModuleError::Off | ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
+            ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
         }
+    }
+}
+
+impl AsRef<SourceList> for GoProxy {
+    fn as_ref(&self) -> &SourceList {
+        &self.list
     }
 }
 
@@ -116,7 +69,7 @@ type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ModuleError>> + Send +
 /// A list of sources, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct GoProxy {
-    list: GoProxyList,
+    list: SourceList,
     client: HttpClient,
     direct: Option<Vcs>,
     limits: ModuleLimits,
@@ -126,7 +79,7 @@ pub struct GoProxy {
 impl GoProxy {
     /// `direct` serves a list that names it; zips too large for memory are kept in unnamed files in `scratch`.
     pub fn new(
-        list: GoProxyList,
+        list: SourceList,
         client: HttpClient,
         direct: Option<Vcs>,
         limits: ModuleLimits,
@@ -136,7 +89,7 @@ impl GoProxy {
     }
 
     /// The list it asks.
-    pub fn list(&self) -> &GoProxyList {
+    pub fn list(&self) -> &SourceList {
         &self.list
     }
 
@@ -187,7 +140,6 @@ impl GoProxy {
                 let (content, source) = (fetch(proxy, deadline), SourceName::Proxy(proxy.redacted()));
                 Box::pin(async move { Ok(Fetched { content: content.await?, source }) })
             }
-            ModuleSource::Off => fails(ModuleError::Off),
             ModuleSource::Direct => fails(ModuleError::DirectNotAllowed),
         })
         .await
@@ -206,7 +158,7 @@ impl GoProxy {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let goes_on = error.is_not_found() || entry.fall_through == FallThrough::AnyError;
+            let goes_on = error.is_not_found() || entry.fall_through == FallThrough::OnAnyError;
             best = Some(match best {
                 Some(best) if rank(&best) >= rank(&error) => best,
                 _ => error,
@@ -219,8 +171,8 @@ impl GoProxy {
     }
 
     /// A source with a fall-back for any error gets half of what time is left: if it hangs, the others still have a chance.
-    fn share(&self, deadline: Instant, entry: &GoProxyEntry, is_last: bool) -> Instant {
-        if is_last || entry.fall_through == FallThrough::NotFound {
+    fn share(&self, deadline: Instant, entry: &ListedSource, is_last: bool) -> Instant {
+        if is_last || entry.fall_through == FallThrough::OnNotFound {
             return deadline;
         }
         let now = self.client.clock().instant();
@@ -235,7 +187,6 @@ impl GoProxy {
     ) -> Result<FetchedModule, ModuleError> {
         let proxy = match source {
             ModuleSource::Proxy(proxy) => proxy,
-            ModuleSource::Off => return Err(ModuleError::Off),
             ModuleSource::Direct => {
                 let direct = self.direct.as_ref().ok_or(ModuleError::DirectNotAllowed)?;
                 return Ok(direct.download(module, &self.limits, deadline).await?);
@@ -246,7 +197,7 @@ impl GoProxy {
             tokio::join!(self.zip_from(proxy, module, deadline), self.info_from(proxy, module, info_deadline))
         };
         let go_mod = self.mod_from(proxy, module, deadline);
-        let (go_mod, (zip, info)) = if proxy.is_file() {
+        let (go_mod, (zip, info)) = if proxy.local_path().is_some() {
             tokio::join!(go_mod, others)
         } else {
             // The small file first: a module that is not there costs one request.
@@ -289,11 +240,6 @@ impl GoProxy {
     }
 }
 
-/// `github.com/!burnt!sushi/toml/@v/v1.3.2.<extension>`: where module proxies and the module cache keep a file.
-pub(super) fn file_name(module: &ModuleVersion, extension: &str) -> String {
-    format!("{}/@v/{}.{extension}", module.path.escaped(), module.version.escaped())
-}
-
 fn fails<'a, T: Send + 'a>(error: ModuleError) -> Asked<'a, T> {
     Box::pin(std::future::ready(Err(error)))
 }
@@ -302,18 +248,8 @@ fn fails<'a, T: Send + 'a>(error: ModuleError) -> Asked<'a, T> {
 /// counts: its source is the one that the operator put first.
 fn rank(error: &ModuleError) -> u8 {
     match error {
-        ModuleError::Off => 0,
         ModuleError::Fetch(e) if e.is_not_found() => 1,
         ModuleError::Fetch(_) | ModuleError::Url(_) => 2,
         ModuleError::Direct(_) | ModuleError::DirectNotAllowed => 3,
-    }
-}
-
-impl fmt::Display for SourceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SourceName::Proxy(url) => url.fmt(f),
-            SourceName::Direct => f.write_str("direct"),
-        }
     }
 }

@@ -73,7 +73,7 @@ pub(super) struct Question<'a> {
 }
 
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct SourceHealth {
     clock: Clock,
     urls: Mutex<Vec<Url>>,
     /// Until when a URL does not want to hear of a look-up.
@@ -107,10 +107,10 @@ impl Record {
     }
 }
 
-impl Health {
-    pub(super) fn new(count: usize, clock: Clock) -> Health {
+impl SourceHealth {
+    pub(super) fn new(count: usize, clock: Clock) -> SourceHealth {
         let urls = Mutex::new(vec![Url::default(); count]);
-        Health { clock, urls, postponed: Cache::new(MAX_POSTPONED) }
+        SourceHealth { clock, urls, postponed: Cache::new(MAX_POSTPONED) }
     }
 
     /// Returns all URLs by number, the most promising for such a request first; equally good ones
@@ -198,7 +198,8 @@ pub(crate) fn backoff(first: Duration, longest: Duration, times: u32) -> Duratio
 mod tests {
     use super::Kind::{Head, Lookup, Support, Tile};
     use super::*;
-    use crate::upstream::{Said, SourceUrl, Stage};
+    use crate::source::SourceUrl;
+    use crate::upstream::{Said, Stage};
 
     fn said(status: u16, retry_after: Option<u64>) -> FetchError {
         let url = SourceUrl::parse("https://a.example").unwrap().redacted();
@@ -215,9 +216,9 @@ mod tests {
         Question { kind, path: "lookup/a" }
     }
 
-    fn three() -> (Health, Clock) {
+    fn three() -> (SourceHealth, Clock) {
         let clock = Clock::fixed("2026-11-21T00:00:00Z".parse().unwrap());
-        (Health::new(3, clock.clone()), clock)
+        (SourceHealth::new(3, clock.clone()), clock)
     }
 
     #[test]

@@ -19,9 +19,10 @@
 //!
 //! A field of another form is left out: it says nothing that anybody could check later.
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::url::RedactedUrl;
+use crate::source::RedactedUrl;
 use crate::visible;
 
 /// Real ones take some 300 bytes.
@@ -39,15 +40,17 @@ const HIDDEN: &str = "***";
 /// A parsed `.info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleInfo {
+    /// The file as it came.
+    pub json: Bytes,
     /// Where the source says that the code comes from; none if it says nothing that can be kept.
-    pub origin: Option<Origin>,
+    pub origin: Option<VcsOrigin>,
 }
 
 /// Where code comes from, in the go command's fields and order. Those that the source leaves out, or that do not have their
 /// form, are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub struct Origin {
+pub struct VcsOrigin {
     /// `git`, `hg`, `mod`, ...
     #[serde(rename = "VCS", deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
     pub vcs: String,
@@ -78,7 +81,7 @@ pub struct Origin {
 #[serde(rename_all = "PascalCase")]
 struct Wire {
     version: String,
-    origin: Option<Origin>,
+    origin: Option<VcsOrigin>,
 }
 
 /// A string; the go command reads `null` as an empty one.
@@ -86,16 +89,16 @@ fn or_empty<'de, D: Deserializer<'de>>(wire: D) -> Result<String, D::Error> {
     Ok(Option::<String>::deserialize(wire)?.unwrap_or_default())
 }
 
-impl Origin {
+impl VcsOrigin {
     /// Empties every field that does not have its form, and hides credentials.
-    fn checked(self) -> Origin {
+    fn checked(self) -> VcsOrigin {
         let keep = |text: String, max_bytes: usize, fits: fn(&str) -> bool| {
             if text.len() <= max_bytes && fits(&text) { text } else { String::new() }
         };
         let sum = |text| keep(text, MAX_SUM_BYTES, |text| has_only(text, "+/=:"));
         let name = |text| keep(text, MAX_NAME_BYTES, |text| is_one_line(text) && !text.contains("://"));
         let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        Origin {
+        VcsOrigin {
             vcs: keep(self.vcs, MAX_VCS_BYTES, |text| text.bytes().all(|byte| byte.is_ascii_lowercase())),
             url: without_credentials(&keep(self.url, MAX_URL_BYTES, is_one_line)),
             subdir: name(self.subdir),
@@ -124,8 +127,8 @@ pub(super) fn parse(json: &[u8], version: &str) -> Result<ModuleInfo, String> {
         let other: String = wire.version.chars().take(80).collect();
         return Err(format!("the .info is about {other:?} instead of {version:?}"));
     }
-    let origin = wire.origin.map(Origin::checked).filter(|origin| *origin != Origin::default());
-    Ok(ModuleInfo { origin })
+    let origin = wire.origin.map(VcsOrigin::checked).filter(|origin| *origin != VcsOrigin::default());
+    Ok(ModuleInfo { json: Bytes::copy_from_slice(json), origin })
 }
 
 /// The address without anything that may be secret: `https://host/x`, `ssh://git@host/x`, `git@host:x` stay as they are.
@@ -156,11 +159,11 @@ fn without_credentials(address: &str) -> String {
 mod tests {
     use super::*;
 
-    fn origin_of(json: &str) -> Option<Origin> {
+    fn origin_of(json: &str) -> Option<VcsOrigin> {
         parse(json.as_bytes(), "v1.5.2").unwrap().origin
     }
 
-    fn with(field: &str, value: &str) -> Origin {
+    fn with(field: &str, value: &str) -> VcsOrigin {
         let value = serde_json::Value::from(value);
         origin_of(&format!(r#"{{"Version":"v1.5.2","Origin":{{"Hash":"3ba1","{field}":{value}}}}}"#)).unwrap()
     }
@@ -196,7 +199,7 @@ mod tests {
             ("RepoSum", "r1:\u{9b}"),
         ] {
             let kept = with(field, bad);
-            assert_eq!(kept, Origin { hash: "3ba1".to_owned(), ..Origin::default() }, "{field} {bad}");
+            assert_eq!(kept, VcsOrigin { hash: "3ba1".to_owned(), ..VcsOrigin::default() }, "{field} {bad}");
         }
         for bad in ["3BA1", "ghp_s3cret", long.as_str()] {
             let json = format!(r#"{{"Version":"v1.5.2","Origin":{{"Hash":"{bad}"}}}}"#);

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,9 +18,9 @@ use bytes::Bytes;
 use super::client::{Manner, Response};
 use super::error::FetchError;
 use super::health::{Kind, MAX_SILENCE, Question};
-use super::passing::Verdict;
-use super::sumdb::{KeptHead, Remote, RemoteSumdb, UrlId, unusable};
-use super::url::{RedactedUrl, SourceUrl};
+use super::passing::{Verdict, unusable};
+use super::remote::{KeptHead, Remote, UrlId};
+use crate::source::{RedactedUrl, SourceUrl};
 
 /// An answer as it came, unverified.
 #[derive(Clone, Debug)]
@@ -28,14 +29,14 @@ pub struct SumdbAnswer {
     pub body: Bytes,
     /// Where they came from, after redirects.
     pub url: RedactedUrl,
-    /// Which of the database's URLs that was, for [`RemoteSumdb::mark_bad`].
+    /// Which of the database's URLs that was, for [`RemoteSumdb::mark_bad`](super::RemoteSumdb::mark_bad).
     pub from: UrlId,
 }
 
 /// A question that is put to one URL after another. Dropping it costs nothing.
 #[derive(Debug)]
 pub struct Inquiry {
-    remote: RemoteSumdb,
+    remote: Arc<Remote>,
     path: String,
     max_bytes: u64,
     /// Whether a 404 is an honest answer and no failure of the URL.
@@ -59,20 +60,20 @@ pub struct SumdbError {
 
 impl Inquiry {
     pub(super) fn new(
-        remote: RemoteSumdb,
+        remote: Arc<Remote>,
         path: String,
         max_bytes: u64,
         may_be_missing: bool,
         kind: Kind,
         deadline: Instant,
     ) -> Inquiry {
-        let order = remote.0.health.order(kind).into();
+        let order = remote.health.order(kind).into();
         Inquiry { remote, path, max_bytes, may_be_missing, kind, deadline, order, failures: Vec::new() }
     }
 
     /// The answer of the next URL that has one. Ask again if the answer turns out to be bad; after the last URL it is an error.
     pub async fn next(&mut self) -> Result<SumdbAnswer, SumdbError> {
-        let remote = self.remote.0.clone();
+        let remote = self.remote.clone();
         while let Some(n) = self.order.pop_front() {
             if remote.client.clock().instant() >= self.deadline && !self.failures.is_empty() {
                 // A URL is not to blame for the time that the ones before it took.
@@ -100,7 +101,7 @@ impl Inquiry {
             return Err(FetchError::Postponed { url: remote.urls[n].redacted(), retry_after });
         }
         self.is_passed_on(remote, n).await?;
-        if !remote.urls[n].is_file() {
+        if remote.urls[n].local_path().is_none() {
             // Waiting for our own turn is not the server's fault.
             self.deadline += remote.throttle.request().await;
         }

@@ -2,13 +2,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `url` | where a source is; credentials are used and never shown |
-//! | `client`, `download`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
+//! | `client`, `options`, `download`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
 //! | `post` | one POST |
 //! | `error` | why it failed, told apart by what the caller does next |
-//! | `goproxy_list`, `goproxy`, `info` | a module version from a GOPROXY list |
+//! | `goproxy`, `fetched`, `info` | a module version from a GOPROXY list |
 //! | `vcs`, `vcs_message`, `scratch`, `process` | the same from version control, by the go command |
-//! | `sumdb`, `inquiry`, `passing`, `health`, `throttle` | a remote checksum database at several URLs, asked politely |
+//! | `sumdb`, `inquiry`, `remote`, `passing`, `health`, `throttle` | a remote checksum database at several URLs, asked politely |
 //! | `spool`, `space` | a body on its way to be hashed, and the disk space that all of them share |
 //!
 //! Architecture invariant: nothing here judges content. Bytes of a module are hashed by the notary, bytes of a log are verified by
@@ -17,41 +16,44 @@
 mod client;
 mod download;
 mod error;
+mod fetched;
 mod files;
 mod goproxy;
-mod goproxy_list;
 mod health;
 mod info;
 mod inquiry;
 mod network;
+mod options;
 mod passing;
 mod post;
 mod process;
 mod redirect;
+mod remote;
 mod scratch;
 mod space;
 mod spool;
 mod sumdb;
 mod throttle;
-mod url;
 mod vcs;
 mod vcs_message;
 
-pub use client::{ClientOptions, HttpClient, Manner, Response, Validators};
+pub use client::{HttpClient, Manner, Response, Validators};
 pub use download::MAX_RETRY_AFTER;
 pub use error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
-pub use goproxy::{Fetched, FetchedModule, GoProxy, ModuleError, ModuleLimits, SourceName};
-pub use goproxy_list::{FallThrough, GoProxyEntry, GoProxyList, GoProxyListError, ModuleSource};
+pub use fetched::{Fetched, FetchedModule, ModuleLimits, SourceName};
+pub use goproxy::{GoProxy, ModuleError};
 pub use health::UrlHealth;
 pub(crate) use health::backoff;
-pub use info::{ModuleInfo, Origin};
+pub use info::{ModuleInfo, VcsOrigin};
 pub use inquiry::{Inquiry, SumdbAnswer, SumdbError};
-pub use network::{ClientError, ProxySettings};
+pub use network::ClientError;
+pub use options::{ClientOptions, ProxySettings};
+pub use passing::{passthrough, supported};
 pub use post::Posted;
 pub use redirect::{HostRule, HostRuleError, RedirectRules};
+pub use remote::UrlId;
 pub use space::{NoSpace, ScratchSpace};
-pub use spool::{FileReader, MEMORY_BYTES, SpoolReader, Spooled};
-pub use sumdb::{RemoteSumdb, UrlId, passthrough, supported};
+pub use spool::{MEMORY_BYTES, SpoolReader, Spooled};
+pub use sumdb::RemoteSumdb;
 pub use throttle::Speed;
-pub use url::{RedactedUrl, SourceUrl, UrlError};
 pub use vcs::{Vcs, VcsError, VcsOptions};

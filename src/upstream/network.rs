@@ -1,4 +1,4 @@
-//! How connections are made: proxies from the environment, root certificates, name look-up, limits of the protocol.
+//! How connections are made: proxies, root certificates, name look-up, limits of the protocol.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Certificate, NoProxy, Proxy};
 
-use super::client::ClientOptions;
+use super::options::{ClientOptions, ProxySettings};
 use super::redirect::is_public;
 use crate::files;
 
@@ -47,78 +47,16 @@ pub enum ClientError {
     },
 }
 
-/// Which proxies outgoing connections use. Connections to this machine itself never use one, as with the go command.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct ProxySettings {
-    /// Proxy for `http://` sources.
-    pub http: Option<String>,
-    /// Proxy for `https://` sources.
-    pub https: Option<String>,
-    /// Hosts that are reached directly, in the syntax of NO_PROXY.
-    pub no_proxy: Option<String>,
-}
-
-impl ProxySettings {
-    /// Reads HTTP_PROXY, HTTPS_PROXY and NO_PROXY (or their lower-case forms), as the go command does.
-    pub fn from_env() -> ProxySettings {
-        let read = |upper: &str, lower: &str| {
-            [upper, lower].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        };
-        ProxySettings {
-            http: read("HTTP_PROXY", "http_proxy"),
-            https: read("HTTPS_PROXY", "https_proxy"),
-            no_proxy: read("NO_PROXY", "no_proxy"),
-        }
+fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, ClientError> {
+    let no_proxy = format!("localhost,127.0.0.0/8,::1,{}", settings.no_proxy.as_deref().unwrap_or_default());
+    let mut proxies = Vec::new();
+    if let Some(url) = &settings.http {
+        proxies.push(Proxy::http(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTP_PROXY" })?);
     }
-
-    /// The environment variables that hand the same settings to a program that is started. Git's HTTP library reads the plain
-    /// proxy only in lower case.
-    pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [
-            ("HTTP_PROXY", &self.http),
-            ("http_proxy", &self.http),
-            ("HTTPS_PROXY", &self.https),
-            ("NO_PROXY", &self.no_proxy),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    if let Some(url) = &settings.https {
+        proxies.push(Proxy::https(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTPS_PROXY" })?);
     }
-
-    fn proxies(&self) -> Result<Vec<Proxy>, ClientError> {
-        let no_proxy = format!("localhost,127.0.0.0/8,::1,{}", self.no_proxy.as_deref().unwrap_or_default());
-        let mut proxies = Vec::new();
-        if let Some(url) = &self.http {
-            proxies
-                .push(Proxy::http(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTP_PROXY" })?);
-        }
-        if let Some(url) = &self.https {
-            proxies.push(
-                Proxy::https(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTPS_PROXY" })?,
-            );
-        }
-        Ok(proxies.into_iter().map(|proxy| proxy.no_proxy(NoProxy::from_string(&no_proxy))).collect())
-    }
-
-    /// The proxies' own names: they may well have private addresses.
-    fn hosts(&self) -> Vec<String> {
-        let host = |proxy: &String| {
-            let url = if proxy.contains("://") { proxy.clone() } else { format!("http://{proxy}") };
-            Some(reqwest::Url::parse(&url).ok()?.host_str()?.to_owned())
-        };
-        [&self.http, &self.https].into_iter().flatten().filter_map(host).collect()
-    }
-}
-
-impl std::fmt::Debug for ProxySettings {
-    /// Shows which are set, not to what: a proxy URL may hold a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |value: &Option<String>| value.as_ref().map(|_| "***");
-        f.debug_struct("ProxySettings")
-            .field("http", &shown(&self.http))
-            .field("https", &shown(&self.https))
-            .field("no_proxy", &self.no_proxy)
-            .finish()
-    }
+    Ok(proxies.into_iter().map(|proxy| proxy.no_proxy(NoProxy::from_string(&no_proxy))).collect())
 }
 
 /// Builds the inner client. With `public_only`, names that have only private addresses do not resolve.
@@ -140,7 +78,7 @@ pub(super) fn connector(options: &ClientOptions, public_only: bool) -> Result<re
         .http2_adaptive_window(true)
         .dns_resolver(resolver)
         .no_proxy();
-    for proxy in options.proxies.proxies()? {
+    for proxy in proxies(&options.proxies)? {
         builder = builder.proxy(proxy);
     }
     if let Some(path) = &options.roots {

@@ -14,9 +14,8 @@ use tokio::sync::Mutex;
 
 use super::client::HttpClient;
 use super::error::FetchError;
-use super::sumdb::supported;
 use super::throttle::Throttle;
-use super::url::SourceUrl;
+use crate::source::{SourceUrl, UnsafePath};
 
 /// A proxy that passes it on does so for a day, as the `go` command takes it.
 const YES_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -24,6 +23,8 @@ const YES_AGE: Duration = Duration::from_secs(24 * 3600);
 const NO_AGE: Duration = Duration::from_secs(300);
 /// When those may ask again who waited while it did not say.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// What `supported` says is not read by anyone.
+const MAX_SUPPORTED_BYTES: u64 = 64 << 10;
 /// How long it may take to say so.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -106,4 +107,27 @@ impl Passing {
             }
         }
     }
+}
+
+/// Whether a module proxy's [`passthrough`] is one: `GET <proxy>/sumdb/<name>/supported`, 200 for yes, 404 or 410 for no.
+pub async fn supported(
+    client: &HttpClient,
+    passthrough: &SourceUrl,
+    deadline: Instant,
+) -> Result<bool, FetchError> {
+    let url = passthrough.join("supported").map_err(|e| unusable(passthrough, &e))?;
+    match client.get(&url, MAX_SUPPORTED_BYTES, deadline).await {
+        Ok(_) => Ok(true),
+        Err(e) if e.is_not_found() => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Where a module proxy passes a checksum database through: `<proxy>/sumdb/<name>`.
+pub fn passthrough(proxy: &SourceUrl, name: &str) -> Result<SourceUrl, UnsafePath> {
+    proxy.join(&format!("sumdb/{name}"))
+}
+
+pub(super) fn unusable(base: &SourceUrl, error: &UnsafePath) -> FetchError {
+    FetchError::BadContent { url: base.redacted(), why: error.to_string() }
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 use super::HttpClient;
 use super::download::{MAX_RETRY_AFTER, Timer, classify, short_header};
 use super::error::{FetchError, Waiting};
-use super::url::{Kind, RedactedUrl, SourceUrl};
+use crate::source::{RedactedUrl, SourceUrl};
 
 /// An answer to a POST.
 #[derive(Clone, Debug)]
@@ -35,12 +35,12 @@ impl HttpClient {
     ) -> Result<Posted, FetchError> {
         let timer = self.timer(deadline);
         let shown = url.redacted();
-        let Kind::Remote(remote) = url.kind() else {
+        let Some(server) = url.server() else {
             return Err(FetchError::BadContent { url: shown, why: "a file takes no requests".to_owned() });
         };
-        let mut request = self.open.post(remote.url.clone()).body(body);
-        if let Some(credentials) = &remote.credentials {
-            request = request.basic_auth(&credentials.user, Some(credentials.password.as_str()));
+        let mut request = self.open.post(server.request_url().clone()).body(body);
+        if let Some(credentials) = server.credentials() {
+            request = request.basic_auth(credentials.user().as_str(), Some(credentials.password().as_str()));
         }
         let response = match timeout_at(timer.deadline.into(), request.send()).await {
             Err(_) => return Err(timer.expired(shown, Waiting::Answer)),

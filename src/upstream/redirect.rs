@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use reqwest::Url;
 
 use super::error::RedirectRefusal;
-use super::url::{MAX_URL_BYTES, RedactedUrl, RemoteUrl, host_address};
+use crate::source::{MAX_URL_BYTES, RedactedUrl, ServerUrl};
 
 /// Five is what storage redirects need with room to spare; the go command stops at ten.
 const DEFAULT_MAX_REDIRECTS: u8 = 5;
@@ -56,7 +56,7 @@ pub struct HostRuleError {
 /// A redirect that is to be followed.
 #[derive(Debug)]
 pub(super) struct Hop {
-    pub(super) to: RemoteUrl,
+    pub(super) to: ServerUrl,
     /// Only public addresses may be connected to, whatever the name resolves to.
     pub(super) public_only: bool,
 }
@@ -126,37 +126,42 @@ impl RedirectRules {
     /// Judges the redirect of `from` to `location`; `hops` redirects were followed before, the first request went to `first`.
     pub(super) fn follow(
         &self,
-        first: &RemoteUrl,
-        from: &RemoteUrl,
+        first: &ServerUrl,
+        from: &ServerUrl,
         location: &str,
         hops: u8,
     ) -> Result<Hop, Refused> {
         let refused = |to: &Url, refusal| Refused { to: RedactedUrl::of(to), refusal };
-        let to = (location.len() <= MAX_URL_BYTES).then(|| from.url.join(location)).and_then(Result::ok);
-        let Some(mut to) = to.filter(|to| matches!(to.scheme(), "http" | "https") && to.has_host()) else {
-            return Err(refused(&from.url, RedirectRefusal::Malformed));
+        let to =
+            (location.len() <= MAX_URL_BYTES).then(|| from.request_url().join(location)).and_then(Result::ok);
+        let Some(to) = to.filter(|to| matches!(to.scheme(), "http" | "https") && to.has_host()) else {
+            return Err(refused(from.request_url(), RedirectRefusal::Malformed));
         };
         if hops >= self.max {
             return Err(refused(&to, RedirectRefusal::TooMany));
         }
-        if from.url.scheme() == "https" && to.scheme() != "https" {
+        if from.is_https() && to.scheme() != "https" {
             return Err(refused(&to, RedirectRefusal::Insecure));
         }
-        let is_own_host = same_server(&first.url, &to);
+        let is_own_host = same_server(first.request_url(), &to);
         if !is_own_host && !self.hosts.iter().any(|rule| rule.matches(&to)) {
             return Err(refused(&to, RedirectRefusal::Host));
         }
-        let public_only = !is_own_host && !self.private_hosts.iter().any(|rule| rule.matches(&first.url));
+        let public_only =
+            !is_own_host && !self.private_hosts.iter().any(|rule| rule.matches(first.request_url()));
         if public_only && host_address(&to).is_some_and(|address| !is_public(address)) {
             return Err(refused(&to, RedirectRefusal::PrivateAddress));
         }
-        // Credentials that were left behind once do not come back, and a server's own are not taken from it.
-        let cleared = to.set_username("").and_then(|()| to.set_password(None));
-        assert!(cleared.is_ok(), "an http URL with a host can lose its userinfo");
-        to.set_fragment(None);
-        let credentials = if same_server(&from.url, &to) { from.credentials.clone() } else { None };
-        Ok(Hop { to: RemoteUrl { url: to, credentials }, public_only })
+        // Credentials that were left behind once do not come back.
+        let with_credentials = same_server(from.request_url(), &to);
+        Ok(Hop { to: from.redirected(to, with_credentials), public_only })
     }
+}
+
+/// The address, when the host is written as one. The URL parser has already turned forms like `0x7f.1` into
+/// plain ones.
+fn host_address(url: &Url) -> Option<IpAddr> {
+    url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// The same host and port, or the step from plain http to https on the default ports.
@@ -209,8 +214,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
-    fn remote(text: &str) -> RemoteUrl {
-        RemoteUrl::new(Url::parse(text).unwrap()).unwrap()
+    fn remote(text: &str) -> ServerUrl {
+        text.parse().unwrap()
     }
 
     fn rules(hosts: &[&str], private: &[&str]) -> RedirectRules {
@@ -260,9 +265,9 @@ mod tests {
         let rules = rules(&["b.example"], &[]);
         let first = remote("https://u:p@a.example/");
         let away = rules.follow(&first, &first, "https://b.example/", 0).unwrap();
-        assert!(away.to.credentials.is_none() && away.public_only);
+        assert!(away.to.credentials().is_none() && away.public_only);
         let back = rules.follow(&first, &away.to, "https://a.example/", 1).unwrap();
-        assert!(back.to.credentials.is_none());
+        assert!(back.to.credentials().is_none());
         let upgraded = remote("http://a.example/");
         assert!(!rules.follow(&upgraded, &upgraded, "https://a.example/", 0).unwrap().public_only);
     }

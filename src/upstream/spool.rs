@@ -26,10 +26,8 @@ enum Content {
     Memory(Bytes),
     File {
         file: File,
-        /// Where in it the body starts.
-        start: u64,
-        /// The space that it takes, given back with it; none in a file of the caller's.
-        _share: Option<Share>,
+        /// The space that it takes, given back with it.
+        _share: Share,
     },
 }
 
@@ -39,14 +37,7 @@ pub enum SpoolReader<'a> {
     /// From memory.
     Memory(Cursor<&'a [u8]>),
     /// From a file; it has its own handle but shares the position with other readers of the same body.
-    File(FileReader<'a>),
-}
-
-/// Reads the body out of a file.
-#[derive(Debug)]
-pub struct FileReader<'a> {
-    file: &'a File,
-    start: u64,
+    File(&'a File),
 }
 
 impl std::fmt::Debug for Spooled {
@@ -78,10 +69,10 @@ impl Spooled {
     pub fn reader(&self) -> io::Result<SpoolReader<'_>> {
         match &self.content {
             Content::Memory(bytes) => Ok(SpoolReader::Memory(Cursor::new(bytes))),
-            Content::File { file, start, .. } => {
-                let mut reader = FileReader { file, start: *start };
-                reader.rewind()?;
-                Ok(SpoolReader::File(reader))
+            Content::File { file, .. } => {
+                let mut file: &File = file;
+                file.rewind()?;
+                Ok(SpoolReader::File(file))
             }
         }
     }
@@ -91,7 +82,7 @@ impl Read for SpoolReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             SpoolReader::Memory(reader) => reader.read(buffer),
-            SpoolReader::File(reader) => reader.file.read(buffer),
+            SpoolReader::File(reader) => reader.read(buffer),
         }
     }
 }
@@ -105,29 +96,14 @@ impl Seek for SpoolReader<'_> {
     }
 }
 
-impl Seek for FileReader<'_> {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        let position = match position {
-            SeekFrom::Start(offset) => SeekFrom::Start(self.start.saturating_add(offset)),
-            relative => relative,
-        };
-        let before_the_body =
-            || io::Error::new(io::ErrorKind::InvalidInput, "seek before the start of the body");
-        self.file.seek(position)?.checked_sub(self.start).ok_or_else(before_the_body)
-    }
-}
-
 /// A body that is coming.
 #[derive(Debug)]
 pub(super) struct Spool {
-    /// None for a file of the caller's.
-    space: Option<ScratchSpace>,
-    /// What is taken of it.
-    share: Option<Share>,
+    space: ScratchSpace,
     /// What has come and is neither hashed nor written yet.
     buffer: Vec<u8>,
-    /// The file and, once known, where in it the body starts.
-    file: Option<(File, Option<u64>)>,
+    /// The temporary file of a large body, and the space that it takes.
+    file: Option<(File, Share)>,
     hasher: Sha256,
     size: u64,
 }
@@ -135,25 +111,15 @@ pub(super) struct Spool {
 impl Spool {
     /// Small bodies in memory, larger ones in a temporary file.
     pub(super) fn new(space: &ScratchSpace) -> Spool {
-        Spool { space: Some(space.clone()), ..Spool::nowhere() }
-    }
-
-    fn nowhere() -> Spool {
-        Spool { space: None, share: None, buffer: Vec::new(), file: None, hasher: Sha256::new(), size: 0 }
-    }
-
-    /// Everything into `file`, from its current position.
-    pub(super) fn into_file(file: File) -> Spool {
-        // The position is asked for at the first write, where an error can be told.
-        Spool { file: Some((file, None)), ..Spool::nowhere() }
+        Spool { space: space.clone(), buffer: Vec::new(), file: None, hasher: Sha256::new(), size: 0 }
     }
 
     /// An error if a body that says to be so long has no place now: then none of it need come.
     pub(super) fn expect(&self, bytes: u64) -> io::Result<()> {
-        match &self.space {
-            Some(space) if bytes > MEMORY_BYTES as u64 => space.check(bytes).map_err(io::Error::other),
-            _ => Ok(()),
+        if bytes <= MEMORY_BYTES as u64 {
+            return Ok(());
         }
+        self.space.check(bytes).map_err(io::Error::other)
     }
 
     /// Takes the next bytes. Disk and hash work is done on a thread for blocking work, a piece at a time.
@@ -162,7 +128,8 @@ impl Spool {
         if self.buffer.len() <= MEMORY_BYTES {
             return Ok(());
         }
-        let mut spool = std::mem::replace(self, Spool::nowhere());
+        let empty = Spool::new(&self.space);
+        let mut spool = std::mem::replace(self, empty);
         *self = blocking(move || spool.flush().map(|()| spool)).await?;
         Ok(())
     }
@@ -188,27 +155,25 @@ impl Spool {
         self.hasher.update(&self.buffer);
         self.size += self.buffer.len() as u64;
         let content = match self.file {
-            Some((mut file, start)) => {
-                let start = start.map_or_else(|| file.stream_position(), Ok)?;
-                Content::File { file, start, _share: self.share }
-            }
+            Some((file, share)) => Content::File { file, _share: share },
             None => Content::Memory(self.buffer.into()),
         };
         Ok(Spooled { content, size: self.size, sha256: self.hasher.finalize().into() })
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if let Some(space) = &self.space {
-            let share = self.share.get_or_insert_with(|| space.share());
-            share.take(self.buffer.len() as u64).map_err(io::Error::other)?;
-            if self.file.is_none() {
-                self.file = Some((tempfile::tempfile_in(space.directory())?, Some(0)));
+        let bytes = self.buffer.len() as u64;
+        let file = match &mut self.file {
+            Some((file, share)) => {
+                share.take(bytes).map_err(io::Error::other)?;
+                file
             }
-        }
-        let (file, start) = self.file.as_mut().expect("it is the caller's, or was just made");
-        if start.is_none() {
-            *start = Some(file.stream_position()?);
-        }
+            None => {
+                let mut share = self.space.share();
+                share.take(bytes).map_err(io::Error::other)?;
+                &mut self.file.insert((tempfile::tempfile_in(self.space.directory())?, share)).0
+            }
+        };
         file.write_all(&self.buffer)?;
         self.hasher.update(&self.buffer);
         self.size += self.buffer.len() as u64;
@@ -265,23 +230,5 @@ mod tests {
             assert!(read == body);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the temporary file has no name");
-    }
-
-    #[tokio::test]
-    async fn a_given_file_is_written_from_its_position_and_read_relative_to_it() {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"before").unwrap();
-        let mut spool = Spool::into_file(file);
-        spool.push(b"abc").await.unwrap();
-        let spooled = spool.finish().await.unwrap();
-        // SHA-256 of "abc", FIPS 180-2, appendix B.1.
-        assert_eq!(hex(&spooled.sha256), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        let mut reader = spooled.reader().unwrap();
-        let mut read = String::new();
-        reader.read_to_string(&mut read).unwrap();
-        assert_eq!(read, "abc");
-        assert_eq!(reader.seek(SeekFrom::End(-1)).unwrap(), 2);
-        assert_eq!(reader.seek(SeekFrom::Start(1)).unwrap(), 1);
-        assert!(reader.seek(SeekFrom::Current(-3)).is_err());
     }
 }

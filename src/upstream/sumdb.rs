@@ -12,20 +12,17 @@
 //! Whoever runs those servers should not notice us: everything that is asked keeps one [`Speed`], a server that asks for a pause
 //! gets it, and the newest head is asked for with what is known of it, so that one that has not changed costs a 304.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
-use super::client::{HttpClient, Validators};
-use super::error::FetchError;
+use super::client::HttpClient;
 use super::files;
-use super::health::{Health, Kind, UrlHealth};
+use super::health::{Kind, UrlHealth};
 use super::inquiry::{Inquiry, SumdbAnswer};
-use super::passing::Passing;
+use super::remote::{Remote, UrlId};
 use super::throttle::{Speed, Throttle};
-use super::url::{self, RedactedUrl, SourceUrl, UrlError};
 use crate::module::ModuleVersion;
+use crate::source::{RedactedUrl, SourceUrl};
 use crate::tlog::{Tile, TileLevel};
 
 /// x/mod's limit for a signed note.
@@ -34,40 +31,12 @@ const MAX_NOTE_BYTES: u64 = 1_000_000;
 const MAX_LOOKUP_BYTES: u64 = 1 << 20;
 /// A data tile of sum.golang.org takes some 50 KB: 256 records of 190 bytes.
 const MAX_DATA_TILE_BYTES: u64 = 4 << 20;
-/// What `supported` says is not read by anyone.
-const MAX_SUPPORTED_BYTES: u64 = 64 << 10;
-/// A head takes some 200 bytes, with many signatures a few thousand. Larger ones are fetched again each time.
-const MAX_KEPT_HEAD_BYTES: usize = 64 << 10;
 /// Bytes of one hash.
 const HASH_BYTES: u64 = 32;
 
 /// A remote checksum database. Clones share what is known of its URLs.
 #[derive(Clone, Debug)]
-pub struct RemoteSumdb(pub(super) Arc<Remote>);
-
-#[derive(Debug)]
-pub(super) struct Remote {
-    pub(super) name: String,
-    pub(super) urls: Vec<SourceUrl>,
-    pub(super) passing: Vec<Passing>,
-    pub(super) client: HttpClient,
-    pub(super) health: Health,
-    pub(super) throttle: Arc<Throttle>,
-    /// The head that each URL sent last, where it can be asked whether it still has that one.
-    heads: Mutex<Vec<Option<KeptHead>>>,
-}
-
-/// A head as a URL sent it, unverified.
-#[derive(Clone, Debug)]
-pub(super) struct KeptHead {
-    pub(super) validators: Validators,
-    pub(super) body: Bytes,
-    pub(super) url: RedactedUrl,
-}
-
-/// One of a database's URLs, by its place in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UrlId(pub(super) usize);
+pub struct RemoteSumdb(Arc<Remote>);
 
 impl RemoteSumdb {
     /// Panics without a URL: the configuration refuses that.
@@ -83,10 +52,7 @@ impl RemoteSumdb {
 
     fn with(name: String, urls: Vec<SourceUrl>, client: HttpClient, throttle: Arc<Throttle>) -> RemoteSumdb {
         assert!(!urls.is_empty(), "a remote checksum database needs a URL");
-        let health = Health::new(urls.len(), client.clock().clone());
-        let passing = urls.iter().map(|url| Passing::of(url, &name)).collect();
-        let heads = Mutex::new(vec![None; urls.len()]);
-        RemoteSumdb(Arc::new(Remote { name, urls, passing, client, health, throttle, heads }))
+        RemoteSumdb(Arc::new(Remote::new(name, urls, client, throttle)))
     }
 
     /// The same database at other URLs, of which nothing is known yet, asked no faster in all.
@@ -123,7 +89,7 @@ impl RemoteSumdb {
 
     /// Whether the URL that is asked first is a directory of this machine.
     pub fn is_local(&self) -> bool {
-        self.first().1.is_file()
+        self.first().1.local_path().is_some()
     }
 
     /// A tile from that directory, read on this thread, which must be one that may wait for a disk. None where it is not had at
@@ -131,7 +97,7 @@ impl RemoteSumdb {
     pub fn read_local(&self, tile: &Tile) -> Option<SumdbAnswer> {
         let (n, base) = self.first();
         let url = base.join(&tile.path()).ok()?;
-        let url::Kind::File(path) = url.kind() else { return None };
+        let path = url.local_path()?;
         let body = files::read_blocking(path, &url.redacted(), max_tile_bytes(tile)).ok()?;
         Some(SumdbAnswer { body, url: url.redacted(), from: UrlId(n) })
     }
@@ -162,24 +128,7 @@ impl RemoteSumdb {
         kind: Kind,
         deadline: Instant,
     ) -> Inquiry {
-        Inquiry::new(self.clone(), path, max_bytes, may_be_missing, kind, deadline)
-    }
-}
-
-impl Remote {
-    /// The head that a URL sent last.
-    pub(super) fn kept_head(&self, n: usize) -> Option<KeptHead> {
-        self.heads()[n].clone()
-    }
-
-    /// Remembers the head that a URL sent, if it can be asked about it and is no more than one.
-    pub(super) fn keep_head(&self, n: usize, head: Option<KeptHead>) {
-        let is_kept = |head: &KeptHead| !head.validators.is_empty() && head.body.len() <= MAX_KEPT_HEAD_BYTES;
-        self.heads()[n] = head.filter(is_kept);
-    }
-
-    fn heads(&self) -> MutexGuard<'_, Vec<Option<KeptHead>>> {
-        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+        Inquiry::new(self.0.clone(), path, max_bytes, may_be_missing, kind, deadline)
     }
 }
 
@@ -188,27 +137,4 @@ fn max_tile_bytes(tile: &Tile) -> u64 {
         TileLevel::Hash(_) => u64::from(tile.width) * HASH_BYTES,
         TileLevel::Data => MAX_DATA_TILE_BYTES,
     }
-}
-
-/// Whether a module proxy's [`passthrough`] is one: `GET <proxy>/sumdb/<name>/supported`, 200 for yes, 404 or 410 for no.
-pub async fn supported(
-    client: &HttpClient,
-    passthrough: &SourceUrl,
-    deadline: Instant,
-) -> Result<bool, FetchError> {
-    let url = passthrough.join("supported").map_err(|e| unusable(passthrough, &e))?;
-    match client.get(&url, MAX_SUPPORTED_BYTES, deadline).await {
-        Ok(_) => Ok(true),
-        Err(e) if e.is_not_found() => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-/// Where a module proxy passes a checksum database through: `<proxy>/sumdb/<name>`.
-pub fn passthrough(proxy: &SourceUrl, name: &str) -> Result<SourceUrl, UrlError> {
-    proxy.join(&format!("sumdb/{name}"))
-}
-
-pub(super) fn unusable(base: &SourceUrl, error: &UrlError) -> FetchError {
-    FetchError::BadContent { url: base.redacted(), why: error.to_string() }
 }

@@ -22,18 +22,18 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::error::Said;
+use super::fetched::{FetchedModule, ModuleLimits, SourceName, file_name};
 use super::files;
-use super::goproxy::{FetchedModule, ModuleLimits, SourceName, file_name};
 use super::info::{self, MAX_INFO_BYTES};
-use super::network::ProxySettings;
+use super::options::ProxySettings;
 use super::process::{Group, KillOnDrop};
 use super::scratch::{Scratch, disk_use};
 use super::space::{NoSpace, ScratchSpace};
 use super::spool::{Spool, blocking};
-use super::url::{RedactedUrl, SourceUrl};
 use super::vcs_message::{Blame, Message};
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
+use crate::source::{RedactedUrl, SourceUrl};
 
 /// How often the size of the scratch directory is looked at. A fast line fills 25 MB in this time.
 const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(200);

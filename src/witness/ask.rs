@@ -9,7 +9,7 @@
 //! | 409 without a size, 422 | [`AskError::Contradicted`]: it knows another history |
 //! | others, or none in time | [`AskError::Refused`], [`AskError::Fetch`] |
 //!
-//! A size is only said. What the witness has cosigned, with the log's own signature, it shows ([`Peer::shown_checkpoint`]), and that
+//! A size is only said. What the witness has cosigned, with the log's own signature, it shows ([`AskedWitness::shown_checkpoint`]), and that
 //! proves.
 
 use std::time::Instant;
@@ -18,11 +18,12 @@ use super::request::{AddCheckpoint, parse_size};
 use super::role::origin_hash;
 use crate::log::{SignedCheckpoint, Snapshot};
 use crate::note::{self, CosignatureVerifier, Signature, Verifier, VerifierKey, cosigned_at};
+use crate::source::SourceUrl;
 use crate::store::StoreError;
 use crate::tlog::{
     Checkpoint, ConsistencyProof, Origin, TreeHead, TreeSize, consistency_proof_indexes, prove_consistency,
 };
-use crate::upstream::{FetchError, HttpClient, Posted, SourceUrl};
+use crate::upstream::{FetchError, HttpClient, Posted};
 
 /// How often a witness may name another size in one attempt. Once is what an honest one does; twice, when two of our processes take turns.
 const MAX_SIZES: usize = 3;
@@ -35,7 +36,7 @@ const MAX_AHEAD_SECONDS: u64 = 300;
 
 /// A witness that the log asks.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub struct AskedWitness {
     /// What the configuration calls it.
     pub name: String,
     /// Its submission prefix; also its monitoring prefix.
@@ -85,7 +86,7 @@ pub enum AskError {
     Store(#[from] StoreError),
 }
 
-impl Peer {
+impl AskedWitness {
     /// Asks for a cosignature of the head of a snapshot. `known` is the size that the witness has cosigned, as far as we know, and is
     /// corrected by its answers.
     pub(super) async fn ask(

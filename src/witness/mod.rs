@@ -26,8 +26,8 @@ mod request;
 mod role;
 mod witnesses;
 
-pub use ask::{AskError, Peer};
+pub use ask::{AskError, AskedWitness};
 pub use hearing::HEARING;
 pub use request::{AddCheckpoint, MAX_PROOF_LINES, MAX_REQUEST_BYTES, RequestError};
-pub use role::{Outcome, Refusal, TrustedLog, Witness, WitnessError, origin_hash};
+pub use role::{CosignOutcome, CosignRefusal, TrustedLog, Witness, WitnessError, origin_hash};
 pub use witnesses::{LATENCY_BOUNDS, PeerFigures, Witnesses, WitnessesOptions};

@@ -5,14 +5,14 @@
 //!
 //! | rule | refusal |
 //! |---|---|
-//! | the request can be read, the checkpoint too | [`Refusal::Malformed`] |
-//! | its origin is that of a log we know | [`Refusal::UnknownOrigin`] |
-//! | it is signed by a key of that log, and no signature in such a key's name is wrong | [`Refusal::Untrusted`] |
-//! | `old` is not above its size | [`Refusal::OldAboveSize`] |
-//! | the tree of size 0 is the empty one | [`Refusal::BadProof`] |
-//! | at the size of `standing` it has the root of `standing` | [`Refusal::Fork`], with the evidence kept |
-//! | `old` is the size of `standing` | [`Refusal::Stale`] |
-//! | the proof leads from `standing` to it, and is empty where nothing is to be proved | [`Refusal::BadProof`], with the request kept |
+//! | the request can be read, the checkpoint too | [`CosignRefusal::Malformed`] |
+//! | its origin is that of a log we know | [`CosignRefusal::UnknownOrigin`] |
+//! | it is signed by a key of that log, and no signature in such a key's name is wrong | [`CosignRefusal::Untrusted`] |
+//! | `old` is not above its size | [`CosignRefusal::OldAboveSize`] |
+//! | the tree of size 0 is the empty one | [`CosignRefusal::BadProof`] |
+//! | at the size of `standing` it has the root of `standing` | [`CosignRefusal::Fork`], with the evidence kept |
+//! | `old` is the size of `standing` | [`CosignRefusal::Stale`] |
+//! | the proof leads from `standing` to it, and is empty where nothing is to be proved | [`CosignRefusal::BadProof`], with the request kept |
 //!
 //! A cosignature leaves after the commit that moved `standing` is durable. Stop anywhere: what was not answered is asked again, and is
 //! answered with the size that is known by then. The commit is a compare-and-swap of size and root, so of two requests that
@@ -31,7 +31,9 @@ use super::request::{AddCheckpoint, RequestError};
 use crate::clock::Clock;
 use crate::note::{self, CosignatureSigner, CosignatureVerifier, Note, OpenError, VerifierKey};
 use crate::store::StoreError;
-use crate::store::witness::{Broken, Evidence, EvidenceKind, Known, Swap, Swapped, WitnessStore};
+use crate::store::witness::{
+    Broken, EvidenceKind, ForkEvidence, KnownCheckpoint, Swap, Swapped, WitnessStore,
+};
 use crate::tlog::{Checkpoint, CheckpointError, Hash, TreeHead, TreeSize, verify_consistency};
 
 /// A request whose step was overtaken is checked again. The second time it is stale, unless the step was one at the same size, which
@@ -49,7 +51,7 @@ pub struct TrustedLog {
 
 /// Why a checkpoint was not cosigned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum CosignRefusal {
     /// 400.
     #[error("{why}")]
     Malformed {
@@ -121,7 +123,7 @@ pub enum WitnessError {
 
 /// How requests end, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CosignOutcome {
     /// 200.
     Cosigned,
     /// 400.
@@ -140,29 +142,31 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl CosignOutcome {
     /// All of them.
-    pub const ALL: [Outcome; 8] = [
-        Outcome::Cosigned,
-        Outcome::Malformed,
-        Outcome::Unknown,
-        Outcome::Untrusted,
-        Outcome::Stale,
-        Outcome::Fork,
-        Outcome::BadProof,
-        Outcome::Failed,
+    pub const ALL: [CosignOutcome; 8] = [
+        CosignOutcome::Cosigned,
+        CosignOutcome::Malformed,
+        CosignOutcome::Unknown,
+        CosignOutcome::Untrusted,
+        CosignOutcome::Stale,
+        CosignOutcome::Fork,
+        CosignOutcome::BadProof,
+        CosignOutcome::Failed,
     ];
 
-    fn of(result: &Result<String, Refusal>) -> Outcome {
+    fn of(result: &Result<String, CosignRefusal>) -> CosignOutcome {
         match result {
-            Ok(_) => Outcome::Cosigned,
-            Err(Refusal::Malformed { .. } | Refusal::OldAboveSize { .. }) => Outcome::Malformed,
-            Err(Refusal::UnknownOrigin) => Outcome::Unknown,
-            Err(Refusal::Untrusted) => Outcome::Untrusted,
-            Err(Refusal::Stale { .. }) => Outcome::Stale,
-            Err(Refusal::Fork { .. }) => Outcome::Fork,
-            Err(Refusal::BadProof { .. }) => Outcome::BadProof,
-            Err(Refusal::Full | Refusal::Broken) => Outcome::Failed,
+            Ok(_) => CosignOutcome::Cosigned,
+            Err(CosignRefusal::Malformed { .. } | CosignRefusal::OldAboveSize { .. }) => {
+                CosignOutcome::Malformed
+            }
+            Err(CosignRefusal::UnknownOrigin) => CosignOutcome::Unknown,
+            Err(CosignRefusal::Untrusted) => CosignOutcome::Untrusted,
+            Err(CosignRefusal::Stale { .. }) => CosignOutcome::Stale,
+            Err(CosignRefusal::Fork { .. }) => CosignOutcome::Fork,
+            Err(CosignRefusal::BadProof { .. }) => CosignOutcome::BadProof,
+            Err(CosignRefusal::Full | CosignRefusal::Broken) => CosignOutcome::Failed,
         }
     }
 }
@@ -174,7 +178,7 @@ pub struct Witness {
     by_hash: HashMap<String, String>,
     store: WitnessStore,
     clock: Clock,
-    counts: [AtomicU64; Outcome::ALL.len()],
+    counts: [AtomicU64; CosignOutcome::ALL.len()],
 }
 
 impl Witness {
@@ -212,28 +216,28 @@ impl Witness {
     }
 
     /// Number of requests that ended so.
-    pub fn count(&self, outcome: Outcome) -> u64 {
+    pub fn count(&self, outcome: CosignOutcome) -> u64 {
         self.counts[outcome as usize].load(Ordering::Relaxed)
     }
 
     /// The newest checkpoint that was cosigned, by the SHA-256 of the log's origin in lower-case hexadecimal.
-    pub fn checkpoint(&self, origin_hash: &str) -> Option<Arc<Known>> {
+    pub fn checkpoint(&self, origin_hash: &str) -> Option<Arc<KnownCheckpoint>> {
         self.store.known(self.by_hash.get(origin_hash)?)
     }
 
     /// Answers the body of an `add-checkpoint`: with signature lines, or why not.
-    pub async fn add_checkpoint(&self, body: &[u8]) -> Result<String, Refusal> {
+    pub async fn add_checkpoint(&self, body: &[u8]) -> Result<String, CosignRefusal> {
         let result = self.cosign(body).await;
-        self.counts[Outcome::of(&result) as usize].fetch_add(1, Ordering::Relaxed);
+        self.counts[CosignOutcome::of(&result) as usize].fetch_add(1, Ordering::Relaxed);
         result
     }
 
-    async fn cosign(&self, body: &[u8]) -> Result<String, Refusal> {
+    async fn cosign(&self, body: &[u8]) -> Result<String, CosignRefusal> {
         let request = AddCheckpoint::parse(body)?;
         let (note, checkpoint) = self.open_note(&request.checkpoint)?;
         let (origin, next) = (checkpoint.origin.as_str(), checkpoint.tree);
         if request.old > next.size {
-            return Err(Refusal::OldAboveSize { old: request.old, size: next.size });
+            return Err(CosignRefusal::OldAboveSize { old: request.old, size: next.size });
         }
         for _ in 0..TRIES {
             let known = self.store.known(origin);
@@ -250,7 +254,7 @@ impl Witness {
             let line = format!("{}\n", cosignature.format_line());
             let swap = Swap {
                 expected: known.map(|known| known.tree),
-                next: Known {
+                next: KnownCheckpoint {
                     origin: origin.to_owned(),
                     tree: next,
                     note: verified_part(&note) + &line,
@@ -264,20 +268,22 @@ impl Witness {
                 Err(error) => return Err(self.failed(&error)),
             }
         }
-        Err(Refusal::Stale { size: self.store.known(origin).map_or(TreeSize(0), |known| known.tree.size) })
+        Err(CosignRefusal::Stale {
+            size: self.store.known(origin).map_or(TreeSize(0), |known| known.tree.size),
+        })
     }
 
     /// The checkpoint, signed by its log.
-    fn open_note(&self, text: &str) -> Result<(Note, Checkpoint), Refusal> {
-        let malformed = |error: OpenError| Refusal::Malformed { why: error.to_string() };
+    fn open_note(&self, text: &str) -> Result<(Note, Checkpoint), CosignRefusal> {
+        let malformed = |error: OpenError| CosignRefusal::Malformed { why: error.to_string() };
         // Which log it claims to be of, and that decides which keys count.
         let unverified = note::parse_unverified(text.as_bytes()).map_err(malformed)?;
         let checkpoint = Checkpoint::parse(&unverified.text)
-            .map_err(|error: CheckpointError| Refusal::Malformed { why: error.to_string() })?;
-        let keys = self.logs.get(checkpoint.origin.as_str()).ok_or(Refusal::UnknownOrigin)?;
+            .map_err(|error: CheckpointError| CosignRefusal::Malformed { why: error.to_string() })?;
+        let keys = self.logs.get(checkpoint.origin.as_str()).ok_or(CosignRefusal::UnknownOrigin)?;
         let keys: Vec<&VerifierKey> = keys.iter().collect();
         let note = note::open(text.as_bytes(), &keys).map_err(|error| match error {
-            OpenError::Unverified { .. } | OpenError::InvalidSignature { .. } => Refusal::Untrusted,
+            OpenError::Unverified { .. } | OpenError::InvalidSignature { .. } => CosignRefusal::Untrusted,
             error => malformed(error),
         })?;
         Ok((note, checkpoint))
@@ -286,16 +292,16 @@ impl Witness {
     /// Keeps what shows, or may show, that a log has two histories.
     async fn keep(
         &self,
-        refusal: &Refusal,
+        refusal: &CosignRefusal,
         request: &AddCheckpoint,
         note: &Note,
         next: &TreeHead,
-        known: &Known,
+        known: &KnownCheckpoint,
     ) {
         let (kind, offered) = match refusal {
-            Refusal::Fork { .. } => (EvidenceKind::Fork, verified_part(note)),
+            CosignRefusal::Fork { .. } => (EvidenceKind::Fork, verified_part(note)),
             // The proof belongs to it, since it may be the proof that is wrong.
-            Refusal::BadProof { .. } => (
+            CosignRefusal::BadProof { .. } => (
                 EvidenceKind::Inconsistent,
                 AddCheckpoint { checkpoint: verified_part(note), ..request.clone() }.format(),
             ),
@@ -304,38 +310,38 @@ impl Witness {
         let (origin, size) = (known.origin.clone(), next.size);
         tracing::error!(log = origin, tree.size = size.0, evidence = kind.as_str(), "{refusal}");
         let standing = known.note.clone();
-        let evidence = Evidence { origin, kind, size, standing, offered, seen_at: self.clock.now() };
+        let evidence = ForkEvidence { origin, kind, size, standing, offered, seen_at: self.clock.now() };
         if let Err(error) = self.store.keep(evidence).await {
             self.failed(&error);
         }
     }
 
-    fn failed(&self, error: &StoreError) -> Refusal {
+    fn failed(&self, error: &StoreError) -> CosignRefusal {
         tracing::error!(%error, "the witness's database cannot be written");
-        if matches!(error, StoreError::Full) { Refusal::Full } else { Refusal::Broken }
+        if matches!(error, StoreError::Full) { CosignRefusal::Full } else { CosignRefusal::Broken }
     }
 }
 
-impl From<RequestError> for Refusal {
-    fn from(error: RequestError) -> Refusal {
-        Refusal::Malformed { why: error.to_string() }
+impl From<RequestError> for CosignRefusal {
+    fn from(error: RequestError) -> CosignRefusal {
+        CosignRefusal::Malformed { why: error.to_string() }
     }
 }
 
 /// The rules that depend on what stands.
-fn judge(request: &AddCheckpoint, next: &TreeHead, known: Option<TreeHead>) -> Result<(), Refusal> {
+fn judge(request: &AddCheckpoint, next: &TreeHead, known: Option<TreeHead>) -> Result<(), CosignRefusal> {
     let empty = TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE };
-    let bad = |why: &str| Err(Refusal::BadProof { why: why.to_owned() });
+    let bad = |why: &str| Err(CosignRefusal::BadProof { why: why.to_owned() });
     if next.size == empty.size && *next != empty {
         return bad("the root of the tree of size 0 is not that of the empty tree");
     }
     let standing = known.unwrap_or(empty);
     let is_stale = request.old != standing.size;
     if next.size == standing.size && *next != standing {
-        return Err(Refusal::Fork { size: standing.size, is_stale });
+        return Err(CosignRefusal::Fork { size: standing.size, is_stale });
     }
     if is_stale {
-        return Err(Refusal::Stale { size: standing.size });
+        return Err(CosignRefusal::Stale { size: standing.size });
     }
     if standing == *next || standing == empty {
         return if request.proof.0.is_empty() {
@@ -344,8 +350,9 @@ fn judge(request: &AddCheckpoint, next: &TreeHead, known: Option<TreeHead>) -> R
             bad("there is nothing to prove here: the proof must be empty")
         };
     }
-    verify_consistency(&request.proof, next.size, &next.root, standing.size, &standing.root)
-        .map_err(|error| Refusal::BadProof { why: format!("the consistency proof does not hold: {error}") })
+    verify_consistency(&request.proof, next.size, &next.root, standing.size, &standing.root).map_err(
+        |error| CosignRefusal::BadProof { why: format!("the consistency proof does not hold: {error}") },
+    )
 }
 
 /// A note with nothing but its verified signatures.
@@ -355,7 +362,7 @@ fn verified_part(note: &Note) -> String {
 }
 
 /// Whether a row is a checkpoint that this witness cosigned.
-fn check(known: &Known, verifier: &CosignatureVerifier) -> Result<(), String> {
+fn check(known: &KnownCheckpoint, verifier: &CosignatureVerifier) -> Result<(), String> {
     let note = note::open(known.note.as_bytes(), &[verifier]).map_err(|error| error.to_string())?;
     let checkpoint = Checkpoint::parse(&note.text).map_err(|error| error.to_string())?;
     if checkpoint.origin.as_str() == known.origin && checkpoint.tree == known.tree {

@@ -1,13 +1,15 @@
 //! A terminal shows what it is told to show: whatever a server, an archive, a file or an argument holds, people see it in escapes
 //! that name it, and programs read it exactly.
 
+use crate::support::logs;
+use crate::support::logs::LogOptions;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
 use tallystick::clock::Clock;
 use tallystick::dirhash::H1;
 use tallystick::gosum::ModuleLines;
-use tallystick::log::{Candidate, Log, LogOptions};
+use tallystick::log::{Candidate, Conditions};
 use tallystick::note::{SignerKey, sign};
 use tallystick::store::Evidence;
 use tallystick::tlog::{Hash, TreeHead, TreeSize};
@@ -293,7 +295,7 @@ fn evidence_that_is_stored_is_exact_for_programs_and_plain_for_people() {
             reader_cache_kib: 256,
             clock: Clock::system(),
         };
-        let log = Log::open(options).unwrap();
+        let log = logs::open_log_as(options, Conditions::default()).unwrap();
         let candidates = evidence.into_iter().zip(1..).map(|(evidence, n)| {
             let module = format!("corp.example/m@v1.0.{n}").parse().unwrap();
             let hash = H1::from_bytes([n; 32]);

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use self::problem::Problem;
+use self::problem::ProblemDetails;
 pub use self::refusal::*;
 use super::body::BodyError;
 use crate::tlog::TreeSize;
@@ -196,7 +196,7 @@ pub fn json(headers: &HeaderMap, cache: CacheControl, document: &impl Serialize)
         Ok(body) => with(StatusCode::OK, JSON, cache, Bytes::from(body)),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
-            Problem::internal("the answer could not be written as JSON").answer()
+            ProblemDetails::internal("the answer could not be written as JSON").answer()
         }
     }
 }

@@ -16,67 +16,73 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 
 /// An error of the API, before it is sent or becomes a part of a longer answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::http) struct Problem {
+pub(in crate::http) struct ProblemDetails {
     status: StatusCode,
     detail: String,
     cache: CacheControl,
     retry_after: Option<Duration>,
 }
 
-impl Problem {
-    fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), cache: CacheControl::NoStore, retry_after: None }
+impl ProblemDetails {
+    fn new(status: StatusCode, detail: impl Into<String>) -> ProblemDetails {
+        ProblemDetails { status, detail: detail.into(), cache: CacheControl::NoStore, retry_after: None }
     }
 
     /// 400: the request means nothing.
-    pub(in crate::http) fn bad_request(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, detail)
+    pub(in crate::http) fn bad_request(detail: impl Into<String>) -> ProblemDetails {
+        ProblemDetails::new(StatusCode::BAD_REQUEST, detail)
     }
 
     /// 403: a signature that is nobody's here.
-    pub(in crate::http) fn forbidden(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::FORBIDDEN, detail)
+    pub(in crate::http) fn forbidden(detail: impl Into<String>) -> ProblemDetails {
+        ProblemDetails::new(StatusCode::FORBIDDEN, detail)
     }
 
     /// 404. A cache may keep it for [`NOT_FOUND_AGE_MAX`].
-    pub(in crate::http) fn not_found(detail: impl Into<String>) -> Problem {
+    pub(in crate::http) fn not_found(detail: impl Into<String>) -> ProblemDetails {
         let cache = CacheControl::NotFound(NOT_FOUND_AGE_MAX);
-        Problem { cache, ..Problem::new(StatusCode::NOT_FOUND, detail) }
+        ProblemDetails { cache, ..ProblemDetails::new(StatusCode::NOT_FOUND, detail) }
     }
 
     /// 405.
-    pub(in crate::http) fn method_not_allowed(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+    pub(in crate::http) fn method_not_allowed(detail: impl Into<String>) -> ProblemDetails {
+        ProblemDetails::new(StatusCode::METHOD_NOT_ALLOWED, detail)
     }
 
     /// 413: more than one request may ask for.
-    pub(in crate::http) fn too_large(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    pub(in crate::http) fn too_large(detail: impl Into<String>) -> ProblemDetails {
+        ProblemDetails::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
     /// 422: well formed, and still not what the endpoint takes.
-    pub(in crate::http) fn unprocessable(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    pub(in crate::http) fn unprocessable(detail: impl Into<String>) -> ProblemDetails {
+        ProblemDetails::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
     /// 429, with `Retry-After`.
-    pub(in crate::http) fn too_many(detail: impl Into<String>, retry_after: Duration) -> Problem {
-        Problem { retry_after: Some(retry_after), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    pub(in crate::http) fn too_many(detail: impl Into<String>, retry_after: Duration) -> ProblemDetails {
+        ProblemDetails {
+            retry_after: Some(retry_after),
+            ..ProblemDetails::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        }
     }
 
     /// 500. The detail says what the client may know; the cause belongs in the server's log.
-    pub(in crate::http) fn internal(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    pub(in crate::http) fn internal(detail: impl Into<String>) -> ProblemDetails {
+        ProblemDetails::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
 
     /// 503, with `Retry-After` where it is known when to come back.
-    pub(in crate::http) fn unavailable(detail: impl Into<String>, retry_after: Option<Duration>) -> Problem {
-        Problem { retry_after, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    pub(in crate::http) fn unavailable(
+        detail: impl Into<String>,
+        retry_after: Option<Duration>,
+    ) -> ProblemDetails {
+        ProblemDetails { retry_after, ..ProblemDetails::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
     /// The same, which no cache may keep.
-    pub(in crate::http) fn uncached(self) -> Problem {
-        Problem { cache: CacheControl::NoStore, ..self }
+    pub(in crate::http) fn uncached(self) -> ProblemDetails {
+        ProblemDetails { cache: CacheControl::NoStore, ..self }
     }
 
     /// The status code as a number.
@@ -118,8 +124,8 @@ impl Problem {
     }
 }
 
-impl From<BodyError> for Problem {
-    fn from(error: BodyError) -> Problem {
-        Problem::new(error.status(), error.to_string())
+impl From<BodyError> for ProblemDetails {
+    fn from(error: BodyError) -> ProblemDetails {
+        ProblemDetails::new(error.status(), error.to_string())
     }
 }

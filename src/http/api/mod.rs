@@ -31,13 +31,13 @@ use serde::{Serialize, Serializer};
 
 use self::proofs::{NoProof, Proof, Wanted};
 use self::query::{HeadsQuery, parse_number};
-use super::answer::problem::Problem;
+use super::answer::problem::ProblemDetails;
 use super::answer::{self, Answer, CacheControl};
 use super::sumdb::percent_decode;
 use super::{Client, ReadError};
 use crate::module::ModuleVersion;
-use crate::notary::{Allowance, Exhausted};
 use crate::note::VerifierKey;
+use crate::share::{Allowance, Exhausted};
 use crate::tlog::{Hash, RecordId, TreeSize};
 
 /// Heads in one answer if the client does not say how many.
@@ -151,7 +151,7 @@ pub fn router(api: Arc<dyn LogApi>) -> Router {
         .route("/api/v1/openapi.json", get(openapi))
         .method_not_allowed_fallback(async || {
             let detail = "this method is not answered here; see /api/v1/openapi.json";
-            Problem::method_not_allowed(detail).answer()
+            ProblemDetails::method_not_allowed(detail).answer()
         })
         .fallback(unknown)
         .with_state(api)
@@ -159,7 +159,7 @@ pub fn router(api: Arc<dyn LogApi>) -> Router {
 
 async fn unknown(uri: Uri) -> Answer {
     if uri.path().starts_with("/api/") {
-        Problem::not_found("no such path in this API; see /api/v1/openapi.json").answer()
+        ProblemDetails::not_found("no such path in this API; see /api/v1/openapi.json").answer()
     } else {
         answer::unknown_path()
     }
@@ -181,7 +181,8 @@ async fn openapi(headers: HeaderMap) -> Answer {
 
 async fn record(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     let Some(id) = last_segment_number(&uri) else {
-        return Problem::bad_request("a record number is a decimal number without leading zeros").answer();
+        return ProblemDetails::bad_request("a record number is a decimal number without leading zeros")
+            .answer();
     };
     found(&headers, api.record(RecordId(id)), "the log has no record of this number")
 }
@@ -189,7 +190,7 @@ async fn record(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
 async fn module(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     let wire = uri.path().strip_prefix("/api/v1/modules/").unwrap_or_default();
     let Ok(wire) = percent_decode(wire) else {
-        return Problem::bad_request("malformed percent-escape in the URL").answer();
+        return ProblemDetails::bad_request("malformed percent-escape in the URL").answer();
     };
     match ModuleVersion::unescape(&wire) {
         Ok(module) => {
@@ -197,7 +198,7 @@ async fn module(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
                 "the log has no record of this module version; a look-up through /lookup/ may add it";
             found(&headers, api.module(&module), missing)
         }
-        Err(error) => Problem::bad_request(error.to_string()).answer(),
+        Err(error) => ProblemDetails::bad_request(error.to_string()).answer(),
     }
 }
 
@@ -209,10 +210,10 @@ async fn heads(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     let read = match query::heads(uri.query().unwrap_or_default()) {
         Ok(HeadsQuery::List { before, limit }) => api.heads(before, limit),
         Ok(HeadsQuery::At(time)) => match api.head_at(time) {
-            Ok(None) => return Problem::not_found("the log was not there yet at that time").answer(),
+            Ok(None) => return ProblemDetails::not_found("the log was not there yet at that time").answer(),
             read => read.map(|head| head.into_iter().collect()),
         },
-        Err(why) => return Problem::bad_request(why).answer(),
+        Err(why) => return ProblemDetails::bad_request(why).answer(),
     };
     match read {
         Ok(heads) => answer::json(&headers, CacheControl::Revalidate, &Heads { heads }),
@@ -222,7 +223,7 @@ async fn heads(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
 
 async fn head(State(api): Api, uri: Uri, headers: HeaderMap) -> Answer {
     let Some(size) = last_segment_number(&uri) else {
-        return Problem::bad_request("a tree size is a decimal number without leading zeros").answer();
+        return ProblemDetails::bad_request("a tree size is a decimal number without leading zeros").answer();
     };
     found(&headers, api.head(TreeSize(size)), "no head of this size was published")
 }
@@ -234,28 +235,29 @@ fn last_segment_number(uri: &Uri) -> Option<u64> {
 fn found<T: Serialize>(headers: &HeaderMap, read: Result<Option<T>, ReadError>, missing: &str) -> Answer {
     match read {
         Ok(Some(document)) => answer::json(headers, CacheControl::Record, &document),
-        Ok(None) => Problem::not_found(missing).answer(),
+        Ok(None) => ProblemDetails::not_found(missing).answer(),
         Err(error) => read_failed(&error).answer(),
     }
 }
 
-fn too_often(exhausted: Exhausted) -> Problem {
+fn too_often(exhausted: Exhausted) -> ProblemDetails {
     let whose = match exhausted.allowance {
         Allowance::Client => "this client has asked",
         Allowance::All => "all clients together have asked",
     };
     let detail = format!("{whose} for too many proofs: try again later, or ask for fewer at once");
-    Problem::too_many(detail, exhausted.retry_after)
+    ProblemDetails::too_many(detail, exhausted.retry_after)
 }
 
-fn read_failed(error: &ReadError) -> Problem {
+fn read_failed(error: &ReadError) -> ProblemDetails {
     tracing::error!(%error, "cannot answer a request to the API");
     match error {
-        ReadError::Damaged { .. } => {
-            Problem::internal("what is stored for this answer is damaged; the server's log has the details")
-        }
-        ReadError::Unavailable { .. } => {
-            Problem::unavailable("the log cannot be read at the moment; try again in a few seconds", None)
-        }
+        ReadError::Damaged { .. } => ProblemDetails::internal(
+            "what is stored for this answer is damaged; the server's log has the details",
+        ),
+        ReadError::Unavailable { .. } => ProblemDetails::unavailable(
+            "the log cannot be read at the moment; try again in a few seconds",
+            None,
+        ),
     }
 }

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::query::{number, values};
 use super::{Api, BODY_PATIENCE, read_failed, too_often};
-use crate::http::answer::problem::Problem;
+use crate::http::answer::problem::ProblemDetails;
 use crate::http::answer::{self, Answer, CacheControl};
 use crate::http::{Client, ReadError, body};
 use crate::log::{Consistency, Inclusion};
@@ -105,10 +105,10 @@ pub enum NoProof {
 }
 
 impl NoProof {
-    fn problem(&self) -> Problem {
+    fn problem(&self) -> ProblemDetails {
         match self {
-            NoProof::Impossible(why) => Problem::bad_request(why),
-            NoProof::NotFound(why) => Problem::not_found(why),
+            NoProof::Impossible(why) => ProblemDetails::bad_request(why),
+            NoProof::NotFound(why) => ProblemDetails::not_found(why),
             NoProof::Read(error) => read_failed(error),
         }
     }
@@ -285,7 +285,7 @@ pub(super) async fn consistency(State(api): Api, uri: Uri, headers: HeaderMap) -
 fn one(api: &super::SharedApi, wanted: Result<Wanted, String>, headers: &HeaderMap) -> Answer {
     let wanted = match wanted {
         Ok(wanted) => wanted,
-        Err(why) => return Problem::bad_request(why).answer(),
+        Err(why) => return ProblemDetails::bad_request(why).answer(),
     };
     let is_fixed = match &wanted {
         Wanted::Inclusion { size, .. } => size.is_some(),
@@ -310,18 +310,18 @@ pub(super) async fn several(State(api): Api, client: Option<Extension<Client>>, 
     }
     let body = match body::read(body, PROOFS_BODY_BYTES_MAX, BODY_PATIENCE).await {
         Ok(body) => body,
-        Err(error) => return Problem::from(error).answer(),
+        Err(error) => return ProblemDetails::from(error).answer(),
     };
     let asked: Vec<Asked> = match serde_json::from_slice(&body) {
         Ok(asked) => asked,
         Err(error) => {
             let why = format!("the body must be a JSON list such as [{{\"record\": 7}}]: {error}");
-            return Problem::bad_request(why).answer();
+            return ProblemDetails::bad_request(why).answer();
         }
     };
     if asked.len() > PROOFS_MAX {
         let why = format!("{} proofs at once: {PROOFS_MAX} are the most", asked.len());
-        return Problem::too_large(why).answer();
+        return ProblemDetails::too_large(why).answer();
     }
     let cost = asked.iter().map(Asked::cost).sum();
     if let (Some(Extension(client)), Some(cost)) = (client, NonZeroU32::new(cost))

@@ -295,8 +295,8 @@ async fn answer_verified(log: &str, own: Option<&Log>, verified: Reverified) -> 
 }
 
 /// Keeps damage of a mirror as incidents of the own log.
-pub async fn report_damage(own: &Log, log: &str, findings: &[crate::log::Finding]) {
-    let report = |found: &crate::log::Finding| {
+pub async fn report_damage(own: &Log, log: &str, findings: &[crate::log::FsckFinding]) {
+    let report = |found: &crate::log::FsckFinding| {
         let detail = json!({ "log": log, "place": found.place, "why": found.why });
         Report { kind: IncidentKind::Damage, detail: detail.to_string() }
     };

@@ -229,7 +229,7 @@ pub fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
     let log = &mirror.log;
     let counts = log.counts()?;
     let LogProgress { size, shown_size, succeeded_at, failed_at, failure, .. } = log.progress();
-    let url = |(url, health): (crate::upstream::RedactedUrl, crate::upstream::UrlHealth)| UrlStatus {
+    let url = |(url, health): (crate::source::RedactedUrl, crate::upstream::UrlHealth)| UrlStatus {
         url: url.to_string(),
         failures: health.failures,
         lies: health.lies,

@@ -55,7 +55,8 @@ use tokio::time::timeout;
 use crate::log::{Log, Snapshot, evidence_of};
 use crate::mirror::Mirrors;
 use crate::module::ModuleVersion;
-use crate::notary::{ClientId, Notarized, Notary, NotaryError};
+use crate::notary::{Notarized, Notary, NotaryError};
+use crate::share::Claimant;
 use crate::store::{StoreError, StoredRecord};
 use crate::visible;
 pub use records::{MAX_RECORD_BYTES, Malformed, RecordParser, Trusted};
@@ -191,7 +192,7 @@ impl Control {
         let mut tries = modules::TRIES;
         loop {
             tries -= 1;
-            match self.0.notary.lookup(module.clone(), ClientId::Operator).await {
+            match self.0.notary.lookup(module.clone(), Claimant::Operator).await {
                 Ok(notarized) => {
                     let is_new = notarized.record.id.0 >= size.0;
                     return Ok((notarized, is_new));

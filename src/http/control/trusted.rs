@@ -10,7 +10,7 @@ use super::stream::{Gone, drain};
 use super::{
     Committed, Control, Event, Events, Malformation, RecordConflict, RecordParser, Refusal, Trusted,
 };
-use crate::log::{Candidate, Outcome, Submitted};
+use crate::log::{AppendOutcome, Candidate, Submitted};
 use crate::store::Evidence;
 
 /// Records in one append. The sequencer makes larger commits of those that wait, so this only bounds how long a look-up
@@ -112,9 +112,9 @@ impl Import {
         let receipt = append.receipt().await.map_err(|error| Ended::Refused(Refusal::from(&error)))?;
         for (outcome, line) in receipt.outcomes.into_iter().zip(lines) {
             match outcome {
-                Outcome::Appended(_) => self.done.new += 1,
-                Outcome::Present(_) => self.done.present += 1,
-                Outcome::Conflict(conflict) => {
+                AppendOutcome::Appended(_) => self.done.new += 1,
+                AppendOutcome::Present(_) => self.done.present += 1,
+                AppendOutcome::Conflict(conflict) => {
                     self.done.conflicts += 1;
                     let text = |lines: crate::gosum::ModuleLines| {
                         lines.to_text().lines().map(str::to_owned).collect::<Vec<_>>()

@@ -10,7 +10,7 @@ use crate::http::api::{HeadInfo, KeyInfo, LogApi, LogInfo, RecordInfo};
 use crate::http::{Client, ReadError};
 use crate::log::{HASH_SEARCH_RECORDS, ProverError, Snapshot, evidence_of};
 use crate::module::ModuleVersion;
-use crate::notary::{ClientId, Exhausted};
+use crate::share::Exhausted;
 use crate::store::{StoredHead, StoredRecord};
 use crate::tlog::{ProofError, RecordId, TreeSize};
 
@@ -124,7 +124,7 @@ impl LogApi for OwnLog {
     }
 
     fn admit(&self, client: Client, proofs: NonZeroU32) -> Result<(), Exhausted> {
-        self.proofs.admit_many(&ClientId::Address(client.address), proofs)
+        self.proofs.admit_many(client.claimant(), proofs)
     }
 
     fn prove(&self, wanted: &Wanted) -> Result<Proof, NoProof> {

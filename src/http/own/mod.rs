@@ -18,9 +18,10 @@ use super::metrics::{MetricsSource, Sample, SampleValue};
 use super::ops::{Health, Readiness};
 use super::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError};
 use crate::clock::Clock;
-use crate::log::{Log, ReadOnly, State};
+use crate::log::{Log, State};
 use crate::module::ModuleVersion;
-use crate::notary::{ClientId, Counter, Notary, NotaryError, Rates};
+use crate::notary::{Counter, Notary, NotaryError};
+use crate::share::Rates;
 use crate::store::{StoreError, StoredRecord};
 use crate::tlog::{Tile, TreeSize};
 
@@ -123,11 +124,8 @@ impl ChecksumDatabase for OwnLog {
         client: Client,
     ) -> BoxFuture<'_, Result<Bytes, LookupRefusal>> {
         Box::pin(async move {
-            let notarized = self
-                .notary
-                .lookup(module, ClientId::Address(client.address))
-                .await
-                .map_err(|error| refusal(&error))?;
+            let notarized =
+                self.notary.lookup(module, client.claimant()).await.map_err(|error| refusal(&error))?;
             Ok(with_head(&record_part(&notarized.record), &notarized.snapshot.head().note))
         })
     }
@@ -158,7 +156,7 @@ impl Health for OwnLog {
                 Some(why) => Readiness::Cautioned { why: why.to_string() },
                 None => Readiness::Ready,
             },
-            State::ReadOnly(reason @ ReadOnly::Stopped { .. }) => {
+            State::ReadOnly(reason) if reason.ends_process() => {
                 Readiness::NotReady { why: reason.to_string() }
             }
             State::ReadOnly(reason) => Readiness::ReadOnly { why: reason.to_string() },

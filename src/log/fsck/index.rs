@@ -3,8 +3,8 @@
 use std::sync::mpsc::Receiver;
 
 use super::Findings;
-use crate::store::{LogReader, StoredRecord, TILE_WIDTH};
-use crate::tlog::{RecordId, TreeSize};
+use crate::store::{LogReader, StoredRecord};
+use crate::tlog::{RecordId, TILE_WIDTH, TreeSize};
 
 /// Checks the records that come in, a tile at a time, until there are no more.
 pub(super) fn check(

@@ -2,7 +2,7 @@
 //!
 //! The lines of the records are the ground: from them follow the leaves, from the leaves every tile of every level and
 //! the root of every head that was ever signed, and each record must be found under its module version, at its number
-//! and at no other. What does not follow is a [`Finding`]. A place that cannot be read is one too, and the work goes on
+//! and at no other. What does not follow is a [`FsckFinding`]. A place that cannot be read is one too, and the work goes on
 //! behind it; where a leaf cannot be known, the stored hash above it stands in, so that what follows can be checked.
 //!
 //! Only readers are used: it may run beside a server that writes, and looks at the log as it was when it began.
@@ -17,8 +17,8 @@ use std::sync::mpsc;
 
 use crate::note::VerifierKey;
 use crate::store::anchor::Anchored;
-use crate::store::{Complete, FullTile, LogReader, StoreError, StoredRecord, Subtrees, TILE_WIDTH};
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use crate::store::{Complete, FullTile, LogReader, StoreError, StoredRecord, Subtrees};
+use crate::tlog::{Hash, RecordId, TILE_HEIGHT, TILE_WIDTH, TreeHead, TreeSize};
 use heads::Heads;
 use tiles::TiledTower;
 
@@ -31,7 +31,7 @@ const MAX_INCIDENTS: usize = 10_000;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct FsckFinding {
     /// Where.
     pub place: String,
     /// What does not fit.
@@ -46,7 +46,7 @@ pub struct FsckReport {
     /// Heads whose root and signature were checked.
     pub heads: u64,
     /// What is wrong, the tree first, then the index.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FsckFinding>,
     /// How many findings were not listed because there were too many.
     pub unlisted: u64,
 }
@@ -61,7 +61,7 @@ impl FsckReport {
 /// Findings, each once.
 #[derive(Default)]
 struct Findings {
-    list: Vec<Finding>,
+    list: Vec<FsckFinding>,
     seen: HashSet<(String, String)>,
     unlisted: u64,
 }
@@ -71,7 +71,7 @@ impl Findings {
         if self.list.len() >= MAX_FINDINGS {
             self.unlisted += 1;
         } else if self.seen.insert((place.clone(), why.clone())) {
-            self.list.push(Finding { place, why });
+            self.list.push(FsckFinding { place, why });
         }
     }
 
@@ -248,7 +248,7 @@ impl Check<'_> {
         self.findings.add(place, "cannot be checked, because a leaf is lost".to_owned());
         match (root, &mut self.tower) {
             (Some(root), Some(tower)) => {
-                tower.push(8, root, complete);
+                tower.push(TILE_HEIGHT, root, complete);
                 self.head(TreeSize(ids.end));
             }
             _ => self.tower = None,

@@ -15,8 +15,8 @@ use crate::gosum::ModuleLines;
 use crate::log::Snapshot;
 use crate::module::PathPatterns;
 use crate::store::replica::ReplicaReader;
-use crate::store::{StoreError, StoredRecord, TILE_WIDTH};
-use crate::tlog::RecordId;
+use crate::store::{StoreError, StoredRecord};
+use crate::tlog::{RecordId, TILE_WIDTH};
 
 /// Paths with a row of their own; the versions of the others are counted together.
 const MAX_PATHS: usize = 100_000;

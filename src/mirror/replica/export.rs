@@ -10,10 +10,10 @@
 //! delta, then latest: last, after everything before is on the disk
 //! ```
 //!
-//! An export finds what a flipped bit has changed, and never writes it. A file has its name only when it
-//! is whole, and `latest` comes last, so an export that is killed leaves no directory that looks
-//! like a database, and no archive at all. An export into the directory of an earlier one writes
-//! what is new.
+//! An export finds what a flipped bit has changed, and never writes it. A file has its name only
+//! when it is whole, and `latest` comes last, so an export that is killed leaves no directory that
+//! looks like a database, and no archive at all. An export into the directory of an earlier one
+//! writes what is new.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -24,15 +24,14 @@ use std::sync::mpsc::sync_channel;
 
 use super::bundle::{BundleError, DELTA, Delta, LATEST, Name, at, tar};
 use crate::files;
-use crate::mirror::TILE_HEIGHT;
+use crate::store::StoreError;
 use crate::store::lock::Exclusive;
 use crate::store::remote::SeenHead;
 use crate::store::replica::ReplicaReader;
-use crate::store::{StoreError, TILE_WIDTH};
 use crate::tlog::{
-    ConsistencyProof, Hash, HashIndex, Tile, TileLevel, TilePlan, TreeHead, TreeSize,
-    consistency_proof_indexes, new_tiles, prove_consistency, split_data_tile, stored_hash_index, tile_root,
-    tree_hash, tree_hash_indexes,
+    ConsistencyProof, Hash, HashIndex, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TilePlan, TreeHead,
+    TreeSize, consistency_proof_indexes, new_tiles, prove_consistency, split_data_tile, stored_hash_index,
+    tile_root, tree_hash, tree_hash_indexes,
 };
 
 /// Data tiles that one thread makes before another takes over.
@@ -261,7 +260,8 @@ impl<'a> Made<'a> {
         Ok(Delta { log: name.to_owned(), old, new, proof, old_note }.format())
     }
 
-    /// Reads the hashes of a tile at its width in the signed tree; the replica may be further by now.
+    /// Reads the hashes of a tile at its width in the signed tree; the replica may be further by
+    /// now.
     fn hash_tile(&self, tile: &Tile) -> Result<Vec<Hash>, StoreError> {
         let TileLevel::Hash(level) = tile.level else { panic!("{tile} is not a hash tile") };
         let mut hashes = self.reader.tile(level, tile.number)?.unwrap_or_default();

@@ -30,19 +30,19 @@ use super::replicator::Replicator;
 use super::windows::replicate_from;
 use crate::crew::blocking;
 use crate::files;
-use crate::mirror::TILE_HEIGHT;
 use crate::mirror::view::{
     Lie, LogVerifier, Misbehavior, NotVerified, RecordsError, RemoteError, RemoteLog, Unproven,
 };
+use crate::source::{SourceError, SourceUrl};
 use crate::store::StoreError;
 use crate::store::lock::free_bytes;
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Replica, ReplicaReader};
 use crate::tlog::{
-    ConsistencyProof, Hash, HashIndex, Tile, TileLevel, TilePlan, TreeSize, consistency_proof_indexes,
-    prove_consistency, tree_hash, tree_hash_indexes,
+    ConsistencyProof, Hash, HashIndex, TILE_HEIGHT, Tile, TileLevel, TilePlan, TreeSize,
+    consistency_proof_indexes, prove_consistency, tree_hash, tree_hash_indexes,
 };
-use crate::upstream::{SourceUrl, SumdbAnswer, UrlError};
+use crate::upstream::SumdbAnswer;
 
 /// What an archive must leave of the disk: the replica itself, and the own log, must go on.
 const RESERVE_BYTES: u64 = 1 << 30;
@@ -140,7 +140,7 @@ impl From<StoreError> for ImportError {
 impl ImportSource {
     /// What a person wrote: an URL with a scheme, a file whose name ends in `.tar.zst`, or a
     /// directory.
-    pub fn parse(text: &str) -> Result<ImportSource, UrlError> {
+    pub fn parse(text: &str) -> Result<ImportSource, SourceError> {
         if text.contains("://") {
             return SourceUrl::parse(text).map(ImportSource::Url);
         }

@@ -1,17 +1,8 @@
 //! How a replica is filled: what a run may use, what it will take, how far it is, what it did.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::store::StoreError;
-use crate::store::lock::free_bytes;
 use crate::tlog::TreeSize;
-
-/// Bytes of a record in a data tile of sum.golang.org, for what is foreseen: two lines with a path,
-/// a version and hashes.
-const WIRE_BYTES: u64 = 181;
-/// Bytes of a record in the replica, and its part of what merging the index takes for a moment.
-const DISK_BYTES: u64 = 115;
 
 /// How a log is replicated.
 #[derive(Clone, Copy, Debug)]
@@ -89,22 +80,6 @@ pub struct ReplicaRun {
     pub from: TreeSize,
     /// How far it is.
     pub progress: ReplicaProgress,
-}
-
-impl Foreseen {
-    /// Estimates a run between two sizes, into a directory.
-    pub(super) fn new(from: TreeSize, to: TreeSize, directory: &Path) -> Result<Foreseen, StoreError> {
-        let records = to.0.saturating_sub(from.0);
-        let tiles = (to.0 >> 8).saturating_sub(from.0 >> 8) + 1;
-        Ok(Foreseen {
-            records,
-            requests: tiles + tiles.div_ceil(255) + 2,
-            // A head may claim any size.
-            bytes: records.saturating_mul(WIRE_BYTES),
-            disk_bytes: records.saturating_mul(DISK_BYTES),
-            free_bytes: free_bytes(directory)?,
-        })
-    }
 }
 
 impl ReplicaRun {

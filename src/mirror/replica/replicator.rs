@@ -10,10 +10,17 @@ use super::progress::{Foreseen, ReplicaProgress, ReplicaRun, ReplicateOptions, S
 use super::windows::replicate_from;
 use crate::crew::blocking;
 use crate::mirror::view::{LogVerifier, RemoteLog};
-use crate::store::lock::DISK_RESERVE_BYTES;
+use crate::store::StoreError;
+use crate::store::lock::{DISK_RESERVE_BYTES, free_bytes};
 use crate::store::remote::SeenHead;
 use crate::store::replica::Replica;
-use crate::tlog::TreeSize;
+use crate::tlog::{TILE_WIDTH, TreeSize};
+
+/// Bytes of a record in a data tile of sum.golang.org, for what is foreseen: two lines with a path,
+/// a version and hashes.
+const WIRE_BYTES: u64 = 181;
+/// Bytes of a record in the replica, and its part of what merging the index takes for a moment.
+const DISK_BYTES: u64 = 115;
 
 /// Runs of fewer records are not logged.
 const SMALL_RUN: u64 = 1 << 20;
@@ -106,7 +113,7 @@ impl Replicator {
         notify: impl Fn(ReplicaProgress),
     ) -> Result<(), SyncError> {
         let from = self.store.reader().size();
-        let foreseen = Foreseen::new(from, head.tree.size, &self.directory)?;
+        let foreseen = self.foresee(from, head.tree.size)?;
         let Foreseen { records, requests, bytes, disk_bytes, free_bytes } = foreseen;
         if free_bytes < disk_bytes.saturating_add(DISK_RESERVE_BYTES) {
             let (log, directory) = (self.log.name().to_owned(), self.directory.clone());
@@ -135,5 +142,19 @@ impl Replicator {
                 return Ok(());
             }
         }
+    }
+
+    /// Estimates a run between two sizes.
+    fn foresee(&self, from: TreeSize, to: TreeSize) -> Result<Foreseen, StoreError> {
+        let records = to.0.saturating_sub(from.0);
+        let tiles = (to.0 / TILE_WIDTH).saturating_sub(from.0 / TILE_WIDTH) + 1;
+        Ok(Foreseen {
+            records,
+            requests: tiles + tiles.div_ceil(TILE_WIDTH - 1) + 2,
+            // A head may claim any size.
+            bytes: records.saturating_mul(WIRE_BYTES),
+            disk_bytes: records.saturating_mul(DISK_BYTES),
+            free_bytes: free_bytes(&self.directory)?,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! Re-verification: what a replica has stored is computed again from its records, a slice at a time.
+//! Re-verification: what a replica has stored is computed again from its records, a slice at a
+//! time.
 //!
 //! ```text
 //! one slice = 65,536 records, the last one with the right edge
@@ -28,15 +29,14 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::crew::blocking;
-use crate::log::Finding;
-use crate::mirror::TILE_HEIGHT;
+use crate::log::FsckFinding;
 use crate::note::{self, VerifierKey};
+use crate::store::StoreError;
 use crate::store::remote::SeenHead;
 use crate::store::replica::ReplicaReader;
-use crate::store::{StoreError, TILE_WIDTH};
 use crate::tlog::{
-    Hash, HashIndex, Tile, TileError, TileLevel, TilePlan, TreeHead, TreeSize, stored_hash_index, tile_root,
-    tree_hash, tree_hash_indexes,
+    Hash, HashIndex, TILE_HEIGHT, TILE_WIDTH, Tile, TileError, TileLevel, TilePlan, TreeHead, TreeSize,
+    stored_hash_index, tile_root, tree_hash, tree_hash_indexes,
 };
 
 /// Records of a slice: those below one hash tile of level 1.
@@ -58,7 +58,7 @@ pub struct Reverified {
     /// Heads whose signature and root were compared.
     pub heads: u64,
     /// What is wrong.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FsckFinding>,
     /// How many findings are not listed because there are too many.
     pub unlisted: u64,
 }
@@ -74,7 +74,7 @@ impl Reverified {
             self.unlisted += 1;
             return;
         }
-        let finding = Finding { place: place.into(), why: why.into() };
+        let finding = FsckFinding { place: place.into(), why: why.into() };
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
@@ -92,7 +92,7 @@ impl Reverified {
         self.records += other.records;
         self.heads += other.heads;
         self.unlisted += other.unlisted;
-        other.findings.into_iter().for_each(|Finding { place, why }| self.add(place, why));
+        other.findings.into_iter().for_each(|FsckFinding { place, why }| self.add(place, why));
     }
 }
 
@@ -312,9 +312,9 @@ pub async fn reverify(
     key: VerifierKey,
     interval: Duration,
     figures: Arc<ReverifyFigures>,
-    found: mpsc::Sender<Vec<Finding>>,
+    found: mpsc::Sender<Vec<FsckFinding>>,
 ) {
-    let mut reported: Vec<Finding> = Vec::new();
+    let mut reported: Vec<FsckFinding> = Vec::new();
     // If there is no randomness it begins at the beginning.
     let mut slice = u64::from(getrandom::u32().unwrap_or(0));
     let mut done = 0;
@@ -337,12 +337,12 @@ pub async fn reverify(
             tracing::debug!(log = name, "the whole mirror was verified again");
         }
         let new = verified.findings.into_iter().filter(|finding| !reported.contains(finding));
-        let new: Vec<Finding> = new.take(MAX_FINDINGS.saturating_sub(reported.len())).collect();
+        let new: Vec<FsckFinding> = new.take(MAX_FINDINGS.saturating_sub(reported.len())).collect();
         if new.is_empty() {
             continue;
         }
         figures.findings.fetch_add(new.len() as u64, Ordering::Relaxed);
-        for Finding { place, why } in &new {
+        for FsckFinding { place, why } in &new {
             tracing::error!(log = name, place, why, "what is stored of a remote log is damaged");
         }
         reported.extend(new.iter().cloned());

@@ -29,17 +29,16 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::progress::{ReplicaProgress, ReplicateOptions, Replicated};
 use crate::crew::{Crew, blocking};
-use crate::mirror::TILE_HEIGHT;
 use crate::mirror::view::{
     DataTileCounts, DataTileReader, LATEST, LogVerifier, PATIENCE, RecordsError, RemoteError, RemoteLog,
     TileVerdict, check_edge, check_full,
 };
 use crate::store::remote::SeenHead;
 use crate::store::replica::{Edge, PackedTile, Replica, TRAINING_TILES, Window};
-use crate::store::{FullTile, StoreError, TILE_WIDTH};
+use crate::store::{FullTile, StoreError};
 use crate::tlog::{
-    Hash, HashIndex, Tile, TileLevel, TreeHead, TreeSize, edge_root, push_tile_root, split_data_tile,
-    stored_hash_index, tree_hash, tree_hash_indexes,
+    Hash, HashIndex, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TreeHead, TreeSize, edge_root, push_tile_root,
+    split_data_tile, stored_hash_index, tree_hash, tree_hash_indexes,
 };
 
 /// Data tiles of a window: those of one hash tile of level 1.
@@ -48,7 +47,7 @@ const WINDOW_TILES: u64 = TILE_WIDTH;
 /// as many, cores wait for the writer whenever it merges.
 const WINDOWS_AHEAD: usize = 6;
 /// The level of a data tile's root in the tree.
-const ROOT_LEVEL: u8 = 8;
+const ROOT_LEVEL: u8 = TILE_HEIGHT;
 
 /// Brings a replica to a head of this log that was [seen](RemoteLog::advance). Calls `progress`
 /// after each commit. A replica that is there already, or beyond, stays as it is.

@@ -37,21 +37,21 @@ struct Tally {
 
 /// How far a log is and how its last attempts ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogProgress {
+pub(crate) struct LogProgress {
     /// Records in the newest head that is stored; none when no head is known.
-    pub size: Option<TreeSize>,
+    pub(crate) size: Option<TreeSize>,
     /// Records in the largest tree that the log's URLs have shown.
-    pub shown_size: TreeSize,
+    pub(crate) shown_size: TreeSize,
     /// When the newest head was reached last.
-    pub succeeded_at: Option<Timestamp>,
+    pub(crate) succeeded_at: Option<Timestamp>,
     /// When that failed last.
-    pub failed_at: Option<Timestamp>,
+    pub(crate) failed_at: Option<Timestamp>,
     /// Why it failed then.
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// Failures since this process started.
-    pub failures: u64,
+    pub(crate) failures: u64,
     /// Failures since the last success.
-    pub failures_in_a_row: u32,
+    pub(crate) failures_in_a_row: u32,
 }
 
 impl Tally {

@@ -21,7 +21,7 @@ const ADVANCE_PAUSE: Duration = Duration::from_secs(2);
 
 /// What a head is beside those that are known.
 #[derive(Clone, Debug)]
-pub enum HeadComparison {
+pub(crate) enum HeadComparison {
     /// Both belong to one log.
     Consistent {
         /// The newest head known.

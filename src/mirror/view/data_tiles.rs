@@ -16,11 +16,11 @@ use bytes::Bytes;
 
 use super::error::{Lie, RemoteError, Unproven};
 use super::verify::LogVerifier;
-use crate::mirror::TILE_HEIGHT;
-use crate::store::{StoreError, TILE_WIDTH};
+use crate::store::StoreError;
 use crate::tlog::{
-    Hash, HashIndex, InclusionProof, RecordId, Tile, TileLevel, TilePlan, TreeHead, inclusion_proof_indexes,
-    prove_inclusion, split_data_tile, stored_hash_index, tile_root, verify_inclusion,
+    Hash, HashIndex, InclusionProof, RecordId, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TilePlan, TreeHead,
+    inclusion_proof_indexes, prove_inclusion, split_data_tile, stored_hash_index, tile_root,
+    verify_inclusion,
 };
 use crate::upstream::{FetchError, SumdbError};
 

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::misbehavior::Misbehavior;
+use crate::source::RedactedUrl;
 use crate::store::StoreError;
-use crate::upstream::{FetchError, RedactedUrl, SumdbError};
+use crate::upstream::{FetchError, SumdbError};
 
 /// Why a remote log's answer is not there. Each caller of a single flight gets a clone.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -31,8 +31,8 @@ use crate::module::ModuleVersion;
 use crate::note::{self, VerifierKey};
 use crate::store::remote::{RemoteStore, SeenHead, StoredIncident};
 use crate::store::replica::{Replica, ReplicaReader};
-use crate::store::{StoreError, StoredRecord, TILE_WIDTH};
-use crate::tlog::{HASH_SIZE, Hash, RecordId, Tile, TileLevel, TreeHead, TreeSize};
+use crate::store::{StoreError, StoredRecord};
+use crate::tlog::{HASH_SIZE, Hash, RecordId, TILE_WIDTH, Tile, TileLevel, TreeHead, TreeSize};
 
 /// A data tile of sum.golang.org takes some 50 KB.
 const USUAL_DATA_BYTES: usize = 128 << 10;
@@ -79,11 +79,11 @@ pub struct MirrorIncident {
 
 /// A record that was proved: some head that is known covers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedRecord {
+pub(crate) struct VerifiedRecord {
     /// Its number.
-    pub id: RecordId,
+    pub(crate) id: RecordId,
     /// Its text, byte for byte as authenticated.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl KnownLog {

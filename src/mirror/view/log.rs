@@ -72,7 +72,7 @@ impl RemoteLog {
 
     /// Returns a view of the same log at each of its URLs alone. They share store, heads and stop:
     /// what one URL shows is compared with what the others have shown.
-    pub fn views(&self) -> Vec<RemoteLog> {
+    pub(crate) fn views(&self) -> Vec<RemoteLog> {
         let view = |transport| {
             let (verifier, limits) = (self.verifier.at(transport), RemoteLimits::default());
             RemoteLog::with(verifier, Attempts::default(), self.advances.patience, &limits)
@@ -86,7 +86,7 @@ impl RemoteLog {
     }
 
     /// Returns the key that signs its heads.
-    pub fn key(&self) -> &VerifierKey {
+    pub(crate) fn key(&self) -> &VerifierKey {
         &self.known.key
     }
 
@@ -111,7 +111,7 @@ impl RemoteLog {
     }
 
     /// Returns the time by the log's clock.
-    pub fn now(&self) -> jiff::Timestamp {
+    pub(crate) fn now(&self) -> jiff::Timestamp {
         self.known.clock.now()
     }
 
@@ -140,7 +140,7 @@ impl RemoteLog {
 
     /// Returns how much longer it is to be believed that the log does not have a module version: it
     /// was asked a moment ago.
-    pub fn is_missing(&self, module: &ModuleVersion) -> Option<Duration> {
+    pub(crate) fn is_missing(&self, module: &ModuleVersion) -> Option<Duration> {
         self.lookups.missing.recall(module, self.instant())
     }
 
@@ -152,7 +152,10 @@ impl RemoteLog {
 
     /// Returns the record of a module version, if it is stored; no network. It is answered also
     /// when the log is stopped: it was proved before the log contradicted itself.
-    pub fn stored_record(&self, module: &ModuleVersion) -> Result<Option<VerifiedRecord>, RemoteError> {
+    pub(crate) fn stored_record(
+        &self,
+        module: &ModuleVersion,
+    ) -> Result<Option<VerifiedRecord>, RemoteError> {
         let Some(record) = self.known.record(module)? else { return Ok(None) };
         if self.head_for(record.id).is_none() {
             // Another process, or a commit a moment ago: its head is in the store.
@@ -164,7 +167,7 @@ impl RemoteLog {
 
     /// Returns a tile of height 8, if as much of it is stored; no network. A damaged hash tile is
     /// as good as none.
-    pub fn stored_tile(&self, tile: &Tile) -> Result<Option<Bytes>, RemoteError> {
+    pub(crate) fn stored_tile(&self, tile: &Tile) -> Result<Option<Bytes>, RemoteError> {
         self.lookups.stored_tile(tile)
     }
 
@@ -182,12 +185,12 @@ impl RemoteLog {
     }
 
     /// Asks for the newest head for as long as one question may take.
-    pub async fn poll(&self) -> Result<Arc<SeenHead>, RemoteError> {
+    pub(crate) async fn poll(&self) -> Result<Arc<SeenHead>, RemoteError> {
         self.advance(self.instant() + self.patience()).await
     }
 
     /// Returns how far it is.
-    pub fn progress(&self) -> LogProgress {
+    pub(crate) fn progress(&self) -> LogProgress {
         self.advances.progress()
     }
 
@@ -220,7 +223,7 @@ impl RemoteLog {
     /// Returns the head that is answered with a record: the one that is
     /// [served](RemoteLog::served), unless the record is newer. None when no head that is known
     /// covers it.
-    pub fn head_for(&self, record: RecordId) -> Option<Arc<SeenHead>> {
+    pub(crate) fn head_for(&self, record: RecordId) -> Option<Arc<SeenHead>> {
         let covers = |head: &Arc<SeenHead>| record.0 < head.tree.size.0;
         self.served().filter(covers).or_else(|| self.newest().filter(covers))
     }
@@ -245,7 +248,7 @@ impl RemoteLog {
     }
 
     /// Returns how many records the replica has, in the mode that brings in more of them.
-    pub fn replicated(&self) -> Option<TreeSize> {
+    pub(crate) fn replicated(&self) -> Option<TreeSize> {
         self.replica().filter(|_| self.known.is_full()).map(|replica| replica.reader().size())
     }
 
@@ -258,7 +261,7 @@ impl RemoteLog {
     /// Compares a head that somebody was shown, and whose signature was verified, with those known
     /// here. `note` is its text with the signature by the log's key and no others: the evidence
     /// holds it if the head convicts the log.
-    pub async fn compare_head(
+    pub(crate) async fn compare_head(
         &self,
         head: &TreeHead,
         note: &str,
@@ -268,18 +271,22 @@ impl RemoteLog {
     }
 
     /// Fetches the head that the log's URLs show as the newest: signed, and compared with no other.
-    pub async fn fetch_head(&self, deadline: Instant) -> Result<SeenHead, RemoteError> {
+    pub(crate) async fn fetch_head(&self, deadline: Instant) -> Result<SeenHead, RemoteError> {
         compare::fetch_head(&self.verifier, deadline).await
     }
 
     /// Reads the texts of the records of data tile `number`, as many as are under `head`, a head
     /// that was compared. Nothing is stored.
-    pub async fn read_records(&self, number: u64, head: &TreeHead) -> Result<Vec<String>, RecordsError> {
+    pub(crate) async fn read_records(
+        &self,
+        number: u64,
+        head: &TreeHead,
+    ) -> Result<Vec<String>, RecordsError> {
         data_tiles::read_records(&self.verifier, number, head).await
     }
 
     /// Proves that a record with this hash is under `head`, a head that was compared.
-    pub async fn prove_under(
+    pub(crate) async fn prove_under(
         &self,
         record: RecordId,
         leaf: &Hash,

@@ -28,14 +28,13 @@ use super::limits::RemoteLimits;
 use super::negative::NegativeCache;
 use super::prove::{self, ProvenRecord};
 use super::verify::{LogVerifier, NotVerified};
-use crate::mirror::TILE_HEIGHT;
 use crate::module::ModuleVersion;
 use crate::share::single_flight::SingleFlight;
 use crate::share::turns::Line;
 use crate::share::{Claimant, Shed, Turns};
 use crate::store::StoreError;
 use crate::store::remote::{Added, Addition, SeenHead};
-use crate::tlog::{HASH_SIZE, Tile, TileLevel, TilePlan, TreeHead, stored_hash_index};
+use crate::tlog::{HASH_SIZE, TILE_HEIGHT, Tile, TileLevel, TilePlan, TreeHead, stored_hash_index};
 use crate::upstream::{Inquiry, SumdbAnswer};
 
 /// When all places for look-ups are taken, a caller may come back after this long.

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use super::error::RemoteError;
 use super::known::KnownLog;
 use crate::gosum::ModuleLines;
-use crate::mirror::TILE_HEIGHT;
 use crate::module::ModuleVersion;
 use crate::store::remote::SeenHead;
 use crate::store::{StoreError, StoredRecord};
 use crate::tlog::{
-    Hash, InclusionProof, RecordId, Tile, TileLevel, TilePlan, TreeHead, TreeSize, inclusion_proof_indexes,
-    prove_inclusion, stored_hash_index, verify_inclusion,
+    Hash, InclusionProof, RecordId, TILE_HEIGHT, Tile, TileLevel, TilePlan, TreeHead, TreeSize,
+    inclusion_proof_indexes, prove_inclusion, stored_hash_index, verify_inclusion,
 };
 
 /// The lines of a module version, and what proves them.

@@ -22,10 +22,11 @@ use super::known::KnownLog;
 use super::limits::RemoteLimits;
 use crate::share::byte_cache::ByteCache;
 use crate::share::single_flight::{Call, SingleFlight};
+use crate::source::RedactedUrl;
 use crate::store::StoreError;
 use crate::store::remote::RemoteTile;
 use crate::tlog::{HASH_SIZE, Hash, Tile, TileError, TileLevel, TilePlan};
-use crate::upstream::{RedactedUrl, RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
+use crate::upstream::{RemoteSumdb, SumdbAnswer, SumdbError, UrlId};
 
 /// What a tile in memory costs beside its bytes.
 const ENTRY_BYTES: u64 = 128;

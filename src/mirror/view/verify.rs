@@ -20,14 +20,14 @@ use super::misbehavior::Misbehavior;
 use super::prove::ProvenRecord;
 use super::tiles::{TileReader, VerifiedHashes};
 use crate::gosum::ModuleLines;
-use crate::mirror::TILE_HEIGHT;
 use crate::module::ModuleVersion;
 use crate::note;
 use crate::store::StoreError;
 use crate::store::remote::{Added, Addition, RemoteRecord, RemoteTile, SeenHead};
 use crate::tlog::{
-    ConsistencyProof, Hash, HashIndex, RecordId, TilePlan, TreeHead, TreeSize, consistency_proof_indexes,
-    parse_record, prove_consistency, stored_hash_index, tree_hash, tree_hash_indexes,
+    ConsistencyProof, Hash, HashIndex, RecordId, TILE_HEIGHT, TilePlan, TreeHead, TreeSize,
+    consistency_proof_indexes, parse_record, prove_consistency, stored_hash_index, tree_hash,
+    tree_hash_indexes,
 };
 use crate::upstream::{Inquiry, RemoteSumdb, SumdbAnswer};
 

@@ -23,7 +23,7 @@ use super::{Poll, Stop, tree_of};
 use crate::gosum::ModuleLines;
 use crate::mirror::{ProvenRecord, RemoteError};
 use crate::module::ModuleVersion;
-use crate::monitor::event::{Found, Kind};
+use crate::monitor::event::{EventKind, FoundRecord};
 use crate::monitor::gosum::Gosum;
 use crate::monitor::state::{LogState, Pass};
 use crate::tlog::{Hash, RecordId};
@@ -141,11 +141,16 @@ impl Poll<'_> {
     }
 
     /// A record, and what proves it under the newest head.
-    pub(super) async fn found(&self, id: RecordId, text: &str, lines: &ModuleLines) -> Result<Found, Stop> {
+    pub(super) async fn found(
+        &self,
+        id: RecordId,
+        text: &str,
+        lines: &ModuleLines,
+    ) -> Result<FoundRecord, Stop> {
         let head = self.log.head_for(id).expect("a record was proved under a head that is known");
         let leaf = Hash::of_record(text.as_bytes());
         let proof = self.log.prove_under(id, &leaf, &head.tree).await.map_err(|error| self.stop(error))?;
-        Ok(Found {
+        Ok(FoundRecord {
             module: lines.module.to_string(),
             record: id.0,
             lines: text.lines().map(str::to_owned).collect(),
@@ -155,12 +160,12 @@ impl Poll<'_> {
     }
 
     /// Tells of a record that disagrees with the files, once for these lines of theirs.
-    pub(super) fn conflict(&mut self, lines: &ModuleLines, found: &Found, gosum: &Gosum) {
+    pub(super) fn conflict(&mut self, lines: &ModuleLines, found: &FoundRecord, gosum: &Gosum) {
         let known = gosum.known(&lines.module);
         if self.state.conflicts.insert(known.clone()) {
             let (name, record) = (&self.followed.name, found.record);
             let text = format!("record {record} of {name} has other hashes for {} than go.sum", lines.module);
-            self.event(Kind::GosumConflict, text, Some(found.clone()), Some(known));
+            self.event(EventKind::GosumConflict, text, Some(found.clone()), Some(known));
         }
     }
 }

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::Followed;
-use super::event::{Event, Found, Kind, Tree};
+use super::event::{Event, EventKind, FoundRecord, Tree};
 use super::gosum::Gosum;
 use super::state::LogState;
 use super::{Log, Monitor, MonitorError};
 use crate::gosum::ModuleLines;
 use crate::mirror::{HeadComparison, Misbehavior, RecordsError, RemoteError, RemoteLog};
-use crate::store::TILE_WIDTH;
 use crate::store::remote::SeenHead;
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
+use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize};
 
 /// How long a log may take to answer a question, at all of its URLs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,8 +79,8 @@ impl Monitor {
         // After a fork, or without records, there is nothing more to be read.
         let told = |kind| poll.state.told.contains(&kind);
         let records =
-            if told(Kind::HeadsOnly) { 0 } else { poll.state.head.size.saturating_sub(poll.state.read) };
-        let to_come = if told(Kind::Fork) { 0 } else { records + poll.state.lookups_to_come() };
+            if told(EventKind::HeadsOnly) { 0 } else { poll.state.head.size.saturating_sub(poll.state.read) };
+        let to_come = if told(EventKind::Fork) { 0 } else { records + poll.state.lookups_to_come() };
         Ok(Polled { events: poll.done, failure, to_come })
     }
 }
@@ -122,14 +121,14 @@ impl Poll<'_> {
         self.hold_to_state(&head).await?;
         let now = self.monitor.clock.now();
         self.state.verified_at = now;
-        self.recovered(Kind::Lagging, "the log is verified again");
+        self.recovered(EventKind::Lagging, "the log is verified again");
         if head.tree.size.0 > self.state.head.size || self.state.head.note.is_empty() {
             self.state.head = tree_of(&head);
             self.state.since = now;
-            self.recovered(Kind::Silent, "there is a new head");
+            self.recovered(EventKind::Silent, "there is a new head");
         } else if let Some(silence) = self.followed.silence
             && since(self.state.since, now) >= silence
-            && self.state.told.insert(Kind::Silent)
+            && self.state.told.insert(EventKind::Silent)
         {
             let text = format!(
                 "no new head since {:.0}: {} records for longer than {}",
@@ -137,7 +136,7 @@ impl Poll<'_> {
                 head.tree.size,
                 crate::config::Span(silence)
             );
-            self.event(Kind::Silent, text, None, None);
+            self.event(EventKind::Silent, text, None, None);
         }
         if is_new {
             self.state.read = self.followed.from.unwrap_or(head.tree.size.0).min(head.tree.size.0);
@@ -214,10 +213,10 @@ impl Poll<'_> {
             let texts = match self.log.read_records(number, &head.tree).await {
                 Ok(texts) => texts,
                 Err(RecordsError::NoDataTiles { said, .. }) => {
-                    if self.state.told.insert(Kind::HeadsOnly) {
+                    if self.state.told.insert(EventKind::HeadsOnly) {
                         let text =
                             format!("only its heads are followed, since no URL gives its records: {said}");
-                        self.event(Kind::HeadsOnly, text, None, None);
+                        self.event(EventKind::HeadsOnly, text, None, None);
                     }
                     return Ok(());
                 }
@@ -227,7 +226,7 @@ impl Poll<'_> {
                     return Err(MonitorError::Store { log, source }.into());
                 }
             };
-            self.recovered(Kind::HeadsOnly, "its records can be read again");
+            self.recovered(EventKind::HeadsOnly, "its records can be read again");
             let (first, from) = (number * TILE_WIDTH, self.state.read);
             for (id, text) in (first..).zip(&texts).filter(|(id, _)| *id >= from) {
                 self.look(RecordId(id), text, gosum).await?;
@@ -257,7 +256,7 @@ impl Poll<'_> {
         }
         if is_watched {
             let text = format!("{} was published: record {id} of {}", lines.module, self.followed.name);
-            self.event(Kind::Module, text, Some(found.clone()), None);
+            self.event(EventKind::Module, text, Some(found.clone()), None);
             self.compare(&lines, &found).await?;
         }
         Ok(())
@@ -265,7 +264,7 @@ impl Poll<'_> {
 
     /// Whether the other logs have the same lines. One that cannot be asked now says nothing about this log, nor does one that
     /// must not be told the path.
-    async fn compare(&mut self, lines: &ModuleLines, found: &Found) -> Result<(), Stop> {
+    async fn compare(&mut self, lines: &ModuleLines, found: &FoundRecord) -> Result<(), Stop> {
         for name in &self.followed.compare {
             let other = self.monitor.logs.iter().find(|log| log.followed.name == *name);
             let other = other.expect("the configuration names logs that there are");
@@ -279,7 +278,12 @@ impl Poll<'_> {
                         "record {} of {} and record {} of {name} have other hashes for {}",
                         found.record, self.followed.name, proven.record, lines.module
                     );
-                    self.event(Kind::LogConflict, text, Some(found.clone()), Some(proven.lines.to_text()));
+                    self.event(
+                        EventKind::LogConflict,
+                        text,
+                        Some(found.clone()),
+                        Some(proven.lines.to_text()),
+                    );
                 }
                 Err(RemoteError::NotFound { .. }) => {}
                 Err(error) => {
@@ -292,26 +296,28 @@ impl Poll<'_> {
 
     fn lagging(&mut self, why: &str) {
         let now = self.monitor.clock.now();
-        if since(self.state.verified_at, now) >= self.followed.lag && self.state.told.insert(Kind::Lagging) {
+        if since(self.state.verified_at, now) >= self.followed.lag
+            && self.state.told.insert(EventKind::Lagging)
+        {
             let text = format!("nothing could be verified since {:.0}: {why}", self.state.verified_at);
-            self.event(Kind::Lagging, text, None, None);
+            self.event(EventKind::Lagging, text, None, None);
         }
     }
 
     fn fork(&mut self, found: &Misbehavior) {
-        if self.state.told.insert(Kind::Fork) {
+        if self.state.told.insert(EventKind::Fork) {
             let text = "the log has signed two trees that contradict each other".to_owned();
-            self.event(Kind::Fork, text, None, Some(found.to_text()));
+            self.event(EventKind::Fork, text, None, Some(found.to_text()));
         }
     }
 
-    fn recovered(&mut self, from: Kind, text: &str) {
+    fn recovered(&mut self, from: EventKind, text: &str) {
         if self.state.told.remove(&from) {
-            self.event(Kind::Recovered, text.to_owned(), None, None);
+            self.event(EventKind::Recovered, text.to_owned(), None, None);
         }
     }
 
-    fn event(&mut self, kind: Kind, text: String, found: Option<Found>, evidence: Option<String>) {
+    fn event(&mut self, kind: EventKind, text: String, found: Option<FoundRecord>, evidence: Option<String>) {
         let (at, log) = (self.monitor.clock.now(), self.followed.name.clone());
         self.events.push(Event { id: 0, at, log, kind, text, found, evidence });
     }

@@ -1,4 +1,4 @@
-//! The texts of an anchor's file, and which of them counts. The format is in [the module above](super).
+//! The texts of an anchor's file, and which of them counts. The format is in [`file`](super::file).
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};

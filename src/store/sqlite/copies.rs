@@ -9,16 +9,11 @@ use std::fmt;
 
 use rusqlite::Connection;
 
-use super::{damaged, failed};
+use super::errors::{damaged, failed};
 use crate::store::StoreError;
 
 /// Compares two tables row by row. `columns` are those that both have, the first one names the row.
-pub(in crate::store) fn compare(
-    db: &Connection,
-    table: &str,
-    copy: &str,
-    columns: &str,
-) -> Result<(), StoreError> {
+pub(super) fn compare(db: &Connection, table: &str, copy: &str, columns: &str) -> Result<(), StoreError> {
     let key = columns.split(',').next().unwrap_or(columns);
     let only_in = |one: &str, other: &str| {
         format!(
@@ -34,8 +29,24 @@ pub(in crate::store) fn compare(
     found.map_or(Ok(()), |row| Err(differ(db, format_args!("{table} {row}"))))
 }
 
+/// Reads both copies from one state of the database, since another connection may commit between two
+/// reads, and returns one of them when they are equal.
+pub(super) fn read_agreed<T: PartialEq>(
+    db: &Connection,
+    what: impl fmt::Display,
+    read: impl FnOnce() -> Result<(T, T), StoreError>,
+) -> Result<T, StoreError> {
+    if !db.is_autocommit() {
+        return agreed(db, what, read()?);
+    }
+    let transaction = db.unchecked_transaction().map_err(failed("begin"))?;
+    let both = read()?;
+    transaction.commit().map_err(failed("end of a read"))?;
+    agreed(db, what, both)
+}
+
 /// Returns one of two copies when they are equal.
-pub(in crate::store) fn agreed<T: PartialEq>(
+pub(super) fn agreed<T: PartialEq>(
     db: &Connection,
     what: impl fmt::Display,
     (first, second): (T, T),

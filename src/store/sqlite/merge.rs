@@ -10,9 +10,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rusqlite::Connection;
 
-use super::failed;
-use super::index::{Entry, FLUSH, MAX_BITS, Run, Shape, View, plan_merge};
+use super::errors::failed;
+use super::index::{FLUSH, View, plan_merge};
 use super::runs::{self, FIRST_MERGED, LIVE, MERGING, SWEPT};
+use super::shape::{IndexEntry, IndexRun, MAX_BITS, Shape};
 use crate::store::StoreError;
 
 /// A record is rewritten three times until its log has 67 million, so this keeps merges ahead of appends. Much more would make
@@ -25,8 +26,8 @@ const SWEPT_PER_COMMIT: u64 = 128;
 
 /// A merge under way.
 struct Merge {
-    sources: Vec<Arc<Run>>,
-    run: Arc<Run>,
+    sources: Vec<Arc<IndexRun>>,
+    run: Arc<IndexRun>,
     /// Entries that have moved.
     moved: u64,
     /// The hash space is walked in as many steps as the coarsest source has buckets.
@@ -40,7 +41,7 @@ pub(super) struct Index {
     key: [u8; 16],
     merge: Option<Merge>,
     /// Merged runs that a reader may still be using; their rows go when nobody holds them.
-    dead: Vec<Arc<Run>>,
+    dead: Vec<Arc<IndexRun>>,
     next_flush: u64,
     next_merged: u64,
     /// Records below this are in runs.
@@ -50,25 +51,29 @@ pub(super) struct Index {
 /// The changes of a transaction, shown to readers once it is committed.
 #[derive(Default)]
 pub(super) struct Change {
-    recent: Vec<Entry>,
-    flushed: Option<Arc<Run>>,
+    recent: Vec<IndexEntry>,
+    flushed: Option<Arc<IndexRun>>,
     /// Runs that were merged, and the one that replaces them.
-    merged: Option<(Vec<Arc<Run>>, Arc<Run>)>,
+    merged: Option<(Vec<Arc<IndexRun>>, Arc<IndexRun>)>,
 }
 
 /// The runs as the tables have them.
 pub(super) struct Loaded {
     /// What is searched, oldest first.
-    pub(super) live: Vec<Arc<Run>>,
+    pub(super) live: Vec<Arc<IndexRun>>,
     /// What is to be swept.
-    dead: Vec<Arc<Run>>,
+    dead: Vec<Arc<IndexRun>>,
     ids: Vec<u64>,
     /// Records below this are in the live runs.
     pub(super) flushed: u64,
 }
 
 /// Reads the runs. Those that are `known` stay the same objects.
-pub(super) fn load_runs(db: &Connection, key: &[u8; 16], known: &[Arc<Run>]) -> Result<Loaded, StoreError> {
+pub(super) fn load_runs(
+    db: &Connection,
+    key: &[u8; 16],
+    known: &[Arc<IndexRun>],
+) -> Result<Loaded, StoreError> {
     let mut select = db
         .prepare_cached("SELECT run_id, state, first, finish, bits FROM index_run")
         .map_err(failed("read of index_run"))?;
@@ -83,7 +88,7 @@ pub(super) fn load_runs(db: &Connection, key: &[u8; 16], known: &[Arc<Run>]) -> 
     let ids = rows.iter().map(|row| row.0).collect();
     let again = |id, shape| known.iter().find(|run| (run.id, run.shape) == (id, shape)).cloned();
     let (mut live, dead): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.1 == LIVE);
-    let run = |(id, _, shape)| again(id, shape).unwrap_or_else(|| Run::new(id, shape, key));
+    let run = |(id, _, shape)| again(id, shape).unwrap_or_else(|| IndexRun::new(id, shape, key));
     live.sort_by_key(|(_, _, shape)| shape.first);
     let mut flushed = 0;
     for (id, _, Shape { first, finish, bits }) in &live {
@@ -98,7 +103,7 @@ pub(super) fn load_runs(db: &Connection, key: &[u8; 16], known: &[Arc<Run>]) -> 
 }
 
 impl Index {
-    /// Reads the runs, and sweeps what a crash has left half merged. Readers see nothing of it before [`Index::show`].
+    /// Reads the runs, and sweeps what a crash has left half merged. ReaderPool see nothing of it before [`Index::show`].
     ///
     /// `known` are the runs of an index of the same database that this one replaces: a reader may be using them, so
     /// they must stay the same objects, or the count of their owners would not say when their rows may go.
@@ -106,8 +111,8 @@ impl Index {
         db: &Connection,
         view: Arc<ArcSwap<View>>,
         key: [u8; 16],
-        known: &[Arc<Run>],
-    ) -> Result<(Index, Vec<Arc<Run>>), StoreError> {
+        known: &[Arc<IndexRun>],
+    ) -> Result<(Index, Vec<Arc<IndexRun>>), StoreError> {
         let Loaded { live, dead, ids, flushed } = load_runs(db, &key, known)?;
         let next = |from: u64, to: u64| {
             ids.iter().filter(|id| (from..to).contains(*id)).max().map_or(from, |id| id + 1)
@@ -118,13 +123,13 @@ impl Index {
 
     /// Shows readers an index that was just loaded, with the entries that are durable as records and in no run yet.
     /// All at once: a reader that saw only a part of it would miss records.
-    pub(super) fn show(&self, runs: Vec<Arc<Run>>, recent: Vec<Entry>) {
+    pub(super) fn show(&self, runs: Vec<Arc<IndexRun>>, recent: Vec<IndexEntry>) {
         let recent = recent.into_iter().collect();
         self.view.store(Arc::new(View::new(runs, recent, &self.view.load())));
     }
 
     /// Every run that a reader may be using.
-    pub(super) fn known(&self) -> Vec<Arc<Run>> {
+    pub(super) fn known(&self) -> Vec<Arc<IndexRun>> {
         self.view.load().runs.iter().chain(&self.dead).cloned().collect()
     }
 
@@ -133,12 +138,12 @@ impl Index {
     }
 
     /// Adds entries that are not in a run yet and are already durable as records.
-    fn remember(&self, entries: impl IntoIterator<Item = Entry>) {
+    fn remember(&self, entries: impl IntoIterator<Item = IndexEntry>) {
         self.view.load().recent.write().expect("nobody panics while holding this lock").extend(entries);
     }
 
     /// Takes in the entries of a batch, and does its share of the upkeep.
-    pub(super) fn append(&mut self, db: &Connection, entries: Vec<Entry>) -> Result<Change, StoreError> {
+    pub(super) fn append(&mut self, db: &Connection, entries: Vec<IndexEntry>) -> Result<Change, StoreError> {
         let appended = entries.len() as u64;
         let mut change = Change { recent: entries, ..Change::default() };
         let waiting =
@@ -152,14 +157,14 @@ impl Index {
     }
 
     /// Writes everything recent as a run.
-    fn flush(&mut self, db: &Connection, new: &[Entry]) -> Result<Arc<Run>, StoreError> {
+    fn flush(&mut self, db: &Connection, new: &[IndexEntry]) -> Result<Arc<IndexRun>, StoreError> {
         let view = self.view.load();
-        let mut entries: Vec<Entry> =
+        let mut entries: Vec<IndexEntry> =
             view.recent.read().expect("nobody panics while holding this lock").iter().copied().collect();
         entries.extend(new);
         entries.sort_unstable();
         let shape = Shape::over(self.flushed, self.flushed + entries.len() as u64);
-        let run = Run::new(self.next_flush, shape, &self.key);
+        let run = IndexRun::new(self.next_flush, shape, &self.key);
         runs::insert_run(db, &run, LIVE)?;
         runs::insert_buckets(db, &run, 0..1 << shape.bits, &entries)?;
         self.next_flush += 1;
@@ -189,11 +194,11 @@ impl Index {
         Ok(())
     }
 
-    fn begin(&mut self, db: &Connection, sources: Vec<Arc<Run>>) -> Result<Merge, StoreError> {
+    fn begin(&mut self, db: &Connection, sources: Vec<Arc<IndexRun>>) -> Result<Merge, StoreError> {
         let (first, last) = (sources.first().expect("runs to merge"), sources.last().expect("runs to merge"));
         let shape = Shape::over(first.shape.first, last.shape.finish);
         let steps = 1 << sources.iter().map(|run| run.shape.bits).min().expect("runs to merge");
-        let run = Run::new(self.next_merged, shape, &self.key);
+        let run = IndexRun::new(self.next_merged, shape, &self.key);
         runs::insert_run(db, &run, MERGING)?;
         self.next_merged += 1;
         Ok(Merge { sources, run, moved: 0, steps, next: 0 })
@@ -266,7 +271,7 @@ impl Merge {
 
     /// Whether everything has moved, before what it came from goes.
     fn check(&self) -> Result<(), StoreError> {
-        let Run { id, shape, .. } = *self.run;
+        let IndexRun { id, shape, .. } = *self.run;
         if self.moved == shape.entries() {
             return Ok(());
         }

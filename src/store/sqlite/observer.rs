@@ -10,15 +10,18 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-use super::index::{Entry, View, hash_module};
+use super::connection::{check_owner, pragma_value};
+use super::errors::failed;
+use super::index::View;
+use super::log_database::{APPLICATION_ID, MIGRATIONS, read_identity};
 use super::merge::{Loaded, load_runs};
-use super::reader;
-use super::readers::{Commits, Reader, Readers};
-use super::writer::{Shared, read_identity};
-use super::{APPLICATION_ID, MIGRATIONS, check_owner, failed, pragma_value, schema};
+use super::reader::TableReader;
+use super::readers::{Commits, ReadConnection, ReaderPool};
+use super::shape::{IndexEntry, hash_module};
+use super::{rows, schema};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Kept, KeptIncident};
-use crate::store::{Identity, LogReader, StoreError, StoredHead, StoredRecord};
+use crate::store::{Identity, LogObserver, LogReader, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{Hash, RecordId, TreeSize};
 
 /// Problems that [`SqliteReader::check_pages`] lists.
@@ -30,14 +33,14 @@ const PIECE: usize = 4_096;
 /// A log in an SQLite file, for reading only. Takes no lock and changes nothing.
 pub struct SqliteReader {
     identity: Identity,
-    shared: Shared,
+    tables: TableReader,
     follower: Mutex<Follower>,
 }
 
 /// The index as this reader knows it.
 struct Follower {
     index_key: [u8; 16],
-    reader: Reader,
+    reader: ReadConnection,
     /// What `data_version` was when the rest was read; none before the first time and after a failure.
     version: Option<i64>,
     view: View,
@@ -56,15 +59,15 @@ impl SqliteReader {
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no log here");
             return Err(StoreError::File { path: path.display().to_string(), source });
         }
-        let reader = Reader::open(path, cache_kib)?;
+        let reader = ReadConnection::open(path, cache_kib)?;
         check_owner(&reader.db, path, APPLICATION_ID, MIGRATIONS)?;
         // A database that an older program wrote is read as it is.
         let seen = usize::try_from(pragma_value(&reader.db, "user_version")?).unwrap_or(0);
         schema::check(&reader.db, &MIGRATIONS[..seen.min(MIGRATIONS.len())])?;
         let (identity, index_key) = read_identity(&reader.db, path, None)?;
-        let readers = Readers::open(path, cache_kib, Commits::Unknown)?;
+        let readers = ReaderPool::open(path, cache_kib, Commits::Unknown)?;
         let view_now = Arc::new(ArcSwap::from_pointee(View::default()));
-        let shared = Shared { index_key, view: view_now, readers: Arc::new(readers) };
+        let tables = TableReader { index_key, view: view_now, pool: Arc::new(readers) };
         let follower = Mutex::new(Follower {
             index_key,
             reader,
@@ -74,18 +77,7 @@ impl SqliteReader {
             size: 0,
             unreadable: None,
         });
-        Ok(SqliteReader { identity, shared, follower })
-    }
-
-    /// Who this log is.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// The epoch of the process that may write, or wrote last.
-    pub fn epoch(&self) -> Result<u64, StoreError> {
-        let follower = self.follower.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        reader::epoch(&follower.reader.db)
+        Ok(SqliteReader { identity, tables, follower })
     }
 
     /// Lets SQLite check the structure of its pages, which says nothing about what is in them. Empty when all is well.
@@ -107,8 +99,8 @@ impl Follower {
         self.reader.begin()?;
         let found = match self.follow() {
             Ok(()) => {
-                let Reader { db, decoder, .. } = &mut self.reader;
-                let found = reader::find(db, decoder, &self.view, &self.index_key, module, below.0);
+                let ReadConnection { db, decoder, .. } = &mut self.reader;
+                let found = rows::find(db, decoder, &self.view, &self.index_key, module, below.0);
                 match (found, &self.unreadable) {
                     // It may be the record that cannot be read.
                     (Ok(None), Some((place, why))) => {
@@ -152,18 +144,18 @@ impl Follower {
     }
 
     fn take_over(&mut self, version: i64) -> Result<(), StoreError> {
-        let Reader { db, decoder, .. } = &mut self.reader;
+        let ReadConnection { db, decoder, .. } = &mut self.reader;
         let Loaded { live: runs, flushed, .. } = load_runs(db, &self.index_key, &self.view.runs)?;
         let same = runs.len() == self.view.runs.len()
             && runs.iter().zip(&self.view.runs).all(|(new, old)| Arc::ptr_eq(new, old));
         // Each commit writes a head over its records: tables that end before the newest head have
         // lost rows.
-        let (newest, unreadable) = match reader::heads(db, i64::MAX, 1) {
+        let (newest, unreadable) = match rows::heads(db, i64::MAX, 1) {
             Ok(heads) => (heads.first().map_or(0, |head| head.tree.size.0), None),
             Err(StoreError::Damaged { place, why }) => (0, Some((place, why))),
             Err(error) => return Err(error),
         };
-        let size = reader::stored_size(db)?.max(newest);
+        let size = rows::stored_size(db)?.max(newest);
         let recent = self.view.recent.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         let from = if same && self.version.is_some() {
             self.size
@@ -178,7 +170,7 @@ impl Follower {
         for first in (from..size).step_by(PIECE) {
             let piece = first..(first + PIECE as u64).min(size);
             let count = (piece.end - piece.start) as usize;
-            let ids = match reader::records(db, decoder, piece.clone()) {
+            let ids = match rows::records(db, decoder, piece.clone()) {
                 Ok(records) if records.len() == count => {
                     recent.extend(records.iter().map(|record| entry(&self.index_key, record)));
                     continue;
@@ -186,7 +178,7 @@ impl Follower {
                 Ok(_) | Err(_) => piece,
             };
             for id in ids {
-                match reader::records(db, decoder, id..id + 1) {
+                match rows::records(db, decoder, id..id + 1) {
                     Ok(records) if records.is_empty() => {
                         self.unreadable = Some((format!("record {id}"), "missing".to_owned()));
                     }
@@ -212,38 +204,49 @@ impl LogReader for SqliteReader {
     }
 
     fn records(&self, ids: Range<u64>) -> Result<Vec<StoredRecord>, StoreError> {
-        self.shared.records(ids)
+        self.tables.records(ids)
     }
 
     fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError> {
-        self.shared.leaves(ids)
+        self.tables.leaves(ids)
     }
 
     fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
-        self.shared.tile(level, number)
+        self.tables.tile(level, number)
     }
 
     fn subtrees(&self, tile: u64) -> Result<Option<Vec<Hash>>, StoreError> {
-        self.shared.subtrees(tile)
+        self.tables.subtrees(tile)
     }
 
     fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
-        self.shared.evidence(id)
+        self.tables.evidence(id)
     }
 
     fn head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
-        self.shared.head(size)
+        self.tables.head(size)
     }
 
     fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<StoredHead>, StoreError> {
-        self.shared.heads(before, limit)
+        self.tables.heads(before, limit)
     }
 
     fn incidents(&self, limit: usize) -> Result<Vec<KeptIncident>, StoreError> {
-        self.shared.incidents(limit)
+        self.tables.incidents(limit)
     }
 }
 
-fn entry(key: &[u8; 16], record: &StoredRecord) -> Entry {
+fn entry(key: &[u8; 16], record: &StoredRecord) -> IndexEntry {
     (hash_module(key, &record.lines.module), record.id.0)
+}
+
+impl LogObserver for SqliteReader {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn epoch(&self) -> Result<u64, StoreError> {
+        let follower = self.follower.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        rows::epoch(&follower.reader.db)
+    }
 }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::{check_owner, connect, damaged, failed, from_micros};
+use super::connection::{check_owner, connect};
+use super::errors::{damaged, failed, from_micros};
 use crate::store::StoreError;
 use crate::store::anchor::Anchored;
 use crate::store::durable::sync_name;

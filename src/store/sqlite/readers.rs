@@ -14,22 +14,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rusqlite::Connection;
 
+use super::connection::open_reader;
+use super::errors::failed;
 use super::segment::Decoder;
-use super::{failed, open_reader};
 use crate::store::StoreError;
 
 /// Who tells the readers of commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Commits {
-    /// The writer of this process, by [`Readers::committed`].
+    /// The writer of this process, by [`ReaderPool::committed`].
     Told,
     /// Nobody: another process may write.
     Unknown,
 }
 
 /// The reading connections.
-pub(super) struct Readers {
-    readers: Vec<Mutex<Reader>>,
+pub(super) struct ReaderPool {
+    readers: Vec<Mutex<ReadConnection>>,
     next: AtomicUsize,
     /// Whether transactions are kept from one read to the next.
     holds: AtomicBool,
@@ -37,18 +38,18 @@ pub(super) struct Readers {
 }
 
 /// A reading connection and what it unpacks with.
-pub(super) struct Reader {
+pub(super) struct ReadConnection {
     pub(super) db: Connection,
     pub(super) decoder: Decoder,
     /// How many commits there were when its transaction was begun; none when it has no transaction.
     since: Option<u64>,
 }
 
-impl Readers {
-    pub(super) fn open(path: &Path, cache_kib: u32, told: Commits) -> Result<Readers, StoreError> {
+impl ReaderPool {
+    pub(super) fn open(path: &Path, cache_kib: u32, told: Commits) -> Result<ReaderPool, StoreError> {
         let count = std::thread::available_parallelism().map_or(2, usize::from);
-        let reader = |_| Reader::open(path, cache_kib).map(Mutex::new);
-        Ok(Readers {
+        let reader = |_| ReadConnection::open(path, cache_kib).map(Mutex::new);
+        Ok(ReaderPool {
             readers: (0..count).map(reader).collect::<Result<_, StoreError>>()?,
             next: AtomicUsize::new(0),
             holds: AtomicBool::new(told == Commits::Told),
@@ -59,7 +60,7 @@ impl Readers {
     /// Reads from one state of the database, which has every commit that was counted before.
     pub(super) fn read<T>(
         &self,
-        read: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
+        read: impl FnOnce(&mut ReadConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let commits = self.commits.load(Ordering::Acquire);
         let reader = &mut *self.any();
@@ -98,7 +99,7 @@ impl Readers {
     }
 
     /// A connection that is free, or the next one in turn when none is.
-    fn any(&self) -> MutexGuard<'_, Reader> {
+    fn any(&self) -> MutexGuard<'_, ReadConnection> {
         if let Some(free) = self.readers.iter().find_map(|reader| reader.try_lock().ok()) {
             return free;
         }
@@ -107,11 +108,11 @@ impl Readers {
     }
 }
 
-impl Reader {
-    pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Reader, StoreError> {
+impl ReadConnection {
+    pub(super) fn open(path: &Path, cache_kib: u32) -> Result<ReadConnection, StoreError> {
         let decoder =
             Decoder::new().map_err(|source| StoreError::File { path: "zstd".to_owned(), source })?;
-        Ok(Reader { db: open_reader(path, cache_kib)?, decoder, since: None })
+        Ok(ReadConnection { db: open_reader(path, cache_kib)?, decoder, since: None })
     }
 
     pub(super) fn begin(&self) -> Result<(), StoreError> {

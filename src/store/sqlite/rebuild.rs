@@ -7,11 +7,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rusqlite::Connection;
 
-use super::index::{Entry, FLUSH, View, hash_module};
+use super::connection::empty_wal;
+use super::errors::{damaged, failed};
+use super::index::{FLUSH, View};
+use super::log_database::{open_writer, read_identity};
 use super::merge::{Change, Index};
+use super::rows;
 use super::segment::Decoder;
-use super::writer::read_identity;
-use super::{damaged, empty_wal, failed, open_writer, reader};
+use super::shape::{IndexEntry, hash_module};
 use crate::store::{StoreError, StoredRecord};
 
 /// Entries that a commit moves when only merging is left.
@@ -31,7 +34,7 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
     let (_, key) = read_identity(&db, path, None)?;
     let mut decoder =
         Decoder::new().map_err(|source| StoreError::File { path: "zstd".to_owned(), source })?;
-    let size = reader::stored_size(&db)?;
+    let size = rows::stored_size(&db)?;
     for piece in pieces(0..size) {
         read(&db, &mut decoder, piece)?;
     }
@@ -58,7 +61,7 @@ pub(super) fn fill(
     db: &Connection,
     index: &mut Index,
     end: u64,
-    entries: &mut dyn FnMut(Range<u64>) -> Result<Vec<Entry>, StoreError>,
+    entries: &mut dyn FnMut(Range<u64>) -> Result<Vec<IndexEntry>, StoreError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), StoreError> {
     for piece in pieces(index.flushed..end) {
@@ -85,7 +88,7 @@ pub(super) fn entries(
     decoder: &mut Decoder,
     key: &[u8; 16],
     ids: Range<u64>,
-) -> Result<Vec<Entry>, StoreError> {
+) -> Result<Vec<IndexEntry>, StoreError> {
     let records = read(db, decoder, ids)?;
     Ok(records.iter().map(|record| (hash_module(key, &record.lines.module), record.id.0)).collect())
 }
@@ -95,7 +98,7 @@ fn pieces(ids: Range<u64>) -> impl Iterator<Item = Range<u64>> {
 }
 
 fn read(db: &Connection, decoder: &mut Decoder, ids: Range<u64>) -> Result<Vec<StoredRecord>, StoreError> {
-    let records = reader::records(db, decoder, ids.clone())?;
+    let records = rows::records(db, decoder, ids.clone())?;
     if records.len() as u64 == ids.end - ids.start {
         return Ok(records);
     }

@@ -13,8 +13,8 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::index::{Entry, HASH_BITS, Shape};
 use super::segment::SEGMENT_WIDTH;
+use super::shape::{HASH_BITS, IndexEntry, Shape};
 use crate::store::StoreError;
 
 /// Buckets that are read at a time: some eight thousand entries from five pages.
@@ -58,7 +58,7 @@ impl Resident {
     pub(super) fn segments(
         &self,
         hash: u64,
-        read: impl FnOnce(Range<u64>) -> Result<Vec<Entry>, StoreError>,
+        read: impl FnOnce(Range<u64>) -> Result<Vec<IndexEntry>, StoreError>,
     ) -> Result<Vec<u64>, StoreError> {
         let sought = self.fingerprint(hash);
         let entries = self.slot(hash, read)?;
@@ -73,7 +73,7 @@ impl Resident {
         &self,
         hashes: &[u64],
         may: &mut [bool],
-        mut read: impl FnMut(Range<u64>) -> Result<Vec<Entry>, StoreError>,
+        mut read: impl FnMut(Range<u64>) -> Result<Vec<IndexEntry>, StoreError>,
     ) -> Result<(), StoreError> {
         // First where they would be, then whether they are there: two walks in which no step waits for the one before it.
         let mut slots: [&[u32]; AT_ONCE] = [&[]; AT_ONCE];
@@ -100,7 +100,7 @@ impl Resident {
     fn slot(
         &self,
         hash: u64,
-        read: impl FnOnce(Range<u64>) -> Result<Vec<Entry>, StoreError>,
+        read: impl FnOnce(Range<u64>) -> Result<Vec<IndexEntry>, StoreError>,
     ) -> Result<&[u32], StoreError> {
         let bucket = self.shape.bucket_of(hash);
         let cell = &self.pieces[(bucket / PIECE_BUCKETS) as usize];
@@ -117,7 +117,7 @@ impl Resident {
         Ok(&piece.entries[piece.starts[at] as usize..piece.starts[at + 1] as usize])
     }
 
-    fn piece(&self, buckets: Range<u64>, entries: &[Entry]) -> Piece {
+    fn piece(&self, buckets: Range<u64>, entries: &[IndexEntry]) -> Piece {
         let (first, slots) = (buckets.start << SLOT_BITS, (buckets.end - buckets.start) << SLOT_BITS);
         let mut starts = vec![0; slots as usize + 1];
         for (hash, _) in entries {
@@ -126,7 +126,7 @@ impl Resident {
         for slot in 1..starts.len() {
             starts[slot] += starts[slot - 1];
         }
-        let entry = |&(hash, record): &Entry| {
+        let entry = |&(hash, record): &IndexEntry| {
             let segment = record / SEGMENT_WIDTH - self.first_segment();
             (self.fingerprint(hash) << self.segment_bits | segment) as u32
         };
@@ -162,13 +162,13 @@ mod tests {
     }
 
     /// All entries of a run over these records, as its buckets hold them.
-    fn sorted(shape: Shape) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = (shape.first..shape.finish).map(|id| (hash(id), id)).collect();
+    fn sorted(shape: Shape) -> Vec<IndexEntry> {
+        let mut entries: Vec<IndexEntry> = (shape.first..shape.finish).map(|id| (hash(id), id)).collect();
         entries.sort_unstable();
         entries
     }
 
-    fn in_buckets(shape: Shape, entries: &[Entry], buckets: Range<u64>) -> Vec<Entry> {
+    fn in_buckets(shape: Shape, entries: &[IndexEntry], buckets: Range<u64>) -> Vec<IndexEntry> {
         entries.iter().filter(|entry| buckets.contains(&shape.bucket_of(entry.0))).copied().collect()
     }
 

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::failed;
-use super::index::{Entry, Run, View};
+use super::errors::failed;
+use super::index::View;
 use super::resident::Resident;
-use super::segment::{Place, SEGMENT_WIDTH, unwrap_at, wrap_at};
+use super::segment::{RowPlace, SEGMENT_WIDTH, unwrap_at, wrap_at};
+use super::shape::{IndexEntry, IndexRun};
 use crate::store::StoreError;
 
 /// States of a run, as `index_run.state` holds them.
@@ -23,8 +24,8 @@ pub(super) fn bucket_id(run: u64, bucket: u64) -> i64 {
 }
 
 /// Writes the row that describes a run.
-pub(super) fn insert_run(db: &Connection, run: &Run, state: i64) -> Result<(), StoreError> {
-    let Run { id, shape, .. } = *run;
+pub(super) fn insert_run(db: &Connection, run: &IndexRun, state: i64) -> Result<(), StoreError> {
+    let IndexRun { id, shape, .. } = *run;
     db.prepare_cached("INSERT INTO index_run (run_id, state, first, finish, bits) VALUES (?, ?, ?, ?, ?)")
         .and_then(|mut insert| {
             insert.execute(params![id as i64, state, shape.first as i64, shape.finish as i64, shape.bits])
@@ -49,9 +50,9 @@ pub(super) fn set_state(db: &Connection, id: u64, state: i64) -> Result<(), Stor
 /// too: whoever finds no row knows that it is lost.
 pub(super) fn insert_buckets(
     db: &Connection,
-    run: &Run,
+    run: &IndexRun,
     buckets: Range<u64>,
-    mut entries: &[Entry],
+    mut entries: &[IndexEntry],
 ) -> Result<(), StoreError> {
     let mut insert = db
         .prepare_cached("INSERT INTO index_bucket (bucket_id, body) VALUES (?, ?)")
@@ -72,17 +73,17 @@ pub(super) fn insert_buckets(
 }
 
 /// What the checksum of a bucket is bound to: the run with its records, the key of the index and the bucket's number.
-fn place(run: &Run, bucket: u64) -> Place {
-    Place::Bucket(run.mark.wrapping_add(bucket))
+fn place(run: &IndexRun, bucket: u64) -> RowPlace {
+    RowPlace::Bucket(run.mark.wrapping_add(bucket))
 }
 
 /// Appends all entries of the buckets from `from` to before `to`, sorted. Each bucket must be there.
 pub(super) fn read_buckets(
     db: &Connection,
-    run: &Run,
+    run: &IndexRun,
     from: u64,
     to: u64,
-    out: &mut Vec<Entry>,
+    out: &mut Vec<IndexEntry>,
 ) -> Result<(), StoreError> {
     let mut select = db
         .prepare_cached("SELECT bucket_id, body FROM index_bucket WHERE bucket_id >= ? AND bucket_id < ? ORDER BY bucket_id")
@@ -111,7 +112,7 @@ pub(super) fn read_buckets(
 /// The segments in which a run may have a record under a hash: from memory, where it is to be there.
 pub(super) fn probe(
     db: &Connection,
-    run: &Run,
+    run: &IndexRun,
     resident: Option<&Resident>,
     hash: u64,
 ) -> Result<Vec<u64>, StoreError> {
@@ -125,7 +126,7 @@ pub(super) fn probe(
     }
 }
 
-/// Whether a record may be under each of these hashes. Run by run, so that the memory that one hash needs is on its way while the
+/// Whether a record may be under each of these hashes. IndexRun by run, so that the memory that one hash needs is on its way while the
 /// next one is looked at.
 pub(super) fn may_have(db: &Connection, view: &View, hashes: &[u64]) -> Result<Vec<bool>, StoreError> {
     let mut may = view.recent_has(hashes);
@@ -145,14 +146,14 @@ pub(super) fn may_have(db: &Connection, view: &View, hashes: &[u64]) -> Result<V
     Ok(may)
 }
 
-fn read_piece(db: &Connection, run: &Run, buckets: Range<u64>) -> Result<Vec<Entry>, StoreError> {
+fn read_piece(db: &Connection, run: &IndexRun, buckets: Range<u64>) -> Result<Vec<IndexEntry>, StoreError> {
     let mut entries = Vec::new();
     read_buckets(db, run, buckets.start, buckets.end, &mut entries)?;
     Ok(entries)
 }
 
 /// The records that a run has under a hash, as they are on disk.
-pub(super) fn probe_row(db: &Connection, run: &Run, hash: u64) -> Result<Vec<u64>, StoreError> {
+pub(super) fn probe_row(db: &Connection, run: &IndexRun, hash: u64) -> Result<Vec<u64>, StoreError> {
     let bucket = run.shape.bucket_of(hash);
     let id = bucket_id(run.id, bucket);
     let found = db
@@ -200,21 +201,22 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
-    use super::super::index::{RESIDENT, Shape};
+    use super::super::index::RESIDENT;
+    use super::super::shape::Shape;
     use super::*;
 
     /// A small run in memory, and one so large that it is asked on disk.
     #[test]
     fn what_is_there_may_be_there_in_memory_and_on_disk() {
         let directory = tempfile::tempdir().unwrap();
-        let db = super::super::open_writer(&directory.path().join("log.db")).unwrap();
+        let db = super::super::log_database::open_writer(&directory.path().join("log.db")).unwrap();
         let hash = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
         let key = [7; 16];
-        let large = Run::new(1, Shape::over(0, RESIDENT + 1), &key);
-        let small = Run::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301), &key);
+        let large = IndexRun::new(1, Shape::over(0, RESIDENT + 1), &key);
+        let small = IndexRun::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301), &key);
         db.execute_batch("BEGIN").unwrap();
         for run in [&large, &small] {
-            let mut entries: Vec<Entry> =
+            let mut entries: Vec<IndexEntry> =
                 (run.shape.first..run.shape.first + 300).map(|id| (hash(id), id)).collect();
             entries.sort_unstable();
             insert_buckets(&db, run, 0..1 << run.shape.bits, &entries).unwrap();
@@ -233,7 +235,7 @@ mod tests {
             "UPDATE index_bucket SET body = CAST(X'00' || substr(body, 2) AS BLOB) WHERE bucket_id >> 32 = ?";
         db.execute(spoil, [2]).unwrap();
         let again = View::new(
-            vec![Run::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301), &key)],
+            vec![IndexRun::new(2, Shape::over(RESIDENT + 1, RESIDENT + 301), &key)],
             BTreeSet::new(),
             &View::default(),
         );

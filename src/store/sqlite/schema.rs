@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
-use super::{damaged, failed};
+use super::errors::{damaged, failed};
 use crate::store::StoreError;
 
 /// Columns that say what an object is. Indexes that SQLite makes itself have no text.

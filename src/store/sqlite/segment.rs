@@ -5,7 +5,7 @@
 //! ```text
 //! 1 byte    version, 2
 //! 1 byte    dictionary of the names, 0 for none
-//! 8 bytes   XXH3-64 of everything after it, little-endian; its seed is the row's [`Place`]
+//! 8 bytes   XXH3-64 of everything after it, little-endian; its seed is the row's [`RowPlace`]
 //! 1024      sixteen times the zip's hash and the go.mod's hash
 //! 512       sixteen times the record's hash, the leaf of the tree
 //! rest      the names, one zstd frame: for each record the lengths of path and version as
@@ -52,7 +52,7 @@ const ZSTD_LEVEL: i32 = 3;
 
 /// Where a row belongs. The seed of its checksum follows from that.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum RowPlace {
     /// A segment, by its number.
     Segment(u64),
     /// A record of the right edge, by its number.
@@ -65,16 +65,16 @@ pub(super) enum Place {
     Bucket(u64),
 }
 
-impl Place {
+impl RowPlace {
     /// No row of two tables has the same one; zero is what older programs used.
     fn seed(self) -> u64 {
         let (table, number) = match self {
-            Place::Segment(number) => (1, number),
-            Place::Tail(number) => (2, number),
-            Place::Evidence(number) => (3, number),
-            Place::Tile(number) => (4, number as u64),
+            RowPlace::Segment(number) => (1, number),
+            RowPlace::Tail(number) => (2, number),
+            RowPlace::Evidence(number) => (3, number),
+            RowPlace::Tile(number) => (4, number as u64),
             // A digest already.
-            Place::Bucket(mark) => return mark,
+            RowPlace::Bucket(mark) => return mark,
         };
         (table << 60) ^ number
     }
@@ -82,7 +82,7 @@ impl Place {
 
 /// One record as the store moves it around.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub(super) struct RecordRow {
     pub(super) lines: ModuleLines,
     pub(super) leaf: Hash,
 }
@@ -105,7 +105,7 @@ impl Encoder {
     pub(super) fn segment<'a>(
         &mut self,
         segment: u64,
-        rows: impl Iterator<Item = &'a Row> + Clone,
+        rows: impl Iterator<Item = &'a RecordRow> + Clone,
     ) -> io::Result<Vec<u8>> {
         let mut body = Vec::with_capacity(NAMES_AT + 512);
         body.extend([VERSION, 0]);
@@ -126,7 +126,7 @@ impl Encoder {
             self.names.extend(row.lines.module.version.as_str().as_bytes());
         }
         body.extend(self.zstd.compress(&self.names)?);
-        seal(Place::Segment(segment), &mut body);
+        seal(RowPlace::Segment(segment), &mut body);
         Ok(body)
     }
 }
@@ -272,7 +272,7 @@ pub(super) fn check_leaf(lines: &ModuleLines, leaf: Hash, text: &mut String) -> 
 }
 
 /// A row of the right edge. The evidence lies beside it as text, and is covered by a checksum in here.
-pub(super) fn encode_tail(id: u64, row: &Row, evidence: &str) -> Vec<u8> {
+pub(super) fn encode_tail(id: u64, row: &RecordRow, evidence: &str) -> Vec<u8> {
     let mut body = vec![VERSION, 0];
     body.extend([0; 8]);
     body.extend(row.lines.zip.as_bytes());
@@ -282,24 +282,24 @@ pub(super) fn encode_tail(id: u64, row: &Row, evidence: &str) -> Vec<u8> {
     push_length(&mut body, row.lines.module.path.as_str().len());
     body.extend(row.lines.module.path.as_str().as_bytes());
     body.extend(row.lines.module.version.as_str().as_bytes());
-    seal(Place::Tail(id), &mut body);
+    seal(RowPlace::Tail(id), &mut body);
     body
 }
 
 /// Reads a row of the right edge.
-pub(super) fn decode_tail(id: u64, body: &[u8]) -> Result<Row, Why> {
-    check(Place::Tail(id), body, TAIL_NAMES_AT)?;
+pub(super) fn decode_tail(id: u64, body: &[u8]) -> Result<RecordRow, Why> {
+    check(RowPlace::Tail(id), body, TAIL_NAMES_AT)?;
     let leaf = Hash::from_slice(&body[TAIL_LEAF_AT..TAIL_EVIDENCE_AT]).expect("the slice is 32 bytes long");
     let mut at = TAIL_NAMES_AT;
     let length = pop_length(body, &mut at)?;
     let names = std::str::from_utf8(&body[at..]).map_err(|_| "names are not UTF-8".to_owned())?;
     let (path, version) = names.split_at_checked(length).ok_or("the path is cut off")?;
-    Ok(Row { lines: lines_of(path, version, &body[HEADER_BYTES..][..64]), leaf })
+    Ok(RecordRow { lines: lines_of(path, version, &body[HEADER_BYTES..][..64]), leaf })
 }
 
 /// Whether a text is the evidence that was stored beside a row of the right edge.
 pub(super) fn check_tail_evidence(id: u64, body: &[u8], evidence: &str) -> Result<(), Why> {
-    check(Place::Tail(id), body, TAIL_NAMES_AT)?;
+    check(RowPlace::Tail(id), body, TAIL_NAMES_AT)?;
     if body[TAIL_EVIDENCE_AT..TAIL_NAMES_AT] == xxh3_64(evidence.as_bytes()).to_le_bytes() {
         Ok(())
     } else {
@@ -319,12 +319,12 @@ pub(super) fn unwrap(wrapped: &[u8]) -> Result<&[u8], Why> {
 }
 
 /// The same as [`wrap`] for a row of the log, whose checksum also says where the row belongs.
-pub(super) fn wrap_at(place: Place, body: &[u8]) -> Vec<u8> {
+pub(super) fn wrap_at(place: RowPlace, body: &[u8]) -> Vec<u8> {
     with_sum(xxh3_64_with_seed(body, place.seed()), body)
 }
 
 /// Checks and removes what [`wrap_at`] put in front, or [`wrap`] in an older program.
-pub(super) fn unwrap_at(place: Place, wrapped: &[u8]) -> Result<&[u8], Why> {
+pub(super) fn unwrap_at(place: RowPlace, wrapped: &[u8]) -> Result<&[u8], Why> {
     let (sum, body) = split_sum(wrapped)?;
     if sum == xxh3_64_with_seed(body, place.seed()) || sum == xxh3_64(body) {
         Ok(body)
@@ -349,16 +349,16 @@ fn mismatch() -> Why {
     "the checksum does not match".to_owned()
 }
 
-fn seal(place: Place, body: &mut [u8]) {
+fn seal(place: RowPlace, body: &mut [u8]) {
     let sum = xxh3_64_with_seed(&body[HEADER_BYTES..], place.seed());
     body[2..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
 }
 
 fn check_segment(segment: u64, body: &[u8]) -> Result<(), Why> {
-    check(Place::Segment(segment), body, NAMES_AT)
+    check(RowPlace::Segment(segment), body, NAMES_AT)
 }
 
-fn check(place: Place, body: &[u8], least: usize) -> Result<(), Why> {
+fn check(place: RowPlace, body: &[u8], least: usize) -> Result<(), Why> {
     if body.len() < least {
         return Err(format!("{} bytes where at least {least} belong", body.len()));
     }

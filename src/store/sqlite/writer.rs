@@ -5,27 +5,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::index::{MOST_RECENT, Run, View, hash_module};
+use super::connection::{checkpoint_aloud, empty_wal};
+use super::errors::{damaged, failed, to_micros};
+use super::index::{MOST_RECENT, View};
+use super::log_database::{create_identity, open_writer, read_identity};
 use super::merge::{Change, Index};
-use super::reader;
-use super::readers::{Commits, Readers};
+use super::reader::TableReader;
+use super::readers::{Commits, ReaderPool};
 use super::rebuild::{entries, fill};
 use super::segment::{
-    Decoder, Encoder, Place, Row, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written, decode_tail,
-    encode_tail, wrap_at,
+    Decoder, Encoder, RecordRow, RowPlace, SEGMENT_WIDTH, check_leaf, check_tail_evidence, check_written,
+    decode_tail, encode_tail, wrap_at,
 };
-use super::{checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writer, runs, to_micros};
+use super::shape::{IndexRun, hash_module};
+use super::{rows, runs};
 use crate::module::ModuleVersion;
 use crate::store::evidence::{Evidence, Kept};
 use crate::store::lock::FileId;
 use crate::store::{
-    Append, Batch, Complete, FullTile, Identity, LogReader, LogStore, NewRecord, SUBTREE_WIDTH, StoreError,
-    StoredHead, StoredRecord, Subtrees, TILE_WIDTH,
+    Append, Batch, Complete, FoundInstead, FullTile, Identity, LogReader, LogStore, NewRecord, SUBTREE_WIDTH,
+    StoreError, StoredHead, StoredRecord, Subtrees,
 };
-use crate::tlog::{Hash, TreeHead, TreeSize};
+use crate::tlog::{Hash, TILE_WIDTH, TreeHead, TreeSize};
 
 /// Level of evidence's compression: written once, a tile at a time.
 const EVIDENCE_ZSTD_LEVEL: i32 = 3;
@@ -36,29 +39,22 @@ pub struct SqliteStore {
     path: PathBuf,
     file: FileId,
     identity: Identity,
-    shared: Arc<Shared>,
+    reader: Arc<TableReader>,
     /// The epoch under which this store may write: what it claimed, or found when it was opened.
     epoch: u64,
     index: Index,
-    edge: Edge,
+    tail: Tail,
     /// Whether a transaction that was not finished may have changed what is kept in memory.
     is_dirty: bool,
     encoder: Encoder,
     decoder: Decoder,
 }
 
-/// What the writer and the readers of one database have in common.
-pub(super) struct Shared {
-    pub(super) index_key: [u8; 16],
-    pub(super) view: Arc<ArcSwap<View>>,
-    pub(super) readers: Arc<Readers>,
-}
-
 /// The records of the unfinished level-0 tile, as the `tail` table holds them.
 #[derive(Default)]
-struct Edge {
+struct Tail {
     first: u64,
-    rows: VecDeque<(Row, Arc<str>)>,
+    rows: VecDeque<(RecordRow, Arc<str>)>,
     /// How many of them are rows of the table; fewer than all only inside a transaction.
     stored: usize,
 }
@@ -91,14 +87,14 @@ impl SqliteStore {
         }
         let (identity, index_key) = read_identity(&db, path, identity)?;
         let view = Arc::new(ArcSwap::from_pointee(View::default()));
-        let readers = Arc::new(Readers::open(path, reader_cache_kib, Commits::Told)?);
+        let readers = Arc::new(ReaderPool::open(path, reader_cache_kib, Commits::Told)?);
         let told = readers.clone();
         checkpoint_aloud(&mut db, move |is_long| told.hold(!is_long))?;
         let (mut index, mut runs) = Index::load(&db, view.clone(), index_key, &[])?;
         let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
         let mut decoder = Decoder::new().map_err(codec)?;
         // Only a rebuild that was stopped leaves so many: without runs they would all have to be kept in memory.
-        let sealed = reader::sealed_size(&db)?;
+        let sealed = rows::sealed_size(&db)?;
         if sealed > index.flushed + MOST_RECENT {
             index.show(runs, Vec::new());
             let mut entries = |ids| entries(&db, &mut decoder, &index_key, ids);
@@ -110,15 +106,15 @@ impl SqliteStore {
             path: path.to_owned(),
             file: FileId::of(path)?,
             identity,
-            shared: Arc::new(Shared { index_key, view, readers }),
+            reader: Arc::new(TableReader { index_key, view, pool: readers }),
             epoch: 0,
             index,
-            edge: Edge::default(),
+            tail: Tail::default(),
             is_dirty: false,
             encoder: Encoder::new().map_err(codec)?,
             decoder,
         };
-        store.load_edge(runs)?;
+        store.load_tail(runs)?;
         store.epoch = store.epoch()?;
         Ok(store)
     }
@@ -129,8 +125,8 @@ impl SqliteStore {
     }
 
     /// Reads the tail, and gives the index its runs and the entries that are not in a run yet.
-    fn load_edge(&mut self, runs: Vec<Arc<Run>>) -> Result<(), StoreError> {
-        let mut edge = Edge { first: reader::sealed_size(&self.db)?, ..Edge::default() };
+    fn load_tail(&mut self, runs: Vec<Arc<IndexRun>>) -> Result<(), StoreError> {
+        let mut tail = Tail { first: rows::sealed_size(&self.db)?, ..Tail::default() };
         let mut select = self
             .db
             .prepare_cached("SELECT record_id, body, evidence FROM tail ORDER BY record_id")
@@ -140,7 +136,7 @@ impl SqliteStore {
         while let Some(row) = rows.next().map_err(failed("read of tail"))? {
             let id: i64 = row.get(0).map_err(failed("read of tail"))?;
             let at = || damaged(format!("tail {id}"));
-            if id as u64 != edge.first + edge.rows.len() as u64 {
+            if id as u64 != tail.first + tail.rows.len() as u64 {
                 return Err(at()("a record before it is missing".to_owned()));
             }
             let body = row.get_ref(1).and_then(|body| Ok(body.as_blob()?)).map_err(failed("read of tail"))?;
@@ -149,15 +145,15 @@ impl SqliteStore {
             check_tail_evidence(id as u64, body, &evidence).map_err(at())?;
             let row = decode_tail(id as u64, body).map_err(at())?;
             check_leaf(&row.lines, row.leaf, &mut text).map_err(at())?;
-            edge.rows.push_back((row, evidence));
+            tail.rows.push_back((row, evidence));
         }
-        edge.stored = edge.rows.len();
+        tail.stored = tail.rows.len();
         drop(rows);
         drop(select);
-        let key = &self.shared.index_key;
+        let key = &self.reader.index_key;
         let mut entries = Vec::new();
-        let sealed = self.index.flushed..edge.first;
-        for record in reader::sealed_records(&self.db, &mut self.decoder, sealed.clone())? {
+        let sealed = self.index.flushed..tail.first;
+        for record in rows::sealed_records(&self.db, &mut self.decoder, sealed.clone())? {
             entries.push((hash_module(key, &record.lines.module), record.id.0));
         }
         // What is not in the index would be taken for new.
@@ -165,77 +161,18 @@ impl SqliteStore {
             let place = format!("record {}", sealed.start + entries.len() as u64);
             return Err(damaged(place)("missing".to_owned()));
         }
-        for (id, (row, _)) in (edge.first..).zip(&edge.rows) {
+        for (id, (row, _)) in (tail.first..).zip(&tail.rows) {
             if id >= self.index.flushed {
                 entries.push((hash_module(key, &row.lines.module), id));
             }
         }
         self.index.show(runs, entries);
-        self.edge = edge;
+        self.tail = tail;
         Ok(())
     }
 
     fn size(&self) -> u64 {
-        self.edge.first + self.edge.rows.len() as u64
-    }
-}
-
-fn create_identity(db: &Connection, identity: &Identity) -> Result<(), StoreError> {
-    let mut index_key = [0; 16];
-    getrandom::fill(&mut index_key).expect("the system gives random bytes");
-    let row = params![identity.name, identity.vkey, index_key, to_micros(identity.created_at)];
-    db.execute("INSERT INTO identity (id, name, vkey, index_key, created_at) SELECT 1, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM identity)", row)
-        .map(drop)
-        .map_err(failed("insert into identity"))
-}
-
-/// Whether a log was created in the database at `path`. One that cannot be read, or is something else, counts as one: who opens it
-/// says what is wrong.
-pub fn is_created(path: &Path) -> bool {
-    let count = |db: &Connection, sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let created = |db: Connection| {
-        if count(&db, "SELECT count(*) FROM sqlite_schema")? == 0 {
-            return Ok(false);
-        }
-        match count(&db, "SELECT count(*) FROM sqlite_schema WHERE name = 'identity'")? {
-            0 => Ok(true),
-            _ => Ok(count(&db, "SELECT count(*) FROM identity")? > 0),
-        }
-    };
-    let look = || {
-        let db = super::open_reader(path, 64)?;
-        // Whoever writes folds its write-ahead log, and says so when that fails.
-        let quietly = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        quietly.and_then(|_| created(db)).map_err(failed("read of identity"))
-    };
-    path.exists() && look().unwrap_or(true)
-}
-
-pub(super) fn read_identity(
-    db: &Connection,
-    path: &Path,
-    wanted: Option<&Identity>,
-) -> Result<(Identity, [u8; 16]), StoreError> {
-    let found = db
-        .query_row("SELECT name, vkey, created_at, index_key FROM identity", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, [u8; 16]>(3)?))
-        })
-        .optional()
-        .map_err(failed("read of identity"))?;
-    let foreign = |why| StoreError::Foreign { path: path.display().to_string(), why };
-    let (name, vkey, created_at, index_key) =
-        found.ok_or_else(|| foreign("no log was ever created in it".to_owned()))?;
-    let created_at = from_micros(created_at).map_err(damaged("identity".to_owned()))?;
-    let identity = Identity { name, vkey, created_at };
-    if !identity.vkey.starts_with(&format!("{}+", identity.name)) {
-        let why = format!("the log {} has the key {}", identity.name, identity.vkey);
-        return Err(damaged("identity".to_owned())(why));
-    }
-    match wanted {
-        Some(wanted) if wanted.vkey != identity.vkey => {
-            Err(foreign(format!("it holds the log {}", identity.vkey)))
-        }
-        _ => Ok((identity, index_key)),
+        self.tail.first + self.tail.rows.len() as u64
     }
 }
 
@@ -252,11 +189,11 @@ impl LogStore for SqliteStore {
     }
 
     fn epoch(&mut self) -> Result<u64, StoreError> {
-        reader::epoch(&self.db)
+        rows::epoch(&self.db)
     }
 
     fn newest(&mut self) -> Result<Option<StoredHead>, StoreError> {
-        reader::heads(&self.db, i64::MAX, 1).map(|mut heads| heads.pop())
+        rows::heads(&self.db, i64::MAX, 1).map(|mut heads| heads.pop())
     }
 
     fn begin(&mut self, expected: Option<&TreeHead>, epoch: u64) -> Result<Box<dyn Append + '_>, StoreError> {
@@ -264,13 +201,13 @@ impl LogStore for SqliteStore {
             self.reload()?;
         }
         if !self.file.is_still(&self.path) {
-            let why = "the file was taken away or replaced while the server ran".to_owned();
-            return Err(StoreError::Foreign { path: self.path.display().to_string(), why });
+            let path = self.path.display().to_string();
+            return Err(StoreError::Foreign { path, found: FoundInstead::OtherFile });
         }
         let begun = self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"));
         begun.map_err(|error| error.of_database(&self.path))?;
         let transaction = Transaction { store: self, open: true };
-        let found = (transaction.newest()?, reader::epoch(&transaction.store.db)?);
+        let found = (transaction.newest()?, rows::epoch(&transaction.store.db)?);
         let expected = (expected.map(|head| (head.size, head.root)), epoch);
         if found != expected {
             let show = |(head, epoch): (Option<(TreeSize, Hash)>, u64)| match head {
@@ -290,22 +227,22 @@ impl LogStore for SqliteStore {
 
     fn reload(&mut self) -> Result<(), StoreError> {
         let (index, runs) = {
-            let key = self.shared.index_key;
-            Index::load(&self.db, self.shared.view.clone(), key, &self.index.known())?
+            let key = self.reader.index_key;
+            Index::load(&self.db, self.reader.view.clone(), key, &self.index.known())?
         };
         self.index = index;
         self.is_dirty = false;
         // A commit that was reported as failed may have been one.
-        self.shared.readers.committed();
-        self.load_edge(runs)
+        self.reader.pool.committed();
+        self.load_tail(runs)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
-        self.shared.clone()
+        self.reader.clone()
     }
 
     fn shrink(&mut self) -> Result<(), StoreError> {
-        self.shared.readers.hold(false);
+        self.reader.pool.hold(false);
         empty_wal(&self.db)
     }
 
@@ -315,7 +252,7 @@ impl LogStore for SqliteStore {
             let epoch = self.epoch;
             self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed("begin"))?;
             let mut transaction = Transaction { store: self, open: true };
-            let found = reader::epoch(&transaction.store.db)?;
+            let found = rows::epoch(&transaction.store.db)?;
             if found != epoch {
                 // What this store believes of the index may be long past.
                 let (expected, found) = (format!("epoch {epoch}"), format!("epoch {found}"));
@@ -349,7 +286,7 @@ impl Drop for Transaction<'_> {
 
 impl Transaction<'_> {
     fn newest(&self) -> Result<Option<(TreeSize, Hash)>, StoreError> {
-        let newest = reader::heads(&self.store.db, i64::MAX, 1)?.pop();
+        let newest = rows::heads(&self.store.db, i64::MAX, 1)?.pop();
         Ok(newest.map(|head| (head.tree.size, head.tree.root)))
     }
 
@@ -359,7 +296,7 @@ impl Transaction<'_> {
         // If we stop here the batch is durable: the next start finds its head ahead of the anchor and rolls that on.
         self.open = false;
         self.store.is_dirty = false;
-        self.store.shared.readers.committed();
+        self.store.reader.pool.committed();
         self.store.index.publish(change);
         Ok(())
     }
@@ -378,10 +315,10 @@ impl Transaction<'_> {
         let first = self.store.size();
         let entries = (first..)
             .zip(&batch.records)
-            .map(|(id, record)| (hash_module(&self.store.shared.index_key, &record.lines.module), id))
+            .map(|(id, record)| (hash_module(&self.store.reader.index_key, &record.lines.module), id))
             .collect();
         self.take_in(&batch.records, batch)?;
-        while self.store.edge.rows.len() as u64 >= TILE_WIDTH {
+        while self.store.tail.rows.len() as u64 >= TILE_WIDTH {
             self.seal_tile()?;
         }
         self.store_tail()?;
@@ -397,7 +334,7 @@ impl Transaction<'_> {
 
     /// Reads back how far the tables go now: in damaged pages a row may be written to where nobody finds it again.
     fn check_written(&self) -> Result<(), StoreError> {
-        let (size, stored) = (self.store.size(), reader::stored_size(&self.store.db)?);
+        let (size, stored) = (self.store.size(), rows::stored_size(&self.store.db)?);
         let newest = self.newest()?.map_or(0, |(size, _)| size.0);
         if (stored, newest) == (size, size) {
             return Ok(());
@@ -417,21 +354,24 @@ impl Transaction<'_> {
                 }
             };
             last = Some((&record.evidence, json.clone()));
-            self.store.edge.rows.push_back((Row { lines: record.lines.clone(), leaf: record.leaf }, json));
+            self.store
+                .tail
+                .rows
+                .push_back((RecordRow { lines: record.lines.clone(), leaf: record.leaf }, json));
         }
         Ok(())
     }
 
-    /// Moves 256 records from the right edge into segments.
+    /// Moves 256 records from the right tail into segments.
     fn seal_tile(&mut self) -> Result<(), StoreError> {
-        let SqliteStore { db, edge, encoder, decoder, .. } = &mut *self.store;
-        let sealed: Vec<(Row, Arc<str>)> = edge.rows.drain(..TILE_WIDTH as usize).collect();
+        let SqliteStore { db, tail, encoder, decoder, .. } = &mut *self.store;
+        let sealed: Vec<(RecordRow, Arc<str>)> = tail.rows.drain(..TILE_WIDTH as usize).collect();
         let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
         let mut insert = db
             .prepare_cached("INSERT INTO segment (segment_id, body) VALUES (?, ?)")
             .map_err(failed("insert into segment"))?;
         let mut text = String::new();
-        for (id, rows) in (edge.first / SEGMENT_WIDTH..).zip(sealed.chunks(SEGMENT_WIDTH as usize)) {
+        for (id, rows) in (tail.first / SEGMENT_WIDTH..).zip(sealed.chunks(SEGMENT_WIDTH as usize)) {
             let body = encoder.segment(id, rows.iter().map(|(row, _)| row)).map_err(codec)?;
             // Some of these rows have waited in memory since they became part of the tree.
             check_written(decoder, id, &body, &mut text).map_err(miswritten(format!("segment {id}")))?;
@@ -444,49 +384,49 @@ impl Transaction<'_> {
         }
         json.push(']');
         let body = zstd::bulk::compress(json.as_bytes(), EVIDENCE_ZSTD_LEVEL).map_err(codec)?;
-        let tile = edge.first / TILE_WIDTH;
+        let tile = tail.first / TILE_WIDTH;
         db.prepare_cached("INSERT INTO evidence (tile_id, body) VALUES (?, ?)")
             .and_then(|mut insert| {
-                insert.execute(params![tile as i64, wrap_at(Place::Evidence(tile), &body)])
+                insert.execute(params![tile as i64, wrap_at(RowPlace::Evidence(tile), &body)])
             })
             .map_err(failed("insert into evidence"))?;
-        let end = edge.first + TILE_WIDTH;
-        if edge.stored > 0 {
+        let end = tail.first + TILE_WIDTH;
+        if tail.stored > 0 {
             db.prepare_cached("DELETE FROM tail WHERE record_id < ?")
                 .and_then(|mut delete| delete.execute([end as i64]))
                 .map_err(failed("delete from tail"))?;
-            edge.stored = edge.stored.saturating_sub(TILE_WIDTH as usize);
+            tail.stored = tail.stored.saturating_sub(TILE_WIDTH as usize);
         }
-        edge.first = end;
+        tail.first = end;
         Ok(())
     }
 
     fn store_tail(&mut self) -> Result<(), StoreError> {
-        let SqliteStore { db, edge, .. } = &mut *self.store;
+        let SqliteStore { db, tail, .. } = &mut *self.store;
         let mut text = String::new();
         let mut insert = db
             .prepare_cached("INSERT INTO tail (record_id, body, evidence) VALUES (?, ?, ?)")
             .map_err(failed("insert into tail"))?;
-        for (id, (row, evidence)) in (edge.first..).zip(&edge.rows).skip(edge.stored) {
+        for (id, (row, evidence)) in (tail.first..).zip(&tail.rows).skip(tail.stored) {
             let body = encode_tail(id, row, evidence);
             let written = decode_tail(id, &body).and_then(|row| check_leaf(&row.lines, row.leaf, &mut text));
             written.map_err(miswritten(format!("tail {id}")))?;
             insert.execute(params![id as i64, body, evidence]).map_err(failed("insert into tail"))?;
         }
-        edge.stored = edge.rows.len();
+        tail.stored = tail.rows.len();
         Ok(())
     }
 }
 
 impl Append for Transaction<'_> {
     fn find(&mut self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError> {
-        let SqliteStore { db, decoder, index, shared, .. } = &mut *self.store;
-        reader::find(db, decoder, &index.view(), &shared.index_key, module, u64::MAX)
+        let SqliteStore { db, decoder, index, reader, .. } = &mut *self.store;
+        rows::find(db, decoder, &index.view(), &reader.index_key, module, u64::MAX)
     }
 
     fn may_have(&mut self, modules: &[&ModuleVersion]) -> Result<Vec<bool>, StoreError> {
-        let SqliteStore { db, index, shared, .. } = &mut *self.store;
-        let hashes: Vec<u64> = modules.iter().map(|module| hash_module(&shared.index_key, module)).collect();
+        let SqliteStore { db, index, reader, .. } = &mut *self.store;
+        let hashes: Vec<u64> = modules.iter().map(|module| hash_module(&reader.index_key, module)).collect();
         runs::may_have(db, &index.view(), &hashes)
     }
 
@@ -504,17 +444,17 @@ fn insert_complete(db: &Connection, complete: &Complete) -> Result<(), StoreErro
     let insert = |id: i64, hashes: &[Hash]| {
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
         db.prepare_cached("INSERT INTO tile (tile_id, body) VALUES (?, ?)")
-            .and_then(|mut insert| insert.execute(params![id, wrap_at(Place::Tile(id), &bytes)]))
+            .and_then(|mut insert| insert.execute(params![id, wrap_at(RowPlace::Tile(id), &bytes)]))
             .map(drop)
             .map_err(failed("insert into tile"))
     };
     for FullTile { level, number, hashes } in &complete.tiles {
         assert_eq!(hashes.len() as u64, TILE_WIDTH, "only full tiles are stored");
-        insert(reader::tile_id(*level, *number), hashes)?;
+        insert(rows::tile_id(*level, *number), hashes)?;
     }
     for Subtrees { tile, roots } in &complete.subtrees {
         assert_eq!(roots.len() as u64, SUBTREE_WIDTH, "only those of full tiles are stored");
-        insert(reader::subtrees_id(*tile), roots)?;
+        insert(rows::subtrees_id(*tile), roots)?;
     }
     Ok(())
 }

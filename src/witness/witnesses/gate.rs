@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::{Inner, Round, Witnesses, lock, unverified};
-use crate::log::{Gate, NotPassed, Opened, Snapshot};
+use crate::log::{NotPassed, OpenedLog, PublishGate, Snapshot};
 use crate::store::StoreError;
 use crate::store::cosignatures::GateMemory;
 use crate::tlog::{TreeHead, TreeSize};
@@ -13,8 +13,8 @@ use crate::tlog::{TreeHead, TreeSize};
 const FIX: &str = "\n  fix: put the newest copy of cosignatures.db back; without one, move the file away: \
                    the witnesses then cosign the newest head again";
 
-impl Gate for Witnesses {
-    fn start(&self, opened: &Opened) -> Result<bool, StoreError> {
+impl PublishGate for Witnesses {
+    fn start(&self, opened: &OpenedLog) -> Result<bool, StoreError> {
         let (options, log) = (&self.0.options, self.0.options.log.to_string());
         let exempt = self.0.exempt(opened, &log)?;
         self.0.exempt.store(exempt.0, Ordering::Relaxed);
@@ -79,7 +79,7 @@ impl Inner {
     ///
     /// A damaged memory is an error where cosignatures are demanded: the newest head may have passed,
     /// and an older one must not be served in its place.
-    fn exempt(&self, opened: &Opened, log: &str) -> Result<TreeSize, StoreError> {
+    fn exempt(&self, opened: &OpenedLog, log: &str) -> Result<TreeSize, StoreError> {
         let memory = match self.options.store.gate_memory() {
             Err(error @ StoreError::Damaged { .. }) if self.options.required => return Err(error),
             Err(error) => {

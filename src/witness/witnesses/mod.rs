@@ -28,10 +28,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::ask::{AskError, Peer};
+use super::ask::{AskError, AskedWitness};
 use super::hearing::{Claim, Hearing, Word};
 use crate::clock::Clock;
-use crate::log::{Cosigned, Judgment, Log, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
+use crate::log::{CosignedCheckpoint, Judgment, Log, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
 use crate::mirror::Misbehavior;
 use crate::note::{CosignatureSigner, Signature, VerifierKey};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
@@ -55,7 +55,7 @@ pub struct WitnessesOptions {
     /// The log's own key, as a cosigner.
     pub own: CosignatureSigner,
     /// The witnesses.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<AskedWitness>,
     /// Cosignatures that are enough.
     pub quorum: usize,
     /// Whether a head is published only after so many have cosigned it. The witnesses must be the
@@ -213,7 +213,7 @@ impl Witnesses {
     /// Figures of each witness, and whether the newest head has enough cosignatures.
     pub fn figures(&self) -> (Vec<PeerFigures>, bool) {
         let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
-        let figures = |(peer, tally): (&Peer, &Tally)| PeerFigures {
+        let figures = |(peer, tally): (&AskedWitness, &Tally)| PeerFigures {
             name: peer.name.clone(),
             cosigned: load(&tally.cosigned),
             failed: load(&tally.failed),
@@ -347,7 +347,7 @@ impl Inner {
             signatures.extend(round.signatures.values().cloned());
         }
         drop(round);
-        log.cosignatures().put(Cosigned { checkpoint: checkpoint.clone(), signatures });
+        log.cosignatures().put(CosignedCheckpoint { checkpoint: checkpoint.clone(), signatures });
     }
 
     /// Lets the log sign when the witnesses have said enough, or had time enough.

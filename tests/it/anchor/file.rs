@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use tallystick::store::StoreError;
-use tallystick::store::anchor::{self, Anchor, Anchored};
+use tallystick::store::anchor::{Anchor as _, AnchorWriter, Anchored, FileAnchor};
 use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
 use super::{anchored_at, empty, start_time};
@@ -35,7 +35,7 @@ impl File {
     }
 
     fn read(&self) -> Result<Option<Anchored>, StoreError> {
-        anchor::read(&self.path)
+        FileAnchor::at(&self.path).read()
     }
 }
 
@@ -44,8 +44,8 @@ fn head(size: u64) -> TreeHead {
 }
 
 /// An anchor that has moved so often.
-fn moved(path: &Path, moves: u64) -> Anchor {
-    let mut anchor = Anchor::create(path, &anchored_at(1, empty()), start_time()).unwrap();
+fn moved(path: &Path, moves: u64) -> Box<dyn AnchorWriter> {
+    let mut anchor = FileAnchor::at(path).create(&anchored_at(1, empty()), start_time()).unwrap();
     let mut from = empty();
     for size in 1..=moves {
         anchor.advance(1, &from, &head(size), start_time()).unwrap();
@@ -73,7 +73,7 @@ fn page(sequence: u64, anchored: &Anchored) -> Vec<u8> {
 fn the_file_is_what_its_specification_says() {
     let file = File::new();
     let start = anchored_at(1, empty());
-    let mut anchor = Anchor::create(&file.path, &start, start_time()).unwrap();
+    let mut anchor = FileAnchor::at(&file.path).create(&start, start_time()).unwrap();
     let (one, two) = (page(1, &start), page(2, &start));
     assert!(file.bytes() == [&two[..], &two, &one, &one].concat(), "a new file");
     anchor.claim(1, 2).unwrap();
@@ -106,14 +106,14 @@ fn it_only_moves_forward_and_only_from_what_is_expected() {
     }
     assert!(anchor.claim(2, 1).is_err());
     // A second process with the same file.
-    let (mut other, found) = Anchor::open(&file.path).unwrap().unwrap();
+    let (mut other, found) = FileAnchor::at(&file.path).open().unwrap().unwrap();
     assert_eq!(found, anchored_at(2, new));
     other.claim(2, 3).unwrap();
     assert!(conflicts(anchor.advance(2, &new, &head(10), start_time())));
     other.advance(3, &new, &head(10), start_time()).unwrap();
     assert_eq!(file.read().unwrap(), Some(anchored_at(3, head(10))));
     assert!(
-        Anchor::create(&file.path, &anchored_at(1, empty()), start_time()).is_err(),
+        FileAnchor::at(&file.path).create(&anchored_at(1, empty()), start_time()).is_err(),
         "it is not made again"
     );
 }
@@ -133,7 +133,7 @@ fn a_write_may_be_torn_anywhere() {
             file.put(&[&after[..end], &before[end..]].concat());
             let size = file.read().unwrap().unwrap().tree.size.0;
             assert_eq!(size, if end < copy_ends { moves } else { moves + 1 }, "{moves} moves, {end} bytes");
-            let (mut again, found) = Anchor::open(&file.path).unwrap().unwrap();
+            let (mut again, found) = FileAnchor::at(&file.path).open().unwrap().unwrap();
             again.advance(1, &found.tree, &head(99), start_time()).unwrap();
             assert_eq!(file.read().unwrap().unwrap().tree, head(99));
         }
@@ -195,8 +195,8 @@ fn damage_never_makes_an_older_head_count() {
 fn a_key_that_does_not_fit_is_refused() {
     let file = File::new();
     let long = Anchored { vkey: "k".repeat(PAGE), ..anchored_at(0, empty()) };
-    assert!(Anchor::create(&file.path, &long, start_time()).is_err());
+    assert!(FileAnchor::at(&file.path).create(&long, start_time()).is_err());
     let lines = Anchored { vkey: "a\nb".to_owned(), ..anchored_at(0, empty()) };
-    assert!(Anchor::create(&file.path, &lines, start_time()).is_err());
+    assert!(FileAnchor::at(&file.path).create(&lines, start_time()).is_err());
     assert!(!file.path.exists());
 }

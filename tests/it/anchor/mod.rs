@@ -7,13 +7,14 @@ mod sequences;
 mod settle;
 mod table;
 
+use crate::support::logs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
-use tallystick::log::{AppendError, Conditions, Log, OpenError, ReadOnly, State, Stop, settle_anchor, stops};
+use tallystick::log::{AppendError, Conditions, Log, LogOpenError, ReadOnly, State, Stop, stops};
 use tallystick::note::{self, KeyName, SignerKey};
-use tallystick::store::anchor::{self, Anchor, Anchored};
+use tallystick::store::anchor::{Anchor as _, Anchored, FileAnchor};
 use tallystick::store::sqlite::SqliteStore;
 use tallystick::store::{LogStore, StoredHead};
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
@@ -57,9 +58,9 @@ impl Site {
         }
     }
 
-    fn open_under(&self, conditions: Conditions) -> Result<Log, OpenError> {
+    fn open_under(&self, conditions: Conditions) -> Result<Log, LogOpenError> {
         let options = options_of(&self.data(), &self.anchor(), vec![self.signer()]);
-        Log::open_under(options, conditions)
+        logs::open_log_as(options, conditions)
     }
 
     fn data(&self) -> PathBuf {
@@ -79,7 +80,7 @@ impl Site {
     }
 
     fn anchored(&self) -> Option<Anchored> {
-        anchor::read(&self.anchor()).unwrap()
+        FileAnchor::at(&self.anchor()).read().unwrap()
     }
 
     fn store(&self) -> SqliteStore {
@@ -114,7 +115,7 @@ fn keep_ended_stop(anchor: &Path, signer: &SignerKey, tree: TreeHead) -> u64 {
         ended: Some(start_time()),
     });
     std::fs::write(format!("{}.stops", anchor.display()), serde_json::to_vec(&kept).unwrap()).unwrap();
-    if let Ok(Some((mut anchor, _))) = Anchor::open(anchor) {
+    if let Ok(Some((mut anchor, _))) = FileAnchor::at(anchor).open() {
         anchor.remember_stops(number).unwrap();
     }
     number
@@ -169,7 +170,7 @@ async fn check_reads_only(site: &Site, log: &Log, expected: fn(&ReadOnly) -> boo
 async fn stopped_before_the_first_head() {
     // The anchor is made before the log.
     let anchored = |site: &Site| {
-        drop(Anchor::create(&site.anchor(), &anchored_at(0, empty()), start_time()).unwrap());
+        drop(FileAnchor::at(&site.anchor()).create(&anchored_at(0, empty()), start_time()).unwrap());
     };
     let created = |site: &Site| {
         anchored(site);
@@ -177,7 +178,7 @@ async fn stopped_before_the_first_head() {
     };
     let claimed = |site: &Site| {
         created(site);
-        Anchor::open(&site.anchor()).unwrap().unwrap().0.claim(0, 1).unwrap();
+        FileAnchor::at(&site.anchor()).open().unwrap().unwrap().0.claim(0, 1).unwrap();
     };
     let claimed_in_both = |site: &Site| {
         claimed(site);
@@ -270,7 +271,7 @@ async fn an_old_copy_of_the_anchor_is_read_only() {
     check_reads_only(&site, &site.open(), old, &["an old copy"]).await;
 
     // What the advice says: the newest copy is put back, or the operator answers for the log.
-    let aside = settle_anchor(&site.data(), &site.anchor(), TreeSize(9), &clock()).unwrap().set_aside;
+    let aside = logs::settle(&site.data(), &site.anchor(), TreeSize(9), &clock()).unwrap().set_aside;
     assert!(aside.is_some_and(|aside| aside.exists()));
     check_writes(&site, &site.open(), &before).await;
 }
@@ -410,7 +411,7 @@ async fn an_empty_log_without_anchor_is_read_only() {
     std::fs::remove_file(site.anchor()).unwrap();
     let missing = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorMissing { size: 0, .. });
     check_reads_only(&site, &site.open(), missing, &["anchor settle --size 0"]).await;
-    settle_anchor(&site.data(), &site.anchor(), TreeSize(0), &clock()).unwrap();
+    logs::settle(&site.data(), &site.anchor(), TreeSize(0), &clock()).unwrap();
     let log = site.open();
     let before = (**log.snapshot().head()).clone();
     check_writes(&site, &log, &before).await;
@@ -426,7 +427,7 @@ async fn the_anchor_of_another_log_is_refused() {
     let other =
         SignerKey::generate("sum.other.example".parse::<KeyName>().unwrap(), [9; 32]).verifier().to_string();
     let anchored = Anchored { vkey: other.clone(), ..anchored_at(3, empty()) };
-    drop(Anchor::create(&site.anchor(), &anchored, start_time()).unwrap());
+    drop(FileAnchor::at(&site.anchor()).create(&anchored, start_time()).unwrap());
     let foreign = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorForeign { .. });
     check_reads_only(&site, &site.open(), foreign, &[&other, "set `anchor`"]).await;
 }

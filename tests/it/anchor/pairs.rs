@@ -19,13 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tallystick::log::{Conditions, Gate, Log, NotPassed, Opened, ReadOnly, Snapshot, State};
+use tallystick::log::{Conditions, Log, NotPassed, OpenedLog, PublishGate, ReadOnly, Snapshot, State};
 use tallystick::note::CosignatureSigner;
+use tallystick::source::SourceUrl;
 use tallystick::store::StoreError;
 use tallystick::store::cosignatures::{CosignatureStore, StoredCosignature};
 use tallystick::tlog::{Checkpoint, Hash, TreeHead, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
-use tallystick::witness::{Peer, Witnesses, WitnessesOptions};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
+use tallystick::witness::{AskedWitness, Witnesses, WitnessesOptions};
 
 use super::Site;
 use super::table::{
@@ -48,7 +49,7 @@ fn gate(site: &Site, required: bool) -> Witnesses {
     Witnesses::new(WitnessesOptions {
         log: site.signer().verifier(),
         own: CosignatureSigner::from(&site.signer()),
-        peers: vec![Peer { name: "w1".to_owned(), url, key }],
+        peers: vec![AskedWitness { name: "w1".to_owned(), url, key }],
         quorum: 1,
         required,
         patience: Duration::from_millis(1),
@@ -80,7 +81,7 @@ impl<'a> Cosigning<'a> {
     }
 
     /// The gate of the next process.
-    pub(super) fn begin(&self) -> Arc<dyn Gate> {
+    pub(super) fn begin(&self) -> Arc<dyn PublishGate> {
         let cosignatures = self.site.file("cosignatures");
         let witnesses = gate(self.site, true);
         Arc::new(Open { witnesses, cosignatures, is_closed: self.is_closed.clone() })
@@ -97,8 +98,8 @@ struct Open {
     is_closed: Arc<AtomicBool>,
 }
 
-impl Gate for Open {
-    fn start(&self, opened: &Opened) -> Result<bool, StoreError> {
+impl PublishGate for Open {
+    fn start(&self, opened: &OpenedLog) -> Result<bool, StoreError> {
         self.witnesses.start(opened)
     }
 
@@ -173,7 +174,7 @@ fn served(log: Found, cosignatures: Found) -> (u64, bool) {
 /// Opens a combination with a gate that demands cosignatures, and compares what is served.
 async fn check_gate(laid: &Laid, wide: &Wide) -> Result<(), String> {
     let open = || {
-        let gate: Arc<dyn Gate> = Arc::new(gate(&laid.site, true));
+        let gate: Arc<dyn PublishGate> = Arc::new(gate(&laid.site, true));
         laid.site.open_under(Conditions { gate: Some(gate), hold: None })
     };
     let log: Log = match (open(), expected(wide.cell)) {
@@ -234,7 +235,7 @@ async fn no_memory_of_cosignatures_forks_a_log_or_publishes_what_waits() {
         // Where none are demanded, they decide nothing.
         let laid = lay();
         let before = laid.truth();
-        let gate: Arc<dyn Gate> = Arc::new(gate(&laid.site, false));
+        let gate: Arc<dyn PublishGate> = Arc::new(gate(&laid.site, false));
         let found = laid.open(Conditions { gate: Some(gate), hold: None }).await;
         let expected = expected(wide.cell);
         if !agrees(expected, found) {

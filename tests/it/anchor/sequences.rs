@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tallystick::store::anchor::{Anchor as _, FileAnchor};
 
 use tallystick::log::{Log, State};
-use tallystick::store::anchor;
 use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
 use super::keep_ended_stop;
@@ -103,7 +103,7 @@ impl World {
         if size >= self.largest() {
             return Ok(true);
         }
-        let anchored = anchor::read(&self.live().join("anchor")).unwrap().unwrap().tree.size.0;
+        let anchored = FileAnchor::at(&self.live().join("anchor")).read().unwrap().unwrap().tree.size.0;
         if anchored > size {
             return Err(format!("it writes at {size}, and its anchor knows {anchored}"));
         }

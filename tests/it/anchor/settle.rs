@@ -1,8 +1,9 @@
 //! A lost anchor is settled by an operator, a contradicting one never.
 
+use crate::support::logs;
 use tallystick::clock::Clock;
-use tallystick::log::{ReadOnly, SettleError, Settled, State, settle_anchor};
-use tallystick::store::anchor::Anchor;
+use tallystick::log::{ReadOnly, SettleError, Settled, State};
+use tallystick::store::anchor::{Anchor as _, FileAnchor};
 use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
 use super::{Site, anchored_at, candidates, check_writes, start_time};
@@ -19,7 +20,7 @@ async fn closed(site: &Site, records: u64) -> TreeHead {
 }
 
 fn settle(site: &Site, size: u64) -> Result<Settled, SettleError> {
-    settle_anchor(&site.data(), &site.anchor(), TreeSize(size), &Clock::system())
+    logs::settle(&site.data(), &site.anchor(), TreeSize(size), &Clock::system())
 }
 
 fn lose_anchor(site: &Site) {
@@ -105,7 +106,7 @@ async fn an_anchor_that_can_be_read_is_right() {
     for anchored in [tree, ahead, beside] {
         lose_anchor(&site);
         let anchored = anchored_at(9, anchored);
-        drop(Anchor::create(&site.anchor(), &anchored, start_time()).unwrap());
+        drop(FileAnchor::at(&site.anchor()).create(&anchored, start_time()).unwrap());
         let refused = settle(&site, 5).unwrap_err();
         assert!(matches!(&refused, SettleError::Readable { .. }), "{refused:?}");
         assert_eq!(site.anchored(), Some(anchored), "it is left alone");

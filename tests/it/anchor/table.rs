@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tallystick::log::{Conditions, Log, OpenError, ReadOnly, State};
+use tallystick::log::{Conditions, Log, LogOpenError, ReadOnly, State};
 use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
 use super::pairs::Cosigning;
@@ -215,7 +215,7 @@ impl Laid {
     /// What the engine makes of it.
     pub(super) async fn open(&self, conditions: Conditions) -> Outcome {
         let log = match self.site.open_under(conditions) {
-            Err(error @ OpenError::WrongKey { .. }) => return Refused(leak(error.to_string())),
+            Err(error @ LogOpenError::WrongKey { .. }) => return Refused(leak(error.to_string())),
             opened => opened.unwrap(),
         };
         let (before, state) = (log.snapshot().head().tree, log.state());

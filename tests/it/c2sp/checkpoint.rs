@@ -1,8 +1,9 @@
 //! The own log's checkpoint: signed with the head, cosigned by whoever cosigns it, and by nobody when nothing is signed.
 
-use tallystick::log::{Cosigned, DATABASE_FILE, Log, ProofFileError};
+use tallystick::log::{CosignedCheckpoint, Log, ProofFileError};
 use tallystick::note::*;
 use tallystick::proof::{Trust, verify};
+use tallystick::store::sqlite::DATABASE_FILE;
 use tallystick::tlog::*;
 
 use crate::support::logs::{candidates, lines, module, open_log, open_log_with};
@@ -12,10 +13,10 @@ fn witness() -> CosignatureSigner {
 }
 
 /// The newest checkpoint with a cosignature.
-fn cosign(log: &Log, time: u64) -> Cosigned {
+fn cosign(log: &Log, time: u64) -> CosignedCheckpoint {
     let checkpoint = log.snapshot().checkpoint().unwrap().clone();
     let text = open(checkpoint.note.as_bytes(), &[&log.verifier()]).unwrap().text;
-    Cosigned { checkpoint, signatures: vec![witness().cosign(&text, time)] }
+    CosignedCheckpoint { checkpoint, signatures: vec![witness().cosign(&text, time)] }
 }
 
 /// Size, and the times of the cosignatures, of a checkpoint that verifies.

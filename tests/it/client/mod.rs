@@ -18,12 +18,13 @@ mod proofs;
 mod public;
 mod sumdb_client;
 
+use crate::support::logs::LogOptions;
 use std::path::Path;
 
 use tallystick::clock::Clock;
 use tallystick::config::keys;
 use tallystick::http::sumdb::percent_decode;
-use tallystick::log::{Log, LogOptions};
+use tallystick::log::Conditions;
 use tallystick::note::SignerKey;
 
 use self::go::Developer;
@@ -60,7 +61,7 @@ fn grow(directory: &LogDirectory, size: u64) {
         let anchor = data.join("anchor.db");
         let options =
             LogOptions { directory: data, anchor, signers, reader_cache_kib: 1024, clock: Clock::system() };
-        let log = Log::open(options).unwrap();
+        let log = logs::open_log_as(options, Conditions::default()).unwrap();
         let from = log.snapshot().size().0;
         log.append(logs::candidates(from..size)).await.unwrap();
         assert_eq!(log.snapshot().size().0, size);

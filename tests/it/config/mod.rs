@@ -11,8 +11,8 @@ mod faults;
 
 use serde_json::Value;
 use tallystick::config::reference::{self, KEYS};
-use tallystick::config::{Checksum, Config, Environment, Mode, Overrides};
-use tallystick::module::Choice;
+use tallystick::config::{Config, Environment, Mode, Overrides};
+use tallystick::route::{Checksum, Choice};
 
 use crate::cli::{Ran, Sandbox};
 
@@ -147,7 +147,7 @@ fn routes_match_in_order_on_the_unescaped_path() {
     for (path, number) in table {
         assert_eq!(config.route(path), Choice::Route(number - 1), "{path}");
     }
-    assert_eq!(config.routes[2].checksum, Checksum::SumDb("sum.golang.org".to_owned()));
+    assert_eq!(config.routes[2].route.checksum, Checksum::Sumdb("sum.golang.org".to_owned()));
     // The path right above what is private, and another spelling of it, would be told to the public database.
     for path in ["corp.example", "git.corp.example/A/b", "corp.example/SECRET"] {
         let withheld = matches!(config.route(path), Choice::Withheld(_));

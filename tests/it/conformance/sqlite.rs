@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rusqlite::Connection;
-use tallystick::store::anchor::{Anchor, Anchored};
+use tallystick::store::anchor::{Anchor as _, Anchored, FileAnchor};
 use tallystick::store::sqlite::SqliteStore;
 use tallystick::store::{LogReader, StoreError};
 use tallystick::tlog::{RecordId, TreeSize};
@@ -109,12 +109,13 @@ fn files_of_others_are_refused_and_left_alone() {
     let anchor = place.directory.path().join("anchor.db");
     let tree = tallystick::tlog::TreeHead { size: TreeSize(0), root: tallystick::tlog::Hash::EMPTY_TREE };
     drop(
-        Anchor::create(&anchor, &Anchored { vkey: "v".to_owned(), epoch: 0, tree, stops: 0 }, start_time())
+        FileAnchor::at(&anchor)
+            .create(&Anchored { vkey: "v".to_owned(), epoch: 0, tree, stops: 0 }, start_time())
             .unwrap(),
     );
     let refused = open(&anchor).unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
-    let refused = Anchor::open(&place.path()).map(|_| ()).unwrap_err();
+    let refused = FileAnchor::at(&place.path()).open().map(|_| ()).unwrap_err();
     assert!(matches!(refused, StoreError::Foreign { .. }), "{refused:?}");
     // Last: a schema from the future is not touched either.
     raw(&place).pragma_update(None, "user_version", 99).unwrap();

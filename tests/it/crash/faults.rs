@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tallystick::store::anchor::{self, Anchored};
+use tallystick::store::anchor::{Anchor as _, Anchored, FileAnchor};
 use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
 use super::campaign::{Random, Tally, seed, times};
@@ -331,7 +331,7 @@ fn every_call_of_a_conversion_may_fail() {
     let bench = Bench::new();
     let template = bench.template("conversion", |_, history| history.records() == 3);
     let anchor = template.place.path("anchor/anchor.db");
-    let newest = anchor::read(&anchor).unwrap().expect("there is one");
+    let newest = FileAnchor::at(&anchor).read().unwrap().expect("there is one");
     let tree = TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE };
     old::write(&anchor, Some(&Anchored { tree, ..newest.clone() }), Some(&newest));
     let what = "fault in one system call of a start that converts an old anchor";

@@ -13,11 +13,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tallystick::log::TILE_HEIGHT;
 use tallystick::note::{self, VerifierKey};
 use tallystick::tlog::{
-    Hash, HashIndex, Tile, TileLevel, TilePlan, TreeHead, TreeSize, consistency_proof_indexes, parse_record,
-    prove_consistency, split_data_tile, verify_consistency,
+    Hash, HashIndex, TILE_HEIGHT, Tile, TileLevel, TilePlan, TreeHead, TreeSize, consistency_proof_indexes,
+    parse_record, prove_consistency, split_data_tile, verify_consistency,
 };
 
 use super::campaign::Random;

@@ -6,7 +6,7 @@ use tallystick::log::fsck;
 use tallystick::store::anchor::Anchored;
 use tallystick::store::memory::{Disk, MemoryStore};
 use tallystick::store::sqlite::{SqliteReader, SqliteStore};
-use tallystick::store::{LogReader, LogStore};
+use tallystick::store::{LogObserver as _, LogReader, LogStore};
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
 use super::open_writer;

@@ -7,9 +7,9 @@ pub(crate) mod rows;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tallystick::log::{FsckReport, Log, OpenError, Outcome, ReadOnly, State, fsck};
+use tallystick::log::{AppendOutcome, Conditions, FsckReport, Log, LogOpenError, ReadOnly, State, fsck};
 use tallystick::store::sqlite::{SqliteReader, SqliteStore, rebuild_index};
-use tallystick::store::{Evidence, Incident, IncidentKind, LogReader, StoreError, evidence::Kept};
+use tallystick::store::{Evidence, Incident, IncidentKind, LogParts, LogReader, StoreError, evidence::Kept};
 use tallystick::tlog::{RecordId, Tile, TileLevel, TreeSize};
 
 use crate::support::logs::{
@@ -52,7 +52,10 @@ async fn grown_log(directory: &Path, size: u64, step: u64) -> Log {
 
 fn check(reader: &dyn LogReader) -> FsckReport {
     fsck(reader, &signer().verifier(), None, &mut |_| {}).unwrap_or_else(|error| FsckReport {
-        findings: vec![tallystick::log::Finding { place: "newest head".to_owned(), why: error.to_string() }],
+        findings: vec![tallystick::log::FsckFinding {
+            place: "newest head".to_owned(),
+            why: error.to_string(),
+        }],
         ..FsckReport::default()
     })
 }
@@ -151,7 +154,12 @@ fn a_flipped_byte_is_never_served() {
         }
         // The writer opens it or does not; when it does, it appends or does not. Nothing panics.
         if let Ok(store) = SqliteStore::open(&path, Some(&identity_of(&signer())), 1024) {
-            drop(tallystick::log::Log::over(Box::new(store), vec![signer()], crate::support::logs::clock()));
+            drop(tallystick::log::Log::open(
+                LogParts::only(Box::new(store)),
+                vec![signer()],
+                crate::support::logs::clock(),
+                Conditions::default(),
+            ));
         }
     }
     assert!(opened > 60 && found > 20, "{opened} opened, {found} found: the test shows little");
@@ -191,7 +199,7 @@ async fn a_log_with_a_damaged_newest_note_is_not_served() {
         note[at] = if note[at] == b'A' { b'B' } else { b'A' };
     });
     let refused = open_log(directory.path()).map(drop).unwrap_err();
-    assert!(matches!(refused, OpenError::Store(StoreError::Damaged { .. })), "{refused:?}");
+    assert!(matches!(refused, LogOpenError::Store(StoreError::Damaged { .. })), "{refused:?}");
     assert!(refused.to_string().contains("head of size 1"), "{refused}");
 }
 
@@ -291,7 +299,7 @@ async fn a_damaged_index_lets_nothing_in_twice() {
         let log = open_log(directory.path()).unwrap();
         let outcome = log.append(vec![candidate(id)]).await;
         let is_new = |receipt: &tallystick::log::Receipt| {
-            receipt.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Appended(_)))
+            receipt.outcomes.iter().any(|outcome| matches!(outcome, AppendOutcome::Appended(_)))
         };
         assert!(!outcome.as_ref().is_ok_and(is_new), "record {id} twice");
         assert_eq!(log.snapshot().size(), TreeSize(20_000), "record {id}");
@@ -330,7 +338,7 @@ async fn a_damaged_index_is_made_again() {
     let receipt = log.append(vec![candidate(19_999), candidate(20_000)]).await.unwrap();
     assert!(matches!(
         receipt.outcomes[..],
-        [Outcome::Present(RecordId(19_999)), Outcome::Appended(RecordId(20_000))]
+        [AppendOutcome::Present(RecordId(19_999)), AppendOutcome::Appended(RecordId(20_000))]
     ));
 }
 
@@ -351,7 +359,7 @@ async fn a_log_without_its_index_makes_it_when_it_is_opened() {
     let receipt = log.append(vec![candidate(7), candidate(80_000)]).await.unwrap();
     assert!(matches!(
         receipt.outcomes[..],
-        [Outcome::Present(RecordId(7)), Outcome::Appended(RecordId(80_000))]
+        [AppendOutcome::Present(RecordId(7)), AppendOutcome::Appended(RecordId(80_000))]
     ));
     log.close();
     let report = check(&SqliteReader::open(&path, 1024).unwrap());
@@ -424,7 +432,7 @@ fn a_directory_that_cannot_be_written_is_named() {
     // Not even root makes files there.
     for path in [missing, file, PathBuf::from("/sys/kernel")] {
         let refused = open_log(&path).map(drop).unwrap_err();
-        assert!(matches!(refused, OpenError::Store(StoreError::File { .. })), "{refused:?}");
+        assert!(matches!(refused, LogOpenError::Store(StoreError::File { .. })), "{refused:?}");
         assert!(refused.to_string().contains(&path.display().to_string()), "{refused}");
     }
     let nothing = SqliteReader::open(&directory.path().join("log.db"), 1024).map(drop).unwrap_err();

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tallystick::log::{OpenError, Outcome, ReadOnly, State};
+use tallystick::log::{AppendOutcome, LogOpenError, ReadOnly, State};
 use tallystick::store::sqlite::{SqliteReader, SqliteStore};
 use tallystick::store::{LogReader, StoreError};
 use tallystick::tlog::{RecordId, TreeSize};
@@ -158,7 +158,7 @@ async fn an_index_that_is_not_whole_lets_nothing_in_twice() {
         for id in [3, 16_000, 17_001, 39_999] {
             let outcome = log.append(vec![candidate(id)]).await;
             let is_new = |receipt: &tallystick::log::Receipt| {
-                receipt.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Appended(_)))
+                receipt.outcomes.iter().any(|outcome| matches!(outcome, AppendOutcome::Appended(_)))
             };
             assert!(!outcome.as_ref().is_ok_and(is_new), "{sql}: record {id} twice");
             assert!(!matches!(log.snapshot().find(&module(id)), Ok(None)), "{sql}: record {id} is not there");
@@ -175,7 +175,7 @@ async fn a_lost_head_is_not_replaced_by_an_older_one() {
         grown_log(directory.path(), 600, 100).await.close();
         run_behind_triggers(&directory.path().join("log.db"), sql);
         let refused = open_log(directory.path()).map(drop).unwrap_err();
-        assert!(matches!(refused, OpenError::Store(StoreError::Damaged { .. })), "{sql}: {refused:?}");
+        assert!(matches!(refused, LogOpenError::Store(StoreError::Damaged { .. })), "{sql}: {refused:?}");
         assert!(refused.to_string().contains("beyond it"), "{sql}: {refused}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rusqlite::Connection;
-use tallystick::log::Finding;
+use tallystick::log::FsckFinding;
 use tallystick::store::sqlite::SqliteReader;
 use tallystick::store::{LogReader, StoreError};
 use tallystick::tlog::{Hash, RecordId, TreeSize};
@@ -32,7 +32,7 @@ fn spoil_row(raw: &Connection, table: &str, column: &str, row: &str, change: imp
     assert_eq!(changed, 1);
 }
 
-fn places(findings: &[Finding]) -> Vec<&str> {
+fn places(findings: &[FsckFinding]) -> Vec<&str> {
     findings.iter().map(|finding| finding.place.as_str()).collect()
 }
 

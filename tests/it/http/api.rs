@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tallystick::http::api::proofs::{Leaf, NoProof, Proof, Wanted};
 use tallystick::http::api::{HeadInfo, KeyInfo, LogApi, LogInfo, OPENAPI, RecordInfo};
-use tallystick::http::listen::{Door, Peer};
+use tallystick::http::listen::{Door, PeerAddress};
 use tallystick::http::metrics::Traffic;
 use tallystick::http::ops::{self, Health, Readiness};
 use tallystick::http::proxies::TrustedProxies;
 use tallystick::http::{Client, ReadError};
 use tallystick::log::Inclusion;
 use tallystick::module::ModuleVersion;
-use tallystick::notary::Exhausted;
+use tallystick::share::Exhausted;
 use tallystick::tlog::{Hash, InclusionProof, RecordId, TreeHead, TreeSize};
 use tokio::net::TcpListener;
 
@@ -258,7 +258,7 @@ async fn the_second_door() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_is_told_its_peer() {
     let router = axum::Router::new().fallback(async |request: axum::extract::Request| {
-        request.extensions().get::<Peer>().expect("a peer").0.ip().to_string()
+        request.extensions().get::<PeerAddress>().expect("a peer").0.ip().to_string()
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());

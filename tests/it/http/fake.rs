@@ -10,13 +10,13 @@ use tallystick::clock::Clock;
 use tallystick::http::hooks::Hooks;
 use tallystick::http::listen::{Closed, Door, ListenLimits};
 use tallystick::http::metrics::Metrics;
-use tallystick::http::places::Places;
 use tallystick::http::proxies::TrustedProxies;
 use tallystick::http::site::{PublicSite, WaitingRoom};
 use tallystick::http::sumdb::Registry;
 use tallystick::http::tls::TlsKeeper;
 use tallystick::http::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError, api};
 use tallystick::module::ModuleVersion;
+use tallystick::share::Waiters;
 use tallystick::tlog::{Tile, TileLevel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -169,7 +169,7 @@ impl Setup {
             hooks: Hooks::new([], &Clock::system()),
             proxies: proxies.clone(),
             waiting: self.lookups_waiting.map_or_else(WaitingRoom::default, |most| WaitingRoom {
-                lookups: Places::new(most),
+                lookups: Waiters::new(most),
                 ..WaitingRoom::default()
             }),
             lookup_deadline: self.lookup_deadline.unwrap_or(PATIENCE),

@@ -137,7 +137,8 @@ async fn nginx_passes_everything_through() {
 /// What we ask over TLS is asked over HTTP/2 where a server has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_servers_are_asked_over_http_2() {
-    use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+    use tallystick::source::SourceUrl;
+    use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
     let dir = TempDir::new().unwrap();
     let Some(pair) = make_pair(TEST, dir.path(), "a") else { return };
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -1,12 +1,13 @@
 //! Heads that clients were shown, told to a server: of its own log, and of a log that it mirrors.
 
+use crate::support::logs::LogOptions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use serde_json::{Value, json};
 use tallystick::config::keys;
 use tallystick::gossip::{Gossip, Verdict};
-use tallystick::log::{Gate, Log, LogOptions, NotPassed, Opened, ReadOnly, Snapshot, State};
+use tallystick::log::{Conditions, Log, NotPassed, OpenedLog, PublishGate, ReadOnly, Snapshot, State};
 use tallystick::mirror::Mirrors;
 use tallystick::note::{SignerKey, sign};
 use tallystick::store::StoreError;
@@ -58,7 +59,7 @@ pub(super) fn own_log(sizes: &[u64]) -> (LogDirectory, SignerKey) {
         let anchor = data.join("anchor.db");
         let clock = Clock::system();
         let options = LogOptions { directory: data, anchor, signers, reader_cache_kib: 1024, clock };
-        let log = Log::open(options).unwrap();
+        let log = logs::open_log_as(options, Conditions::default()).unwrap();
         for size in sizes {
             let from = log.snapshot().size().0;
             log.append(logs::candidates(from..*size)).await.unwrap();
@@ -358,7 +359,7 @@ fn append(directory: &LogDirectory, id: u64) -> Option<u64> {
         reader_cache_kib: 1024,
         clock: Clock::system(),
     };
-    let log = Log::open(options).unwrap();
+    let log = logs::open_log_as(options, Conditions::default()).unwrap();
     let appended = tokio::runtime::Runtime::new().unwrap().block_on(log.append(vec![logs::candidate(id)]));
     log.close();
     appended.ok().map(|receipt| receipt.snapshot.size().0)
@@ -380,8 +381,8 @@ fn a_file_of_stops_that_cannot_be_read_is_a_stop() {
 /// A gate that does not open any more.
 struct Closed;
 
-impl Gate for Closed {
-    fn start(&self, _: &Opened) -> Result<bool, StoreError> {
+impl PublishGate for Closed {
+    fn start(&self, _: &OpenedLog) -> Result<bool, StoreError> {
         Ok(true)
     }
 
@@ -398,12 +399,12 @@ impl Gate for Closed {
 #[tokio::test]
 async fn a_head_that_waits_for_its_witnesses_is_ahead_without_an_alarm() {
     let directory = tempfile::tempdir().unwrap();
-    let open = |gate: Option<Arc<dyn Gate>>| {
+    let open = |gate: Option<Arc<dyn PublishGate>>| {
         let data = directory.path().to_owned();
         let (anchor, signers) = (data.join("anchor.db"), vec![logs::signer()]);
         let options =
             LogOptions { directory: data, anchor, signers, reader_cache_kib: 1024, clock: logs::clock() };
-        Log::open_gated(options, gate).unwrap()
+        logs::open_log_as(options, Conditions { gate, hold: None }).unwrap()
     };
     let log = open(None);
     log.append(logs::candidates(0..3)).await.unwrap();

@@ -34,7 +34,8 @@ use std::time::{Duration, Instant};
 use tallystick::clock::Clock;
 use tallystick::mirror::{ProvenRecord, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
 use tallystick::module::ModuleVersion;
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, SourceUrl};
+use tallystick::source::SourceUrl;
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb};
 
 use crate::support::hostile::{Behaviour, HostileServer};
 

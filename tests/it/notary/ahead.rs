@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tallystick::module::ModuleVersion;
-use tallystick::notary::{AheadLimits, ClientId, NotaryLimits};
+use tallystick::notary::{AheadLimits, NotaryLimits};
+use tallystick::share::Claimant;
 
 use super::world::{Files, Proxy, Say, World, client, eventually, file, file_url, module, per_minute};
 
@@ -70,7 +71,7 @@ async fn nobodys_go_mod_can_fill_the_log() {
     }
     let world = World::new();
     let notary = world.notary(vec![world.compute("*", &file_url(tree.path()))]);
-    notary.lookup(root, ClientId::Operator).await.unwrap();
+    notary.lookup(root, Claimant::Operator).await.unwrap();
     assert_eq!(world.size(), 1, "the operator asks for what the operator wants");
 }
 

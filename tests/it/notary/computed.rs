@@ -9,10 +9,12 @@ use tallystick::dirhash::H1;
 use tallystick::gosum::ModuleLines;
 use tallystick::log::{Candidate, evidence_of};
 use tallystick::module::{ModuleVersion, PathPatterns};
-use tallystick::notary::{Checksum, Notarized, NotaryError, Route};
+use tallystick::notary::{Notarized, NotaryError};
+use tallystick::route::{Checksum, Route};
+use tallystick::source::SourceList;
 use tallystick::store::{Evidence, LogStore as _, sqlite::SqliteStore};
 use tallystick::upstream::{
-    ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings, Vcs, VcsOptions,
+    ClientOptions, GoProxy, HttpClient, ModuleLimits, ProxySettings, Vcs, VcsOptions,
 };
 
 use super::world::{Files, Proxy, Say, World, client, file, file_url, module, zip};
@@ -303,14 +305,14 @@ async fn version_control_is_a_source_too() {
     });
     let client_options = ClientOptions { proxies: ProxySettings::default(), ..ClientOptions::default() };
     let source = GoProxy::new(
-        GoProxyList::parse("direct").unwrap(),
+        SourceList::parse("direct").unwrap(),
         HttpClient::new(client_options).unwrap(),
         Some(vcs),
         ModuleLimits::default(),
         world.directory.path().to_owned(),
     );
     let patterns = PathPatterns::parse("corp.example");
-    let route = Route { patterns, source: Some(source), checksum: Checksum::Compute };
+    let route = Route { modules: patterns, source: Some(source), checksum: Checksum::Compute };
     let notary = world.notary(vec![route]);
     let wanted = module("corp.example/m.git@v1.0.0");
     let found = notary.lookup(wanted.clone(), client()).await.unwrap();

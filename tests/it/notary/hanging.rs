@@ -1,13 +1,14 @@
 //! Sources that never answer: whose look-ups wait for them, and whose do not.
 
 use tallystick::module::ModuleVersion;
-use tallystick::notary::{AheadLimits, ClientId, Notary, NotaryLimits};
+use tallystick::notary::{AheadLimits, Notary, NotaryLimits};
+use tallystick::share::Claimant;
 use tokio::task::JoinHandle;
 
 use super::world::{Files, Proxy, Say, World, eventually, file, module};
 
-const GREEDY: ClientId = ClientId::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 1, 1, 1)));
-const OTHER: ClientId = ClientId::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 2, 2, 2)));
+const GREEDY: Claimant = Claimant::at(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 1, 1, 1)));
+const OTHER: Claimant = Claimant::at(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 2, 2, 2)));
 
 /// A proxy that has `corp.example/m0` to `m9` and never answers for `corp.example/hang…`.
 async fn proxy() -> Proxy {
@@ -32,7 +33,7 @@ fn limits() -> NotaryLimits {
     NotaryLimits { concurrency: 4, route_concurrency: 4, max_flights: 16, ahead, ..NotaryLimits::default() }
 }
 
-fn ask(notary: &Notary, module: ModuleVersion, client: ClientId) -> JoinHandle<Result<(), String>> {
+fn ask(notary: &Notary, module: ModuleVersion, client: Claimant) -> JoinHandle<Result<(), String>> {
     let notary = notary.clone();
     tokio::spawn(async move {
         notary.lookup(module, client).await.map(drop).map_err(|error| error.to_client_text())

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tallystick::clock::Clock;
-use tallystick::notary::{Allowance, ClientId, Delay, NotaryError, NotaryLimits};
+use tallystick::notary::{Delay, NotaryError, NotaryLimits};
+use tallystick::share::{Allowance, Claimant};
 
 use super::world::{Files, Proxy, Say, World, client, eventually, file, module, per_minute};
 
@@ -121,8 +122,7 @@ async fn misses_are_limited_per_client_and_in_all() {
         ..NotaryLimits::default()
     };
     let notary = world.notary_with(vec![world.compute("*", &proxy.url)], limits);
-    let ask =
-        |n: usize, last: u8| notary.lookup(modules[n].clone(), ClientId::Address([10, 0, 0, last].into()));
+    let ask = |n: usize, last: u8| notary.lookup(modules[n].clone(), Claimant::at([10, 0, 0, last].into()));
     assert!(ask(0, 1).await.is_ok() && ask(1, 1).await.is_ok());
     let error = ask(2, 1).await.err().unwrap();
     assert!(error.to_client_text().contains("from your address"), "{}", error.to_client_text());
@@ -132,7 +132,7 @@ async fn misses_are_limited_per_client_and_in_all() {
     }
     assert!(ask(2, 2).await.is_ok() && ask(3, 2).await.is_ok());
     assert_eq!(later(ask(4, 3).await.err().unwrap()).0, Delay::Limited(Allowance::All));
-    assert!(notary.lookup(modules[5].clone(), ClientId::Operator).await.is_ok());
+    assert!(notary.lookup(modules[5].clone(), Claimant::Operator).await.is_ok());
     assert_eq!((world.size(), notary.counters().limited.value()), (5, 2));
     world.clock.advance(Duration::from_secs(30));
     assert!(ask(6, 1).await.is_ok());

@@ -10,11 +10,12 @@ use tallystick::gosum::ModuleLines;
 use tallystick::log::evidence_of;
 use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
 use tallystick::module::ModuleVersion;
-use tallystick::notary::{Delay, NotaryError, ProveError, Proven, Prover, Proving};
+use tallystick::notary::{Delay, NotaryError, ProveError, Proven, Proving, RemoteLines};
 use tallystick::share::Claimant;
+use tallystick::source::SourceUrl;
 use tallystick::store::Evidence;
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, Said, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, Said};
 
 use super::world::{Files, Proxy, World, client, file, module};
 
@@ -31,7 +32,7 @@ impl Remote {
     }
 }
 
-impl Prover for Remote {
+impl RemoteLines for Remote {
     fn name(&self) -> &str {
         "sum.golang.org"
     }

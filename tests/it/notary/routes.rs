@@ -1,8 +1,11 @@
 //! Which source is asked: a private path is never sent anywhere but to its own route.
 
-use tallystick::log::{Log, LogOptions};
+use crate::support::logs;
+use crate::support::logs::LogOptions;
+use tallystick::log::Conditions;
 use tallystick::module::PathPatterns;
-use tallystick::notary::{Checksum, Notary, NotaryError, NotaryLimits, NotaryOptions, Route, RouteError};
+use tallystick::notary::{Notary, NotaryError, NotaryLimits, NotaryOptions};
+use tallystick::route::{Checksum, Route, RouteError};
 
 use super::world::{Files, Proxy, Say, World, client, file, module};
 
@@ -147,7 +150,7 @@ async fn routes_that_would_open_our_network_are_refused() {
         Some(RouteError::DirectNeedsHost { number: 1 })
     );
     assert_eq!(new(world.compute("git.corp.example/*", "direct")), None);
-    let route = Route { patterns: PathPatterns::parse("*"), source: None, checksum: Checksum::Compute };
+    let route = Route { modules: PathPatterns::parse("*"), source: None, checksum: Checksum::Compute };
     assert_eq!(new(route), Some(RouteError::NoSource { number: 1 }));
 }
 
@@ -169,14 +172,14 @@ async fn a_log_that_signs_nothing_takes_nothing_in() {
         }
     }
     let signer = tallystick::note::SignerKey::generate("sum.corp.example".parse().unwrap(), [7; 32]);
-    let restored = Log::open(LogOptions {
+    let options = LogOptions {
         directory: directory.path().to_owned(),
         anchor: directory.path().join("anchor.db"),
         signers: vec![signer],
         reader_cache_kib: 256,
         clock: world.clock.clone(),
-    });
-    world.log = restored.unwrap();
+    };
+    world.log = logs::open_log_as(options, Conditions::default()).unwrap();
     let notary = world.notary(vec![world.compute("*", &proxy.url)]);
     assert!(notary.lookup(wanted, client()).await.is_ok(), "what it has is served");
     let requests = proxy.requests().len();

@@ -1,5 +1,7 @@
 //! What a notary's tests need: modules as proxies serve them, a proxy that records and can be told to misbehave, a log.
 
+use crate::support::logs;
+use crate::support::logs::LogOptions;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Write as _};
 use std::num::NonZeroU32;
@@ -12,11 +14,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, Uri};
 use tallystick::clock::Clock;
-use tallystick::log::{Log, LogOptions};
+use tallystick::log::{Conditions, Log};
 use tallystick::module::{ModuleVersion, PathPatterns};
-use tallystick::notary::{Checksum, ClientId, Notary, NotaryLimits, NotaryOptions, Prover, Route};
+use tallystick::notary::{Notary, NotaryLimits, NotaryOptions, NotaryRoute, RemoteLines};
 use tallystick::note::SignerKey;
-use tallystick::upstream::{ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings};
+use tallystick::route::{Checksum, Route};
+use tallystick::share::Claimant;
+use tallystick::source::SourceList;
+use tallystick::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits, ProxySettings};
 use tokio::sync::watch;
 
 pub(super) fn module(text: &str) -> ModuleVersion {
@@ -24,8 +29,8 @@ pub(super) fn module(text: &str) -> ModuleVersion {
 }
 
 /// A client on this machine.
-pub(super) fn client() -> ClientId {
-    ClientId::Address([127, 0, 0, 1].into())
+pub(super) fn client() -> Claimant {
+    Claimant::at([127, 0, 0, 1].into())
 }
 
 /// A zip of these files, deflated.
@@ -206,14 +211,15 @@ impl World {
     pub(super) fn with_clock(clock: Clock) -> World {
         let directory = tempfile::tempdir().unwrap();
         let signer = SignerKey::generate("sum.corp.example".parse().unwrap(), [7; 32]);
-        let log = Log::open(LogOptions {
+        let options = LogOptions {
             directory: directory.path().to_owned(),
             anchor: directory.path().join("anchor.db"),
             signers: vec![signer],
             reader_cache_kib: 256,
             clock: clock.clone(),
-        });
-        World { log: log.unwrap(), clock, directory }
+        };
+        let log = logs::open_log_as(options, Conditions::default()).unwrap();
+        World { log, clock, directory }
     }
 
     /// The sources of a route.
@@ -221,27 +227,32 @@ impl World {
         let proxies = ProxySettings { http: None, https: None, no_proxy: None };
         let options = ClientOptions { proxies, clock: self.clock.clone(), ..ClientOptions::default() };
         let client = HttpClient::new(options).unwrap();
-        let list = GoProxyList::parse(list).unwrap();
+        let list = SourceList::parse(list).unwrap();
         GoProxy::new(list, client, None, ModuleLimits::default(), self.directory.path().to_owned())
     }
 
     /// A route whose lines are computed.
-    pub(super) fn compute(&self, patterns: &str, list: &str) -> Route {
-        let (patterns, source) = (PathPatterns::parse(patterns), Some(self.source(list)));
-        Route { patterns, source, checksum: Checksum::Compute }
+    pub(super) fn compute(&self, patterns: &str, list: &str) -> NotaryRoute {
+        let (modules, source) = (PathPatterns::parse(patterns), Some(self.source(list)));
+        Route { modules, source, checksum: Checksum::Compute }
     }
 
     /// A route whose lines a remote log proves.
-    pub(super) fn sumdb(&self, patterns: &str, list: Option<&str>, remote: Arc<dyn Prover>) -> Route {
-        let (patterns, source) = (PathPatterns::parse(patterns), list.map(|list| self.source(list)));
-        Route { patterns, source, checksum: Checksum::Sumdb(remote) }
+    pub(super) fn sumdb(
+        &self,
+        patterns: &str,
+        list: Option<&str>,
+        remote: Arc<dyn RemoteLines>,
+    ) -> NotaryRoute {
+        let (modules, source) = (PathPatterns::parse(patterns), list.map(|list| self.source(list)));
+        Route { modules, source, checksum: Checksum::Sumdb(remote) }
     }
 
-    pub(super) fn notary(&self, routes: Vec<Route>) -> Notary {
+    pub(super) fn notary(&self, routes: Vec<NotaryRoute>) -> Notary {
         self.notary_with(routes, NotaryLimits::default())
     }
 
-    pub(super) fn notary_with(&self, routes: Vec<Route>, limits: NotaryLimits) -> Notary {
+    pub(super) fn notary_with(&self, routes: Vec<NotaryRoute>, limits: NotaryLimits) -> Notary {
         let options = NotaryOptions { log: self.log.clone(), routes, limits, clock: self.clock.clone() };
         Notary::new(options).unwrap()
     }

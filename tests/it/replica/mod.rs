@@ -24,8 +24,9 @@ use tallystick::mirror::{
     RecordsError, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Replicated,
     replicate,
 };
+use tallystick::source::SourceUrl;
 use tallystick::store::replica::Replica;
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb};
 
 use peer::Peer;
 

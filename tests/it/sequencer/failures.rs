@@ -1,15 +1,18 @@
 //! What goes wrong under the sequencer, and what is true afterwards.
 
+use crate::support::logs;
 use std::time::Duration;
 
-use tallystick::log::{AppendError, Log, LogOptions, OpenError, Outcome, ReadOnly, State};
+use tallystick::log::{AppendError, AppendOutcome, Conditions, Log, LogOpenError, ReadOnly, State};
 use tallystick::store::memory::{Disk, Fault, MemoryStore};
 use tallystick::store::sqlite::SqliteStore;
-use tallystick::store::{LogReader, LogStore, StoreError};
+use tallystick::store::{LogParts, LogReader, LogStore, StoreError};
 use tallystick::tlog::{RecordId, TreeSize};
 
 use super::{check_receipt, gated, head_sizes, id_of, over};
-use crate::support::logs::{candidate, candidates, clock, identity_of, lines, open_log, signer, signer_of};
+use crate::support::logs::{
+    LogOptions, candidate, candidates, clock, identity_of, lines, open_log, signer, signer_of,
+};
 
 fn reason(error: AppendError) -> ReadOnly {
     let AppendError::ReadOnly(reason) = error;
@@ -75,7 +78,7 @@ async fn a_conflict_that_stays_is_believed() {
     log.append(candidates(0..3)).await.unwrap();
     (0..3).for_each(|_| disk.faults.queue(Fault::CommitConflict));
     let refused = reason(log.append(vec![candidate(3)]).await.err().unwrap());
-    assert!(matches!(&refused, ReadOnly::Stopped { why } if why.contains("another writer")), "{refused}");
+    assert!(matches!(&refused, ReadOnly::Deposed { why } if why.contains("another writer")), "{refused}");
     assert_eq!(head_sizes(&log.snapshot()), [0, 3]);
     assert!(log.append(vec![candidate(4)]).await.is_err());
     drop(log);
@@ -140,7 +143,7 @@ async fn a_real_second_writer_stops_the_first() {
     let epoch = second.epoch().unwrap() + 1;
     second.claim(epoch).unwrap();
     let refused = reason(log.append(vec![candidate(3)]).await.err().unwrap());
-    assert!(matches!(&refused, ReadOnly::Stopped { why } if why.contains("another writer")), "{refused}");
+    assert!(matches!(&refused, ReadOnly::Deposed { why } if why.contains("another writer")), "{refused}");
     assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::Stopped { .. })));
     assert_eq!(log.snapshot().record(RecordId(2)).unwrap().unwrap().lines, lines(2), "reads go on");
     assert_eq!(disk.heads(TreeSize(u64::MAX), 10).unwrap().len(), 2);
@@ -162,7 +165,7 @@ async fn a_full_disk_is_read_only_until_there_is_space() {
         watch.mark_unchanged();
         assert_eq!(log.snapshot().size(), TreeSize(3 + round));
         let receipt = log.append(vec![candidate(3 + round)]).await.unwrap();
-        assert!(matches!(receipt.outcomes[..], [Outcome::Appended(RecordId(id))] if id == 3 + round));
+        assert!(matches!(receipt.outcomes[..], [AppendOutcome::Appended(RecordId(id))] if id == 3 + round));
         assert!(matches!(&*log.state(), State::Writing));
     }
     disk.faults.queue(Fault::CommitFull);
@@ -295,7 +298,7 @@ async fn closing_loses_nothing_acknowledged_and_does_not_wait_for_other_handles(
         assert!(acknowledged.len() >= 32);
         assert!(matches!(kept.append(vec![candidate(0)]).await, Err(AppendError::ReadOnly(_))));
         assert!(
-            matches!(open_log(directory.path()), Err(OpenError::Store(StoreError::Locked { .. }))),
+            matches!(open_log(directory.path()), Err(LogOpenError::Store(StoreError::Locked { .. }))),
             "a handle is left"
         );
         for (i, id) in &acknowledged {
@@ -325,7 +328,7 @@ async fn a_second_process_is_refused_at_start() {
     let log = open_log(directory.path()).unwrap();
     log.append(vec![candidate(0)]).await.unwrap();
     let refused = open_log(directory.path()).map(drop).unwrap_err();
-    assert!(matches!(&refused, OpenError::Store(StoreError::Locked { .. })), "{refused}");
+    assert!(matches!(&refused, LogOpenError::Store(StoreError::Locked { .. })), "{refused}");
     assert!(refused.to_string().contains("in use by another tallystick process"), "{refused}");
     log.append(vec![candidate(1)]).await.unwrap();
 }
@@ -335,16 +338,16 @@ async fn an_older_writer_is_refused_by_the_database() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
     let open = || Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap());
-    let older = Log::over(open(), vec![signer()], clock()).unwrap();
+    let older = Log::open(LogParts::only(open()), vec![signer()], clock(), Conditions::default()).unwrap();
     older.append(vec![candidate(0)]).await.unwrap();
     // As by a process that got around the lock.
     let mut store = open();
     let epoch = store.epoch().unwrap() + 1;
     store.claim(epoch).unwrap();
-    let newer = Log::over(store, vec![signer()], clock()).unwrap();
+    let newer = Log::open(LogParts::only(store), vec![signer()], clock(), Conditions::default()).unwrap();
     newer.append(vec![candidate(1)]).await.unwrap();
     let refused = reason(older.append(vec![candidate(2)]).await.err().unwrap());
-    assert!(matches!(&refused, ReadOnly::Stopped { why } if why.contains("another writer")), "{refused}");
+    assert!(matches!(&refused, ReadOnly::Deposed { why } if why.contains("another writer")), "{refused}");
     newer.append(vec![candidate(3)]).await.unwrap();
     assert_eq!(head_sizes(&newer.snapshot()), [0, 1, 2, 3]);
     assert_eq!(older.snapshot().size(), TreeSize(1), "the older one publishes nothing of the newer");
@@ -361,15 +364,18 @@ async fn a_wrong_key_is_refused_at_start() {
     )
     .map(drop)
     .unwrap_err();
-    assert!(matches!(refused, OpenError::WrongKey { .. }), "{refused}");
+    assert!(matches!(refused, LogOpenError::WrongKey { .. }), "{refused}");
     for part in [signer().verifier().to_string(), signer_of(2).verifier().to_string()] {
         assert!(refused.to_string().contains(&part), "{refused}");
     }
     let memory = Disk::default();
     drop(over(&memory));
     let store = MemoryStore::open(&memory, None).unwrap();
-    let refused = Log::over(Box::new(store), vec![signer_of(2)], clock()).map(drop).unwrap_err();
-    assert!(matches!(refused, OpenError::WrongKey { .. }), "{refused}");
+    let refused =
+        Log::open(LogParts::only(Box::new(store)), vec![signer_of(2)], clock(), Conditions::default())
+            .map(drop)
+            .unwrap_err();
+    assert!(matches!(refused, LogOpenError::WrongKey { .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -387,7 +393,7 @@ async fn without_a_key_a_log_is_only_read() {
         reader_cache_kib: 1024,
         clock: clock(),
     };
-    let log = Log::open(options).unwrap();
+    let log = logs::open_log_as(options, Conditions::default()).unwrap();
     assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::NoKey)));
     assert_eq!(log.snapshot().size(), TreeSize(3));
     assert!(log.append(vec![candidate(3)]).await.is_err());

@@ -23,14 +23,16 @@ use std::time::{Duration, Instant};
 
 use tallystick::gossip::{Gossip, Verdict};
 use tallystick::log::{
-    AppendError, Gate, Judgment, Log, NotPassed, Opened, ReadOnly, Report, Snapshot, State,
+    AppendError, Conditions, Judgment, Log, NotPassed, OpenedLog, PublishGate, ReadOnly, Report, Snapshot,
+    State,
 };
 use tallystick::mirror::Mirrors;
 use tallystick::module::ModuleVersion;
 use tallystick::note::{SignerKey, sign};
 use tallystick::store::memory::{Disk, Fault, MemoryStore};
 use tallystick::store::{
-    Append, Batch, Identity, IncidentKind, LogReader, LogStore, StoreError, StoredHead, StoredRecord,
+    Append, Batch, Identity, IncidentKind, LogParts, LogReader, LogStore, StoreError, StoredHead,
+    StoredRecord,
 };
 use tallystick::tlog::{Hash, TreeHead, TreeSize, verify_consistency};
 
@@ -191,7 +193,13 @@ impl Schedule {
         let store = MemoryStore::open(disk, Some(&identity_of(&signer()))).expect("a store in memory");
         let store = Box::new(Steps { store: Box::new(store), schedule: self.clone() });
         let gate = Arc::new(self.clone());
-        let log = Log::over_gated(store, vec![signer()], clock(), Some(gate)).expect("a sound log");
+        let log = Log::open(
+            LogParts::only(store),
+            vec![signer()],
+            clock(),
+            Conditions { gate: Some(gate), hold: None },
+        )
+        .expect("a sound log");
         self.with(|world| {
             let (head, evidence) = (log.snapshot().head().clone(), world.evidence.clone());
             world.shown.push((head.tree, head.note.clone()));
@@ -276,8 +284,8 @@ impl Schedule {
     }
 }
 
-impl Gate for Schedule {
-    fn start(&self, _: &Opened) -> Result<bool, StoreError> {
+impl PublishGate for Schedule {
+    fn start(&self, _: &OpenedLog) -> Result<bool, StoreError> {
         Ok(true)
     }
 

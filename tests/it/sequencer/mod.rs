@@ -7,9 +7,9 @@ mod tiles;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 
-use tallystick::log::{Candidate, Log, Outcome, Receipt, Snapshot, State};
+use tallystick::log::{AppendOutcome, Candidate, Conditions, Log, Receipt, Snapshot, State};
 use tallystick::store::memory::{Disk, MemoryStore};
-use tallystick::store::{Append, Identity, LogReader, LogStore, StoreError, StoredHead};
+use tallystick::store::{Append, Identity, LogParts, LogReader, LogStore, StoreError, StoredHead};
 use tallystick::tlog::{
     RecordId, TreeHead, TreeSize, prove_consistency, prove_inclusion, verify_consistency, verify_inclusion,
 };
@@ -21,17 +21,17 @@ use crate::support::logs::{
 /// A log over a disk in memory.
 fn over(disk: &Disk) -> Log {
     let store = MemoryStore::open(disk, Some(&identity_of(&signer()))).unwrap();
-    Log::over(Box::new(store), vec![signer()], clock()).unwrap()
+    Log::open(LogParts::only(Box::new(store)), vec![signer()], clock(), Conditions::default()).unwrap()
 }
 
 fn variant(i: u64, variant: u64) -> Candidate {
     Candidate::new(lines_with(i, variant), imported())
 }
 
-fn id_of(outcome: &Outcome) -> u64 {
+fn id_of(outcome: &AppendOutcome) -> u64 {
     match outcome {
-        Outcome::Appended(id) | Outcome::Present(id) => id.0,
-        Outcome::Conflict(conflict) => panic!("{conflict:?}"),
+        AppendOutcome::Appended(id) | AppendOutcome::Present(id) => id.0,
+        AppendOutcome::Conflict(conflict) => panic!("{conflict:?}"),
     }
 }
 
@@ -116,7 +116,10 @@ fn gated(disk: &Disk) -> (Log, Gate) {
     gate.set(true);
     let store = MemoryStore::open(disk, Some(&identity_of(&signer()))).unwrap();
     let store = Gated { store: Box::new(store), gate: gate.clone() };
-    (Log::over(Box::new(store), vec![signer()], clock()).unwrap(), gate)
+    (
+        Log::open(LogParts::only(Box::new(store)), vec![signer()], clock(), Conditions::default()).unwrap(),
+        gate,
+    )
 }
 
 #[tokio::test]
@@ -139,7 +142,7 @@ async fn what_arrives_together_is_committed_together() {
     gate.set(true);
     for (i, waiter) in waiters.into_iter().enumerate() {
         let receipt = waiter.await.unwrap().unwrap();
-        assert!(matches!(receipt.outcomes[..], [Outcome::Appended(_)]));
+        assert!(matches!(receipt.outcomes[..], [AppendOutcome::Appended(_)]));
         check_receipt(&log, &receipt, &[i as u64]);
     }
     // The empty tree, what the writer took before the others came, and all the others.
@@ -159,7 +162,9 @@ async fn every_waiter_gets_its_number_and_a_head_that_contains_it() {
                 for round in 0..4 {
                     let offered: Vec<u64> = (0..=task % 3).map(|i| task * 100 + round * 10 + i).collect();
                     let receipt = log.append(offered.iter().map(|i| candidate(*i)).collect()).await.unwrap();
-                    assert!(receipt.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Appended(_))));
+                    assert!(
+                        receipt.outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Appended(_)))
+                    );
                     check_receipt(&log, &receipt, &offered);
                 }
             })
@@ -202,14 +207,18 @@ async fn the_same_record_again_has_the_same_number() {
     let first = log.append(candidates(0..5)).await.unwrap();
     let note = first.snapshot.head().note.clone();
     let again = log.append(vec![candidate(3), candidate(0), candidate(3)]).await.unwrap();
-    assert!(again.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Present(_))));
+    assert!(again.outcomes.iter().all(|outcome| matches!(outcome, AppendOutcome::Present(_))));
     assert_eq!(again.outcomes.iter().map(id_of).collect::<Vec<_>>(), [3, 0, 3]);
     assert_eq!(again.snapshot.head().note, note, "nothing new, no new head");
     // In one batch.
     let twice = log.append(vec![candidate(7), candidate(7), candidate(8)]).await.unwrap();
     assert!(matches!(
         twice.outcomes[..],
-        [Outcome::Appended(RecordId(5)), Outcome::Present(RecordId(5)), Outcome::Appended(RecordId(6))]
+        [
+            AppendOutcome::Appended(RecordId(5)),
+            AppendOutcome::Present(RecordId(5)),
+            AppendOutcome::Appended(RecordId(6))
+        ]
     ));
     assert!(log.append(vec![]).await.unwrap().outcomes.is_empty());
     assert_eq!(log.snapshot().size(), TreeSize(7));
@@ -223,7 +232,9 @@ async fn another_hash_is_refused_and_kept_as_an_incident_once() {
     let note = log.snapshot().head().note.clone();
     for _ in 0..3 {
         let receipt = log.append(vec![variant(1, 9)]).await.unwrap();
-        let [Outcome::Conflict(conflict)] = &receipt.outcomes[..] else { panic!("{:?}", receipt.outcomes) };
+        let [AppendOutcome::Conflict(conflict)] = &receipt.outcomes[..] else {
+            panic!("{:?}", receipt.outcomes)
+        };
         assert_eq!((conflict.standing.id, &conflict.standing.lines), (RecordId(1), &lines(1)));
         assert_eq!(conflict.offered, lines_with(1, 9));
     }
@@ -236,7 +247,7 @@ async fn another_hash_is_refused_and_kept_as_an_incident_once() {
     assert!(
         matches!(
             &mixed.outcomes[..],
-            [Outcome::Conflict(_), Outcome::Appended(RecordId(3)), Outcome::Present(RecordId(1)), Outcome::Conflict(within), Outcome::Appended(RecordId(4))]
+            [AppendOutcome::Conflict(_), AppendOutcome::Appended(RecordId(3)), AppendOutcome::Present(RecordId(1)), AppendOutcome::Conflict(within), AppendOutcome::Appended(RecordId(4))]
                 if within.standing.id == RecordId(3) && within.standing.lines == lines(3)
         ),
         "{:?}",
@@ -283,7 +294,7 @@ async fn races_for_one_version_have_one_winner() {
         all.extend(task.await.unwrap());
     }
     for (i, variant, outcome) in &all {
-        if let Outcome::Appended(id) = outcome {
+        if let AppendOutcome::Appended(id) = outcome {
             let entry = standing.entry(*i).or_insert((id.0, *variant, 0));
             entry.2 += 1;
         }
@@ -293,8 +304,10 @@ async fn races_for_one_version_have_one_winner() {
     for (i, variant, outcome) in all {
         let (id, winner, _) = standing[&i];
         match outcome {
-            Outcome::Appended(at) | Outcome::Present(at) => assert_eq!((at.0, variant), (id, winner)),
-            Outcome::Conflict(conflict) => {
+            AppendOutcome::Appended(at) | AppendOutcome::Present(at) => {
+                assert_eq!((at.0, variant), (id, winner))
+            }
+            AppendOutcome::Conflict(conflict) => {
                 assert_eq!((conflict.standing.id.0, conflict.standing.lines), (id, lines_with(i, winner)));
                 assert_ne!(variant, winner);
             }

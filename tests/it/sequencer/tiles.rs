@@ -1,10 +1,10 @@
 //! However records arrive, the tree, its tiles and its proofs are those that tlog computes.
 
 use tallystick::clock::Clock;
-use tallystick::log::{Log, Snapshot};
-use tallystick::store::LogStore;
+use tallystick::log::{Conditions, Log, Snapshot};
 use tallystick::store::memory::{Disk, MemoryStore};
 use tallystick::store::sqlite::SqliteStore;
+use tallystick::store::{LogParts, LogStore};
 use tallystick::tlog::{
     HashIndex, Tile, TileLevel, TreeSize, new_tiles, stored_hash_count, tree_hash, tree_hash_indexes,
 };
@@ -121,7 +121,8 @@ async fn grow(log: &Log, until: u64, seed: u64) {
 async fn random_batches_give_the_tree_of_one_by_one_in_memory() {
     for seed in 1..=4 {
         let store = MemoryStore::open(&Disk::default(), Some(&identity_of(&signer()))).unwrap();
-        let log = Log::over(Box::new(store), vec![signer()], clock()).unwrap();
+        let log = Log::open(LogParts::only(Box::new(store)), vec![signer()], clock(), Conditions::default())
+            .unwrap();
         grow(&log, 1_000, seed).await;
     }
 }
@@ -133,11 +134,13 @@ async fn every_tile_of_every_width_is_what_the_tree_says() {
         let path = directory.path().join("log.db");
         Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap())
     };
-    let log = Log::over(open(), vec![signer()], Clock::system()).unwrap();
+    let log =
+        Log::open(LogParts::only(open()), vec![signer()], Clock::system(), Conditions::default()).unwrap();
     grow(&log, 1_000, 5).await;
     let before = log.snapshot().head().clone();
     log.close();
-    let log = Log::over(open(), vec![signer()], Clock::system()).unwrap();
+    let log =
+        Log::open(LogParts::only(open()), vec![signer()], Clock::system(), Conditions::default()).unwrap();
     assert_eq!(log.snapshot().head(), &before);
     let mut tree = Tree::default();
     (0..1_000).for_each(|i| drop(tree.push(leaf(i))));
@@ -148,7 +151,8 @@ async fn every_tile_of_every_width_is_what_the_tree_says() {
 #[tokio::test]
 async fn every_size_to_600_one_by_one() {
     let store = MemoryStore::open(&Disk::default(), Some(&identity_of(&signer()))).unwrap();
-    let log = Log::over(Box::new(store), vec![signer()], clock()).unwrap();
+    let log =
+        Log::open(LogParts::only(Box::new(store)), vec![signer()], clock(), Conditions::default()).unwrap();
     let mut tree = Tree::default();
     for i in 0..600 {
         tree.push(leaf(i));
@@ -164,7 +168,7 @@ async fn a_tile_of_level_two_begins_at_65536() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.db");
     let open = || Box::new(SqliteStore::open(&path, Some(&identity_of(&signer())), 1024).unwrap());
-    let log = Log::over(open(), vec![signer()], clock()).unwrap();
+    let log = Log::open(LogParts::only(open()), vec![signer()], clock(), Conditions::default()).unwrap();
     let mut tree = Tree::default();
     for end in [16_384, 32_768, 49_152, 65_535, 65_536, 65_537, 65_800] {
         let ids = tree.size()..end;
@@ -179,7 +183,7 @@ async fn a_tile_of_level_two_begins_at_65536() {
         }
     }
     log.close();
-    let log = Log::over(open(), vec![signer()], clock()).unwrap();
+    let log = Log::open(LogParts::only(open()), vec![signer()], clock(), Conditions::default()).unwrap();
     for size in [1, 255, 256, 65_535, 65_536, 65_537, 65_700, 65_800] {
         assert_eq!(log.snapshot().root_at(TreeSize(size)).unwrap(), tree.head_at(size).root);
     }

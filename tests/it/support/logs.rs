@@ -1,20 +1,23 @@
 //! Logs and stores full of made-up records.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tallystick::clock::Clock;
 use tallystick::dirhash::H1;
 use tallystick::gosum::ModuleLines;
-use tallystick::log::{Candidate, Log, LogOptions, OpenError};
+use tallystick::log::{Candidate, Conditions, Log, LogOpenError, SettleError, Settled, settle_anchor};
 use tallystick::module::ModuleVersion;
 use tallystick::note::{self, KeyName, SignerKey};
+use tallystick::store::anchor::FileAnchor;
+use tallystick::store::lock::DirectoryLock;
+use tallystick::store::sqlite::{self, DATABASE_FILE, SqliteReader};
 use tallystick::store::{
     Batch, Complete, Evidence, Identity, Incident, LogReader, LogStore, NewRecord, StoreError, StoredHead,
 };
-use tallystick::tlog::{Hash, TreeHead};
+use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
 use super::tree::Tree;
 
@@ -80,7 +83,7 @@ pub(crate) fn candidates(ids: Range<u64>) -> Vec<Candidate> {
 }
 
 /// A log in `directory`, with its anchor beside it.
-pub(crate) fn open_log(directory: &Path) -> Result<Log, OpenError> {
+pub(crate) fn open_log(directory: &Path) -> Result<Log, LogOpenError> {
     open_log_with(directory, &directory.join("anchor.db"), vec![signer()])
 }
 
@@ -88,8 +91,37 @@ pub(crate) fn open_log_with(
     directory: &Path,
     anchor: &Path,
     signers: Vec<SignerKey>,
-) -> Result<Log, OpenError> {
-    Log::open(options_of(directory, anchor, signers))
+) -> Result<Log, LogOpenError> {
+    open_log_as(options_of(directory, anchor, signers), Conditions::default())
+}
+
+/// Where a log is, who signs it, and what time it is.
+pub(crate) struct LogOptions {
+    pub(crate) directory: PathBuf,
+    pub(crate) anchor: PathBuf,
+    pub(crate) signers: Vec<SignerKey>,
+    pub(crate) reader_cache_kib: u32,
+    pub(crate) clock: Clock,
+}
+
+/// Puts a log together as the server does.
+pub(crate) fn open_log_as(options: LogOptions, conditions: Conditions) -> Result<Log, LogOpenError> {
+    let LogOptions { directory, anchor, signers, reader_cache_kib, clock } = options;
+    let identity = signers.first().map(|signer| Identity::of(signer, clock.now()));
+    let parts = sqlite::open_log(&directory, &anchor, identity.as_ref(), reader_cache_kib)?;
+    Log::open(parts, signers, clock, conditions)
+}
+
+/// Settles the anchor of the log in a directory, as the command does.
+pub(crate) fn settle(
+    directory: &Path,
+    anchor: &Path,
+    size: TreeSize,
+    clock: &Clock,
+) -> Result<Settled, SettleError> {
+    let lock = DirectoryLock::acquire(directory)?;
+    let reader = Arc::new(SqliteReader::open(&directory.join(DATABASE_FILE), 2048)?);
+    settle_anchor(&lock, &reader, &FileAnchor::at(anchor), size, clock)
 }
 
 pub(crate) fn options_of(directory: &Path, anchor: &Path, signers: Vec<SignerKey>) -> LogOptions {

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the pure core to the faces: a module uses only what stands before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 26] = [
     "note", "tlog", "visible", "module", "dirhash", "gosum", "proof", "xml", // core
-    "clock", "crew", "files", "share", "config", "store", "upstream", // ground
+    "clock", "crew", "files", "share", "source", "route", "config", "store", "upstream", // ground
     "log", "mirror", "notary", "witness", "audit", "gossip", "monitor", // engines
     "http", "cli", // faces
 ];

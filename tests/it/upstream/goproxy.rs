@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use tallystick::module::ModuleVersion;
+use tallystick::source::SourceList;
 use tallystick::upstream::{
-    FetchError, GoProxy, GoProxyList, ModuleError, ModuleLimits, ProxySettings, SourceName, Vcs, VcsError,
-    VcsOptions,
+    FetchError, GoProxy, ModuleError, ModuleLimits, ProxySettings, SourceName, Vcs, VcsError, VcsOptions,
 };
 
 use super::{AMPLE, client, within};
@@ -21,7 +21,7 @@ fn module() -> ModuleVersion {
 }
 
 fn goproxy(list: &str) -> GoProxy {
-    let list = GoProxyList::parse(list).unwrap();
+    let list = SourceList::parse(list).unwrap();
     GoProxy::new(list, client(), None, ModuleLimits::default(), std::env::temp_dir())
 }
 
@@ -108,7 +108,6 @@ async fn the_most_telling_error_is_returned() {
     assert!(both.is_transient() && !both.is_not_found(), "{both}");
     let off = ask(format!("{},off", missing.url())).await;
     assert!(matches!(&off, ModuleError::Fetch(e) if e.is_not_found()), "{off}");
-    assert!(matches!(ask("off".into()).await, ModuleError::Off));
     let direct = ask(format!("{},direct", missing.url())).await;
     assert!(matches!(direct, ModuleError::DirectNotAllowed), "{direct}");
     let error = goproxy(&failing.url()).fetch_info(&module(), within(AMPLE)).await.unwrap_err();
@@ -138,7 +137,7 @@ async fn the_limits_hold() {
     let server = honest();
     for (max_zip_bytes, max_mod_bytes) in [(8, 100), (100, 8)] {
         let limits = ModuleLimits { max_zip_bytes, max_mod_bytes };
-        let list = GoProxyList::parse(&server.url()).unwrap();
+        let list = SourceList::parse(&server.url()).unwrap();
         let proxy = GoProxy::new(list, client(), None, limits, std::env::temp_dir());
         let error = proxy.fetch_module(&module(), within(AMPLE)).await.unwrap_err();
         assert!(matches!(error, ModuleError::Fetch(FetchError::TooLarge { max_bytes: 8, .. })), "{error}");
@@ -181,7 +180,7 @@ async fn direct_is_asked_at_the_end_of_the_list() {
         ..VcsOptions::new(scratch.path().to_owned())
     };
     let missing = HostileServer::always(Behaviour::not_found());
-    let list = GoProxyList::parse(&format!("{},direct", missing.url())).unwrap();
+    let list = SourceList::parse(&format!("{},direct", missing.url())).unwrap();
     let proxy =
         GoProxy::new(list, client(), Some(Vcs::new(options)), ModuleLimits::default(), std::env::temp_dir());
     let error = proxy.fetch_module(&module(), within(AMPLE)).await.unwrap_err();

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use tallystick::upstream::{
-    ClientOptions, FetchError, HostRule, HttpClient, ProxySettings, RedirectRefusal, RedirectRules, Stage,
-    Waiting,
+    ClientOptions, FetchError, HostRule, HttpClient, ProxySettings, RedirectRefusal, RedirectRules,
+    ScratchSpace, Stage, Waiting,
 };
 
 use super::{AMPLE, client, options, url, within};
@@ -316,18 +316,18 @@ async fn a_proxy_is_used_for_other_hosts_and_never_for_this_machine() {
 }
 
 #[tokio::test]
-async fn a_body_is_written_to_a_file_with_its_size_and_hash() {
+async fn a_body_comes_with_its_size_and_hash() {
     let server = HostileServer::always(Behaviour::ok(vec![b'a'; 1_000_000]));
-    let file = tempfile::tempfile().unwrap();
-    let spooled = client().get_to_file(&url(&server.url()), 1_000_000, within(AMPLE), file).await.unwrap();
+    let space = ScratchSpace::from(std::env::temp_dir());
+    let spooled = client().get_to_spool(&url(&server.url()), 1_000_000, within(AMPLE), &space).await.unwrap();
     // SHA-256 of one million `a`, from FIPS 180-2, appendix B.3.
     let hex: String = spooled.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     let mut read = Vec::new();
     spooled.reader().unwrap().read_to_end(&mut read).unwrap();
     assert!(spooled.size == 1_000_000 && read == vec![b'a'; 1_000_000]);
-    let file = tempfile::tempfile().unwrap();
-    let error = client().get_to_file(&url(&server.url()), 999_999, within(AMPLE), file).await.unwrap_err();
+    let spooled = client().get_to_spool(&url(&server.url()), 999_999, within(AMPLE), &space).await;
+    let error = spooled.unwrap_err();
     assert!(matches!(error, FetchError::TooLarge { .. }), "{error}");
 }
 

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use tallystick::clock::Clock;
 use tallystick::module::ModuleVersion;
+use tallystick::source::{SourceList, SourceUrl};
 use tallystick::upstream::{
-    ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits, ProxySettings, RemoteSumdb, SourceUrl,
-    Vcs, VcsOptions, supported,
+    ClientOptions, GoProxy, HttpClient, ModuleLimits, ProxySettings, RemoteSumdb, Vcs, VcsOptions, supported,
 };
 
 /// Time enough for any answer on this machine.
@@ -42,7 +42,7 @@ fn url(text: &str) -> SourceUrl {
 fn futures_can_move_between_threads() {
     fn is_send<T: Send>(_: &T) {}
     let module = ModuleVersion::from_parts("corp.example/x", "v1.0.0").unwrap();
-    let list = GoProxyList::parse("off").unwrap();
+    let list = SourceList::parse("direct").unwrap();
     let vcs = Vcs::new(VcsOptions::new(std::env::temp_dir()));
     let proxy =
         GoProxy::new(list, client(), Some(vcs.clone()), ModuleLimits::default(), std::env::temp_dir());

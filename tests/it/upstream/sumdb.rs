@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tallystick::module::ModuleVersion;
+use tallystick::source::SourceUrl;
 use tallystick::tlog::Tile;
-use tallystick::upstream::{FetchError, RemoteSumdb, SourceUrl, passthrough, supported};
+use tallystick::upstream::{FetchError, RemoteSumdb, passthrough, supported};
 
 use super::{AMPLE, client, url, within};
 use crate::support::hostile::{Behaviour, HostileServer};

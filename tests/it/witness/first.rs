@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::http::{StatusCode, Uri, header::CONTENT_TYPE};
 use tallystick::log::{ReadOnly, State, stops};
+use tallystick::source::SourceUrl;
 use tallystick::tlog::TreeSize;
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
 
 use super::own::{HOUR, World, keys, liar, peer};
 use super::witness_key;

@@ -6,18 +6,18 @@ use tallystick::note;
 use tallystick::store::StoreError;
 use tallystick::store::witness::{MAX_EVIDENCE, read_witness};
 use tallystick::tlog::{Checkpoint, ConsistencyProof, Hash, TreeHead, TreeSize};
-use tallystick::witness::{AddCheckpoint, Outcome, Refusal, WitnessError, origin_hash};
+use tallystick::witness::{AddCheckpoint, CosignOutcome, CosignRefusal, WitnessError, origin_hash};
 
 use super::{SmallLog, check_lines, open, open_at, witness_key};
 use crate::support::logs::clock;
 use crate::support::raw::behind_triggers;
 
-fn stale(size: u64) -> Result<String, Refusal> {
-    Err(Refusal::Stale { size: TreeSize(size) })
+fn stale(size: u64) -> Result<String, CosignRefusal> {
+    Err(CosignRefusal::Stale { size: TreeSize(size) })
 }
 
-fn is_bad_proof(result: &Result<String, Refusal>) -> bool {
-    matches!(result, Err(Refusal::BadProof { .. }))
+fn is_bad_proof(result: &Result<String, CosignRefusal>) -> bool {
+    matches!(result, Err(CosignRefusal::BadProof { .. }))
 }
 
 #[tokio::test]
@@ -76,18 +76,18 @@ async fn what_is_no_request_or_not_trusted_is_refused_by_name() {
     ] {
         let refusal = witness.add_checkpoint(&body).await.unwrap_err();
         let got = match &refusal {
-            Refusal::Malformed { .. } => "malformed",
-            Refusal::UnknownOrigin => "unknown",
-            Refusal::Untrusted => "untrusted",
-            Refusal::OldAboveSize { .. } => "old",
+            CosignRefusal::Malformed { .. } => "malformed",
+            CosignRefusal::UnknownOrigin => "unknown",
+            CosignRefusal::Untrusted => "untrusted",
+            CosignRefusal::OldAboveSize { .. } => "old",
             _ => "another",
         };
         assert_eq!(got, want, "{refusal}: {}", String::from_utf8_lossy(&body[..body.len().min(300)]));
     }
     assert!(witness.checkpoint(&origin_hash("log.example")).is_none(), "nothing was remembered");
     check_lines(&witness.add_checkpoint(&many(99)).await.unwrap(), &log.text(5));
-    assert_eq!(witness.count(Outcome::Cosigned), 1);
-    assert_eq!(witness.count(Outcome::Untrusted), 3);
+    assert_eq!(witness.count(CosignOutcome::Cosigned), 1);
+    assert_eq!(witness.count(CosignOutcome::Untrusted), 3);
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_second_root_for_a_size_is_a_fork_and_the_evidence_verifies() {
     witness.add_checkpoint(&log.body(0, 5)).await.unwrap();
     let fork = log.forked_at(3);
     let size = TreeSize(5);
-    let refusal = |is_stale| Err(Refusal::Fork { size, is_stale });
+    let refusal = |is_stale| Err(CosignRefusal::Fork { size, is_stale });
     assert_eq!(witness.add_checkpoint(&fork.body(5, 5)).await, refusal(false));
     assert_eq!(witness.add_checkpoint(&fork.body(0, 5)).await, refusal(true));
     let (_, evidence) = read_witness(&directory.path().join("witness.db")).unwrap();
@@ -205,7 +205,7 @@ async fn of_two_histories_of_one_size_exactly_one_wins() {
                     check_lines(&lines, &history.text(7));
                     winners.push(history.head(7));
                 }
-                Err(Refusal::Stale { size } | Refusal::Fork { size, is_stale: true }) => {
+                Err(CosignRefusal::Stale { size } | CosignRefusal::Fork { size, is_stale: true }) => {
                     assert_eq!(size, TreeSize(7));
                 }
                 Err(error) => panic!("{error}"),
@@ -269,7 +269,7 @@ async fn a_row_that_is_lost_or_older_in_one_copy_cosigns_nothing() {
         behind_triggers(&path, |raw| raw.execute_batch(&sql).unwrap());
         // While it runs: the honest log too is refused, and a person must look.
         let refusal = witness.add_checkpoint(&log.body(9, 12)).await.unwrap_err();
-        assert_eq!(refusal, Refusal::Broken, "{sql}");
+        assert_eq!(refusal, CosignRefusal::Broken, "{sql}");
         assert!(witness.add_checkpoint(&log.forked_at(1).body(0, 12)).await.is_err(), "{sql}");
         drop(witness);
         let refused = open(directory.path(), &[&log]).err().expect("a start with it").to_string();

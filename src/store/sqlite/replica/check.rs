@@ -4,13 +4,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::damaged;
+use super::super::errors::damaged;
 use rusqlite::Connection;
 
-use super::super::index::{Entry, View, hash_name};
-use super::super::readers::Reader;
+use super::super::index::View;
+use super::super::readers::ReadConnection;
 use super::super::runs;
-use super::{ReplicaReader, Shared};
+use super::super::shape::{IndexEntry, hash_name};
+use super::{ReplicaReader, ReplicaShared};
 use crate::store::StoreError;
 use crate::tlog::RecordId;
 
@@ -72,15 +73,15 @@ impl ReplicaReader {
 
     /// Those of the records in `ids` to which the index does not lead from their names.
     pub fn unindexed(&self, ids: Range<u64>) -> Result<Vec<RecordId>, StoreError> {
-        let Shared { view, readers, index_key, .. } = &*self.0;
-        let mut entries: Vec<Entry> = Vec::new();
+        let ReplicaShared { view, readers, index_key, .. } = &*self.0;
+        let mut entries: Vec<IndexEntry> = Vec::new();
         self.each_name(ids, |id, path, version| entries.push((hash_name(index_key, path, version), id.0)))?;
         // In the order of the index, so that each of its pages is read once.
         entries.sort_unstable();
         let mut lost = Vec::new();
         for entries in entries.chunks(PROBES) {
             let view = view.load();
-            readers.read(|Reader { db, .. }| {
+            readers.read(|ReadConnection { db, .. }| {
                 for &(hash, id) in entries {
                     if !leads_to(db, &view, hash, id)? {
                         lost.push(RecordId(id));

@@ -1,13 +1,12 @@
-//! The newest head and the end of the records, each read from its two copies ([`copies`]).
+//! The end of the records, read from its two copies ([`copies`]).
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::super::reader::{blob, heads_as};
-use super::super::{copies, damaged, failed};
+use super::super::copies;
+use super::super::errors::{damaged, failed};
+use super::super::rows::blob;
 use super::Edge;
-use super::reader::heads;
 use crate::store::StoreError;
-use crate::store::remote::SeenHead;
 
 /// The stored edge; the one of an empty tree where nothing was written yet.
 pub(super) fn stored_edge(db: &Connection) -> Result<Edge, StoreError> {
@@ -31,11 +30,4 @@ pub(super) fn extent(db: &Connection) -> Result<Option<(i64, i64)>, StoreError> 
             .map_err(failed("read of edge"))
     };
     copies::agreed(db, "edge", (read("edge")?, read("edge_copy")?))
-}
-
-/// The newest head.
-pub(super) fn newest_head(db: &Connection) -> Result<Option<SeenHead>, StoreError> {
-    let select = "SELECT size, root, note, seen_at FROM newest_head WHERE size < ? LIMIT ?";
-    let second = heads_as(db, select, i64::MAX, 1, |tree, note, seen_at| SeenHead { tree, note, seen_at })?;
-    copies::agreed(db, "the newest head", (heads(db, i64::MAX, 1)?, second)).map(|mut head| head.pop())
 }

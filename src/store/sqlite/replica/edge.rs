@@ -9,8 +9,7 @@
 //! ```
 
 use super::super::segment::{Why, unwrap, wrap};
-use crate::store::TILE_WIDTH;
-use crate::tlog::{HASH_SIZE, Hash, TreeSize, split_data_tile};
+use crate::tlog::{HASH_SIZE, Hash, TILE_HEIGHT, TILE_WIDTH, TreeSize, split_data_tile, unfinished_widths};
 
 /// The right edge of a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,7 +76,5 @@ impl Edge {
 
 /// How many hashes the unfinished tile of each level from 1 up has.
 fn counts(size: u64) -> impl Iterator<Item = usize> {
-    std::iter::successors(Some(size >> 8), |above| Some(above >> 8))
-        .take_while(|hashes| *hashes > 0)
-        .map(|hashes| (hashes % TILE_WIDTH) as usize)
+    unfinished_widths(TILE_HEIGHT, TreeSize(size)).map(|hashes| hashes as usize)
 }

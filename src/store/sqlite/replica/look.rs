@@ -5,8 +5,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::super::{failed, open_reader, pragma_value};
-use super::copy::{extent, newest_head};
+use super::super::connection::{open_reader, pragma_value};
+use super::super::errors::failed;
+use super::super::seen_heads;
+use super::copy::extent;
 use super::{KEPT_TWICE, segments};
 use crate::store::StoreError;
 use crate::tlog::TreeSize;
@@ -35,7 +37,7 @@ pub fn look(path: &Path) -> Result<Option<Extent>, StoreError> {
     let state = db.unchecked_transaction().map_err(failed("begin"))?;
     let (size, head) = if pragma_value(&state, "user_version")? >= KEPT_TWICE {
         let size = extent(&state)?.map(|(size, _)| TreeSize(size as u64));
-        (size, newest_head(&state)?.map(|head| head.tree.size))
+        (size, seen_heads::newest(&state)?.map(|head| head.tree.size))
     } else {
         (
             number(&state, "SELECT size FROM edge")?,

@@ -26,18 +26,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
-use super::index::{View, hash_name};
+use super::index::View;
 use super::packed::{Packer, Parts, names_of};
-use super::readers::Readers;
+use super::readers::ReaderPool;
+use super::seen_heads::SeenHead;
 use super::segment::SEGMENT_WIDTH;
+use super::shape::hash_name;
 use crate::gosum::ModuleLines;
-use crate::store::remote::SeenHead;
-use crate::store::{FullTile, StoreError, TILE_WIDTH};
-use crate::tlog::RecordId;
+use crate::store::{FullTile, StoreError};
+use crate::tlog::{RecordId, TILE_WIDTH};
 pub use edge::Edge;
 pub use look::{Extent, file_bytes, look};
 use segments::Segments;
-use writer::Writer;
+use writer::ReplicaWriter;
 pub use writer::drop_index;
 
 const MIGRATIONS: &[&str] = &[
@@ -62,26 +63,26 @@ const DICTIONARY_BYTES: usize = 32 << 10;
 /// The full mirror of one log: its writer, of which there is one, and the way to its readers. Clones share both.
 #[derive(Clone)]
 pub struct Replica {
-    shared: Arc<Shared>,
-    writer: Arc<Mutex<Writer>>,
+    shared: Arc<ReplicaShared>,
+    writer: Arc<Mutex<ReplicaWriter>>,
     codec: Arc<ArcSwap<Codec>>,
 }
 
 /// The readers' half. Any number of threads; each call sees one state of the mirror.
 #[derive(Clone)]
-pub struct ReplicaReader(Arc<Shared>);
+pub struct ReplicaReader(Arc<ReplicaShared>);
 
-struct Shared {
+struct ReplicaShared {
     index_key: [u8; 16],
     segments: Segments,
     view: Arc<ArcSwap<View>>,
-    readers: Arc<Readers>,
-    state: ArcSwap<State>,
+    readers: Arc<ReaderPool>,
+    state: ArcSwap<ReplicaState>,
     condemned: ArcSwap<check::Condemned>,
 }
 
 /// What is committed.
-struct State {
+struct ReplicaState {
     edge: Edge,
     head: Option<Arc<SeenHead>>,
 }
@@ -137,7 +138,8 @@ impl Replica {
         cache_kib: u32,
         at: Timestamp,
     ) -> Result<Replica, StoreError> {
-        let writer::Opened { writer, shared, dictionary } = writer::open(path, name, vkey, cache_kib, at)?;
+        let writer::OpenedReplica { writer, shared, dictionary } =
+            writer::open(path, name, vkey, cache_kib, at)?;
         let codec = Arc::new(ArcSwap::from_pointee(Codec::new(shared.index_key, dictionary)));
         Ok(Replica { shared, writer: Arc::new(Mutex::new(writer)), codec })
     }
@@ -206,7 +208,7 @@ impl Replica {
         self.writer().tidy()
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    fn writer(&self) -> MutexGuard<'_, ReplicaWriter> {
         // A panic in the middle of a commit leaves a transaction that the next one rolls back.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -265,7 +267,7 @@ impl RecordText {
     }
 }
 
-impl State {
+impl ReplicaState {
     fn size(&self) -> u64 {
         self.edge.size.0
     }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::super::reader::Numbered;
-use super::super::{damaged, failed};
+use super::super::errors::{damaged, failed};
+use super::super::rows::Numbered;
 use super::segments::{Bounds, Segments};
 use crate::store::StoreError;
 use crate::store::lock::{DISK_RESERVE_BYTES, free_bytes};

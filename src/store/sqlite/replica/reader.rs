@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::super::damaged;
-use super::super::index::hash_name;
+use super::super::errors::damaged;
 use super::super::packed::{Parts, needs_dictionary};
-use super::super::reader::{Candidate, blob, candidates, heads_as, tile_id};
-use super::super::readers::Reader;
+use super::super::readers::ReadConnection;
+use super::super::rows::{CandidateSegment, blob, candidates, tile_id};
+use super::super::seen_heads::{self, SeenHead};
 use super::super::segment::{Decoder, SEGMENT_WIDTH, Why, unwrap};
+use super::super::shape::hash_name;
 use super::segments::{Segments, segment_name};
-use super::{RecordText, ReplicaReader, Shared, codec_failed};
+use super::{RecordText, ReplicaReader, ReplicaShared, codec_failed};
 use crate::module::ModuleVersion;
-use crate::store::remote::SeenHead;
-use crate::store::{StoreError, StoredRecord, TILE_WIDTH};
-use crate::tlog::{HASH_SIZE, Hash, RecordId, TreeSize};
+use crate::store::{StoreError, StoredRecord};
+use crate::tlog::{HASH_SIZE, Hash, RecordId, TILE_HEIGHT, TILE_WIDTH, TreeSize, hashes_at};
 
 impl ReplicaReader {
     /// How many records are there: all of them verified.
@@ -32,18 +32,18 @@ impl ReplicaReader {
     /// Up to `limit` heads smaller than `before`, newest first.
     pub fn heads(&self, before: TreeSize, limit: usize) -> Result<Vec<SeenHead>, StoreError> {
         let before = i64::try_from(before.0).unwrap_or(i64::MAX);
-        self.0.readers.read(|reader| heads(&reader.db, before, limit))
+        self.0.readers.read(|reader| seen_heads::heads(&reader.db, before, limit))
     }
 
     /// The record of a module version.
     pub fn find(&self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError> {
         // The state first: the index that is loaded after it has all of its records.
-        let Shared { state, view, readers, index_key, condemned, segments } = &*self.0;
+        let ReplicaShared { state, view, readers, index_key, condemned, segments } = &*self.0;
         let condemned = condemned.load();
         let (state, view) = (state.load(), view.load());
         let hash = hash_name(index_key, module.path.as_str(), module.version.as_str());
-        readers.read(|Reader { db, decoder, .. }| {
-            candidates(db, &view, hash, |Candidate { segment, .. }| {
+        readers.read(|ReadConnection { db, decoder, .. }| {
+            candidates(db, &view, hash, |CandidateSegment { segment, .. }| {
                 let ids = segment * SEGMENT_WIDTH..((segment + 1) * SEGMENT_WIDTH).min(state.size());
                 if ids.is_empty() {
                     return Ok(None);
@@ -94,7 +94,7 @@ impl ReplicaReader {
     /// A hash tile as wide as it is in the mirror, up to 256 hashes; none when the mirror has no hash of it.
     pub fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
         let state = self.0.state.load();
-        let hashes = state.size().checked_shr(8 * u32::from(level)).unwrap_or(0);
+        let hashes = hashes_at(TILE_HEIGHT, level, state.edge.size);
         let Some(width) = number.checked_mul(TILE_WIDTH).and_then(|first| hashes.checked_sub(first)) else {
             return Ok(None);
         };
@@ -122,7 +122,7 @@ impl ReplicaReader {
         let state = self.0.state.load();
         let (end, sealed) = (ids.end.min(state.size()), state.edge.sealed());
         if ids.start < end.min(sealed) {
-            self.0.readers.read(|Reader { db, decoder, .. }| {
+            self.0.readers.read(|ReadConnection { db, decoder, .. }| {
                 each_sealed(db, decoder, &self.0.segments, ids.start..end.min(sealed), |_, parts| each(parts))
             })?;
         }
@@ -196,10 +196,4 @@ pub(super) fn dictionary(db: &Connection) -> Result<Option<Vec<u8>>, StoreError>
     let Some(row) = blob(db, select, 1, "read of dictionary")? else { return Ok(None) };
     let body = unwrap(&row).map_err(damaged("dictionary".to_owned()))?;
     Ok(Some(body.to_vec()))
-}
-
-/// Up to `limit` heads smaller than `before`, newest first.
-pub(super) fn heads(db: &Connection, before: i64, limit: usize) -> Result<Vec<SeenHead>, StoreError> {
-    let select = "SELECT size, root, note, seen_at FROM head WHERE size < ? ORDER BY size DESC LIMIT ?";
-    heads_as(db, select, before, limit, |tree, note, seen_at| SeenHead { tree, note, seen_at })
 }

@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::damaged;
+use super::super::errors::damaged;
 use super::super::segment::Why;
 use super::SEGMENTS_PER_TILE;
 use super::places::Known;

@@ -9,33 +9,37 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::index::{Entry, FLUSH, MOST_RECENT, View, hash_name};
+use super::super::connection::{checkpoint_aloud, empty_wal, open_writing_with};
+use super::super::errors::{damaged, failed, from_micros, to_micros};
+use super::super::index::{FLUSH, MOST_RECENT, View};
 use super::super::merge::{Change, Index};
 use super::super::packed::Parts;
-use super::super::reader::tile_id;
-use super::super::readers::{Commits, Readers};
+use super::super::readers::{Commits, ReaderPool};
 use super::super::rebuild::{clear, fill};
+use super::super::rows::tile_id;
+use super::super::seen_heads;
 use super::super::segment::{Decoder, SEGMENT_WIDTH, unwrap, wrap};
-use super::super::{checkpoint_aloud, damaged, empty_wal, failed, from_micros, open_writing_with, to_micros};
-use super::copy::{extent, newest_head, stored_edge};
+use super::super::shape::{IndexEntry, hash_name};
+use super::copy::{extent, stored_edge};
 use super::moved;
 use super::reader::{dictionary, each_sealed};
 use super::segments::{Bounds, Segments};
 use super::{
-    APPLICATION_ID, Edge, MIGRATIONS, PackedTile, SEGMENTS_PER_TILE, Shared, State, Window, codec_failed,
+    APPLICATION_ID, Edge, MIGRATIONS, PackedTile, ReplicaShared, ReplicaState, SEGMENTS_PER_TILE, Window,
+    codec_failed,
 };
 use crate::store::lock::FileLock;
-use crate::store::remote::SeenHead;
-use crate::store::{FullTile, StoreError, TILE_WIDTH};
+use crate::store::{FoundInstead, FullTile, StoreError};
+use crate::tlog::TILE_WIDTH;
 
 /// Entries of the index that one commit moves when only merging is left.
 const MERGED_PER_COMMIT: u64 = 1 << 20;
 /// Pages that one commit moves to where free ones are: a write-ahead log of 16 MiB.
 const VACUUMED_PER_COMMIT: u32 = 1_000;
 
-pub(super) struct Writer {
+pub(super) struct ReplicaWriter {
     db: Connection,
-    shared: Arc<Shared>,
+    shared: Arc<ReplicaShared>,
     index: Index,
     /// Of the segments that are committed.
     bounds: Bounds,
@@ -46,9 +50,9 @@ pub(super) struct Writer {
 }
 
 /// A mirror that was just opened.
-pub(super) struct Opened {
-    pub(super) writer: Writer,
-    pub(super) shared: Arc<Shared>,
+pub(super) struct OpenedReplica {
+    pub(super) writer: ReplicaWriter,
+    pub(super) shared: Arc<ReplicaShared>,
     /// What names are packed with, when there is such a thing already.
     pub(super) dictionary: Option<Vec<u8>>,
 }
@@ -60,13 +64,13 @@ pub(super) fn open(
     vkey: &str,
     cache_kib: u32,
     at: Timestamp,
-) -> Result<Opened, StoreError> {
+) -> Result<OpenedReplica, StoreError> {
     let lock = FileLock::acquire(&path.with_extension("lock"))?;
     // Merging the index leaves free pages, a fifteenth of a large mirror: they are given back when it settles.
     let mut db = open_writing_with(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
     let index_key = identify(&db, path, name, vkey, at)?;
     let segments = open_segments(&db, path, &index_key)?;
-    let readers = Arc::new(Readers::open(path, cache_kib, Commits::Told)?);
+    let readers = Arc::new(ReaderPool::open(path, cache_kib, Commits::Told)?);
     let held = readers.clone();
     checkpoint_aloud(&mut db, move |is_long| held.hold(!is_long))?;
     let view = Arc::new(ArcSwap::from_pointee(View::default()));
@@ -79,14 +83,14 @@ pub(super) fn open(
         let mut entries = |ids| entries(&db, &mut decoder, &segments, &index_key, ids);
         fill(&db, &mut index, sealed, &mut entries, &mut |_| {})?;
     }
-    let state = ArcSwap::from_pointee(State { edge: Edge::default(), head: None });
+    let state = ArcSwap::from_pointee(ReplicaState { edge: Edge::default(), head: None });
     let condemned = ArcSwap::default();
-    let shared = Arc::new(Shared { index_key, segments, view, readers, state, condemned });
+    let shared = Arc::new(ReplicaShared { index_key, segments, view, readers, state, condemned });
     let bounds = Bounds::NONE;
-    let mut writer = Writer { db, shared: shared.clone(), index, bounds, unsure: true, _lock: lock };
+    let mut writer = ReplicaWriter { db, shared: shared.clone(), index, bounds, unsure: true, _lock: lock };
     writer.reload()?;
     let dictionary = dictionary(&writer.db)?;
-    Ok(Opened { writer, shared, dictionary })
+    Ok(OpenedReplica { writer, shared, dictionary })
 }
 
 /// Says whose database this is, or finds out. Returns the key of its index.
@@ -111,8 +115,8 @@ fn identify(
         .map_err(failed("read of identity"))?;
     from_micros(created_at).map_err(damaged("identity".to_owned()))?;
     if (found_name.as_str(), found_vkey.as_str()) != (name, vkey) {
-        let why = format!("it holds the log {found_name} with the key {found_vkey}");
-        return Err(StoreError::Foreign { path: path.display().to_string(), why });
+        let found = FoundInstead::OtherReplica { name: found_name, vkey: found_vkey };
+        return Err(StoreError::Foreign { path: path.display().to_string(), found });
     }
     let key = unwrap(&key).and_then(|key| key.try_into().map_err(|_| "not a key".to_owned()));
     key.map_err(damaged("identity".to_owned()))
@@ -130,11 +134,11 @@ fn open_segments(db: &Connection, path: &Path, index_key: &[u8; 16]) -> Result<S
     Ok(segments)
 }
 
-impl Writer {
+impl ReplicaWriter {
     /// Reads again what is kept in memory.
     fn reload(&mut self) -> Result<(), StoreError> {
         let edge = stored_edge(&self.db)?;
-        let head = newest_head(&self.db)?;
+        let head = seen_heads::newest(&self.db)?;
         self.bounds = stored_bounds(&self.db, &edge)?;
         let (index, runs) = {
             let key = self.shared.index_key;
@@ -146,7 +150,7 @@ impl Writer {
             return Err(damaged("index_run".to_owned())(why));
         }
         let key = &self.shared.index_key;
-        let mut recent: Vec<Entry> = Vec::new();
+        let mut recent: Vec<IndexEntry> = Vec::new();
         if index.flushed < sealed {
             let mut decoder = Decoder::new().map_err(codec_failed)?;
             let segments = &self.shared.segments;
@@ -157,7 +161,7 @@ impl Writer {
         self.shared.readers.committed();
         index.show(runs, recent);
         self.index = index;
-        self.shared.state.store(Arc::new(State { edge, head: head.map(Arc::new) }));
+        self.shared.state.store(Arc::new(ReplicaState { edge, head: head.map(Arc::new) }));
         self.unsure = false;
         Ok(())
     }
@@ -202,7 +206,7 @@ impl Writer {
         self.bounds = bounds;
         let Window { edge, head, .. } = window;
         let head = head.map(Arc::new).or_else(|| self.shared.state.load().head.clone());
-        self.shared.state.store(Arc::new(State { edge, head }));
+        self.shared.state.store(Arc::new(ReplicaState { edge, head }));
         Ok(())
     }
 
@@ -210,7 +214,7 @@ impl Writer {
     fn transact(
         &mut self,
         durable: bool,
-        work: impl FnOnce(&mut Writer) -> Result<Change, StoreError>,
+        work: impl FnOnce(&mut ReplicaWriter) -> Result<Change, StoreError>,
     ) -> Result<(), StoreError> {
         self.settle_doubt()?;
         // The log is synced once for all commits before it as well.
@@ -284,10 +288,10 @@ impl Writer {
         }
         if let Some(head) = &window.head {
             assert_eq!(head.tree.size, after.size, "a head is of the records below it");
-            insert_head(&self.db, head)?;
+            seen_heads::insert(&self.db, head)?;
         }
         let sealed = window.tiles.iter().flat_map(|tile| (tile.number * TILE_WIDTH..).zip(&tile.hashes));
-        let mut entries: Vec<Entry> = sealed.map(|(id, hash)| (*hash, id)).collect();
+        let mut entries: Vec<IndexEntry> = sealed.map(|(id, hash)| (*hash, id)).collect();
         entries.extend(edge_entries(&self.shared.index_key, after));
         // What was at the edge before is in the index already.
         entries.retain(|(_, id)| *id >= before.size.0);
@@ -342,7 +346,7 @@ impl Writer {
     /// Gives some of the file's free pages back to the file system. True when there are none, or none that can be given: a file
     /// that was made without this keeps them, and uses them for what comes next.
     fn give_back(&mut self) -> Result<bool, StoreError> {
-        let free = |writer: &Writer| -> Result<i64, StoreError> {
+        let free = |writer: &ReplicaWriter| -> Result<i64, StoreError> {
             let select = writer.db.pragma_query_value(None, "freelist_count", |row| row.get(0));
             select.map_err(failed("read of freelist_count"))
         };
@@ -380,7 +384,7 @@ fn entries(
     segments: &Segments,
     key: &[u8; 16],
     ids: Range<u64>,
-) -> Result<Vec<Entry>, StoreError> {
+) -> Result<Vec<IndexEntry>, StoreError> {
     let mut entries = Vec::with_capacity((ids.end - ids.start).min(FLUSH) as usize);
     each_sealed(db, decoder, segments, ids, |id, parts| {
         entries.push((hash_name(key, parts.path, parts.version), id));
@@ -397,7 +401,7 @@ pub fn drop_index(path: &Path) -> Result<(), StoreError> {
 }
 
 /// What the index knows the records at the edge by.
-fn edge_entries<'a>(key: &'a [u8; 16], edge: &'a Edge) -> impl Iterator<Item = Entry> + 'a {
+fn edge_entries<'a>(key: &'a [u8; 16], edge: &'a Edge) -> impl Iterator<Item = IndexEntry> + 'a {
     let entry = |(id, text): (u64, &String)| {
         let parts = Parts::of(text);
         (hash_name(key, parts.path, parts.version), id)
@@ -405,19 +409,12 @@ fn edge_entries<'a>(key: &'a [u8; 16], edge: &'a Edge) -> impl Iterator<Item = E
     (edge.sealed()..).zip(&edge.texts).map(entry)
 }
 
-fn insert_head(db: &Connection, head: &SeenHead) -> Result<(), StoreError> {
-    let row = params![head.tree.size.0 as i64, head.tree.root.as_bytes(), head.note, to_micros(head.seen_at)];
-    db.prepare_cached("INSERT INTO head (size, root, note, seen_at) VALUES (?, ?, ?, ?)")
-        .and_then(|mut insert| insert.execute(row))
-        .map(drop)
-        .map_err(failed("insert into head"))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::super::seen_heads::SeenHead;
     use super::super::Replica;
     use super::*;
-    use crate::tlog::{Hash, TreeHead, TreeSize};
+    use crate::tlog::{Hash, TILE_WIDTH, TreeHead, TreeSize};
 
     fn open(directory: &Path) -> Replica {
         let at = "2026-01-01T00:00:00Z".parse().unwrap();

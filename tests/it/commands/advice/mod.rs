@@ -5,11 +5,11 @@
 mod keys_and_files;
 
 use std::path::PathBuf;
+use tallystick::store::anchor::{Anchor as _, FileAnchor};
 
 use tallystick::config::keys;
 use tallystick::log::Stop;
 use tallystick::note;
-use tallystick::store::anchor::Anchor;
 use tallystick::tlog::{Hash, TreeHead, TreeSize};
 
 use super::*;
@@ -120,7 +120,7 @@ impl Drill {
             ended: None,
         };
         fs::write(self.path("anchor.db.stops"), serde_json::to_vec(&[stop]).unwrap()).unwrap();
-        Anchor::open(&self.path("anchor.db")).unwrap().unwrap().0.remember_stops(1).unwrap();
+        FileAnchor::at(&self.path("anchor.db")).open().unwrap().unwrap().0.remember_stops(1).unwrap();
     }
 }
 

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tallystick::log::{Gate, Opened};
+use tallystick::log::{OpenedLog, PublishGate};
 use tallystick::note::CosignatureSigner;
+use tallystick::source::SourceUrl;
 use tallystick::store::cosignatures::{CosignatureStore, GateMemory, StoredCosignature};
 use tallystick::tlog::{Checkpoint, TreeHead, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
-use tallystick::witness::{Peer, Witnesses, WitnessesOptions};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
+use tallystick::witness::{AskedWitness, Witnesses, WitnessesOptions};
 
 use super::super::server::copy_tree;
 use super::{Campaign, Random, damage, fold, refused};
@@ -52,7 +53,7 @@ fn write(path: &Path) {
 
 /// The log's gate over this memory; nobody is asked.
 fn gate(store: CosignatureStore, client: &HttpClient) -> Witnesses {
-    let peer = |witness: &CosignatureSigner| Peer {
+    let peer = |witness: &CosignatureSigner| AskedWitness {
         name: witness.name().to_string(),
         url: SourceUrl::parse("http://127.0.0.1:1/").unwrap(),
         key: witness.verifier(),
@@ -104,7 +105,7 @@ fn try_once(template: &Path, client: &HttpClient, random: &mut Random) -> Result
     };
     // Every head after this one passes by its cosignatures only.
     let (newest, before) = (TreeSize(COSIGNED + 1), TreeSize(DEMANDED_AFTER));
-    let opened = Opened { newest, before, last_epoch: EPOCH, epoch: Some(EPOCH + 1) };
+    let opened = OpenedLog { newest, before, last_epoch: EPOCH, epoch: Some(EPOCH + 1) };
     match gate.start(&opened) {
         Ok(demanded) if demanded => {}
         Ok(_) => return Err("no cosignatures are demanded any more".to_owned()),

@@ -6,7 +6,7 @@ use std::path::Path;
 use tallystick::log::{ReadOnly, Report, State, Stop, stops};
 use tallystick::note::sign;
 use tallystick::store::IncidentKind;
-use tallystick::store::anchor::{self, Anchor, Anchored};
+use tallystick::store::anchor::{Anchor as _, Anchored, FileAnchor};
 use tallystick::tlog::{TreeHead, TreeSize};
 
 use super::super::server::copy_tree;
@@ -27,12 +27,12 @@ fn try_anchor(template: &Path, newest: u64, random: &mut Random) -> Result<&'sta
     fs::copy(template, &path).unwrap();
     damage(&path, random);
     let expected = anchored(newest);
-    match anchor::read(&path) {
+    match FileAnchor::at(&path).read() {
         Err(error) => drop(refused(&error)?),
         Ok(read) if read.as_ref() != Some(&expected) => return Err(format!("it reads {read:?}")),
         Ok(_) => {}
     }
-    let mut anchor = match Anchor::open(&path) {
+    let mut anchor = match FileAnchor::at(&path).open() {
         Err(error) => return refused(&error),
         Ok(Some((anchor, opened))) if opened == expected => anchor,
         Ok(opened) => return Err(format!("it opens {opened:?}")),
@@ -43,7 +43,9 @@ fn try_anchor(template: &Path, newest: u64, random: &mut Random) -> Result<&'sta
     }
     match anchor.advance(3, &head(newest), &head(newest + 1), start_time()) {
         Err(error) => refused(&error),
-        Ok(()) if anchor::read(&path).is_ok_and(|read| read == Some(anchored(newest + 1))) => Ok("unharmed"),
+        Ok(()) if FileAnchor::at(&path).read().is_ok_and(|read| read == Some(anchored(newest + 1))) => {
+            Ok("unharmed")
+        }
         Ok(()) => Err("its move is lost".to_owned()),
     }
 }
@@ -54,7 +56,7 @@ fn a_damaged_anchor_never_shows_an_older_head() {
     // One whose newest text is in either slot.
     let templates = [8, 9].map(|newest: u64| {
         let path = directory.path().join(format!("anchor-{newest}"));
-        let mut anchor = Anchor::create(&path, &anchored(1), start_time()).unwrap();
+        let mut anchor = FileAnchor::at(&path).create(&anchored(1), start_time()).unwrap();
         (1..newest).for_each(|size| {
             anchor.advance(3, &head(size), &head(size + 1), start_time()).unwrap();
         });

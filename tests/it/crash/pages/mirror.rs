@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tallystick::clock::Clock;
 use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, replicate};
+use tallystick::source::SourceUrl;
 use tallystick::store::StoreError;
 use tallystick::store::replica::{RecordText, Replica};
 use tallystick::tlog::TreeSize;
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, SourceUrl};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb};
 
 use super::super::server::copy_tree;
 use super::{Campaign, Random, damage, fold, refused};

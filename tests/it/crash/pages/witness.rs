@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use tallystick::store::witness::{KeptEvidence, Known, read_witness};
-use tallystick::witness::{Refusal, Witness, origin_hash};
+use tallystick::store::witness::{KeptEvidence, KnownCheckpoint, read_witness};
+use tallystick::witness::{CosignRefusal, Witness, origin_hash};
 
 use super::super::server::copy_tree;
 use super::{Campaign, Random, damage, fold, refused};
@@ -20,7 +20,7 @@ fn open(directory: &Path, logs: &[SmallLog]) -> Result<Witness, tallystick::witn
 
 /// What was cosigned before the damage, as the answers say.
 struct Written {
-    known: Vec<Known>,
+    known: Vec<KnownCheckpoint>,
     evidence: Vec<KeptEvidence>,
 }
 
@@ -37,11 +37,11 @@ async fn write(directory: &Path, logs: &[SmallLog]) -> Written {
         }
         let origin = log.trusted().origin;
         let note = log.checkpoint(size) + &line;
-        known.push(Known { origin, tree: log.head(size), note, cosigned_at: clock().now() });
+        known.push(KnownCheckpoint { origin, tree: log.head(size), note, cosigned_at: clock().now() });
     }
     let fork = logs[1].forked_at(20);
     let refusal = witness.add_checkpoint(&fork.body(33, 33)).await.unwrap_err();
-    assert!(matches!(refusal, Refusal::Fork { .. }), "{refusal:?}");
+    assert!(matches!(refusal, CosignRefusal::Fork { .. }), "{refusal:?}");
     drop(witness);
     known.sort_by(|a, b| a.origin.cmp(&b.origin));
     let evidence = KeptEvidence {
@@ -93,7 +93,7 @@ async fn try_once(
         }
         match witness.add_checkpoint(&log.body(size, size + 2)).await {
             Ok(_) => {}
-            Err(Refusal::Broken) => is_whole = false,
+            Err(CosignRefusal::Broken) => is_whole = false,
             Err(refusal) => return Err(format!("the honest log was refused: {refusal}")),
         }
     }

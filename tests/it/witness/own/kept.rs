@@ -115,7 +115,7 @@ async fn a_damaged_memory_of_demanded_cosignatures_is_refused() {
     let open = || {
         let store = CosignatureStore::open(&database).map_err(|error| error.to_string())?;
         let witnesses = world.witnesses(store);
-        let gate: Arc<dyn Gate> = Arc::new(witnesses);
+        let gate: Arc<dyn PublishGate> = Arc::new(witnesses);
         world
             .open_log(&world.path("log"), Conditions { gate: Some(gate), hold: None })
             .map_err(|error| error.to_string())

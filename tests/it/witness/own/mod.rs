@@ -10,25 +10,28 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{StatusCode, Uri, header::CONTENT_TYPE};
 use tallystick::clock::Clock;
-use tallystick::log::{AppendError, Conditions, Gate, Log, LogOptions, OpenError, Outcome, ReadOnly, State};
+use tallystick::log::{
+    AppendError, AppendOutcome, Conditions, Log, LogOpenError, PublishGate, ReadOnly, State,
+};
 use tallystick::note::{self, CosignatureSigner, CosignatureVerifier, Policy, cosigned_at};
+use tallystick::source::SourceUrl;
 use tallystick::store::cosignatures::CosignatureStore;
 use tallystick::tlog::{Checkpoint, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, SourceUrl};
-use tallystick::witness::{Peer, PeerFigures, Witnesses, WitnessesOptions};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings};
+use tallystick::witness::{AskedWitness, PeerFigures, Witnesses, WitnessesOptions};
 
 use super::witness_key;
-use crate::support::logs::{candidate, candidates, lines, signer};
+use crate::support::logs::{LogOptions, candidate, candidates, lines, signer};
 use crate::support::serve::LogDirectory;
 use crate::support::witness::WitnessProcess;
-use crate::support::{eventually, poll};
+use crate::support::{eventually, logs, poll};
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// A log with witnesses, in a directory.
 pub(super) struct World {
     directory: tempfile::TempDir,
-    pub(super) peers: Vec<Peer>,
+    pub(super) peers: Vec<AskedWitness>,
     pub(super) quorum: usize,
     pub(super) required: bool,
     pub(super) patience: Duration,
@@ -43,9 +46,9 @@ pub(super) struct Running {
     task: tokio::task::JoinHandle<()>,
 }
 
-pub(super) fn peer(name: &str, url: &str, vkey: &str) -> Peer {
+pub(super) fn peer(name: &str, url: &str, vkey: &str) -> AskedWitness {
     let url = SourceUrl::parse(&format!("{url}/")).unwrap();
-    Peer { name: name.to_owned(), url, key: vkey.parse().unwrap() }
+    AskedWitness { name: name.to_owned(), url, key: vkey.parse().unwrap() }
 }
 
 fn start_witness(data: &Path, name: &str) -> WitnessProcess {
@@ -102,7 +105,7 @@ impl World {
     pub(super) fn open_in(&self, directory: &Path) -> Running {
         std::fs::create_dir_all(directory).unwrap();
         let witnesses = self.witnesses(CosignatureStore::open(&directory.join("cosignatures.db")).unwrap());
-        let gate: Option<Arc<dyn Gate>> = Some(Arc::new(witnesses.clone()));
+        let gate: Option<Arc<dyn PublishGate>> = Some(Arc::new(witnesses.clone()));
         let log = self.open_log(directory, Conditions { gate, hold: witnesses.hold() }).unwrap();
         let task = tokio::spawn(witnesses.clone().run(log.clone()));
         Running { log, witnesses, task }
@@ -124,7 +127,7 @@ impl World {
         })
     }
 
-    fn open_log(&self, directory: &Path, conditions: Conditions) -> Result<Log, OpenError> {
+    fn open_log(&self, directory: &Path, conditions: Conditions) -> Result<Log, LogOpenError> {
         let options = LogOptions {
             directory: directory.to_owned(),
             anchor: directory.join("anchor.db"),
@@ -132,7 +135,7 @@ impl World {
             reader_cache_kib: 1024,
             clock: Clock::system(),
         };
-        Log::open_under(options, conditions)
+        logs::open_log_as(options, conditions)
     }
 }
 
@@ -219,7 +222,7 @@ async fn a_demanded_head_waits_for_its_cosignatures_and_nothing_is_lost() {
     eventually("the log goes on by itself", async || running.log.append(Vec::new()).await.is_ok()).await;
     assert!(matches!(*running.log.state(), State::Writing));
     let receipt = running.log.append(vec![candidate(3), candidate(4)]).await.unwrap();
-    let [Outcome::Present(first), Outcome::Appended(second)] = &receipt.outcomes[..] else {
+    let [AppendOutcome::Present(first), AppendOutcome::Appended(second)] = &receipt.outcomes[..] else {
         panic!("{:?}", receipt.outcomes);
     };
     assert_eq!((first.0, second.0), (3, 4), "the record that had waited is there, once");

@@ -6,28 +6,30 @@ use std::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::super::connection::open_reader;
+use super::super::copies;
+use super::super::errors::{damaged, failed, from_micros};
+use super::super::seen_heads::{self, SeenHead};
 use super::writer::{OPEN_INCIDENT, OPEN_INCIDENT_COPY};
-use super::{
-    Attempts, Counts, RemoteRecord, RemoteStore, SeenHead, StoredIncident, record_sum, tile_sum, tree_head,
-};
+use super::{Attempts, Counts, RemoteRecord, RemoteStore, StoredIncident, record_sum, tile_sum};
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::store::StoreError;
-use crate::store::sqlite::{copies, damaged, failed, from_micros, open_reader};
-use crate::tlog::{HASH_SIZE, RecordId, TreeHead, TreeSize};
+use crate::tlog::{HASH_SIZE, RecordId, TreeSize};
 
 /// Connections. A read takes microseconds, so that more would rarely be busy.
 const READERS: usize = 2;
 /// Page cache of each: what is hot is kept in memory as tiles, by [`crate::mirror`].
 const CACHE_KIB: u32 = 2 << 10;
 
-const HEAD_COLUMNS: &str = "size, root, note, seen_at";
+pub(super) struct RemoteReaders([Mutex<Connection>; READERS]);
 
-pub(super) struct Readers([Mutex<Connection>; READERS]);
-
-impl Readers {
-    pub(super) fn open(path: &Path) -> Result<Readers, StoreError> {
-        Ok(Readers([Mutex::new(open_reader(path, CACHE_KIB)?), Mutex::new(open_reader(path, CACHE_KIB)?)]))
+impl RemoteReaders {
+    pub(super) fn open(path: &Path) -> Result<RemoteReaders, StoreError> {
+        Ok(RemoteReaders([
+            Mutex::new(open_reader(path, CACHE_KIB)?),
+            Mutex::new(open_reader(path, CACHE_KIB)?),
+        ]))
     }
 
     /// A connection that is free, or else the first.
@@ -40,13 +42,12 @@ impl Readers {
 impl RemoteStore {
     /// The newest head.
     pub fn newest(&self) -> Result<Option<SeenHead>, StoreError> {
-        newest(&self.readers.any())
+        seen_heads::newest(&self.readers.any())
     }
 
     /// The head of exactly this size.
     pub fn head(&self, size: TreeSize) -> Result<Option<SeenHead>, StoreError> {
-        let sql = format!("SELECT {HEAD_COLUMNS} FROM head WHERE size = ?");
-        read_head(&self.readers.any(), &sql, [size.0 as i64])
+        seen_heads::head(&self.readers.any(), size)
     }
 
     /// The record of a module version.
@@ -89,8 +90,8 @@ impl RemoteStore {
         let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get(2)?));
         let db = self.readers.any();
         let open = |sql| db.query_row(sql, [], read).optional().map_err(failed("read of incident"));
-        let row = in_one_state(&db, || Ok((open(OPEN_INCIDENT)?, open(OPEN_INCIDENT_COPY)?)))?;
-        let row = copies::agreed(&db, "the incident for which the log is stopped", row)?;
+        let both = || Ok((open(OPEN_INCIDENT)?, open(OPEN_INCIDENT_COPY)?));
+        let row = copies::read_agreed(&db, "the incident for which the log is stopped", both)?;
         let Some((id, text, seen_at)) = row else { return Ok(None) };
         let seen_at = from_micros(seen_at).map_err(damaged(format!("incident {id}")))?;
         Ok(Some(StoredIncident { id: id as u64, text, seen_at }))
@@ -123,53 +124,6 @@ impl RemoteStore {
         let [records, tiles, heads] = counted.map(|count| count as u64);
         Ok(Counts { records, tiles, heads })
     }
-}
-
-/// The newest head, from both copies.
-pub(super) fn newest(db: &Connection) -> Result<Option<SeenHead>, StoreError> {
-    let first = format!("SELECT {HEAD_COLUMNS} FROM head ORDER BY size DESC LIMIT 1");
-    let second = format!("SELECT {HEAD_COLUMNS} FROM newest_head");
-    let read = || Ok((read_head(db, &first, [])?, read_head(db, &second, [])?));
-    copies::agreed(db, "the newest head", in_one_state(db, read)?)
-}
-
-/// Reads twice from one state of the database: another connection may commit between two reads.
-fn in_one_state<T>(db: &Connection, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    if !db.is_autocommit() {
-        return read();
-    }
-    let transaction = db.unchecked_transaction().map_err(failed("begin"))?;
-    let found = read()?;
-    transaction.commit().map_err(failed("end of a read"))?;
-    Ok(found)
-}
-
-fn read_head(
-    db: &Connection,
-    sql: &str,
-    params: impl rusqlite::Params,
-) -> Result<Option<SeenHead>, StoreError> {
-    let row = db
-        .prepare_cached(sql)
-        .and_then(|mut select| {
-            select
-                .query_row(params, |row| {
-                    let tree = tree_head(row.get(0)?, row.get(1)?);
-                    Ok((tree, row.get(2)?, row.get(3)?))
-                })
-                .optional()
-        })
-        .map_err(failed("read of head"))?;
-    let Some((tree, note, seen_at)) = row else { return Ok(None) };
-    let tree: TreeHead = tree;
-    let place = || damaged(format!("head {}", tree.size));
-    let seen_at = from_micros(seen_at).map_err(place())?;
-    let head = SeenHead { tree, note, seen_at };
-    // The row has no checksum: size and root are in it twice. Whoever shows the note verifies it.
-    if head.note.starts_with(&tree.format()) {
-        return Ok(Some(head));
-    }
-    Err(place()("its note says something else".to_owned()))
 }
 
 fn read_record(

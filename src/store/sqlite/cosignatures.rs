@@ -17,15 +17,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
-use super::sqlite::{check_pages, damaged, failed, from_micros, open_writing, to_micros};
+use super::connection::{check_pages, open_writing};
+use super::copies;
+use super::errors::{failed, from_micros, to_micros};
 use crate::note::{CosignatureVerifier, Signature, Verifier as _};
+use crate::store::StoreError;
 use crate::tlog::{Checkpoint, Hash, Origin, TreeHead, TreeSize};
 
 const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/sqlite/cosignatures_0001.sql"),
-    include_str!("../../migrations/sqlite/cosignatures_0002.sql"),
-    include_str!("../../migrations/sqlite/cosignatures_0003.sql"),
+    include_str!("../../../migrations/sqlite/cosignatures_0001.sql"),
+    include_str!("../../../migrations/sqlite/cosignatures_0002.sql"),
+    include_str!("../../../migrations/sqlite/cosignatures_0003.sql"),
 ];
 /// "cosi" in ASCII.
 const APPLICATION_ID: i64 = 0x636f_7369;
@@ -262,12 +264,8 @@ impl CosignatureStore {
 fn stored_demand(db: &Connection) -> Result<Option<TreeSize>, StoreError> {
     // One statement sees one state, whatever another process commits.
     let both = "SELECT (SELECT after FROM demanded), (SELECT after FROM demanded_copy)";
-    let (first, second): (Option<i64>, Option<i64>) =
+    let copies: (Option<i64>, Option<i64>) =
         db.query_row(both, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed("read of demanded"))?;
-    if first == second {
-        return Ok(first.map(|size| TreeSize(size as u64)));
-    }
-    let text = |size: Option<i64>| size.map_or_else(|| "no size".to_owned(), |size| size.to_string());
-    let why = format!("one copy has {} and the other {}", text(first), text(second));
-    Err(damaged("the size after which cosignatures are demanded".to_owned())(why))
+    let size = copies::agreed(db, "the size after which cosignatures are demanded", copies)?;
+    Ok(size.map(|size| TreeSize(size as u64)))
 }

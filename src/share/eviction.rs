@@ -6,19 +6,19 @@ use tokio::sync::Notify;
 
 /// Tells everybody who works for one holder of a slot, once and for all.
 #[derive(Debug, Default)]
-pub(super) struct Eviction {
+pub(crate) struct Eviction {
     is_told: AtomicBool,
     told: Notify,
 }
 
 impl Eviction {
-    pub(super) fn tell(&self) {
+    pub(crate) fn tell(&self) {
         self.is_told.store(true, Ordering::SeqCst);
         self.told.notify_waiters();
     }
 
     /// Ready once the slot is lost, also for those who ask afterwards.
-    pub(super) async fn told(&self) {
+    pub(crate) async fn told(&self) {
         // In this order: whoever tells between the two wakes the future, which exists by then.
         let told = self.told.notified();
         if !self.is_told.load(Ordering::SeqCst) {

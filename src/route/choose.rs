@@ -1,4 +1,5 @@
-//! Which route a module path takes: decided here for whoever would name it to another server.
+//! Which route a module path takes, and whether a database may be told the path: decided here for whoever would name
+//! it to another server.
 //!
 //! The first route that matches counts. A path that is private in all but its spelling takes none, so that a typing
 //! mistake or an escaped capital (`github.com/!corp/secret`) does not tell its name to a public server:
@@ -10,16 +11,8 @@
 //! | `github.com/corp` | withheld, unless a route with a literal host covers it |
 //! | `github.com/other/x`, `github.com` | the second |
 
-use super::pattern::{NearMiss, PathPatterns};
-
-/// A route, as far as choosing it goes.
-#[derive(Clone, Copy, Debug)]
-pub struct Rule<'r> {
-    /// Which paths.
-    pub patterns: &'r PathPatterns,
-    /// The remote database that is asked; none where the lines are computed here, which is what makes paths private.
-    pub sumdb: Option<&'r str>,
-}
+use super::{DatabaseName, Route};
+use crate::module::NearMiss;
 
 /// What happens with a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,20 +71,23 @@ impl Withheld {
 }
 
 /// Chooses the route of an unescaped path.
-pub fn choose<'r>(rules: impl Iterator<Item = Rule<'r>> + Clone, path: &str) -> Choice {
-    let chosen = rules.clone().enumerate().find(|(_, rule)| rule.patterns.matches(path));
+pub fn choose<'r, S: 'r, D: DatabaseName + 'r>(
+    routes: impl Iterator<Item = &'r Route<S, D>> + Clone,
+    path: &str,
+) -> Choice {
+    let chosen = routes.clone().enumerate().find(|(_, route)| route.modules.matches(path));
     let (before, sumdb) = match chosen {
-        Some((index, rule)) => (index, rule.sumdb),
+        Some((index, route)) => (index, route.sumdb()),
         None => (usize::MAX, None),
     };
-    let is_named = chosen.is_some_and(|(_, rule)| rule.patterns.names(path));
+    let is_named = chosen.is_some_and(|(_, route)| route.modules.names(path));
     let is_private_by_name = is_named && sumdb.is_none();
-    for (index, rule) in rules.enumerate() {
-        let miss = match rule.patterns.near_miss(path) {
+    for (index, route) in routes.enumerate() {
+        let miss = match route.modules.near_miss(path) {
             // Two routes to one database tell it the same names.
-            Some(NearMiss::OtherCase { .. }) if rule.sumdb.is_some() && rule.sumdb == sumdb => None,
+            Some(NearMiss::OtherCase { .. }) if route.sumdb().is_some() && route.sumdb() == sumdb => None,
             Some(NearMiss::OtherCase { .. }) if index > before || is_private_by_name => None,
-            Some(NearMiss::Parent { .. }) if rule.sumdb.is_some() || is_named => None,
+            Some(NearMiss::Parent { .. }) if route.sumdb().is_some() || is_named => None,
             miss => miss,
         };
         if let Some(miss) = miss {
@@ -101,14 +97,46 @@ pub fn choose<'r>(rules: impl Iterator<Item = Rule<'r>> + Clone, path: &str) -> 
     chosen.map_or(Choice::NoRoute, |(index, _)| Choice::Route(index))
 }
 
+/// Why a remote database is not told a module path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untold {
+    /// Its route leads elsewhere, or no route says that it is public.
+    #[error("it is private here")]
+    Private,
+    /// It is private in all but its spelling.
+    #[error(transparent)]
+    Withheld(#[from] Withheld),
+}
+
+/// Checks whether the remote database `sumdb` may be told a module path. What is hashed here is private, and what another
+/// database answers for is none of its business. A path without a route may be private too, so it is told only to a
+/// database that no route has to do with.
+pub(crate) fn may_tell<'r, S: 'r, D: DatabaseName + 'r>(
+    mut routes: impl Iterator<Item = &'r Route<S, D>> + Clone,
+    sumdb: &str,
+    path: &str,
+) -> Result<(), Untold> {
+    let may = match choose(routes.clone(), path) {
+        Choice::Route(index) => routes.nth(index).and_then(Route::sumdb) == Some(sumdb),
+        Choice::NoRoute => routes.all(|route| route.sumdb() != Some(sumdb)),
+        Choice::Withheld(why) => return Err(Untold::Withheld(why)),
+    };
+    if may { Ok(()) } else { Err(Untold::Private) }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::Checksum;
     use super::*;
+    use crate::module::PathPatterns;
 
     fn route(list: &[(&str, Option<&str>)], path: &str) -> Result<Option<usize>, String> {
-        let patterns: Vec<_> = list.iter().map(|(text, sumdb)| (PathPatterns::parse(text), *sumdb)).collect();
-        let rules = patterns.iter().map(|(patterns, sumdb)| Rule { patterns, sumdb: *sumdb });
-        match choose(rules, path) {
+        let route = |(text, sumdb): &(&str, Option<&str>)| -> Route {
+            let checksum = sumdb.map_or(Checksum::Compute, |name| Checksum::Sumdb(name.to_owned()));
+            Route { modules: PathPatterns::parse(text), source: None, checksum }
+        };
+        let routes: Vec<Route> = list.iter().map(route).collect();
+        match choose(routes.iter(), path) {
             Choice::Route(index) => Ok(Some(index)),
             Choice::NoRoute => Ok(None),
             Choice::Withheld(why) => Err(why.to_string()),

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::reader::newest;
-use super::{Added, Addition, Attempts, RemoteRecord, RemoteTile, SeenHead, record_sum, tile_sum, tree_head};
-use crate::store::StoreError;
-use crate::store::sqlite::{failed, to_micros};
-use crate::tlog::{HASH_SIZE, TreeHead};
+use super::super::errors::{failed, to_micros};
+use super::super::seen_heads::{self, SeenHead};
+use super::{Added, Addition, Attempts, RemoteRecord, RemoteTile, record_sum, tile_sum};
+use crate::store::{FoundInstead, StoreError};
+use crate::tlog::HASH_SIZE;
 
 /// Jobs in one transaction. More callers than this are never in flight; it only keeps a transaction short.
 pub(super) const MAX_BATCH: usize = 256;
@@ -23,14 +23,14 @@ pub(super) const OPEN_INCIDENT_COPY: &str = "SELECT id, text, seen_at FROM incid
     WHERE NOT EXISTS (SELECT 1 FROM resumption_copy WHERE resumption_copy.incident = incident_copy.id)
     ORDER BY id LIMIT 1";
 
-pub(super) enum Work {
+pub(super) enum RemoteWork {
     Add(Addition),
     Stop { text: String, at: Timestamp },
     Resume { incident: u64, at: Timestamp },
     Attempts(Attempts),
 }
 
-pub(super) struct Writer {
+pub(super) struct RemoteWriter {
     db: Connection,
 }
 
@@ -53,29 +53,29 @@ pub(super) fn identify(
     if found == (name.to_owned(), vkey.to_owned()) {
         return Ok(());
     }
-    let why = format!("it keeps the log {} with the key {}", found.0, found.1);
-    Err(StoreError::Foreign { path: path.display().to_string(), why })
+    let found = FoundInstead::OtherRemoteLog { name: found.0, vkey: found.1 };
+    Err(StoreError::Foreign { path: path.display().to_string(), found })
 }
 
 /// Writes the first head, if there is none.
 pub(super) fn begin_with(db: &Connection, head: &SeenHead) -> Result<(), StoreError> {
-    if newest(db)?.is_some() { Ok(()) } else { insert_head(db, head) }
+    if seen_heads::newest(db)?.is_some() { Ok(()) } else { seen_heads::insert(db, head) }
 }
 
-impl Writer {
-    pub(super) fn new(db: Connection) -> Writer {
-        Writer { db }
+impl RemoteWriter {
+    pub(super) fn new(db: Connection) -> RemoteWriter {
+        RemoteWriter { db }
     }
 
     /// Commits all jobs or none: a database that fails for one of them fails for all.
-    pub(super) fn transact(&mut self, jobs: &[Work]) -> Result<Vec<Added>, StoreError> {
+    pub(super) fn transact(&mut self, jobs: &[RemoteWork]) -> Result<Vec<Added>, StoreError> {
         let transaction =
             self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin"))?;
-        let write = |job: &Work| match job {
-            Work::Add(addition) => add(&transaction, addition),
-            Work::Stop { text, at } => stop(&transaction, text, *at).map(|()| Added::Done),
-            Work::Resume { incident, at } => resume(&transaction, *incident, *at),
-            Work::Attempts(attempts) => note_attempts(&transaction, attempts).map(|()| Added::Done),
+        let write = |job: &RemoteWork| match job {
+            RemoteWork::Add(addition) => add(&transaction, addition),
+            RemoteWork::Stop { text, at } => stop(&transaction, text, *at).map(|()| Added::Done),
+            RemoteWork::Resume { incident, at } => resume(&transaction, *incident, *at),
+            RemoteWork::Attempts(attempts) => note_attempts(&transaction, attempts).map(|()| Added::Done),
         };
         let added = jobs.iter().map(write).collect::<Result<Vec<Added>, StoreError>>()?;
         transaction.commit().map_err(failed("commit"))?;
@@ -87,7 +87,7 @@ fn add(db: &Connection, addition: &Addition) -> Result<Added, StoreError> {
     if exists(db, OPEN_INCIDENT)? || exists(db, OPEN_INCIDENT_COPY)? {
         return Ok(Added::Stopped);
     }
-    let newest = newest(db)?.map(|head| head.tree);
+    let newest = seen_heads::newest(db)?.map(|head| head.tree);
     let advances = addition.heads.iter().any(|head| newest.is_none_or(|newest| head.tree.size > newest.size));
     // A record is answered with the newest head, so what proves it under that head must be kept.
     if (advances || addition.record.is_some()) && newest != addition.newest {
@@ -95,14 +95,13 @@ fn add(db: &Connection, addition: &Addition) -> Result<Added, StoreError> {
     }
     let mut new = Vec::with_capacity(addition.heads.len());
     for head in &addition.heads {
-        let sql = "SELECT size, root FROM head WHERE size = ?";
-        match stored_head(db, sql, [head.tree.size.0 as i64])? {
+        match seen_heads::head(db, head.tree.size)? {
             None => new.push(head),
-            Some(stored) if stored == head.tree => {}
+            Some(stored) if stored.tree == head.tree => {}
             Some(_) => return Ok(Added::Raced),
         }
     }
-    new.into_iter().try_for_each(|head| insert_head(db, head))?;
+    new.into_iter().try_for_each(|head| seen_heads::insert(db, head))?;
     addition.tiles.iter().try_for_each(|tile| insert_tile(db, tile))?;
     addition.record.iter().try_for_each(|record| insert_record(db, record))?;
     Ok(Added::Done)
@@ -140,28 +139,6 @@ fn note_attempts(db: &Connection, attempts: &Attempts) -> Result<(), StoreError>
 
 fn exists(db: &Connection, sql: &str) -> Result<bool, StoreError> {
     db.prepare_cached(sql).and_then(|mut select| select.exists([])).map_err(failed("read"))
-}
-
-fn stored_head(
-    db: &Connection,
-    sql: &str,
-    params: impl rusqlite::Params,
-) -> Result<Option<TreeHead>, StoreError> {
-    db.prepare_cached(sql)
-        .and_then(|mut select| {
-            select.query_row(params, |row| Ok(tree_head(row.get(0)?, row.get(1)?))).optional()
-        })
-        .map_err(failed("read of head"))
-}
-
-fn insert_head(db: &Connection, head: &SeenHead) -> Result<(), StoreError> {
-    let TreeHead { size, root } = head.tree;
-    db.prepare_cached("INSERT INTO head (size, root, note, seen_at) VALUES (?, ?, ?, ?)")
-        .and_then(|mut insert| {
-            insert.execute(params![size.0 as i64, root.as_bytes(), head.note, to_micros(head.seen_at)])
-        })
-        .map(drop)
-        .map_err(failed("insert into head"))
 }
 
 /// Keeps the widest: narrower ones that it begins with go, as the trigger demands. One that differs was damaged, and stays.

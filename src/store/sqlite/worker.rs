@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::StoreError;
+use crate::store::StoreError;
 
 /// What becomes of one piece of work. An error is that of all that were served together.
 type Answer<O> = Result<O, Arc<StoreError>>;

@@ -26,14 +26,16 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::StoreError;
-use super::sqlite::{check_pages, copies, failed, from_micros, open_writing, to_micros};
+use super::connection::{check_pages, open_writing};
+use super::copies;
+use super::errors::{failed, from_micros, to_micros};
 use super::worker::Worker;
+use crate::store::{FoundInstead, StoreError};
 use crate::tlog::{Hash, TreeHead, TreeSize};
 
 const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/sqlite/witness_0001.sql"),
-    include_str!("../../migrations/sqlite/witness_0002.sql"),
+    include_str!("../../../migrations/sqlite/witness_0001.sql"),
+    include_str!("../../../migrations/sqlite/witness_0002.sql"),
 ];
 /// "witn" in ASCII.
 const APPLICATION_ID: i64 = 0x7769_746e;
@@ -44,7 +46,7 @@ pub const MAX_EVIDENCE: u32 = 16;
 
 /// The newest checkpoint that was cosigned for a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownCheckpoint {
     /// The log.
     pub origin: String,
     /// Size and root.
@@ -61,7 +63,7 @@ pub struct Swap {
     /// What the caller compared the new checkpoint with; none where there is nothing.
     pub expected: Option<TreeHead>,
     /// What is known from now on.
-    pub next: Known,
+    pub next: KnownCheckpoint,
 }
 
 /// What became of a [`Swap`].
@@ -94,7 +96,7 @@ impl EvidenceKind {
 
 /// A log that may have shown two histories.
 #[derive(Clone, Debug)]
-pub struct Evidence {
+pub struct ForkEvidence {
     /// The log.
     pub origin: String,
     /// How much it proves.
@@ -109,7 +111,7 @@ pub struct Evidence {
     pub seen_at: Timestamp,
 }
 
-/// Evidence as it is kept.
+/// ForkEvidence as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct KeptEvidence {
     /// Its number.
@@ -128,21 +130,21 @@ pub struct KeptEvidence {
     pub seen_at: Timestamp,
 }
 
-enum Work {
+enum WitnessWork {
     Swap(Swap),
-    Keep(Evidence),
+    Keep(ForkEvidence),
 }
 
 /// Why nothing is written any more, once it is so.
 pub type Broken = watch::Receiver<Option<Arc<StoreError>>>;
 
-type Shown = Arc<RwLock<HashMap<String, Arc<Known>>>>;
+type Shown = Arc<RwLock<HashMap<String, Arc<KnownCheckpoint>>>>;
 
 /// The database of a witness.
 pub struct WitnessStore {
     shown: Shown,
     broken: Broken,
-    worker: Worker<Work, Swapped>,
+    worker: Worker<WitnessWork, Swapped>,
 }
 
 impl WitnessStore {
@@ -156,18 +158,18 @@ impl WitnessStore {
             known.into_iter().map(|known| (known.origin.clone(), Arc::new(known))).collect(),
         ));
         let (sender, broken) = watch::channel(None);
-        let mut writer = Writer { db, shown: shown.clone(), broken: sender };
+        let mut writer = WitnessWriter { db, shown: shown.clone(), broken: sender };
         let worker = Worker::start("witness-store", MAX_BATCH, move |jobs| writer.serve(jobs))?;
         Ok(WitnessStore { shown, broken, worker })
     }
 
     /// The newest checkpoint of a log.
-    pub fn known(&self, origin: &str) -> Option<Arc<Known>> {
+    pub fn known(&self, origin: &str) -> Option<Arc<KnownCheckpoint>> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).get(origin).cloned()
     }
 
     /// The newest checkpoint of every log, by origin.
-    pub fn all(&self) -> Vec<Arc<Known>> {
+    pub fn all(&self) -> Vec<Arc<KnownCheckpoint>> {
         let mut all: Vec<_> =
             self.shown.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         all.sort_by(|a, b| a.origin.cmp(&b.origin));
@@ -181,17 +183,17 @@ impl WitnessStore {
 
     /// Makes a step durable if the log is still where the caller saw it.
     pub async fn swap(&self, swap: Swap) -> Result<Swapped, Arc<StoreError>> {
-        self.worker.submit(Work::Swap(swap)).await
+        self.worker.submit(WitnessWork::Swap(swap)).await
     }
 
     /// Keeps evidence; once, and not more than [`MAX_EVIDENCE`] of a log and kind.
-    pub async fn keep(&self, evidence: Evidence) -> Result<(), Arc<StoreError>> {
-        self.worker.submit(Work::Keep(evidence)).await.map(drop)
+    pub async fn keep(&self, evidence: ForkEvidence) -> Result<(), Arc<StoreError>> {
+        self.worker.submit(WitnessWork::Keep(evidence)).await.map(drop)
     }
 }
 
 /// What a witness's database holds, read beside a running witness: the checkpoints, and the evidence with the newest first.
-pub fn read_witness(path: &Path) -> Result<(Vec<Known>, Vec<KeptEvidence>), StoreError> {
+pub fn read_witness(path: &Path) -> Result<(Vec<KnownCheckpoint>, Vec<KeptEvidence>), StoreError> {
     if !path.exists() {
         let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no witness here");
         return Err(StoreError::File { path: path.display().to_string(), source });
@@ -201,15 +203,15 @@ pub fn read_witness(path: &Path) -> Result<(Vec<Known>, Vec<KeptEvidence>), Stor
     Ok((read_all(&db)?, evidence(&db)?))
 }
 
-struct Writer {
+struct WitnessWriter {
     db: Connection,
     shown: Shown,
     broken: watch::Sender<Option<Arc<StoreError>>>,
 }
 
-impl Writer {
+impl WitnessWriter {
     /// Commits all jobs or none, and shows what was committed.
-    fn serve(&mut self, jobs: &[Work]) -> Result<Vec<Swapped>, Arc<StoreError>> {
+    fn serve(&mut self, jobs: &[WitnessWork]) -> Result<Vec<Swapped>, Arc<StoreError>> {
         if let Some(error) = self.broken.borrow().clone() {
             return Err(error);
         }
@@ -223,7 +225,7 @@ impl Writer {
         })?;
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         for (job, outcome) in jobs.iter().zip(&outcomes) {
-            if let (Work::Swap(swap), Swapped::Done) = (job, outcome) {
+            if let (WitnessWork::Swap(swap), Swapped::Done) = (job, outcome) {
                 shown.insert(swap.next.origin.clone(), Arc::new(swap.next.clone()));
             }
         }
@@ -232,12 +234,12 @@ impl Writer {
     }
 
     /// All jobs in one transaction. Each sees those before it: of two steps from one head the second finds the first's.
-    fn transact(&mut self, jobs: &[Work]) -> Result<Vec<Swapped>, StoreError> {
+    fn transact(&mut self, jobs: &[WitnessWork]) -> Result<Vec<Swapped>, StoreError> {
         let transaction =
             self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin"))?;
-        let write = |job: &Work| match job {
-            Work::Swap(swap) => step(&transaction, swap),
-            Work::Keep(evidence) => keep(&transaction, evidence).map(|()| Swapped::Done),
+        let write = |job: &WitnessWork| match job {
+            WitnessWork::Swap(swap) => step(&transaction, swap),
+            WitnessWork::Keep(evidence) => keep(&transaction, evidence).map(|()| Swapped::Done),
         };
         let outcomes = jobs.iter().map(write).collect::<Result<Vec<_>, StoreError>>()?;
         transaction.commit().map_err(failed("commit"))?;
@@ -270,8 +272,8 @@ fn step(db: &Connection, Swap { expected, next }: &Swap) -> Result<Swapped, Stor
         .map_err(failed("write of checkpoint"))
 }
 
-fn keep(db: &Connection, evidence: &Evidence) -> Result<(), StoreError> {
-    let Evidence { origin, kind, size, standing, offered, seen_at } = evidence;
+fn keep(db: &Connection, evidence: &ForkEvidence) -> Result<(), StoreError> {
+    let ForkEvidence { origin, kind, size, standing, offered, seen_at } = evidence;
     let parts = [kind.as_str(), origin, standing, offered];
     let hasher = parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part).chain_update([0]));
     let digest: [u8; 32] = hasher.finalize().into();
@@ -311,11 +313,11 @@ fn identify(db: &Connection, path: &Path, vkey: &str, at: Timestamp) -> Result<(
     if found == vkey {
         return Ok(());
     }
-    let why = format!("it is the memory of the witness {found}");
-    Err(StoreError::Foreign { path: path.display().to_string(), why })
+    let found = FoundInstead::OtherWitness { vkey: found };
+    Err(StoreError::Foreign { path: path.display().to_string(), found })
 }
 
-fn read_all(db: &Connection) -> Result<Vec<Known>, StoreError> {
+fn read_all(db: &Connection) -> Result<Vec<KnownCheckpoint>, StoreError> {
     copies::compare(db, "checkpoint", "checkpoint_copy", "origin, size, root, note, cosigned_at")?;
     let mut select = db
         .prepare("SELECT origin, size, root, note, cosigned_at FROM checkpoint ORDER BY origin")
@@ -329,7 +331,7 @@ fn read_all(db: &Connection) -> Result<Vec<Known>, StoreError> {
     let known = |(origin, tree, note, at): (String, TreeHead, String, i64)| {
         let place = || format!("checkpoint of {origin}");
         let cosigned_at = from_micros(at).map_err(|why| StoreError::Damaged { place: place(), why })?;
-        Ok(Known { origin, tree, note, cosigned_at })
+        Ok(KnownCheckpoint { origin, tree, note, cosigned_at })
     };
     rows.into_iter().map(known).collect()
 }

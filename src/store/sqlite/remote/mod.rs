@@ -20,32 +20,23 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::StoreError;
-use super::sqlite::{copies, open_writing};
+use super::connection::open_writing;
+use super::copies;
+pub use super::seen_heads::SeenHead;
 use super::worker::Worker;
 use crate::gosum::ModuleLines;
-use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
-use reader::Readers;
-use writer::{MAX_BATCH, Work, Writer};
+use crate::store::StoreError;
+use crate::tlog::{RecordId, TreeHead, TreeSize};
+use reader::RemoteReaders;
+use writer::{MAX_BATCH, RemoteWork, RemoteWriter};
 
 const MIGRATIONS: &[&str] = &[
-    include_str!("../../../migrations/sqlite/remote_0001.sql"),
-    include_str!("../../../migrations/sqlite/remote_0002.sql"),
-    include_str!("../../../migrations/sqlite/remote_0003.sql"),
+    include_str!("../../../../migrations/sqlite/remote_0001.sql"),
+    include_str!("../../../../migrations/sqlite/remote_0002.sql"),
+    include_str!("../../../../migrations/sqlite/remote_0003.sql"),
 ];
 /// "remo" in ASCII: what is kept of a remote log is not mistaken for a log of ours.
 const APPLICATION_ID: i64 = 0x7265_6d6f;
-
-/// A signed head of the remote log, and when it was seen first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenHead {
-    /// Size and root.
-    pub tree: TreeHead,
-    /// The signed note, byte for byte.
-    pub note: String,
-    /// When it was first seen.
-    pub seen_at: Timestamp,
-}
 
 /// A record whose inclusion was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,8 +123,8 @@ pub struct Counts {
 
 /// The store of one remote log.
 pub struct RemoteStore {
-    worker: Worker<Work, Added>,
-    readers: Readers,
+    worker: Worker<RemoteWork, Added>,
+    readers: RemoteReaders,
 }
 
 impl RemoteStore {
@@ -151,8 +142,8 @@ impl RemoteStore {
         copies::compare(&db, "incident", "incident_copy", "id, text, seen_at")?;
         copies::compare(&db, "resumption", "resumption_copy", "incident, resumed_at")?;
         known.map_or(Ok(()), |head| writer::begin_with(&db, head))?;
-        let readers = Readers::open(path)?;
-        let mut writer = Writer::new(db);
+        let readers = RemoteReaders::open(path)?;
+        let mut writer = RemoteWriter::new(db);
         let worker =
             Worker::start("remote-store", MAX_BATCH, move |jobs| writer.transact(jobs).map_err(Arc::new))?;
         Ok(RemoteStore { worker, readers })
@@ -160,22 +151,22 @@ impl RemoteStore {
 
     /// Makes an addition durable, in one commit with whatever else has arrived.
     pub async fn add(&self, addition: Addition) -> Result<Added, Arc<StoreError>> {
-        self.worker.submit(Work::Add(addition)).await
+        self.worker.submit(RemoteWork::Add(addition)).await
     }
 
     /// Stops the log. Of several contradictions the first is kept.
     pub async fn stop(&self, text: String, at: Timestamp) -> Result<(), Arc<StoreError>> {
-        self.worker.submit(Work::Stop { text, at }).await.map(drop)
+        self.worker.submit(RemoteWork::Stop { text, at }).await.map(drop)
     }
 
     /// Ends the stop of an incident; the incident stays. False if the log is not stopped for that one.
     pub async fn resume(&self, incident: u64, at: Timestamp) -> Result<bool, Arc<StoreError>> {
-        Ok(self.worker.submit(Work::Resume { incident, at }).await? == Added::Done)
+        Ok(self.worker.submit(RemoteWork::Resume { incident, at }).await? == Added::Done)
     }
 
     /// Keeps how the last attempts ended.
     pub async fn note_attempts(&self, attempts: Attempts) -> Result<(), Arc<StoreError>> {
-        self.worker.submit(Work::Attempts(attempts)).await.map(drop)
+        self.worker.submit(RemoteWork::Attempts(attempts)).await.map(drop)
     }
 }
 
@@ -187,8 +178,4 @@ fn record_sum(module: &str, body: &str) -> i64 {
 /// The checksum of a tile's row.
 fn tile_sum(body: &[u8]) -> i64 {
     xxh3_64(body) as i64
-}
-
-fn tree_head(size: i64, root: [u8; 32]) -> TreeHead {
-    TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) }
 }

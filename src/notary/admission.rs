@@ -1,4 +1,4 @@
-//! The gate: which misses may start, and which of them are worked on now.
+//! The admission: which misses may start, and which of them are worked on now.
 //!
 //! Places are bounded by the server that is asked, by the route and in all, and shared among
 //! clients as [`Turns`] does it:
@@ -17,18 +17,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::flight::Flight;
-use super::limits::{ClientId, Exhausted, NotaryLimits, Rates};
-use super::route::{Checksum, Route};
+use super::limits::NotaryLimits;
+use super::route::NotaryRoute;
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
+use crate::route::Checksum;
 use crate::share::turns::{Bound, Line, Turn, Want};
-use crate::share::{Claimant, Shed, Turns};
-use crate::upstream::ModuleSource;
+use crate::share::{Claimant, Exhausted, Rates, Shed, Turns};
+use crate::source::{ModuleSource, SourceUrl};
 
 type Places = Turns<ModuleVersion, Claimant>;
 
 /// Rates and places, shared by all flights.
-pub(super) struct Gate {
+pub(super) struct MissAdmission {
     misses: Rates,
     ahead: Rates,
     places: Places,
@@ -51,15 +52,15 @@ enum RouteLines {
     ByHost { bounds: Vec<Bound>, host_places: usize, lines: Mutex<HashMap<String, Line>> },
 }
 
-impl Gate {
-    pub(super) fn new(limits: &NotaryLimits, routes: &[Route], clock: &Clock) -> Gate {
+impl MissAdmission {
+    pub(super) fn new(limits: &NotaryLimits, routes: &[NotaryRoute], clock: &Clock) -> MissAdmission {
         let all = limits.misses_per_minute;
         let half = NonZeroU32::new(all.get() / 2).unwrap_or(NonZeroU32::MIN);
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let (places, (ahead_places, ahead_line)) =
             (Places::default(), Places::with_places(limits.ahead.concurrency));
         let (hashing, hashing_line) = Turns::with_places(processors);
-        Gate {
+        MissAdmission {
             misses: Rates::new(limits.client_misses_per_minute, all, clock),
             ahead: Rates::new(limits.client_misses_per_minute, half, clock),
             routes: lines(&places, limits, routes),
@@ -73,12 +74,12 @@ impl Gate {
     }
 
     /// Counts a miss.
-    pub(super) fn admit(&self, client: &ClientId) -> Result<(), Exhausted> {
+    pub(super) fn admit(&self, client: Claimant) -> Result<(), Exhausted> {
         self.misses.admit(client)
     }
 
     /// Counts a module that is notarized ahead.
-    pub(super) fn admit_ahead(&self, client: &ClientId) -> bool {
+    pub(super) fn admit_ahead(&self, client: Claimant) -> bool {
         self.ahead.admit(client).is_ok()
     }
 
@@ -103,7 +104,7 @@ impl Gate {
     ) -> Result<F::Output, Shed> {
         let module = &flight.module;
         if !flight.is_wanted() {
-            let _starter = self.ahead_places.want(module.clone(), flight.client.claimant());
+            let _starter = self.ahead_places.want(module.clone(), flight.client);
             while !flight.is_wanted() {
                 let mut turn = self.ahead_places.turn(module.clone(), self.ahead_line);
                 tokio::select! {
@@ -152,19 +153,19 @@ pub(super) struct Processor {
     _want: Option<Want<u64, Claimant>>,
 }
 
-fn lines(places: &Places, limits: &NotaryLimits, routes: &[Route]) -> Vec<RouteLines> {
+fn lines(places: &Places, limits: &NotaryLimits, routes: &[NotaryRoute]) -> Vec<RouteLines> {
     let concurrency = limits.concurrency.max(1);
     let per_route = limits.route_concurrency.clamp(1, concurrency);
     let all = places.bound(concurrency);
     // One server may be the source of several routes.
     let mut servers: HashMap<String, Bound> = HashMap::new();
-    let lines = |route: &Route| {
+    let lines = |route: &NotaryRoute| {
         let server = server(route).map(|server| {
             let new = || places.bound(per_route);
             *servers.entry(server).or_insert_with(new)
         });
         let bounds: Vec<Bound> = server.into_iter().chain([places.bound(per_route), all]).collect();
-        let is_direct = |route: &Route| {
+        let is_direct = |route: &NotaryRoute| {
             let source = route.source.as_ref();
             matches!(route.checksum, Checksum::Compute)
                 && source.is_some_and(|source| source.list().has_direct())
@@ -182,12 +183,12 @@ fn lines(places: &Places, limits: &NotaryLimits, routes: &[Route]) -> Vec<RouteL
 }
 
 /// The server that a route asks first: by name, or host and port.
-fn server(route: &Route) -> Option<String> {
+fn server(route: &NotaryRoute) -> Option<String> {
     match (&route.checksum, &route.source) {
         (Checksum::Sumdb(remote), _) => Some(format!("checksum database {}", remote.name())),
         (Checksum::Compute, Some(source)) => match &source.list().entries().first()?.source {
-            ModuleSource::Proxy(url) => url.host_and_port().map(|(host, port)| format!("{host}:{port}")),
-            ModuleSource::Direct | ModuleSource::Off => None,
+            ModuleSource::Proxy(SourceUrl::Server(url)) => Some(format!("{}:{}", url.host(), url.port())),
+            ModuleSource::Proxy(SourceUrl::Local(_)) | ModuleSource::Direct => None,
         },
         (Checksum::Compute, None) => None,
     }
@@ -200,12 +201,13 @@ mod tests {
 
     use super::*;
     use crate::module::PathPatterns;
-    use crate::notary::gather::Crowd;
-    use crate::upstream::{ClientOptions, GoProxy, GoProxyList, HttpClient, ModuleLimits};
+    use crate::notary::misses::OpenMisses;
+    use crate::source::SourceList;
+    use crate::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits};
 
-    fn direct(patterns: &str) -> Route {
+    fn direct(patterns: &str) -> NotaryRoute {
         let client = HttpClient::new(ClientOptions::default()).unwrap();
-        let list = GoProxyList::parse("direct").unwrap();
+        let list = SourceList::parse("direct").unwrap();
         let source = GoProxy::new(
             list,
             client,
@@ -213,40 +215,48 @@ mod tests {
             ModuleLimits::default(),
             std::path::PathBuf::from("/nonexistent"),
         );
-        let patterns = PathPatterns::parse(patterns);
-        Route { patterns, source: Some(source), checksum: Checksum::Compute }
+        let modules = PathPatterns::parse(patterns);
+        NotaryRoute { modules, source: Some(source), checksum: Checksum::Compute }
     }
 
     fn flight(module: &str, client: u8, clock: &Clock) -> Flight {
-        let client = ClientId::Address([127, 0, 0, client].into());
-        Flight::new(module.parse().unwrap(), 0, client, None, clock.instant(), Arc::new(Crowd::default()))
+        let client = Claimant::at([127, 0, 0, client].into());
+        Flight::new(
+            module.parse().unwrap(),
+            0,
+            client,
+            None,
+            clock.instant(),
+            Arc::new(OpenMisses::default()),
+        )
     }
 
     #[tokio::test]
     async fn a_slow_host_has_three_quarters_of_a_route_and_clients_share_them() {
         let clock = Clock::system();
         let limits = NotaryLimits { concurrency: 8, route_concurrency: 8, ..NotaryLimits::default() };
-        let gate = Arc::new(Gate::new(&limits, &[direct("slow.example,quick.example")], &clock));
+        let admission =
+            Arc::new(MissAdmission::new(&limits, &[direct("slow.example,quick.example")], &clock));
         let begun = Arc::new(AtomicUsize::new(0));
         for client in 0..20 {
             let flight = flight(&format!("slow.example/m{client}@v1.0.0"), client, &clock);
-            let (gate, begun) = (gate.clone(), begun.clone());
+            let (admission, begun) = (admission.clone(), begun.clone());
             tokio::spawn(async move {
-                let _want = gate.want(&flight.module, flight.client.claimant());
+                let _want = admission.want(&flight.module, flight.client);
                 let hang = |_| {
                     begun.fetch_add(1, Ordering::SeqCst);
                     std::future::pending::<()>()
                 };
-                gate.in_place(&flight, hang).await
+                admission.in_place(&flight, hang).await
             });
         }
         while begun.load(Ordering::SeqCst) < 6 {
             tokio::task::yield_now().await;
         }
         let quick = flight("quick.example/m@v1.0.0", 100, &clock);
-        let _want = gate.want(&quick.module, quick.client.claimant());
-        let client = gate.in_place(&quick, |client| async move { client }).await.unwrap();
-        assert_eq!(client, Some(quick.client.claimant()));
+        let _want = admission.want(&quick.module, quick.client);
+        let client = admission.in_place(&quick, |client| async move { client }).await.unwrap();
+        assert_eq!(client, Some(quick.client));
         assert_eq!(begun.load(Ordering::SeqCst), 6, "clients that hold one place each revoke nothing");
     }
 }
