@@ -119,7 +119,7 @@ pub enum IncidentKind {
     /// Another hash was offered for a module version that is in the log.
     HashConflict,
     /// A signed contradiction of another log.
-    Misbehaviour,
+    Misbehavior,
     /// A stored row is damaged.
     Damage,
 }
@@ -129,7 +129,7 @@ impl IncidentKind {
     pub fn as_str(self) -> &'static str {
         match self {
             IncidentKind::HashConflict => "hash-conflict",
-            IncidentKind::Misbehaviour => "misbehaviour",
+            IncidentKind::Misbehavior => "misbehaviour",
             IncidentKind::Damage => "damage",
         }
     }
