@@ -68,7 +68,7 @@ impl AnchorCommand {
 
 fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     // Before the log: a running server moves its anchor after its head.
-    let anchor = FileAnchor::at(&config.anchor);
+    let anchor = FileAnchor::at(&*config.anchor);
     let anchored = match anchor.read() {
         Ok(found) => found,
         Err(error) => {
@@ -83,7 +83,7 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         let head = |tree: &TreeHead| json!({ "size": tree.size.0, "root": tree.root.to_string() });
         output::print_json(&json!({
-            "file": config.anchor,
+            "file": *config.anchor,
             "epoch": anchored.as_ref().map(|anchored| anchored.epoch),
             "stops": anchored.as_ref().map(|anchored| anchored.stops),
             "anchored": anchored.as_ref().map(|anchored| head(&anchored.tree)),
@@ -137,5 +137,5 @@ fn settle(config: &Config, size: TreeSize) -> anyhow::Result<Exit> {
 fn settle_stopped(config: &Config, size: TreeSize) -> Result<Settled, SettleError> {
     let lock = DirectoryLock::acquire(&config.data)?;
     let reader = Arc::new(SqliteReader::open(&config.data.join(DATABASE_FILE), SETTLE_CACHE_KIB)?);
-    settle_anchor(&lock, &reader, &FileAnchor::at(&config.anchor), size, &Clock::system())
+    settle_anchor(&lock, &reader, &FileAnchor::at(&*config.anchor), size, &Clock::system())
 }

@@ -171,8 +171,8 @@ impl AuditCommand {
         if let Some(given) = &self.key {
             return key_of(given).or_exit(Exit::Usage);
         }
-        let passed_on = |(name, sumdb): (&String, &crate::config::SumDb)| {
-            url.is_passthrough_of(name).then(|| sumdb.key.clone())
+        let passed_on = |(name, sumdb): (&String, &crate::config::SumdbSection)| {
+            url.is_passthrough_of(name).then(|| sumdb.key.value.clone())
         };
         if let Some(key) = config.sumdbs.iter().find_map(passed_on) {
             return Ok(key);

@@ -6,7 +6,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
-use crate::config::keys::KeyError;
+use crate::config::keys::KeyFileError;
 use crate::http::control::ControlError;
 use crate::store::StoreError;
 
@@ -51,14 +51,16 @@ impl Exit {
         if let Some(error) = cause.downcast_ref::<ControlError>() {
             return Some(Exit::of_control(error));
         }
-        cause.downcast_ref::<KeyError>().map(|error| match error {
-            KeyError::Io { .. } | KeyError::Exists { .. } | KeyError::NoRandomness { .. } => Exit::Failed,
-            KeyError::Malformed { .. } | KeyError::Mismatch { .. } => Exit::Damage,
-            KeyError::LoosePermissions { .. }
-            | KeyError::NameDiffers { .. }
-            | KeyError::Several { .. }
-            | KeyError::Missing { .. }
-            | KeyError::BadName { .. } => Exit::Usage,
+        cause.downcast_ref::<KeyFileError>().map(|error| match error {
+            KeyFileError::Io { .. } | KeyFileError::Exists { .. } | KeyFileError::NoRandomness { .. } => {
+                Exit::Failed
+            }
+            KeyFileError::Malformed { .. } | KeyFileError::Mismatch { .. } => Exit::Damage,
+            KeyFileError::LoosePermissions { .. }
+            | KeyFileError::NameDiffers { .. }
+            | KeyFileError::Several { .. }
+            | KeyFileError::Missing { .. }
+            | KeyFileError::BadName { .. } => Exit::Usage,
         })
     }
 }

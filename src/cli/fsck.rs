@@ -105,7 +105,7 @@ fn check(config: &Config) -> anyhow::Result<FsckOutput> {
         .with_context(|| format!("the database holds the malformed key {}", identity.vkey))
         .or_exit(Exit::Damage)?;
     // Before its head, too: what a start would say of the two.
-    let reason = why_read_only(&reader, &FileAnchor::at(&config.anchor))
+    let reason = why_read_only(&reader, &FileAnchor::at(&*config.anchor))
         .unwrap_or_else(|error| Some(ReadOnly::from(&error)));
     // A head that cannot be read is found below.
     let newest = reader.heads(TreeSize(u64::MAX), 1).ok().and_then(|mut heads| heads.pop());
@@ -181,7 +181,7 @@ fn rebuild(config: &Config) -> anyhow::Result<()> {
 }
 
 fn read_anchor(config: &Config, findings: &mut Vec<Found>) -> Option<Anchored> {
-    match FileAnchor::at(&config.anchor).read() {
+    match FileAnchor::at(&*config.anchor).read() {
         Ok(found) => found,
         Err(error) => {
             let why = format!("{} cannot be read: {error}", config.anchor.display());
@@ -198,7 +198,7 @@ fn check_key(config: &Config, identity: &Identity, findings: &mut Vec<Found>) ->
             let why = format!("{} is not the key of this log, which is {}", path.display(), identity.vkey);
             findings.push(Found { place: "key".to_owned(), why });
         }
-        Ok(_) | Err(keys::KeyError::Missing { .. }) => {}
+        Ok(_) | Err(keys::KeyFileError::Missing { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(())

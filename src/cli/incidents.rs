@@ -138,7 +138,7 @@ fn resolve(config: &Config, number: u64) -> anyhow::Result<Exit> {
 
 fn resolve_lost(config: &Config) -> anyhow::Result<Exit> {
     let vkey = open_reader(config)?.identity().vkey.clone();
-    let aside = forget_stops(&config.data, &FileAnchor::at(&config.anchor), &vkey, &Clock::system())
+    let aside = forget_stops(&config.data, &FileAnchor::at(&*config.anchor), &vkey, &Clock::system())
         .or_else(coded)?;
     if let Some(aside) = aside {
         output::print(&format!("set aside  {}\n", aside.display()))?;

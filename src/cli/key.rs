@@ -53,7 +53,7 @@ impl KeyCommand {
         };
         let config = Config::load(&Overrides { name, ..common.overrides() }, &Environment::of_process())?;
         if is_new && let Ok((path, _)) = keys::load_verifier(&config.data, None) {
-            return Err(keys::KeyError::Exists { path }.into());
+            return Err(keys::KeyFileError::Exists { path }.into());
         }
         if is_new && crate::store::sqlite::holds_log(&config.data) {
             let why = format!(

@@ -87,7 +87,7 @@ impl Common {
     /// The configuration for a command that is not `serve`, and logging as it says.
     fn load(&self) -> anyhow::Result<Config> {
         let config = Config::load(&self.overrides(), &Environment::of_process())?;
-        logging::start(config.log_format, config.log_filter.as_deref(), COMMAND_LOG_FILTER);
+        logging::start(*config.log_format, config.log_filter.as_deref(), COMMAND_LOG_FILTER);
         Ok(config)
     }
 }

@@ -2,14 +2,14 @@
 
 use tokio::task::JoinSet;
 
-use crate::config::{Config, Origin, VerifyInterval};
+use crate::config::{Config, Said, SettingOrigin, VerifyInterval};
 use crate::operate::Operations;
 
 /// `--verify-interval`, for all mirrors.
 pub(super) fn set_interval(config: &mut Config, interval: VerifyInterval) {
     for sumdb in config.sumdbs.values_mut() {
-        sumdb.verify_interval = interval;
-        sumdb.verify_interval_origin = Origin::Flag("--verify-interval");
+        let origin = SettingOrigin::Flag("--verify-interval");
+        sumdb.verify_interval = Said { value: interval, origin };
     }
 }
 

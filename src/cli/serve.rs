@@ -100,7 +100,7 @@ impl ServeCommand {
             ..common.overrides()
         };
         let mut config = Config::load(&overrides, &environment)?;
-        logging::start(config.log_format, config.log_filter.as_deref(), "info");
+        logging::start(*config.log_format, config.log_filter.as_deref(), "info");
         let go = GoEnvironment::read(&environment);
         config.discover(&go)?;
         if let Some(interval) = self.verify_interval {
@@ -134,7 +134,7 @@ fn env_command(config: &Config, url: &str) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "tallystick".to_owned());
     let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:[]".contains(c));
     let program = if is_plain(&program) { program } else { "tallystick".to_owned() };
-    if config.client_url() == url && config.is_by_default("data") && config.is_by_default("listen") {
+    if config.client_url() == url && config.data.is_by_default() && config.listen.is_by_default() {
         format!("{program} env")
     } else {
         format!("{program} env --server {url}")
@@ -146,13 +146,13 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let ServeOptions { config, signer, is_new_key } = options;
     let key = signer.verifier();
     let mut signals = Signals::new()?;
-    let limits = door_limits(config.limits.connections);
+    let limits = door_limits(*config.limits.connections);
     // The doors first: a port that is taken is found before anything is created.
-    let public = listen(&config, "listen", config.listen).await?;
-    let private = listen(&config, "metrics_listen", config.metrics_listen).await?;
+    let public = listen(&config, "listen", *config.listen).await?;
+    let private = listen(&config, "metrics_listen", *config.metrics_listen).await?;
     let tls = config
         .tls
-        .as_ref()
+        .files()
         .map(|tls| TlsKeeper::load(&tls.cert, &tls.key))
         .transpose()
         .or_exit(Exit::Usage)?;
@@ -162,7 +162,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let Engines { log, notary, mirrors, .. } = &engines;
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
     let mut bound = config.clone();
-    bound.listen = public.local_addr()?;
+    bound.listen.value = public.local_addr()?;
     let url = bound.client_url();
     output::print(&announcement(&key, is_new_key, &url, private.local_addr()?, &env_command(&config, &url)))?;
 
@@ -220,11 +220,11 @@ fn doors(
     limits: ListenLimits,
 ) -> (Door<PublicSite>, Door<axum::Router>) {
     let Engines { log, notary, mirrors, witnesses, clock, .. } = engines;
-    let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
+    let sizes = CacheSizes { tile_bytes: *config.cache.tile_bytes, lookup_bytes: *config.cache.lookup_bytes };
     let recent = Recent::new(sizes);
     let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), &recent, clock.clone()));
-    let gossip = Gossip::new(log.clone(), mirrors.clone(), config.data.clone(), clock.clone());
-    let gossip = Arc::new(GossipDoor::new(gossip, config.limits.deadline, clock.clone()));
+    let gossip = Gossip::new(log.clone(), mirrors.clone(), config.data.value.clone(), clock.clone());
+    let gossip = Arc::new(GossipDoor::new(gossip, *config.limits.deadline, clock.clone()));
     let metrics = Arc::new(Metrics::new(vec![
         Box::new(LogFigures(own.clone())),
         Box::new(NotaryFigures(notary.clone())),
@@ -233,7 +233,7 @@ fn doors(
         Box::new(GossipFigures(gossip.clone())),
         Box::new(WitnessesFigures(witnesses.clone())),
     ]));
-    let proxies = TrustedProxies::new(config.trusted_proxies.clone());
+    let proxies = TrustedProxies::new(config.trusted_proxies.value.clone());
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, &recent)),
         rest: api::router(own.clone())
@@ -242,7 +242,7 @@ fn doors(
         hooks,
         proxies: proxies.clone(),
         waiting: WaitingRoom::default(),
-        lookup_deadline: config.limits.deadline + ANSWER_MARGIN,
+        lookup_deadline: *config.limits.deadline + ANSWER_MARGIN,
         metrics: metrics.clone(),
         clock: clock.clone(),
     };
@@ -263,7 +263,7 @@ fn mirrored(config: &Config, engines: &Engines, recent: &Arc<Recent>) -> Vec<Arc
             mirror: mirror.clone(),
             rates: rates.clone(),
             waiters: engines.notary.waiters(),
-            deadline: config.limits.deadline,
+            deadline: *config.limits.deadline,
             recent: recent.clone(),
             clock: engines.clock.clone(),
             may_tell: Box::new(move |path| config.may_tell(&name, path)),

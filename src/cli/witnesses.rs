@@ -90,7 +90,7 @@ fn status(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     } else if rows.is_empty() {
         output::print("this log has no witnesses: name some in [[witness]]\n")?;
     } else {
-        let (quorum, demanded) = (config.witnesses.quorum, config.witnesses.required);
+        let (quorum, demanded) = (*config.witnesses.quorum, *config.witnesses.required);
         let demanded = if demanded { ", demanded before it is published" } else { "" };
         output::print(&format!(
             "newest head: {size} records, cosigned by {have} of {} ({quorum} are enough{demanded})\n\n",
@@ -130,8 +130,8 @@ fn print_json(config: &Config, size: u64, have: usize, rows: &[Row]) -> anyhow::
     output::print_json(&json!({
         "size": size,
         "cosigned": have,
-        "quorum": config.witnesses.quorum,
-        "required": config.witnesses.required,
+        "quorum": *config.witnesses.quorum,
+        "required": *config.witnesses.required,
         "witnesses": witnesses.collect::<Vec<_>>(),
     }))
 }

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
 
-/// Puts `bytes` in the place of a file, readable by its owner only. After a power cut it is the old one or the new one.
+/// Puts `bytes` in the place of a file, readable by its owner only. After a power cut it is the old
+/// one or the new one.
 ///
 /// The new file belongs to whom the old one belonged: a command that root runs does not lock the
 /// service out.

@@ -1,4 +1,5 @@
-//! One process per log: the lock that lasts as long as the process, and what the file system must be able to do.
+//! One process per log: the lock that lasts as long as the process, and what the file system must
+//! be able to do.
 
 use std::fs::File;
 use std::io;
@@ -9,18 +10,19 @@ use rustix::fs::{FlockOperation, flock, statfs, statvfs};
 
 use super::{Holder, StoreError, private};
 
-/// Below this much free space the log turns read-only: room for the write-ahead log of a large batch, its checkpoint
-/// and the logs that a full disk makes everybody write.
+/// Below this much free space the log turns read-only: room for the write-ahead log of a large
+/// batch, its checkpoint and the logs that a full disk makes everybody write.
 pub const FREE_SPACE_FLOOR_BYTES: u64 = 64 << 20;
 
-/// What mirrors leave free on their disk: the write-ahead log, and the own log must not be stopped by its mirrors.
+/// What mirrors leave free on their disk: the write-ahead log, and the own log must not be stopped
+/// by its mirrors.
 pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
 /// What opening databases takes: their first pages, write-ahead logs and shared memory files.
 const OPENING_BYTES: u64 = 1 << 20;
 
-/// A process that was killed while it started a program leaves the lock to the child until the child
-/// runs that program. So a taken lock is tried again for a fifth of a second.
+/// A process that was killed while it started a program leaves the lock to the child until the
+/// child runs that program. So a taken lock is tried again for a fifth of a second.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -61,8 +63,8 @@ impl Drop for Exclusive {
 }
 
 impl DirectoryLock {
-    /// Takes the lock of `directory` or says at once who is in the way. What others could open of the state in it is private
-    /// afterwards.
+    /// Takes the lock of `directory` or says at once who is in the way. What others could open of
+    /// the state in it is private afterwards.
     pub fn acquire(directory: &Path) -> Result<DirectoryLock, StoreError> {
         let lock = FileLock::acquire(&directory.join("lock")).map(DirectoryLock)?;
         private::tighten(directory);
@@ -116,15 +118,18 @@ impl FileId {
         Ok(FileId { device: found.dev(), inode: found.ino() })
     }
 
-    /// Whether it is still there: moved away, deleted or replaced it lives on only as long as it is open.
+    /// Whether it is still there: moved away, deleted or replaced it lives on only as long as it is
+    /// open.
     pub(super) fn is_still(self, path: &Path) -> bool {
         FileId::of(path).is_ok_and(|found| found == self)
     }
 }
 
-/// Refuses directories on network file systems: SQLite's locks and the kernel's fsync promise nothing there.
+/// Refuses directories on network file systems: SQLite's locks and the kernel's fsync promise
+/// nothing there.
 pub(crate) fn refuse_network_file_system(directory: &Path) -> Result<(), StoreError> {
-    // Magic numbers of linux/magic.h. FUSE is let through: what it promises depends on what is behind it.
+    // Magic numbers of linux/magic.h. FUSE is let through: what it promises depends on what is
+    // behind it.
     const NETWORK: [(u64, &str); 8] = [
         (0x6969, "NFS"),
         (0x517b, "SMB"),

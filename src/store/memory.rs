@@ -1,8 +1,10 @@
-//! The store in memory, for tests: what the traits promise without a disk, and every way to fail on demand.
+//! The store in memory, for tests: what the traits promise without a disk, and every way to fail on
+//! demand.
 //!
-//! A [`Disk`] is what outlives a process: several stores may be opened on it, one after another or at once, as
-//! several processes would. [`Faults`] belong to a disk. A fault is either queued and hits the next step of its kind,
-//! or drawn at random from a seed, so that a test that fails can be run again.
+//! A [`Disk`] is what outlives a process: several stores may be opened on it, one after another or
+//! at once, as several processes would. [`Faults`] belong to a disk. A fault is either queued and
+//! hits the next step of its kind, or drawn at random from a seed, so that a test that fails can be
+//! run again.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
@@ -68,12 +70,14 @@ struct FaultList {
 }
 
 impl Faults {
-    /// Adds a fault: it happens at the next step of its kind, after those that were added before it.
+    /// Adds a fault: it happens at the next step of its kind, after those that were added before
+    /// it.
     pub fn queue(&self, fault: Fault) {
         self.lock().queued.push_back(fault);
     }
 
-    /// From now on, about one in `one_in` steps fails with one of `faults`, as the seed decides. No faults: no failures.
+    /// From now on, about one in `one_in` steps fails with one of `faults`, as the seed decides. No
+    /// faults: no failures.
     pub fn at_random(&self, seed: u64, one_in: u64, faults: &[Fault]) {
         self.lock().random = (!faults.is_empty()).then(|| (seed, one_in.max(1), faults.to_vec()));
     }
@@ -142,7 +146,8 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// Opens the log on `disk`, and creates it for `identity` when there is none. A log of another key is refused.
+    /// Opens the log on `disk`, and creates it for `identity` when there is none. A log of another
+    /// key is refused.
     pub fn open(disk: &Disk, identity: Option<&Identity>) -> Result<MemoryStore, StoreError> {
         let mut contents = disk.contents.write().expect("nobody panics while holding this lock");
         let foreign = |found| StoreError::Foreign { path: "memory".to_owned(), found };

@@ -68,7 +68,7 @@ impl ClosedLog {
     /// The log of a data directory whose lock is held.
     pub(in crate::cli) fn new(config: &Config, lock: DirectoryLock) -> ClosedLog {
         ClosedLog {
-            data: config.data.clone(),
+            data: config.data.value.clone(),
             reader_cache_kib: reader_cache_kib(config),
             clock: Clock::system(),
             _lock: lock,
@@ -91,6 +91,6 @@ impl IncidentStore for ClosedLog {
 /// core.
 pub(super) fn reader_cache_kib(config: &Config) -> u32 {
     let cores = std::thread::available_parallelism().map_or(2, usize::from) as u64;
-    let full = config.sumdbs.values().filter(|sumdb| sumdb.mode == Mode::Full).count() as u64;
-    u32::try_from(config.cache.database_bytes / cores / (1 + full) / 1024).unwrap_or(u32::MAX)
+    let full = config.sumdbs.values().filter(|sumdb| *sumdb.mode == Mode::Full).count() as u64;
+    u32::try_from(*config.cache.database_bytes / cores / (1 + full) / 1024).unwrap_or(u32::MAX)
 }

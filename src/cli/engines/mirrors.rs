@@ -57,7 +57,7 @@ fn open_each<'a>(
 /// One of them, without its full mirror if it is only to be looked at.
 fn open_mirror(
     config: &Config,
-    sumdb: &config::SumDb,
+    sumdb: &config::SumdbSection,
     name: &str,
     client: &HttpClient,
     is_kept_only: bool,
@@ -67,22 +67,22 @@ fn open_mirror(
         Ok(replica) => replica,
         Err(error) => return cannot_use(sumdb, name, full, error),
     };
-    let (requests_per_second, bytes_per_second) = (sumdb.requests_per_second, sumdb.bytes_per_second);
+    let (requests_per_second, bytes_per_second) = (*sumdb.requests_per_second, *sumdb.bytes_per_second);
     let speed = Speed { requests_per_second, bytes_per_second };
     let opened = RemoteLog::open(RemoteLogOptions {
         name: name.to_owned(),
-        key: sumdb.key.clone(),
-        transport: RemoteSumdb::with_speed(name.to_owned(), sumdb.urls.clone(), client.clone(), speed),
+        key: sumdb.key.value.clone(),
+        transport: RemoteSumdb::with_speed(name.to_owned(), sumdb.urls.value.clone(), client.clone(), speed),
         database: database.clone(),
         clock: client.clock().clone(),
         replica,
-        limits: RemoteLimits { requests: sumdb.jobs, ..RemoteLimits::default() },
+        limits: RemoteLimits { requests: *sumdb.jobs, ..RemoteLimits::default() },
     });
     match opened {
         Ok(log) => {
-            let replicate = ReplicateOptions { jobs: sumdb.jobs, ..ReplicateOptions::default() };
-            let mirror = Mirror::new(log, sumdb.mode, sumdb.poll, replicate, full);
-            Ok(Ok(mirror.on(sumdb.schedule.clone())))
+            let replicate = ReplicateOptions { jobs: *sumdb.jobs, ..ReplicateOptions::default() };
+            let mirror = Mirror::new(log, *sumdb.mode, sumdb.poll.0, replicate, full);
+            Ok(Ok(mirror.on(sumdb.schedule.value.clone())))
         }
         Err(RemoteError::Store(error)) => {
             cannot_use(sumdb, name, database, Arc::try_unwrap(error).map_err(anyhow::Error::from)?)
@@ -95,7 +95,7 @@ fn open_mirror(
 /// somebody is writing will be free in a moment; any other that cannot be opened must not stop what
 /// does not need it.
 fn cannot_use(
-    sumdb: &config::SumDb,
+    sumdb: &config::SumdbSection,
     name: &str,
     database: PathBuf,
     error: StoreError,
@@ -110,19 +110,19 @@ fn cannot_use(
     if let StoreError::Locked { .. } = &error {
         return Err(error).or_exit(Exit::Running);
     }
-    Ok(Err(Unusable { name: name.to_owned(), mode: sumdb.mode, database, error }))
+    Ok(Err(Unusable { name: name.to_owned(), mode: *sumdb.mode, database, error }))
 }
 
 /// The full mirror of a remote log: in mode `full`, and where the mode was `full` before.
 fn open_replica(
     config: &Config,
-    sumdb: &config::SumDb,
+    sumdb: &config::SumdbSection,
     name: &str,
     clock: &Clock,
     is_kept_only: bool,
 ) -> Result<Option<Replica>, StoreError> {
     let path = full_database(config, name);
-    if is_kept_only || (sumdb.mode != config::Mode::Full && !path.exists()) {
+    if is_kept_only || (*sumdb.mode != config::Mode::Full && !path.exists()) {
         return Ok(None);
     }
     Replica::open(&path, name, &sumdb.key.to_string(), reader_cache_kib(config), clock.now()).map(Some)

@@ -80,7 +80,7 @@ fn say_what_is_unknown(config: &Config, log: &Log) {
 /// How other servers are asked.
 pub(super) fn http_client(config: &Config, clock: &Clock) -> anyhow::Result<HttpClient> {
     Ok(HttpClient::new(ClientOptions {
-        roots: config.roots.clone(),
+        roots: config.roots.value.clone(),
         user_agent: user_agent(config.contact.as_deref()),
         redirects: redirect_rules(config)?,
         clock: clock.clone(),

@@ -25,7 +25,7 @@ pub(super) fn open_notary(
     let scratch = config.data.join("scratch");
     private::make_directory(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let anchor = config.anchor.parent().unwrap_or(Path::new("."));
-    let scratch = ScratchSpace::new(scratch, &[&config.data, anchor]);
+    let scratch = ScratchSpace::new(scratch, &[&*config.data, anchor]);
     let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
     let mut routes = Vec::new();
     for config::RouteSection { route, .. } in &config.routes {
@@ -78,7 +78,7 @@ fn source(
 ) -> GoProxy {
     let vcs = list.has_direct().then(|| {
         let options = VcsOptions {
-            roots: config.roots.clone(),
+            roots: config.roots.value.clone(),
             proxies: ProxySettings::from_env(),
             git_config: git_config.clone(),
             clock: client.clock().clone(),
@@ -86,7 +86,7 @@ fn source(
         };
         Vcs::new(options)
     });
-    let limits = ModuleLimits { max_zip_bytes: config.limits.zip_bytes, ..ModuleLimits::default() };
+    let limits = ModuleLimits { max_zip_bytes: *config.limits.zip_bytes, ..ModuleLimits::default() };
     // Where a remote log gives the lines only small go.mod files are read from the list, never from
     // version control.
     GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())
@@ -95,17 +95,17 @@ fn source(
 pub(in crate::cli) fn limits(config: &Config) -> NotaryLimits {
     let defaults = NotaryLimits::default();
     NotaryLimits {
-        deadline: config.limits.deadline,
-        concurrency: config.limits.concurrency,
-        route_concurrency: (config.limits.concurrency * 3).div_ceil(4),
-        client_misses_per_minute: config
-            .limits
-            .client_misses_per_minute
+        deadline: *config.limits.deadline,
+        concurrency: *config.limits.concurrency,
+        route_concurrency: (*config.limits.concurrency * 3).div_ceil(4),
+        client_misses_per_minute: (*config.limits.client_misses_per_minute)
             .try_into()
             .unwrap_or(defaults.client_misses_per_minute),
-        misses_per_minute: config.limits.misses_per_minute.try_into().unwrap_or(defaults.misses_per_minute),
-        negative_cache: config.limits.negative_cache,
-        zip: crate::dirhash::ZipLimits { zip_bytes: config.limits.zip_bytes, ..defaults.zip.clone() },
+        misses_per_minute: (*config.limits.misses_per_minute)
+            .try_into()
+            .unwrap_or(defaults.misses_per_minute),
+        negative_cache: *config.limits.negative_cache,
+        zip: crate::dirhash::ZipLimits { zip_bytes: *config.limits.zip_bytes, ..defaults.zip.clone() },
         ..defaults
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn open_witnesses(
     let store = match CosignatureStore::open(&path) {
         // Only what is demanded may keep a log from being served. Why a disk takes nothing, the
         // log's own database says better.
-        Err(error) if !config.witnesses.required => {
+        Err(error) if !*config.witnesses.required => {
             tracing::warn!(%error, path = %path.display(), "cosignatures are kept in memory only");
             CosignatureStore::in_memory()
         }
@@ -52,11 +52,11 @@ pub(super) fn open_witnesses(
         log: signer.verifier(),
         own: CosignatureSigner::from(signer),
         peers: all.iter().map(peer).collect(),
-        quorum: if all.is_empty() { 0 } else { *quorum },
-        required: *required,
-        patience: *timeout,
+        quorum: if all.is_empty() { 0 } else { **quorum },
+        required: **required,
+        patience: **timeout,
         hearing: HEARING,
-        freshness: config.freshness,
+        freshness: config.freshness.0,
         store,
         client: client.clone(),
     }))

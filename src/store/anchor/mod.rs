@@ -3,9 +3,9 @@
 //! It is worth something where a restore or a clone of the log's database does not bring it back
 //! too, so it belongs on another disk. A writer claims a new epoch in it before it does so in the
 //! database, and moves it to each head after the commit and before the publication. Every change is
-//! a compare-and-swap. A change that fails with a [`StoreError::Conflict`] may be tried again; where
-//! the conflict stays, another writer has taken over, and this one is deposed: it signs nothing
-//! more, and what it has published stays true.
+//! a compare-and-swap. A change that fails with a [`StoreError::Conflict`] may be tried again;
+//! where the conflict stays, another writer has taken over, and this one is deposed: it signs
+//! nothing more, and what it has published stays true.
 //!
 //! [`FileAnchor`] is the one implementation.
 

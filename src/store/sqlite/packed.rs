@@ -1,4 +1,5 @@
-//! How the records of a mirrored log lie on disk: layout 3 of a [`segment`](super::segment), without the leaves.
+//! How the records of a mirrored log lie on disk: layout 3 of a [`segment`](super::segment),
+//! without the leaves.
 //!
 //! ```text
 //! 1 byte    layout, 3
@@ -13,13 +14,14 @@
 //!
 //! Layout 2, of an older program, is the same with a seed that has no number.
 //!
-//! A leaf is computed from its record in a fifth of a microsecond, so a mirror does not keep it. A third of all versions end in a
-//! time and the begin of a commit's hash (`v0.0.0-20260203040506-0123456789ab`), 27 characters that hardly compress: they
-//! become a tail, four bytes for the time and six for the hash, and `~` stands for them in the version.
+//! A leaf is computed from its record in a fifth of a microsecond, so a mirror does not keep it. A
+//! third of all versions end in a time and the begin of a commit's hash
+//! (`v0.0.0-20260203040506-0123456789ab`), 27 characters that hardly compress: they become a tail,
+//! four bytes for the time and six for the hash, and `~` stands for them in the version.
 //!
-//! Who runs the remote log may take other records than go.sum lines, and a mirror keeps what the log has: such a record has no
-//! version, 64 zero bytes for its hashes, and its whole text for a path. The names of a segment with such a record are
-//! stored with their lengths, as in layout 1.
+//! Who runs the remote log may take other records than go.sum lines, and a mirror keeps what the
+//! log has: such a record has no version, 64 zero bytes for its hashes, and its whole text for a
+//! path. The names of a segment with such a record are stored with their lengths, as in layout 1.
 
 use std::io;
 
@@ -42,8 +44,8 @@ const TAILS_AT: usize = HEADER_BYTES + WIDTH * 64;
 const TAIL_BYTES: usize = 10;
 /// What every zstd frame begins with.
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
-/// With a dictionary, higher levels gain a percent and cost twice the time. Level 1 would save a fourteenth of a mirror's time and take
-/// three bytes more a record.
+/// With a dictionary, higher levels gain a percent and cost twice the time. Level 1 would save a
+/// fourteenth of a mirror's time and take three bytes more a record.
 const ZSTD_LEVEL: i32 = 3;
 
 /// A record as it is stored, borrowed.
@@ -68,7 +70,8 @@ impl<'a> RecordParts<'a> {
         }
     }
 
-    /// The lines, unless the record is something else: no go.sum lines, or not of a valid module version.
+    /// The lines, unless the record is something else: no go.sum lines, or not of a valid module
+    /// version.
     pub(super) fn lines(&self) -> Option<ModuleLines> {
         // Checked when it is asked for: most records are only ever read as texts.
         let module = ModuleVersion::from_parts(self.path, self.version).ok()?;
@@ -104,7 +107,8 @@ pub(super) struct Packer {
 impl Packer {
     pub(super) fn new(dictionary: Option<&[u8]>) -> io::Result<Packer> {
         let mut zstd = zstd::bulk::Compressor::with_dictionary(ZSTD_LEVEL, dictionary.unwrap_or_default())?;
-        // The segment has a checksum over everything, and says which dictionary: the frame need not repeat them.
+        // The segment has a checksum over everything, and says which dictionary: the frame need not
+        // repeat them.
         zstd.include_checksum(false)?;
         zstd.include_dictid(false)?;
         let dictionary = if dictionary.is_some() { DICTIONARY } else { 0 };
@@ -230,7 +234,8 @@ impl Decoder {
         }))
     }
 
-    /// The record of a module version in a segment, and its position (0 to 15). Compares names in the form in which they are stored.
+    /// The record of a module version in a segment, and its position (0 to 15). Compares names in
+    /// the form in which they are stored.
     pub(super) fn find_packed(
         &mut self,
         number: u64,
@@ -323,7 +328,8 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
         .map(move |end| &text[std::mem::replace(&mut start, end + 1)..end])
 }
 
-/// The time and the hash at the end of a version, and what comes before: `20260203040506-0123456789ab`.
+/// The time and the hash at the end of a version, and what comes before:
+/// `20260203040506-0123456789ab`.
 fn tail_of(version: &str) -> Option<(&str, [u8; TAIL_BYTES])> {
     const LENGTH: usize = 27;
     let (rest, tail) = version.split_at_checked(version.len().checked_sub(LENGTH)?)?;
@@ -406,7 +412,8 @@ mod tests {
         )
     }
 
-    /// What a log may have: go.sum lines; with another text and one that is too long for the usual buffer.
+    /// What a log may have: go.sum lines; with another text and one that is too long for the usual
+    /// buffer.
     fn segments() -> [Vec<String>; 2] {
         let mut odd: Vec<String> = (0..14).map(text).collect();
         odd.extend(["anything at all\n".to_owned(), format!("{}\n", "long ".repeat(400_000))]);

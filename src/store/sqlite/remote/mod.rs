@@ -1,14 +1,16 @@
-//! What is kept of a remote log that is asked on demand: heads, tiles and records, all of them verified before.
+//! What is kept of a remote log that is asked on demand: heads, tiles and records, all of them
+//! verified before.
 //!
-//! A sparse store: tiles by level and number, records by number and by module version, wherever a look-up happened to
-//! need them. `migrations/sqlite/remote_*.sql` is the layout. It knows nothing of trees; that what is written fits
-//! together was established by [`crate::mirror`], and what is read is verified there again, against a signed root.
+//! A sparse store: tiles by level and number, records by number and by module version, wherever a
+//! look-up happened to need them. `migrations/sqlite/remote_*.sql` is the layout. It knows nothing
+//! of trees; that what is written fits together was established by [`crate::mirror`], and what is
+//! read is verified there again, against a signed root.
 //!
 //! The newest head and the incidents are kept twice and compared: a damaged page could hide the
 //! last row of a table, and a log is held to the newest head that was ever seen.
 //!
-//! Reads run where they are asked for, on a few connections. Writes go to one thread, which commits whatever has
-//! arrived in one transaction: with many look-ups in flight they share one fsync.
+//! Reads run where they are asked for, on a few connections. Writes go to one thread, which commits
+//! whatever has arrived in one transaction: with many look-ups in flight they share one fsync.
 
 mod reader;
 mod writer;
@@ -80,7 +82,8 @@ pub(crate) struct Addition {
 pub(crate) enum Added {
     /// It is durable.
     Done,
-    /// The newest head is another by now, so that a record would not be provable under it, or one of the heads contradicts a stored one: compare again.
+    /// The newest head is another by now, so that a record would not be provable under it, or one
+    /// of the heads contradicts a stored one: compare again.
     Raced,
     /// The log was stopped for misbehaviour meanwhile. Nothing was written.
     Stopped,
@@ -129,8 +132,9 @@ pub(crate) struct RemoteStore {
 }
 
 impl RemoteStore {
-    /// Opens the database at `path`, and creates it when there is none. One of another log, or of this log with
-    /// another key, is refused. `known` is a head that was verified before: the first of a database that has none.
+    /// Opens the database at `path`, and creates it when there is none. One of another log, or of
+    /// this log with another key, is refused. `known` is a head that was verified before: the first
+    /// of a database that has none.
     pub(crate) fn open(
         path: &Path,
         name: &str,
@@ -160,7 +164,8 @@ impl RemoteStore {
         self.worker.submit(RemoteWork::Stop { text, at }).await.map(drop)
     }
 
-    /// Ends the stop of an incident; the incident stays. False if the log is not stopped for that one.
+    /// Ends the stop of an incident; the incident stays. False if the log is not stopped for that
+    /// one.
     pub(crate) async fn resume(&self, incident: u64, at: Timestamp) -> Result<bool, Arc<StoreError>> {
         Ok(self.worker.submit(RemoteWork::Resume { incident, at }).await? == Added::Done)
     }

@@ -1,13 +1,18 @@
-//! The full mirror of one remote log, in a database and two files beside it: every record below a size, and all that is made of them.
+//! The full mirror of one remote log, in a database and two files beside it: every record below a
+//! size, and all that is made of them.
 //!
-//! `migrations/sqlite/replica_000*.sql` is the layout. Records lie in [packed](super::packed) segments of sixteen, which are
-//! [files](segments) that the database vouches for, and are found through the same [index](super::index) as those of the own log. Hash
-//! tiles from level 1 up are rows; the leaves are computed again when somebody asks. What is not in full tiles yet is the [`Edge`].
+//! `migrations/sqlite/replica_000*.sql` is the layout. Records lie in [packed](super::packed)
+//! segments of sixteen, which are [files](segments) that the database vouches for, and are found
+//! through the same [index](super::index) as those of the own log. Hash tiles from level 1 up are
+//! rows; the leaves are computed again when somebody asks. What is not in full tiles yet is the
+//! [`Edge`].
 //!
-//! A replica knows positions, not trees: that what is written belongs to the log was established by [`crate::mirror`] before.
-//! One commit takes a [`Window`] as a whole or not at all, so that whenever the process is killed the records below
-//! [`ReplicaReader::size`] are there, verified, and nothing else is. A commit without a head may be taken back by a power cut,
-//! since what it holds can be fetched again; one with a head may not, since a head that was served must stay servable.
+//! A replica knows positions, not trees: that what is written belongs to the log was established by
+//! [`crate::mirror`] before. One commit takes a [`Window`] as a whole or not at all, so that
+//! whenever the process is killed the records below [`ReplicaReader::size`] are there, verified,
+//! and nothing else is. A commit without a head may be taken back by a power cut, since what it
+//! holds can be fetched again; one with a head may not, since a head that was served must stay
+//! servable.
 
 mod check;
 mod copy;
@@ -51,7 +56,8 @@ const MIGRATIONS: &[&str] = &[
 const KEPT_TWICE: i64 = 4;
 /// "repl" in ASCII: a mirror is not mistaken for a log of ours.
 const APPLICATION_ID: i64 = 0x7265_706c;
-/// Tiles from which a dictionary is made: enough to know the common hosts and the shapes of versions.
+/// Tiles from which a dictionary is made: enough to know the common hosts and the shapes of
+/// versions.
 pub const TRAINING_TILES: u64 = 64;
 /// Segments of a full data tile.
 const SEGMENTS_PER_TILE: usize = (TILE_WIDTH / SEGMENT_WIDTH) as usize;
@@ -60,7 +66,8 @@ const USUAL_SEGMENT_BYTES: usize = 1_600;
 /// Larger dictionaries gain little: what repeats in a log are hosts, words and dates.
 const DICTIONARY_BYTES: usize = 32 << 10;
 
-/// The full mirror of one log: its writer, of which there is one, and the way to its readers. Clones share both.
+/// The full mirror of one log: its writer, of which there is one, and the way to its readers.
+/// Clones share both.
 #[derive(Clone)]
 pub struct Replica {
     shared: Arc<ReplicaShared>,
@@ -119,7 +126,8 @@ pub(crate) struct PackedTile {
 /// What one commit adds: all of it, or nothing.
 #[derive(Debug)]
 pub(crate) struct Window {
-    /// Full data tiles, the first the one that the edge before had begun, each the next after the one before it.
+    /// Full data tiles, the first the one that the edge before had begun, each the next after the
+    /// one before it.
     pub(crate) tiles: Vec<PackedTile>,
     /// The hash tiles of level 1 and up that are full now.
     pub(crate) hash_tiles: Vec<FullTile>,
@@ -129,7 +137,8 @@ pub(crate) struct Window {
     pub(crate) head: Option<SeenHead>,
 }
 
-/// How records are packed in this database. For any number of threads: packing is most of the work of a mirror.
+/// How records are packed in this database. For any number of threads: packing is most of the work
+/// of a mirror.
 pub(crate) struct Codec {
     index_key: [u8; 16],
     dictionary: Option<Vec<u8>>,
@@ -138,8 +147,9 @@ pub(crate) struct Codec {
 }
 
 impl Replica {
-    /// Opens the database at `path`, and creates it when there is none. One of another log, or of this log with another key,
-    /// is refused. `cache_kib` is the page cache of each of the reading connections, of which there are as many as cores.
+    /// Opens the database at `path`, and creates it when there is none. One of another log, or of
+    /// this log with another key, is refused. `cache_kib` is the page cache of each of the reading
+    /// connections, of which there are as many as cores.
     pub fn open(
         path: &Path,
         name: &str,
@@ -158,9 +168,11 @@ impl Replica {
         ReplicaReader(self.shared.clone())
     }
 
-    /// The edge of what is committed. Waits for a commit that is under way, and reads the file where one has failed: it may stand.
+    /// The edge of what is committed. Waits for a commit that is under way, and reads the file
+    /// where one has failed: it may stand.
     pub fn edge(&self) -> Edge {
-        // Where the file cannot be read the next commit says so; until then what was known is as good as anything.
+        // Where the file cannot be read the next commit says so; until then what was known is as
+        // good as anything.
         let _ = self.writer().settle_doubt();
         self.shared.state.load().edge.clone()
     }
@@ -175,8 +187,9 @@ impl Replica {
         self.codec.load().dictionary.is_some()
     }
 
-    /// Makes the dictionary of the names from records of this log, of which there should be [`TRAINING_TILES`] tiles.
-    /// Once made it stays; a log whose names have nothing in common does without.
+    /// Makes the dictionary of the names from records of this log, of which there should be
+    /// [`TRAINING_TILES`] tiles. Once made it stays; a log whose names have nothing in common does
+    /// without.
     pub(crate) fn train(&self, texts: &[&str]) -> Result<(), StoreError> {
         let (mut names, mut sizes, mut piece, mut tails) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for records in texts.chunks(SEGMENT_WIDTH as usize) {
@@ -196,8 +209,9 @@ impl Replica {
         Ok(())
     }
 
-    /// Adds a window. Returns when all of it is committed; with a head, when it is durable. A window that does not begin where the
-    /// mirror ends is a [`StoreError::Conflict`]: somebody else has written, or a commit that was reported as failed stands.
+    /// Adds a window. Returns when all of it is committed; with a head, when it is durable. A
+    /// window that does not begin where the mirror ends is a [`StoreError::Conflict`]: somebody
+    /// else has written, or a commit that was reported as failed stands.
     ///
     /// # Panics
     ///
@@ -206,7 +220,8 @@ impl Replica {
         self.writer().commit(window)
     }
 
-    /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a while.
+    /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a
+    /// while.
     pub fn settle(&self) -> Result<(), StoreError> {
         while !self.tidy()? {}
         Ok(())

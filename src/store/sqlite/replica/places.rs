@@ -1,7 +1,8 @@
 //! What memory holds of the places of segments, so that most look-ups read nothing but the segment.
 //!
-//! The places of one tile are known together, in a slot that the tiles with one remainder share: a fixed amount of memory, enough for
-//! all tiles of a log of sixteen million records, however large the log is.
+//! The places of one tile are known together, in a slot that the tiles with one remainder share: a
+//! fixed amount of memory, enough for all tiles of a log of sixteen million records, however large
+//! the log is.
 
 use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -39,8 +40,8 @@ impl KnownPlaces {
         Some(start..start + u64::from(slot.lengths[at]))
     }
 
-    /// Remembers where the segments of a tile lie, each behind the one before. Not of a tile with segments that are longer than any of
-    /// go.sum lines.
+    /// Remembers where the segments of a tile lie, each behind the one before. Not of a tile with
+    /// segments that are longer than any of go.sum lines.
     pub(super) fn keep(&self, tile: u64, start: u64, lengths: impl Iterator<Item = u64>) {
         let mut slot = Slot { tile, start, ..Slot::EMPTY };
         for (kept, length) in slot.lengths.iter_mut().zip(lengths) {

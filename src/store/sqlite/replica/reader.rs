@@ -24,7 +24,8 @@ impl ReplicaReader {
         TreeSize(self.0.state.load().size())
     }
 
-    /// The newest signed head whose every record is there. While a mirror advances, its size is ahead of it.
+    /// The newest signed head whose every record is there. While a mirror advances, its size is
+    /// ahead of it.
     pub fn head(&self) -> Option<Arc<SeenHead>> {
         self.0.state.load().head.clone()
     }
@@ -67,8 +68,8 @@ impl ReplicaReader {
         Ok(records)
     }
 
-    /// Appends the texts of the records in `ids` as a data tile has them, each followed by a blank line. Returns how many there
-    /// are: fewer when the mirror ends before.
+    /// Appends the texts of the records in `ids` as a data tile has them, each followed by a blank
+    /// line. Returns how many there are: fewer when the mirror ends before.
     pub fn push_data(&self, ids: Range<u64>, data: &mut String) -> Result<u64, StoreError> {
         let mut count = 0;
         self.each(ids, |parts| {
@@ -79,7 +80,8 @@ impl ReplicaReader {
         Ok(count)
     }
 
-    /// The hashes of the records in `ids`, computed from them, in order; fewer when the mirror ends before.
+    /// The hashes of the records in `ids`, computed from them, in order; fewer when the mirror ends
+    /// before.
     pub fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError> {
         let mut leaves = Vec::with_capacity(ids.end.saturating_sub(ids.start).min(TILE_WIDTH) as usize);
         let mut text = String::new();
@@ -91,7 +93,8 @@ impl ReplicaReader {
         Ok(leaves)
     }
 
-    /// A hash tile as wide as it is in the mirror, up to 256 hashes; none when the mirror has no hash of it.
+    /// A hash tile as wide as it is in the mirror, up to 256 hashes; none when the mirror has no
+    /// hash of it.
     pub fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
         let state = self.0.state.load();
         let hashes = hashes_at(TILE_HEIGHT, level, state.edge.size);
