@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 use tallystick::clock::Clock;
-use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions};
+use tallystick::mirror::{self, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions};
 use tallystick::note::VerifierKey;
 use tallystick::source::SourceUrl;
 use tallystick::store::replica::{RecordText, Replica};
@@ -60,7 +60,7 @@ async fn replicate(vkey: &str, url: &str, database: &Path, jobs: usize) -> anyho
     let head = log.advance(clock.instant() + Duration::from_secs(60)).await?;
     let started = clock.instant();
     let options = ReplicateOptions { jobs, ..ReplicateOptions::default() };
-    let done = log.replicate(&replica, &head, options, |_| ()).await?;
+    let done = mirror::replicate(&log, &replica, &head, options, |_| ()).await?;
     let seconds = (clock.instant() - started).as_secs_f64();
     let records = done.progress.size.0 - done.from.0;
     let status = std::fs::read_to_string("/proc/self/status").context("no /proc")?;

@@ -29,6 +29,17 @@ struct Queue {
     is_closed: bool,
 }
 
+/// Does work that blocks, on a thread of tokio's that may block. A panic in it is a panic here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => panic!("the runtime was shut down under blocking work"),
+        },
+    }
+}
+
 impl Crew {
     pub(crate) fn new() -> Crew {
         let shared = Arc::<Shared>::default();

@@ -22,7 +22,7 @@ pub enum Exit {
     Usage = 2,
     /// Something is not reachable: try again.
     Unreachable = 3,
-    /// Misbehaviour or damage was found: a person must look.
+    /// Misbehavior or damage was found: a person must look.
     Damage = 4,
     /// Another process is already running on this data.
     Running = 5,

@@ -21,7 +21,7 @@ use crate::http::metrics::Metrics;
 use crate::http::proxies::TrustedProxies;
 use crate::http::tls::TlsKeeper;
 use crate::http::witness::{WitnessFigures, WitnessSite};
-use crate::mirror::Misbehaviour;
+use crate::mirror::Misbehavior;
 use crate::note::CosignatureSigner;
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
 use crate::store::witness::{Broken, EvidenceKind, KeptEvidence, read_witness};
@@ -223,7 +223,7 @@ fn report(one: &KeptEvidence) -> Option<String> {
     let is_fork = one.kind == EvidenceKind::Fork.as_str();
     let (text, _) = one.offered.split_once("\n\n").filter(|_| is_fork)?;
     let offered = Checkpoint::parse(&format!("{text}\n")).ok()?.tree;
-    let misbehaviour = Misbehaviour {
+    let misbehavior = Misbehavior {
         log: one.origin.clone(),
         older: one.standing.clone(),
         newer: one.offered.clone(),
@@ -231,7 +231,7 @@ fn report(one: &KeptEvidence) -> Option<String> {
         proof: ConsistencyProof::default(),
         seen_at: one.seen_at,
     };
-    Some(misbehaviour.to_text())
+    Some(misbehavior.to_text())
 }
 
 /// The key and the memory belong together: each without the other is a loss that somebody must know of.

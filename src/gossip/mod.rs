@@ -18,7 +18,7 @@
 //! | fork | **an alarm**: the log's key has signed two trees | the mirror stops, as for every contradiction |
 //!
 //! After an alarm the own log signs nothing more until a person has looked, over restarts too ([`crate::log::Stop`]); it becomes an
-//! incident, with a file of evidence beside the database that needs no trust in us ([`Misbehaviour`]).
+//! incident, with a file of evidence beside the database that needs no trust in us ([`Misbehavior`]).
 //!
 //! Only a signature by a known key makes a note a head; anything else raises nothing. The own log is compared by its stored tiles.
 //! What is sent is not stored unless it is evidence.
@@ -32,7 +32,7 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::log::{Judgment, Log, ProverError, Report, Snapshot};
-use crate::mirror::{Heard, Mirrors, Misbehaviour, RemoteError, head_of, keep_evidence};
+use crate::mirror::{HeadComparison, Mirrors, Misbehavior, RemoteError, head_of, write_evidence};
 use crate::note::{self, OpenError, VerifierKey};
 use crate::store::{IncidentKind, StoreError};
 use crate::tlog::{ConsistencyProof, TreeHead};
@@ -87,7 +87,7 @@ pub enum Verdict {
     /// The head is of a larger tree.
     Ahead,
     /// No single log can have both.
-    Fork(Arc<Misbehaviour>),
+    Fork(Arc<Misbehavior>),
 }
 
 /// Why a note was not compared.
@@ -171,10 +171,10 @@ impl Gossip {
             signature.name == *key.name() && signature.key_id == key.id()
         });
         let remote = &mirror.expect("the key is that of a mirror").log;
-        let (known, verdict) = match remote.hear(&posted, &note, deadline).await {
-            Ok(Heard::Consistent { newest, proof }) => (Some(newest), Verdict::Consistent(proof)),
-            Ok(Heard::Ahead { newest }) => (newest, Verdict::Ahead),
-            Err(RemoteError::Misbehaviour(found)) => (remote.newest(), Verdict::Fork(found)),
+        let (known, verdict) = match remote.compare_head(&posted, &note, deadline).await {
+            Ok(HeadComparison::Consistent { newest, proof }) => (Some(newest), Verdict::Consistent(proof)),
+            Ok(HeadComparison::Ahead { newest }) => (newest, Verdict::Ahead),
+            Err(RemoteError::Misbehavior(found)) => (remote.newest(), Verdict::Fork(found)),
             Err(RemoteError::Store(error)) => return Err(GossipError::Remote(error)),
             Err(error) => return Err(GossipError::Unavailable { text: error.to_string() }),
         };
@@ -247,7 +247,7 @@ impl Gossip {
         }
         let (log, older, newer) = (key.name().to_string(), note.to_owned(), head.note.clone());
         let (proof, seen_at) = (proved.proof, self.clock.now());
-        let found = Misbehaviour { log, older, newer, root_in_newer, proof, seen_at };
+        let found = Misbehavior { log, older, newer, root_in_newer, proof, seen_at };
         if let Err(why) = found.verify(key) {
             let place = format!("head {}", head.tree.size);
             return Err(StoreError::Damaged { place, why: format!("it convicts nobody: {why}") }.into());
@@ -262,7 +262,7 @@ impl Gossip {
 
     /// The incident of a fork, whose evidence is kept in a file too.
     fn evidence_of(&self, log: &str, text: &str) -> Report {
-        let evidence = keep_evidence(&self.evidence, text);
+        let evidence = write_evidence(&self.evidence, text);
         if let Err(error) = &evidence {
             let file = self.evidence.display();
             tracing::error!(%file, %error, "the file of evidence cannot be written");
@@ -273,5 +273,5 @@ impl Gossip {
 }
 
 fn report(detail: &serde_json::Value) -> Report {
-    Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() }
+    Report { kind: IncidentKind::Misbehavior, detail: detail.to_string() }
 }

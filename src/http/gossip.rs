@@ -12,7 +12,7 @@
 //! |---|---|
 //! | 200 `consistent` | both heads are of one log; `hashes` is the consistency proof, where it can be made |
 //! | 200 `ahead` | of a larger tree than any known here: an alarm if it is the own log's |
-//! | 200 `fork` | both cannot be of one log: `evidence` convicts whoever holds the key ([`crate::mirror::Misbehaviour`]) |
+//! | 200 `fork` | both cannot be of one log: `evidence` convicts whoever holds the key ([`crate::mirror::Misbehavior`]) |
 //! | 400, 408, 413 | not a note, or one that comes too slowly or is too large |
 //! | 403 | a known key's signature does not fit |
 //! | 404 | no known key has signed it |

@@ -12,15 +12,14 @@
 //! ```
 
 use std::fmt::Write as _;
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 
 use crate::module::ModuleVersion;
+use crate::share::byte_cache::ByteCache;
 use crate::tlog::{RecordId, Tile};
 
 /// What a kept entry costs beside its bytes: key, hash table, bookkeeping and what the allocator adds.
@@ -28,16 +27,6 @@ const ENTRY_BYTES: u64 = 112;
 /// About what a tile and a look-up weigh: room for as many entries is made at first.
 const TILE_BYTES: u64 = 16 << 10;
 const LOOKUP_BYTES: u64 = 512;
-
-/// An entry weighs what it takes.
-#[derive(Clone, Copy)]
-struct Bytewise;
-
-impl<K> Weighter<K, Bytes> for Bytewise {
-    fn weight(&self, _: &K, body: &Bytes) -> u64 {
-        body.len() as u64 + ENTRY_BYTES
-    }
-}
 
 /// How much memory is spent on what was asked lately, of all logs together.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +39,8 @@ pub struct CacheSizes {
 
 /// What was asked lately, of all logs: the one that is asked most has most of it.
 pub struct Recent {
-    tiles: Cache<(LogNumber, Tile), Bytes, Bytewise>,
-    lookups: Cache<(LogNumber, u64), Bytes, Bytewise>,
+    tiles: ByteCache<(LogNumber, Tile)>,
+    lookups: ByteCache<(LogNumber, u64)>,
     hasher: RandomState,
     logs: AtomicU16,
 }
@@ -68,8 +57,8 @@ impl Recent {
     /// Room for so much.
     pub fn new(sizes: CacheSizes) -> Arc<Recent> {
         Arc::new(Recent {
-            tiles: cache(sizes.tile_bytes, TILE_BYTES),
-            lookups: cache(sizes.lookup_bytes, LOOKUP_BYTES),
+            tiles: ByteCache::new(sizes.tile_bytes, TILE_BYTES, ENTRY_BYTES),
+            lookups: ByteCache::new(sizes.lookup_bytes, LOOKUP_BYTES, ENTRY_BYTES),
             hasher: RandomState::new(),
             logs: AtomicU16::new(0),
         })
@@ -86,7 +75,7 @@ impl Recent {
 impl RecentOf {
     /// Bytes of the tiles and of the look-ups of all logs.
     pub(super) fn all_bytes(&self) -> (u64, u64) {
-        (self.recent.tiles.weight(), self.recent.lookups.weight())
+        (self.recent.tiles.bytes(), self.recent.lookups.bytes())
     }
 
     pub(super) fn tile(&self, tile: &Tile) -> Option<Bytes> {
@@ -111,10 +100,6 @@ impl RecentOf {
     pub(super) fn keep_lookup(&self, key: u64, part: &Bytes) {
         self.recent.lookups.insert((self.log, key), part.clone());
     }
-}
-
-fn cache<K: Hash + Eq>(bytes: u64, each: u64) -> Cache<K, Bytes, Bytewise> {
-    Cache::with_weighter((bytes / each) as usize, bytes, Bytewise)
 }
 
 /// The record's part of a look-up: number and lines.

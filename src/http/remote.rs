@@ -24,7 +24,7 @@ use super::metrics::{MetricsSource, Sample, SampleValue};
 use super::{BoxFuture, ChecksumDatabase, Client, LatestHead, LookupRefusal, ReadError};
 use crate::clock::Clock;
 use crate::config::Mode;
-use crate::mirror::{Mirror, Mirrors, Progress, RemoteError, RemoteLog};
+use crate::mirror::{LogProgress, Mirror, Mirrors, RemoteError, RemoteLog};
 use crate::module::ModuleVersion;
 use crate::route::Untold;
 use crate::share::turns::Line;
@@ -292,7 +292,7 @@ impl ChecksumDatabase for MirroredLog {
         if let Some(body) = self.recent.tile(tile) {
             return Ok(Some(body));
         }
-        let body = self.log().kept_tile(tile).map_err(failed)?;
+        let body = self.log().stored_tile(tile).map_err(failed)?;
         Ok(body.inspect(|body| self.recent.keep_tile(tile, body)))
     }
 
@@ -306,7 +306,7 @@ impl ChecksumDatabase for MirroredLog {
         if let Some(part) = self.recent.lookup(key, module) {
             return Ok(self.part_with_head(&part));
         }
-        let Some(record) = self.log().kept(module).map_err(failed)? else { return Ok(None) };
+        let Some(record) = self.log().stored_record(module).map_err(failed)? else { return Ok(None) };
         let part = kept::record_part(record.id, &record.text);
         self.recent.keep_lookup(key, &part);
         Ok(self.part_with_head(&part))
@@ -343,7 +343,7 @@ fn missing(log: &str, what: &str, max_age: Duration) -> LookupRefusal {
 fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
     match error {
         // Said by the log, or logged when it was found.
-        RemoteError::NotFound { .. } | RemoteError::Misbehaviour(_) => {}
+        RemoteError::NotFound { .. } | RemoteError::Misbehavior(_) => {}
         error => tracing::info!(log, what, %error, "not fetched for a client"),
     }
     let later = |text, retry_after| LookupRefusal::TryLater { text, retry_after };
@@ -368,7 +368,7 @@ fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
             );
             later(text, RETRY_AFTER)
         }
-        RemoteError::Misbehaviour(_) => LookupRefusal::Internal {
+        RemoteError::Misbehavior(_) => LookupRefusal::Internal {
             text: format!(
                 "{log} contradicts what it signed before, so nothing new is taken from it\nThis may be an attack. What was \
                  proved before is answered until the operator of this server has looked."
@@ -397,17 +397,17 @@ impl fmt::Debug for MirrorFigures {
 
 impl MetricsSource for MirrorFigures {
     fn samples(&self) -> Vec<Sample> {
-        let all: Vec<(&RemoteLog, Progress)> =
+        let all: Vec<(&RemoteLog, LogProgress)> =
             self.mirrors.iter().map(|mirror| (&mirror.log, mirror.log.progress())).collect();
         let mut samples = Vec::new();
-        let mut add = |name, help, value: &dyn Fn(&RemoteLog, &Progress) -> SampleValue| {
+        let mut add = |name, help, value: &dyn Fn(&RemoteLog, &LogProgress) -> SampleValue| {
             samples.extend(
                 all.iter()
                     .map(|(log, progress)| Sample::new(name, help, value(log, progress)).of(log.name())),
             );
         };
         let gauge = |value: f64| SampleValue::Gauge(value);
-        let size = |progress: &Progress| progress.size.unwrap_or_default().0;
+        let size = |progress: &LogProgress| progress.size.unwrap_or_default().0;
         add("mirror_size", "Records in the newest head kept of a remote log", &|_, progress| {
             gauge(size(progress) as f64)
         });

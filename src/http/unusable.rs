@@ -19,7 +19,7 @@ pub struct UnusableLog(pub Arc<Unusable>);
 
 impl UnusableLog {
     fn refusal(&self) -> LookupRefusal {
-        LookupRefusal::TryLater { text: self.0.told(), retry_after: RETRY_AFTER }
+        LookupRefusal::TryLater { text: self.0.text_for_clients(), retry_after: RETRY_AFTER }
     }
 
     fn refused<T: Send + 'static>(&self) -> BoxFuture<'_, Result<T, LookupRefusal>> {

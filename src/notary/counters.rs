@@ -37,7 +37,7 @@ pub struct Counters {
     /// Lines that contradict what the log has.
     pub conflict: Counter,
     /// A remote log contradicted itself.
-    pub misbehaviour: Counter,
+    pub misbehavior: Counter,
     /// The log signs nothing.
     pub read_only: Counter,
     /// Our own failures.

@@ -85,7 +85,7 @@ pub enum NotaryError {
     Conflict(Box<ConflictReport>),
     /// A remote log contradicts what it signed before. Nothing is taken from it until a person has looked.
     #[error("{module}: the checksum database {log} misbehaved: {summary}")]
-    Misbehaviour {
+    Misbehavior {
         /// What was asked for.
         module: ModuleVersion,
         /// The remote log.
@@ -185,7 +185,7 @@ impl NotaryError {
             | NotaryError::NotFound { module, .. }
             | NotaryError::Forbidden { module, .. }
             | NotaryError::TryLater { module, .. }
-            | NotaryError::Misbehaviour { module, .. }
+            | NotaryError::Misbehavior { module, .. }
             | NotaryError::ReadOnly { module, .. }
             | NotaryError::Refused { module, .. }
             | NotaryError::Internal { module, .. } => module,
@@ -222,7 +222,7 @@ impl NotaryError {
             ]),
             NotaryError::TryLater { why, retry_after, .. } => try_later(&module, why, seconds(*retry_after)),
             NotaryError::Conflict(report) => report.to_client_text(),
-            NotaryError::Misbehaviour { log, .. } => fit(&[
+            NotaryError::Misbehavior { log, .. } => fit(&[
                 &format!("{module} is not taken in: {} contradicts what it signed before", short(log)),
                 "This may be an attack. Nothing is taken from that database until the operator of this one has looked; the \
                  evidence is kept.",
@@ -448,11 +448,7 @@ mod tests {
             later(Delay::Crowded),
             later(Delay::Waiting),
             later(Delay::Stopping),
-            NotaryError::Misbehaviour {
-                module: module(),
-                log: "sum.golang.org".into(),
-                summary: why.clone(),
-            },
+            NotaryError::Misbehavior { module: module(), log: "sum.golang.org".into(), summary: why.clone() },
             NotaryError::ReadOnly {
                 module: module(),
                 reason: Box::new(ReadOnly::Stopped { why: "/srv/secret".into() }),

@@ -69,8 +69,8 @@ pub enum ProveError {
         why: String,
     },
     /// It contradicts what it signed before.
-    #[error("misbehaviour: {summary}")]
-    Misbehaviour {
+    #[error("misbehavior: {summary}")]
+    Misbehavior {
         /// What it did.
         summary: String,
     },

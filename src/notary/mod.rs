@@ -428,7 +428,7 @@ impl Inner {
             NotaryError::TryLater { why: Delay::Unproven { .. }, .. } => &counters.unproven,
             NotaryError::TryLater { .. } => &counters.unavailable,
             NotaryError::Conflict(_) => &counters.conflict,
-            NotaryError::Misbehaviour { .. } => &counters.misbehaviour,
+            NotaryError::Misbehavior { .. } => &counters.misbehavior,
             NotaryError::ReadOnly { .. } => &counters.read_only,
             NotaryError::Refused { .. } | NotaryError::Withheld { .. } => &counters.refused,
             NotaryError::Internal { .. } => &counters.internal,
@@ -480,8 +480,8 @@ fn unproven(module: &ModuleVersion, place: Arc<str>, log: &str, error: ProveErro
         ProveError::Unproven { why } => {
             try_later(&module, Delay::Unproven { place, why: why.into() }, DEFAULT_RETRY_AFTER)
         }
-        ProveError::Misbehaviour { summary } => {
-            NotaryError::Misbehaviour { module, log: log.into(), summary: summary.into() }
+        ProveError::Misbehavior { summary } => {
+            NotaryError::Misbehavior { module, log: log.into(), summary: summary.into() }
         }
         ProveError::Local { why } => NotaryError::internal(&module, why),
     }

@@ -32,7 +32,7 @@ impl RemoteLines for Unusable {
     }
 
     fn prove<'a>(&'a self, _: &'a ModuleVersion, _: Option<Claimant>, _: Instant) -> Proving<'a> {
-        let why = self.told().replace('\n', ". ");
+        let why = self.text_for_clients().replace('\n', ". ");
         Box::pin(async { Err(ProveError::Unavailable { why, retry_after: None }) })
     }
 }
@@ -45,9 +45,7 @@ fn prove_error(error: RemoteError) -> ProveError {
             ProveError::Unavailable { why: without_paths(&text), retry_after }
         }
         RemoteError::Unproven(unproven) => ProveError::Unproven { why: without_paths(&unproven.to_string()) },
-        RemoteError::Misbehaviour(misbehaviour) => {
-            ProveError::Misbehaviour { summary: misbehaviour.to_string() }
-        }
+        RemoteError::Misbehavior(misbehavior) => ProveError::Misbehavior { summary: misbehavior.to_string() },
         RemoteError::Store(error) => ProveError::Local { why: error.to_string() },
     }
 }

@@ -11,7 +11,7 @@ use crate::log::{Log, Snapshot, evidence_of};
 use crate::module::ModuleVersion;
 use crate::notary::{Delay, Notarized, Notary, NotaryError};
 use crate::share::Claimant;
-use crate::store::evidence::Kept;
+use crate::store::evidence::StoredEvidence;
 use crate::store::{Evidence, Identity, LogReader, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{Hash, TreeSize};
 
@@ -106,10 +106,10 @@ impl LookupAnswer {
         identity: &Identity,
         module: ModuleVersion,
         head: &StoredHead,
-        found: Option<(StoredRecord, Kept)>,
+        found: Option<(StoredRecord, StoredEvidence)>,
         appended: bool,
     ) -> LookupAnswer {
-        let found = found.map(|(StoredRecord { id, lines }, Kept { appended_at, evidence })| {
+        let found = found.map(|(StoredRecord { id, lines }, StoredEvidence { appended_at, evidence })| {
             let text = lines.to_text();
             RecordDetails {
                 record: id.0,

@@ -125,7 +125,7 @@ impl ProofMaker {
         let not_kept = || ModuleProofError::NotKept { log: name.to_owned(), record };
         let failed = |source: RemoteError| ModuleProofError::Mirror { log: name.to_owned(), source };
         let remote = &self.mirrors.find(name).ok_or_else(not_kept)?.log;
-        let kept = remote.kept(module).map_err(failed)?.filter(|kept| kept.id.0 == record);
+        let kept = remote.stored_record(module).map_err(failed)?.filter(|kept| kept.id.0 == record);
         let kept = kept.ok_or_else(not_kept)?;
         // The head that the evidence names; or another, where a database was made anew since.
         let named = remote.head(head_size).map_err(failed)?;

@@ -45,7 +45,7 @@ impl From<&NotaryError> for Refusal {
         let reason = match error {
             NotaryError::NoRoute { .. } | NotaryError::NotFound { .. } => Reason::NotFound,
             NotaryError::TryLater { .. } => Reason::Unavailable,
-            NotaryError::Conflict(_) | NotaryError::Misbehaviour { .. } => Reason::Alarming,
+            NotaryError::Conflict(_) | NotaryError::Misbehavior { .. } => Reason::Alarming,
             NotaryError::Forbidden { .. }
             | NotaryError::Withheld { .. }
             | NotaryError::ReadOnly { .. }

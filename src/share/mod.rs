@@ -4,8 +4,10 @@
 //! holds what. Shares are work-conserving: a client that is alone takes whatever nobody else wants, and
 //! a newcomer gets its share when it comes.
 
+pub(crate) mod byte_cache;
 pub(crate) mod eviction;
 mod rates;
+pub(crate) mod single_flight;
 mod slots;
 pub mod turns;
 mod waiters;

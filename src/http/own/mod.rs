@@ -145,7 +145,7 @@ fn refusal(error: &NotaryError) -> LookupRefusal {
         }
         NotaryError::ReadOnly { .. } => LookupRefusal::TryLater { text, retry_after: READ_ONLY_RETRY },
         NotaryError::Conflict(_) | NotaryError::Refused { .. } => LookupRefusal::Conflict { text },
-        NotaryError::Misbehaviour { .. } | NotaryError::Internal { .. } => LookupRefusal::Internal { text },
+        NotaryError::Misbehavior { .. } | NotaryError::Internal { .. } => LookupRefusal::Internal { text },
     }
 }
 
@@ -219,7 +219,7 @@ impl MetricsSource for NotaryFigures {
             ("notary_unproven", "Misses whose checksum database sent what does not verify", &c.unproven),
             ("notary_refused", "Misses whose files cannot be taken in", &c.refused),
             ("notary_conflicts", "Misses that contradicted the log", &c.conflict),
-            ("notary_misbehaviour", "Misses whose checksum database contradicted itself", &c.misbehaviour),
+            ("notary_misbehaviour", "Misses whose checksum database contradicted itself", &c.misbehavior),
             ("notary_read_only", "Misses while the log signed nothing", &c.read_only),
             ("notary_internal_errors", "Misses that failed by our own fault", &c.internal),
             (

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use super::{Poll, Stop, tree_of};
 use crate::gosum::ModuleLines;
-use crate::mirror::{Proven, RemoteError};
+use crate::mirror::{ProvenRecord, RemoteError};
 use crate::module::ModuleVersion;
 use crate::monitor::event::{EventKind, FoundRecord};
 use crate::monitor::gosum::Gosum;
@@ -78,7 +78,7 @@ impl Poll<'_> {
                         pass.checked += 1;
                     }
                     Err(RemoteError::NotFound { .. }) => pass.missing += 1,
-                    Err(error @ (RemoteError::Misbehaviour(_) | RemoteError::Store(_))) => {
+                    Err(error @ (RemoteError::Misbehavior(_) | RemoteError::Store(_))) => {
                         return Err(self.stop(error));
                     }
                     Err(error) => failures.push((module, error)),
@@ -109,7 +109,10 @@ impl Poll<'_> {
     }
 
     /// Looks up these module versions, some at a time. Answers come in their order.
-    async fn ask(&self, modules: &[ModuleVersion]) -> Vec<(ModuleVersion, Result<Proven, RemoteError>)> {
+    async fn ask(
+        &self,
+        modules: &[ModuleVersion],
+    ) -> Vec<(ModuleVersion, Result<ProvenRecord, RemoteError>)> {
         let (mut tasks, mut left) = (JoinSet::new(), modules.iter().cloned().enumerate());
         let mut answers = Vec::with_capacity(modules.len());
         loop {
@@ -129,7 +132,7 @@ impl Poll<'_> {
         answers.into_iter().map(|(_, module, answer)| (module, answer)).collect()
     }
 
-    async fn hold_to_lines(&mut self, proven: &Proven, gosum: &Gosum) -> Result<(), Stop> {
+    async fn hold_to_lines(&mut self, proven: &ProvenRecord, gosum: &Gosum) -> Result<(), Stop> {
         if gosum.differs(&proven.lines) {
             let found = self.found(proven.record, &proven.text, &proven.lines).await?;
             self.conflict(&proven.lines, &found, gosum);

@@ -11,7 +11,7 @@ use super::gosum::Gosum;
 use super::state::LogState;
 use super::{Log, Monitor, MonitorError};
 use crate::gosum::ModuleLines;
-use crate::mirror::{Heard, Misbehaviour, RemoteError, RemoteLog, ReplicateError};
+use crate::mirror::{HeadComparison, Misbehavior, RecordsError, RemoteError, RemoteLog};
 use crate::store::remote::SeenHead;
 use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize};
 
@@ -90,7 +90,7 @@ enum Stop {
     /// Nothing could be verified.
     Failed(String),
     /// The log has signed two trees.
-    Fork(Arc<Misbehaviour>),
+    Fork(Arc<Misbehavior>),
     /// The monitor cannot go on.
     Own(MonitorError),
 }
@@ -104,7 +104,7 @@ impl From<MonitorError> for Stop {
 impl Poll<'_> {
     fn stop(&self, error: RemoteError) -> Stop {
         match error {
-            RemoteError::Misbehaviour(found) => Stop::Fork(found),
+            RemoteError::Misbehavior(found) => Stop::Fork(found),
             RemoteError::Store(source) => {
                 Stop::Own(MonitorError::Store { log: self.followed.name.clone(), source })
             }
@@ -154,7 +154,7 @@ impl Poll<'_> {
         for view in self.views {
             match view.advance(self.deadline()).await {
                 Ok(_) => {}
-                Err(error @ (RemoteError::Misbehaviour(_) | RemoteError::Store(_))) => {
+                Err(error @ (RemoteError::Misbehavior(_) | RemoteError::Store(_))) => {
                     return Err(self.stop(error));
                 }
                 Err(error) => {
@@ -171,9 +171,9 @@ impl Poll<'_> {
 
     /// A URL that shows another tree, and a smaller one, has no tiles that could be verified: those of the other URLs convict it.
     async fn compare_view(&self, view: &RemoteLog) -> Result<(), Stop> {
-        let Ok(shown) = view.show(self.deadline()).await else { return Ok(()) };
-        match self.log.hear(&shown.tree, &shown.note, self.deadline()).await {
-            Err(error @ (RemoteError::Misbehaviour(_) | RemoteError::Store(_))) => Err(self.stop(error)),
+        let Ok(shown) = view.fetch_head(self.deadline()).await else { return Ok(()) };
+        match self.log.compare_head(&shown.tree, &shown.note, self.deadline()).await {
+            Err(error @ (RemoteError::Misbehavior(_) | RemoteError::Store(_))) => Err(self.stop(error)),
             // It was said why this URL cannot be followed.
             _ => Ok(()),
         }
@@ -191,10 +191,10 @@ impl Poll<'_> {
         if seen.is_some_and(|seen| seen.tree == tree) {
             return Ok(());
         }
-        let heard = self.log.hear(&tree, &kept.note, self.deadline()).await;
+        let heard = self.log.compare_head(&tree, &kept.note, self.deadline()).await;
         match heard.map_err(|error| self.stop(error))? {
-            Heard::Consistent { .. } => Ok(()),
-            Heard::Ahead { .. } => {
+            HeadComparison::Consistent { .. } => Ok(()),
+            HeadComparison::Ahead { .. } => {
                 Err(Stop::Failed(format!("the log shows {} records, after {}", newest.tree.size, tree.size)))
             }
         }
@@ -212,7 +212,7 @@ impl Poll<'_> {
             let number = self.state.read / TILE_WIDTH;
             let texts = match self.log.read_records(number, &head.tree).await {
                 Ok(texts) => texts,
-                Err(ReplicateError::NoDataTiles { said, .. }) => {
+                Err(RecordsError::NoDataTiles { said, .. }) => {
                     if self.state.told.insert(EventKind::HeadsOnly) {
                         let text =
                             format!("only its heads are followed, since no URL gives its records: {said}");
@@ -220,8 +220,8 @@ impl Poll<'_> {
                     }
                     return Ok(());
                 }
-                Err(ReplicateError::Remote(error)) => return Err(self.stop(error)),
-                Err(ReplicateError::Store(error)) => {
+                Err(RecordsError::Remote(error)) => return Err(self.stop(error)),
+                Err(RecordsError::Store(error)) => {
                     let (log, source) = (self.followed.name.clone(), Arc::new(error));
                     return Err(MonitorError::Store { log, source }.into());
                 }
@@ -304,7 +304,7 @@ impl Poll<'_> {
         }
     }
 
-    fn fork(&mut self, found: &Misbehaviour) {
+    fn fork(&mut self, found: &Misbehavior) {
         if self.state.told.insert(EventKind::Fork) {
             let text = "the log has signed two trees that contradict each other".to_owned();
             self.event(EventKind::Fork, text, None, Some(found.to_text()));

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::find::{ended, find, full};
 use super::long::{Tell, blocking};
 use crate::log::FsckFinding;
-use crate::mirror::{Mirror, Reverified, Stats, reverify, stats, verify};
+use crate::mirror::{Mirror, ReplicaStats, Reverified, reverify, stats, verify};
 use crate::operate::operations::Operations;
 use crate::operate::refusal::Refusal;
 
@@ -38,9 +38,9 @@ pub(crate) struct StatsAnswer {
     pub(crate) paths: Vec<(String, u64)>,
 }
 
-impl From<Stats> for StatsAnswer {
-    fn from(stats: Stats) -> StatsAnswer {
-        let Stats { records, others, heads, growth, per_day, last_day, hosts, paths } = stats;
+impl From<ReplicaStats> for StatsAnswer {
+    fn from(stats: ReplicaStats) -> StatsAnswer {
+        let ReplicaStats { records, others, heads, growth, per_day, last_day, hosts, paths } = stats;
         StatsAnswer { records, others, heads, per_day, last_day, growth, hosts, paths }
     }
 }

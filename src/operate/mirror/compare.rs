@@ -6,7 +6,7 @@ use serde_json::json;
 use super::find::{ended, find, full};
 use super::long::{Tell, blocking};
 use crate::log::Report;
-use crate::mirror::{Diff, Disagreement, PathDiff, diff};
+use crate::mirror::{Disagreement, PathDiff, ReplicaDiff, diff};
 use crate::module::PathPatterns;
 use crate::operate::operations::Operations;
 use crate::operate::refusal::{Reason, Refusal};
@@ -110,8 +110,8 @@ fn incident(log: &str, Disagreement { own, mirror }: &Disagreement) -> Report {
     Report { kind: IncidentKind::HashConflict, detail: detail.to_string() }
 }
 
-impl From<Diff> for CompareAnswer {
-    fn from(diff: Diff) -> CompareAnswer {
+impl From<ReplicaDiff> for CompareAnswer {
+    fn from(diff: ReplicaDiff) -> CompareAnswer {
         let PathDiff { own, both, mirror, disagree } = diff.total();
         let total = CompareCounts { own, mirror, both, disagree, unlisted: diff.others.own };
         let paths = diff.paths.into_iter();

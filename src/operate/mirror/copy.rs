@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::find::{find, full, refusal};
 use super::long::{Tell, WorkProgress, blocking};
 use crate::mirror::{
-    BundleError, ExportTarget, ImportError, ImportProgress, ImportSource, Mirror, ReplicateError, SyncError,
+    BundleError, ExportTarget, ImportError, ImportProgress, ImportSource, Mirror, RecordsError, SyncError,
     Synced, export,
 };
 use crate::operate::operations::Operations;
@@ -119,7 +119,7 @@ fn of_import(mirror: &Mirror, error: ImportError) -> Refusal {
         ImportError::Bundle(error) => return of_bundle(&error),
         // The source is a file that will not be another one by itself, but nothing of it is damage
         // here.
-        ImportError::Replicate(ReplicateError::NoDataTiles { .. }) | ImportError::Missing { .. } => {
+        ImportError::Replicate(RecordsError::NoDataTiles { .. }) | ImportError::Missing { .. } => {
             Reason::Failed
         }
         ImportError::Replicate(error) => return refusal(mirror, &SyncError::from(error)),

@@ -32,7 +32,7 @@ pub(super) fn refusal(mirror: &Mirror, error: &SyncError) -> Refusal {
         ) => Reason::Unavailable,
         SyncError::Remote(RemoteError::Forbidden { .. }) => Reason::Failed,
         SyncError::Remote(RemoteError::Store(error)) => return Refusal::from(&**error),
-        SyncError::Remote(RemoteError::Misbehaviour(_)) => {
+        SyncError::Remote(RemoteError::Misbehavior(_)) => {
             let Some(incident) = mirror.log.incident() else {
                 return Refusal::new(Reason::Alarming, why);
             };

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::mirror::{Mirror, Progress, Run, Unusable};
+use crate::mirror::{LogProgress, Mirror, ReplicaRun, Unusable};
 use crate::operate::operations::Operations;
 use crate::source::RedactedUrl;
 use crate::store::StoreError;
@@ -174,7 +174,7 @@ fn status_of_unusable(unusable: &Unusable) -> MirrorStatus {
 fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
     let log = &mirror.log;
     let counts = log.counts()?;
-    let Progress { size, shown_size, succeeded_at, failed_at, failure, .. } = log.progress();
+    let LogProgress { size, shown_size, succeeded_at, failed_at, failure, .. } = log.progress();
     let url = |(url, health): (RedactedUrl, UrlHealth)| UrlStatus {
         url: url.to_string(),
         failures: health.failures,
@@ -198,8 +198,8 @@ fn status_of(mirror: &Mirror) -> Result<MirrorStatus, StoreError> {
         urls: log.transport().health().into_iter().map(url).collect(),
         stopped: log.incident().map(|incident| StopStatus {
             incident: incident.id,
-            seen_at: incident.misbehaviour.seen_at,
-            what: incident.misbehaviour.to_string(),
+            seen_at: incident.misbehavior.seen_at,
+            what: incident.misbehavior.to_string(),
             evidence: incident.evidence.display().to_string(),
         }),
         unusable: None,
@@ -227,7 +227,7 @@ fn full_status(mirror: &Mirror, shown: u64) -> Result<Option<FullStatus>, StoreE
 
 impl RunStatus {
     /// Returns the status of a run of the mirror.
-    pub(super) fn new(mirror: &Mirror, run: &Run) -> RunStatus {
+    pub(super) fn new(mirror: &Mirror, run: &ReplicaRun) -> RunStatus {
         let now = mirror.log.instant();
         RunStatus {
             from: run.from.0,

@@ -32,7 +32,7 @@ use super::ask::{AskError, AskedWitness};
 use super::hearing::{Claim, Hearing, Word};
 use crate::clock::Clock;
 use crate::log::{CosignedCheckpoint, Judgment, Log, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
-use crate::mirror::Misbehaviour;
+use crate::mirror::Misbehavior;
 use crate::note::{CosignatureSigner, Signature, VerifierKey};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
 use crate::store::{IncidentKind, StoreError};
@@ -543,12 +543,12 @@ impl Inner {
         let detail = if shown.size == own.tree.size && shown.root != own.tree.root {
             let (older, newer, root_in_newer) = (note.to_owned(), own.note.clone(), own.tree.root);
             let (proof, seen_at) = (ConsistencyProof::default(), self.clock().now());
-            let found = Misbehaviour { log: log.clone(), older, newer, root_in_newer, proof, seen_at };
+            let found = Misbehavior { log: log.clone(), older, newer, root_in_newer, proof, seen_at };
             json!({ "log": log, "what": "fork", "witness": witness, "why": why, "text": found.to_text() })
         } else {
             json!({ "witness": witness, "why": why, "shown": note, "own": own.note })
         };
-        Report { kind: IncidentKind::Misbehaviour, detail: detail.to_string() }
+        Report { kind: IncidentKind::Misbehavior, detail: detail.to_string() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::support::raw::run_behind_triggers;
 
-fn check_all(log: &RemoteLog, answers: Vec<Proven>) {
+fn check_all(log: &RemoteLog, answers: Vec<ProvenRecord>) {
     let newest = log.newest().expect("a head");
     assert_eq!(newest.tree.size.0, 66_398_721);
     assert_eq!(newest.note.as_bytes(), fixture_answer("latest").unwrap());

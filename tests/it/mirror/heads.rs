@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tallystick::mirror::{EvidenceError, Misbehaviour};
+use tallystick::mirror::{EvidenceError, Misbehavior};
 use tallystick::note::VerifierKey;
 use tallystick::tlog::{ConsistencyProof, TreeSize};
 
@@ -28,9 +28,9 @@ fn two_faced(first: &SmallLog, then: &SmallLog, turn: u64) -> HostileServer {
     })
 }
 
-fn misbehaviour(result: Result<Proven, RemoteError>) -> Arc<Misbehaviour> {
+fn misbehaviour(result: Result<ProvenRecord, RemoteError>) -> Arc<Misbehavior> {
     match result {
-        Err(RemoteError::Misbehaviour(misbehaviour)) => misbehaviour,
+        Err(RemoteError::Misbehavior(misbehaviour)) => misbehaviour,
         other => panic!("expected misbehaviour, got {other:?}"),
     }
 }
@@ -65,14 +65,14 @@ async fn a_fork_stops_the_log() {
         );
         let text = found.to_text();
         assert!(text.starts_with("SECURITY ERROR\ngo.sum database server misbehavior detected!\n"), "{text}");
-        assert_eq!(Misbehaviour::parse(NAME, &text, found.seen_at).as_ref(), Ok(&*found), "{what}");
+        assert_eq!(Misbehavior::parse(NAME, &text, found.seen_at).as_ref(), Ok(&*found), "{what}");
 
         // Nothing is asked or answered any more, not even what was proved before; nor after a restart, nor from a server that
         // has become honest.
         let requests = server.paths().len();
         assert_eq!(misbehaviour(log.lookup(&known.lines.module, ample()).await), found);
         assert_eq!(misbehaviour(log.lookup(&nth(8), ample()).await), found);
-        assert!(matches!(log.advance(ample()).await, Err(RemoteError::Misbehaviour(_))));
+        assert!(matches!(log.advance(ample()).await, Err(RemoteError::Misbehavior(_))));
         assert_eq!(server.paths().len(), requests, "{what}");
         drop((log, server));
         let server = honest.serve();
@@ -94,7 +94,7 @@ async fn evidence_convicts_nobody_when_it_is_changed() {
     let log = client.open(&[server.url()]);
     log.lookup(&nth(3), ample()).await.unwrap();
     let found = misbehaviour(log.lookup(&nth(899), ample()).await);
-    let changed = |change: &dyn Fn(&mut Misbehaviour)| {
+    let changed = |change: &dyn Fn(&mut Misbehavior)| {
         let mut other = (*found).clone();
         change(&mut other);
         other.verify(&key)
@@ -117,7 +117,7 @@ async fn evidence_convicts_nobody_when_it_is_changed() {
     assert_eq!(same, Err(EvidenceError::Consistent));
     let text = found.to_text();
     for cut in [0, 10, text.len() / 2, text.len() - 1] {
-        assert_eq!(Misbehaviour::parse(NAME, &text[..cut], found.seen_at), Err(EvidenceError::Form));
+        assert_eq!(Misbehavior::parse(NAME, &text[..cut], found.seen_at), Err(EvidenceError::Form));
     }
 }
 
@@ -217,7 +217,7 @@ async fn a_stop_that_was_kept_before_stops_had_numbers_stays() {
     database.execute("INSERT INTO misbehaviour VALUES (1, ?, 5)", [found.to_text()]).unwrap();
     let log = client.open_offline();
     let incident = log.incident().expect("it is stopped");
-    assert_eq!((incident.id, incident.misbehaviour.to_text()), (1, found.to_text()));
+    assert_eq!((incident.id, incident.misbehavior.to_text()), (1, found.to_text()));
     assert_eq!(std::fs::read_to_string(&incident.evidence).unwrap(), found.to_text());
     assert_eq!((log.resume(2).await.unwrap(), log.resume(1).await.unwrap()), (false, true));
     assert_eq!(client.open_offline().incident(), None);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use tallystick::mirror::ReplicateOptions;
+use tallystick::mirror::{ReplicateOptions, replicate};
 use tallystick::store::StoreError;
 use tallystick::store::replica::{Replica, look};
 use tallystick::tlog::TreeSize;
@@ -29,7 +29,7 @@ async fn followed(log: &SmallLog, replica: Option<&Replica>) -> Client {
         assert_eq!(head.tree, log.head(now));
         if let Some(replica) = replica {
             let options = ReplicateOptions { tries: 1, ..ReplicateOptions::default() };
-            remote.replicate(replica, &head, options, |_| ()).await.unwrap();
+            replicate(&remote, replica, &head, options, |_| ()).await.unwrap();
         }
     }
     client

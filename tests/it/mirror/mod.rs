@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tallystick::clock::Clock;
-use tallystick::mirror::{Proven, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
+use tallystick::mirror::{ProvenRecord, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
 use tallystick::module::ModuleVersion;
 use tallystick::source::SourceUrl;
 use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb};
@@ -101,7 +101,7 @@ impl Client {
 }
 
 /// What is answered must be provable from what is kept.
-fn assert_provable(log: &RemoteLog, proven: &Proven) {
+fn assert_provable(log: &RemoteLog, proven: &ProvenRecord) {
     let head = log.head(proven.head.size).unwrap().expect("the head is stored");
     assert_eq!(head.tree, proven.head);
     let proof = log.prove(proven.record, proven.head.size).unwrap().expect("the tiles are kept");
@@ -154,7 +154,7 @@ fn fixture_modules() -> Vec<(ModuleVersion, String)> {
     modules
 }
 
-fn unproven(result: Result<Proven, RemoteError>) -> std::sync::Arc<tallystick::mirror::Unproven> {
+fn unproven(result: Result<ProvenRecord, RemoteError>) -> std::sync::Arc<tallystick::mirror::Unproven> {
     match result {
         Err(RemoteError::Unproven(unproven)) => unproven,
         other => panic!("expected unproven, got {other:?}"),

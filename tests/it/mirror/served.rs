@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-use tallystick::mirror::Misbehaviour;
+use tallystick::mirror::Misbehavior;
 use tallystick::tlog::{TreeSize, new_tiles};
 
 use super::small_log::{NAME, SmallLog, answer, nth};
@@ -234,7 +234,7 @@ fn a_fork_stops_what_is_new_and_the_verified_prefix_is_served() {
     server.stop();
     let file = directory.data().join(format!("mirror/{NAME}.incident-1.txt"));
     let evidence = std::fs::read_to_string(file).unwrap();
-    let found = Misbehaviour::parse(NAME, &evidence, Clock::system().now()).unwrap();
+    let found = Misbehavior::parse(NAME, &evidence, Clock::system().now()).unwrap();
     assert_eq!(found.verify(&log.vkey().parse().unwrap()), Ok(()));
     assert_eq!((found.older, found.newer), (log.note(700), log.fork(500, 900).note(900)));
     if oracle::is_there("a_fork_stops_what_is_new_and_the_verified_prefix_is_served") {

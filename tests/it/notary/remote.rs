@@ -95,7 +95,7 @@ async fn failures_of_the_remote_log_are_told_apart() {
             why: "no address answers".into(),
             retry_after: Some(Duration::from_secs(9)),
         },
-        ProveError::Misbehaviour { summary: "two roots".into() },
+        ProveError::Misbehavior { summary: "two roots".into() },
         ProveError::Local { why: "/srv/secret is full".into() },
         ProveError::Unproven { why: "https://a.example: tile/8/0/001 does not match its parent".into() },
     ];
@@ -111,7 +111,7 @@ async fn failures_of_the_remote_log_are_told_apart() {
     assert!(
         matches!(&failures[2], NotaryError::TryLater { why: Delay::Source { .. }, retry_after, .. } if retry_after.as_secs() == 9)
     );
-    assert!(matches!(&failures[3], NotaryError::Misbehaviour { .. }));
+    assert!(matches!(&failures[3], NotaryError::Misbehavior { .. }));
     assert!(matches!(&failures[4], NotaryError::Internal { .. }));
     assert!(failures[3].to_client_text().contains("sum.golang.org contradicts what it signed before"));
     assert!(!failures[4].to_client_text().contains("secret"));

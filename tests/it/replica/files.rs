@@ -316,7 +316,7 @@ async fn a_full_disk_stops_a_run_and_with_space_it_goes_on() {
     for mib in [10, 12] {
         disk.resize(mib << 20);
         let refused = sync(&log, &replica).await;
-        assert!(matches!(refused, Err(ReplicateError::Store(StoreError::Full))), "{mib} MiB: {refused:?}");
+        assert!(matches!(refused, Err(RecordsError::Store(StoreError::Full))), "{mib} MiB: {refused:?}");
         let size = replica.reader().size().0;
         assert!(size.is_multiple_of(65_536) && size < peer::SIZE, "{mib} MiB: {size}");
         peer.assert_records(&replica.reader(), size, 1009);

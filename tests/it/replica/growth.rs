@@ -82,7 +82,7 @@ async fn a_mirror_that_is_behind_its_own_file_finds_that_out_and_goes_on() {
         let server = peer.serve_honestly(size);
         let log = mirror.log(&[server.url()]);
         match sync(&log, &stale).await {
-            Err(ReplicateError::Store(tallystick::store::StoreError::Conflict { .. })) => {}
+            Err(RecordsError::Store(tallystick::store::StoreError::Conflict { .. })) => {}
             other => panic!("expected a conflict, got {other:?}"),
         }
         let done = sync(&log, &stale).await.unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use tallystick::mirror::{BundleError, ImportError, ImportProgress, ImportSource, Misbehaviour};
+use tallystick::mirror::{self, BundleError, ImportError, ImportProgress, ImportSource, Misbehavior};
 use tallystick::note;
 use tallystick::tlog::{Hash, Tile, TileLevel, TreeHead, TreeSize, new_tiles};
 
@@ -20,7 +20,8 @@ async fn import(mirror: &Mirror, source: &Path) -> Result<Replicated, ImportErro
 
 async fn import_from(mirror: &Mirror, source: &str) -> Result<Replicated, ImportError> {
     let log = mirror.log(&[NOWHERE.to_owned()]);
-    let imported = log.import(&mirror.replica(), &ImportSource::parse(source).unwrap(), |_| ()).await;
+    let imported =
+        mirror::import(&log, &mirror.replica(), &ImportSource::parse(source).unwrap(), |_| ()).await;
     let left = fs::read_dir(&mirror.directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -110,7 +111,7 @@ async fn an_import_that_is_interrupted_leaves_the_verified_prefix() {
     };
     let source = ImportSource::Directory(peer.directory().to_owned());
     tokio::select! {
-        done = log.import(&replica, &source, told) => drop(done.unwrap()),
+        done = mirror::import(&log, &replica, &source, told) => drop(done.unwrap()),
         _ = stopped => {}
     }
     let size = replica.reader().size().0;
@@ -145,9 +146,9 @@ async fn a_delta_applies_where_its_tree_is_stored_and_nowhere_else() {
     }
 }
 
-fn misbehaviour(result: Result<Replicated, ImportError>) -> std::sync::Arc<Misbehaviour> {
+fn misbehaviour(result: Result<Replicated, ImportError>) -> std::sync::Arc<Misbehavior> {
     match result {
-        Err(ImportError::Replicate(ReplicateError::Remote(RemoteError::Misbehaviour(evidence)))) => evidence,
+        Err(ImportError::Replicate(RecordsError::Remote(RemoteError::Misbehavior(evidence)))) => evidence,
         other => panic!("expected misbehaviour, got {other:?}"),
     }
 }
@@ -185,10 +186,10 @@ async fn the_stop_is_that_of_the_log_itself() {
     write_log(&directory.path().join("fork"), &peer.signer(), 900);
     let log = mirror.log(&[peer.url()]);
     let source = ImportSource::Directory(directory.path().join("fork"));
-    misbehaviour(log.import(&mirror.replica(), &source, |_| ()).await);
+    misbehaviour(mirror::import(&log, &mirror.replica(), &source, |_| ()).await);
     assert!(log.is_stopped().is_some(), "who has the log open hears of it");
     let refused = log.advance(Clock::system().instant() + Duration::from_secs(60)).await;
-    assert!(matches!(refused, Err(RemoteError::Misbehaviour(_))), "{refused:?}");
+    assert!(matches!(refused, Err(RemoteError::Misbehavior(_))), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,7 +210,7 @@ async fn an_older_export_is_compared_and_brings_nothing() {
     let Err(ImportError::Older { offered, newest, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!((offered.0, newest.0), (72_000, peer::SIZE));
     let log = other.log(&[peer.url()]);
-    let done = log.import(&other.replica(), &ImportSource::Directory(out), |_| ()).await.unwrap();
+    let done = mirror::import(&log, &other.replica(), &ImportSource::Directory(out), |_| ()).await.unwrap();
     assert_eq!(done.progress.size.0, 72_000);
     peer.assert_mirrored(&other.replica().reader(), 72_000, 101);
 }
@@ -233,8 +234,7 @@ async fn wrong_bytes_are_named_and_what_was_before_them_stays() {
         wrong[at] = if wrong[at] == b'8' { b'9' } else { b'8' };
         fs::write(out.join(path), &wrong).unwrap();
         let refused = import(&other, &out).await;
-        let Err(ImportError::Replicate(ReplicateError::Remote(RemoteError::Unproven(error)))) = refused
-        else {
+        let Err(ImportError::Replicate(RecordsError::Remote(RemoteError::Unproven(error)))) = refused else {
             panic!("{path}: {refused:?}");
         };
         assert!(error.to_string().contains(path), "{path}: {error}");

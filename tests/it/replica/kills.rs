@@ -101,7 +101,7 @@ async fn a_run_that_is_given_up_fetches_at_most_the_windows_under_way_again() {
         }
     };
     tokio::select! {
-        done = log.replicate(&replica, &head, ReplicateOptions::default(), told) => drop(done.unwrap()),
+        done = replicate(&log, &replica, &head, ReplicateOptions::default(), told) => drop(done.unwrap()),
         _ = stopped => {}
     }
     let size = replica.reader().size().0;

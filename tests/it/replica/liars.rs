@@ -135,7 +135,7 @@ async fn a_route_without_data_tiles_is_named() {
             _ => refusal.clone(),
         });
         let refused = mirror.sync(&[server.url()]).await;
-        let Err(ReplicateError::NoDataTiles { path, said, .. }) = &refused else { panic!("{refused:?}") };
+        let Err(RecordsError::NoDataTiles { path, said, .. }) = &refused else { panic!("{refused:?}") };
         assert!(path.starts_with("tile/8/data/") && said.contains(&server.url()), "{refused:?}");
     }
 }
@@ -159,7 +159,7 @@ async fn what_may_pass_is_asked_again() {
         _ => Behaviour::error(503, "busy"),
     });
     let failed = mirror.sync(&[down.url()]).await;
-    let unavailable = matches!(failed, Err(ReplicateError::Remote(RemoteError::Unavailable { .. })));
+    let unavailable = matches!(failed, Err(RecordsError::Remote(RemoteError::Unavailable { .. })));
     assert!(unavailable, "{failed:?}");
     assert_eq!(mirror.replica().reader().size().0, SIZE);
 }
@@ -179,9 +179,7 @@ async fn a_fork_is_caught_even_when_the_heads_were_forgotten() {
         Behaviour::ok(if path == "/latest" { forked.clone().into_bytes() } else { body })
     });
     let caught = mirror.sync(&[server.url()]).await;
-    let Err(ReplicateError::Remote(RemoteError::Misbehaviour(evidence))) = &caught else {
-        panic!("{caught:?}")
-    };
+    let Err(RecordsError::Remote(RemoteError::Misbehavior(evidence))) = &caught else { panic!("{caught:?}") };
     assert_eq!(evidence.verify(&peer.vkey.parse().unwrap()), Ok(()));
     peer.assert_mirrored(&mirror.replica().reader(), SIZE, 1001);
 }

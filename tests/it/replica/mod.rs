@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use tallystick::clock::Clock;
 use tallystick::mirror::{
-    RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateError, ReplicateOptions, Replicated,
+    RecordsError, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Replicated,
+    replicate,
 };
 use tallystick::source::SourceUrl;
 use tallystick::store::replica::Replica;
@@ -71,16 +72,16 @@ impl Mirror {
     }
 
     /// Advances to what the URLs call newest and replicates it.
-    async fn sync(&self, urls: &[String]) -> Result<Replicated, ReplicateError> {
+    async fn sync(&self, urls: &[String]) -> Result<Replicated, RecordsError> {
         let log = self.log(urls);
         sync(&log, &self.replica()).await
     }
 }
 
-async fn sync(log: &RemoteLog, replica: &Replica) -> Result<Replicated, ReplicateError> {
+async fn sync(log: &RemoteLog, replica: &Replica) -> Result<Replicated, RecordsError> {
     let head = log.advance(Clock::system().instant() + Duration::from_secs(60)).await?;
     let options = ReplicateOptions { tries: 3, ..ReplicateOptions::default() };
-    log.replicate(replica, &head, options, |_| ()).await
+    replicate(log, replica, &head, options, |_| ()).await
 }
 
 /// A mirror in a directory of its own, and the log that Go wrote; none, and a loud word, where there is no Go.
@@ -97,9 +98,9 @@ fn setup(test: &str) -> Option<(&'static Peer, tempfile::TempDir, Mirror)> {
     Some((peer, directory, mirror))
 }
 
-fn unproven(result: Result<Replicated, ReplicateError>) -> String {
+fn unproven(result: Result<Replicated, RecordsError>) -> String {
     match result {
-        Err(ReplicateError::Remote(error @ RemoteError::Unproven(_))) => error.to_string(),
+        Err(RecordsError::Remote(error @ RemoteError::Unproven(_))) => error.to_string(),
         other => panic!("expected unproven, got {other:?}"),
     }
 }

@@ -68,7 +68,7 @@ struct Schedule {
 }
 
 fn report(why: &ReadOnly) -> Report {
-    Report { kind: IncidentKind::Misbehaviour, detail: why.to_string() }
+    Report { kind: IncidentKind::Misbehavior, detail: why.to_string() }
 }
 
 /// Own heads are compared without waiting for anybody.

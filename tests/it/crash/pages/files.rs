@@ -96,7 +96,7 @@ async fn a_log_with_damaged_stops_signs_nothing() {
     log.append(candidates(0..3)).await.unwrap();
     for size in [40, 50] {
         let note = sign(&head(size).format(), &[&signer()]).unwrap();
-        let report = |_: &ReadOnly| Report { kind: IncidentKind::Misbehaviour, detail: "{}".to_owned() };
+        let report = |_: &ReadOnly| Report { kind: IncidentKind::Misbehavior, detail: "{}".to_owned() };
         log.judge(&head(size), &note, report).unwrap();
     }
     log.close();

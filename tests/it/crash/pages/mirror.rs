@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use tallystick::clock::Clock;
-use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions};
+use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, replicate};
 use tallystick::source::SourceUrl;
 use tallystick::store::StoreError;
 use tallystick::store::replica::{RecordText, Replica};
@@ -77,14 +77,14 @@ async fn write(directory: &Path, mode: &str, log: &SmallLog, client: &HttpClient
     let deadline = || Clock::system().instant() + Duration::from_secs(60);
     for now in SEEN {
         size.store(now, SeqCst);
-        // The flight of the size before may still take passengers.
+        // The call for the size before may still be open.
         let mut head = remote.advance(deadline()).await.unwrap();
         while head.tree != log.head(now) {
             head = remote.advance(deadline()).await.unwrap();
         }
         if let Some(replica) = &replica {
             let options = ReplicateOptions { tries: 1, ..ReplicateOptions::default() };
-            remote.replicate(replica, &head, options, |_| ()).await.unwrap();
+            replicate(&remote, replica, &head, options, |_| ()).await.unwrap();
         }
     }
     if mode == "on-demand" {
