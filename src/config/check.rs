@@ -9,7 +9,7 @@ use super::loader::Environment;
 use super::problem::{Problem, ProblemKind};
 use super::reference::{self, KEYS};
 use super::said::SettingOrigin;
-use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG};
+use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection};
 use crate::module::PathPatterns;
 use crate::note::KeyName;
 use crate::route::{Checksum, Choice, RouteError};
@@ -76,23 +76,26 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             "make it shorter",
         );
     }
-    for (name, sumdb) in &config.sumdbs {
-        if name == "compute" {
-            let why = "is the word for hashing the source, so that no route could name it".to_owned();
-            let kind =
-                ProblemKind::Value { key: "sumdb.compute".to_owned(), why, fix: "remove it".to_owned() };
-            problems.push(Problem { place: sumdb.key.origin.clone(), kind });
-        }
-        // The built-in URL is wrong only together with a name that is told above.
-        let is_set = !sumdb.urls.is_by_default();
-        let servers = sumdb.urls.iter().filter_map(SourceUrl::server);
-        let back = servers.filter(|url| is_set && leads_back(url, config));
-        problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.urls.origin)));
-    }
+    problems.extend(config.sumdbs.iter().flat_map(|(name, sumdb)| sumdb_problems(config, name, sumdb)));
     for (i, section) in config.routes.iter().enumerate() {
         let kinds = route_problems(config, i, section);
         problems.extend(kinds.into_iter().map(|kind| Problem { place: section.origin.clone(), kind }));
     }
+    problems
+}
+
+fn sumdb_problems(config: &Config, name: &str, sumdb: &SumdbSection) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if name == "compute" {
+        let why = "is the word for hashing the source, so that no route could name it".to_owned();
+        let kind = ProblemKind::Value { key: "sumdb.compute".to_owned(), why, fix: "remove it".to_owned() };
+        problems.push(Problem { place: sumdb.key.origin.clone(), kind });
+    }
+    // The built-in URL is wrong only together with a name that is told above.
+    let is_set = !sumdb.urls.is_by_default();
+    let servers = sumdb.urls.iter().filter_map(SourceUrl::server);
+    let back = servers.filter(|url| is_set && leads_back(url, config));
+    problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.urls.origin)));
     problems
 }
 

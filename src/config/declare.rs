@@ -14,7 +14,7 @@
 //!
 //! `at` is where the loader stands: at this key of this section. `also` holds fields that are no keys.
 
-/// Declares a section of the configuration: a struct, its `read` and its [`Entries`](super::show::Entries).
+/// Declares a section of the configuration: a struct, its `read` and its [`SettingRows`](super::rows::SettingRows).
 macro_rules! settings {
     (
         $(#[$meta:meta])*
@@ -47,8 +47,8 @@ macro_rules! settings {
             }
         }
 
-        impl $crate::config::show::Entries for $name {
-            fn entries(&self, path: &str, found: &mut Vec<$crate::config::show::Entry>) {
+        impl $crate::config::rows::SettingRows for $name {
+            fn entries(&self, path: &str, found: &mut Vec<$crate::config::rows::SettingRow>) {
                 let dot = if path.is_empty() { "" } else { "." };
                 $( self.$field.entries(&format!("{path}{dot}{}", $key), found); )*
             }

@@ -55,8 +55,8 @@ impl Version {
         if version.len() > MAX_VERSION_LEN {
             return Err(VersionError::TooLong { len: version.len() });
         }
-        let parts =
-            Parts::parse(version).ok_or_else(|| VersionError::NotSemantic { version: version.to_owned() })?;
+        let parts = VersionParts::parse(version)
+            .ok_or_else(|| VersionError::NotSemantic { version: version.to_owned() })?;
         if !parts.is_canonical() {
             let canonical = parts.canonical();
             return Err(VersionError::NotCanonical { version: version.to_owned(), canonical });
@@ -108,8 +108,8 @@ impl Version {
             .then_with(|| compare_prereleases(a.prerelease, b.prerelease))
     }
 
-    pub(super) fn parts(&self) -> Parts<'_> {
-        Parts::parse(&self.0).expect("checked when the version was parsed")
+    pub(super) fn parts(&self) -> VersionParts<'_> {
+        VersionParts::parse(&self.0).expect("checked when the version was parsed")
     }
 }
 
@@ -146,7 +146,7 @@ impl AsRef<str> for Version {
 }
 
 /// A semantic version taken apart; numbers stay decimal texts, because they have no greatest value.
-pub(super) struct Parts<'a> {
+pub(super) struct VersionParts<'a> {
     pub(super) major: &'a str,
     pub(super) minor: &'a str,
     pub(super) patch: &'a str,
@@ -158,11 +158,11 @@ pub(super) struct Parts<'a> {
     is_full: bool,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> VersionParts<'a> {
     /// Also takes the short forms `v1` and `v1.2`, so that the error can name what was meant.
-    fn parse(version: &'a str) -> Option<Parts<'a>> {
+    fn parse(version: &'a str) -> Option<VersionParts<'a>> {
         let mut parts =
-            Parts { major: "", minor: "0", patch: "0", prerelease: "", build: "", is_full: false };
+            VersionParts { major: "", minor: "0", patch: "0", prerelease: "", build: "", is_full: false };
         let rest;
         (parts.major, rest) = split_number(version.strip_prefix('v')?)?;
         if rest.is_empty() {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::Inner;
 use super::flight::Flight;
-use super::group::{Ahead, Group};
+use super::group::{Ahead, AheadGroup};
 use crate::module::{ModuleVersion, gomod};
 use crate::route::Choice;
 use crate::share::Claimant;
@@ -52,7 +52,7 @@ impl Inner {
     /// Starts what `go_mod` requires. Who waits for the flight waits for these too, for a while.
     pub(super) async fn go_ahead(self: &Arc<Self>, flight: &Flight, go_mod: Bytes) {
         let depth = flight.ahead.as_ref().map_or(0, |ahead| ahead.depth) + 1;
-        let new_group = || Group::new(self.limits.ahead.per_lookup);
+        let new_group = || AheadGroup::new(self.limits.ahead.per_lookup);
         let group = flight.ahead.as_ref().map_or_else(new_group, |ahead| ahead.group.clone());
         for module in self.unknown_requirements(flight.route, go_mod).await {
             if self.flights.contains(&module) || self.negative.recall(&module, self.clock.instant()).is_some()
@@ -76,12 +76,12 @@ impl Inner {
     }
 
     fn dispatch_ahead(self: &Arc<Self>, module: ModuleVersion, parent: &Flight, ahead: Ahead) {
-        let readiness = ahead.group.enter();
+        let pending_guard = ahead.group.enter();
         let (client, now) = (parent.client.clone(), self.clock.instant());
         let flight = Flight::new(module, parent.route, client, Some(ahead), now, self.misses.clone());
         if let Ok((flight, true)) = self.flights.start(flight, self.max_flights(), || false) {
             let counted = Counted::new(self.clone());
-            tokio::spawn(async move { counted.0.clone().run(flight, Some(readiness)).await });
+            tokio::spawn(async move { counted.0.clone().run(flight, Some(pending_guard)).await });
         }
     }
 

@@ -28,7 +28,8 @@ use crate::module::ModuleVersion;
 use crate::share::Claimant;
 use crate::store::Evidence;
 use crate::upstream::{
-    FetchError, FetchedModule, GoProxy, ModuleError, ModuleInfo, SourceName, Spooled, VcsError, VcsOrigin,
+    FetchError, FetchedModule, GoProxy, ModuleFetchError, ModuleInfo, SourceName, Spooled, VcsError,
+    VcsOrigin,
 };
 
 /// Hashed right here up to this size: that takes less than handing it to another thread and back.
@@ -109,7 +110,7 @@ impl Computing<'_> {
         NotaryError::Refused { module: module.clone(), place: self.place.clone(), why: why.into() }
     }
 
-    fn fetch_failed(&self, module: &ModuleVersion, error: &ModuleError) -> NotaryError {
+    fn fetch_failed(&self, module: &ModuleVersion, error: &ModuleFetchError) -> NotaryError {
         tracing::debug!(%module, %error, "the source gave no module");
         let (module, place) = (module.clone(), self.place.clone());
         let said = error_said(error);
@@ -117,43 +118,43 @@ impl Computing<'_> {
             error if error.is_not_found() => {
                 NotaryError::NotFound { module, place, said, max_age: Duration::ZERO }
             }
-            ModuleError::Fetch(FetchError::Forbidden { .. })
-            | ModuleError::Direct(VcsError::Forbidden { .. }) => {
+            ModuleFetchError::Fetch(FetchError::Forbidden { .. })
+            | ModuleFetchError::Direct(VcsError::Forbidden { .. }) => {
                 NotaryError::Forbidden { module, place, said }
             }
-            ModuleError::Fetch(FetchError::NoSpace { source, .. })
-            | ModuleError::Direct(VcsError::NoSpace { source }) => {
+            ModuleFetchError::Fetch(FetchError::NoSpace { source, .. })
+            | ModuleFetchError::Direct(VcsError::NoSpace { source }) => {
                 tracing::error!(%module, error = %source, "scratch has no space left: a look-up was refused");
                 NotaryError::TryLater { module, why: Delay::NoSpace, retry_after: DEFAULT_RETRY_AFTER }
             }
             error if error.is_transient() => {
                 let why = cause(error).into();
                 let retry_after = match error {
-                    ModuleError::Fetch(error) => error.retry_after(),
+                    ModuleFetchError::Fetch(error) => error.retry_after(),
                     _ => None,
                 };
                 let retry_after = retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
                 NotaryError::TryLater { module, why: Delay::Source { place, why }, retry_after }
             }
-            ModuleError::Fetch(FetchError::Local { .. })
-            | ModuleError::Direct(VcsError::Local { .. } | VcsError::NoGo { .. })
-            | ModuleError::DirectNotAllowed
-            | ModuleError::Url(_) => NotaryError::internal(&module, error),
+            ModuleFetchError::Fetch(FetchError::Local { .. })
+            | ModuleFetchError::Direct(VcsError::Local { .. } | VcsError::NoGo { .. })
+            | ModuleFetchError::DirectNotAllowed
+            | ModuleFetchError::Url(_) => NotaryError::internal(&module, error),
             error => NotaryError::Refused { module, place, why: cause(error).into() },
         }
     }
 }
 
 /// What the source said in words.
-fn error_said(error: &ModuleError) -> crate::upstream::Said {
+fn error_said(error: &ModuleFetchError) -> crate::upstream::UpstreamMessage {
     match error {
-        ModuleError::Fetch(
+        ModuleFetchError::Fetch(
             FetchError::NotFound { said, .. }
             | FetchError::Forbidden { said, .. }
             | FetchError::Unavailable { said, .. }
             | FetchError::UnexpectedStatus { said, .. },
         )
-        | ModuleError::Direct(
+        | ModuleFetchError::Direct(
             VcsError::NotFound { said }
             | VcsError::Forbidden { said }
             | VcsError::Unreachable { said }
@@ -164,8 +165,8 @@ fn error_said(error: &ModuleError) -> crate::upstream::Said {
 }
 
 /// What happened, for clients: without the addresses of our side.
-fn cause(error: &ModuleError) -> String {
-    let ModuleError::Fetch(error) = error else { return error.to_string() };
+fn cause(error: &ModuleFetchError) -> String {
+    let ModuleFetchError::Fetch(error) = error else { return error.to_string() };
     match error {
         FetchError::Unavailable { status, said, .. } | FetchError::UnexpectedStatus { status, said, .. } => {
             format!("it answered with status {status}{said}")

@@ -23,7 +23,7 @@ use crate::route::Withheld;
 use crate::share::Allowance;
 use crate::store::Evidence;
 use crate::tlog::RecordId;
-use crate::upstream::Said;
+use crate::upstream::UpstreamMessage;
 use crate::visible;
 
 /// The first line is what is read.
@@ -56,7 +56,7 @@ pub enum NotaryError {
         /// Who says so.
         place: Arc<str>,
         /// In which words.
-        said: Said,
+        said: UpstreamMessage,
         /// How long that may be believed.
         max_age: Duration,
     },
@@ -68,7 +68,7 @@ pub enum NotaryError {
         /// Who says so.
         place: Arc<str>,
         /// In which words.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// It may work later with nobody changing anything.
     #[error("{module}: try again in {} s: {why}", seconds(*.retry_after))]
@@ -367,7 +367,7 @@ pub(super) fn for_clients(place: &str) -> String {
     place.split([',', '|']).map(entry).collect::<Vec<_>>().join(", then ")
 }
 
-fn quoted(before: &str, said: &Said) -> String {
+fn quoted(before: &str, said: &UpstreamMessage) -> String {
     if said.as_str().is_empty() { String::new() } else { format!("{before}{}", said.as_str()) }
 }
 
@@ -417,7 +417,7 @@ mod tests {
 
     fn errors(module: &ModuleVersion, words: &str) -> Vec<NotaryError> {
         let module = || module.clone();
-        let said = || Said::clean(words.as_bytes());
+        let said = || UpstreamMessage::clean(words.as_bytes());
         let place: Arc<str> = for_clients("https://***@goproxy.corp.example,file:///srv/secret").into();
         let why: Arc<str> = words.into();
         let later =

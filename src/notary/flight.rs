@@ -18,7 +18,7 @@ use crate::module::ModuleVersion;
 use crate::share::Claimant;
 
 /// What a flight brings home.
-pub(super) type Answer = Result<Notarized, NotaryError>;
+pub(super) type FlightAnswer = Result<Notarized, NotaryError>;
 
 /// The work for one module version.
 pub(super) struct Flight {
@@ -35,7 +35,7 @@ pub(super) struct Flight {
     /// Whether it is still on its way to the gatherer. Guards the changes of `wanted`, so that the misses is counted right.
     fetching: Mutex<bool>,
     misses: Arc<OpenMisses>,
-    answer: watch::Sender<Option<Answer>>,
+    answer: watch::Sender<Option<FlightAnswer>>,
 }
 
 impl Flight {
@@ -96,13 +96,13 @@ impl Flight {
     }
 
     /// Waits for the answer.
-    pub(super) async fn answer(&self) -> Answer {
+    pub(super) async fn answer(&self) -> FlightAnswer {
         let mut answer = self.answer.subscribe();
         let answer = answer.wait_for(Option::is_some).await.expect("the flight holds the sender itself");
         answer.clone().expect("it was waited for")
     }
 
-    fn complete(&self, answer: Answer) {
+    fn complete(&self, answer: FlightAnswer) {
         self.fetched();
         // Under the lock, so that nobody begins to want it between the count and the answer.
         let _fetching = self.fetching();
@@ -119,7 +119,7 @@ impl Flight {
 
 /// All flights, by module version.
 #[derive(Default)]
-pub(super) struct Flights {
+pub(super) struct ModuleFlights {
     by_module: Mutex<HashMap<ModuleVersion, Arc<Flight>>>,
     completed: Notify,
 }
@@ -127,7 +127,7 @@ pub(super) struct Flights {
 /// Why a flight was not started.
 pub(super) struct TooMany;
 
-impl Flights {
+impl ModuleFlights {
     /// The flight of a module version, which is wanted from now on.
     pub(super) fn join(&self, module: &ModuleVersion, now: Instant) -> Option<Arc<Flight>> {
         let flights = self.flights();
@@ -196,17 +196,17 @@ impl Flights {
 
 /// Answers those who wait, whatever becomes of the task: a panic must not leave them hanging, nor block the module for ever.
 pub(super) struct Completion<'a> {
-    flights: &'a Flights,
+    flights: &'a ModuleFlights,
     flight: &'a Flight,
-    answer: Option<Answer>,
+    answer: Option<FlightAnswer>,
 }
 
 impl<'a> Completion<'a> {
-    pub(super) fn new(flights: &'a Flights, flight: &'a Flight) -> Completion<'a> {
+    pub(super) fn new(flights: &'a ModuleFlights, flight: &'a Flight) -> Completion<'a> {
         Completion { flights, flight, answer: None }
     }
 
-    pub(super) fn with(mut self, answer: Answer) {
+    pub(super) fn with(mut self, answer: FlightAnswer) {
         self.answer = Some(answer);
     }
 }

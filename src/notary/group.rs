@@ -13,7 +13,7 @@ use crate::clock::Clock;
 const STALL: Duration = Duration::from_millis(300);
 
 /// What belongs to one look-up.
-pub(super) struct Group {
+pub(super) struct AheadGroup {
     /// How many more it may have.
     left: AtomicUsize,
     /// How many are not ready yet.
@@ -24,30 +24,30 @@ pub(super) struct Group {
 pub(super) struct Ahead {
     /// 1 for what the module requires that a client asked for.
     pub(super) depth: u32,
-    pub(super) group: Arc<Group>,
+    pub(super) group: Arc<AheadGroup>,
 }
 
 /// Counts down when it is dropped: the flight is ready, has failed, or has died.
-pub(super) struct Readiness(Arc<Group>);
+pub(super) struct AheadPending(Arc<AheadGroup>);
 
-impl Drop for Readiness {
+impl Drop for AheadPending {
     fn drop(&mut self) {
         self.0.pending.send_modify(|pending| *pending -= 1);
     }
 }
 
-impl Group {
-    pub(super) fn new(left: usize) -> Arc<Group> {
-        Arc::new(Group { left: AtomicUsize::new(left), pending: watch::Sender::new(0) })
+impl AheadGroup {
+    pub(super) fn new(left: usize) -> Arc<AheadGroup> {
+        Arc::new(AheadGroup { left: AtomicUsize::new(left), pending: watch::Sender::new(0) })
     }
 
     pub(super) fn take_one(&self) -> bool {
         self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok()
     }
 
-    pub(super) fn enter(self: &Arc<Self>) -> Readiness {
+    pub(super) fn enter(self: &Arc<Self>) -> AheadPending {
         self.pending.send_modify(|pending| *pending += 1);
-        Readiness(self.clone())
+        AheadPending(self.clone())
     }
 
     /// Waits until all are ready, one does not move, or `until`.

@@ -8,10 +8,10 @@ use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::share::Claimant;
 use crate::tlog::{RecordId, TreeHead};
-use crate::upstream::Said;
+use crate::upstream::UpstreamMessage;
 
 /// A future of a [`RemoteLines`].
-pub type Proving<'a> = Pin<Box<dyn Future<Output = Result<Proven, ProveError>> + Send + 'a>>;
+pub type Proving<'a> = Pin<Box<dyn Future<Output = Result<ProvenLines, ProveError>> + Send + 'a>>;
 
 /// A remote checksum database whose answers are proofs.
 pub trait RemoteLines: Send + Sync {
@@ -30,7 +30,7 @@ pub trait RemoteLines: Send + Sync {
 
 /// Lines that a remote log holds, proved.
 #[derive(Clone, Debug)]
-pub struct Proven {
+pub struct ProvenLines {
     /// The lines.
     pub lines: ModuleLines,
     /// The record's number there.
@@ -46,13 +46,13 @@ pub enum ProveError {
     #[error("not found{said}")]
     NotFound {
         /// In which words.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// It refuses access.
     #[error("access refused{said}")]
     Forbidden {
         /// In which words.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// It cannot be reached or does not answer properly.
     #[error("{why}")]

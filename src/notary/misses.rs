@@ -13,11 +13,11 @@ const BURST_MEMORY: Duration = Duration::from_secs(1);
 /// The misses that clients wait for.
 #[derive(Default)]
 pub(super) struct OpenMisses {
-    /// Those whose candidate is not ready yet. Flights count.
+    /// Those whose candidate is not ready yet. ModuleFlights count.
     fetching: AtomicUsize,
-    /// Those that are not answered yet. Flights count.
+    /// Those that are not answered yet. ModuleFlights count.
     open: AtomicUsize,
-    /// The most that were open at a time, and when that was. Flights raise it, the gatherer learns from each batch.
+    /// The most that were open at a time, and when that was. ModuleFlights raise it, the gatherer learns from each batch.
     burst: Mutex<Option<(usize, Instant)>>,
     /// Set at the end: nothing waits any more.
     hurry: AtomicBool,

@@ -50,11 +50,11 @@ use compute::{Computing, DEFAULT_RETRY_AFTER, Found};
 pub use counters::{Counter, Counters};
 use error::seconds;
 pub use error::{ConflictReport, Delay, NotaryError};
-use flight::{Answer, Completion, Flight, Flights, TooMany};
+use flight::{Completion, Flight, FlightAnswer, ModuleFlights, TooMany};
 use gather::Gatherer;
-use group::Readiness;
+use group::AheadPending;
 pub use limits::{AheadLimits, MAX_NEGATIVE_CACHE, NotaryLimits};
-pub use lines::{ProveError, Proven, Proving, RemoteLines};
+pub use lines::{ProveError, ProvenLines, Proving, RemoteLines};
 use misses::OpenMisses;
 use negative::Negative;
 pub use route::NotaryRoute;
@@ -105,7 +105,7 @@ struct Inner {
     sink: Arc<dyn ModuleSink>,
     admission: MissAdmission,
     waiters: Arc<Waiters>,
-    flights: Flights,
+    flights: ModuleFlights,
     /// How many of them were started ahead of any client.
     ahead_flights: AtomicUsize,
     negative: Negative,
@@ -135,7 +135,7 @@ impl Notary {
             places: routes.iter().map(route::place).collect(),
             admission: MissAdmission::new(&limits, &routes, &clock),
             waiters: Arc::new(Waiters::new(limits.max_flights)),
-            flights: Flights::default(),
+            flights: ModuleFlights::default(),
             ahead_flights: AtomicUsize::new(0),
             negative: Negative::new(limits.negative_cache),
             stopping: AtomicBool::new(false),
@@ -288,11 +288,12 @@ impl Inner {
         }
     }
 
-    /// Runs a flight until it is completed. `readiness` is dropped when others need not wait for it any more.
-    async fn run(self: Arc<Self>, flight: Arc<Flight>, readiness: Option<Readiness>) {
+    /// Runs a flight until it is completed. `pending_guard` is dropped when others need not wait for it any more.
+    async fn run(self: Arc<Self>, flight: Arc<Flight>, pending_guard: Option<AheadPending>) {
         let completion = Completion::new(&self.flights, &flight);
         let deadline = flight.started + self.limits.flight_deadline;
-        let answer = match timeout_at(deadline.into(), self.notarize(&flight, deadline, readiness)).await {
+        let answer = match timeout_at(deadline.into(), self.notarize(&flight, deadline, pending_guard)).await
+        {
             Ok(answer) => answer,
             Err(_) => {
                 let place = self.places[flight.route].clone();
@@ -309,8 +310,8 @@ impl Inner {
         self: &Arc<Self>,
         flight: &Arc<Flight>,
         deadline: Instant,
-        readiness: Option<Readiness>,
-    ) -> Answer {
+        pending_guard: Option<AheadPending>,
+    ) -> FlightAnswer {
         // The flight before this one may have completed between the look into the log and the start of this one.
         if let Some(found) = self.find(&flight.module)? {
             return Ok(found);
@@ -336,7 +337,7 @@ impl Inner {
         }
         let gone = || NotaryError::internal(&flight.module, "the gatherer has ended");
         let pending = self.gatherer.submit(candidate, flight.clone()).await.ok_or_else(gone)?;
-        drop(readiness);
+        drop(pending_guard);
         let appended = pending.appended().await.ok_or_else(gone)?;
         let (outcome, snapshot) = appended.map_err(|AppendError::ReadOnly(reason)| {
             NotaryError::ReadOnly { module: flight.module.clone(), reason: Box::new(reason) }
@@ -405,7 +406,7 @@ impl Inner {
     }
 
     /// Counts how a flight ended, and logs it: here and nowhere else.
-    fn count(&self, flight: &Flight, answer: &Answer) {
+    fn count(&self, flight: &Flight, answer: &FlightAnswer) {
         let duration_ms = self.clock.instant().saturating_duration_since(flight.started).as_millis() as u64;
         let (counters, module) = (&self.counters, &flight.module);
         let error = match answer {
@@ -456,7 +457,7 @@ fn damaged(module: &ModuleVersion, error: &StoreError) -> NotaryError {
     NotaryError::internal(module, error)
 }
 
-fn evidence(log: &str, proven: &Proven) -> Evidence {
+fn evidence(log: &str, proven: &ProvenLines) -> Evidence {
     Evidence::Sumdb {
         log: log.to_owned(),
         record: proven.record.0,

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::lines::{ProveError, Proven, Proving, RemoteLines};
+use super::lines::{ProveError, ProvenLines, Proving, RemoteLines};
 use crate::mirror::{RemoteError, RemoteLog, Unusable};
 use crate::module::ModuleVersion;
 use crate::share::Claimant;
-use crate::upstream::Said;
+use crate::upstream::UpstreamMessage;
 
 impl RemoteLines for RemoteLog {
     fn name(&self) -> &str {
@@ -21,7 +21,7 @@ impl RemoteLines for RemoteLog {
     ) -> Proving<'a> {
         Box::pin(async move {
             let proven = self.lookup_for(module, client, deadline).await.map_err(prove_error)?;
-            Ok(Proven { lines: proven.lines, record: proven.record, head: proven.head })
+            Ok(ProvenLines { lines: proven.lines, record: proven.record, head: proven.head })
         })
     }
 }
@@ -50,8 +50,8 @@ fn prove_error(error: RemoteError) -> ProveError {
     }
 }
 
-fn said(text: &str) -> Said {
-    Said::clean(without_paths(text).as_bytes())
+fn said(text: &str) -> UpstreamMessage {
+    UpstreamMessage::clean(without_paths(text).as_bytes())
 }
 
 /// Clients read it, and local paths are nobody's business.

@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use tokio::time::timeout_at;
 
-use super::error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
+use super::error::{FetchError, RedirectRefusal, Stage, UpstreamMessage, Waiting};
 use super::network::{NameError, causes, root_cause};
 use super::throttle::Throttle;
 use crate::clock::Clock;
@@ -139,7 +139,7 @@ async fn failure(url: RedactedUrl, mut response: reqwest::Response, timer: &Time
             text.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BODY_BYTES)]);
         }
     }
-    let said = Said::clean(&text);
+    let said = UpstreamMessage::clean(&text);
     match status {
         404 | 410 => FetchError::NotFound { url, status, said },
         401 | 403 | 407 => FetchError::Forbidden { url, status, said },

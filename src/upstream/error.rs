@@ -20,7 +20,7 @@ use crate::visible;
 
 /// What a source said in words, cleaned: at most 8 lines and 512 bytes of printable text, empty if it said nothing fit to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said(String);
+pub struct UpstreamMessage(String);
 
 /// The most that is kept of an error body.
 const MAX_SAID_BYTES: usize = 512;
@@ -77,7 +77,7 @@ pub enum FetchError {
         /// 404 or 410; 404 for a missing local file.
         status: u16,
         /// The reason that the server gave.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// 401, 403 or 407, or an unreadable local file. Remedy: credentials in the source's URL, or permissions.
     #[error("{url}: {status} access refused{said}")]
@@ -87,7 +87,7 @@ pub enum FetchError {
         /// The status; 403 for a local file.
         status: u16,
         /// The reason that the server gave.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// 429 or 5xx.
     #[error("{url}: {status} unavailable{said}")]
@@ -99,7 +99,7 @@ pub enum FetchError {
         /// How long the server asked to wait, at most [`super::MAX_RETRY_AFTER`].
         retry_after: Option<Duration>,
         /// The reason that the server gave.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// Not asked, since it answered something else with a `Retry-After` that is not over.
     #[error("{url}: not asked, it wants to be left alone for {retry_after:.0?} more")]
@@ -126,7 +126,7 @@ pub enum FetchError {
         /// The status.
         status: u16,
         /// The reason that the server gave.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// The server was not reached.
     #[error("{url}: cannot be reached ({stage}: {why})")]
@@ -267,10 +267,10 @@ impl FetchError {
     }
 }
 
-impl Said {
+impl UpstreamMessage {
     /// Cleans what a server or a program printed: it is shown on a developer's terminal, so characters that are not plain are
     /// named ([`crate::visible`]). What is not UTF-8 is dropped whole.
-    pub fn clean(text: &[u8]) -> Said {
+    pub fn clean(text: &[u8]) -> UpstreamMessage {
         let cut = &text[..text.len().min(4 * MAX_SAID_BYTES)];
         let text = match std::str::from_utf8(cut) {
             Ok(text) => text,
@@ -278,7 +278,7 @@ impl Said {
             Err(e) if e.error_len().is_none() => {
                 std::str::from_utf8(&cut[..e.valid_up_to()]).unwrap_or_default()
             }
-            Err(_) => return Said::default(),
+            Err(_) => return UpstreamMessage::default(),
         };
         let mut said = String::new();
         let lines = text.lines().map(str::trim).skip_while(|line| line.is_empty());
@@ -292,7 +292,7 @@ impl Said {
             said.truncate(said.floor_char_boundary(MAX_SAID_BYTES));
             said.push('…');
         }
-        Said(said)
+        UpstreamMessage(said)
     }
 
     /// The text without decoration; may be empty.
@@ -301,7 +301,7 @@ impl Said {
     }
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for UpstreamMessage {
     /// `: text`, or nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
@@ -357,16 +357,19 @@ mod tests {
             ("true\rfalse\tx", "true\\u{d}false x"),
             ("größer", "größer"),
         ] {
-            assert_eq!(Said::clean(text.as_bytes()).as_str(), want, "{text:?}");
+            assert_eq!(UpstreamMessage::clean(text.as_bytes()).as_str(), want, "{text:?}");
         }
-        assert_eq!(Said::clean(b"\xff\xfe plain").as_str(), "");
+        assert_eq!(UpstreamMessage::clean(b"\xff\xfe plain").as_str(), "");
         let long = "é".repeat(4000);
-        let said = Said::clean(long.as_bytes());
+        let said = UpstreamMessage::clean(long.as_bytes());
         assert!(
             said.as_str().len() <= MAX_SAID_BYTES + 3 && said.as_str().ends_with('…'),
             "{}",
             said.as_str().len()
         );
-        assert_eq!(Said::clean("l\n".repeat(100).as_bytes()).as_str().matches('l').count(), MAX_SAID_LINES);
+        assert_eq!(
+            UpstreamMessage::clean("l\n".repeat(100).as_bytes()).as_str().matches('l').count(),
+            MAX_SAID_LINES
+        );
     }
 }

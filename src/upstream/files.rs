@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::error::{FetchError, Said};
+use super::error::{FetchError, UpstreamMessage};
 use super::spool::{MEMORY_BYTES, Spool, Spooled, blocking};
 use crate::files;
 use crate::source::RedactedUrl;
@@ -78,7 +78,7 @@ pub(super) fn copy_blocking(
 }
 
 fn open(path: &Path, url: &RedactedUrl) -> Result<File, FetchError> {
-    let said = Said::default();
+    let said = UpstreamMessage::default();
     files::open_regular(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             FetchError::NotFound { url: url.clone(), status: 404, said }

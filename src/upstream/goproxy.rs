@@ -23,7 +23,7 @@ const INFO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a module was not fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum ModuleError {
+pub enum ModuleFetchError {
     /// A proxy or directory failed; see [`FetchError`].
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -38,22 +38,22 @@ pub enum ModuleError {
     Url(#[from] UnsafePath),
 }
 
-impl ModuleError {
+impl ModuleFetchError {
     /// Whether every source that was asked says that there is no such module.
     pub fn is_not_found(&self) -> bool {
         match self {
-            ModuleError::Fetch(e) => e.is_not_found(),
-            ModuleError::Direct(e) => e.is_not_found(),
-            ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
+            ModuleFetchError::Fetch(e) => e.is_not_found(),
+            ModuleFetchError::Direct(e) => e.is_not_found(),
+            ModuleFetchError::DirectNotAllowed | ModuleFetchError::Url(_) => false,
         }
     }
 
     /// Whether it may work later by itself.
     pub fn is_transient(&self) -> bool {
         match self {
-            ModuleError::Fetch(e) => e.is_transient(),
-            ModuleError::Direct(e) => e.is_transient(),
-            ModuleError::DirectNotAllowed | ModuleError::Url(_) => false,
+            ModuleFetchError::Fetch(e) => e.is_transient(),
+            ModuleFetchError::Direct(e) => e.is_transient(),
+            ModuleFetchError::DirectNotAllowed | ModuleFetchError::Url(_) => false,
         }
     }
 }
@@ -64,7 +64,7 @@ impl AsRef<SourceList> for GoProxy {
     }
 }
 
-type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ModuleError>> + Send + 'a>>;
+type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ModuleFetchError>> + Send + 'a>>;
 
 /// A list of sources, ready to be asked.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ impl GoProxy {
         &self,
         module: &ModuleVersion,
         deadline: Instant,
-    ) -> Result<FetchedModule, ModuleError> {
+    ) -> Result<FetchedModule, ModuleFetchError> {
         self.walk(deadline, |source, deadline| Box::pin(self.module_from(source, module, deadline))).await
     }
 
@@ -107,7 +107,7 @@ impl GoProxy {
         &self,
         module: &ModuleVersion,
         deadline: Instant,
-    ) -> Result<Fetched<Bytes>, ModuleError> {
+    ) -> Result<Fetched<Bytes>, ModuleFetchError> {
         self.fetch_file(deadline, |proxy, deadline| Box::pin(self.mod_from(proxy, module, deadline))).await
     }
 
@@ -116,7 +116,7 @@ impl GoProxy {
         &self,
         module: &ModuleVersion,
         deadline: Instant,
-    ) -> Result<Fetched<Spooled>, ModuleError> {
+    ) -> Result<Fetched<Spooled>, ModuleFetchError> {
         self.fetch_file(deadline, |proxy, deadline| Box::pin(self.zip_from(proxy, module, deadline))).await
     }
 
@@ -125,7 +125,7 @@ impl GoProxy {
         &self,
         module: &ModuleVersion,
         deadline: Instant,
-    ) -> Result<Fetched<ModuleInfo>, ModuleError> {
+    ) -> Result<Fetched<ModuleInfo>, ModuleFetchError> {
         self.fetch_file(deadline, |proxy, deadline| Box::pin(self.info_from(proxy, module, deadline))).await
     }
 
@@ -134,13 +134,13 @@ impl GoProxy {
         &'a self,
         deadline: Instant,
         fetch: impl Fn(&'a SourceUrl, Instant) -> Asked<'a, T>,
-    ) -> Result<Fetched<T>, ModuleError> {
+    ) -> Result<Fetched<T>, ModuleFetchError> {
         self.walk(deadline, |source, deadline| match source {
             ModuleSource::Proxy(proxy) => {
                 let (content, source) = (fetch(proxy, deadline), SourceName::Proxy(proxy.redacted()));
                 Box::pin(async move { Ok(Fetched { content: content.await?, source }) })
             }
-            ModuleSource::Direct => fails(ModuleError::DirectNotAllowed),
+            ModuleSource::Direct => fails(ModuleFetchError::DirectNotAllowed),
         })
         .await
     }
@@ -150,9 +150,9 @@ impl GoProxy {
         &'a self,
         deadline: Instant,
         ask: impl Fn(&'a ModuleSource, Instant) -> Asked<'a, T>,
-    ) -> Result<T, ModuleError> {
+    ) -> Result<T, ModuleFetchError> {
         let entries = self.list.entries();
-        let mut best: Option<ModuleError> = None;
+        let mut best: Option<ModuleFetchError> = None;
         for (n, entry) in entries.iter().enumerate() {
             let error = match ask(&entry.source, self.share(deadline, entry, n + 1 == entries.len())).await {
                 Ok(answer) => return Ok(answer),
@@ -184,11 +184,11 @@ impl GoProxy {
         source: &ModuleSource,
         module: &ModuleVersion,
         deadline: Instant,
-    ) -> Result<FetchedModule, ModuleError> {
+    ) -> Result<FetchedModule, ModuleFetchError> {
         let proxy = match source {
             ModuleSource::Proxy(proxy) => proxy,
             ModuleSource::Direct => {
-                let direct = self.direct.as_ref().ok_or(ModuleError::DirectNotAllowed)?;
+                let direct = self.direct.as_ref().ok_or(ModuleFetchError::DirectNotAllowed)?;
                 return Ok(direct.download(module, &self.limits, deadline).await?);
             }
         };
@@ -212,7 +212,7 @@ impl GoProxy {
         proxy: &SourceUrl,
         module: &ModuleVersion,
         deadline: Instant,
-    ) -> Result<Bytes, ModuleError> {
+    ) -> Result<Bytes, ModuleFetchError> {
         let url = proxy.join(&file_name(module, "mod"))?;
         Ok(self.client.get(&url, self.limits.max_mod_bytes, deadline).await?.body)
     }
@@ -222,7 +222,7 @@ impl GoProxy {
         proxy: &SourceUrl,
         module: &ModuleVersion,
         deadline: Instant,
-    ) -> Result<Spooled, ModuleError> {
+    ) -> Result<Spooled, ModuleFetchError> {
         let url = proxy.join(&file_name(module, "zip"))?;
         Ok(self.client.get_to_spool(&url, self.limits.max_zip_bytes, deadline, &self.scratch).await?)
     }
@@ -232,7 +232,7 @@ impl GoProxy {
         proxy: &SourceUrl,
         module: &ModuleVersion,
         deadline: Instant,
-    ) -> Result<ModuleInfo, ModuleError> {
+    ) -> Result<ModuleInfo, ModuleFetchError> {
         let url = proxy.join(&file_name(module, "info"))?;
         let response = self.client.get(&url, MAX_INFO_BYTES, deadline).await?;
         let bad = |why| FetchError::BadContent { url: url.redacted(), why };
@@ -240,16 +240,16 @@ impl GoProxy {
     }
 }
 
-fn fails<'a, T: Send + 'a>(error: ModuleError) -> Asked<'a, T> {
+fn fails<'a, T: Send + 'a>(error: ModuleFetchError) -> Asked<'a, T> {
     Box::pin(std::future::ready(Err(error)))
 }
 
 /// How telling an error is, as in `cmd/go`: version control's over a proxy's failure over "not found". Among equals the first
 /// counts: its source is the one that the operator put first.
-fn rank(error: &ModuleError) -> u8 {
+fn rank(error: &ModuleFetchError) -> u8 {
     match error {
-        ModuleError::Fetch(e) if e.is_not_found() => 1,
-        ModuleError::Fetch(_) | ModuleError::Url(_) => 2,
-        ModuleError::Direct(_) | ModuleError::DirectNotAllowed => 3,
+        ModuleFetchError::Fetch(e) if e.is_not_found() => 1,
+        ModuleFetchError::Fetch(_) | ModuleFetchError::Url(_) => 2,
+        ModuleFetchError::Direct(_) | ModuleFetchError::DirectNotAllowed => 3,
     }
 }

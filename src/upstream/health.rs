@@ -199,12 +199,12 @@ mod tests {
     use super::Kind::{Head, Lookup, Support, Tile};
     use super::*;
     use crate::source::SourceUrl;
-    use crate::upstream::{Said, Stage};
+    use crate::upstream::{Stage, UpstreamMessage};
 
     fn said(status: u16, retry_after: Option<u64>) -> FetchError {
         let url = SourceUrl::parse("https://a.example").unwrap().redacted();
         let retry_after = retry_after.map(Duration::from_secs);
-        FetchError::Unavailable { url, status, retry_after, said: Said::default() }
+        FetchError::Unavailable { url, status, retry_after, said: UpstreamMessage::default() }
     }
 
     fn unreachable() -> FetchError {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::client::{Manner, Response};
 use super::error::FetchError;
 use super::health::{Kind, MAX_SILENCE, Question};
-use super::passing::{Verdict, unusable};
+use super::passing::{PassingVerdict, unusable};
 use super::remote::{KeptHead, Remote, UrlId};
 use crate::source::{RedactedUrl, SourceUrl};
 
@@ -136,8 +136,8 @@ impl Inquiry {
             None => Ok(()),
         };
         match remote.passing[n].verdict(&remote.client, url, &remote.throttle, deadline, may_ask).await {
-            Ok(Verdict::Passes) => Ok(()),
-            Ok(Verdict::PassesNot(asked_now)) => {
+            Ok(PassingVerdict::Passes) => Ok(()),
+            Ok(PassingVerdict::PassesNot(asked_now)) => {
                 let error = FetchError::NotPassedOn { url: url.redacted() };
                 if asked_now {
                     tracing::info!(url = %url.redacted(), "this proxy does not pass the checksum database on");

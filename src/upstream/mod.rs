@@ -39,9 +39,9 @@ mod vcs_message;
 
 pub use client::{HttpClient, Manner, Response, Validators};
 pub use download::MAX_RETRY_AFTER;
-pub use error::{FetchError, RedirectRefusal, Said, Stage, Waiting};
+pub use error::{FetchError, RedirectRefusal, Stage, UpstreamMessage, Waiting};
 pub use fetched::{Fetched, FetchedModule, ModuleLimits, SourceName};
-pub use goproxy::{GoProxy, ModuleError};
+pub use goproxy::{GoProxy, ModuleFetchError};
 pub use health::UrlHealth;
 pub(crate) use health::backoff;
 pub use info::{ModuleInfo, VcsOrigin};

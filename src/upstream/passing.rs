@@ -34,12 +34,12 @@ pub(super) enum Passing {
     /// It is the database itself, or a directory of its files: nobody has to be asked.
     Itself,
     /// A proxy, and what it said last, with how long that counts.
-    Proxy(Mutex<Known>),
+    Proxy(Mutex<LastSupported>),
 }
 
 /// What a proxy said.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct LastSupported {
     /// Whether it passes the database on, and until when that counts.
     said: Option<(bool, Instant)>,
     /// When it last did not say.
@@ -47,7 +47,7 @@ pub(super) struct Known {
 }
 
 /// What a proxy does.
-pub(super) enum Verdict {
+pub(super) enum PassingVerdict {
     Passes,
     /// It does not; true when it was asked just now.
     PassesNot(bool),
@@ -73,8 +73,8 @@ impl Passing {
         throttle: &Throttle,
         deadline: Instant,
         may_ask: impl FnOnce() -> Result<(), FetchError>,
-    ) -> Result<Verdict, FetchError> {
-        let Passing::Proxy(known) = self else { return Ok(Verdict::Passes) };
+    ) -> Result<PassingVerdict, FetchError> {
+        let Passing::Proxy(known) = self else { return Ok(PassingVerdict::Passes) };
         let came = client.clock().instant();
         // Held while it is asked: who comes meanwhile waits for that answer.
         let mut known = known.lock().await;
@@ -82,7 +82,7 @@ impl Passing {
         if let Some((passes, until)) = known.said
             && now < until
         {
-            return Ok(if passes { Verdict::Passes } else { Verdict::PassesNot(false) });
+            return Ok(if passes { PassingVerdict::Passes } else { PassingVerdict::PassesNot(false) });
         }
         if known.failed_at.is_some_and(|failed_at| failed_at > came) {
             return Err(FetchError::Postponed { url: url.redacted(), retry_after: FAILED_PAUSE });
@@ -94,12 +94,12 @@ impl Passing {
         match asked {
             Ok(passes) => {
                 known.said = Some((passes, now + if passes { YES_AGE } else { NO_AGE }));
-                Ok(if passes { Verdict::Passes } else { Verdict::PassesNot(true) })
+                Ok(if passes { PassingVerdict::Passes } else { PassingVerdict::PassesNot(true) })
             }
             Err(error) if passed => {
                 tracing::debug!(%error, "a proxy does not say any more whether it passes the checksum database on");
                 known.said = Some((true, now + NO_AGE));
-                Ok(Verdict::Passes)
+                Ok(PassingVerdict::Passes)
             }
             Err(error) => {
                 known.failed_at = Some(now);

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 /// The handle by which the group is killed. Clones mean the same group.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Group(Arc<Mutex<State>>);
+pub(super) struct ProcessGroup(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 enum State {
@@ -26,7 +26,7 @@ enum State {
 
 /// Kills the group when it is dropped: a caller that goes away takes its programs along.
 #[derive(Debug)]
-pub(super) struct KillOnDrop(pub(super) Group);
+pub(super) struct KillOnDrop(pub(super) ProcessGroup);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
@@ -34,7 +34,7 @@ impl Drop for KillOnDrop {
     }
 }
 
-impl Group {
+impl ProcessGroup {
     /// Kills every process of the group, or keeps it from being started.
     pub(super) fn kill(&self) {
         let mut state = self.state();
@@ -94,7 +94,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "sleep 600 & exit 3"]).stdin(Stdio::null()).stdout(writer);
-        let status = Group::default().run(&mut command).unwrap();
+        let status = ProcessGroup::default().run(&mut command).unwrap();
         drop(command);
         assert_eq!(status.code(), Some(3));
         assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), 0);
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn it_can_be_killed_from_outside_with_its_children() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let group = Group::default();
+        let group = ProcessGroup::default();
         let runner = group.clone();
         let thread = std::thread::spawn(move || {
             let mut command = Command::new("/bin/sh");
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_group_that_was_killed_is_not_started() {
-        let group = Group::default();
+        let group = ProcessGroup::default();
         drop(KillOnDrop(group.clone()));
         assert!(group.run(&mut Command::new("/bin/true")).is_err());
     }

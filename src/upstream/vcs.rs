@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::error::Said;
+use super::error::UpstreamMessage;
 use super::fetched::{FetchedModule, ModuleLimits, SourceName, file_name};
 use super::files;
 use super::info::{self, MAX_INFO_BYTES};
 use super::options::ProxySettings;
-use super::process::{Group, KillOnDrop};
+use super::process::{KillOnDrop, ProcessGroup};
 use super::scratch::{Scratch, disk_use};
 use super::space::{NoSpace, ScratchSpace};
 use super::spool::{Spool, blocking};
@@ -108,25 +108,25 @@ pub enum VcsError {
     #[error("version control has no such module version{said}")]
     NotFound {
         /// What go or git said.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// The repository wants credentials. Remedy: the operator's git configuration.
     #[error("version control refused access{said}")]
     Forbidden {
         /// What go or git said.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// Name look-up or connection failed.
     #[error("version control cannot be reached{said}")]
     Unreachable {
         /// What go or git said.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// Anything else that go or git said.
     #[error("go mod download failed{said}")]
     Failed {
         /// What go or git said.
-        said: Said,
+        said: UpstreamMessage,
     },
     /// Time ran out.
     #[error("version control timed out after {after:.1?}")]
@@ -195,7 +195,7 @@ impl Vcs {
         deadline: Instant,
     ) -> Result<FetchedModule, VcsError> {
         let started = self.options.clock.instant();
-        let group = Group::default();
+        let group = ProcessGroup::default();
         let _killer = KillOnDrop(group.clone());
         let options = self.options.clone();
         let made = blocking(move || {
@@ -260,7 +260,7 @@ struct Run {
 }
 
 impl Run {
-    fn finish(self, group: &Group) -> Result<FetchedModule, VcsError> {
+    fn finish(self, group: &ProcessGroup) -> Result<FetchedModule, VcsError> {
         let mut command = self.command().map_err(|source| VcsError::Local { source })?;
         // The exit status is not looked at: the files are there or they are not.
         group.run(&mut command).map_err(|source| VcsError::NoGo { source })?;

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::error::Said;
+use super::error::UpstreamMessage;
 
 /// Whose fault a failure is, as far as the words tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,13 +117,13 @@ impl Message {
     }
 
     /// The text without credentials, local paths and what the operator's git configuration holds.
-    pub(super) fn clean(&self, scratch: &Path, git_config: Option<&str>) -> Said {
+    pub(super) fn clean(&self, scratch: &Path, git_config: Option<&str>) -> UpstreamMessage {
         let mut text = self.0.clone();
         for secret in secrets(git_config.unwrap_or_default()) {
             text = text.replace(secret, "***");
         }
         text = drop_paths(&text, &scratch.display().to_string());
-        Said::clean(hide_userinfo(&text).as_bytes())
+        UpstreamMessage::clean(hide_userinfo(&text).as_bytes())
     }
 }
 

@@ -10,12 +10,12 @@ use tallystick::gosum::ModuleLines;
 use tallystick::log::evidence_of;
 use tallystick::mirror::{RemoteLimits, RemoteLog, RemoteLogOptions};
 use tallystick::module::ModuleVersion;
-use tallystick::notary::{Delay, NotaryError, ProveError, Proven, Proving, RemoteLines};
+use tallystick::notary::{Delay, NotaryError, ProveError, ProvenLines, Proving, RemoteLines};
 use tallystick::share::Claimant;
 use tallystick::source::SourceUrl;
 use tallystick::store::Evidence;
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
-use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, Said};
+use tallystick::upstream::{ClientOptions, HttpClient, ProxySettings, RemoteSumdb, UpstreamMessage};
 
 use super::world::{Files, Proxy, World, client, file, module};
 
@@ -45,10 +45,11 @@ impl RemoteLines for Remote {
             if let Some(error) = error {
                 return Err(error);
             }
-            let go_mod = go_mod.ok_or(ProveError::NotFound { said: Said::clean(b"unknown revision") })?;
+            let go_mod =
+                go_mod.ok_or(ProveError::NotFound { said: UpstreamMessage::clean(b"unknown revision") })?;
             let lines = ModuleLines { module: module.clone(), zip: H1::from_bytes([1; 32]), go_mod };
             let head = TreeHead { size: TreeSize(77), root: Hash::from_bytes([3; 32]) };
-            Ok(Proven { lines, record: RecordId(5), head })
+            Ok(ProvenLines { lines, record: RecordId(5), head })
         })
     }
 }
@@ -86,7 +87,7 @@ async fn lines_and_evidence_come_from_the_proof_and_no_zip_is_asked_for() {
 async fn failures_of_the_remote_log_are_told_apart() {
     let remote = Arc::new(Remote::default());
     let modules: Vec<_> = (0..6).map(|n| module(&format!("a.example/m{n}@v1.0.0"))).collect();
-    let said = Said::clean(b"410 Gone");
+    let said = UpstreamMessage::clean(b"410 Gone");
     let errors = [
         ProveError::NotFound { said: said.clone() },
         ProveError::Forbidden { said },

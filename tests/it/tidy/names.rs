@@ -36,7 +36,8 @@ fn type_of(line: &str) -> Option<&str> {
     };
     let kinds = ["struct ", "enum ", "trait ", "type "];
     let name = kinds.iter().find_map(|kind| rest.strip_prefix(kind))?;
-    name.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+    // A macro's `$name` is none.
+    name.split(|c: char| !c.is_alphanumeric() && c != '_').next().filter(|name| !name.is_empty())
 }
 
 #[test]

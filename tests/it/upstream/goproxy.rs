@@ -7,7 +7,7 @@ use std::time::Duration;
 use tallystick::module::ModuleVersion;
 use tallystick::source::SourceList;
 use tallystick::upstream::{
-    FetchError, GoProxy, ModuleError, ModuleLimits, ProxySettings, SourceName, Vcs, VcsError, VcsOptions,
+    FetchError, GoProxy, ModuleFetchError, ModuleLimits, ProxySettings, SourceName, Vcs, VcsError, VcsOptions,
 };
 
 use super::{AMPLE, client, within};
@@ -107,9 +107,9 @@ async fn the_most_telling_error_is_returned() {
     let both = ask(format!("{}|{}", failing.url(), missing.url())).await;
     assert!(both.is_transient() && !both.is_not_found(), "{both}");
     let off = ask(format!("{},off", missing.url())).await;
-    assert!(matches!(&off, ModuleError::Fetch(e) if e.is_not_found()), "{off}");
+    assert!(matches!(&off, ModuleFetchError::Fetch(e) if e.is_not_found()), "{off}");
     let direct = ask(format!("{},direct", missing.url())).await;
-    assert!(matches!(direct, ModuleError::DirectNotAllowed), "{direct}");
+    assert!(matches!(direct, ModuleFetchError::DirectNotAllowed), "{direct}");
     let error = goproxy(&failing.url()).fetch_info(&module(), within(AMPLE)).await.unwrap_err();
     assert!(error.is_transient());
 }
@@ -140,7 +140,10 @@ async fn the_limits_hold() {
         let list = SourceList::parse(&server.url()).unwrap();
         let proxy = GoProxy::new(list, client(), None, limits, std::env::temp_dir());
         let error = proxy.fetch_module(&module(), within(AMPLE)).await.unwrap_err();
-        assert!(matches!(error, ModuleError::Fetch(FetchError::TooLarge { max_bytes: 8, .. })), "{error}");
+        assert!(
+            matches!(error, ModuleFetchError::Fetch(FetchError::TooLarge { max_bytes: 8, .. })),
+            "{error}"
+        );
     }
 }
 
@@ -184,7 +187,7 @@ async fn direct_is_asked_at_the_end_of_the_list() {
     let proxy =
         GoProxy::new(list, client(), Some(Vcs::new(options)), ModuleLimits::default(), std::env::temp_dir());
     let error = proxy.fetch_module(&module(), within(AMPLE)).await.unwrap_err();
-    assert!(matches!(error, ModuleError::Direct(VcsError::NoGo { .. })), "{error}");
+    assert!(matches!(error, ModuleFetchError::Direct(VcsError::NoGo { .. })), "{error}");
     assert_eq!(missing.requests().len(), 1);
     assert_eq!(SourceName::Direct.to_string(), "direct");
 }
