@@ -92,7 +92,7 @@ impl Questions {
     /// Asks when it is the client's turn, and anew when its place was needed for another client.
     async fn in_turn<F: Future>(&self, client: &Claimant, mut ask: impl FnMut() -> F) -> F::Output {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let _want = self.turns.want(number, client.clone());
+        let _want = self.turns.want(number, *client);
         let asked = self.turns.run(&number, self.line, |_| ask()).await;
         asked.unwrap_or_else(|Shed| unreachable!("a question is put only while its client waits"))
     }
@@ -194,7 +194,7 @@ impl MirroredLog {
         }
         self.admit(client)?;
         let client = client.claimant();
-        let ask = || self.log().lookup_for(&module, Some(client.clone()), self.deadline());
+        let ask = || self.log().lookup_for(&module, Some(client), self.deadline());
         let refused = |error| refusal(name, &module.to_string(), &error);
         let proven = self.lookups.in_turn(&client, ask).await.map_err(refused)?;
         let part = kept::record_part(proven.record, &proven.text);

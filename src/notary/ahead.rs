@@ -77,7 +77,7 @@ impl Inner {
 
     fn dispatch_ahead(self: &Arc<Self>, module: ModuleVersion, parent: &Flight, ahead: Ahead) {
         let pending_guard = ahead.group.enter();
-        let (client, now) = (parent.client.clone(), self.clock.instant());
+        let (client, now) = (parent.client, self.clock.instant());
         let flight = Flight::new(module, parent.route, client, Some(ahead), now, self.misses.clone());
         if let Ok((flight, true)) = self.flights.start(flight, self.max_flights(), || false) {
             let counted = Counted::new(self.clone());

@@ -95,7 +95,7 @@ impl Computing<'_> {
             let hashed = hash_zip(&ZipBytes(&zip), module, self.limits);
             return (zip, hashed);
         }
-        let processor = self.admission.hashing(self.client.clone()).await;
+        let processor = self.admission.hashing(self.client).await;
         let (module, limits) = (module.clone(), self.limits.clone());
         let hashing = tokio::task::spawn_blocking(move || {
             // Given back when the thread is done, whatever becomes of the flight.
