@@ -9,6 +9,7 @@
 //! The environment counts first, then `go env` (which also reads the file of `go env -w`).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -34,13 +35,19 @@ const GO_ENV_BYTES: u64 = 256 * 1024;
 const VARIABLES: [&str; 8] =
     ["GOPROXY", "GOPRIVATE", "GONOSUMDB", "GONOPROXY", "GOSUMDB", "GOFLAGS", "GOINSECURE", "GOPATH"];
 
-/// One variable of the `go` command and who set it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One variable of the `go` command and who set it. Debug does not show the value.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The value, never empty. It may hold credentials.
     pub value: String,
     /// The environment, or `go env`.
     pub origin: SettingOrigin,
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setting").field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 /// What the `go` command would use in this environment.
