@@ -13,7 +13,7 @@ use crate::store::StoreError;
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(super) enum Exit {
     /// Done; also: nothing new.
     Done = 0,
     /// Failed.
@@ -37,7 +37,7 @@ impl From<Exit> for ExitCode {
 impl Exit {
     /// The code of an error: the one it was given by [`OrExit`], or the one that its type stands
     /// for.
-    pub fn of(error: &anyhow::Error) -> Exit {
+    pub(super) fn of(error: &anyhow::Error) -> Exit {
         error.chain().find_map(Exit::of_cause).unwrap_or(Exit::Failed)
     }
 
@@ -66,7 +66,7 @@ impl Exit {
 }
 
 impl Exit {
-    /// Returns the code that a scheduler must hear of before the other.
+    /// Returns the code that matters more to a scheduler.
     pub(super) fn or_worse(self, other: Exit) -> Exit {
         let order = [Exit::Damage, Exit::Usage, Exit::Failed, Exit::Running, Exit::Unreachable];
         order.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(Exit::Done)

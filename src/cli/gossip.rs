@@ -1,4 +1,4 @@
-//! `tallystick gossip`: what this machine was shown, told to a server.
+//! `tallystick gossip`: tells a server which heads this machine was shown.
 //!
 //! Every `go` command keeps the newest head that it ever verified, in `$GOPATH/pkg/sumdb/<name>/latest`; a module cache that is
 //! thrown away does not take it along. Each is posted to `<server>/api/v1/gossip`, which compares it with what it knows itself.
@@ -57,7 +57,7 @@ pub(super) struct GossipCommand {
 
 /// A head, and what the server says of it.
 #[derive(Debug, Serialize)]
-struct Told {
+struct PostedHead {
     file: PathBuf,
     #[serde(flatten)]
     answer: Answer,
@@ -115,12 +115,15 @@ impl GossipCommand {
         } else if told.is_empty() {
             output::note("no go command of this user has seen a head yet");
         } else {
-            output::print_table(["log", "size", "verdict", "what it means"], told.iter().map(Told::row))?;
-            for evidence in told.iter().filter_map(Told::evidence) {
+            output::print_table(
+                ["log", "size", "verdict", "what it means"],
+                told.iter().map(PostedHead::row),
+            )?;
+            for evidence in told.iter().filter_map(PostedHead::evidence) {
                 output::print(&format!("\n{evidence}"))?;
             }
         }
-        Ok(told.iter().map(Told::exit).fold(Exit::Done, Exit::or_worse))
+        Ok(told.iter().map(PostedHead::exit).fold(Exit::Done, Exit::or_worse))
     }
 }
 
@@ -170,7 +173,7 @@ fn walk(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<
     Ok(())
 }
 
-async fn tell(config: &Config, server: &ServerUrl, files: Vec<PathBuf>) -> anyhow::Result<Vec<Told>> {
+async fn tell(config: &Config, server: &ServerUrl, files: Vec<PathBuf>) -> anyhow::Result<Vec<PostedHead>> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -185,7 +188,7 @@ async fn tell(config: &Config, server: &ServerUrl, files: Vec<PathBuf>) -> anyho
     let mut told = Vec::new();
     for file in files {
         let note = verify::read(&file, NOTE_BYTES_MAX as u64)?;
-        told.push(Told { answer: post(&client, server, note).await?, file });
+        told.push(PostedHead { answer: post(&client, server, note).await?, file });
     }
     Ok(told)
 }
@@ -230,7 +233,7 @@ async fn post(client: &reqwest::Client, server: &ServerUrl, note: Vec<u8>) -> an
     Ok(Answer::Refused { verdict, status: status.as_u16(), detail })
 }
 
-impl Told {
+impl PostedHead {
     fn row(&self) -> [String; 4] {
         match &self.answer {
             Answer::Compared(Compared { log, is_own, verdict, posted, known, .. }) => {

@@ -39,8 +39,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Environment, Overrides};
-pub use exit::Exit;
-pub use output::ProgressMeter;
+use exit::Exit;
+use output::ProgressMeter;
 
 /// A private Go checksum database: one log for public and private modules, verified to the byte.
 #[derive(Debug, Parser)]

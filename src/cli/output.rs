@@ -114,14 +114,14 @@ pub(super) fn usage(error: &clap::Error) {
     };
 }
 
-fn say(colour: &str, word: &str, text: &str) {
-    let reset = if colour.is_empty() { "" } else { PLAIN };
+fn say(color: &str, word: &str, text: &str) {
+    let reset = if color.is_empty() { "" } else { PLAIN };
     // Nobody is left to tell when stderr is closed.
-    let _ = writeln!(anstream::stderr().lock(), "{colour}{word}{reset}: {}", visible::escape(text));
+    let _ = writeln!(anstream::stderr().lock(), "{color}{word}{reset}: {}", visible::escape(text));
 }
 
 /// How far a long command is: a bar on a terminal, at most ten log lines elsewhere.
-pub struct ProgressMeter {
+pub(super) struct ProgressMeter {
     bar: ProgressBar,
     what: &'static str,
     total: u64,
@@ -132,7 +132,7 @@ pub struct ProgressMeter {
 
 impl ProgressMeter {
     /// Starts at 0 of `total` things that are called `what` ("lines", "records").
-    pub fn new(what: &'static str, total: u64) -> ProgressMeter {
+    pub(super) fn new(what: &'static str, total: u64) -> ProgressMeter {
         ProgressMeter::start(
             what,
             Some(total),
@@ -141,7 +141,7 @@ impl ProgressMeter {
     }
 
     /// Starts at 0 of `total` bytes that hold what is called `what`; the total of a pipe is not known.
-    pub fn bytes(what: &'static str, total: Option<u64>) -> ProgressMeter {
+    pub(super) fn bytes(what: &'static str, total: Option<u64>) -> ProgressMeter {
         let template = match total {
             Some(_) => "{wide_bar} {bytes}/{total_bytes}  {msg}  {bytes_per_sec}  {eta} left",
             None => "{spinner} {bytes}  {msg}  {bytes_per_sec}",
@@ -169,19 +169,19 @@ impl ProgressMeter {
     }
 
     /// Goes on from what was done before: neither rate nor time left count it.
-    pub fn begin_at(&mut self, done: u64) {
+    pub(super) fn begin_at(&mut self, done: u64) {
         self.bar.set_position(done);
         self.bar.reset_eta();
         self.logged_tenth = self.tenth(done);
     }
 
     /// Says more about where it is.
-    pub fn say(&self, text: String) {
+    pub(super) fn say(&self, text: String) {
         self.bar.set_message(one_line(&text));
     }
 
     /// Moves to `done`.
-    pub fn set(&mut self, done: u64) {
+    pub(super) fn set(&mut self, done: u64) {
         self.bar.set_position(done);
         let tenth = self.tenth(done);
         if !self.bar.is_hidden() || tenth <= self.logged_tenth {
@@ -199,7 +199,7 @@ impl ProgressMeter {
     }
 
     /// Removes the bar, so that the result stands alone.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         self.bar.finish_and_clear();
     }
 }

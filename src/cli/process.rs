@@ -71,7 +71,7 @@ pub(super) async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpLi
     listen_tcp(address).await.with_context(|| taken(key, address))
 }
 
-/// The operators' door of such a role, until it is told to stop.
+/// Serves the operators' door of such a role until it stops.
 pub(super) fn operators(
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,

@@ -20,6 +20,15 @@
 //! | `import` | many lines at once: go.sum files by their routes, record streams as they are |
 //! | `mirror` | status, sync, resume; export, import; verification, statistics, comparison |
 //!
+//! **A sync.** `cli/mirror/sync` → the session finds no server, takes the directory's lock and opens
+//! the mirrors, without the own log → `mirror/sync` here follows the run of the
+//! [`Mirror`](crate::mirror::Mirror) and tells how far it is. Beside a server the session's request
+//! goes through `http/control`, and the same function runs there.
+//!
+//! **Damage.** `mirror/check` verifies a full mirror again → each finding becomes an incident of the
+//! own log: through its writer where it is open, else through its store, under the lock that the
+//! session holds.
+//!
 //! Nothing here knows HTTP. Results derive serde, because the control socket and `--json` show the
 //! same fields. Whatever takes long tells its progress to a callback or a channel, and ends when
 //! its future is dropped or when nobody listens to the channel any more.

@@ -16,8 +16,8 @@ use crate::store::replica::Replica;
 use crate::store::{StoreError, private};
 use crate::upstream::{HttpClient, RemoteSumdb, Speed};
 
-/// Opens remote logs by name. One whose database cannot be used is told of, and does not keep the
-/// others from being opened.
+/// Opens remote logs by name. One whose database cannot be used is among the unusable ones, and
+/// does not keep the others from being opened.
 pub(in crate::cli) fn open_mirrors<'a>(
     config: &Config,
     names: impl IntoIterator<Item = &'a String>,

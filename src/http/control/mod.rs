@@ -55,7 +55,7 @@ pub(crate) use socket::Socket;
 const MAX_CONNECTIONS: usize = 16;
 /// The head of a request is written at once by a program on the same machine.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-/// How long commands may take to hear that the server stops.
+/// How long the server waits for its commands when it stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves commands until the operations are stopped, then tells them so. The socket file is gone

@@ -46,7 +46,7 @@ pub(super) struct FiguresAnswer {
     pub(super) text: String,
 }
 
-/// What is told while a mirror is brought up to date. The last is one of `Done` and `Refused`.
+/// An event while a mirror is brought up to date. The last is one of `Done` and `Refused`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SyncEvent {
@@ -97,7 +97,7 @@ pub(super) enum WorkRequest {
     },
 }
 
-/// What is told while work is done. The last is one of `Done` and `Refused`.
+/// An event while work is done. The last is one of `Done` and `Refused`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum WorkEvent {

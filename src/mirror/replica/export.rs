@@ -88,7 +88,7 @@ impl ExportTarget {
 }
 
 /// Exports the newest head of the log `name` that is stored, and everything below it; with `from`,
-/// what is new since that size. Blocks. `progress` is told after each window, and may end it there.
+/// what is new since that size. Blocks. `progress` is called after each window, and may end it there.
 pub fn export(
     reader: &ReplicaReader,
     name: &str,

@@ -27,7 +27,7 @@ const HEADS_AT_ONCE: usize = 1_000;
 
 /// What a replica holds.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ReplicaStats {
+pub(crate) struct ReplicaStats {
     /// Records under the newest stored head.
     pub records: u64,
     /// Records that are not the two lines of a module version.

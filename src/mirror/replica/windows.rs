@@ -12,7 +12,7 @@
 //! ```
 //!
 //! What a window adds becomes visible as a whole, so a run that is killed anywhere goes on where
-//! the last window ended. The records after the last full tile are held against the hashes of their
+//! the last window ended. The records after the last full tile are compared with the hashes of their
 //! own tile, which is at the right edge of the signed tree; and before a head is written, the root
 //! of everything that is stored is computed again from the edge.
 //!
@@ -89,7 +89,8 @@ pub(super) async fn replicate_from(
     Ok(Replicated { from, progress: run.progress(store.reader().size()) })
 }
 
-/// Holds what a replica has against the head that it is to go to. Returns its edge.
+/// Checks that what a replica has is the beginning of the tree that it is to go to. Returns its
+/// edge.
 async fn begin(verifier: &Arc<LogVerifier>, store: &Replica, head: &SeenHead) -> Result<Edge, RecordsError> {
     if let Some(newest) = store.reader().head() {
         let deadline = verifier.known().clock.instant() + PATIENCE;
@@ -147,7 +148,7 @@ impl Drop for Ahead {
 }
 
 impl WindowRun {
-    /// From the edge to the head, window by window.
+    /// Brings the replica from the edge to the head, window by window.
     async fn advance(
         self: &Arc<WindowRun>,
         mut edge: Edge,
@@ -215,7 +216,7 @@ impl WindowRun {
         Ok(Arc::new((first..).zip(bodies.iter().cloned()).collect()))
     }
 
-    /// The verified roots of full data tiles of one window.
+    /// Reads the verified roots of full data tiles of one window.
     async fn roots(&self, tiles: Range<u64>) -> Result<Vec<Hash>, RemoteError> {
         let indexes: Vec<HashIndex> = tiles.map(|number| stored_hash_index(ROOT_LEVEL, number)).collect();
         if indexes.is_empty() {
@@ -405,7 +406,7 @@ pub(super) fn set_texts(edge: &mut Edge, texts: Vec<String>) {
     edge.texts = texts;
 }
 
-/// Size and root of the tree that ends at this edge.
+/// Returns size and root of the tree that ends at this edge.
 pub(super) fn tree(edge: &Edge) -> TreeHead {
     let leaves: Vec<Hash> = edge.texts.iter().map(|text| Hash::of_record(text.as_bytes())).collect();
     TreeHead { size: edge.size, root: edge_root(&edge.levels, &leaves) }

@@ -188,8 +188,7 @@ impl LogVerifier {
             let newest = newest.as_ref().map(|newest| newest.tree);
             match self.known.store.add(Addition { newest, heads, tiles, record }).await? {
                 Added::Done => {
-                    // Durable before it is used: a crash here has lost nothing that anybody was
-                    // told.
+                    // Durable before it is used: a crash here has lost nothing that was answered.
                     self.known.publish(&offered);
                     return Ok(tree);
                 }

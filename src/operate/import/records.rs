@@ -132,7 +132,7 @@ impl Import {
                 AppendOutcome::Present(_) => self.done.present += 1,
                 AppendOutcome::Conflict(conflict) => {
                     self.done.conflicts += 1;
-                    self.events.tell(ImportEvent::Conflict(told(line, *conflict))).await?;
+                    self.events.tell(ImportEvent::Conflict(conflict_at(line, *conflict))).await?;
                 }
             }
         }
@@ -142,7 +142,7 @@ impl Import {
     }
 }
 
-fn told(line: u64, Conflict { standing, offered }: Conflict) -> RecordConflict {
+fn conflict_at(line: u64, Conflict { standing, offered }: Conflict) -> RecordConflict {
     let text = |lines: &ModuleLines| lines.to_text().lines().map(str::to_owned).collect();
     RecordConflict {
         line,

@@ -22,7 +22,7 @@ pub(crate) struct WorkProgress {
 /// Receives progress, from any thread.
 pub(crate) type Tell = Arc<dyn Fn(WorkProgress) + Send + Sync>;
 
-/// What the work is given: it tells that so many of so many are done, and hears whether to go on.
+/// Tells the progress, done and total, and says whether to go on.
 pub(super) type Step<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
 /// Ends the work on another thread when nobody waits for it any more.

@@ -8,7 +8,6 @@
 
 mod audited;
 mod audited_lines;
-mod by_hand;
 mod commands;
 mod drill;
 mod faults;
@@ -24,6 +23,7 @@ mod kept_twice;
 mod liars;
 mod live;
 mod monitor;
+mod operations;
 mod permissions;
 mod served;
 pub(crate) mod small_log;

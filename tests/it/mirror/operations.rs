@@ -65,7 +65,7 @@ fn an_export_is_verified_by_go_and_imported_by_another() {
         assert!(done.starts_with(&format!("{NAME}: 701 records in 7 files, ")), "{done}");
         let again = ran(directory, &["export", NAME, text(&out)], 0).stdout;
         assert_eq!(again, format!("{NAME}: nothing new, 701 records in {}\n", out.display()));
-        if oracle::is_there("by_hand::an_export_is_verified_by_go") {
+        if oracle::is_there("operations::an_export_is_verified_by_go") {
             let checked = oracle::check_static(&log.vkey(), &[&out], &[1, 300, 512]);
             assert_eq!((checked.size, checked.files), (701, 7));
         }
