@@ -34,6 +34,8 @@
 //! | | `crew` | threads for work in many small pieces |
 //! | | `files` | files that others have made |
 //! | | [`share`] | what clients use together, with a share for each |
+//! | | [`source`] | URLs with credentials, GOPROXY lists: parsed once, used everywhere |
+//! | | [`route`] | which module goes where: declared by the configuration, followed by whoever records modules |
 //! | | [`config`] | what the operator said, and where |
 //! | | [`store`] | one log, one database, beside it the records of a full mirror; one lock |
 //! | | [`upstream`] | clients of other servers: module proxies, version control, checksum databases |

@@ -15,8 +15,8 @@ use crate::note::KeyName;
 use crate::route::{Checksum, Choice, RouteError};
 use crate::source::{ServerUrl, SourceList, SourceUrl};
 
-/// A network of proxies with more addresses holds machines that are no proxies: load balancers come in pairs, or a
-/// few in a row.
+/// A network of proxies with more addresses holds machines that are no proxies: load balancers come
+/// in pairs, or a few in a row.
 const PROXY_ADDRESSES_MAX: u32 = 16;
 
 /// Everything wrong between the settings, in the order of the file.
@@ -150,8 +150,8 @@ fn unreachable(config: &Config, index: usize, pattern: &str) -> Option<ProblemKi
     Some(ProblemKind::Unreachable { route: index + 1, pattern, earlier: earlier + 1, leak })
 }
 
-/// Two module paths that `pattern` matches and that have nothing else in common: an earlier route that matches both
-/// matches all, or so much that the later one is a mistake.
+/// Two module paths that `pattern` matches and that have nothing else in common: an earlier route
+/// that matches both matches all, or so much that the later one is a mistake.
 fn samples(pattern: &str) -> [String; 2] {
     ["qj7", "x0-w"].map(|filler| {
         let mut path = String::new();
@@ -247,8 +247,8 @@ fn is_wide(network: &IpNet) -> bool {
     host_bits > PROXY_ADDRESSES_MAX.ilog2()
 }
 
-/// A variable that looks like one of ours with a typing error. Others may start with TALLYSTICK_ too: Kubernetes
-/// sets TALLYSTICK_PORT and more beside a service of that name.
+/// A variable that looks like one of ours with a typing error. Others may start with TALLYSTICK_
+/// too: Kubernetes sets TALLYSTICK_PORT and more beside a service of that name.
 fn mistyped_variable(name: &str) -> Option<String> {
     let rest = name.strip_prefix("TALLYSTICK_")?;
     let known: Vec<String> = KEYS.iter().filter_map(reference::Key::variable).collect();
@@ -261,8 +261,9 @@ fn mistyped_variable(name: &str) -> Option<String> {
 }
 
 impl Config {
-    /// Files and directories that the configuration names and that cannot be opened. Apart from [`Config::load`], because `env` and
-    /// `key` must work for users who may not read the server's private files.
+    /// Files and directories that the configuration names and that cannot be opened. Apart from
+    /// [`Config::load`], because `env` and `key` must work for users who may not read the server's
+    /// private files.
     pub fn missing_files(&self) -> Vec<Problem> {
         let named = [
             ("tls.cert", &self.tls.cert),

@@ -1,5 +1,5 @@
-//! One declaration makes a key: its field, how it is read, and its row in `config show`. What it means stands in
-//! [`reference`](super::reference).
+//! One declaration makes a key: its field, how it is read, and its row in `config show`. What it
+//! means stands in [`reference`](super::reference).
 //!
 //! ```text
 //! settings! {
@@ -12,9 +12,11 @@
 //! }
 //! ```
 //!
-//! `at` is where the loader stands: at this key of this section. `also` holds fields that are no keys.
+//! `at` is where the loader stands: at this key of this section. `also` holds fields that are no
+//! keys.
 
-/// Declares a section of the configuration: a struct, its `read` and its [`SettingRows`](super::rows::SettingRows).
+/// Declares a section of the configuration: a struct, its `read` and its
+/// [`SettingRows`](super::rows::SettingRows).
 macro_rules! settings {
     (
         $(#[$meta:meta])*

@@ -9,6 +9,7 @@
 //! The environment counts first, then `go env` (which also reads the file of `go env -w`).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -29,17 +30,24 @@ const GO_ENV_DEADLINE: Duration = Duration::from_secs(10);
 /// More than `go env` ever prints for these variables.
 const GO_ENV_BYTES: u64 = 256 * 1024;
 
-/// The variables that decide where modules come from and which of them are verified, and where it is kept what was.
+/// The variables that decide where modules come from and which of them are verified, and where it
+/// is kept what was.
 const VARIABLES: [&str; 8] =
     ["GOPROXY", "GOPRIVATE", "GONOSUMDB", "GONOPROXY", "GOSUMDB", "GOFLAGS", "GOINSECURE", "GOPATH"];
 
-/// One variable of the `go` command and who set it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One variable of the `go` command and who set it. Debug does not show the value.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The value, never empty. It may hold credentials.
     pub value: String,
     /// The environment, or `go env`.
     pub origin: SettingOrigin,
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setting").field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 /// What the `go` command would use in this environment.
@@ -114,8 +122,9 @@ fn bounded_output(child: &mut Child, deadline: Duration) -> Option<Vec<u8>> {
 }
 
 impl Config {
-    /// Fills in routes from the `go` command's settings where the configuration has none; otherwise changes nothing. Where
-    /// only the heads of sum.golang.org are wanted, nothing can take lines from it, so public modules get no route.
+    /// Fills in routes from the `go` command's settings where the configuration has none; otherwise
+    /// changes nothing. Where only the heads of sum.golang.org are wanted, nothing can take lines
+    /// from it, so public modules get no route.
     pub fn discover(&mut self, go: &GoEnvironment) -> Result<(), ConfigError> {
         if !self.routes.is_empty() {
             return Ok(());
@@ -144,8 +153,8 @@ impl Config {
         }
     }
 
-    /// Adds a route for what GOPRIVATE and GONOSUMDB name where the configuration has no routes: for commands that fetch
-    /// nothing and must only know which paths are nobody else's business.
+    /// Adds a route for what GOPRIVATE and GONOSUMDB name where the configuration has no routes:
+    /// for commands that fetch nothing and must only know which paths are nobody else's business.
     pub fn discover_private(&mut self, go: &GoEnvironment) {
         if !self.routes.is_empty() {
             return;
@@ -156,7 +165,8 @@ impl Config {
         self.routes.extend(origin.map(|origin| RouteSection { route, patterns, origin }));
     }
 
-    /// Passthroughs first: where a proxy is configured the way to the public database is often closed.
+    /// Passthroughs first: where a proxy is configured the way to the public database is often
+    /// closed.
     fn discover_sumdb(&mut self, go: &GoEnvironment, source: Option<&SourceList>, origin: &SettingOrigin) {
         // The address that our own clients have in their GOSUMDB would make us ask ourselves.
         let other = go.var("GOSUMDB").and_then(|setting| other_address(&setting.value));

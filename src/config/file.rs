@@ -1,4 +1,5 @@
-//! The configuration file as it is written: TOML, each value with its place. No defaults and no meaning here.
+//! The configuration file as it is written: TOML, each value with its place. No defaults and no
+//! meaning here.
 
 use std::fs::File;
 use std::io::Read;
@@ -80,7 +81,8 @@ pub(super) fn wrong_value(key: String, row: &reference::Key, why: &str) -> Probl
     }
 }
 
-/// Walks the parsed table beside the reference. `shown` is the path as people write it, `path` the one with `*`.
+/// Walks the parsed table beside the reference. `shown` is the path as people write it, `path` the
+/// one with `*`.
 fn find_unknown(file: &FileText, table: &DeTable<'_>, path: &str, shown: &str, found: &mut Vec<Problem>) {
     for (key, value) in table {
         let name: &str = key.get_ref();

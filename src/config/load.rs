@@ -19,7 +19,8 @@ use crate::source::SourceList;
 const MAX_CONTACT_BYTES: usize = 200;
 
 impl Config {
-    /// Reads and checks the configuration. Without `--config` and TALLYSTICK_CONFIG there is no file, only defaults.
+    /// Reads and checks the configuration. Without `--config` and TALLYSTICK_CONFIG there is no
+    /// file, only defaults.
     pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Config, ConfigError> {
         let named =
             overrides.config.clone().or_else(|| environment.var("TALLYSTICK_CONFIG").map(PathBuf::from));
@@ -27,7 +28,8 @@ impl Config {
         let table = text.as_ref().map(file::parse).transpose()?.unwrap_or_default();
         let mut loader = Loader::new(text.as_ref(), environment);
         let mut config = Config::read(&mut loader.root(table), overrides);
-        // What must hold between settings comes after: one that was left out would make others look wrong.
+        // What must hold between settings comes after: one that was left out would make others look
+        // wrong.
         loader.finish()?;
         config.file = named;
         config.prefer_passthroughs();
@@ -118,9 +120,10 @@ fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
 }
 
 impl Config {
-    /// Where nobody said how a checksum database is reached, the proxies of the route that takes everything from it are asked
-    /// first: often the way to the public database is open to them only. The proxy of a narrower route is not told what else
-    /// is looked up. Those that do not pass the database on are left out when the server starts.
+    /// Where nobody said how a checksum database is reached, the proxies of the route that takes
+    /// everything from it are asked first: often the way to the public database is open to them
+    /// only. The proxy of a narrower route is not told what else is looked up. Those that do not
+    /// pass the database on are left out when the server starts.
     fn prefer_passthroughs(&mut self) {
         for (name, sumdb) in &mut self.sumdbs {
             let takes_everything = |section: &&RouteSection| {
@@ -134,8 +137,9 @@ impl Config {
     }
 }
 
-/// Why this is no list of GOPRIVATE patterns. The `go` command skips what it cannot read, which would let a
-/// mistyped private pattern fall through to a public route, so that it is an error here.
+/// Why this is no list of GOPRIVATE patterns. The `go` command skips what it cannot read, which
+/// would let a mistyped private pattern fall through to a public route, so that it is an error
+/// here.
 fn bad_pattern(patterns: &[String]) -> Option<String> {
     if patterns.is_empty() {
         return Some("the list is empty".to_owned());

@@ -1,4 +1,5 @@
-//! The loader of settings: flags over environment over file over defaults, each value with who said it.
+//! The loader of settings: flags over environment over file over defaults, each value with who said
+//! it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -38,7 +39,8 @@ pub struct Overrides {
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Those of this process. Names and values that are not UTF-8 are left out: no setting of ours is.
+    /// Those of this process. Names and values that are not UTF-8 are left out: no setting of ours
+    /// is.
     pub fn of_process() -> Environment {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -108,7 +110,8 @@ impl<'d> Loader<'d> {
         At { loader: self, values, span, shown, row, key: "" }
     }
 
-    /// Ends with what was found wrong. A value of the wrong type hides the rest, which may follow from it.
+    /// Ends with what was found wrong. A value of the wrong type hides the rest, which may follow
+    /// from it.
     pub(super) fn finish(self) -> Result<(), ConfigError> {
         if let Some((_, first)) = self.malformed.into_iter().min_by_key(|(start, _)| *start) {
             return Err(first.into());
@@ -122,7 +125,8 @@ fn values(table: DeTable<'_>) -> Values<'_> {
 }
 
 impl<'d> At<'_, 'd> {
-    /// The strongest that somebody said: the flag, the environment where the key has a variable, the file.
+    /// The strongest that somebody said: the flag, the environment where the key has a variable,
+    /// the file.
     pub(super) fn over<T: FromStr<Err: Display> + DeserializeOwned>(
         &mut self,
         flag: Option<T>,

@@ -1,8 +1,9 @@
 //! The configuration: what the operator said, where it was said, and whether it makes sense.
 //!
-//! A TOML file (unknown keys are errors), overridden by environment variables (`TALLYSTICK_` and the key in capitals,
-//! dots as underscores), overridden by flags. Every value keeps its [`SettingOrigin`]. Paths in the file are relative to the
-//! file's directory; those of flags and variables to the working directory. [`mod@reference`] documents every key.
+//! A TOML file (unknown keys are errors), overridden by environment variables (`TALLYSTICK_` and
+//! the key in capitals, dots as underscores), overridden by flags. Every value keeps its
+//! [`SettingOrigin`]. Paths in the file are relative to the file's directory; those of flags and
+//! variables to the working directory. [`mod@reference`] documents every key.
 //!
 //! ```toml
 //! name   = "sum.corp.example"
@@ -24,7 +25,8 @@
 //! checksum = "sum.golang.org"            # take the lines from that database, verified; no zip is downloaded
 //! ```
 //!
-//! Where there is no route at all, [`Config::discover`] makes two out of the `go` command's own settings.
+//! Where there is no route at all, [`Config::discover`] makes two out of the `go` command's own
+//! settings.
 
 mod check;
 mod declare;
@@ -134,7 +136,8 @@ settings! {
         routes: Vec<RouteSection> = load::routes(at);
         /// The file that was read.
         file: Option<PathBuf> = None;
-        /// What is allowed but should be known: each a sentence or two, to be shown at start and by `config check`.
+        /// What is allowed but should be known: each a sentence or two, to be shown at start and by
+        /// `config check`.
         notices: Vec<String> = Vec::new();
     }
 }
@@ -171,7 +174,8 @@ pub struct Tls {
 }
 
 settings! {
-    /// Where module sources may redirect to, beside their own host: `host`, `host:port`, `*.domain`.
+    /// Where module sources may redirect to, beside their own host: `host`, `host:port`,
+    /// `*.domain`.
     pub struct Redirects(at) {
         /// Other hosts, with public addresses.
         "hosts" => hosts: Said<Vec<String>> = at.list();
@@ -256,8 +260,8 @@ impl Mode {
         }
     }
 
-    /// How often the head is asked for where nobody says it: that is all that `heads` does, and look-ups bring heads
-    /// along anyway.
+    /// How often the head is asked for where nobody says it: that is all that `heads` does, and
+    /// look-ups bring heads along anyway.
     fn default_poll(self) -> Duration {
         Duration::from_secs(match self {
             Mode::Full | Mode::OnDemand => 300,
@@ -293,8 +297,8 @@ impl Config {
         self.routes.iter().map(|section| &section.route)
     }
 
-    /// The remote checksum databases that are kept and served here: those with a section of their own, and those that
-    /// routes take lines from.
+    /// The remote checksum databases that are kept and served here: those with a section of their
+    /// own, and those that routes take lines from.
     pub fn mirrored(&self) -> impl Iterator<Item = (&String, &SumdbSection)> {
         let is_used = |name: &str| self.declared_routes().any(|route| route.sumdb() == Some(name));
         self.sumdbs.iter().filter(move |(name, sumdb)| sumdb.is_named || is_used(name))
@@ -305,7 +309,8 @@ impl Config {
         may_tell(self.declared_routes(), sumdb, path)
     }
 
-    /// The address that clients use: `url`, or one made from `listen` (an unspecified address becomes loopback).
+    /// The address that clients use: `url`, or one made from `listen` (an unspecified address
+    /// becomes loopback).
     pub fn client_url(&self) -> String {
         if let Some(url) = &*self.url {
             return url.request_url().as_str().trim_end_matches('/').to_owned();

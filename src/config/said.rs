@@ -1,10 +1,12 @@
-//! A setting and who said it, so that `config show` and each error can name the one place where it is changed.
+//! A setting and who said it, so that `config show` and each error can name the one place where it
+//! is changed.
 
 use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
 
-/// The place that gave a setting its value, strongest first: flag, environment, file, `go env`, default.
+/// The place that gave a setting its value, strongest first: flag, environment, file, `go env`,
+/// default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingOrigin {
     /// A command-line flag, such as `--listen`.

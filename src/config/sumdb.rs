@@ -1,5 +1,5 @@
-//! What an operator says of one remote checksum database, `[sumdb."…"]`: who it is, what is kept of it, when it is asked
-//! and how much.
+//! What an operator says of one remote checksum database, `[sumdb."…"]`: who it is, what is kept of
+//! it, when it is asked and how much.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
@@ -14,15 +14,18 @@ use super::{Mode, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, Schedule, Span, VerifyInte
 use crate::note::VerifierKey;
 use crate::source::{MAX_SOURCES, SourceUrl};
 
-/// Asked more often than every second a log's operator would rightly shut us out; less than once a day watches nothing.
+/// Asked more often than every second a log's operator would rightly shut us out; less than once a
+/// day watches nothing.
 const POLLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 /// More at once helps nobody: each holds a tile in memory, and the log's servers would notice.
 const JOBS: RangeInclusive<u64> = 1..=1024;
-/// Where nobody says it: enough for a line with 100 ms of delay, little enough for the log's operators.
+/// Where nobody says it: enough for a line with 100 ms of delay, little enough for the log's
+/// operators.
 const DEFAULT_JOBS: u64 = 32;
 /// A look-up costs a dozen requests.
 const REQUESTS_PER_SECOND: RangeInclusive<u64> = 1..=1_000_000;
-/// A look-up costs up to 100 kB, a data tile 50 kB: with less than a kilobyte a second nothing would ever end.
+/// A look-up costs up to 100 kB, a data tile 50 kB: with less than a kilobyte a second nothing
+/// would ever end.
 const BYTES_PER_SECOND: RangeInclusive<u64> = 1024..=1 << 40;
 
 settings! {
@@ -48,14 +51,16 @@ settings! {
         /// Bytes received in a second.
         "bytes_per_second" => bytes_per_second: Said<Option<NonZeroU64>> =
             Said::optional(at.optional_number(BYTES_PER_SECOND)).map(|rate| NonZeroU64::new(rate?));
-        /// The file with the secret that signs `POST /hooks/mirror/<name>`; without one there is no hook.
+        /// The file with the secret that signs `POST /hooks/mirror/<name>`; without one there is no
+        /// hook.
         "hook_secret_file" => hook_secret_file: Said<Option<PathBuf>> = at.optional_path();
         /// In which time a full mirror of it is verified again.
         "verify_interval" => verify_interval: Said<VerifyInterval> =
             at.parsed_or(VerifyInterval::default());
     }
     also {
-        /// Whether the configuration has a section for it. The built-in one is there for routes and for nothing else.
+        /// Whether the configuration has a section for it. The built-in one is there for routes and
+        /// for nothing else.
         is_named: bool = is_named;
     }
 }
@@ -98,7 +103,8 @@ fn read_poll(at: &mut At<'_, '_>, mode: Mode) -> Said<Span> {
     poll
 }
 
-/// The built-in value, and a problem where it is not for this database: only sum.golang.org has one.
+/// The built-in value, and a problem where it is not for this database: only sum.golang.org has
+/// one.
 fn built_in<T>(at: &mut At<'_, '_>, name: &str, value: T) -> Said<T> {
     if name != SUM_GOLANG_ORG {
         let row = at.row();
@@ -113,7 +119,8 @@ fn built_in<T>(at: &mut At<'_, '_>, name: &str, value: T) -> Said<T> {
 }
 
 impl SumdbSection {
-    /// Has addresses asked before the built-in ones, each once. Where somebody named the addresses, those stay alone.
+    /// Has addresses asked before the built-in ones, each once. Where somebody named the addresses,
+    /// those stay alone.
     pub(super) fn ask_first(&mut self, urls: impl IntoIterator<Item = SourceUrl>, origin: &SettingOrigin) {
         if !self.urls.is_by_default() {
             return;

@@ -1,4 +1,5 @@
-//! What an operator says of the log's witnesses, `[[witness]]` and `[witnesses]`: who they are, and how many are enough.
+//! What an operator says of the log's witnesses, `[[witness]]` and `[witnesses]`: who they are, and
+//! how many are enough.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::source::ServerUrl;
 const MAX_WITNESSES: usize = 32;
 /// Shorter is a burden for witnesses, longer tells nobody anything.
 const FRESHNESS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(24 * 3600);
-/// Where nobody says it: what a monitor that looks every few minutes can tell from a log that stopped.
+/// Where nobody says it: what a monitor that looks every few minutes can tell from a log that
+/// stopped.
 const DEFAULT_FRESHNESS: Span = Span(Duration::from_secs(300));
 
 settings! {
@@ -47,7 +49,8 @@ pub struct LogWitness {
 }
 
 impl LogWitnesses {
-    /// The C2SP policy that says the same, for whoever verifies: the log, its witnesses, the quorum.
+    /// The C2SP policy that says the same, for whoever verifies: the log, its witnesses, the
+    /// quorum.
     pub fn policy(&self, log: &crate::note::VerifierKey, url: Option<&str>) -> String {
         let mut text = format!("log {log}{}\n", url.map(|url| format!(" {url}")).unwrap_or_default());
         for LogWitness { name, url, key, .. } in &self.all {

@@ -1,11 +1,14 @@
-//! Notarising ahead: what the go.mod of a new module requires enters the log with it, before anybody asks.
+//! Notarising ahead: what the go.mod of a new module requires enters the log with it, before
+//! anybody asks.
 //!
-//! A client that looks up a module asks next for everything that its go.mod requires. If each of these is a miss, each costs a new
-//! head and each head fresh tiles. So the requirements are fetched while the first look-up waits for them (as long as
-//! they make progress, at most [`AheadLimits::wait`](super::AheadLimits::wait)), and all enter under one head.
+//! A client that looks up a module asks next for everything that its go.mod requires. If each of
+//! these is a miss, each costs a new head and each head fresh tiles. So the requirements are
+//! fetched while the first look-up waits for them (as long as they make progress, at most
+//! [`AheadLimits::wait`](super::AheadLimits::wait)), and all enter under one head.
 //!
-//! Anybody can write a go.mod. So only modules of the *same route* are tried, each look-up has a bounded number of them, they are
-//! counted against allowances of their own, and they take places that no client's look-up could have. What fails is forgotten.
+//! Anybody can write a go.mod. So only modules of the *same route* are tried, each look-up has a
+//! bounded number of them, they are counted against allowances of their own, and they take places
+//! that no client's look-up could have. What fails is forgotten.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -85,7 +88,8 @@ impl Inner {
         }
     }
 
-    /// What the go.mod requires on this route and the log does not have, in the order of the go.mod.
+    /// What the go.mod requires on this route and the log does not have, in the order of the
+    /// go.mod.
     async fn unknown_requirements(self: &Arc<Self>, route: usize, go_mod: Bytes) -> Vec<ModuleVersion> {
         let inner = self.clone();
         let small = go_mod.len() <= INLINE_GO_MOD_BYTES;

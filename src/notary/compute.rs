@@ -1,8 +1,9 @@
 //! `checksum = "compute"`: the lines of a module version from the files that its source serves.
 //!
-//! The zip is hashed entry by entry as x/mod does, the `.mod` as the single file `go.mod`. The two must belong together: a
-//! client checks them against two lines and would never notice that the `.mod` by which it chose its dependencies is not the
-//! go.mod that it compiles with. A zip without go.mod comes with the one that the `go` command makes up for it:
+//! The zip is hashed entry by entry as x/mod does, the `.mod` as the single file `go.mod`. The two
+//! must belong together: a client checks them against two lines and would never notice that the
+//! `.mod` by which it chose its dependencies is not the go.mod that it compiles with. A zip without
+//! go.mod comes with the one that the `go` command makes up for it:
 //!
 //! ```text
 //! module golang.org/toolchain

@@ -32,7 +32,8 @@ pub struct Counters {
     pub unavailable: Counter,
     /// Answers of a remote log's addresses that do not verify.
     pub unproven: Counter,
-    /// Files that cannot be taken in, such as a .mod that differs from the zip's, and paths that are named to nobody.
+    /// Files that cannot be taken in, such as a .mod that differs from the zip's, and paths that
+    /// are named to nobody.
     pub refused: Counter,
     /// Lines that contradict what the log has.
     pub conflict: Counter,

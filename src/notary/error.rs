@@ -1,7 +1,8 @@
 //! Why a look-up has no record, and what its developer reads at the `go` prompt.
 //!
-//! The `go` command prints at most 8 lines and 648 bytes of an error's body, and drops it whole for one character that is not
-//! graphic. So each text is a short first line that says what happened, then the cause and the remedy:
+//! The `go` command prints at most 8 lines and 648 bytes of an error's body, and drops it whole for
+//! one character that is not graphic. So each text is a short first line that says what happened,
+//! then the cause and the remedy:
 //!
 //! ```text
 //! corp.example/m@v1.0.0 is in this log with other hashes since 2026-11-21 13:00:00 UTC
@@ -31,16 +32,19 @@ const MAX_FIRST_LINE_BYTES: usize = 299;
 /// Longer paths, versions and addresses lose their middle.
 const MAX_NAME_CHARS: usize = 120;
 
-/// Why a module version is not in the log. `Display` is for the server's log, [`NotaryError::to_client_text`] for clients.
+/// Why a module version is not in the log. `Display` is for the server's log,
+/// [`NotaryError::to_client_text`] for clients.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NotaryError {
-    /// No route matches the path: the operator has not said where such modules come from. An answer like "not found".
+    /// No route matches the path: the operator has not said where such modules come from. An answer
+    /// like "not found".
     #[error("{module}: no route matches its path")]
     NoRoute {
         /// What was asked for.
         module: ModuleVersion,
     },
-    /// A route keeps such paths private, and this one differs only in its spelling or is right above them.
+    /// A route keeps such paths private, and this one differs only in its spelling or is right
+    /// above them.
     #[error("{module}: refused and named to nobody: {why}\n  fix: {}", .why.remedy(.module.path.as_str()))]
     Withheld {
         /// What was asked for.
@@ -80,10 +84,12 @@ pub enum NotaryError {
         /// When trying again makes sense.
         retry_after: Duration,
     },
-    /// The log has other hashes for this module version. It is kept as an incident; there is no override.
+    /// The log has other hashes for this module version. It is kept as an incident; there is no
+    /// override.
     #[error("{0}")]
     Conflict(Box<ConflictReport>),
-    /// A remote log contradicts what it signed before. Nothing is taken from it until a person has looked.
+    /// A remote log contradicts what it signed before. Nothing is taken from it until a person has
+    /// looked.
     #[error("{module}: the checksum database {log} misbehaved: {summary}")]
     Misbehavior {
         /// What was asked for.
@@ -157,7 +163,8 @@ pub enum Delay {
     Stopping,
 }
 
-/// Two sets of hashes for one module version: which stands, since when, from where, and which was refused.
+/// Two sets of hashes for one module version: which stands, since when, from where, and which was
+/// refused.
 #[derive(Clone, Debug)]
 pub struct ConflictReport {
     /// The record that stands.
@@ -193,8 +200,8 @@ impl NotaryError {
         }
     }
 
-    /// What the developer reads: at most 8 lines and 648 bytes of graphic characters, the first line under 300 bytes. It names no
-    /// credentials, no local paths and none of our own internals.
+    /// What the developer reads: at most 8 lines and 648 bytes of graphic characters, the first
+    /// line under 300 bytes. It names no credentials, no local paths and none of our own internals.
     pub fn to_client_text(&self) -> String {
         let module = short(&self.module().to_string());
         match self {

@@ -1,8 +1,8 @@
 //! One flight per module version: the work for a miss, which all who ask for the module wait for.
 //!
-//! A flight is a task of its own. Who asked first may go away, the flight goes on: others may wait for it, and who
-//! comes back finds its result in the log. A flight that was started ahead of any client is *wanted* from the moment
-//! that one asks.
+//! A flight is a task of its own. Who asked first may go away, the flight goes on: others may wait
+//! for it, and who comes back finds its result in the log. A flight that was started ahead of any
+//! client is *wanted* from the moment that one asks.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,8 @@ pub(super) struct Flight {
     pub(super) ahead: Option<Ahead>,
     wanted: AtomicBool,
     wanted_now: Notify,
-    /// Whether it is still on its way to the gatherer. Guards the changes of `wanted`, so that the misses is counted right.
+    /// Whether it is still on its way to the gatherer. Guards the changes of `wanted`, so that the
+    /// misses is counted right.
     fetching: Mutex<bool>,
     misses: Arc<OpenMisses>,
     answer: watch::Sender<Option<FlightAnswer>>,
@@ -136,8 +137,8 @@ impl ModuleFlights {
         Some(flight.clone())
     }
 
-    /// Starts a flight, unless there is one for that module already (then that one is returned, and wanted if this one
-    /// is) or there are `max` of them and `shed` could not end one.
+    /// Starts a flight, unless there is one for that module already (then that one is returned, and
+    /// wanted if this one is) or there are `max` of them and `shed` could not end one.
     pub(super) fn start(
         &self,
         flight: Flight,
@@ -194,7 +195,8 @@ impl ModuleFlights {
     }
 }
 
-/// Answers those who wait, whatever becomes of the task: a panic must not leave them hanging, nor block the module for ever.
+/// Answers those who wait, whatever becomes of the task: a panic must not leave them hanging, nor
+/// block the module for ever.
 pub(super) struct Completion<'a> {
     flights: &'a ModuleFlights,
     flight: &'a Flight,
@@ -215,7 +217,8 @@ impl Drop for Completion<'_> {
     fn drop(&mut self) {
         let died = || NotaryError::internal(&self.flight.module, "the task of this look-up ended early");
         let answer = self.answer.take().unwrap_or_else(|| Err(died()));
-        // Out of the map first: who comes now looks into the log, where the record is, or starts again.
+        // Out of the map first: who comes now looks into the log, where the record is, or starts
+        // again.
         self.flights.flights().remove(&self.flight.module);
         self.flight.complete(answer);
         self.flights.completed.notify_waiters();

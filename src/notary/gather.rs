@@ -1,11 +1,13 @@
-//! Gathering: candidates that are ready at about the same time enter the log in one append, under one head.
+//! Gathering: candidates that are ready at about the same time enter the log in one append, under
+//! one head.
 //!
-//! Every new head costs every client fresh tiles, so two modules under one head are cheaper than two heads. A candidate waits
-//! a few milliseconds, and only while others are on their way:
+//! Every new head costs every client fresh tiles, so two modules under one head are cheaper than
+//! two heads. A candidate waits a few milliseconds, and only while others are on their way:
 //!
 //! * a lone miss is appended at once; so is the last of several that arrive together
-//! * misses that come in a burst (the `go` command asks for GOMAXPROCS modules at a time) are expected to go on coming
-//!   so: a candidate then waits for as many as there were a moment ago; once in vain, and the expectation is gone
+//! * misses that come in a burst (the `go` command asks for GOMAXPROCS modules at a time) are
+//!   expected to go on coming so: a candidate then waits for as many as there were a moment ago;
+//!   once in vain, and the expectation is gone
 //! * what was notarised ahead waits for whoever needs it, or for [`AHEAD_PATIENCE`]
 //!
 //! While one append is under way the next batch collects by itself.
@@ -26,11 +28,12 @@ use crate::log::{AppendError, AppendOutcome, Candidate, Log, Snapshot};
 const MAX_BATCH: usize = 1_024;
 /// Candidates that may wait for the gatherer.
 const QUEUE: usize = 1_024;
-/// The gathering time is at most so many times the configured one: where fetching takes long anyway, and where a burst is
-/// expected, since a client's answers and its next questions lie further apart than two of its questions.
+/// The gathering time is at most so many times the configured one: where fetching takes long
+/// anyway, and where a burst is expected, since a client's answers and its next questions lie
+/// further apart than two of its questions.
 const PATIENCE: u32 = 5;
-/// Up to so many misses at a time are taken for one client's. Where more come, most share a head anyway, and those who came early
-/// would wait for strangers.
+/// Up to so many misses at a time are taken for one client's. Where more come, most share a head
+/// anyway, and those who came early would wait for strangers.
 const SMALL_BURST: usize = 4;
 /// How long a candidate that nobody waits for is kept back. Whoever needs it makes it go at once.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(3);
@@ -123,7 +126,8 @@ impl Task {
                     true => self.window,
                     false => self.while_fetching(&batch, since),
                 };
-                // Never earlier than before: when the one that was waited for begins to fetch, it is still waited for.
+                // Never earlier than before: when the one that was waited for begins to fetch, it
+                // is still waited for.
                 until = until.max(since + patience);
             }
             let all_here = wanted > 0 && nobody_fetches && wanted >= burst;
@@ -144,7 +148,8 @@ impl Task {
         }
     }
 
-    /// How long to wait for others that are on their way: no longer than the own way took, within bounds.
+    /// How long to wait for others that are on their way: no longer than the own way took, within
+    /// bounds.
     fn while_fetching(&self, batch: &[Submission], since: Instant) -> Duration {
         let wanted = batch.iter().filter(|submission| submission.flight.is_wanted());
         let longest =

@@ -1,23 +1,28 @@
-//! What look-ups of unknown modules may cost: time, memory, requests to sources, and growth of the log.
+//! What look-ups of unknown modules may cost: time, memory, requests to sources, and growth of the
+//! log.
 //!
-//! The growth is the one that cannot be taken back: a record stays for ever. So every miss that starts work is counted, for its
-//! client and in all, and what is notarised ahead is counted apart, so that it can never make a client's own look-up fail. In all,
-//! the log grows by at most one and a half times [`NotaryLimits::misses_per_minute`].
+//! The growth is the one that cannot be taken back: a record stays for ever. So every miss that
+//! starts work is counted, for its client and in all, and what is notarised ahead is counted apart,
+//! so that it can never make a client's own look-up fail. In all, the log grows by at most one and
+//! a half times [`NotaryLimits::misses_per_minute`].
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::dirhash::ZipLimits;
 
-/// Negative answers are kept no longer than this, whatever is configured: a version that was just published must appear.
+/// Negative answers are kept no longer than this, whatever is configured: a version that was just
+/// published must appear.
 pub const MAX_NEGATIVE_CACHE: Duration = Duration::from_secs(60);
 
 /// The limits of a notary. The defaults are those of the configuration where it has a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotaryLimits {
-    /// How long a client waits at most. Below the 60 s after which load balancers give up without saying why.
+    /// How long a client waits at most. Below the 60 s after which load balancers give up without
+    /// saying why.
     pub deadline: Duration,
-    /// How long the work itself may take. Longer than `deadline`: who was told to try again finds it done.
+    /// How long the work itself may take. Longer than `deadline`: who was told to try again finds
+    /// it done.
     pub flight_deadline: Duration,
     /// Misses that are worked on at the same time; more wait, and clients take turns.
     pub concurrency: usize,
@@ -35,8 +40,8 @@ pub struct NotaryLimits {
     pub negative_cache: Duration,
     /// The sizes that a zip may have.
     pub zip: ZipLimits,
-    /// How long a finished candidate waits for others that are on their way; up to five times as long where they are known to
-    /// come together.
+    /// How long a finished candidate waits for others that are on their way; up to five times as
+    /// long where they are known to come together.
     pub gather: Duration,
     /// What is notarised before anybody asks.
     pub ahead: AheadLimits,
@@ -47,7 +52,8 @@ pub struct NotaryLimits {
 pub struct AheadLimits {
     /// Whether it is done at all.
     pub enabled: bool,
-    /// How far from what a client asked for: 1 is what its go.mod requires. Since Go 1.17 that names all that a build needs.
+    /// How far from what a client asked for: 1 is what its go.mod requires. Since Go 1.17 that
+    /// names all that a build needs.
     pub depth: u32,
     /// Modules for one look-up.
     pub per_lookup: usize,
@@ -82,7 +88,8 @@ impl Default for AheadLimits {
         AheadLimits {
             enabled: true,
             depth: 1,
-            // The longest go.mod files that people write list some hundreds; one that lists more is served as it is asked.
+            // The longest go.mod files that people write list some hundreds; one that lists more is
+            // served as it is asked.
             per_lookup: 512,
             concurrency: 24,
             max_flights: 1_024,

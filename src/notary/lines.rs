@@ -1,4 +1,5 @@
-//! The lines of a module version out of a remote log: what a route that takes its lines from one asks.
+//! The lines of a module version out of a remote log: what a route that takes its lines from one
+//! asks.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,8 +19,8 @@ pub trait RemoteLines: Send + Sync {
     /// The database's name.
     fn name(&self) -> &str;
 
-    /// The lines of a module version, out of the record that is proved to be in the database's newest tree.
-    /// `client` is who waits; without one the work gives way to any client's.
+    /// The lines of a module version, out of the record that is proved to be in the database's
+    /// newest tree. `client` is who waits; without one the work gives way to any client's.
     fn prove<'a>(
         &'a self,
         module: &'a ModuleVersion,
@@ -62,7 +63,8 @@ pub enum ProveError {
         /// How long it asked to wait.
         retry_after: Option<Duration>,
     },
-    /// No address of it sends what verifies. Unsigned lies prove nothing about the log, but somebody should look who sends them.
+    /// No address of it sends what verifies. Unsigned lies prove nothing about the log, but
+    /// somebody should look who sends them.
     #[error("{why}")]
     Unproven {
         /// What each address sent, without local paths.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// How long a burst is remembered: a client's turn from one look-up to the next, with a download between them. Remembering it
-/// too long costs one candidate the gathering time.
+/// How long a burst is remembered: a client's turn from one look-up to the next, with a download
+/// between them. Remembering it too long costs one candidate the gathering time.
 const BURST_MEMORY: Duration = Duration::from_secs(1);
 
 /// The misses that clients wait for.
@@ -17,7 +17,8 @@ pub(super) struct OpenMisses {
     fetching: AtomicUsize,
     /// Those that are not answered yet. ModuleFlights count.
     open: AtomicUsize,
-    /// The most that were open at a time, and when that was. ModuleFlights raise it, the gatherer learns from each batch.
+    /// The most that were open at a time, and when that was. ModuleFlights raise it, the gatherer
+    /// learns from each batch.
     burst: Mutex<Option<(usize, Instant)>>,
     /// Set at the end: nothing waits any more.
     hurry: AtomicBool,

@@ -1,4 +1,5 @@
-//! The notary: may this module enter, where does its line come from, what evidence is kept. Look-up misses end here.
+//! The notary: may this module enter, where does its line come from, what evidence is kept. Look-up
+//! misses end here.
 //!
 //! ```text
 //! lookup ─ log has it? ─ route ─ flight under way? ─ failed lately? ─ log writes? ─ allowance ─┐   lookup (below), admission
@@ -11,8 +12,9 @@
 //!          └ answer to all who wait                                                                error, negative
 //! ```
 //!
-//! Architecture invariant: the first route that matches a path decides, and nothing that has to do with a module is ever asked
-//! of another route's source. The notary never writes to the log but by [`Log::append`], which alone decides what is new.
+//! Architecture invariant: the first route that matches a path decides, and nothing that has to do
+//! with a module is ever asked of another route's source. The notary never writes to the log but by
+//! [`Log::append`], which alone decides what is new.
 
 mod admission;
 mod ahead;
@@ -149,8 +151,8 @@ impl Notary {
         })))
     }
 
-    /// The record of a module version: the one that the log has, or a new one if it may enter. Waits at most
-    /// [`NotaryLimits::deadline`]; the work goes on when the caller goes away.
+    /// The record of a module version: the one that the log has, or a new one if it may enter.
+    /// Waits at most [`NotaryLimits::deadline`]; the work goes on when the caller goes away.
     pub async fn lookup(&self, module: ModuleVersion, client: Claimant) -> Result<Notarized, NotaryError> {
         let inner = &self.0;
         if let Some(found) = inner.find(&module)? {
@@ -201,7 +203,8 @@ impl Notary {
         (self.0.flights.len(), self.0.misses.open())
     }
 
-    /// Starts nothing more, and waits for what is under way, at most `patience`. Returns whether all is done.
+    /// Starts nothing more, and waits for what is under way, at most `patience`. Returns whether
+    /// all is done.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.0.stopping.store(true, Ordering::Release);
         self.0.misses.hurry();
@@ -216,7 +219,8 @@ impl Inner {
         Ok(found.map(|record| Notarized { record, snapshot }))
     }
 
-    /// Chooses the route. Patterns are matched against the path as people write it, never its escaped form.
+    /// Chooses the route. Patterns are matched against the path as people write it, never its
+    /// escaped form.
     fn route_of(&self, module: &ModuleVersion) -> Choice {
         choose(self.routes.iter(), module.path.as_str())
     }
@@ -278,7 +282,8 @@ impl Inner {
     /// Why the log takes nothing. A full disk is looked at again: there may be space now.
     async fn read_only(&self) -> Option<ReadOnly> {
         match &*self.log.state() {
-            // The append waits for the witnesses' answers, which takes no longer than a look-up may.
+            // The append waits for the witnesses' answers, which takes no longer than a look-up
+            // may.
             State::Writing | State::ReadOnly(ReadOnly::Unasked { .. }) => None,
             State::ReadOnly(ReadOnly::DiskFull { .. }) => match self.log.append(Vec::new()).await {
                 Ok(_) => None,
@@ -288,7 +293,8 @@ impl Inner {
         }
     }
 
-    /// Runs a flight until it is completed. `pending_guard` is dropped when others need not wait for it any more.
+    /// Runs a flight until it is completed. `pending_guard` is dropped when others need not wait
+    /// for it any more.
     async fn run(self: Arc<Self>, flight: Arc<Flight>, pending_guard: Option<AheadPending>) {
         let completion = Completion::new(&self.flights, &flight);
         let deadline = flight.started + self.limits.flight_deadline;
@@ -312,7 +318,8 @@ impl Inner {
         deadline: Instant,
         pending_guard: Option<AheadPending>,
     ) -> FlightAnswer {
-        // The flight before this one may have completed between the look into the log and the start of this one.
+        // The flight before this one may have completed between the look into the log and the start
+        // of this one.
         if let Some(found) = self.find(&flight.module)? {
             return Ok(found);
         }

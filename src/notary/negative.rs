@@ -1,5 +1,6 @@
-//! Remembered failures: "not found" and "forbidden" for at most a minute, so that a client which asks again and again costs its
-//! source nothing; what may pass by itself for two seconds, so that a source that is down is left alone for a moment.
+//! Remembered failures: "not found" and "forbidden" for at most a minute, so that a client which
+//! asks again and again costs its source nothing; what may pass by itself for two seconds, so that
+//! a source that is down is left alone for a moment.
 
 use std::time::{Duration, Instant};
 
@@ -45,8 +46,8 @@ impl Negative {
         }
     }
 
-    /// The failure that still counts. "Not found" is to be believed only as long as it is remembered here: caches behind us add
-    /// their time to ours.
+    /// The failure that still counts. "Not found" is to be believed only as long as it is
+    /// remembered here: caches behind us add their time to ours.
     pub(super) fn recall(&self, module: &ModuleVersion, now: Instant) -> Option<NotaryError> {
         let failure = self.failures.get(module)?;
         let left = failure.until.checked_duration_since(now).filter(|left| !left.is_zero());

@@ -1,4 +1,5 @@
-//! The mirror of a remote log as [`RemoteLines`], and what stands for one whose database cannot be used.
+//! The mirror of a remote log as [`RemoteLines`], and what stands for one whose database cannot be
+//! used.
 
 use std::time::Instant;
 

@@ -1,13 +1,14 @@
-//! What becomes of the files of a module whose lines were computed. They are fetched once: whoever serves modules
-//! keeps the very bytes that were hashed.
+//! What becomes of the files of a module whose lines were computed. They are fetched once: whoever
+//! serves modules keeps the very bytes that were hashed.
 
 use bytes::Bytes;
 
 use crate::gosum::ModuleLines;
 use crate::upstream::{SourceName, Spooled};
 
-/// A module version whose files were fetched and hashed. The lines are on their way into the log, which may know
-/// others: whoever keeps the files compares their hashes with the log's lines before serving them.
+/// A module version whose files were fetched and hashed. The lines are on their way into the log,
+/// which may know others: whoever keeps the files compares their hashes with the log's lines before
+/// serving them.
 #[derive(Debug)]
 pub struct HashedModule {
     /// The module version with the hashes of its zip and its go.mod.
@@ -24,8 +25,9 @@ pub struct HashedModule {
 
 /// Takes the files of modules whose lines were computed.
 pub trait ModuleSink: Send + Sync {
-    /// Takes the files of a module that was hashed just now, before its lines enter the log. The look-up waits
-    /// meanwhile, and so does a thread of the runtime: an implementation hands longer work to its own threads.
+    /// Takes the files of a module that was hashed just now, before its lines enter the log. The
+    /// look-up waits meanwhile, and so does a thread of the runtime: an implementation hands longer
+    /// work to its own threads.
     fn take(&self, module: HashedModule);
 }
 

@@ -1,8 +1,9 @@
-//! Which route a module path takes, and whether a database may be told the path: decided here for whoever would name
-//! it to another server.
+//! Which route a module path takes, and whether a database may be told the path: decided here for
+//! whoever would name it to another server.
 //!
-//! The first route that matches counts. A path that is private in all but its spelling takes none, so that a typing
-//! mistake or an escaped capital (`github.com/!corp/secret`) does not tell its name to a public server:
+//! The first route that matches counts. A path that is private in all but its spelling takes none,
+//! so that a typing mistake or an escaped capital (`github.com/!corp/secret`) does not tell its
+//! name to a public server:
 //!
 //! | path | routes `github.com/corp/*` (computed here), `*` (a public database) |
 //! |---|---|
@@ -25,7 +26,8 @@ pub enum Choice {
     Withheld(Withheld),
 }
 
-/// Why a path is named to nobody although a route may match it. It reads like the end of a sentence.
+/// Why a path is named to nobody although a route may match it. It reads like the end of a
+/// sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
     /// A route keeps the path from others under another spelling.
@@ -108,9 +110,9 @@ pub enum Untold {
     Withheld(#[from] Withheld),
 }
 
-/// Checks whether the remote database `sumdb` may be told a module path. What is hashed here is private, and what another
-/// database answers for is none of its business. A path without a route may be private too, so it is told only to a
-/// database that no route has to do with.
+/// Checks whether the remote database `sumdb` may be told a module path. What is hashed here is
+/// private, and what another database answers for is none of its business. A path without a route
+/// may be private too, so it is told only to a database that no route has to do with.
 pub(crate) fn may_tell<'r, S: 'r, D: DatabaseName + 'r>(
     mut routes: impl Iterator<Item = &'r Route<S, D>> + Clone,
     sumdb: &str,

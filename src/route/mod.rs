@@ -1,8 +1,10 @@
-//! Routes: which modules come from where, and who vouches for their lines. The configuration declares them, and whoever
-//! serves or records modules follows them: the same routes, with sources and databases that can be asked.
+//! Routes: which modules come from where, and who vouches for their lines. The configuration
+//! declares them, and whoever serves or records modules follows them: the same routes, with sources
+//! and databases that can be asked.
 //!
-//! The first route that matches an unescaped path counts, for everything: a module that its source does not have is not
-//! looked for at another route's, and what a private module requires is asked of its own route or not at all.
+//! The first route that matches an unescaped path counts, for everything: a module that its source
+//! does not have is not looked for at another route's, and what a private module requires is asked
+//! of its own route or not at all.
 
 mod choose;
 
@@ -14,8 +16,8 @@ pub use choose::{Choice, Untold, Withheld, choose};
 use crate::module::PathPatterns;
 use crate::source::SourceList;
 
-/// What happens with the modules of some paths. `S` is where they are fetched and `D` a checksum database: their names
-/// where the route is declared, and what can be asked where it is followed.
+/// What happens with the modules of some paths. `S` is where they are fetched and `D` a checksum
+/// database: their names where the route is declared, and what can be asked where it is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route<S = SourceList, D = String> {
     /// Which module paths, unescaped.
@@ -50,7 +52,8 @@ impl DatabaseName for String {
 /// Why a route cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// Version control connects to whatever host a path names, so the path's host must be the operator's choice.
+    /// Version control connects to whatever host a path names, so the path's host must be the
+    /// operator's choice.
     #[error("route {number} allows \"direct\" for modules of any host: name the host in its patterns")]
     DirectNeedsHost {
         /// The route, from 1.
@@ -65,8 +68,8 @@ pub enum RouteError {
 }
 
 impl<S: AsRef<SourceList>, D> Route<S, D> {
-    /// Checks what the configuration refuses and whoever follows a route refuses again, because a mistake there would
-    /// open our network. `number` is the route's, from 1.
+    /// Checks what the configuration refuses and whoever follows a route refuses again, because a
+    /// mistake there would open our network. `number` is the route's, from 1.
     pub(crate) fn check(&self, number: usize) -> Result<(), RouteError> {
         match (&self.source, &self.checksum) {
             (Some(source), _) if source.as_ref().has_direct() && !self.modules.has_literal_host() => {
@@ -79,7 +82,8 @@ impl<S: AsRef<SourceList>, D> Route<S, D> {
 }
 
 impl<S, D: DatabaseName> Route<S, D> {
-    /// The database that is asked; none where the lines are computed here, which is what makes paths private.
+    /// The database that is asked; none where the lines are computed here, which is what makes
+    /// paths private.
     pub(crate) fn sumdb(&self) -> Option<&str> {
         match &self.checksum {
             Checksum::Compute => None,

@@ -2,8 +2,8 @@
 
 use super::{MAX_SOURCES, MAX_URL_BYTES};
 
-/// Why a text is no source. It reads like the end of a sentence, and never quotes the text, which may
-/// hold a password.
+/// Why a text is no source. It reads like the end of a sentence, and never quotes the text, which
+/// may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// Nothing in the list.

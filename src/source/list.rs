@@ -1,9 +1,10 @@
-//! The GOPROXY list, as `go help goproxy` and `cmd/go/internal/modfetch` have it. Blanks around an element
-//! and empty elements do not count; `direct` and `off` end the list, whatever is written after them.
+//! The GOPROXY list, as `go help goproxy` and `cmd/go/internal/modfetch` have it. Blanks around an
+//! element and empty elements do not count; `direct` and `off` end the list, whatever is written
+//! after them.
 //!
-//! Unlike the go command, which adds `https://`, an element without a scheme is refused: in a configuration
-//! it is more often a path or a word that was misspelled. `off` alone is refused too, and at the end it
-//! means what the end means.
+//! Unlike the go command, which adds `https://`, an element without a scheme is refused: in a
+//! configuration it is more often a path or a word that was misspelled. `off` alone is refused too,
+//! and at the end it means what the end means.
 
 use std::fmt;
 use std::path::Path;
@@ -244,8 +245,9 @@ mod tests {
         assert_eq!(many.parse::<SourceList>().unwrap_err(), SourceError::TooMany);
     }
 
-    /// The configuration and the clients had a parser each. Where they disagreed, what the configuration
-    /// said counts, because an operator met it first; nothing that it refused ever reached the other.
+    /// The configuration and the clients had a parser each. Where they disagreed, what the
+    /// configuration said counts, because an operator met it first; nothing that it refused ever
+    /// reached the other.
     #[test]
     fn where_two_parsers_disagreed_the_configuration_decides() {
         let list = |text: &str| SourceList::parse(text).map(|list| list.to_string());

@@ -1,5 +1,6 @@
-//! Where modules and logs come from: URLs that may hold credentials, and GOPROXY lists of them. Each is
-//! parsed once; whoever fetches uses the parsed value, and nobody prints it back to parse it again.
+//! Where modules and logs come from: URLs that may hold credentials, and GOPROXY lists of them.
+//! Each is parsed once; whoever fetches uses the parsed value, and nobody prints it back to parse
+//! it again.
 //!
 //! ```text
 //! https://ci:s3cret@goproxy.example/go?token=abc          a module proxy, or a checksum database
@@ -7,12 +8,13 @@
 //! https://a.example|https://b.example,direct              a list, as GOPROXY is written
 //! ```
 //!
-//! After a comma the next source of a list is asked only when the one before answered 404 or 410; after
-//! a bar it is asked after any error. `direct` is version control. In the configuration a TOML array
-//! stands for commas: `["https://a|https://b", "direct"]` is the same list.
+//! After a comma the next source of a list is asked only when the one before answered 404 or 410;
+//! after a bar it is asked after any error. `direct` is version control. In the configuration a
+//! TOML array stands for commas: `["https://a|https://b", "direct"]` is the same list.
 //!
-//! Architecture invariant: credentials and queries never reach Debug, Display, an error or a log line.
-//! `ServerUrl::expose` is the only way to them, beside the parts that a request is built from.
+//! Architecture invariant: credentials and queries never reach Debug, Display, an error or a log
+//! line. `ServerUrl::expose` is the only way to them, beside the parts that a request is built
+//! from.
 //!
 //! ```
 //! use tallystick::source::SourceUrl;
@@ -35,8 +37,9 @@ pub use redacted::RedactedUrl;
 pub use server::ServerUrl;
 pub use url::SourceUrl;
 
-/// The longest URL that is parsed, shown or followed. Servers commonly stop at 8 KiB, and nothing that we
-/// build comes near 2.
+/// The longest URL that is parsed, shown or followed. Servers commonly stop at 8 KiB, and nothing
+/// that we build comes near 2.
 pub(crate) const MAX_URL_BYTES: usize = 4096;
-/// More sources than this in one list is a mistake: each one is a round trip before a miss is answered.
+/// More sources than this in one list is a mistake: each one is a round trip before a miss is
+/// answered.
 pub const MAX_SOURCES: usize = 16;

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::{MAX_URL_BYTES, RedactedUrl, SourceError};
 
-/// An http or https URL of another server, without a slash at the end of its path. Debug and Display show
-/// `https://***@host/path?***`.
+/// An http or https URL of another server, without a slash at the end of its path. Debug and
+/// Display show `https://***@host/path?***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl {
     /// Without userinfo and fragment.
@@ -58,8 +58,8 @@ impl ServerUrl {
         Ok(url)
     }
 
-    /// Where a server redirected this URL to. The credentials go along only where `with_credentials` says
-    /// so; the new server's own are not taken from the redirect.
+    /// Where a server redirected this URL to. The credentials go along only where
+    /// `with_credentials` says so; the new server's own are not taken from the redirect.
     pub(crate) fn redirected(&self, to: Url, with_credentials: bool) -> ServerUrl {
         let credentials = self.credentials.clone().filter(|_| with_credentials);
         let mut url = without_userinfo(to);
@@ -67,7 +67,8 @@ impl ServerUrl {
         ServerUrl { url, credentials }
     }
 
-    /// Returns the URL with its credentials, for a client that takes them from there and for nothing else.
+    /// Returns the URL with its credentials, for a client that takes them from there and for
+    /// nothing else.
     pub fn expose(&self) -> Url {
         let mut url = self.url.clone();
         if let Some(Credentials { user, password }) = &self.credentials {
@@ -78,7 +79,8 @@ impl ServerUrl {
         url
     }
 
-    /// The URL without user and password, to build a request from. Its query, which may hold a token, is there.
+    /// The URL without user and password, to build a request from. Its query, which may hold a
+    /// token, is there.
     pub(crate) fn request_url(&self) -> &Url {
         &self.url
     }
@@ -116,7 +118,8 @@ impl ServerUrl {
         self.url.path().trim_end_matches('/')
     }
 
-    /// The literal address of the host, `127.0.0.1` for `localhost`; none where a name has to be resolved.
+    /// The literal address of the host, `127.0.0.1` for `localhost`; none where a name has to be
+    /// resolved.
     pub(crate) fn literal_ip(&self) -> Option<IpAddr> {
         match self.host() {
             Host::Domain("localhost") => Some(IpAddr::from([127, 0, 0, 1])),
@@ -126,8 +129,8 @@ impl ServerUrl {
         }
     }
 
-    /// This URL with more path elements, credentials and query kept. The path is ours; one that others have
-    /// a say in goes through `SourceUrl::join`.
+    /// This URL with more path elements, credentials and query kept. The path is ours; one that
+    /// others have a say in goes through `SourceUrl::join`.
     pub(crate) fn join(&self, path: &str) -> ServerUrl {
         let mut joined = self.clone();
         joined.url.set_path(&format!("{}/{path}", self.path()));
@@ -141,7 +144,8 @@ impl ServerUrl {
         other
     }
 
-    /// The URL as it may be shown, stored and logged. Unlike Display it has the slash of an empty path.
+    /// The URL as it may be shown, stored and logged. Unlike Display it has the slash of an empty
+    /// path.
     pub fn redacted(&self) -> RedactedUrl {
         RedactedUrl::format(&self.url, self.has_credentials())
     }

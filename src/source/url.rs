@@ -37,8 +37,9 @@ impl SourceUrl {
         Err(UnsafePath { path: path.display().to_string() })
     }
 
-    /// The URL of `relative` below this one. Query and credentials stay. The path may hold only what module
-    /// paths, versions and tile paths hold, so that it leads nowhere but down whatever its origin.
+    /// The URL of `relative` below this one. Query and credentials stay. The path may hold only
+    /// what module paths, versions and tile paths hold, so that it leads nowhere but down whatever
+    /// its origin.
     pub fn join(&self, relative: &str) -> Result<SourceUrl, UnsafePath> {
         if !is_safe_path(relative) {
             let path = relative.chars().take(200).collect();
@@ -74,8 +75,8 @@ impl SourceUrl {
         }
     }
 
-    /// Whether this is a module proxy's passthrough of the checksum database `name`, which is only to be
-    /// used after its `supported` said 200 (`go help goproxy`).
+    /// Whether this is a module proxy's passthrough of the checksum database `name`, which is only
+    /// to be used after its `supported` said 200 (`go help goproxy`).
     pub(crate) fn is_passthrough_of(&self, name: &str) -> bool {
         self.server().is_some_and(|server| server.path().ends_with(&format!("/sumdb/{name}")))
     }

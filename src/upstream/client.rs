@@ -1,7 +1,9 @@
-//! The HTTP client: GET, bounded in bytes, time, headers and redirects; local files by the same calls.
+//! The HTTP client: GET, bounded in bytes, time, headers and redirects; local files by the same
+//! calls.
 //!
-//! Everything that a server sends is counted as it comes. Content encodings are neither asked for nor accepted, so a byte
-//! counted is a byte hashed. An `Ok` is always a 200; every other outcome is a [`FetchError`].
+//! Everything that a server sends is counted as it comes. Content encodings are neither asked for
+//! nor accepted, so a byte counted is a byte hashed. An `Ok` is always a 200; every other outcome
+//! is a [`FetchError`].
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -181,7 +181,8 @@ pub(super) fn classify(
         return timer.expired(url, waiting);
     }
     if let Some(name) = causes(error).find_map(|cause| cause.downcast_ref::<NameError>()) {
-        // Only redirects are confined to public addresses, so the place it came from was allowed and this one is not.
+        // Only redirects are confined to public addresses, so the place it came from was allowed
+        // and this one is not.
         return match name {
             NameError::Private => {
                 FetchError::Redirect { to: url.clone(), url, refusal: RedirectRefusal::PrivateAddress }

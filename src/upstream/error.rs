@@ -18,7 +18,8 @@ use super::space::NoSpace;
 use crate::source::RedactedUrl;
 use crate::visible;
 
-/// What a source said in words, cleaned: at most 8 lines and 512 bytes of printable text, empty if it said nothing fit to show.
+/// What a source said in words, cleaned: at most 8 lines and 512 bytes of printable text, empty if
+/// it said nothing fit to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamMessage(String);
 
@@ -79,7 +80,8 @@ pub enum FetchError {
         /// The reason that the server gave.
         said: UpstreamMessage,
     },
-    /// 401, 403 or 407, or an unreadable local file. Remedy: credentials in the source's URL, or permissions.
+    /// 401, 403 or 407, or an unreadable local file. Remedy: credentials in the source's URL, or
+    /// permissions.
     #[error("{url}: {status} access refused{said}")]
     Forbidden {
         /// What was asked for.
@@ -268,8 +270,9 @@ impl FetchError {
 }
 
 impl UpstreamMessage {
-    /// Cleans what a server or a program printed: it is shown on a developer's terminal, so characters that are not plain are
-    /// named ([`crate::visible`]). What is not UTF-8 is dropped whole.
+    /// Cleans what a server or a program printed: it is shown on a developer's terminal, so
+    /// characters that are not plain are named ([`crate::visible`]). What is not UTF-8 is dropped
+    /// whole.
     pub fn clean(text: &[u8]) -> UpstreamMessage {
         let cut = &text[..text.len().min(4 * MAX_SAID_BYTES)];
         let text = match std::str::from_utf8(cut) {

@@ -56,7 +56,8 @@ pub enum SourceName {
     Direct,
 }
 
-/// `github.com/!burnt!sushi/toml/@v/v1.3.2.<extension>`: where module proxies and the module cache keep a file.
+/// `github.com/!burnt!sushi/toml/@v/v1.3.2.<extension>`: where module proxies and the module cache
+/// keep a file.
 pub(super) fn file_name(module: &ModuleVersion, extension: &str) -> String {
     format!("{}/@v/{}.{extension}", module.path.escaped(), module.version.escaped())
 }

@@ -1,5 +1,6 @@
-//! `file://` sources. A missing file is a 404 and an unreadable one a 403, as the go command has it; symbolic links are followed,
-//! as it does, since the operator owns the directory. Anything that is not a regular file is refused: a pipe would hang us.
+//! `file://` sources. A missing file is a 404 and an unreadable one a 403, as the go command has
+//! it; symbolic links are followed, as it does, since the operator owns the directory. Anything
+//! that is not a regular file is refused: a pipe would hang us.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -35,7 +36,8 @@ pub(super) fn read_blocking(path: &Path, url: &RedactedUrl, max_bytes: u64) -> R
     Ok(body.into())
 }
 
-/// Copies a file of at most `max_bytes` into `spool`: what is hashed later must not change under the hand.
+/// Copies a file of at most `max_bytes` into `spool`: what is hashed later must not change under
+/// the hand.
 pub(super) async fn copy(
     path: &Path,
     url: RedactedUrl,

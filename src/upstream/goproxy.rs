@@ -1,7 +1,9 @@
-//! Fetching a module version through a GOPROXY list: `.mod`, `.zip` and `.info`, all from one source.
+//! Fetching a module version through a GOPROXY list: `.mod`, `.zip` and `.info`, all from one
+//! source.
 //!
-//! The go command asks the list anew for each file; here a source gives the whole module or nothing, so that the evidence of a
-//! line can name one source. A source that has the `.mod` and says 404 for the zip does not have the module.
+//! The go command asks the list anew for each file; here a source gives the whole module or
+//! nothing, so that the evidence of a line can name one source. A source that has the `.mod` and
+//! says 404 for the zip does not have the module.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -30,7 +32,8 @@ pub enum ModuleFetchError {
     /// Version control failed; see [`VcsError`].
     #[error(transparent)]
     Direct(#[from] VcsError),
-    /// The list says `direct`, but this caller has no version control. A mistake in the configuration.
+    /// The list says `direct`, but this caller has no version control. A mistake in the
+    /// configuration.
     #[error("the list of sources names \"direct\", which is not allowed here")]
     DirectNotAllowed,
     /// The path of the file leads out of the source.
@@ -77,7 +80,8 @@ pub struct GoProxy {
 }
 
 impl GoProxy {
-    /// `direct` serves a list that names it; zips too large for memory are kept in unnamed files in `scratch`.
+    /// `direct` serves a list that names it; zips too large for memory are kept in unnamed files in
+    /// `scratch`.
     pub fn new(
         list: SourceList,
         client: HttpClient,
@@ -102,7 +106,8 @@ impl GoProxy {
         self.walk(deadline, |source, deadline| Box::pin(self.module_from(source, module, deadline))).await
     }
 
-    /// Fetches the `.mod` file alone. Version control gives whole modules only: see [`GoProxy::fetch_module`].
+    /// Fetches the `.mod` file alone. Version control gives whole modules only: see
+    /// [`GoProxy::fetch_module`].
     pub async fn fetch_mod(
         &self,
         module: &ModuleVersion,
@@ -145,7 +150,8 @@ impl GoProxy {
         .await
     }
 
-    /// Asks the sources in order until one answers or the list says to stop; returns the most telling error.
+    /// Asks the sources in order until one answers or the list says to stop; returns the most
+    /// telling error.
     async fn walk<'a, T>(
         &'a self,
         deadline: Instant,
@@ -170,7 +176,8 @@ impl GoProxy {
         Err(best.expect("a list has at least one entry"))
     }
 
-    /// A source with a fall-back for any error gets half of what time is left: if it hangs, the others still have a chance.
+    /// A source with a fall-back for any error gets half of what time is left: if it hangs, the
+    /// others still have a chance.
     fn share(&self, deadline: Instant, entry: &ListedSource, is_last: bool) -> Instant {
         if is_last || entry.fall_through == FallThrough::OnNotFound {
             return deadline;
@@ -244,8 +251,8 @@ fn fails<'a, T: Send + 'a>(error: ModuleFetchError) -> Asked<'a, T> {
     Box::pin(std::future::ready(Err(error)))
 }
 
-/// How telling an error is, as in `cmd/go`: version control's over a proxy's failure over "not found". Among equals the first
-/// counts: its source is the one that the operator put first.
+/// How telling an error is, as in `cmd/go`: version control's over a proxy's failure over "not
+/// found". Among equals the first counts: its source is the one that the operator put first.
 fn rank(error: &ModuleFetchError) -> u8 {
     match error {
         ModuleFetchError::Fetch(e) if e.is_not_found() => 1,

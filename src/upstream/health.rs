@@ -33,7 +33,8 @@ pub(super) const MAX_SILENCE: Duration = Duration::from_secs(60);
 const LIE_PAUSE: Duration = Duration::from_secs(300);
 /// The longest pause after lies.
 const MAX_LIE_PAUSE: Duration = Duration::from_secs(24 * 3600);
-/// Look-ups that are not repeated yet; each takes some 200 bytes. Those beyond are repeated when somebody asks.
+/// Look-ups that are not repeated yet; each takes some 200 bytes. Those beyond are repeated when
+/// somebody asks.
 const MAX_POSTPONED: usize = 10_000;
 /// Reasons are cut off here.
 const MAX_WHY_CHARS: usize = 300;
@@ -184,8 +185,8 @@ impl SourceHealth {
     }
 }
 
-/// `first` doubled for each time after the first, at most `longest`, less a random part of up to a quarter: many nodes that lost
-/// the same upstream at once do not come back to it at once.
+/// `first` doubled for each time after the first, at most `longest`, less a random part of up to a
+/// quarter: many nodes that lost the same upstream at once do not come back to it at once.
 pub(crate) fn backoff(first: Duration, longest: Duration, times: u32) -> Duration {
     let doubled = 2u32.checked_pow(times.saturating_sub(1)).and_then(|factor| first.checked_mul(factor));
     let pause = doubled.map_or(longest, |pause| pause.min(longest));

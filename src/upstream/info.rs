@@ -1,4 +1,5 @@
-//! A module version's `.info`: what a proxy or the go command knows of its origin. It is evidence, never an input of a hash.
+//! A module version's `.info`: what a proxy or the go command knows of its origin. It is evidence,
+//! never an input of a hash.
 //!
 //! ```json
 //! {"Version":"v1.5.2","Time":"2018-02-14T15:44:20Z","Origin":{"VCS":"git","URL":"https://github.com/rsc/quote",
@@ -46,8 +47,8 @@ pub struct ModuleInfo {
     pub origin: Option<VcsOrigin>,
 }
 
-/// Where code comes from, in the go command's fields and order. Those that the source leaves out, or that do not have their
-/// form, are empty.
+/// Where code comes from, in the go command's fields and order. Those that the source leaves out,
+/// or that do not have their form, are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct VcsOrigin {
@@ -131,7 +132,8 @@ pub(super) fn parse(json: &[u8], version: &str) -> Result<ModuleInfo, String> {
     Ok(ModuleInfo { json: Bytes::copy_from_slice(json), origin })
 }
 
-/// The address without anything that may be secret: `https://host/x`, `ssh://git@host/x`, `git@host:x` stay as they are.
+/// The address without anything that may be secret: `https://host/x`, `ssh://git@host/x`,
+/// `git@host:x` stay as they are.
 fn without_credentials(address: &str) -> String {
     if let Some(parsed) = address.contains("://").then(|| reqwest::Url::parse(address)) {
         // Something that nobody can vouch for.
@@ -168,7 +170,8 @@ mod tests {
         origin_of(&format!(r#"{{"Version":"v1.5.2","Origin":{{"Hash":"3ba1","{field}":{value}}}}}"#)).unwrap()
     }
 
-    /// The fields of Go 1.26.8's codehost.Origin, in its order, with values that its git and hg code makes.
+    /// The fields of Go 1.26.8's codehost.Origin, in its order, with values that its git and hg
+    /// code makes.
     #[test]
     fn the_fields_of_go_are_kept_as_it_writes_them_and_no_others() {
         let go = r#"{"VCS":"git","URL":"https://github.com/rsc/quote","Subdir":"a/b","Hash":"3ba1e30dc83bd52c990132b9dfb1688a9d22de13","TagPrefix":"a/b/","TagSum":"t1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","Ref":"refs/tags/a/b/v1.5.2","RepoSum":"r1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}"#;

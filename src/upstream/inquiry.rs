@@ -29,7 +29,8 @@ pub struct SumdbAnswer {
     pub body: Bytes,
     /// Where they came from, after redirects.
     pub url: RedactedUrl,
-    /// Which of the database's URLs that was, for [`RemoteSumdb::mark_bad`](super::RemoteSumdb::mark_bad).
+    /// Which of the database's URLs that was, for
+    /// [`RemoteSumdb::mark_bad`](super::RemoteSumdb::mark_bad).
     pub from: UrlId,
 }
 
@@ -71,7 +72,8 @@ impl Inquiry {
         Inquiry { remote, path, max_bytes, may_be_missing, kind, deadline, order, failures: Vec::new() }
     }
 
-    /// The answer of the next URL that has one. Ask again if the answer turns out to be bad; after the last URL it is an error.
+    /// The answer of the next URL that has one. Ask again if the answer turns out to be bad; after
+    /// the last URL it is an error.
     pub async fn next(&mut self) -> Result<SumdbAnswer, SumdbError> {
         let remote = self.remote.clone();
         while let Some(n) = self.order.pop_front() {
@@ -82,7 +84,8 @@ impl Inquiry {
             match self.ask(&remote, n).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    // A proxy that passes the database on speaks for it: what it withholds is not told to the next one.
+                    // A proxy that passes the database on speaks for it: what it withholds is not
+                    // told to the next one.
                     let is_verdict = error.is_not_found() || matches!(error, FetchError::Forbidden { .. });
                     if self.kind == Kind::Lookup && is_verdict && remote.passing[n].is_proxy() {
                         self.order.clear();
@@ -127,7 +130,8 @@ impl Inquiry {
         }
     }
 
-    /// Whether a proxy passes the database on. Not saying so is a failure, and refusing to say so is as good as refusing the answer.
+    /// Whether a proxy passes the database on. Not saying so is a failure, and refusing to say so
+    /// is as good as refusing the answer.
     async fn is_passed_on(&self, remote: &Remote, n: usize) -> Result<(), FetchError> {
         let (url, question) = (&remote.urls[n], Question { kind: Kind::Support, path: "supported" });
         let deadline = self.share(remote.client.clock().instant());
@@ -199,7 +203,8 @@ impl Inquiry {
 }
 
 impl SumdbError {
-    /// The most telling failure: "not found" if any URL says so, else one that may pass, else the first.
+    /// The most telling failure: "not found" if any URL says so, else one that may pass, else the
+    /// first.
     pub fn best(&self) -> Option<&FetchError> {
         let find = |wanted: fn(&FetchError) -> bool| self.failures.iter().find(|failure| wanted(failure));
         find(FetchError::is_not_found).or_else(|| find(FetchError::is_transient)).or(self.failures.first())

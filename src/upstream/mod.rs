@@ -10,8 +10,9 @@
 //! | `sumdb`, `inquiry`, `remote`, `passing`, `health`, `throttle` | a remote checksum database at several URLs, asked politely |
 //! | `spool`, `space` | a body on its way to be hashed, and the disk space that all of them share |
 //!
-//! Architecture invariant: nothing here judges content. Bytes of a module are hashed by the notary, bytes of a log are verified by
-//! the mirror; this layer says where they came from and bounds what they cost.
+//! Architecture invariant: nothing here judges content. Bytes of a module are hashed by the notary,
+//! bytes of a log are verified by the mirror; this layer says where they came from and bounds what
+//! they cost.
 
 mod client;
 mod download;

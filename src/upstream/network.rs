@@ -18,8 +18,8 @@ const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 /// A bundle of all public roots is 250 KB.
 const MAX_ROOTS_BYTES: u64 = 8 << 20;
-/// Idle connections kept per host. A module takes two at a time over HTTP/1.1, and hundreds may be in flight: fewer would be
-/// closed and opened again all the time.
+/// Idle connections kept per host. A module takes two at a time over HTTP/1.1, and hundreds may be
+/// in flight: fewer would be closed and opened again all the time.
 const MAX_IDLE_PER_HOST: usize = 512;
 
 /// Why the client could not be made: the operator's configuration or the machine's.
@@ -33,7 +33,8 @@ pub enum ClientError {
         /// What is wrong with it.
         why: String,
     },
-    /// A proxy URL from the environment cannot be used. The URL is not shown: it may hold a password.
+    /// A proxy URL from the environment cannot be used. The URL is not shown: it may hold a
+    /// password.
     #[error("{variable} is not a usable proxy URL")]
     Proxy {
         /// The environment variable.
@@ -59,10 +60,12 @@ fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, ClientError> {
     Ok(proxies.into_iter().map(|proxy| proxy.no_proxy(NoProxy::from_string(&no_proxy))).collect())
 }
 
-/// Builds the inner client. With `public_only`, names that have only private addresses do not resolve.
+/// Builds the inner client. With `public_only`, names that have only private addresses do not
+/// resolve.
 pub(super) fn connector(options: &ClientOptions, public_only: bool) -> Result<reqwest::Client, ClientError> {
     let mut headers = HeaderMap::new();
-    // What is hashed must be what is stored at the source, and an encoded body could grow without bound.
+    // What is hashed must be what is stored at the source, and an encoded body could grow without
+    // bound.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let resolver = NameResolver { public_only, exempt: options.proxies.hosts() };
     let mut builder = reqwest::Client::builder()
@@ -136,7 +139,8 @@ pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The error and all its causes. An `io::Error` hides the error that it wraps from `source`, so it is unwrapped.
+/// The error and all its causes. An `io::Error` hides the error that it wraps from `source`, so it
+/// is unwrapped.
 pub(super) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {

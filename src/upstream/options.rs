@@ -43,7 +43,8 @@ impl Default for ClientOptions {
     }
 }
 
-/// Which proxies outgoing connections use. Connections to this machine itself never use one, as with the go command.
+/// Which proxies outgoing connections use. Connections to this machine itself never use one, as
+/// with the go command.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ProxySettings {
     /// Proxy for `http://` sources.
@@ -55,7 +56,8 @@ pub struct ProxySettings {
 }
 
 impl ProxySettings {
-    /// Reads HTTP_PROXY, HTTPS_PROXY and NO_PROXY (or their lower-case forms), as the go command does.
+    /// Reads HTTP_PROXY, HTTPS_PROXY and NO_PROXY (or their lower-case forms), as the go command
+    /// does.
     pub fn from_env() -> ProxySettings {
         let read = |upper: &str, lower: &str| {
             [upper, lower].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
@@ -67,8 +69,8 @@ impl ProxySettings {
         }
     }
 
-    /// The environment variables that hand the same settings to a program that is started. Git's HTTP library reads the plain
-    /// proxy only in lower case.
+    /// The environment variables that hand the same settings to a program that is started. Git's
+    /// HTTP library reads the plain proxy only in lower case.
     pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
             ("HTTP_PROXY", &self.http),

@@ -1,4 +1,5 @@
-//! Whether a module proxy passes a checksum database on: asked when that proxy is first needed, and again after a while.
+//! Whether a module proxy passes a checksum database on: asked when that proxy is first needed, and
+//! again after a while.
 //!
 //! ```text
 //! GET <proxy>/sumdb/<name>/supported    200: it does, for a day     404, 410: it does not, for five minutes
@@ -109,7 +110,8 @@ impl Passing {
     }
 }
 
-/// Whether a module proxy's [`passthrough`] is one: `GET <proxy>/sumdb/<name>/supported`, 200 for yes, 404 or 410 for no.
+/// Whether a module proxy's [`passthrough`] is one: `GET <proxy>/sumdb/<name>/supported`, 200 for
+/// yes, 404 or 410 for no.
 pub async fn supported(
     client: &HttpClient,
     passthrough: &SourceUrl,

@@ -1,4 +1,5 @@
-//! POST: one request, one answer of any status, bounded as a GET is. Redirects are not followed: what is posted is for that server.
+//! POST: one request, one answer of any status, bounded as a GET is. Redirects are not followed:
+//! what is posted is for that server.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,9 @@
-//! One program with all its descendants, which can be killed from another thread at any moment and never later.
+//! One program with all its descendants, which can be killed from another thread at any moment and
+//! never later.
 //!
-//! The program leads a process group of its own. Its number belongs to it until it is reaped, so it is waited for without
-//! reaping first, then the rest of the group is killed, then it is reaped, and from then on nothing is killed any more: a
-//! stranger that got the same number is never hit.
+//! The program leads a process group of its own. Its number belongs to it until it is reaped, so it
+//! is waited for without reaping first, then the rest of the group is killed, then it is reaped,
+//! and from then on nothing is killed any more: a stranger that got the same number is never hit.
 
 use std::io;
 use std::os::unix::process::CommandExt;

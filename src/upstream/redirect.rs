@@ -1,6 +1,7 @@
-//! Which redirects are followed. A module proxy may send a client to its storage; a hostile or broken one may send it to a
-//! metadata service inside the company's network. So: to the same host, or to hosts that the operator listed; never from https
-//! to http; never to an address that is not public, unless the source is one of `private_hosts`; credentials stay behind.
+//! Which redirects are followed. A module proxy may send a client to its storage; a hostile or
+//! broken one may send it to a metadata service inside the company's network. So: to the same host,
+//! or to hosts that the operator listed; never from https to http; never to an address that is not
+//! public, unless the source is one of `private_hosts`; credentials stay behind.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,7 +20,8 @@ pub struct RedirectRules {
     pub max: u8,
     /// Hosts, other than the source's own, that a redirect may lead to.
     pub hosts: Vec<HostRule>,
-    /// Sources whose redirects (still only to themselves or to `hosts`) may lead to private, loopback and link-local addresses.
+    /// Sources whose redirects (still only to themselves or to `hosts`) may lead to private,
+    /// loopback and link-local addresses.
     pub private_hosts: Vec<HostRule>,
 }
 
@@ -30,7 +32,8 @@ impl Default for RedirectRules {
     }
 }
 
-/// `host`, `host:port`, `*.domain` (subdomains only) or `*` (any). Without a port it means the scheme's default port.
+/// `host`, `host:port`, `*.domain` (subdomains only) or `*` (any). Without a port it means the
+/// scheme's default port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRule {
     host: HostPattern,
@@ -74,7 +77,8 @@ impl HostRule {
         let bad = || HostRuleError { text: text.to_owned() };
         let lower = text.to_ascii_lowercase();
         let (host, port) = match lower.rsplit_once(':') {
-            // The last colon of an address in brackets is part of it unless it stands after the bracket.
+            // The last colon of an address in brackets is part of it unless it stands after the
+            // bracket.
             Some((host, port)) if !port.contains(']') => {
                 (host, Some(port.parse::<u16>().map_err(|_| bad())?))
             }
@@ -123,7 +127,8 @@ fn is_host(text: &str) -> bool {
 }
 
 impl RedirectRules {
-    /// Judges the redirect of `from` to `location`; `hops` redirects were followed before, the first request went to `first`.
+    /// Judges the redirect of `from` to `location`; `hops` redirects were followed before, the
+    /// first request went to `first`.
     pub(super) fn follow(
         &self,
         first: &ServerUrl,
@@ -158,8 +163,8 @@ impl RedirectRules {
     }
 }
 
-/// The address, when the host is written as one. The URL parser has already turned forms like `0x7f.1` into
-/// plain ones.
+/// The address, when the host is written as one. The URL parser has already turned forms like
+/// `0x7f.1` into plain ones.
 fn host_address(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
@@ -171,7 +176,8 @@ fn same_server(a: &Url, b: &Url) -> bool {
     a.host_str() == b.host_str() && (same_scheme || upgrade)
 }
 
-/// Whether an address is on the public internet, by the special-purpose registries of IANA (RFC 6890).
+/// Whether an address is on the public internet, by the special-purpose registries of IANA (RFC
+/// 6890).
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -205,7 +211,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low), // NAT64, RFC 6052
         [0x2002, high, low, ..] => embedded(high, low),               // 6to4, RFC 3056
         [0x2001, 0 | 0xdb8, ..] => false,                             // Teredo, documentation
-        // Global unicast is 2000::/3; everything else is loopback, unique local, link local, multicast or reserved.
+        // Global unicast is 2000::/3; everything else is loopback, unique local, link local,
+        // multicast or reserved.
         _ => s[0] & 0xe000 == 0x2000,
     }
 }

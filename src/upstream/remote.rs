@@ -1,4 +1,5 @@
-//! What is known of a remote checksum database and each of its URLs; all questions to it share this.
+//! What is known of a remote checksum database and each of its URLs; all questions to it share
+//! this.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +11,8 @@ use super::passing::Passing;
 use super::throttle::Throttle;
 use crate::source::{RedactedUrl, SourceUrl};
 
-/// A head takes some 200 bytes, with many signatures a few thousand. Larger ones are fetched again each time.
+/// A head takes some 200 bytes, with many signatures a few thousand. Larger ones are fetched again
+/// each time.
 const MAX_KEPT_HEAD_BYTES: usize = 64 << 10;
 
 /// A checksum database at its URLs, and what is known of each.
@@ -22,7 +24,8 @@ pub(super) struct Remote {
     pub(super) client: HttpClient,
     pub(super) health: SourceHealth,
     pub(super) throttle: Arc<Throttle>,
-    /// Under this lock, shared by all inquiries: the head that each URL sent last, where it can be asked whether it still has that one.
+    /// Under this lock, shared by all inquiries: the head that each URL sent last, where it can be
+    /// asked whether it still has that one.
     heads: Mutex<Vec<Option<KeptHead>>>,
 }
 

@@ -1,4 +1,5 @@
-//! A directory for one run of the go command: everything that it and git may touch is inside, and it is removed at the end.
+//! A directory for one run of the go command: everything that it and git may touch is inside, and
+//! it is removed at the end.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -8,20 +9,23 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Killed processes may still be writing when the removal starts: it is tried this often, with this pause.
+/// Killed processes may still be writing when the removal starts: it is tried this often, with this
+/// pause.
 const REMOVAL_TRIES: u32 = 200;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 /// How much of a program's output is read.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
 
-/// git as a program without a user: nothing in the background, no hooks, no helpers but those that the operator names after this.
+/// git as a program without a user: nothing in the background, no hooks, no helpers but those that
+/// the operator names after this.
 const GIT_CONFIG: &str = "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[core]\n\thooksPath = /dev/null\n\
                           [credential]\n\thelper =\n[advice]\n\tdetachedHead = false\n";
 
 /// Anything above this directory that looks like a Go module must not matter.
 const GO_MOD: &str = "module scratch\n";
 
-/// The directory. Dropping it removes it, which may take a moment: drop it on a thread that may block.
+/// The directory. Dropping it removes it, which may take a moment: drop it on a thread that may
+/// block.
 #[derive(Debug)]
 pub(super) struct Scratch {
     dir: Option<TempDir>,
@@ -29,7 +33,8 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the directory below `parent`, with git's configuration: our own lines, then the operator's.
+    /// Makes the directory below `parent`, with git's configuration: our own lines, then the
+    /// operator's.
     pub(super) fn new(parent: &Path, git_config: Option<&str>) -> io::Result<Scratch> {
         let dir = tempfile::Builder::new().prefix("direct-").tempdir_in(parent)?;
         // Messages of the go command name the directory as it resolves it.
@@ -88,7 +93,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Bytes on disk below `root`, or some number above `limit` as soon as it is known to be passed. Files may come and go meanwhile.
+/// Bytes on disk below `root`, or some number above `limit` as soon as it is known to be passed.
+/// Files may come and go meanwhile.
 pub(super) fn disk_use(root: &Path, limit: u64) -> u64 {
     /// A unit of `st_blocks`, whatever the file system's own block size.
     const BLOCK_BYTES: u64 = 512;

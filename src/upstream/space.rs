@@ -1,16 +1,18 @@
-//! What all scratch of a process may take from its disk: spooled bodies and the scratch directories of version control.
+//! What all scratch of a process may take from its disk: spooled bodies and the scratch directories
+//! of version control.
 //!
-//! Scratch lies in the data directory by default, on the disk of the log. The log turns read-only when that disk gets full, so
-//! scratch must end first: it keeps the [same reserve](DISK_RESERVE_BYTES) free as mirrors do, wherever the disk holds state too,
-//! and all of it together has one limit.
+//! Scratch lies in the data directory by default, on the disk of the log. The log turns read-only
+//! when that disk gets full, so scratch must end first: it keeps the [same
+//! reserve](DISK_RESERVE_BYTES) free as mirrors do, wherever the disk holds state too, and all of
+//! it together has one limit.
 //!
 //! ```text
 //! free   |<------ what scratch may take ------>|<- reserve: 256 MiB, mirrors keep it too ->|
 //!                                              |        |<- floor: 64 MiB, below it the log is read-only ->|
 //! ```
 //!
-//! Bytes are taken before they are written. Where there are none left, whoever wants them waits a moment if others hold some,
-//! and is refused then, with the disk and the remedy.
+//! Bytes are taken before they are written. Where there are none left, whoever wants them waits a
+//! moment if others hold some, and is refused then, with the disk and the remedy.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,7 +22,8 @@ use std::time::Duration;
 
 use crate::store::lock::{DISK_RESERVE_BYTES, free_bytes};
 
-/// All scratch together: two runs of version control at their limit, or eight of the largest modules.
+/// All scratch together: two runs of version control at their limit, or eight of the largest
+/// modules.
 const MAX_BYTES: u64 = 4 << 30;
 /// How long others may take to give some back.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -76,8 +79,8 @@ pub(super) struct Share {
 }
 
 impl ScratchSpace {
-    /// Scratch in `directory`, which must be there. `state` are the directories of what has to go on when scratch is full:
-    /// where they are on the same disk, it keeps a reserve.
+    /// Scratch in `directory`, which must be there. `state` are the directories of what has to go
+    /// on when scratch is full: where they are on the same disk, it keeps a reserve.
     pub fn new(directory: PathBuf, state: &[&Path]) -> ScratchSpace {
         let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev()).ok();
         // Errors name it, and a person must find it.
@@ -138,7 +141,8 @@ impl Inner {
 }
 
 impl Share {
-    /// Takes more bytes, before they are written. Waits a moment when others hold what is missing. Blocks.
+    /// Takes more bytes, before they are written. Waits a moment when others hold what is missing.
+    /// Blocks.
     pub(super) fn take(&mut self, bytes: u64) -> Result<(), NoSpace> {
         let inner = &*self.space.0;
         let mut refusal = Ok(());
@@ -155,8 +159,8 @@ impl Share {
         Ok(())
     }
 
-    /// Says how many bytes are there now, where somebody else writes them. An error means that they are too many: they are
-    /// counted all the same.
+    /// Says how many bytes are there now, where somebody else writes them. An error means that they
+    /// are too many: they are counted all the same.
     pub(super) fn hold(&mut self, bytes: u64) -> Result<(), NoSpace> {
         let inner = &*self.space.0;
         let mut taken = inner.taken();

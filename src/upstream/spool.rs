@@ -1,5 +1,6 @@
-//! A body on its way to be hashed: kept in memory while small, else in an unnamed temporary file that the system removes when
-//! it is closed, whatever happens to us. The SHA-256 is computed as the bytes come.
+//! A body on its way to be hashed: kept in memory while small, else in an unnamed temporary file
+//! that the system removes when it is closed, whatever happens to us. The SHA-256 is computed as
+//! the bytes come.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
@@ -9,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::space::{ScratchSpace, Share};
 
-/// Bodies up to this size stay in memory, and larger ones are hashed and written in pieces of it. Nine of ten module zips are
-/// smaller; the notary's concurrency limit bounds the sum.
+/// Bodies up to this size stay in memory, and larger ones are hashed and written in pieces of it.
+/// Nine of ten module zips are smaller; the notary's concurrency limit bounds the sum.
 pub const MEMORY_BYTES: usize = 1 << 20;
 
 /// A body that has come whole.
@@ -36,7 +37,8 @@ enum Content {
 pub enum SpoolReader<'a> {
     /// From memory.
     Memory(Cursor<&'a [u8]>),
-    /// From a file; it has its own handle but shares the position with other readers of the same body.
+    /// From a file; it has its own handle but shares the position with other readers of the same
+    /// body.
     File(&'a File),
 }
 
@@ -122,7 +124,8 @@ impl Spool {
         self.space.check(bytes).map_err(io::Error::other)
     }
 
-    /// Takes the next bytes. Disk and hash work is done on a thread for blocking work, a piece at a time.
+    /// Takes the next bytes. Disk and hash work is done on a thread for blocking work, a piece at a
+    /// time.
     pub(super) async fn push(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.buffer.extend_from_slice(chunk);
         if self.buffer.len() <= MEMORY_BYTES {
@@ -140,7 +143,8 @@ impl Spool {
         if self.buffer.len() > MEMORY_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// The whole body. A small one is hashed right here: that takes less than handing it to another thread.
+    /// The whole body. A small one is hashed right here: that takes less than handing it to another
+    /// thread.
     pub(super) async fn finish(self) -> io::Result<Spooled> {
         if self.file.is_none() && self.buffer.len() <= MEMORY_BYTES / 16 {
             return self.finish_blocking();

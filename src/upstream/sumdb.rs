@@ -1,4 +1,5 @@
-//! Transport to a remote checksum database: `/latest`, `/lookup/…` and `/tile/…` from one of several URLs.
+//! Transport to a remote checksum database: `/latest`, `/lookup/…` and `/tile/…` from one of
+//! several URLs.
 //!
 //! ```text
 //! https://sum.golang.org                                    the database itself
@@ -6,11 +7,12 @@
 //! file:///srv/sum.golang.org                                a static log directory
 //! ```
 //!
-//! Nothing is verified here. Whoever verifies asks an [`Inquiry`] for an answer; if the answer is a lie, it marks its URL with
-//! [`RemoteSumdb::mark_bad`] and asks the same inquiry for the next one.
+//! Nothing is verified here. Whoever verifies asks an [`Inquiry`] for an answer; if the answer is a
+//! lie, it marks its URL with [`RemoteSumdb::mark_bad`] and asks the same inquiry for the next one.
 //!
-//! Whoever runs those servers should not notice us: everything that is asked keeps one [`Speed`], a server that asks for a pause
-//! gets it, and the newest head is asked for with what is known of it, so that one that has not changed costs a 304.
+//! Whoever runs those servers should not notice us: everything that is asked keeps one [`Speed`], a
+//! server that asks for a pause gets it, and the newest head is asked for with what is known of it,
+//! so that one that has not changed costs a 304.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -82,7 +84,8 @@ impl RemoteSumdb {
         self.ask(path, MAX_LOOKUP_BYTES, true, Kind::Lookup, deadline)
     }
 
-    /// Asks for exactly this tile. A partial tile may be gone where the full one exists: ask for [`Tile::full`] then.
+    /// Asks for exactly this tile. A partial tile may be gone where the full one exists: ask for
+    /// [`Tile::full`] then.
     pub fn tile(&self, tile: &Tile, deadline: Instant) -> Inquiry {
         self.ask(tile.path(), max_tile_bytes(tile), true, Kind::Tile, deadline)
     }
@@ -92,8 +95,8 @@ impl RemoteSumdb {
         self.first().1.local_path().is_some()
     }
 
-    /// A tile from that directory, read on this thread, which must be one that may wait for a disk. None where it is not had at
-    /// once: an [`Inquiry`] says why, and asks the other URLs.
+    /// A tile from that directory, read on this thread, which must be one that may wait for a disk.
+    /// None where it is not had at once: an [`Inquiry`] says why, and asks the other URLs.
     pub fn read_local(&self, tile: &Tile) -> Option<SumdbAnswer> {
         let (n, base) = self.first();
         let url = base.join(&tile.path()).ok()?;
@@ -107,8 +110,8 @@ impl RemoteSumdb {
         (n, &self.0.urls[n])
     }
 
-    /// Demotes a URL that sent what does not verify: a wrong tile, a bad signature, another module's record. `why` is shown to
-    /// the operator.
+    /// Demotes a URL that sent what does not verify: a wrong tile, a bad signature, another
+    /// module's record. `why` is shown to the operator.
     pub fn mark_bad(&self, url: UrlId, why: &str) {
         self.0.health.lied(url.0, why);
         // Else it would say "not changed", and the lie would be read again.

@@ -1,8 +1,10 @@
-//! How fast one remote log is asked: requests and bytes a second, over everything that is asked of it.
+//! How fast one remote log is asked: requests and bytes a second, over everything that is asked of
+//! it.
 //!
-//! Two buckets that hold a second's worth each. A request waits until those before it are paid for; bytes are counted as they
-//! come, and the next piece of any body, and the next request, wait until they are paid for. So the rate holds over any longer
-//! time, whatever is in flight, and a short exchange is not slowed down at all.
+//! Two buckets that hold a second's worth each. A request waits until those before it are paid for;
+//! bytes are counted as they come, and the next piece of any body, and the next request, wait until
+//! they are paid for. So the rate holds over any longer time, whatever is in flight, and a short
+//! exchange is not slowed down at all.
 //!
 //! ```text
 //! requests_per_second = 5      five at once, then one each 200 ms
@@ -40,7 +42,8 @@ pub(super) struct Throttle {
 #[derive(Debug)]
 struct Bucket {
     per_second: f64,
-    /// When everything that was taken is paid for; never more than [`BURST`] ago, as far as it counts.
+    /// When everything that was taken is paid for; never more than [`BURST`] ago, as far as it
+    /// counts.
     paid_at: Mutex<Option<Instant>>,
 }
 

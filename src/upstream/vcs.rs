@@ -1,7 +1,7 @@
 //! `direct`: a module from version control, by the go command itself.
 //!
-//! `go mod download -json path@version` runs in a scratch directory with an environment built from nothing, and what counts is
-//! only the files that it leaves at their places in its module cache:
+//! `go mod download -json path@version` runs in a scratch directory with an environment built from
+//! nothing, and what counts is only the files that it leaves at their places in its module cache:
 //!
 //! ```text
 //! <scratch>/mod/cache/download/github.com/!burnt!sushi/toml/@v/v1.3.2.mod
@@ -9,9 +9,10 @@
 //! <scratch>/mod/cache/download/github.com/!burnt!sushi/toml/@v/v1.3.2.info   (optional: the origin)
 //! ```
 //!
-//! Exit status, printed paths and printed sums are not believed. What the repository can make go and git do is bounded by time, by
-//! disk space and by the process group, which is killed; it is not a sandbox: `git` is allowed and nothing else
-//! (`GOVCS=*:git`), no hooks and no build run, but go and git parse what the repository's server sends.
+//! Exit status, printed paths and printed sums are not believed. What the repository can make go
+//! and git do is bounded by time, by disk space and by the process group, which is killed; it is
+//! not a sandbox: `git` is allowed and nothing else (`GOVCS=*:git`), no hooks and no build run, but
+//! go and git parse what the repository's server sends.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,8 +38,8 @@ use crate::source::{RedactedUrl, SourceUrl};
 
 /// How often the size of the scratch directory is looked at. A fast line fills 25 MB in this time.
 const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(200);
-/// How often it is asked what the disk has left: one system call. A line of 10 Gbit/s fills 25 MB in this time, and the log
-/// goes on writing until 192 MiB more are gone.
+/// How often it is asked what the disk has left: one system call. A line of 10 Gbit/s fills 25 MB
+/// in this time, and the log goes on writing until 192 MiB more are gone.
 const FLOOR_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// What a run takes before it has begun: without so much it need not begin.
 const LEAST_SCRATCH_BYTES: u64 = 1 << 20;
@@ -56,14 +57,15 @@ pub struct VcsOptions {
     pub roots: Option<PathBuf>,
     /// Outgoing proxies.
     pub proxies: ProxySettings,
-    /// The operator's own lines of git configuration: credentials (`http.extraHeader`), `url.<base>.insteadOf`. Whoever can write
-    /// them can run programs as the server's user (`credential.helper`, `core.sshCommand`).
+    /// The operator's own lines of git configuration: credentials (`http.extraHeader`),
+    /// `url.<base>.insteadOf`. Whoever can write them can run programs as the server's user
+    /// (`credential.helper`, `core.sshCommand`).
     pub git_config: Option<String>,
-    /// Module path patterns, as in GOINSECURE, that may be fetched without TLS. Whoever is on the path of such a connection can
-    /// choose the code that is then notarised: for tests.
+    /// Module path patterns, as in GOINSECURE, that may be fetched without TLS. Whoever is on the
+    /// path of such a connection can choose the code that is then notarised: for tests.
     pub insecure: Option<String>,
-    /// How much a scratch directory may take on disk, in bytes; checked five times a second. What is left of `scratch` is
-    /// watched more often.
+    /// How much a scratch directory may take on disk, in bytes; checked five times a second. What
+    /// is left of `scratch` is watched more often.
     pub max_disk_bytes: u64,
     /// Time for deadlines.
     pub clock: Clock,
@@ -94,7 +96,8 @@ impl VcsOptions {
             proxies: ProxySettings::from_env(),
             git_config: None,
             insecure: None,
-            // A large repository's history, its checkout as a zip and that unpacked: four times the largest module.
+            // A large repository's history, its checkout as a zip and that unpacked: four times the
+            // largest module.
             max_disk_bytes: 2 << 30,
             clock: Clock::system(),
         }
@@ -142,7 +145,8 @@ pub enum VcsError {
         /// The limit.
         max_bytes: u64,
     },
-    /// The go command cannot be started. Remedy: install Go and git, or take `direct` out of the sources.
+    /// The go command cannot be started. Remedy: install Go and git, or take `direct` out of the
+    /// sources.
     #[error("cannot run the go command ({source}); a source \"direct\" needs go and git in PATH")]
     NoGo {
         /// The system's error.
@@ -186,8 +190,8 @@ impl Vcs {
         Vcs { options: Arc::new(options) }
     }
 
-    /// Downloads a module version. At the deadline, or when the future is dropped, go and everything that it started is killed;
-    /// the scratch directory is removed in any case.
+    /// Downloads a module version. At the deadline, or when the future is dropped, go and
+    /// everything that it started is killed; the scratch directory is removed in any case.
     pub async fn download(
         &self,
         module: &ModuleVersion,

@@ -1,4 +1,5 @@
-//! What `go mod download -json` says when it fails, made fit for a stranger's terminal, and whose fault it is.
+//! What `go mod download -json` says when it fails, made fit for a stranger's terminal, and whose
+//! fault it is.
 //!
 //! ```text
 //! {
@@ -27,7 +28,8 @@ pub(super) enum Blame {
     Unknown,
 }
 
-/// Words of go and git, tried in this order: a network failure is often wrapped in words that sound like a missing version.
+/// Words of go and git, tried in this order: a network failure is often wrapped in words that sound
+/// like a missing version.
 const SIGNS: &[(Blame, &[&str])] = &[
     (
         Blame::Network,
@@ -127,8 +129,8 @@ impl Message {
     }
 }
 
-/// Every value in the configuration that must not be shown: the base URLs that others are replaced by (and the path of a local
-/// one), user and password in a URL, and headers.
+/// Every value in the configuration that must not be shown: the base URLs that others are replaced
+/// by (and the path of a local one), user and password in a URL, and headers.
 fn secrets(git_config: &str) -> Vec<&str> {
     /// Shorter ones are words, and would riddle the message.
     const MIN_SECRET_BYTES: usize = 4;
