@@ -44,6 +44,7 @@
 //! | | [`audit`] | a full check of any checksum database, by what it serves |
 //! | | [`gossip`] | signed heads that others were shown, compared with ours: nobody is shown another log unnoticed |
 //! | | [`monitor`] | follows logs, and tells what happens in them |
+//! | | [`operate`] | the use cases that the command line and the control socket share |
 //! | faces | [`http`] | paths, status codes, headers; TLS; metrics |
 //! | | [`cli`] | one file a command |
 //!
@@ -173,6 +174,7 @@ pub mod log;
 pub mod mirror;
 pub mod monitor;
 pub mod notary;
+pub mod operate;
 pub mod witness;
 // FACES: how people and programs reach it.
 pub mod cli;

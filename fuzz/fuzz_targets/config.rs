@@ -10,7 +10,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 
 use libfuzzer_sys::fuzz_target;
-use tallystick::config::{Config, ConfigError, Environment, Origin, Overrides};
+use tallystick::config::{Config, ConfigError, Environment, Overrides, SettingOrigin};
+use tallystick::source::{FallThrough, ModuleSource, SourceList, SourceUrl};
 use toml::{Table, Value};
 
 thread_local! {
@@ -39,7 +40,7 @@ fn check_error(error: &ConfigError, text: &str) {
     assert!(!error.problems.is_empty());
     for problem in &error.problems {
         assert!(!problem.kind.to_string().is_empty() && !problem.kind.fix().is_empty());
-        if let Origin::File { line, .. } = problem.place {
+        if let SettingOrigin::File { line, .. } = problem.place {
             assert!((1..=text.split('\n').count()).contains(&line), "line {line}: {error}");
         }
     }
@@ -54,10 +55,10 @@ fn check_config(config: &Config) {
     assert_eq!(values(&again), values(config));
     assert_eq!(again.notices, config.notices);
     // Credentials are hidden in the entries.
-    let urls = |config: &Config| config.sumdbs.values().map(|sumdb| sumdb.urls.clone()).collect::<Vec<_>>();
+    let urls = |config: &Config| config.sumdbs.values().map(|sumdb| sumdb.urls.value.clone()).collect::<Vec<_>>();
     assert!(urls(&again) == urls(config), "{text}");
     for (a, b) in again.routes.iter().zip(&config.routes) {
-        assert!((&a.modules, &a.source, &a.checksum) == (&b.modules, &b.source, &b.checksum), "{text}");
+        assert!(a.route == b.route, "{text}");
     }
 }
 
@@ -81,11 +82,11 @@ fn write(config: &Config) -> Table {
     for (name, sumdb) in &config.sumdbs {
         let mut section = Table::new();
         // What is built in is written only where someone set it, as a URL of one's own may not lead back here.
-        if sumdb.key_origin != Origin::Default {
+        if !sumdb.key.is_by_default() {
             section.insert("key".to_owned(), sumdb.key.to_string().into());
         }
-        if sumdb.urls_origin != Origin::Default {
-            let urls: Vec<String> = sumdb.urls.iter().map(|url| url.expose().as_str().to_owned()).collect();
+        if !sumdb.urls.is_by_default() {
+            let urls: Vec<String> = sumdb.urls.iter().map(expose).collect();
             section.insert("urls".to_owned(), urls.into());
         }
         sumdbs.insert(name.clone(), section.into());
@@ -94,12 +95,35 @@ fn write(config: &Config) -> Table {
     let routes = config.routes.iter().map(|route| {
         let mut section = Table::new();
         section.insert("modules".to_owned(), route.patterns.clone().into());
-        section.insert("checksum".to_owned(), route.checksum.to_string().into());
-        if !route.source.0.is_empty() {
-            section.insert("source".to_owned(), vec![route.source.expose().as_str()].into());
+        section.insert("checksum".to_owned(), route.route.checksum.to_string().into());
+        if let Some(source) = &route.route.source {
+            section.insert("source".to_owned(), vec![expose_list(source)].into());
         }
         section.into()
     });
     file.insert("route".to_owned(), Value::Array(routes.collect()));
     file
+}
+
+/// A URL with its credentials, as only a configuration may hold them.
+fn expose(url: &SourceUrl) -> String {
+    match url {
+        SourceUrl::Server(server) => server.expose().to_string(),
+        SourceUrl::Local(_) => url.to_string(),
+    }
+}
+
+fn expose_list(list: &SourceList) -> String {
+    let mut text = String::new();
+    for entry in list.entries() {
+        match &entry.source {
+            ModuleSource::Proxy(url @ SourceUrl::Server(_)) => text += &expose(url),
+            source => text += &source.to_string(),
+        }
+        text += match entry.fall_through {
+            FallThrough::OnNotFound => ",",
+            FallThrough::OnAnyError => "|",
+        };
+    }
+    text
 }

@@ -6,8 +6,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::engines::{exit_of_store, open_reader};
-use super::exit::OrExit;
+use super::engines::open_reader;
+use super::exit::{OrExit, OrStoreExit};
 use super::{Common, Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -68,28 +68,22 @@ impl AnchorCommand {
 
 fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     // Before the log: a running server moves its anchor after its head.
-    let anchor = FileAnchor::at(&config.anchor);
+    let anchor = FileAnchor::at(&*config.anchor);
     let anchored = match anchor.read() {
         Ok(found) => found,
         Err(error) => {
-            let exit = exit_of_store(&error);
+            let exit = Exit::of_store(&error);
             return Err(error).with_context(|| config.anchor.display().to_string()).or_exit(exit);
         }
     };
     let reader = Arc::new(open_reader(config)?);
-    let newest = reader.heads(TreeSize(u64::MAX), 1).or_else(|error| {
-        let exit = exit_of_store(&error);
-        Err(error).or_exit(exit)
-    })?;
+    let newest = reader.heads(TreeSize(u64::MAX), 1).or_store_exit()?;
     let newest = newest.into_iter().next().map(|head| head.tree);
-    let reason = why_read_only(&reader, &anchor).or_else(|error| {
-        let exit = exit_of_store(&error);
-        Err(error).or_exit(exit)
-    })?;
+    let reason = why_read_only(&reader, &anchor).or_store_exit()?;
     if as_json {
         let head = |tree: &TreeHead| json!({ "size": tree.size.0, "root": tree.root.to_string() });
         output::print_json(&json!({
-            "file": config.anchor,
+            "file": *config.anchor,
             "epoch": anchored.as_ref().map(|anchored| anchored.epoch),
             "stops": anchored.as_ref().map(|anchored| anchored.stops),
             "anchored": anchored.as_ref().map(|anchored| head(&anchored.tree)),
@@ -118,7 +112,7 @@ fn settle(config: &Config, size: TreeSize) -> anyhow::Result<Exit> {
     open_reader(config)?;
     let settled = settle_stopped(config, size).or_else(|error| {
         let exit = match &error {
-            SettleError::Open(LogOpenError::Store(error)) => exit_of_store(error),
+            SettleError::Open(LogOpenError::Store(error)) => Exit::of_store(error),
             SettleError::Open(LogOpenError::WrongKey { .. }) => Exit::Usage,
             SettleError::OtherSize { .. }
             | SettleError::Readable { .. }
@@ -143,5 +137,5 @@ fn settle(config: &Config, size: TreeSize) -> anyhow::Result<Exit> {
 fn settle_stopped(config: &Config, size: TreeSize) -> Result<Settled, SettleError> {
     let lock = DirectoryLock::acquire(&config.data)?;
     let reader = Arc::new(SqliteReader::open(&config.data.join(DATABASE_FILE), SETTLE_CACHE_KIB)?);
-    settle_anchor(&lock, &reader, &FileAnchor::at(&config.anchor), size, &Clock::system())
+    settle_anchor(&lock, &reader, &FileAnchor::at(&*config.anchor), size, &Clock::system())
 }

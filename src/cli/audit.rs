@@ -10,7 +10,7 @@ use clap::Args;
 use super::engines::http_client;
 use super::exit::OrExit;
 use super::verify::{self, read_gosum};
-use super::{Common, Exit, Progress, block_on, output, remote};
+use super::{Common, Exit, ProgressMeter, block_on, output, remote};
 use crate::audit::{
     AuditError, AuditFinding, AuditOptions, AuditProgress, AuditReport, Subject, Target, audit, audit_lines,
 };
@@ -48,7 +48,7 @@ Examples:
   tallystick audit /srv/sum.golang.org --key keys/sum.golang.org.vkey --json
   tallystick audit https://sum.golang.org --gosum go.sum
   tallystick audit https://sum.corp.example --from ~/go/pkg/sumdb/sum.corp.example/latest")]
-pub(super) struct Audit {
+pub(super) struct AuditCommand {
     /// The log: its URL, or a directory with `latest` and `tile/8/…`
     #[arg(value_name = "URL|DIR")]
     log: String,
@@ -78,7 +78,7 @@ pub(super) struct Audit {
     junit: Option<PathBuf>,
 }
 
-impl Audit {
+impl AuditCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         let report = block_on(self.report(&config))?;
@@ -127,7 +127,7 @@ impl Audit {
         let tell = |progress: AuditProgress| {
             let mut bar = bar.borrow_mut();
             let bar = bar.get_or_insert_with(|| {
-                let mut bar = Progress::new("records", progress.total);
+                let mut bar = ProgressMeter::new("records", progress.total);
                 bar.begin_at(progress.from);
                 bar
             });
@@ -171,8 +171,8 @@ impl Audit {
         if let Some(given) = &self.key {
             return key_of(given).or_exit(Exit::Usage);
         }
-        let passed_on = |(name, sumdb): (&String, &crate::config::SumDb)| {
-            url.is_passthrough_of(name).then(|| sumdb.key.clone())
+        let passed_on = |(name, sumdb): (&String, &crate::config::SumdbSection)| {
+            url.is_passthrough_of(name).then(|| sumdb.key.value.clone())
         };
         if let Some(key) = config.sumdbs.iter().find_map(passed_on) {
             return Ok(key);

@@ -28,16 +28,16 @@ pub(super) enum Shell {
 
 /// A log as its clients know it.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(super) struct ClientSetup {
     pub(super) name: String,
     pub(super) vkey: String,
     pub(super) url: String,
     pub(super) fingerprint: String,
 }
 
-impl Client {
-    pub(super) fn new(key: &VerifierKey, url: &str) -> Client {
-        Client {
+impl ClientSetup {
+    pub(super) fn new(key: &VerifierKey, url: &str) -> ClientSetup {
+        ClientSetup {
             name: key.name().to_string(),
             vkey: key.to_string(),
             url: url.to_owned(),

@@ -11,12 +11,12 @@ use super::{Exit, output};
 Examples:
   source <(tallystick completions bash)
   tallystick completions fish > ~/.config/fish/completions/tallystick.fish")]
-pub(super) struct Completions {
+pub(super) struct CompletionsCommand {
     /// Which shell
     shell: Shell,
 }
 
-impl Completions {
+impl CompletionsCommand {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::command(), "tallystick", &mut script);

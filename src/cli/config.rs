@@ -50,7 +50,7 @@ fn check(config: &Config) -> anyhow::Result<Exit> {
         return Err(ConfigError { problems }.into());
     }
     redirect_rules(config)?;
-    if let Some(tls) = &config.tls {
+    if let Some(tls) = config.tls.files() {
         TlsKeeper::load(&tls.cert, &tls.key).or_exit(Exit::Usage)?;
     }
     for notice in &config.notices {

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::client::{self, Client, Shell};
+use super::client::{self, ClientSetup, Shell};
 use super::{Common, Exit, block_on, bypass, output, remote};
 use crate::config::{Environment, GoEnvironment, keys};
 use crate::source::ServerUrl;
@@ -23,7 +23,7 @@ Examples:
   tallystick env --shell powershell | Out-String | Invoke-Expression
   tallystick env --server https://sum.corp.example
   tallystick env --json")]
-pub(super) struct Env {
+pub(super) struct EnvCommand {
     /// Whose syntax to print
     #[arg(long, value_enum, default_value_t = Shell::Sh, conflicts_with = "json")]
     shell: Shell,
@@ -35,7 +35,7 @@ pub(super) struct Env {
     server: Option<ServerUrl>,
 }
 
-impl Env {
+impl EnvCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let (shell, json) = (self.shell, self.json);
         let result = self.show(common);
@@ -52,7 +52,7 @@ impl Env {
             Some(server) => block_on(remote::log_of(server, config.roots.as_deref()))?,
             None => {
                 let (_, key) = keys::load_verifier(&config.data, config.name.as_deref())?;
-                Client::new(&key, &config.client_url())
+                ClientSetup::new(&key, &config.client_url())
             }
         };
         let warnings = bypass::warnings(&GoEnvironment::read(&Environment::of_process()));

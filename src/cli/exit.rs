@@ -1,11 +1,14 @@
-//! Exit codes, the same for every command, so that a script can tell "try again" from "a person must look".
+//! Exit codes, the same for every command, so that a script can tell "try again" from "a person
+//! must look".
 
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
-use crate::config::keys::KeyError;
+use crate::config::keys::KeyFileError;
+use crate::http::control::ControlError;
+use crate::store::StoreError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +35,8 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The code of an error: the one it was given by [`OrExit`], or the one that its type stands for.
+    /// The code of an error: the one it was given by [`OrExit`], or the one that its type stands
+    /// for.
     pub fn of(error: &anyhow::Error) -> Exit {
         error.chain().find_map(Exit::of_cause).unwrap_or(Exit::Failed)
     }
@@ -44,15 +48,51 @@ impl Exit {
         if cause.is::<ConfigError>() {
             return Some(Exit::Usage);
         }
-        cause.downcast_ref::<KeyError>().map(|error| match error {
-            KeyError::Io { .. } | KeyError::Exists { .. } | KeyError::NoRandomness { .. } => Exit::Failed,
-            KeyError::Malformed { .. } | KeyError::Mismatch { .. } => Exit::Damage,
-            KeyError::LoosePermissions { .. }
-            | KeyError::NameDiffers { .. }
-            | KeyError::Several { .. }
-            | KeyError::Missing { .. }
-            | KeyError::BadName { .. } => Exit::Usage,
+        if let Some(error) = cause.downcast_ref::<ControlError>() {
+            return Some(Exit::of_control(error));
+        }
+        cause.downcast_ref::<KeyFileError>().map(|error| match error {
+            KeyFileError::Io { .. } | KeyFileError::Exists { .. } | KeyFileError::NoRandomness { .. } => {
+                Exit::Failed
+            }
+            KeyFileError::Malformed { .. } | KeyFileError::Mismatch { .. } => Exit::Damage,
+            KeyFileError::LoosePermissions { .. }
+            | KeyFileError::NameDiffers { .. }
+            | KeyFileError::Several { .. }
+            | KeyFileError::Missing { .. }
+            | KeyFileError::BadName { .. } => Exit::Usage,
         })
+    }
+}
+
+impl Exit {
+    /// Returns the code that a scheduler must hear of before the other.
+    pub(super) fn or_worse(self, other: Exit) -> Exit {
+        let order = [Exit::Damage, Exit::Usage, Exit::Failed, Exit::Running, Exit::Unreachable];
+        order.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(Exit::Done)
+    }
+
+    /// The code of an error of a store.
+    pub(super) fn of_store(error: &StoreError) -> Exit {
+        match error {
+            StoreError::Locked { .. } => Exit::Running,
+            StoreError::Damaged { .. } => Exit::Damage,
+            StoreError::Foreign { .. } | StoreError::NewerSchema { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn of_control(error: &ControlError) -> Exit {
+        match error {
+            ControlError::Cut | ControlError::Lines(_) | ControlError::Silent(_) => Exit::Unreachable,
+            ControlError::Connect { .. }
+            | ControlError::Handshake(_)
+            | ControlError::Body(_)
+            | ControlError::OtherVersion
+            | ControlError::Status { .. }
+            | ControlError::Unreadable(_)
+            | ControlError::Unexpected(_) => Exit::Failed,
+        }
     }
 }
 
@@ -65,6 +105,21 @@ pub(super) trait OrExit<T> {
 impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     fn or_exit(self, exit: Exit) -> anyhow::Result<T> {
         self.map_err(|error| anyhow::Error::new(Coded { exit, error: error.into() }))
+    }
+}
+
+/// Gives an error of a store the exit code that it stands for.
+pub(super) trait OrStoreExit<T> {
+    /// The same result; an error will end the process with [`Exit::of_store`].
+    fn or_store_exit(self) -> anyhow::Result<T>;
+}
+
+impl<T> OrStoreExit<T> for Result<T, StoreError> {
+    fn or_store_exit(self) -> anyhow::Result<T> {
+        self.or_else(|error| {
+            let exit = Exit::of_store(&error);
+            Err(error).or_exit(exit)
+        })
     }
 }
 
@@ -97,7 +152,8 @@ mod tests {
     use super::*;
     use anyhow::Context;
 
-    /// The table is that of the design: 0 done, 1 failed, 2 usage, 3 unreachable, 4 damage, 5 running.
+    /// The table is that of the design: 0 done, 1 failed, 2 usage, 3 unreachable, 4 damage, 5
+    /// running.
     #[test]
     fn codes_survive_context_and_read_like_the_error() {
         let error = Err::<(), _>(anyhow::anyhow!("no route to host")).or_exit(Exit::Unreachable);

@@ -73,7 +73,7 @@ pub(super) fn signing_key(
             Ok((key, false))
         }
         (None, false) if no_key == NoKey::Refuse => {
-            Err(keys::KeyError::Missing { directory: keys::directory(&config.data) }.into())
+            Err(keys::KeyFileError::Missing { directory: keys::directory(&config.data) }.into())
         }
         (None, false) => {
             check_nothing(config).or_exit(Exit::Usage)?;
@@ -181,7 +181,7 @@ fn check_alone(config: &Config, key: &VerifierKey, new_log: bool) -> anyhow::Res
 
 /// Reads the anchor, if there is one.
 fn anchored(config: &Config) -> anyhow::Result<Option<Anchored>> {
-    FileAnchor::at(&config.anchor).read().with_context(|| {
+    FileAnchor::at(&*config.anchor).read().with_context(|| {
         format!(
             "there is no log in {}, and its anchor at {} cannot be read\n  fix: put the newest \
              copies of database and keys back, and leave the anchor as it is: the next start says \

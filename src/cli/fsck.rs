@@ -6,13 +6,13 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use super::engines::{exit_of_store, open_reader};
-use super::exit::OrExit;
-use super::{Common, Exit, Progress, output};
+use super::engines::open_reader;
+use super::exit::{OrExit, OrStoreExit};
+use super::{Common, Exit, ProgressMeter, output};
 use crate::config::{Config, keys};
-use crate::http::control::LogName;
 use crate::log::{FsckFinding, FsckReport, ReadOnly, fsck, why_read_only};
 use crate::note::VerifierKey;
+use crate::operate::LogName;
 use crate::store::anchor::{Anchor as _, Anchored, FileAnchor};
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::{DATABASE_FILE, SqliteReader, rebuild_index};
@@ -32,7 +32,7 @@ Examples:
   tallystick fsck
   tallystick fsck --data /var/lib/tallystick --json
   tallystick fsck --rebuild-index")]
-pub(super) struct Fsck {
+pub(super) struct FsckCommand {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,7 +43,7 @@ pub(super) struct Fsck {
 
 /// What was looked at, and what is wrong.
 #[derive(Debug, Serialize)]
-struct Report {
+struct FsckOutput {
     log: LogName,
     clean: bool,
     records: u64,
@@ -76,7 +76,7 @@ impl From<FsckFinding> for Found {
     }
 }
 
-impl Fsck {
+impl FsckCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         if self.rebuild_index {
@@ -92,7 +92,7 @@ impl Fsck {
     }
 }
 
-fn check(config: &Config) -> anyhow::Result<Report> {
+fn check(config: &Config) -> anyhow::Result<FsckOutput> {
     let mut findings = Vec::new();
     // Before the log: the anchor may move ahead of the head that is found there, never the other way round.
     let anchored = read_anchor(config, &mut findings);
@@ -105,13 +105,13 @@ fn check(config: &Config) -> anyhow::Result<Report> {
         .with_context(|| format!("the database holds the malformed key {}", identity.vkey))
         .or_exit(Exit::Damage)?;
     // Before its head, too: what a start would say of the two.
-    let reason = why_read_only(&reader, &FileAnchor::at(&config.anchor))
+    let reason = why_read_only(&reader, &FileAnchor::at(&*config.anchor))
         .unwrap_or_else(|error| Some(ReadOnly::from(&error)));
     // A head that cannot be read is found below.
     let newest = reader.heads(TreeSize(u64::MAX), 1).ok().and_then(|mut heads| heads.pop());
     let size = newest.map_or(0, |head| head.tree.size.0);
     check_pages(&reader, &mut findings);
-    let mut progress = Progress::new("records", size);
+    let mut progress = ProgressMeter::new("records", size);
     let checked = fsck(&*reader, &verifier, anchored.as_ref(), &mut |done| progress.set(done));
     progress.finish();
     let checked = match checked {
@@ -119,17 +119,14 @@ fn check(config: &Config) -> anyhow::Result<Report> {
         Err(StoreError::Damaged { place, why }) => {
             FsckReport { findings: vec![FsckFinding { place, why }], ..FsckReport::default() }
         }
-        checked => checked.or_else(|error| {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
-        })?,
+        checked => checked.or_store_exit()?,
     };
     findings.extend(checked.findings.into_iter().map(Found::from));
     if let Some((place, why)) = reason.as_ref().and_then(short) {
         let is_new = findings.iter().all(|found| found.place != place);
         findings.extend(is_new.then(|| Found { place: place.to_owned(), why }));
     }
-    Ok(Report {
+    Ok(FsckOutput {
         log: LogName::new(&identity),
         clean: findings.is_empty(),
         records: checked.records,
@@ -171,23 +168,20 @@ fn short(reason: &ReadOnly) -> Option<(&'static str, String)> {
 fn rebuild(config: &Config) -> anyhow::Result<()> {
     open_reader(config)?;
     let rebuilt = DirectoryLock::acquire(&config.data).and_then(|_lock| {
-        let mut progress: Option<Progress> = None;
+        let mut progress: Option<ProgressMeter> = None;
         let rebuilt = rebuild_index(&config.data.join(DATABASE_FILE), &mut |done, size| {
-            progress.get_or_insert_with(|| Progress::new("index", size)).set(done);
+            progress.get_or_insert_with(|| ProgressMeter::new("index", size)).set(done);
         });
         if let Some(progress) = progress {
             progress.finish();
         }
         rebuilt
     });
-    rebuilt.map(drop).or_else(|error| {
-        let exit = exit_of_store(&error);
-        Err(error).or_exit(exit)
-    })
+    rebuilt.map(drop).or_store_exit()
 }
 
 fn read_anchor(config: &Config, findings: &mut Vec<Found>) -> Option<Anchored> {
-    match FileAnchor::at(&config.anchor).read() {
+    match FileAnchor::at(&*config.anchor).read() {
         Ok(found) => found,
         Err(error) => {
             let why = format!("{} cannot be read: {error}", config.anchor.display());
@@ -204,7 +198,7 @@ fn check_key(config: &Config, identity: &Identity, findings: &mut Vec<Found>) ->
             let why = format!("{} is not the key of this log, which is {}", path.display(), identity.vkey);
             findings.push(Found { place: "key".to_owned(), why });
         }
-        Ok(_) | Err(keys::KeyError::Missing { .. }) => {}
+        Ok(_) | Err(keys::KeyFileError::Missing { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(())
@@ -219,9 +213,9 @@ fn check_pages(reader: &SqliteReader, findings: &mut Vec<Found>) {
     }
 }
 
-impl Report {
+impl FsckOutput {
     fn print(&self) -> anyhow::Result<()> {
-        let Report { log, records, heads, findings, unlisted, anchor, .. } = self;
+        let FsckOutput { log, records, heads, findings, unlisted, anchor, .. } = self;
         if self.clean {
             let anchor =
                 anchor.size.map_or_else(|| "no anchor yet".to_owned(), |size| format!("anchor at {size}"));

@@ -40,7 +40,7 @@ Examples:
   tallystick gossip
   tallystick gossip https://sum.corp.example --json
   tallystick gossip https://sum.corp.example --head saved-note.txt")]
-pub(super) struct Gossip {
+pub(super) struct GossipCommand {
     /// The server that compares
     #[arg(value_name = "URL")]
     server: Option<ServerUrl>,
@@ -97,7 +97,7 @@ struct Problem {
     detail: String,
 }
 
-impl Gossip {
+impl GossipCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         let go = GoEnvironment::read(&Environment::of_process());
@@ -120,7 +120,7 @@ impl Gossip {
                 output::print(&format!("\n{evidence}"))?;
             }
         }
-        Ok(told.iter().map(Told::exit).fold(Exit::Done, worse))
+        Ok(told.iter().map(Told::exit).fold(Exit::Done, Exit::or_worse))
     }
 }
 
@@ -272,10 +272,4 @@ impl Told {
             Answer::Refused { .. } => Exit::Failed,
         }
     }
-}
-
-/// The exit code that a job must end with before the other.
-fn worse(one: Exit, other: Exit) -> Exit {
-    let order = [Exit::Damage, Exit::Failed, Exit::Unreachable];
-    order.into_iter().find(|exit| *exit == one || *exit == other).unwrap_or(Exit::Done)
 }

@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::engines::{exit_of_store, open_reader};
-use super::exit::OrExit;
+use super::engines::open_reader;
+use super::exit::{OrExit, OrStoreExit};
 use super::{Common, Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -30,7 +30,7 @@ Examples:
   tallystick incidents --limit 1000 --json
   tallystick incidents resolve 1"
 )]
-pub(super) struct Incidents {
+pub(super) struct IncidentsCommand {
     #[command(subcommand)]
     action: Option<Action>,
     /// Print JSON
@@ -66,7 +66,7 @@ struct Row {
     stop: Option<u64>,
 }
 
-impl Incidents {
+impl IncidentsCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         match self.action {
@@ -83,10 +83,7 @@ fn show(config: &Config, limit: usize, as_json: bool) -> anyhow::Result<Exit> {
         Ok(stops) => (stops, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let incidents = open_reader(config)?.incidents(limit).or_else(|error| {
-        let exit = exit_of_store(&error);
-        Err(error).or_exit(exit)
-    })?;
+    let incidents = open_reader(config)?.incidents(limit).or_store_exit()?;
     let rows = rows(incidents, &stops);
     if as_json {
         output::print_json(&rows)?;
@@ -141,7 +138,7 @@ fn resolve(config: &Config, number: u64) -> anyhow::Result<Exit> {
 
 fn resolve_lost(config: &Config) -> anyhow::Result<Exit> {
     let vkey = open_reader(config)?.identity().vkey.clone();
-    let aside = forget_stops(&config.data, &FileAnchor::at(&config.anchor), &vkey, &Clock::system())
+    let aside = forget_stops(&config.data, &FileAnchor::at(&*config.anchor), &vkey, &Clock::system())
         .or_else(coded)?;
     if let Some(aside) = aside {
         output::print(&format!("set aside  {}\n", aside.display()))?;
@@ -162,7 +159,7 @@ fn exit_of_stop(error: &StopError) -> Exit {
     match error {
         StopError::Io { .. } => Exit::Failed,
         StopError::Damaged { .. } | StopError::Foreign { .. } => Exit::Damage,
-        StopError::Lock(error) => exit_of_store(error),
+        StopError::Lock(error) => Exit::of_store(error),
         StopError::NotOpen { .. } | StopError::NotLost => Exit::Usage,
     }
 }

@@ -21,7 +21,7 @@ Examples:
   tallystick key new --name sum.corp.example
   tallystick key show
   tallystick key show --data /var/lib/tallystick --json")]
-pub(super) struct Key {
+pub(super) struct KeyCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -45,7 +45,7 @@ enum Action {
     },
 }
 
-impl Key {
+impl KeyCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let (name, json, is_new) = match self.action {
             Action::New { name, json } => (name, json, true),
@@ -53,7 +53,7 @@ impl Key {
         };
         let config = Config::load(&Overrides { name, ..common.overrides() }, &Environment::of_process())?;
         if is_new && let Ok((path, _)) = keys::load_verifier(&config.data, None) {
-            return Err(keys::KeyError::Exists { path }.into());
+            return Err(keys::KeyFileError::Exists { path }.into());
         }
         if is_new && crate::store::sqlite::holds_log(&config.data) {
             let why = format!(

@@ -2,17 +2,14 @@
 
 use clap::Args;
 
-use super::control::{Needs, Session, refused};
-use super::engines::{exit_of_store, open_reader};
-use super::exit::OrExit;
+use super::engines::open_reader;
+use super::exit::OrStoreExit;
+use super::session::{Needs, Session, refused};
 use super::{Common, Exit, block_on, output};
 use crate::config::Config;
-use crate::http::control::{FoundRecord, LookupAnswer, ModuleRequest, Reason, Refusal};
 use crate::module::ModuleVersion;
-use crate::store::evidence::Kept;
-use crate::store::sqlite::SqliteReader;
-use crate::store::{Evidence, LogObserver as _, LogReader, StoreError, StoredHead, StoredRecord};
-use crate::tlog::TreeSize;
+use crate::operate::{LookupAnswer, Reason, RecordDetails, Refusal};
+use crate::store::{Evidence, LogObserver as _};
 
 /// Show the log's lines for a module version, with their evidence
 #[derive(Debug, Args)]
@@ -25,7 +22,7 @@ Examples:
   tallystick lookup rsc.io/quote@v1.5.2
   tallystick lookup corp.example/billing@v0.4.0 --json
   tallystick lookup corp.example/billing@v0.5.0 --notarize")]
-pub(super) struct Lookup {
+pub(super) struct LookupCommand {
     /// Module path and version, as in go.mod: rsc.io/quote@v1.5.2
     #[arg(value_name = "MODULE@VERSION")]
     module: ModuleVersion,
@@ -37,10 +34,10 @@ pub(super) struct Lookup {
     json: bool,
 }
 
-impl Lookup {
+impl LookupCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
-        let Lookup { module, notarize, json } = self;
+        let LookupCommand { module, notarize, json } = self;
         let answer = block_on(async {
             if notarize { notarize_module(&config, module).await } else { look_up(&config, module).await }
         })?;
@@ -57,35 +54,17 @@ impl Lookup {
 async fn look_up(config: &Config, module: ModuleVersion) -> anyhow::Result<LookupAnswer> {
     let Some(mut session) = Session::running(config).await? else {
         let reader = open_reader(config)?;
-        return read(&reader, module).or_else(|error| {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
-        });
+        return LookupAnswer::read(&reader, reader.identity(), module).or_store_exit();
     };
-    let answer = session.ask("/v1/lookup", &ModuleRequest { module }).await?;
+    let answer = session.lookup(module).await?;
     session.close().await?;
     answer.or_else(refused)
-}
-
-fn read(reader: &SqliteReader, module: ModuleVersion) -> Result<LookupAnswer, StoreError> {
-    let damaged = |place: &str| StoreError::Damaged { place: place.to_owned(), why: "missing".to_owned() };
-    let head = reader.heads(TreeSize(u64::MAX), 1)?.pop().ok_or_else(|| damaged("newest head"))?;
-    let found: Option<(StoredRecord, Kept)> = match reader.find(&module, head.tree.size)? {
-        Some(record) => {
-            let place = format!("evidence of record {}", record.id);
-            let kept = reader.evidence(record.id)?.ok_or_else(|| damaged(&place))?;
-            Some((record, kept))
-        }
-        None => None,
-    };
-    let head: &StoredHead = &head;
-    Ok(LookupAnswer::new(reader.identity(), module, head, found, false))
 }
 
 /// Lets the notary bring it in, in the running server or here.
 async fn notarize_module(config: &Config, module: ModuleVersion) -> anyhow::Result<LookupAnswer> {
     let mut session = Session::open(config, Needs::Routes).await?;
-    let answer = session.ask("/v1/notarize", &ModuleRequest { module: module.clone() }).await;
+    let answer = session.notarize(module).await;
     session.close().await?;
     answer?.or_else(|Refusal { reason, why }| {
         let fix = match reason {
@@ -99,7 +78,7 @@ async fn notarize_module(config: &Config, module: ModuleVersion) -> anyhow::Resu
 /// What a person reads: the lines alone first, so that they can be copied, then why they are there.
 fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
     let LookupAnswer { module, found, appended, log, head } = answer;
-    let Some(FoundRecord { record, lines, appended_at, evidence, .. }) = found else {
+    let Some(RecordDetails { record, lines, appended_at, evidence, .. }) = found else {
         output::error(&format!(
             "{} does not have {module} (it has {} records)\n  fix: `tallystick lookup {module} --notarize` brings it in, as a \
              look-up by the go command would",
@@ -112,7 +91,7 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
     let mut row = |name: &str, value: &str| text += &format!("{name:<12}{}\n", output::one_line(value));
     row("log", &log.name);
     row("record", &format!("{record}{new}"));
-    row("appended", &time(*appended_at));
+    row("appended", &output::time(*appended_at));
     match evidence {
         Evidence::Sumdb { log, record, head_size, head_root } => {
             row("source", log);
@@ -122,7 +101,7 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
         Evidence::Computed { source, url, fetched_at, zip_sha256, zip_bytes, origin } => {
             row("source", &format!("computed from {source}"));
             row("zip", url);
-            row("", &format!("{zip_bytes} bytes, fetched {}", time(*fetched_at)));
+            row("", &format!("{zip_bytes} bytes, fetched {}", output::time(*fetched_at)));
             row("", &format!("SHA-256 {zip_sha256}"));
             if let Some(origin) = origin {
                 row("origin", origin.get());
@@ -132,12 +111,7 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
             row("source", &format!("imported by {importer}, whose word is the only evidence"));
         }
     }
-    row("head", &format!("{} records, signed {}", head.size, time(head.signed_at)));
+    row("head", &format!("{} records, signed {}", head.size, output::time(head.signed_at)));
     row("", &format!("root {}", head.root));
     Ok(output::print(&text)?)
-}
-
-/// To the second: what is finer is in the JSON.
-fn time(time: jiff::Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

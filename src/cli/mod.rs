@@ -7,7 +7,6 @@ mod bypass;
 mod client;
 mod completions;
 mod config;
-mod control;
 mod engines;
 mod env;
 mod exit;
@@ -22,10 +21,12 @@ mod lookup;
 mod mirror;
 mod monitor;
 mod output;
+mod process;
 mod prove;
 mod remote;
 mod reverify;
 mod serve;
+mod session;
 mod textfile;
 mod verify;
 mod witness;
@@ -39,7 +40,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Environment, Overrides};
 pub use exit::Exit;
-pub use output::Progress;
+pub use output::ProgressMeter;
 
 /// A private Go checksum database: one log for public and private modules, verified to the byte.
 #[derive(Debug, Parser)]
@@ -65,8 +66,7 @@ pub struct Cli {
 
 /// What a command logs unless it is told otherwise: its progress, where there is no terminal for a bar, and warnings, but
 /// none of those that its result shows anyway.
-const COMMAND_LOG_FILTER: &str =
-    "warn,tallystick::cli=info,tallystick::notary=off,tallystick::http::control=off";
+const COMMAND_LOG_FILTER: &str = "warn,tallystick::cli=info,tallystick::notary=off,tallystick::operate=off,tallystick::operate::incidents=error";
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
@@ -87,31 +87,31 @@ impl Common {
     /// The configuration for a command that is not `serve`, and logging as it says.
     fn load(&self) -> anyhow::Result<Config> {
         let config = Config::load(&self.overrides(), &Environment::of_process())?;
-        logging::start(config.log_format, config.log_filter.as_deref(), COMMAND_LOG_FILTER);
+        logging::start(*config.log_format, config.log_filter.as_deref(), COMMAND_LOG_FILTER);
         Ok(config)
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
-    Env(env::Env),
-    Key(key::Key),
-    Lookup(lookup::Lookup),
-    Import(import::Import),
-    Prove(prove::Prove),
-    Verify(verify::Verify),
-    Fsck(fsck::Fsck),
+    Serve(serve::ServeCommand),
+    Env(env::EnvCommand),
+    Key(key::KeyCommand),
+    Lookup(lookup::LookupCommand),
+    Import(import::ImportCommand),
+    Prove(prove::ProveCommand),
+    Verify(verify::VerifyCommand),
+    Fsck(fsck::FsckCommand),
     Mirror(mirror::MirrorCommand),
-    Audit(audit::Audit),
-    Gossip(gossip::Gossip),
+    Audit(audit::AuditCommand),
+    Gossip(gossip::GossipCommand),
     Monitor(monitor::MonitorCommand),
     Anchor(anchor::AnchorCommand),
-    Incidents(incidents::Incidents),
+    Incidents(incidents::IncidentsCommand),
     Witness(witness::WitnessCommand),
     Witnesses(witnesses::WitnessesCommand),
     Config(config::ConfigCommand),
-    Completions(completions::Completions),
+    Completions(completions::CompletionsCommand),
 }
 
 /// The shape of the command line, for completions, the manual and the tests.

@@ -12,10 +12,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
 
-use super::engines::{exit_of_store, file_name, http_client};
-use super::exit::OrExit;
+use super::engines::{file_name, http_client};
+use super::exit::{OrExit, OrStoreExit};
+use super::process::{Signals, bind, operators};
 use super::remote::MAX_ROOTS_BYTES;
-use super::serve::{Signals, bind, operators};
 use super::{Common, Exit, block_on, output, textfile, verify};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -61,10 +61,7 @@ impl MonitorCommand {
         let directory = given.state.clone();
         private::make_directory(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
-        let _lock = DirectoryLock::acquire(&directory).or_else(|error| {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
-        })?;
+        let _lock = DirectoryLock::acquire(&directory).or_store_exit()?;
         block_on(async {
             let (textfile, address) = (given.textfile.clone(), given.metrics_listen.filter(|_| !self.once));
             let listener = match address {
@@ -95,7 +92,7 @@ fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
         match opened {
             Ok(log) => logs.push((followed, log)),
             Err(RemoteError::Store(source)) => {
-                let exit = exit_of_store(&source);
+                let exit = Exit::of_store(&source);
                 return Err(MonitorError::Store { log: followed.name, source }).or_exit(exit);
             }
             Err(error) => return Err(error).or_exit(Exit::Failed),
@@ -120,7 +117,7 @@ fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
 fn coded<T>(error: MonitorError) -> anyhow::Result<T> {
     let exit = match &error {
         MonitorError::State(StateError::Damaged { .. }) => Exit::Damage,
-        MonitorError::Store { source, .. } => exit_of_store(source),
+        MonitorError::Store { source, .. } => Exit::of_store(source),
         MonitorError::Key { .. } | MonitorError::Gosum { .. } => Exit::Usage,
         MonitorError::State(_) | MonitorError::Io { .. } => Exit::Failed,
     };

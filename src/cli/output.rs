@@ -41,6 +41,11 @@ pub(super) fn one_line(text: &str) -> String {
     visible::escape_line(text).into_owned()
 }
 
+/// Writes a time to the second: what is finer is in the JSON.
+pub(super) fn time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 fn write(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -116,7 +121,7 @@ fn say(colour: &str, word: &str, text: &str) {
 }
 
 /// How far a long command is: a bar on a terminal, at most ten log lines elsewhere.
-pub struct Progress {
+pub struct ProgressMeter {
     bar: ProgressBar,
     what: &'static str,
     total: u64,
@@ -125,22 +130,26 @@ pub struct Progress {
     logged_at: Instant,
 }
 
-impl Progress {
+impl ProgressMeter {
     /// Starts at 0 of `total` things that are called `what` ("lines", "records").
-    pub fn new(what: &'static str, total: u64) -> Progress {
-        Progress::start(what, Some(total), "{wide_bar} {human_pos}/{human_len} {msg}  {rate}  {eta} left")
+    pub fn new(what: &'static str, total: u64) -> ProgressMeter {
+        ProgressMeter::start(
+            what,
+            Some(total),
+            "{wide_bar} {human_pos}/{human_len} {msg}  {rate}  {eta} left",
+        )
     }
 
     /// Starts at 0 of `total` bytes that hold what is called `what`; the total of a pipe is not known.
-    pub fn bytes(what: &'static str, total: Option<u64>) -> Progress {
+    pub fn bytes(what: &'static str, total: Option<u64>) -> ProgressMeter {
         let template = match total {
             Some(_) => "{wide_bar} {bytes}/{total_bytes}  {msg}  {bytes_per_sec}  {eta} left",
             None => "{spinner} {bytes}  {msg}  {bytes_per_sec}",
         };
-        Progress::start(what, total, template)
+        ProgressMeter::start(what, total, template)
     }
 
-    fn start(what: &'static str, total: Option<u64>, template: &str) -> Progress {
+    fn start(what: &'static str, total: Option<u64>, template: &str) -> ProgressMeter {
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
@@ -156,7 +165,7 @@ impl Progress {
         bar.set_message(what);
         let clock = Clock::system();
         let logged_at = clock.instant();
-        Progress { bar, what, total: total.unwrap_or(u64::MAX), logged_tenth: 0, clock, logged_at }
+        ProgressMeter { bar, what, total: total.unwrap_or(u64::MAX), logged_tenth: 0, clock, logged_at }
     }
 
     /// Goes on from what was done before: neither rate nor time left count it.

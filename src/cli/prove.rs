@@ -18,14 +18,13 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::control::{Needs, Session, exit_of};
 use super::engines::file_name;
-use super::exit::OrExit;
 use super::remote::Server;
-use super::{Common, Exit, Progress, block_on, output, verify};
+use super::session::{Needs, Session, refused};
+use super::{Common, Exit, ProgressMeter, block_on, output, verify};
 use crate::config::Config;
-use crate::http::control::{ModuleRequest, ProofFile, ProveAnswer, Reason, Refusal};
 use crate::module::ModuleVersion;
+use crate::operate::{ModuleProofs, ProofFile, Reason, Refusal};
 use crate::source::ServerUrl;
 use crate::tlog::{MAX_TLOG_PROOF_BYTES, TLOG_PROOF_SUFFIX, TlogProof};
 
@@ -46,7 +45,7 @@ Examples:
   tallystick prove rsc.io/quote@v1.5.2 --out proofs
   tallystick prove --gosum go.sum --out proofs
   tallystick prove --gosum go.sum --out proofs --server https://sum.corp.example")]
-pub(super) struct Prove {
+pub(super) struct ProveCommand {
     /// Module path and version, as in go.mod: rsc.io/quote@v1.5.2
     #[arg(value_name = "MODULE@VERSION", required_unless_present = "gosum")]
     modules: Vec<ModuleVersion>,
@@ -66,7 +65,7 @@ pub(super) struct Prove {
 
 /// What was written.
 #[derive(Debug, Serialize)]
-struct Report {
+struct ProveOutput {
     proved: Vec<Written>,
     missing: Vec<Missing>,
 }
@@ -86,7 +85,7 @@ struct Missing {
     why: String,
 }
 
-impl Prove {
+impl ProveCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         let mut modules = self.modules;
@@ -95,10 +94,10 @@ impl Prove {
         }
         let mut seen = HashSet::new();
         modules.retain(|module| seen.insert(module.clone()));
-        let mut bar = Progress::new("module versions", modules.len() as u64);
+        let mut bar = ProgressMeter::new("module versions", modules.len() as u64);
         let (out, server) = (self.out, self.server);
         let report = block_on(async {
-            let mut report = Report { proved: Vec::new(), missing: Vec::new() };
+            let mut report = ProveOutput { proved: Vec::new(), missing: Vec::new() };
             match server {
                 Some(server) => from_server(&config, &server, modules, &out, &mut report, &mut bar).await?,
                 None => from_log(&config, modules, &out, &mut report, &mut bar).await?,
@@ -116,11 +115,11 @@ impl Prove {
     }
 }
 
-impl Report {
+impl ProveOutput {
     /// Writes the files of a module version, or says that there are none.
     fn take(
         &mut self,
-        answer: Result<ProveAnswer, Refusal>,
+        answer: Result<ModuleProofs, Refusal>,
         module: &ModuleVersion,
         out: &Path,
     ) -> anyhow::Result<()> {
@@ -134,7 +133,7 @@ impl Report {
             Err(Refusal { reason: Reason::NotFound, why }) => {
                 self.missing.push(Missing { module: module.to_string(), why });
             }
-            Err(Refusal { reason, why }) => return Err(anyhow::anyhow!(why)).or_exit(exit_of(reason)),
+            Err(refusal) => return refused(refusal),
         }
         Ok(())
     }
@@ -160,14 +159,13 @@ async fn from_log(
     config: &Config,
     modules: Vec<ModuleVersion>,
     out: &Path,
-    report: &mut Report,
-    bar: &mut Progress,
+    report: &mut ProveOutput,
+    bar: &mut ProgressMeter,
 ) -> anyhow::Result<()> {
     let mut session = Session::open(config, Needs::Routes).await?;
     let work = async || {
         for (done, module) in modules.into_iter().enumerate() {
-            let request = ModuleRequest { module: module.clone() };
-            report.take(session.ask("/v1/prove", &request).await?, &module, out)?;
+            report.take(session.prove(module.clone()).await?, &module, out)?;
             bar.set(done as u64 + 1);
         }
         anyhow::Ok(())
@@ -183,8 +181,8 @@ async fn from_server(
     server: &ServerUrl,
     modules: Vec<ModuleVersion>,
     out: &Path,
-    report: &mut Report,
-    bar: &mut Progress,
+    report: &mut ProveOutput,
+    bar: &mut ProgressMeter,
 ) -> anyhow::Result<()> {
     let server = Server::new(server, config.roots.as_deref())?;
     let mut done = 0;
@@ -205,7 +203,7 @@ async fn from_server(
     Ok(())
 }
 
-async fn ask(server: &Server, module: &ModuleVersion) -> anyhow::Result<Result<ProveAnswer, Refusal>> {
+async fn ask(server: &Server, module: &ModuleVersion) -> anyhow::Result<Result<ModuleProofs, Refusal>> {
     /// What of a record we need.
     #[derive(Deserialize)]
     struct RecordAnswer {
@@ -233,7 +231,7 @@ async fn ask(server: &Server, module: &ModuleVersion) -> anyhow::Result<Result<P
             None => missing = Some(format!("{server} no longer has what proved it in {log}")),
         }
     }
-    Ok(Ok(ProveAnswer { module: module.clone(), files, missing }))
+    Ok(Ok(ModuleProofs { module: module.clone(), files, missing }))
 }
 
 /// What a server sent as a file. The log's name is the name of the checkpoint's signature, unless it is known.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
 
-use super::client::Client;
+use super::client::ClientSetup;
 use super::exit::{Exit, OrExit};
 use super::{output, verify};
 use crate::note::VerifierKey;
@@ -40,7 +40,7 @@ struct KeyAnswer {
 }
 
 /// The log of a server, with the first of its keys that still signs.
-pub(super) async fn log_of(server: &ServerUrl, roots: Option<&Path>) -> anyhow::Result<Client> {
+pub(super) async fn log_of(server: &ServerUrl, roots: Option<&Path>) -> anyhow::Result<ClientSetup> {
     if !server.is_https() && !server.literal_ip().is_some_and(|ip| ip.is_loopback()) {
         output::warning(
             "the key travels over http: anyone on the way could give you theirs. Compare the fingerprint.",
@@ -68,7 +68,7 @@ pub(super) async fn log_of(server: &ServerUrl, roots: Option<&Path>) -> anyhow::
     // GOSUMDB is shown, stored and inherited: credentials belong into netrc.
     let mut url = server.request_url().clone();
     url.set_query(None);
-    Ok(Client::new(&key, url.as_str().trim_end_matches('/')))
+    Ok(ClientSetup::new(&key, url.as_str().trim_end_matches('/')))
 }
 
 /// A server that is asked over HTTP. Cloning gives another handle to the same connections.

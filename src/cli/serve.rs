@@ -7,38 +7,40 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch as channel;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use super::client::Client;
+use super::client::ClientSetup;
 use super::engines::{Engines, limits};
 use super::exit::OrExit;
 use super::founding::{self, NewLog, NoKey};
+use super::process::{
+    NOTARY_PATIENCE, Signals, door_limits, operators_door, reload_certificate, taken, until,
+};
 use super::{Common, Exit, block_on, bypass, logging, output, reverify};
 use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval};
 use crate::gossip::Gossip;
-use crate::http::control::{Control, Socket};
+use crate::http::control::{self, Socket};
 use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
-use crate::http::listen::{Closed, Door, ListenLimits, raise_descriptor_limit};
+use crate::http::listen::{Door, ListenLimits};
 use crate::http::listener::listen_tcp;
-use crate::http::metrics::{Metrics, Traffic};
-use crate::http::ops::Health;
+use crate::http::metrics::Metrics;
 use crate::http::own::{LogFigures, NotaryFigures, OwnLog};
 use crate::http::proxies::TrustedProxies;
 use crate::http::remote::{MirrorFigures, MirrorOptions, MirroredLog};
 use crate::http::site::{PublicSite, WaitingRoom};
 use crate::http::sumdb::Registry;
-use crate::http::tlog_proof::{self, Proofs};
-use crate::http::tls::{Reload, TlsKeeper};
+use crate::http::tlog_proof;
+use crate::http::tls::TlsKeeper;
 use crate::http::unusable::UnusableLog;
 use crate::http::verified::VerifiedFigures;
 use crate::http::witnesses::WitnessesFigures;
-use crate::http::{CacheSizes, ChecksumDatabase, Recent, api, ops};
+use crate::http::{CacheSizes, ChecksumDatabase, Recent, api};
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::{Mirror, watch};
 use crate::note::{SignerKey, VerifierKey};
+use crate::operate::{Operations, ProofMaker};
 use crate::share::Rates;
 use crate::store::StoreError;
 use crate::store::lock::DirectoryLock;
@@ -46,12 +48,8 @@ use crate::store::sqlite::holds_log;
 
 /// The notary answers by its own deadline, with the cause; the site's is there in case it does not.
 const ANSWER_MARGIN: Duration = Duration::from_secs(3);
-/// How long work whose clients are gone may go on after the doors are closed.
-const NOTARY_PATIENCE: Duration = Duration::from_secs(5);
 /// Space on a disk that was full is found after this long at most, and so are cosignatures, also when nobody asks for anything.
 const SPACE_POLL: Duration = Duration::from_secs(5);
-/// A renewed certificate is used after this long at most.
-const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 
 /// Run the log: answer the go command, notarise what it asks for
 #[derive(Debug, Args)]
@@ -64,7 +62,7 @@ Examples:
   tallystick serve
   tallystick serve --data /var/lib/tallystick --name sum.corp.example
   tallystick serve --config /etc/tallystick.toml --listen 0.0.0.0:8470")]
-pub(super) struct Serve {
+pub(super) struct ServeCommand {
     /// The log's name, fixed when its key is made [default: tallystick.local/<8 hex>]
     #[arg(long)]
     name: Option<String>,
@@ -92,7 +90,7 @@ pub(super) struct ServeOptions {
     pub(super) is_new_key: bool,
 }
 
-impl Serve {
+impl ServeCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let environment = Environment::of_process();
         let overrides = Overrides {
@@ -102,7 +100,7 @@ impl Serve {
             ..common.overrides()
         };
         let mut config = Config::load(&overrides, &environment)?;
-        logging::start(config.log_format, config.log_filter.as_deref(), "info");
+        logging::start(*config.log_format, config.log_filter.as_deref(), "info");
         let go = GoEnvironment::read(&environment);
         config.discover(&go)?;
         if let Some(interval) = self.verify_interval {
@@ -118,7 +116,7 @@ impl Serve {
 
 /// What `serve` prints on stdout once it listens: the key, and the lines to paste.
 fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketAddr, env: &str) -> String {
-    let client = Client::new(key, url);
+    let client = ClientSetup::new(key, url);
     let made = if is_new_key { " (made just now: back up the data directory as README says)" } else { "" };
     let mut text = format!(
         "log           {}\nverifier key  {}{made}\naddress       {url}\nmetrics       http://{metrics}/metrics\n\n",
@@ -136,7 +134,7 @@ fn env_command(config: &Config, url: &str) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "tallystick".to_owned());
     let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:[]".contains(c));
     let program = if is_plain(&program) { program } else { "tallystick".to_owned() };
-    if config.client_url() == url && config.is_by_default("data") && config.is_by_default("listen") {
+    if config.client_url() == url && config.data.is_by_default() && config.listen.is_by_default() {
         format!("{program} env")
     } else {
         format!("{program} env --server {url}")
@@ -148,13 +146,13 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let ServeOptions { config, signer, is_new_key } = options;
     let key = signer.verifier();
     let mut signals = Signals::new()?;
-    let limits = door_limits(config.limits.connections);
+    let limits = door_limits(*config.limits.connections);
     // The doors first: a port that is taken is found before anything is created.
-    let public = listen(&config, "listen", config.listen).await?;
-    let private = listen(&config, "metrics_listen", config.metrics_listen).await?;
+    let public = listen(&config, "listen", *config.listen).await?;
+    let private = listen(&config, "metrics_listen", *config.metrics_listen).await?;
     let tls = config
         .tls
-        .as_ref()
+        .files()
         .map(|tls| TlsKeeper::load(&tls.cert, &tls.key))
         .transpose()
         .or_exit(Exit::Usage)?;
@@ -164,7 +162,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let Engines { log, notary, mirrors, .. } = &engines;
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
     let mut bound = config.clone();
-    bound.listen = public.local_addr()?;
+    bound.listen.value = public.local_addr()?;
     let url = bound.client_url();
     output::print(&announcement(&key, is_new_key, &url, private.local_addr()?, &env_command(&config, &url)))?;
 
@@ -178,9 +176,9 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     background.spawn(wait_until_it_writes(log.clone()));
     tls.map(|tls| background.spawn(reload_certificate(tls)));
     mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
-    reverify::start(&config, &engines, &mut background);
-    let control = Control::new(log.clone(), notary.clone(), mirrors.clone(), stopped);
-    let control = tokio::spawn(control.serve(socket));
+    let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
+    reverify::start(&config, &operations, &mut background);
+    let control = tokio::spawn(control::serve(operations, socket));
 
     let ended = tokio::select! {
         name = signals.next() => {
@@ -222,11 +220,11 @@ fn doors(
     limits: ListenLimits,
 ) -> (Door<PublicSite>, Door<axum::Router>) {
     let Engines { log, notary, mirrors, witnesses, clock, .. } = engines;
-    let sizes = CacheSizes { tile_bytes: config.cache.tile_bytes, lookup_bytes: config.cache.lookup_bytes };
+    let sizes = CacheSizes { tile_bytes: *config.cache.tile_bytes, lookup_bytes: *config.cache.lookup_bytes };
     let recent = Recent::new(sizes);
     let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), &recent, clock.clone()));
-    let gossip = Gossip::new(log.clone(), mirrors.clone(), config.data.clone(), clock.clone());
-    let gossip = Arc::new(GossipDoor::new(gossip, config.limits.deadline, clock.clone()));
+    let gossip = Gossip::new(log.clone(), mirrors.clone(), config.data.value.clone(), clock.clone());
+    let gossip = Arc::new(GossipDoor::new(gossip, *config.limits.deadline, clock.clone()));
     let metrics = Arc::new(Metrics::new(vec![
         Box::new(LogFigures(own.clone())),
         Box::new(NotaryFigures(notary.clone())),
@@ -235,36 +233,22 @@ fn doors(
         Box::new(GossipFigures(gossip.clone())),
         Box::new(WitnessesFigures(witnesses.clone())),
     ]));
-    let proxies = TrustedProxies::new(config.trusted_proxies.clone());
+    let proxies = TrustedProxies::new(config.trusted_proxies.value.clone());
     let site = PublicSite {
         registry: Registry::new(own.clone(), mirrored(config, engines, &recent)),
         rest: api::router(own.clone())
-            .merge(tlog_proof::router(Proofs::new(log.clone(), mirrors.clone())))
+            .merge(tlog_proof::router(ProofMaker::new(log.clone(), mirrors.clone())))
             .merge(gossip::router(gossip)),
         hooks,
         proxies: proxies.clone(),
         waiting: WaitingRoom::default(),
-        lookup_deadline: config.limits.deadline + ANSWER_MARGIN,
+        lookup_deadline: *config.limits.deadline + ANSWER_MARGIN,
         metrics: metrics.clone(),
         clock: clock.clone(),
     };
     let traffic = metrics.traffic.clone();
     let public = Door { site: Arc::new(site), tls, limits, proxies, traffic };
     (public, operators_door(own, metrics))
-}
-
-/// The limits of a public door: as many connections as are configured, if there are descriptors for them.
-pub(super) fn door_limits(connections: usize) -> ListenLimits {
-    let limits = ListenLimits { connections, ..ListenLimits::default() }.within(raise_descriptor_limit());
-    if limits.connections < connections {
-        tracing::warn!(
-            configured = connections,
-            "at most {} connections are served at once, for want of descriptors\n  fix: raise the process's limit \
-             (LimitNOFILE= of systemd, ulimit -n), or lower `limits.connections`",
-            limits.connections
-        );
-    }
-    limits
 }
 
 /// The remote logs as they are served. What clients make us ask for them is counted together.
@@ -279,7 +263,7 @@ fn mirrored(config: &Config, engines: &Engines, recent: &Arc<Recent>) -> Vec<Arc
             mirror: mirror.clone(),
             rates: rates.clone(),
             waiters: engines.notary.waiters(),
-            deadline: config.limits.deadline,
+            deadline: *config.limits.deadline,
             recent: recent.clone(),
             clock: engines.clock.clone(),
             may_tell: Box::new(move |path| config.may_tell(&name, path)),
@@ -319,55 +303,6 @@ async fn listen(config: &Config, key: &str, address: SocketAddr) -> anyhow::Resu
     Err(error).with_context(|| taken(key, address))
 }
 
-fn taken(key: &str, address: SocketAddr) -> String {
-    format!("cannot listen on {address}: free it or choose another with `{key}`")
-}
-
-/// Takes a port of a role that is a process of its own.
-pub(super) async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    listen_tcp(address).await.with_context(|| taken(key, address))
-}
-
-/// The operators' door of such a role, until it is told to stop.
-pub(super) fn operators(
-    health: Arc<dyn Health>,
-    metrics: Arc<Metrics>,
-    listener: TcpListener,
-    stopped: channel::Receiver<bool>,
-) -> JoinHandle<Closed> {
-    tokio::spawn(operators_door(health, metrics).serve(listener, until(stopped)))
-}
-
-fn operators_door(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Door<axum::Router> {
-    Door {
-        site: Arc::new(ops::router(health, metrics)),
-        tls: None,
-        limits: ops::limits(),
-        proxies: TrustedProxies::default(),
-        traffic: Traffic::default(),
-    }
-}
-
-/// How the process is asked to end. Made before anything else: a signal from then on is an orderly end.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> std::io::Result<Signals> {
-        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Signals { terminate, interrupt })
-    }
-
-    pub(super) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
 /// Ready when a write has failed and the process must be started again.
 async fn fatal(log: &Log) -> ReadOnly {
     let mut changes = log.watch();
@@ -397,31 +332,5 @@ async fn wait_until_it_writes(log: Log) {
         }
         ticks.tick().await;
         let _ = log.append(Vec::new()).await;
-    }
-}
-
-pub(super) async fn until(mut stopped: channel::Receiver<bool>) {
-    // An error means that the sender is gone, which is the same.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-/// Takes a renewed certificate as soon as it lies there. A bad one is named once and the old one kept.
-pub(super) async fn reload_certificate(tls: Arc<TlsKeeper>) {
-    let mut said = String::new();
-    let mut ticks = tokio::time::interval(CERTIFICATE_POLL);
-    loop {
-        ticks.tick().await;
-        match tls.reload() {
-            Ok(Reload::Unchanged) => {}
-            Ok(Reload::Replaced) => {
-                said.clear();
-                tracing::info!("the certificate was renewed");
-            }
-            Err(error) if error.to_string() != said => {
-                said = error.to_string();
-                tracing::error!(%error, "the new certificate is not used");
-            }
-            Err(_) => {}
-        }
     }
 }

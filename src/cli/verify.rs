@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::OrExit;
-use super::{Common, Exit, Progress, output};
+use super::{Common, Exit, ProgressMeter, output};
 use crate::files;
 use crate::gosum::{GoSumLine, LineKind, ModuleLines, parse_go_sum};
 use crate::module::ModuleVersion;
@@ -41,7 +41,7 @@ Examples:
   tallystick verify proofs/sum.corp.example --key sum.corp.example+915869ce+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c --gosum go.sum
   tallystick verify quote@v1.5.2.tlog-proof --policy policy.txt
   tallystick verify proofs/sum.golang.org --origin 'go.sum database tree' --key sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8")]
-pub(super) struct Verify {
+pub(super) struct VerifyCommand {
     /// Proof files, or directories of them
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -63,16 +63,16 @@ pub(super) struct Verify {
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct VerifyOutput {
     verified: bool,
-    files: Vec<FileReport>,
+    files: Vec<VerifiedFile>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gosum: Option<GoSumReport>,
+    gosum: Option<GoSumProved>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum FileReport {
+enum VerifiedFile {
     Verified(Box<Verified>),
     Refused { file: PathBuf, verified: bool, why: String },
 }
@@ -100,7 +100,7 @@ struct Cosigned {
 
 /// How a go.sum file fared.
 #[derive(Debug, Default, Serialize)]
-struct GoSumReport {
+struct GoSumProved {
     /// Lines that a verified record says as well.
     proved: usize,
     /// Lines of module versions of which no file was verified.
@@ -116,12 +116,12 @@ struct Contradiction {
     proved: String,
 }
 
-impl Verify {
+impl VerifyCommand {
     pub(super) fn run(self, _: &Common) -> anyhow::Result<Exit> {
         let trust = trust(self.keys, self.origin.as_ref(), self.policy.as_deref()).or_exit(Exit::Usage)?;
         let gosum = self.gosum.map(|path| read_gosum(&path)).transpose().or_exit(Exit::Usage)?;
         let files = wanted(&self.files).or_exit(Exit::Usage)?;
-        let mut bar = Progress::new("proof files", files.len() as u64);
+        let mut bar = ProgressMeter::new("proof files", files.len() as u64);
         let (mut reports, mut proved) = (Vec::with_capacity(files.len()), Vec::new());
         for (done, Wanted { path, found_in }) in files.into_iter().enumerate() {
             match read_proof(&path, found_in.as_deref())
@@ -129,19 +129,19 @@ impl Verify {
                 .and_then(|file| proof::verify(&file, &trust).map_err(|error: Rejection| explain(&error)))
             {
                 Ok(one) => {
-                    reports.push(FileReport::Verified(Box::new(Verified::new(path, &one))));
+                    reports.push(VerifiedFile::Verified(Box::new(Verified::new(path, &one))));
                     proved.push(one);
                 }
-                Err(why) => reports.push(FileReport::Refused { file: path, verified: false, why }),
+                Err(why) => reports.push(VerifiedFile::Refused { file: path, verified: false, why }),
             }
             bar.set(done as u64 + 1);
         }
         bar.finish();
-        let gosum = gosum.map(|lines| GoSumReport::new(&lines, &proved));
-        let all = reports.iter().all(|report| matches!(report, FileReport::Verified(_)));
+        let gosum = gosum.map(|lines| GoSumProved::new(&lines, &proved));
+        let all = reports.iter().all(|report| matches!(report, VerifiedFile::Verified(_)));
         let agreed = gosum.as_ref().is_none_or(|gosum| gosum.contradicted.is_empty());
         let complete = gosum.as_ref().is_none_or(|gosum| gosum.unproved.is_empty());
-        let report = Report { verified: all && agreed && complete, files: reports, gosum };
+        let report = VerifyOutput { verified: all && agreed && complete, files: reports, gosum };
         if self.json {
             output::print_json(&report)?;
         } else {
@@ -203,13 +203,13 @@ impl Verified {
     }
 }
 
-impl GoSumReport {
-    fn new(lines: &[GoSumLine], proved: &[Proved]) -> GoSumReport {
+impl GoSumProved {
+    fn new(lines: &[GoSumLine], proved: &[Proved]) -> GoSumProved {
         let mut by_module: HashMap<&ModuleVersion, Vec<&Proved>> = HashMap::new();
         for one in proved {
             by_module.entry(&one.lines.module).or_default().push(one);
         }
-        let (mut report, mut seen) = (GoSumReport::default(), HashSet::new());
+        let (mut report, mut seen) = (GoSumProved::default(), HashSet::new());
         for line in lines {
             let text = line.to_string();
             if !seen.insert(text.clone()) {
@@ -241,11 +241,11 @@ fn hash(lines: &ModuleLines, kind: LineKind) -> crate::dirhash::H1 {
     }
 }
 
-impl Report {
+impl VerifyOutput {
     fn print(&self) -> anyhow::Result<()> {
         let verified = self.files.iter().filter_map(|file| match file {
-            FileReport::Verified(verified) => Some(verified),
-            FileReport::Refused { .. } => None,
+            VerifiedFile::Verified(verified) => Some(verified),
+            VerifiedFile::Refused { .. } => None,
         });
         let rows: Vec<_> = verified
             .map(|v| {
@@ -259,11 +259,11 @@ impl Report {
             output::print_table(["module", "log", "record", "tree", "cosigned by"], rows)?;
         }
         for file in &self.files {
-            if let FileReport::Refused { file, why, .. } = file {
+            if let VerifiedFile::Refused { file, why, .. } = file {
                 output::error(&format!("{} does not verify: {why}", file.display()));
             }
         }
-        if let Some(GoSumReport { proved, unproved, contradicted }) = &self.gosum {
+        if let Some(GoSumProved { proved, unproved, contradicted }) = &self.gosum {
             for Contradiction { line, log, proved } in contradicted {
                 output::error(&format!("go.sum contradicts {log}\n  go.sum: {line}\n  proved: {proved}"));
             }

@@ -11,9 +11,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
-use super::engines::exit_of_store;
-use super::exit::OrExit;
-use super::serve::{Signals, bind, door_limits, operators, reload_certificate, until};
+use super::exit::{OrExit, OrStoreExit};
+use super::process::{Signals, bind, door_limits, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
 use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};
@@ -275,10 +274,7 @@ fn open(config: &WitnessConfig, key: CosignatureSigner) -> anyhow::Result<Witnes
             );
             Err(error).context(fix).or_exit(Exit::Damage)
         }
-        WitnessError::Store(error) => {
-            let exit = exit_of_store(&error);
-            Err(error).or_exit(exit)
-        }
+        WitnessError::Store(error) => Err(error).or_store_exit(),
     })
 }
 

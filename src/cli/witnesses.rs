@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::engines::{cosignatures_database, exit_of_store, open_reader};
-use super::exit::OrExit;
+use super::engines::{cosignatures_database, open_reader};
+use super::exit::OrStoreExit;
 use super::{Common, Exit, output};
 use crate::config::{Config, LogWitness, keys};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
@@ -61,17 +61,13 @@ fn policy(config: &Config) -> anyhow::Result<Exit> {
 }
 
 fn status(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
-    let coded = |error: StoreError| {
-        let exit = exit_of_store(&error);
-        Err::<(), _>(error).or_exit(exit).expect_err("an error")
-    };
     let reader = open_reader(config)?;
-    let newest = reader.heads(TreeSize(u64::MAX), 1).map_err(coded)?.pop();
+    let newest = reader.heads(TreeSize(u64::MAX), 1).or_store_exit()?.pop();
     let origin: Origin = reader.identity().name.parse().expect("a key's name is an origin");
     let size = newest.as_ref().map_or(0, |head| head.tree.size.0);
     let path = cosignatures_database(config);
     let store = match path.exists() {
-        true => Some(CosignatureStore::open(&path).map_err(coded)?),
+        true => Some(CosignatureStore::open(&path).or_store_exit()?),
         false => None,
     };
     let row = |witness: &LogWitness| {
@@ -82,7 +78,8 @@ fn status(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
         let attempt = store.as_ref().map_or(Ok(WitnessAttempt::default()), |store| store.attempt(&vkey))?;
         Ok(Row { witness: witness.clone(), newest, attempt })
     };
-    let rows = config.witnesses.all.iter().map(row).collect::<Result<Vec<_>, StoreError>>().map_err(coded)?;
+    let rows =
+        config.witnesses.all.iter().map(row).collect::<Result<Vec<_>, StoreError>>().or_store_exit()?;
     let has = |row: &&Row| {
         let head = newest.as_ref().map(|head| head.tree);
         row.newest.as_ref().map(|newest| newest.tree) == head
@@ -93,7 +90,7 @@ fn status(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     } else if rows.is_empty() {
         output::print("this log has no witnesses: name some in [[witness]]\n")?;
     } else {
-        let (quorum, demanded) = (config.witnesses.quorum, config.witnesses.required);
+        let (quorum, demanded) = (*config.witnesses.quorum, *config.witnesses.required);
         let demanded = if demanded { ", demanded before it is published" } else { "" };
         output::print(&format!(
             "newest head: {size} records, cosigned by {have} of {} ({quorum} are enough{demanded})\n\n",
@@ -133,8 +130,8 @@ fn print_json(config: &Config, size: u64, have: usize, rows: &[Row]) -> anyhow::
     output::print_json(&json!({
         "size": size,
         "cosigned": have,
-        "quorum": config.witnesses.quorum,
-        "required": config.witnesses.required,
+        "quorum": *config.witnesses.quorum,
+        "required": *config.witnesses.required,
         "witnesses": witnesses.collect::<Vec<_>>(),
     }))
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::layers::Environment;
-use super::origin::Origin;
+use super::loader::Environment;
 use super::problem::{Problem, ProblemKind};
 use super::reference::{self, KEYS};
+use super::said::SettingOrigin;
 use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG};
 use crate::module::PathPatterns;
 use crate::note::KeyName;
@@ -22,44 +22,54 @@ const PROXY_ADDRESSES_MAX: u32 = 16;
 /// Everything wrong between the settings, in the order of the file.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut wrong = |key: &str, why: String, fix: &str| {
+    let mut wrong = |place: &SettingOrigin, key: &str, why: String, fix: &str| {
         let kind = ProblemKind::Value { key: key.to_owned(), why, fix: fix.to_owned() };
-        problems.push(Problem { place: config.origin(key), kind });
+        problems.push(Problem { place: place.clone(), kind });
     };
-    if let Some(name) = &config.name {
+    if let Some(name) = &*config.name {
         if let Err(error) = name.parse::<KeyName>() {
             wrong(
+                &config.name.origin,
                 "name",
                 format!("is no name of a log: {error}"),
                 "use the host name of the server, as in sum.corp.example",
             );
         } else if name == SUM_GOLANG_ORG || config.sumdbs.contains_key(name) {
             wrong(
+                &config.name.origin,
                 "name",
                 "is the name of a remote checksum database".to_owned(),
                 "give this log a name of its own",
             );
         }
     }
-    if config.listen == config.metrics_listen && config.listen.port() != 0 {
-        wrong("metrics_listen", "is the same address as `listen`".to_owned(), "give it another port");
+    if *config.listen == *config.metrics_listen && config.listen.port() != 0 {
+        wrong(
+            &config.metrics_listen.origin,
+            "metrics_listen",
+            "is the same address as `listen`".to_owned(),
+            "give it another port",
+        );
     }
     if config.url.as_ref().is_some_and(|url| url.has_credentials() || url.has_query()) {
         wrong(
+            &config.url.origin,
             "url",
             "holds credentials or a query, and every client would see them".to_owned(),
             "leave them out",
         );
     }
-    if config.witnesses.required && (config.witnesses.quorum == 0 || config.witnesses.all.is_empty()) {
+    if *config.witnesses.required && (*config.witnesses.quorum == 0 || config.witnesses.all.is_empty()) {
         wrong(
+            &config.witnesses.required.origin,
             "witnesses.required",
             "demands cosignatures, and none are enough".to_owned(),
             "name witnesses in [[witness]], and set witnesses.quorum to how many must have cosigned",
         );
     }
-    if config.witnesses.required && config.witnesses.timeout >= config.limits.deadline {
+    if *config.witnesses.required && *config.witnesses.timeout >= *config.limits.deadline {
         wrong(
+            &config.witnesses.timeout.origin,
             "witnesses.timeout_seconds",
             "is not below limits.deadline_seconds, so that who waits for a head would never be told why"
                 .to_owned(),
@@ -71,13 +81,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             let why = "is the word for hashing the source, so that no route could name it".to_owned();
             let kind =
                 ProblemKind::Value { key: "sumdb.compute".to_owned(), why, fix: "remove it".to_owned() };
-            problems.push(Problem { place: sumdb.key_origin.clone(), kind });
+            problems.push(Problem { place: sumdb.key.origin.clone(), kind });
         }
         // The built-in URL is wrong only together with a name that is told above.
-        let is_set = sumdb.urls_origin != Origin::Default;
+        let is_set = !sumdb.urls.is_by_default();
         let servers = sumdb.urls.iter().filter_map(SourceUrl::server);
         let back = servers.filter(|url| is_set && leads_back(url, config));
-        problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.urls_origin)));
+        problems.extend(back.map(|url| loop_problem(format!("sumdb.{name}.urls"), url, &sumdb.urls.origin)));
     }
     for (i, section) in config.routes.iter().enumerate() {
         let kinds = route_problems(config, i, section);
@@ -93,9 +103,9 @@ fn route_problems(config: &Config, index: usize, section: &RouteSection) -> Vec<
     match route.sumdb().map(|name| (name, config.sumdbs.get(name))) {
         Some((name, None)) => {
             let known = config.sumdbs.keys().cloned().collect();
-            kinds.push(ProblemKind::UnknownSumDb { route: number, name: name.to_owned(), known });
+            kinds.push(ProblemKind::UnknownSumdb { route: number, name: name.to_owned(), known });
         }
-        Some((name, Some(sumdb))) if sumdb.mode == Mode::Heads => kinds.push(ProblemKind::Value {
+        Some((name, Some(sumdb))) if *sumdb.mode == Mode::Heads => kinds.push(ProblemKind::Value {
             key: format!("route.{number}.checksum"),
             why: format!("takes lines from \"{name}\", whose mode \"heads\" keeps no records"),
             fix: format!("set mode = \"on-demand\" in [sumdb.\"{name}\"]"),
@@ -159,7 +169,7 @@ fn samples(pattern: &str) -> [String; 2] {
 /// Whether a request to `url` would come back to this server.
 pub(super) fn leads_back(url: &ServerUrl, config: &Config) -> bool {
     let host = url.host().to_string();
-    let is_own = match &config.url {
+    let is_own = match &*config.url {
         Some(own) => own.host() == url.host() && own.port() == url.port() && is_below(own, url),
         // Most logs are named after their host; one that is not says so with `url`.
         None => config.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&host)),
@@ -167,7 +177,7 @@ pub(super) fn leads_back(url: &ServerUrl, config: &Config) -> bool {
     if is_own {
         return true;
     }
-    let listen = config.listen;
+    let listen = *config.listen;
     let reaches = |ip: IpAddr| ip == listen.ip() || (ip.is_loopback() && listen.ip().is_unspecified());
     listen.port() == url.port()
         && match url.literal_ip() {
@@ -183,7 +193,7 @@ fn is_below(own: &ServerUrl, url: &ServerUrl) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn loop_problem(key: String, url: &ServerUrl, place: &Origin) -> Problem {
+fn loop_problem(key: String, url: &ServerUrl, place: &SettingOrigin) -> Problem {
     let why = format!("leads back to this server ({url}), so that a miss would ask itself");
     let fix =
         "name the server that the modules or lines come from; if that is this one, set `url` to the address \
@@ -195,7 +205,7 @@ fn loop_problem(key: String, url: &ServerUrl, place: &Origin) -> Problem {
 /// What is allowed but should be known.
 pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String> {
     let mut notices = Vec::new();
-    if config.anchor.starts_with(&config.data) {
+    if config.anchor.starts_with(&*config.data) {
         notices.push(format!(
             "the anchor {anchor} lies beside the data that it protects: restored or copied together \
              with them, it protects against nothing. Stop the server, move {anchor} and, if it \
@@ -203,7 +213,7 @@ pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String>
             anchor = config.anchor.display()
         ));
     }
-    if !config.listen.ip().is_loopback() && config.tls.is_none() {
+    if !config.listen.ip().is_loopback() && config.tls.files().is_none() {
         notices.push(format!(
             "{} is open to other machines without TLS: the names of private modules travel in the clear, and the \
              go command sends credentials over https only. Set [tls], or put a TLS proxy in front.",
@@ -251,28 +261,28 @@ impl Config {
     /// Files and directories that the configuration names and that cannot be opened. Apart from [`Config::load`], because `env` and
     /// `key` must work for users who may not read the server's private files.
     pub fn missing_files(&self) -> Vec<Problem> {
-        let tls = self
-            .tls
-            .iter()
-            .flat_map(|tls| [("tls.cert", tls.cert.as_path()), ("tls.key", tls.key.as_path())]);
-        let others = [("roots", self.roots.as_deref()), ("git_config", self.git_config.as_deref())];
-        let named = tls.chain(others.into_iter().filter_map(|(key, path)| Some((key, path?))));
-        let mut problems: Vec<Problem> =
-            named.filter_map(|(key, path)| missing(key, path, self.origin(key))).collect();
+        let named = [
+            ("tls.cert", &self.tls.cert),
+            ("tls.key", &self.tls.key),
+            ("roots", &self.roots),
+            ("git_config", &self.git_config),
+        ];
+        let mut problems: Vec<Problem> = named
+            .into_iter()
+            .filter_map(|(key, said)| missing(key, said.as_deref()?, said.origin.clone()))
+            .collect();
         // The data directory is made by `serve`, the anchor's is where another disk should be.
         let anchor = self.anchor.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if !self.anchor.starts_with(&self.data) {
-            problems.extend(anchor.and_then(|path| missing("anchor", path, self.origin("anchor"))));
+        if !self.anchor.starts_with(&*self.data) {
+            problems.extend(anchor.and_then(|path| missing("anchor", path, self.anchor.origin.clone())));
         }
         for (name, sumdb) in &self.sumdbs {
             let key = format!("sumdb.{name}.urls");
             let directories = sumdb.urls.iter().filter_map(SourceUrl::local_path);
-            problems.extend(directories.filter_map(|path| missing(&key, path, sumdb.urls_origin.clone())));
-            let (key, origin) = ("hook_secret_file", sumdb.origins.get("hook_secret_file").cloned());
-            let secret = sumdb.hook_secret_file.as_deref();
-            let missing =
-                |path| missing(&format!("sumdb.{name}.{key}"), path, origin.unwrap_or(Origin::Default));
-            problems.extend(secret.and_then(missing));
+            problems.extend(directories.filter_map(|path| missing(&key, path, sumdb.urls.origin.clone())));
+            let secret = &sumdb.hook_secret_file;
+            let key = format!("sumdb.{name}.hook_secret_file");
+            problems.extend(secret.as_deref().and_then(|path| missing(&key, path, secret.origin.clone())));
         }
         for (i, section) in self.routes.iter().enumerate() {
             let key = format!("route.{}.source", i + 1);
@@ -283,7 +293,7 @@ impl Config {
     }
 }
 
-fn missing(key: &str, path: &Path, place: Origin) -> Option<Problem> {
+fn missing(key: &str, path: &Path, place: SettingOrigin) -> Option<Problem> {
     let error = std::fs::File::open(path).err()?;
     let why = format!("names {}, which cannot be read: {error}", path.display());
     let fix = "create it, make it readable for this user, or correct the path".to_owned();

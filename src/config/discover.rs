@@ -15,10 +15,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::check::{self, leads_back};
-use super::layers::Environment;
-use super::origin::Origin;
+use super::loader::Environment;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumDb};
+use super::said::SettingOrigin;
+use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection};
 use crate::module::PathPatterns;
 use crate::route::{Checksum, Route};
 use crate::source::{ListedSource, ModuleSource, ServerUrl, SourceError, SourceList, SourceUrl};
@@ -39,7 +39,7 @@ pub struct Setting {
     /// The value, never empty. It may hold credentials.
     pub value: String,
     /// The environment, or `go env`.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 /// What the `go` command would use in this environment.
@@ -55,7 +55,7 @@ impl GoEnvironment {
     pub fn of(environment: &Environment) -> GoEnvironment {
         let setting = |name: &'static str| {
             let value = environment.var(name)?.to_owned();
-            Some((name, Setting { value, origin: Origin::Environment(name.to_owned()) }))
+            Some((name, Setting { value, origin: SettingOrigin::Environment(name.to_owned()) }))
         };
         GoEnvironment { settings: VARIABLES.into_iter().filter_map(setting).collect(), failure: None }
     }
@@ -67,7 +67,7 @@ impl GoEnvironment {
             Ok(answers) => {
                 for name in VARIABLES {
                     let Some(value) = answers.get(name).filter(|value| !value.is_empty()) else { continue };
-                    let origin = Origin::GoEnv(name.to_owned());
+                    let origin = SettingOrigin::GoEnv(name.to_owned());
                     go.settings.entry(name).or_insert_with(|| Setting { value: value.clone(), origin });
                 }
             }
@@ -125,7 +125,7 @@ impl Config {
         self.discover_sumdb(go, source.as_ref(), &origin);
         self.notices.extend(public_notices(go, source.as_ref()));
         self.routes.extend(private);
-        if self.sumdbs[SUM_GOLANG_ORG].mode == Mode::Heads {
+        if self.sumdbs[SUM_GOLANG_ORG].mode.value == Mode::Heads {
             self.notices.push(format!(
                 "only the heads of {SUM_GOLANG_ORG} are kept (mode = \"heads\"), so nothing vouches for public modules: they are \
                  answered 404. Set its mode to \"on-demand\", or write a [[route]] for them."
@@ -157,11 +157,11 @@ impl Config {
     }
 
     /// Passthroughs first: where a proxy is configured the way to the public database is often closed.
-    fn discover_sumdb(&mut self, go: &GoEnvironment, source: Option<&SourceList>, origin: &Origin) {
+    fn discover_sumdb(&mut self, go: &GoEnvironment, source: Option<&SourceList>, origin: &SettingOrigin) {
         // The address that our own clients have in their GOSUMDB would make us ask ourselves.
         let other = go.var("GOSUMDB").and_then(|setting| other_address(&setting.value));
         let other = other.filter(|url| !leads_back(url, self));
-        let sumdb = self.sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumDb::sum_golang_org);
+        let sumdb = self.sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumdbSection::sum_golang_org);
         let proxies = source.into_iter().flat_map(|source| source.passthroughs_of(SUM_GOLANG_ORG));
         sumdb.ask_first(proxies.chain(other.map(SourceUrl::Server)), origin);
     }
@@ -197,7 +197,7 @@ fn private_route(go: &GoEnvironment) -> Result<Option<RouteSection>, ConfigError
 }
 
 /// The patterns of GOPRIVATE and GONOSUMDB, and who set the first of them.
-fn private_patterns(go: &GoEnvironment) -> (Vec<String>, Option<Origin>) {
+fn private_patterns(go: &GoEnvironment) -> (Vec<String>, Option<SettingOrigin>) {
     let mut patterns: Vec<String> = Vec::new();
     let mut origin = None;
     for name in ["GOPRIVATE", "GONOSUMDB"] {
@@ -214,8 +214,11 @@ fn private_patterns(go: &GoEnvironment) -> (Vec<String>, Option<Origin>) {
 }
 
 /// The source of everything else; `direct` is left out, because no host is literal there.
-fn public_source(config: &Config, go: &GoEnvironment) -> Result<(Option<SourceList>, Origin), ConfigError> {
-    let Some(setting) = go.var("GOPROXY") else { return Ok((None, Origin::Default)) };
+fn public_source(
+    config: &Config,
+    go: &GoEnvironment,
+) -> Result<(Option<SourceList>, SettingOrigin), ConfigError> {
+    let Some(setting) = go.var("GOPROXY") else { return Ok((None, SettingOrigin::Default)) };
     let origin = setting.origin.clone();
     let list: SourceList = setting.value.parse().map_err(|error| match error {
         SourceError::Off => go_problem(
@@ -282,7 +285,7 @@ fn other_address(gosumdb: &str) -> Option<ServerUrl> {
     }
 }
 
-fn go_problem(origin: &Origin, cause: String, fix: String) -> ConfigError {
+fn go_problem(origin: &SettingOrigin, cause: String, fix: String) -> ConfigError {
     Problem { place: origin.clone(), kind: ProblemKind::GoEnvironment { cause, fix } }.into()
 }
 

@@ -37,7 +37,7 @@ const MAX_FILE_STEM_BYTES: usize = 200;
 
 /// What can be wrong with the key files. No variant holds key bytes.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
+pub enum KeyFileError {
     /// A file or directory cannot be read or written.
     #[error("{}: {source}\n  fix: make it accessible to the user that runs tallystick, or choose another --data", path.display())]
     Io {
@@ -177,16 +177,16 @@ pub fn fingerprint(key: &impl fmt::Display) -> String {
 }
 
 /// The log's signing key; none if there is no key yet. `name`, where given, must be the key's.
-pub fn load(data: &Path, name: Option<&str>) -> Result<Option<SignerKey>, KeyError> {
+pub fn load(data: &Path, name: Option<&str>) -> Result<Option<SignerKey>, KeyFileError> {
     load_pair(data, name)
 }
 
 /// A witness's key; none if there is no key yet. `name`, where given, must be the key's.
-pub fn load_cosigner(data: &Path, name: Option<&str>) -> Result<Option<CosignatureSigner>, KeyError> {
+pub fn load_cosigner(data: &Path, name: Option<&str>) -> Result<Option<CosignatureSigner>, KeyFileError> {
     load_pair(data, name)
 }
 
-fn load_pair<P: Pair>(data: &Path, name: Option<&str>) -> Result<Option<P>, KeyError> {
+fn load_pair<P: Pair>(data: &Path, name: Option<&str>) -> Result<Option<P>, KeyFileError> {
     let directory = directory(data);
     let mut keys = Vec::new();
     for path in files(&directory, "skey")? {
@@ -200,7 +200,7 @@ fn load_pair<P: Pair>(data: &Path, name: Option<&str>) -> Result<Option<P>, KeyE
 }
 
 /// The log's public key and its file, without touching the secret one: for `env` and `key show` by users who may not read that.
-pub fn load_verifier(data: &Path, name: Option<&str>) -> Result<(PathBuf, VerifierKey), KeyError> {
+pub fn load_verifier(data: &Path, name: Option<&str>) -> Result<(PathBuf, VerifierKey), KeyFileError> {
     let directory = directory(data);
     let mut keys = Vec::new();
     for path in files(&directory, "vkey")? {
@@ -209,11 +209,11 @@ pub fn load_verifier(data: &Path, name: Option<&str>) -> Result<(PathBuf, Verifi
     }
     if keys.is_empty() {
         // Stopped between the two files: loading the secret one makes the public one.
-        let key = load(data, name)?.ok_or(KeyError::Missing { directory: directory.clone() })?.verifier();
+        let key = load(data, name)?.ok_or(KeyFileError::Missing { directory: directory.clone() })?.verifier();
         keys.push((key_path(&directory, key.name(), key.id(), "vkey"), key));
     }
     let chosen = choose(keys, name, &directory, |key: &VerifierKey| key.name().as_str().to_owned())?;
-    chosen.ok_or(KeyError::Missing { directory })
+    chosen.ok_or(KeyFileError::Missing { directory })
 }
 
 /// Makes the log's key; refused where there is any. Without a name it gets `tallystick.local/<8 hex>`, the digits from
@@ -224,12 +224,12 @@ pub fn create(
     data: &Path,
     name: Option<&str>,
     before: impl FnOnce(&VerifierKey) -> io::Result<()>,
-) -> Result<SignerKey, KeyError> {
+) -> Result<SignerKey, KeyFileError> {
     create_pair(data, name, before)
 }
 
 /// Makes a witness's key; refused where there is any key.
-pub fn create_cosigner(data: &Path, name: Option<&str>) -> Result<CosignatureSigner, KeyError> {
+pub fn create_cosigner(data: &Path, name: Option<&str>) -> Result<CosignatureSigner, KeyFileError> {
     create_pair(data, name, |_| Ok(()))
 }
 
@@ -238,7 +238,7 @@ pub fn load_or_create(
     data: &Path,
     name: Option<&str>,
     before: impl FnOnce(&VerifierKey) -> io::Result<()>,
-) -> Result<(SignerKey, bool), KeyError> {
+) -> Result<(SignerKey, bool), KeyFileError> {
     let _lock = lock(data)?;
     match load(data, name)? {
         Some(key) => Ok((key, false)),
@@ -250,10 +250,10 @@ fn create_pair<P: Pair>(
     data: &Path,
     name: Option<&str>,
     before: impl FnOnce(&P::Public) -> io::Result<()>,
-) -> Result<P, KeyError> {
+) -> Result<P, KeyFileError> {
     let _lock = lock(data)?;
     if let Some(path) = files(&directory(data), "skey")?.into_iter().next() {
-        return Err(KeyError::Exists { path });
+        return Err(KeyFileError::Exists { path });
     }
     generate(data, name, before)
 }
@@ -262,9 +262,9 @@ fn generate<P: Pair>(
     data: &Path,
     name: Option<&str>,
     before: impl FnOnce(&P::Public) -> io::Result<()>,
-) -> Result<P, KeyError> {
+) -> Result<P, KeyFileError> {
     let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut()).map_err(|error| KeyError::NoRandomness { why: error.to_string() })?;
+    getrandom::fill(seed.as_mut()).map_err(|error| KeyFileError::NoRandomness { why: error.to_string() })?;
     let name = match name {
         Some(name) => name.to_owned(),
         None => default_name(&seed),
@@ -280,7 +280,7 @@ fn generate<P: Pair>(
         Ok(parsed) => Ok(parsed),
         Err(error) => Err(error.to_string()),
     };
-    let key = P::generate(parsed.map_err(|why| KeyError::BadName { name, why })?, *seed);
+    let key = P::generate(parsed.map_err(|why| KeyFileError::BadName { name, why })?, *seed);
     let verifier = key.verifier();
     before(&verifier).map_err(io_error(data))?;
     let path = key_path(&directory(data), key.name(), key.id(), "skey");
@@ -299,15 +299,15 @@ fn default_name(seed: &[u8; 32]) -> String {
 }
 
 /// Makes the public file beside `skey` if it is missing, and refuses one that holds another key.
-fn complete(skey: &Path, verifier: &impl fmt::Display) -> Result<(), KeyError> {
+fn complete(skey: &Path, verifier: &impl fmt::Display) -> Result<(), KeyFileError> {
     let path = skey.with_extension("vkey");
     match read(&path) {
         Ok(text) if text.trim_end() == verifier.to_string() => Ok(()),
-        Ok(_) => Err(KeyError::Mismatch { path }),
-        Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Ok(_) => Err(KeyFileError::Mismatch { path }),
+        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             match place(&path, &[verifier.to_string().as_bytes(), b"\n"], 0o644) {
                 // Another process was faster, with the same bytes.
-                Err(KeyError::Exists { .. }) => Ok(()),
+                Err(KeyFileError::Exists { .. }) => Ok(()),
                 other => other,
             }
         }
@@ -321,22 +321,24 @@ fn choose<K>(
     wanted: Option<&str>,
     directory: &Path,
     name_of: impl Fn(&K) -> String,
-) -> Result<Option<(PathBuf, K)>, KeyError> {
+) -> Result<Option<(PathBuf, K)>, KeyFileError> {
     let first = keys.first().map(|(_, key)| name_of(key));
     if let Some(wanted) = wanted {
         keys.retain(|(_, key)| name_of(key) == wanted);
     }
     match (keys.len(), first, wanted) {
-        (0, Some(found), Some(wanted)) => {
-            Err(KeyError::NameDiffers { wanted: wanted.to_owned(), found, directory: directory.to_owned() })
-        }
+        (0, Some(found), Some(wanted)) => Err(KeyFileError::NameDiffers {
+            wanted: wanted.to_owned(),
+            found,
+            directory: directory.to_owned(),
+        }),
         (0 | 1, ..) => Ok(keys.pop()),
-        (count, ..) => Err(KeyError::Several { directory: directory.to_owned(), count }),
+        (count, ..) => Err(KeyFileError::Several { directory: directory.to_owned(), count }),
     }
 }
 
 /// The files with this extension, sorted; none where the directory does not exist.
-fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, KeyError> {
+fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, KeyFileError> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(io_error(directory))?,
@@ -349,41 +351,41 @@ fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, KeyError> {
         }
     }
     if paths.len() > MAX_KEY_FILES {
-        return Err(KeyError::Several { directory: directory.to_owned(), count: paths.len() });
+        return Err(KeyFileError::Several { directory: directory.to_owned(), count: paths.len() });
     }
     paths.sort();
     Ok(paths)
 }
 
-fn read_signer<P: Pair>(path: &Path) -> Result<P, KeyError> {
+fn read_signer<P: Pair>(path: &Path) -> Result<P, KeyFileError> {
     let found = fs::metadata(path).map_err(io_error(path))?;
     if is_exposed(&found) {
         let mode = found.permissions().mode() & 0o7777;
-        return Err(KeyError::LoosePermissions { path: path.to_owned(), mode });
+        return Err(KeyFileError::LoosePermissions { path: path.to_owned(), mode });
     }
     parse(path, &read(path)?)
 }
 
-fn parse<K: std::str::FromStr<Err: std::fmt::Display>>(path: &Path, text: &str) -> Result<K, KeyError> {
+fn parse<K: std::str::FromStr<Err: std::fmt::Display>>(path: &Path, text: &str) -> Result<K, KeyFileError> {
     let line = text.strip_suffix('\n').unwrap_or(text);
     line.parse()
-        .map_err(|error: K::Err| KeyError::Malformed { path: path.to_owned(), why: error.to_string() })
+        .map_err(|error: K::Err| KeyFileError::Malformed { path: path.to_owned(), why: error.to_string() })
 }
 
-fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+fn read(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     // Sized once: a string that grows would leave copies of the secret behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_KEY_FILE_BYTES as usize + 1));
     let file = File::open(path).map_err(io_error(path))?;
     file.take(MAX_KEY_FILE_BYTES + 1).read_to_string(&mut text).map_err(io_error(path))?;
     if text.len() as u64 > MAX_KEY_FILE_BYTES {
         let why = format!("it is longer than {MAX_KEY_FILE_BYTES} bytes");
-        return Err(KeyError::Malformed { path: path.to_owned(), why });
+        return Err(KeyFileError::Malformed { path: path.to_owned(), why });
     }
     Ok(text)
 }
 
 /// Creates the file with all its bytes, or nothing; an existing one stays as it is.
-fn place(path: &Path, parts: &[&[u8]], mode: u32) -> Result<(), KeyError> {
+fn place(path: &Path, parts: &[&[u8]], mode: u32) -> Result<(), KeyFileError> {
     let directory = path.parent().expect("key files are in the keys directory");
     let mut file =
         tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(io_error(directory))?;
@@ -394,30 +396,30 @@ fn place(path: &Path, parts: &[&[u8]], mode: u32) -> Result<(), KeyError> {
     });
     written.map_err(io_error(path))?;
     file.persist_noclobber(path).map_err(|error| match error.error.kind() {
-        io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
-        _ => KeyError::Io { path: path.to_owned(), source: error.error },
+        io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
+        _ => KeyFileError::Io { path: path.to_owned(), source: error.error },
     })?;
     sync_directory(directory)
 }
 
 /// Makes the directories, and holds the lock on `keys/` until dropped.
-fn lock(data: &Path) -> Result<File, KeyError> {
+fn lock(data: &Path) -> Result<File, KeyFileError> {
     let path = directory(data);
     DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error(&path))?;
     sync_directory(data)?;
     let handle = File::open(&path).map_err(io_error(&path))?;
     rustix::fs::flock(&handle, rustix::fs::FlockOperation::LockExclusive)
-        .map_err(|error| KeyError::Io { path, source: error.into() })?;
+        .map_err(|error| KeyFileError::Io { path, source: error.into() })?;
     Ok(handle)
 }
 
-fn sync_directory(path: &Path) -> Result<(), KeyError> {
+fn sync_directory(path: &Path) -> Result<(), KeyFileError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(io_error(path))
 }
 
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> KeyError {
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> KeyFileError {
     let path = path.to_owned();
-    move |source| KeyError::Io { path, source }
+    move |source| KeyFileError::Io { path, source }
 }
 
 fn key_path(directory: &Path, name: &KeyName, id: KeyId, extension: &str) -> PathBuf {

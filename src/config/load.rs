@@ -1,23 +1,19 @@
-//! Flags over environment over file over defaults: every key is read here, and has its default here.
+//! Loading the configuration of the server, and the values that are more than a number or a path.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use ipnet::IpNet;
-use toml::Spanned;
 
-use super::file::{self, FileConfig, FileRoute, FileSumDb, Placed};
-use super::layers::{Environment, Layers, Overrides, TextList};
-use super::origin::Origin;
-use super::problem::{ConfigError, Problem, ProblemKind};
-use super::{
-    Cache, Config, Limits, LogFormat, Mode, Redirects, RouteSection, SUM_GOLANG_ORG, SumDb, Tls, check,
-};
+use super::loader::{At, Environment, Loader, Overrides, TextList};
+use super::problem::{ConfigError, ProblemKind};
+use super::said::Said;
+use super::{Config, LogFormat, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection, TlsFiles, check, file};
 use crate::module::PathPatterns;
 use crate::route::{Checksum, Route};
+use crate::source::SourceList;
 
 /// The contact is sent with every request.
 const MAX_CONTACT_BYTES: usize = 200;
@@ -27,198 +23,98 @@ impl Config {
     pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Config, ConfigError> {
         let named =
             overrides.config.clone().or_else(|| environment.var("TALLYSTICK_CONFIG").map(PathBuf::from));
-        let (text, file) = match &named {
-            Some(path) => {
-                let (text, file) = file::read(path)?;
-                (Some(text), file)
-            }
-            None => (None, FileConfig::default()),
-        };
-        let mut layers = Layers { text, environment, origins: BTreeMap::new(), problems: Vec::new() };
-        let mut config = layers.resolve(overrides, file);
+        let text = named.as_deref().map(file::read).transpose()?;
+        let table = text.as_ref().map(file::parse).transpose()?.unwrap_or_default();
+        let mut loader = Loader::new(text.as_ref(), environment);
+        let mut config = Config::read(&mut loader.root(table), overrides);
+        // What must hold between settings comes after: one that was left out would make others look wrong.
+        loader.finish()?;
         config.file = named;
         config.prefer_passthroughs();
-        if layers.problems.is_empty() {
-            // Only then: a route or database that was left out would make other lines look wrong.
-            config.origins = layers.origins;
-            layers.problems = check::problems(&config);
+        let problems = check::problems(&config);
+        if !problems.is_empty() {
+            return Err(ConfigError::of(problems));
         }
-        if layers.problems.is_empty() {
-            config.notices = check::notices(&config, environment);
-            return Ok(config);
-        }
-        Err(ConfigError::of(layers.problems))
+        config.notices = check::notices(&config, environment);
+        Ok(config)
     }
 }
 
-impl Layers<'_> {
-    fn resolve(&mut self, flags: &Overrides, file: FileConfig) -> Config {
-        let data = self.path("data", flags.data.clone(), file.data);
-        let data = data.unwrap_or_else(|| self.directory().join("tallystick-data"));
-        let anchor = self.path("anchor", None, file.anchor).unwrap_or_else(|| data.join("anchor.db"));
-        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let listen = self.pick("listen", flags.listen, file.listen).unwrap_or(local(8470));
-        let metrics_listen = self.pick("metrics_listen", flags.metrics_listen, file.metrics_listen);
-        Config {
-            file: None,
-            name: self.pick("name", flags.name.clone(), file.name),
-            url: self.parsed("url", file.url),
-            data,
-            anchor,
-            listen,
-            metrics_listen: metrics_listen.unwrap_or(local(8471)),
-            tls: self.tls(file.tls),
-            trusted_proxies: self.proxies(file.trusted_proxies),
-            roots: self.path("roots", None, file.roots),
-            git_config: self.path("git_config", None, file.git_config),
-            contact: self.parsed("contact", file.contact).map(|Contact(contact)| contact),
-            redirects: Redirects {
-                hosts: self.list("redirects.hosts", file.redirects.hosts),
-                private_sources: self.list("redirects.private_sources", file.redirects.private_sources),
-            },
-            log_format: self.parsed("log_format", file.log_format).unwrap_or(LogFormat::Text),
-            log_filter: self.parsed("log_filter", file.log_filter).map(|LogFilter(filter)| filter),
-            limits: self.limits(file.limits),
-            cache: self.cache(file.cache),
-            sumdbs: self.sumdbs(file.sumdb),
-            routes: file
-                .route
-                .into_iter()
-                .enumerate()
-                .filter_map(|(i, route)| self.route(i + 1, route))
-                .collect(),
-            witnesses: self.witnesses(file.witness, file.witnesses),
-            freshness: self.freshness(file.freshness),
-            notices: Vec::new(),
-            origins: BTreeMap::new(),
+/// Reads `[tls]`.
+pub(super) fn tls(at: &mut At<'_, '_>) -> TlsFiles {
+    let tls = TlsFiles::read(at);
+    let (there, missing, origin) = match (&*tls.cert, &*tls.key) {
+        (Some(_), None) => ("tls.cert", "tls.key", &tls.cert.origin),
+        (None, Some(_)) => ("tls.key", "tls.cert", &tls.key.origin),
+        _ => return tls,
+    };
+    let fix = format!("set both, or neither: a TLS proxy in front needs no [tls]; {missing} is missing");
+    let why = format!("is set without `{missing}`");
+    at.problem(origin.clone(), ProblemKind::Value { key: there.to_owned(), why, fix });
+    tls
+}
+
+/// Reads a list of addresses and networks.
+pub(super) fn networks(at: &mut At<'_, '_>) -> Said<Vec<IpNet>> {
+    let Said { value: list, origin } = at.list();
+    let mut networks = Vec::new();
+    for text in list {
+        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(network) => networks.push(network),
+            Err(_) => at.wrong(origin.clone(), &format!("`{text}` is no address or network")),
         }
     }
+    Said { value: networks, origin }
+}
 
-    fn tls(&mut self, file: file::FileTls) -> Option<Tls> {
-        match (self.path("tls.cert", None, file.cert), self.path("tls.key", None, file.key)) {
-            (Some(cert), Some(key)) => Some(Tls { cert, key }),
-            (None, None) => None,
-            (cert, _) => {
-                let (there, missing) =
-                    if cert.is_some() { ("tls.cert", "tls.key") } else { ("tls.key", "tls.cert") };
-                let place = self.origins.get(there).cloned().unwrap_or(Origin::Default);
-                let fix = format!(
-                    "set both, or neither: a TLS proxy in front needs no [tls]; {missing} is missing"
-                );
-                let why = format!("is set without `{missing}`");
-                self.problems
-                    .push(Problem { place, kind: ProblemKind::Value { key: there.to_owned(), why, fix } });
-                None
+pub(super) fn contact(at: &mut At<'_, '_>) -> Said<Option<String>> {
+    Said::optional(at.parsed::<Contact>().map(|said| said.map(|Contact(contact)| contact)))
+}
+
+pub(super) fn log_filter(at: &mut At<'_, '_>) -> Said<Option<String>> {
+    Said::optional(at.parsed::<LogFilter>().map(|said| said.map(|LogFilter(filter)| filter)))
+}
+
+/// Reads each `[sumdb."…"]`, and adds the built-in one.
+pub(super) fn sumdbs(at: &mut At<'_, '_>) -> BTreeMap<String, SumdbSection> {
+    at.key = "sumdb";
+    let mut sumdbs = at.each_named(|at, name| SumdbSection::read(at, name, true));
+    sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumdbSection::sum_golang_org);
+    sumdbs
+}
+
+/// Reads each `[[route]]`.
+pub(super) fn routes(at: &mut At<'_, '_>) -> Vec<RouteSection> {
+    at.key = "route";
+    at.each(|at, _| route(at))
+}
+
+fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
+    at.key = "checksum";
+    let checksum = at.required::<String>();
+    at.key = "source";
+    let source = at.said::<TextList>();
+    at.key = "modules";
+    let modules = at.required::<TextList>();
+    let (checksum, Said { value: TextList(patterns), origin: place }) = (checksum?.value, modules?);
+    if let Some(why) = bad_pattern(&patterns) {
+        at.wrong(place, &why);
+        return None;
+    }
+    at.key = "source";
+    let source = match source {
+        None => None,
+        Some(Said { value: TextList(list), origin }) => match list.join(",").parse::<SourceList>() {
+            Ok(list) => Some(list),
+            Err(error) => {
+                at.wrong(origin, &format!("it {error}"));
+                return None;
             }
-        }
-    }
-
-    fn list(&mut self, key: &'static str, file: Placed<Vec<String>>) -> Vec<String> {
-        let file = file.map(|list| Spanned::new(list.span(), TextList(list.into_inner())));
-        self.pick(key, None, file).map_or_else(Vec::new, |TextList(list)| list)
-    }
-
-    fn proxies(&mut self, file: Placed<Vec<String>>) -> Vec<IpNet> {
-        let key = "trusted_proxies";
-        let file = file.map(|list| Spanned::new(list.span(), TextList(list.into_inner())));
-        let Some(TextList(list)) = self.pick(key, None, file) else { return Vec::new() };
-        let mut networks = Vec::new();
-        for text in list {
-            match text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)) {
-                Ok(network) => networks.push(network),
-                Err(_) => {
-                    let place = self.origins.get(key).cloned().unwrap_or(Origin::Default);
-                    self.wrong(place, key.to_owned(), key, &format!("`{text}` is no address or network"));
-                }
-            }
-        }
-        networks
-    }
-
-    fn limits(&mut self, file: file::FileLimits) -> Limits {
-        let small = |value: u64| u32::try_from(value).expect("the range was checked");
-        Limits {
-            connections: small(self.number("limits.connections", file.connections, 8_192, (2, 1_000_000)))
-                as usize,
-            deadline: Duration::from_secs(self.number(
-                "limits.deadline_seconds",
-                file.deadline_seconds,
-                50,
-                (1, 600),
-            )),
-            concurrency: small(self.number("limits.concurrency", file.concurrency, 64, (1, 10_000))) as usize,
-            zip_bytes: self.number("limits.zip_bytes", file.zip_bytes, 500 << 20, (1, 500 << 20)),
-            client_misses_per_minute: small(self.number(
-                "limits.client_misses_per_minute",
-                file.client_misses_per_minute,
-                3_000,
-                (1, 1_000_000),
-            )),
-            misses_per_minute: small(self.number(
-                "limits.misses_per_minute",
-                file.misses_per_minute,
-                30_000,
-                (1, 10_000_000),
-            )),
-            negative_cache: Duration::from_secs(self.number(
-                "limits.negative_cache_seconds",
-                file.negative_cache_seconds,
-                30,
-                (0, 60),
-            )),
-        }
-    }
-
-    fn cache(&mut self, file: file::FileCache) -> Cache {
-        let range = (0, 1 << 40);
-        Cache {
-            tile_bytes: self.number("cache.tile_bytes", file.tile_bytes, 16 << 20, range),
-            lookup_bytes: self.number("cache.lookup_bytes", file.lookup_bytes, 24 << 20, range),
-            database_bytes: self.number("cache.database_bytes", file.database_bytes, 16 << 20, range),
-        }
-    }
-
-    fn sumdbs(&mut self, file: BTreeMap<String, Spanned<FileSumDb>>) -> BTreeMap<String, SumDb> {
-        let mut sumdbs: BTreeMap<String, SumDb> = file
-            .into_iter()
-            .filter_map(|(name, entry)| Some((name.clone(), self.sumdb(&name, entry)?)))
-            .collect();
-        sumdbs.entry(SUM_GOLANG_ORG.to_owned()).or_insert_with(SumDb::sum_golang_org);
-        sumdbs
-    }
-
-    fn route(&mut self, number: usize, route: Spanned<FileRoute>) -> Option<RouteSection> {
-        let origin = self.place(&route);
-        let FileRoute { modules, source, checksum } = route.into_inner();
-        let place = self.place(&modules);
-        let patterns = modules.into_inner();
-        if let Some(why) = bad_pattern(&patterns) {
-            self.wrong(place, format!("route.{number}.modules"), "route.*.modules", &why);
-            return None;
-        }
-        let source = match source {
-            None => None,
-            Some(list) => match list.get_ref().join(",").parse() {
-                Ok(list) => Some(list),
-                Err(error) => {
-                    let place = self.place(&list);
-                    self.wrong(
-                        place,
-                        format!("route.{number}.source"),
-                        "route.*.source",
-                        &format!("it {error}"),
-                    );
-                    return None;
-                }
-            },
-        };
-        let checksum = match checksum.into_inner() {
-            word if word == "compute" => Checksum::Compute,
-            name => Checksum::Sumdb(name),
-        };
-        let route = Route { modules: PathPatterns::parse(&patterns.join(",")), source, checksum };
-        Some(RouteSection { route, patterns, origin })
-    }
+        },
+    };
+    let checksum = if checksum == "compute" { Checksum::Compute } else { Checksum::Sumdb(checksum) };
+    let route = Route { modules: PathPatterns::parse(&patterns.join(",")), source, checksum };
+    Some(RouteSection { route, patterns, origin: at.place() })
 }
 
 impl Config {

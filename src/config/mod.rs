@@ -1,7 +1,7 @@
 //! The configuration: what the operator said, where it was said, and whether it makes sense.
 //!
 //! A TOML file (unknown keys are errors), overridden by environment variables (`TALLYSTICK_` and the key in capitals,
-//! dots as underscores), overridden by flags. Every value keeps its [`Origin`]. Paths in the file are relative to the
+//! dots as underscores), overridden by flags. Every value keeps its [`SettingOrigin`]. Paths in the file are relative to the
 //! file's directory; those of flags and variables to the working directory. [`mod@reference`] documents every key.
 //!
 //! ```toml
@@ -27,15 +27,16 @@
 //! Where there is no route at all, [`Config::discover`] makes two out of the `go` command's own settings.
 
 mod check;
+mod declare;
 mod discover;
 mod file;
 mod interval;
 pub mod keys;
-mod layers;
 mod load;
-mod origin;
+mod loader;
 mod problem;
 pub mod reference;
+mod said;
 mod schedule;
 mod secret;
 mod show;
@@ -46,7 +47,7 @@ mod witnesses;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,19 +55,21 @@ use ipnet::IpNet;
 
 pub use discover::{GoEnvironment, Setting};
 pub use interval::{VerifyInterval, VerifyIntervalError};
-pub use layers::{Environment, Overrides};
-pub use origin::Origin;
+pub use loader::{Environment, Overrides};
 pub use problem::{ConfigError, Problem, ProblemKind};
+pub use said::{Said, SettingOrigin};
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::{Secret, SecretError, is_exposed, is_writable_by_others};
 pub use show::Entry;
 pub use span::{Span, SpanError};
+pub use sumdb::SumdbSection;
 pub use witness::{WitnessConfig, WitnessConfigError, WitnessOverrides};
 pub use witnesses::{LogWitness, LogWitnesses};
 
-use crate::note::VerifierKey;
+use declare::settings;
+
 use crate::route::{Choice, Route, Untold, choose, may_tell};
-use crate::source::{ServerUrl, SourceUrl};
+use crate::source::ServerUrl;
 
 /// The name of Google's checksum database.
 pub const SUM_GOLANG_ORG: &str = "sum.golang.org";
@@ -74,57 +77,90 @@ pub const SUM_GOLANG_ORG: &str = "sum.golang.org";
 /// Its verifier key, as it is built into the `go` command.
 pub const SUM_GOLANG_ORG_KEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
 
-/// Everything an operator can set, checked.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The file that was read.
-    pub file: Option<PathBuf>,
-    /// The log's name, where it was said; otherwise the key's counts.
-    pub name: Option<String>,
-    /// The address for clients, where it differs from `listen`.
-    pub url: Option<ServerUrl>,
-    /// Directory of the log database, the keys and the control socket.
-    pub data: PathBuf,
-    /// File of the anchor.
-    pub anchor: PathBuf,
-    /// The public door.
-    pub listen: SocketAddr,
-    /// Health and metrics.
-    pub metrics_listen: SocketAddr,
-    /// TLS of the public door.
-    pub tls: Option<Tls>,
-    /// Peers whose X-Forwarded-For is believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// PEM file of the roots that outgoing connections trust; none: the system's.
-    pub roots: Option<PathBuf>,
-    /// Git configuration for `direct`.
-    pub git_config: Option<PathBuf>,
-    /// How other servers' operators reach ours: sent with every request.
-    pub contact: Option<String>,
-    /// Where sources may redirect to.
-    pub redirects: Redirects,
-    /// Form of the log lines.
-    pub log_format: LogFormat,
-    /// Which log lines, where it was said.
-    pub log_filter: Option<String>,
-    /// The limits.
-    pub limits: Limits,
-    /// The memory caches.
-    pub cache: Cache,
-    /// Remote checksum databases by name.
-    pub sumdbs: BTreeMap<String, SumDb>,
-    /// In order; the first that matches wins.
-    pub routes: Vec<RouteSection>,
-    /// Who cosigns the log's heads.
-    pub witnesses: LogWitnesses,
-    /// How old the newest cosignatures of an idle log become.
-    pub freshness: Duration,
-    /// What is allowed but should be known: each a sentence or two, to be shown at start and by `config check`.
-    pub notices: Vec<String>,
-    origins: BTreeMap<&'static str, Origin>,
+settings! {
+    /// Everything an operator can set, checked.
+    pub struct Config(at, flags: &Overrides) {
+        /// The log's name, where it was said; otherwise the key's counts.
+        "name" => name: Said<Option<String>> = Said::optional(at.over(flags.name.clone()));
+        /// The address for clients, where it differs from `listen`.
+        "url" => url: Said<Option<ServerUrl>> = Said::optional(at.parsed());
+        /// Directory of the log database, the keys and the control socket.
+        "data" => data: Said<PathBuf> = at.path(flags.data.clone())
+            .unwrap_or_else(|| Said::by_default(at.directory().join("tallystick-data")));
+        /// File of the anchor.
+        "anchor" => anchor: Said<PathBuf> =
+            at.path(None).unwrap_or_else(|| Said::by_default(data.join("anchor.db")));
+        /// The public door.
+        "listen" => listen: Said<SocketAddr> =
+            at.over(flags.listen).unwrap_or_else(|| Said::by_default(local(8470)));
+        /// Health and metrics.
+        "metrics_listen" => metrics_listen: Said<SocketAddr> =
+            at.over(flags.metrics_listen).unwrap_or_else(|| Said::by_default(local(8471)));
+        /// TLS of the public door.
+        "tls" => tls: TlsFiles = load::tls(&mut at.section());
+        /// Peers whose X-Forwarded-For is believed.
+        "trusted_proxies" => trusted_proxies: Said<Vec<IpNet>> = load::networks(at);
+        /// PEM file of the roots that outgoing connections trust; none: the system's.
+        "roots" => roots: Said<Option<PathBuf>> = at.optional_path();
+        /// Git configuration for `direct`.
+        "git_config" => git_config: Said<Option<PathBuf>> = at.optional_path();
+        /// How other servers' operators reach ours: sent with every request.
+        "contact" => contact: Said<Option<String>> = load::contact(at);
+        /// Where sources may redirect to.
+        "redirects" => redirects: Redirects = Redirects::read(&mut at.section());
+        /// Form of the log lines.
+        "log_format" => log_format: Said<LogFormat> = at.parsed_or(LogFormat::Text);
+        /// Which log lines, where it was said.
+        "log_filter" => log_filter: Said<Option<String>> = load::log_filter(at);
+        /// Who cosigns the log's heads.
+        "witnesses" => witnesses: LogWitnesses = {
+            at.key = "witness";
+            let all = witnesses::list(at);
+            at.key = "witnesses";
+            LogWitnesses::read(&mut at.section(), all)
+        };
+        /// How old the newest cosignatures of an idle log become.
+        "freshness" => freshness: Said<Span> = witnesses::freshness(at);
+        /// The limits.
+        "limits" => limits: Limits = Limits::read(&mut at.section());
+        /// The memory caches.
+        "cache" => cache: Cache = Cache::read(&mut at.section());
+    }
+    also {
+        /// Remote checksum databases by name.
+        sumdbs: BTreeMap<String, SumdbSection> = load::sumdbs(at);
+        /// In order; the first that matches wins.
+        routes: Vec<RouteSection> = load::routes(at);
+        /// The file that was read.
+        file: Option<PathBuf> = None;
+        /// What is allowed but should be known: each a sentence or two, to be shown at start and by `config check`.
+        notices: Vec<String> = Vec::new();
+    }
 }
 
-/// Certificate and key of the public door.
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+settings! {
+    /// Certificate and key of the public door: both or neither.
+    pub struct TlsFiles(at) {
+        /// PEM chain, leaf first.
+        "cert" => cert: Said<Option<PathBuf>> = at.optional_path();
+        /// PEM private key.
+        "key" => key: Said<Option<PathBuf>> = at.optional_path();
+    }
+    also {}
+}
+
+impl TlsFiles {
+    /// Returns the files of certificate and key, where the public door has TLS.
+    pub fn files(&self) -> Option<Tls> {
+        Some(Tls { cert: self.cert.value.clone()?, key: self.key.value.clone()? })
+    }
+}
+
+/// Certificate and key of a public door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// PEM chain, leaf first.
@@ -133,13 +169,15 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// Where module sources may redirect to, beside their own host: `host`, `host:port`, `*.domain`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Redirects {
-    /// Other hosts, with public addresses.
-    pub hosts: Vec<String>,
-    /// Sources whose redirects may lead to addresses that are not public.
-    pub private_sources: Vec<String>,
+settings! {
+    /// Where module sources may redirect to, beside their own host: `host`, `host:port`, `*.domain`.
+    pub struct Redirects(at) {
+        /// Other hosts, with public addresses.
+        "hosts" => hosts: Said<Vec<String>> = at.list();
+        /// Sources whose redirects may lead to addresses that are not public.
+        "private_sources" => private_sources: Said<Vec<String>> = at.list();
+    }
+    also {}
 }
 
 /// The form of log lines.
@@ -151,74 +189,50 @@ pub enum LogFormat {
     Json,
 }
 
-/// How much work clients can cause.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections to the public door that are served at the same time.
-    pub connections: usize,
-    /// The longest that a look-up of an unknown module takes.
-    pub deadline: Duration,
-    /// Unknown modules in flight.
-    pub concurrency: usize,
-    /// Largest module zip.
-    pub zip_bytes: u64,
-    /// Misses of one client in a minute.
-    pub client_misses_per_minute: u32,
-    /// Misses of all clients in a minute.
-    pub misses_per_minute: u32,
-    /// How long "not found" is remembered.
-    pub negative_cache: Duration,
+impl std::fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        })
+    }
 }
 
-/// Bytes of memory for what was asked lately.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cache {
-    /// Tiles.
-    pub tile_bytes: u64,
-    /// Answers to look-ups.
-    pub lookup_bytes: u64,
-    /// Pages of the database, all readers together.
-    pub database_bytes: u64,
+settings! {
+    /// How much work clients can cause.
+    pub struct Limits(at) {
+        /// Connections to the public door that are served at the same time.
+        "connections" => connections: Said<usize> = at.count(8_192, 2..=1_000_000);
+        /// The longest that a look-up of an unknown module takes.
+        "deadline_seconds" => deadline: Said<Duration> = at.seconds(50, 1..=600);
+        /// Unknown modules in flight.
+        "concurrency" => concurrency: Said<usize> = at.count(64, 1..=10_000);
+        /// Largest module zip.
+        "zip_bytes" => zip_bytes: Said<u64> = at.number(500 << 20, 1..=500 << 20);
+        /// Misses of one client in a minute.
+        "client_misses_per_minute" => client_misses_per_minute: Said<u32> = at.small(3_000, 1..=1_000_000);
+        /// Misses of all clients in a minute.
+        "misses_per_minute" => misses_per_minute: Said<u32> = at.small(30_000, 1..=10_000_000);
+        /// How long "not found" is remembered.
+        "negative_cache_seconds" => negative_cache: Said<Duration> = at.seconds(30, 0..=60);
+    }
+    also {}
 }
 
-/// A remote checksum database.
-#[derive(Clone, Debug)]
-pub struct SumDb {
-    /// Its key; the key's name is the database's.
-    pub key: VerifierKey,
-    /// Where to ask, in order.
-    pub urls: Vec<SourceUrl>,
-    /// What is kept of it.
-    pub mode: Mode,
-    /// How often a server asks for its newest head.
-    pub poll: Duration,
-    /// When it asks, in place of that.
-    pub schedule: Option<Schedule>,
-    /// Requests in flight at once, data tiles of a full mirror among them.
-    pub jobs: usize,
-    /// Requests begun in a second.
-    pub requests_per_second: Option<NonZeroU32>,
-    /// Bytes received in a second.
-    pub bytes_per_second: Option<NonZeroU64>,
-    /// The file with the secret that signs `POST /hooks/mirror/<name>`; without one there is no hook.
-    pub hook_secret_file: Option<PathBuf>,
-    /// In which time a full mirror of it is verified again.
-    pub verify_interval: VerifyInterval,
-    /// Whether the configuration has a section for it. The built-in one is there for routes and for nothing else.
-    pub is_named: bool,
-    /// Who set the key.
-    pub key_origin: Origin,
-    /// Who set the URLs.
-    pub urls_origin: Origin,
-    /// Who set the mode.
-    pub mode_origin: Origin,
-    /// Who set the poll interval.
-    pub poll_origin: Origin,
-    /// Who set the other keys, by the last part of their names.
-    pub origins: BTreeMap<&'static str, Origin>,
-    /// Who set that interval.
-    pub verify_interval_origin: Origin,
+settings! {
+    /// Bytes of memory for what was asked lately.
+    pub struct Cache(at) {
+        /// Tiles.
+        "tile_bytes" => tile_bytes: Said<u64> = at.number(16 << 20, CACHE_BYTES);
+        /// Answers to look-ups.
+        "lookup_bytes" => lookup_bytes: Said<u64> = at.number(24 << 20, CACHE_BYTES);
+        /// Pages of the database, all readers together.
+        "database_bytes" => database_bytes: Said<u64> = at.number(16 << 20, CACHE_BYTES);
+    }
+    also {}
 }
+
+const CACHE_BYTES: RangeInclusive<u64> = 0..=1 << 40;
 
 /// What is kept of a remote checksum database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,7 +279,7 @@ pub struct RouteSection {
     /// Its patterns as they were written, one each.
     pub patterns: Vec<String>,
     /// Who made the route.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 impl Config {
@@ -278,14 +292,9 @@ impl Config {
         self.routes.iter().map(|section| &section.route)
     }
 
-    /// Whether nobody set `key` (a path of [`reference::KEYS`] without `*`).
-    pub fn is_by_default(&self, key: &str) -> bool {
-        self.origin(key) == Origin::Default
-    }
-
     /// The remote checksum databases that are kept and served here: those with a section of their own, and those that
     /// routes take lines from.
-    pub fn mirrored(&self) -> impl Iterator<Item = (&String, &SumDb)> {
+    pub fn mirrored(&self) -> impl Iterator<Item = (&String, &SumdbSection)> {
         let is_used = |name: &str| self.declared_routes().any(|route| route.sumdb() == Some(name));
         self.sumdbs.iter().filter(move |(name, sumdb)| sumdb.is_named || is_used(name))
     }
@@ -295,18 +304,13 @@ impl Config {
         may_tell(self.declared_routes(), sumdb, path)
     }
 
-    /// Who set `key` (a path of [`reference::KEYS`] without `*`).
-    pub fn origin(&self, key: &str) -> Origin {
-        self.origins.get(key).cloned().unwrap_or(Origin::Default)
-    }
-
     /// The address that clients use: `url`, or one made from `listen` (an unspecified address becomes loopback).
     pub fn client_url(&self) -> String {
-        if let Some(url) = &self.url {
+        if let Some(url) = &*self.url {
             return url.request_url().as_str().trim_end_matches('/').to_owned();
         }
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let mut address = self.listen;
+        let scheme = if self.tls.files().is_some() { "https" } else { "http" };
+        let mut address = *self.listen;
         if address.ip().is_unspecified() {
             address.set_ip(match address {
                 SocketAddr::V4(_) => [127, 0, 0, 1].into(),

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io;
 
-use super::origin::Origin;
+use super::said::SettingOrigin;
 
 /// Everything found wrong with one configuration; never empty.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl ConfigError {
     pub(super) fn of(mut problems: Vec<Problem>) -> ConfigError {
         assert!(!problems.is_empty(), "an error without a problem says nothing");
         problems.sort_by_key(|problem| match &problem.place {
-            Origin::File { line, .. } => *line,
+            SettingOrigin::File { line, .. } => *line,
             _ => 0,
         });
         ConfigError { problems }
@@ -51,7 +51,7 @@ impl From<Problem> for ConfigError {
 #[derive(Debug)]
 pub struct Problem {
     /// Where to change it.
-    pub place: Origin,
+    pub place: SettingOrigin,
     /// What is wrong.
     pub kind: ProblemKind,
 }
@@ -97,7 +97,7 @@ pub enum ProblemKind {
     },
     /// `checksum` names a database that is not configured.
     #[error("route {route}: checksum = \"{name}\", but there is no [sumdb.\"{name}\"]")]
-    UnknownSumDb {
+    UnknownSumdb {
         /// Route number, from 1.
         route: usize,
         /// The name in `checksum`.
@@ -149,7 +149,7 @@ impl ProblemKind {
             }
             ProblemKind::UnknownKey { near, .. } => format!("did you mean {}?", either(near)),
             ProblemKind::Value { fix, .. } | ProblemKind::GoEnvironment { fix, .. } => fix.clone(),
-            ProblemKind::UnknownSumDb { name, known, .. } => format!(
+            ProblemKind::UnknownSumdb { name, known, .. } => format!(
                 "add [sumdb.\"{name}\"] with key and urls, or use one of: {}",
                 known.iter().map(|k| format!("\"{k}\"")).chain(["\"compute\"".to_owned()]).collect::<Vec<_>>().join(", ")
             ),

@@ -1,10 +1,18 @@
 //! The effective configuration as rows: key, value, origin. Credentials in URLs are replaced by `***`.
 
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Config, LogFormat, Origin, Span};
-use crate::source::SourceList;
+use super::said::{Said, SettingOrigin};
+use super::{Config, LogFormat, LogWitness, Mode, RouteSection, Schedule, Span, VerifyInterval};
+use crate::note::VerifierKey;
+use crate::source::{ServerUrl, SourceList, SourceUrl};
 
 /// One row of `config show`.
 #[derive(Clone, Debug, Serialize)]
@@ -17,101 +25,63 @@ pub struct Entry {
     pub origin: String,
 }
 
+impl Entry {
+    fn new(key: String, value: Value, origin: &SettingOrigin) -> Entry {
+        Entry { key, value, origin: origin.to_string() }
+    }
+}
+
+/// What has rows in `config show`: a setting has one, a section those of its settings.
+pub(super) trait Entries {
+    /// Appends the rows of what stands at `path`.
+    fn entries(&self, path: &str, found: &mut Vec<Entry>);
+}
+
 impl Config {
-    /// Every setting in force, in the order of the reference.
+    /// Every setting in force, those of the lists at the end.
     pub fn entries(&self) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = self
-            .scalars()
-            .into_iter()
-            .map(|(key, value)| Entry { key: key.to_owned(), value, origin: self.origin(key).to_string() })
-            .collect();
-        let mut add = |key: String, value: Value, origin: &Origin| {
-            entries.push(Entry { key, value, origin: origin.to_string() });
-        };
+        let mut found = Vec::new();
+        Entries::entries(self, "", &mut found);
         for (name, sumdb) in &self.sumdbs {
-            add(format!("sumdb.{name}.key"), json!(sumdb.key.to_string()), &sumdb.key_origin);
-            let urls: Vec<String> = sumdb.urls.iter().map(ToString::to_string).collect();
-            add(format!("sumdb.{name}.urls"), json!(urls), &sumdb.urls_origin);
-            add(format!("sumdb.{name}.mode"), json!(sumdb.mode.as_str()), &sumdb.mode_origin);
-            add(format!("sumdb.{name}.poll"), json!(Span(sumdb.poll).to_string()), &sumdb.poll_origin);
-            let schedule = sumdb.schedule.as_ref().map(ToString::to_string);
-            for (key, value) in [
-                ("schedule", json!(schedule)),
-                ("jobs", json!(sumdb.jobs)),
-                ("requests_per_second", json!(sumdb.requests_per_second)),
-                ("bytes_per_second", json!(sumdb.bytes_per_second)),
-                ("hook_secret_file", json!(sumdb.hook_secret_file)),
-            ] {
-                let origin = sumdb.origins.get(key).cloned().unwrap_or(Origin::Default);
-                add(format!("sumdb.{name}.{key}"), value, &origin);
-            }
-            let interval = json!(sumdb.verify_interval.to_string());
-            add(format!("sumdb.{name}.verify_interval"), interval, &sumdb.verify_interval_origin);
+            sumdb.entries(&format!("sumdb.{name}"), &mut found);
         }
-        for (i, section) in self.routes.iter().enumerate() {
-            let number = i + 1;
-            add(format!("route.{number}.modules"), json!(section.patterns), &section.origin);
-            add(
-                format!("route.{number}.source"),
-                source_value(section.route.source.as_ref()),
-                &section.origin,
-            );
-            add(
-                format!("route.{number}.checksum"),
-                json!(section.route.checksum.to_string()),
-                &section.origin,
-            );
+        for (i, route) in self.routes.iter().enumerate() {
+            route.entries(&format!("route.{}", i + 1), &mut found);
         }
         for (i, witness) in self.witnesses.all.iter().enumerate() {
-            let number = i + 1;
-            add(format!("witness.{number}.name"), json!(witness.name), &witness.origin);
-            add(format!("witness.{number}.url"), json!(witness.url.to_string()), &witness.origin);
-            add(format!("witness.{number}.key"), json!(witness.key.to_string()), &witness.origin);
+            witness.entries(&format!("witness.{}", i + 1), &mut found);
         }
-        entries
+        found
     }
+}
 
-    fn scalars(&self) -> Vec<(&'static str, Value)> {
-        let (limits, cache) = (&self.limits, &self.cache);
-        let log_format = match self.log_format {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        };
-        vec![
+impl<T: Shown> Entries for Said<T> {
+    fn entries(&self, path: &str, found: &mut Vec<Entry>) {
+        found.push(Entry::new(path.to_owned(), self.value.shown(), &self.origin));
+    }
+}
+
+impl Entries for RouteSection {
+    fn entries(&self, path: &str, found: &mut Vec<Entry>) {
+        for (key, value) in [
+            ("modules", json!(self.patterns)),
+            ("source", source_value(self.route.source.as_ref())),
+            ("checksum", json!(self.route.checksum.to_string())),
+        ] {
+            found.push(Entry::new(format!("{path}.{key}"), value, &self.origin));
+        }
+    }
+}
+
+impl Entries for LogWitness {
+    fn entries(&self, path: &str, found: &mut Vec<Entry>) {
+        for (key, value) in [
             ("name", json!(self.name)),
-            ("url", json!(self.url.as_ref().map(ToString::to_string))),
-            ("data", json!(self.data)),
-            ("anchor", json!(self.anchor)),
-            ("listen", json!(self.listen)),
-            ("metrics_listen", json!(self.metrics_listen)),
-            ("tls.cert", json!(self.tls.as_ref().map(|tls| &tls.cert))),
-            ("tls.key", json!(self.tls.as_ref().map(|tls| &tls.key))),
-            (
-                "trusted_proxies",
-                json!(self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            ),
-            ("roots", json!(self.roots)),
-            ("git_config", json!(self.git_config)),
-            ("contact", json!(self.contact)),
-            ("redirects.hosts", json!(self.redirects.hosts)),
-            ("redirects.private_sources", json!(self.redirects.private_sources)),
-            ("log_format", json!(log_format)),
-            ("log_filter", json!(self.log_filter)),
-            ("witnesses.quorum", json!(self.witnesses.quorum)),
-            ("witnesses.required", json!(self.witnesses.required)),
-            ("witnesses.timeout_seconds", json!(self.witnesses.timeout.as_secs())),
-            ("freshness", json!(Span(self.freshness).to_string())),
-            ("limits.connections", json!(limits.connections)),
-            ("limits.deadline_seconds", json!(limits.deadline.as_secs())),
-            ("limits.concurrency", json!(limits.concurrency)),
-            ("limits.zip_bytes", json!(limits.zip_bytes)),
-            ("limits.client_misses_per_minute", json!(limits.client_misses_per_minute)),
-            ("limits.misses_per_minute", json!(limits.misses_per_minute)),
-            ("limits.negative_cache_seconds", json!(limits.negative_cache.as_secs())),
-            ("cache.tile_bytes", json!(cache.tile_bytes)),
-            ("cache.lookup_bytes", json!(cache.lookup_bytes)),
-            ("cache.database_bytes", json!(cache.database_bytes)),
-        ]
+            ("url", json!(self.url.to_string())),
+            ("key", json!(self.key.to_string())),
+        ] {
+            found.push(Entry::new(format!("{path}.{key}"), value, &self.origin));
+        }
     }
 }
 
@@ -119,4 +89,52 @@ impl Config {
 fn source_value(list: Option<&SourceList>) -> Value {
     let text = list.map(SourceList::to_string).unwrap_or_default();
     json!(text.split(',').filter(|element| !element.is_empty()).collect::<Vec<_>>())
+}
+
+/// A value as `config show` has it.
+pub(super) trait Shown {
+    /// Returns it as JSON: what stands in the file, secrets hidden.
+    fn shown(&self) -> Value;
+}
+
+macro_rules! shown_as_itself {
+    ($($type:ty),*) => {
+        $(impl Shown for $type {
+            fn shown(&self) -> Value {
+                json!(self)
+            }
+        })*
+    };
+}
+
+macro_rules! shown_as_text {
+    ($($type:ty),*) => {
+        $(impl Shown for $type {
+            fn shown(&self) -> Value {
+                json!(self.to_string())
+            }
+        })*
+    };
+}
+
+shown_as_itself!(bool, u32, u64, usize, NonZeroU32, NonZeroU64, String, PathBuf, SocketAddr);
+shown_as_text!(IpNet, LogFormat, Mode, Schedule, ServerUrl, SourceUrl, Span, VerifierKey, VerifyInterval);
+
+/// Keys for lengths of time in seconds say so.
+impl Shown for Duration {
+    fn shown(&self) -> Value {
+        json!(self.as_secs())
+    }
+}
+
+impl<T: Shown> Shown for Option<T> {
+    fn shown(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Shown::shown)
+    }
+}
+
+impl<T: Shown> Shown for Vec<T> {
+    fn shown(&self) -> Value {
+        self.iter().map(Shown::shown).collect()
+    }
 }

@@ -3,12 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::Span;
-use super::file::{FileWitness, FileWitnesses, Placed};
-use super::layers::Layers;
-use super::origin::Origin;
+use super::declare::settings;
+use super::loader::At;
+use super::said::{Said, SettingOrigin};
 use crate::note::CosignatureVerifier;
 use crate::source::ServerUrl;
 
@@ -17,19 +15,22 @@ const MAX_WITNESSES: usize = 32;
 /// Shorter is a burden for witnesses, longer tells nobody anything.
 const FRESHNESS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(24 * 3600);
 /// Where nobody says it: what a monitor that looks every few minutes can tell from a log that stopped.
-const DEFAULT_FRESHNESS: Duration = Duration::from_secs(300);
+const DEFAULT_FRESHNESS: Span = Span(Duration::from_secs(300));
 
-/// The witnesses of the log.
-#[derive(Clone, Debug, Default)]
-pub struct LogWitnesses {
-    /// In the order of the file.
-    pub all: Vec<LogWitness>,
-    /// How many are enough.
-    pub quorum: usize,
-    /// Whether a head waits for them before it is published.
-    pub required: bool,
-    /// For how long it does.
-    pub timeout: Duration,
+settings! {
+    /// The witnesses of the log.
+    pub struct LogWitnesses(at, all: Vec<LogWitness>) {
+        /// How many are enough.
+        "quorum" => quorum: Said<usize> = read_quorum(at, all.len() as u64);
+        /// Whether a head waits for them before it is published.
+        "required" => required: Said<bool> = at.said().unwrap_or_else(|| Said::by_default(false));
+        /// For how long it does.
+        "timeout_seconds" => timeout: Said<Duration> = at.seconds(5, 1..=60);
+    }
+    also {
+        /// In the order of the file.
+        all: Vec<LogWitness> = all;
+    }
 }
 
 /// A witness that the log asks.
@@ -42,7 +43,7 @@ pub struct LogWitness {
     /// Its key.
     pub key: CosignatureVerifier,
     /// Who set it.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 impl LogWitnesses {
@@ -54,91 +55,81 @@ impl LogWitnesses {
             let url = if url.has_credentials() { String::new() } else { format!(" {}", url.request_url()) };
             text += &format!("witness {name} {key}{}\n", url.trim_end_matches('/'));
         }
-        if self.quorum == 0 || self.all.is_empty() {
+        if *self.quorum == 0 || self.all.is_empty() {
             return text + "quorum none\n";
         }
         let names: Vec<&str> = self.all.iter().map(|witness| witness.name.as_str()).collect();
-        text + &format!("group witnesses {} {}\nquorum witnesses\n", self.quorum, names.join(" "))
+        text + &format!("group witnesses {} {}\nquorum witnesses\n", *self.quorum, names.join(" "))
     }
 }
 
-impl Layers<'_> {
-    pub(super) fn witnesses(&mut self, list: Vec<Spanned<FileWitness>>, file: FileWitnesses) -> LogWitnesses {
-        let mut all: Vec<LogWitness> = Vec::new();
-        for (i, entry) in list.into_iter().enumerate() {
-            let witness = self.witness(i + 1, entry, &all);
-            all.extend(witness);
-        }
-        let count = all.len() as u64;
-        let default = if count == 0 { 0 } else { count / 2 + 1 };
-        // Where there is none to count, the number means nothing.
-        let most = if count == 0 { MAX_WITNESSES as u64 } else { count };
-        let quorum = self.number("witnesses.quorum", file.quorum, default, (0, most));
-        let timeout = self.number("witnesses.timeout_seconds", file.timeout_seconds, 5, (1, 60));
-        LogWitnesses {
-            all,
-            quorum: usize::try_from(quorum).unwrap_or(usize::MAX),
-            required: self.pick("witnesses.required", None, file.required).unwrap_or(false),
-            timeout: Duration::from_secs(timeout),
-        }
-    }
+fn read_quorum(at: &mut At<'_, '_>, count: u64) -> Said<usize> {
+    let default = if count == 0 { 0 } else { count / 2 + 1 };
+    // Where there is none to count, the number means nothing.
+    let most = if count == 0 { MAX_WITNESSES as u64 } else { count };
+    at.count(default, 0..=most)
+}
 
-    fn witness(
-        &mut self,
-        number: usize,
-        entry: Spanned<FileWitness>,
-        before: &[LogWitness],
-    ) -> Option<LogWitness> {
-        let origin = self.place(&entry);
-        let FileWitness { name, url, key } = entry.into_inner();
-        let mut wrong = |place: Origin, key: &str, why: &str| {
-            self.wrong(place, format!("witness.{number}.{key}"), &format!("witness.*.{key}"), why);
-        };
-        // The words of the policy format are no names in it.
-        let words = ["witness", "group", "any", "all", "none", "quorum", "log", "witnesses"];
-        let text = name.get_ref();
-        let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && !"#\"".contains(c));
-        let place = origin.clone();
-        if !is_word || words.contains(&text.as_str()) {
-            wrong(place, "name", &format!("`{text}` is no plain word, or one that policies use"));
+/// Reads each `[[witness]]`.
+pub(super) fn list(at: &mut At<'_, '_>) -> Vec<LogWitness> {
+    let mut all: Vec<LogWitness> = Vec::new();
+    at.each(|at, _| {
+        all.extend(witness(at, &all));
+        Some(())
+    });
+    all
+}
+
+fn witness(at: &mut At<'_, '_>, before: &[LogWitness]) -> Option<LogWitness> {
+    let origin = at.place();
+    at.key = "name";
+    let name = at.required::<String>();
+    at.key = "url";
+    let url = at.required::<String>();
+    at.key = "key";
+    let key = at.required::<String>();
+    let (name, url, key) = (name?.value, url?, key?);
+    let mut wrong = |key, why: &str| {
+        at.key = key;
+        at.wrong(origin.clone(), why);
+    };
+    // The words of the policy format are no names in it.
+    let words = ["witness", "group", "any", "all", "none", "quorum", "log", "witnesses"];
+    let is_word = !name.is_empty() && name.chars().all(|c| c.is_ascii_graphic() && !"#\"".contains(c));
+    if !is_word || words.contains(&name.as_str()) {
+        wrong("name", &format!("`{name}` is no plain word, or one that policies use"));
+        return None;
+    }
+    if before.iter().any(|other| other.name == name) || before.len() >= MAX_WITNESSES {
+        wrong("name", &format!("`{name}` is there already, or there are more than {MAX_WITNESSES}"));
+        return None;
+    }
+    let url = match url.parse::<ServerUrl>() {
+        Ok(url) => url,
+        Err(error) => {
+            wrong("url", &error.to_string());
             return None;
         }
-        if before.iter().any(|other| other.name == *text) || before.len() >= MAX_WITNESSES {
-            wrong(
-                place,
-                "name",
-                &format!("`{text}` is there already, or there are more than {MAX_WITNESSES}"),
-            );
-            return None;
+    };
+    match key.parse::<CosignatureVerifier>() {
+        Ok(key) if before.iter().any(|other| other.key.public_bytes() == key.public_bytes()) => {
+            wrong("key", "another witness has it: one that counts twice is no witness");
+            None
         }
-        let parsed = match url.get_ref().parse::<ServerUrl>() {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                wrong(place, "url", &error.to_string());
-                return None;
-            }
-        };
-        match key.get_ref().parse::<CosignatureVerifier>() {
-            Ok(key) if before.iter().any(|other| other.key.public_bytes() == key.public_bytes()) => {
-                wrong(place, "key", "another witness has it: one that counts twice is no witness");
-                None
-            }
-            Ok(key) => Some(LogWitness { name: name.into_inner(), url: parsed, key, origin }),
-            Err(error) => {
-                wrong(place, "key", &error.to_string());
-                None
-            }
+        Ok(key) => Some(LogWitness { name, url, key, origin }),
+        Err(error) => {
+            wrong("key", &error.to_string());
+            None
         }
     }
+}
 
-    pub(super) fn freshness(&mut self, file: Placed<String>) -> Duration {
-        let Some(Span(freshness)) = self.parsed("freshness", file) else { return DEFAULT_FRESHNESS };
-        if FRESHNESS.contains(&freshness) {
-            return freshness;
-        }
-        let place = self.origins.get("freshness").cloned().unwrap_or(Origin::Default);
-        let why = format!("{} is not between 10s and 24h", Span(freshness));
-        self.wrong(place, "freshness".to_owned(), "freshness", &why);
-        DEFAULT_FRESHNESS
+/// Reads how old the newest cosignatures of an idle log become.
+pub(super) fn freshness(at: &mut At<'_, '_>) -> Said<Span> {
+    let freshness = at.parsed_or(DEFAULT_FRESHNESS);
+    if FRESHNESS.contains(&freshness.0) {
+        return freshness;
     }
+    at.wrong(freshness.origin.clone(), &format!("{} is not between 10s and 24h", *freshness));
+    Said::by_default(DEFAULT_FRESHNESS)
 }

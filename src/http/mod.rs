@@ -23,7 +23,7 @@ mod activity;
 pub mod answer;
 pub mod api;
 mod body;
-pub mod control;
+pub(crate) mod control;
 mod database;
 pub mod gossip;
 pub mod hooks;

@@ -1,4 +1,5 @@
-//! The log's head a second time, as [C2SP tlog-checkpoint] wants it: under an origin of its own, which is the log's name.
+//! The log's head a second time, as [C2SP tlog-checkpoint] wants it: under an origin of its own,
+//! which is the log's name.
 //!
 //! ```text
 //! sum.corp.example
@@ -9,13 +10,13 @@
 //! — witness.example jWbPPwAA…             cosignatures, where there are any
 //! ```
 //!
-//! The heads of all Go checksum databases have one first line, by which witnesses could not tell them apart. Size and root
-//! are those of the published head, the key is the same, and it is signed at the same moment: after the commit, and never
-//! by a log that signs nothing.
+//! The heads of all Go checksum databases have one first line, by which witnesses could not tell
+//! them apart. Size and root are those of the published head, the key is the same, and it is signed
+//! at the same moment: after the commit, and never by a log that signs nothing.
 //!
-//! Cosignatures come later, from whoever asks the witnesses, and are put into [`Cosignatures`]. They are of one checkpoint;
-//! when the log has grown since, the newest head is served without, and a proof is given under the cosigned one as long as
-//! that covers its record.
+//! Cosignatures come later, from whoever asks the witnesses, and are put into [`Cosignatures`].
+//! They are of one checkpoint; when the log has grown since, the newest head is served without, and
+//! a proof is given under the cosigned one as long as that covers its record.
 //!
 //! [C2SP tlog-checkpoint]: https://c2sp.org/tlog-checkpoint
 
@@ -23,11 +24,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use super::{Log, ProverError, Snapshot};
-use crate::module::ModuleVersion;
 use crate::note::{self, Signature, SignerKey};
-use crate::store::StoreError;
-use crate::tlog::{Checkpoint, Hash, Origin, RecordId, TlogProof, TreeHead, TreeSize};
+use crate::tlog::{Checkpoint, Origin, TreeHead};
 
 /// A checkpoint signed by the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +55,8 @@ impl Cosignatures {
         self.0.load_full()
     }
 
-    /// Takes the cosignatures of a checkpoint, in place of those that were there, unless those are of a larger tree.
+    /// Takes the cosignatures of a checkpoint, in place of those that were there, unless those are
+    /// of a larger tree.
     pub fn put(&self, cosigned: CosignedCheckpoint) {
         let cosigned = Arc::new(cosigned);
         let size = |of: &CosignedCheckpoint| of.checkpoint.tree.size;
@@ -87,77 +86,4 @@ pub(super) fn sign_checkpoint(signers: &[SignerKey], tree: TreeHead) -> Option<A
 /// The origin of a log's checkpoints.
 fn origin(name: &str) -> Origin {
     name.parse().expect("a key's name has no control characters, and is an origin")
-}
-
-/// A record's proof as a file, and what it is of.
-#[derive(Clone, Debug)]
-pub struct RecordProof {
-    /// The record's number.
-    pub record: RecordId,
-    /// The size of the tree under which it is proved.
-    pub size: TreeSize,
-    /// The `.tlog-proof` file, with the record's text in it.
-    pub file: String,
-}
-
-/// Why a record is not proved.
-#[derive(Debug, thiserror::Error)]
-pub enum ProofFileError {
-    /// The store could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The log signs nothing, so that there is no checkpoint to prove anything under.
-    #[error("the log has no signed checkpoint, since it signs nothing: /readyz says why")]
-    NoCheckpoint,
-}
-
-impl Snapshot {
-    /// The checkpoint of this snapshot's head. None in a log that signs nothing.
-    pub fn checkpoint(&self) -> Option<&Arc<SignedCheckpoint>> {
-        self.checkpoint.as_ref()
-    }
-}
-
-impl Log {
-    /// The newest published checkpoint, with the cosignatures that it has.
-    pub fn checkpoint(&self) -> Option<String> {
-        let snapshot = self.snapshot();
-        let signed = snapshot.checkpoint()?;
-        let cosigned =
-            self.cosignatures().newest().filter(|cosigned| cosigned.checkpoint.tree == signed.tree);
-        Some(cosigned.map_or_else(|| signed.note.clone(), |cosigned| cosigned.note()))
-    }
-
-    /// The proof of a module version's record as a file: under the newest cosigned checkpoint that covers it, or else the
-    /// newest. `None` when the log has no such record.
-    pub fn tlog_proof(&self, module: &ModuleVersion) -> Result<Option<RecordProof>, ProofFileError> {
-        let snapshot = self.snapshot();
-        let Some(record) = snapshot.find(module)? else { return Ok(None) };
-        let covers = |cosigned: &Arc<CosignedCheckpoint>| {
-            let size = cosigned.checkpoint.tree.size;
-            record.id.0 < size.0 && size <= snapshot.size()
-        };
-        let (tree, checkpoint) = match self.cosignatures().newest().filter(covers) {
-            Some(cosigned) => (cosigned.checkpoint.tree, cosigned.note()),
-            None => {
-                let signed = snapshot.checkpoint().ok_or(ProofFileError::NoCheckpoint)?;
-                (signed.tree, signed.note.clone())
-            }
-        };
-        let size = tree.size;
-        let proved = self.prover().inclusion(&snapshot, record.id, size).map_err(|error| match error {
-            ProverError::Store(error) => error,
-            error => panic!("record {} is below {size}, which the log has: {error}", record.id),
-        })?;
-        let text = record.lines.to_text().into_bytes();
-        // What does not lead from the record to the root that was signed is damage of what is stored, and no answer.
-        if proved.leaf != Hash::of_record(&text) || proved.tree != tree {
-            let place = format!("the proof of record {} under {tree}", record.id);
-            let why = format!("it leads from {} to {}", proved.leaf, proved.tree);
-            return Err(StoreError::Damaged { place, why }.into());
-        }
-        let (extra, proof) = (Some(text), proved.proof);
-        let file = TlogProof { extra, index: record.id, proof, checkpoint }.format();
-        Ok(Some(RecordProof { record: record.id, size, file }))
-    }
 }

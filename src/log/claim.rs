@@ -1,4 +1,5 @@
-//! Whether log and anchor are of one time: here a log gets the right to sign, or the reason why not.
+//! Whether log and anchor are of one time: here a log gets the right to sign, or the reason why
+//! not.
 //!
 //! A commit moves the anchor before the next one begins, and a start claims its epoch in the anchor
 //! before it does so in the log. So of a log and the anchor that belongs to it this holds, wherever
@@ -47,7 +48,8 @@ pub(super) fn claim(
     };
     let (mut anchor, anchored) = match opened {
         Some(found) => found,
-        // The anchor is made before the log. So an empty log without one is an old copy, as any other may be.
+        // The anchor is made before the log. So an empty log without one is an old copy, as any
+        // other may be.
         None => {
             let path = path.display().to_string();
             return Ok(Err(ReadOnly::AnchorMissing { path, size: tree.size.0 }));
@@ -66,14 +68,17 @@ pub(super) fn claim(
     }
     let epoch = anchored.epoch.max(store_epoch) + 1;
     anchor.claim(anchored.epoch, epoch)?;
-    // If we stop here the anchor is an epoch ahead of the database: the next start claims a larger one in both.
+    // If we stop here the anchor is an epoch ahead of the database: the next start claims a larger
+    // one in both.
     store.claim(epoch)?;
     if anchored.stops < newest_stop {
-        // A process stopped between the file of stops and the anchor, or the anchor is an older program's.
+        // A process stopped between the file of stops and the anchor, or the anchor is an older
+        // program's.
         anchor.remember_stops(newest_stop)?;
     }
     if anchored.tree != tree {
-        // The last process stopped between its commit and its anchor. What it committed was signed, so it is published now.
+        // The last process stopped between its commit and its anchor. What it committed was signed,
+        // so it is published now.
         anchor.advance(epoch, &anchored.tree, &tree, clock.now())?;
     }
     Ok(Ok((anchor, epoch)))
@@ -118,15 +123,15 @@ fn is_far_behind(anchored: &Anchored, newest: &TreeHead, reader: &dyn LogReader)
     Ok(before.is_some_and(|before| anchored.tree.size < before.tree.size))
 }
 
-/// Says why a start with this anchor would sign nothing, if so, as far as log, anchor and stops tell.
-/// Changes nothing, and may run beside a server.
-pub fn why_read_only<R: LogObserver + 'static>(
+/// Says why a start with this anchor would sign nothing, if so, as far as log, anchor and stops
+/// tell. Changes nothing, and may run beside a server.
+pub(crate) fn why_read_only<R: LogObserver + 'static>(
     reader: &Arc<R>,
     anchor: &dyn Anchor,
 ) -> Result<Option<ReadOnly>, StoreError> {
     let mut unproven = None;
-    // A server that writes moves the log and then the anchor: what was read in between is no pair, and a record beyond a
-    // head may be one that was just written.
+    // A server that writes moves the log and then the anchor: what was read in between is no pair,
+    // and a record beyond a head may be one that was just written.
     for _ in 0..PAIR_TRIES {
         let anchored = match anchor.read() {
             Ok(anchored) => anchored,

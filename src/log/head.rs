@@ -1,4 +1,5 @@
-//! What proves a stored head: the log's signature, the records under it, and that no newer one is lost.
+//! What proves a stored head: the log's signature, the records under it, and that no newer one is
+//! lost.
 
 use std::sync::Arc;
 
@@ -7,10 +8,12 @@ use crate::note::{self, VerifierKey};
 use crate::store::{Identity, LogReader, StoreError, StoredHead};
 use crate::tlog::TreeSize;
 
-/// Verifies the newest head before anything is served with it, and returns the key that it was verified with.
+/// Verifies the newest head before anything is served with it, and returns the key that it was
+/// verified with.
 ///
-/// Its note goes out with every answer, so the log's key must have signed it. And it must be the newest: a head that is
-/// read in place of a newer one, because pages are damaged, ends before the records do. Each commit writes both.
+/// Its note goes out with every answer, so the log's key must have signed it. And it must be the
+/// newest: a head that is read in place of a newer one, because pages are damaged, ends before the
+/// records do. Each commit writes both.
 pub(super) fn prove_newest(
     newest: Option<&StoredHead>,
     identity: &Identity,

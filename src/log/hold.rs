@@ -14,13 +14,16 @@ use std::time::Duration;
 
 #[cfg(doc)]
 use super::Conditions;
+use super::Log;
 use super::state::{ReadOnly, State};
-use super::{Log, SharedLog};
 
 /// Holds back the first signature. The default holds nothing back.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
+    /// Changed by whoever releases, cautions or closes. The sequencer's thread gives it back while
+    /// it waits.
     held: Mutex<Held>,
+    /// Told after each change that may end the wait.
     changed: Condvar,
 }
 
@@ -71,39 +74,22 @@ impl Hold {
         self.changed.notify_all();
     }
 
+    /// Makes the writer wait for so long, at most.
+    pub(super) fn begin(&self, longest: Duration) {
+        self.held().longest = Some(longest);
+    }
+
+    /// Ends the wait. Returns whether there was one.
+    pub(super) fn release(&self) -> bool {
+        let was_on = self.held().longest.take().is_some();
+        self.changed.notify_all();
+        was_on
+    }
+
     /// Ends the writer's wait for good, without letting it sign.
     pub(super) fn close(&self) {
         self.held().is_closing = true;
         self.changed.notify_all();
-    }
-}
-
-impl SharedLog {
-    /// Keeps the writer from signing until it is released, or has waited for so long.
-    pub(super) fn hold_back(&self, longest: Duration) {
-        self.hold.held().longest = Some(longest);
-        let why = "none of them has answered yet".to_owned();
-        if matches!(*self.state.load_full(), State::Writing) {
-            self.turn(State::ReadOnly(ReadOnly::Unasked { why }));
-        }
-    }
-
-    /// Lets the log sign. A reason of its own that keeps it from signing stays.
-    pub(super) fn release(&self) {
-        let was_on = self.hold.held().longest.take().is_some();
-        self.hold.changed.notify_all();
-        if was_on {
-            self.replace_unasked(|| State::Writing);
-        }
-    }
-
-    /// Changes the state if it is that of a log that waits for its witnesses' answers.
-    fn replace_unasked(&self, state: impl Fn() -> State) {
-        let is_unasked = |now: &State| matches!(now, State::ReadOnly(ReadOnly::Unasked { .. }));
-        let before = self.state.rcu(|now| if is_unasked(now) { Arc::new(state()) } else { now.clone() });
-        if is_unasked(&before) {
-            self.changed.send_modify(|_| {});
-        }
     }
 }
 

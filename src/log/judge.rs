@@ -1,8 +1,10 @@
-//! Decides whether a head with the log's own signature contradicts the log. Whoever was shown such a head asks here.
+//! Decides whether a head with the log's own signature contradicts the log. Whoever was shown such
+//! a head asks here.
 //!
-//! Ending signing cannot be taken back by the process, so the decision is made against the newest committed tree, never
-//! against a view that the caller has taken before. A witness that shows the head which was published a moment ago, while the
-//! caller still asks for an older one, proves nothing.
+//! Ending signing cannot be taken back by the process, so the decision is made against the newest
+//! committed tree, never against a view that the caller has taken before. A witness that shows the
+//! head which was published a moment ago, while the caller still asks for an older one, proves
+//! nothing.
 //!
 //! ```text
 //! writer    order ├─ begin, sign, commit, newest := committed ─┤  anchor → gate → publish
@@ -27,7 +29,9 @@ use crate::tlog::TreeHead;
 
 /// The newest committed tree, published or not, and the order of commits and judgments.
 pub(super) struct CommittedTree {
+    /// Only the sequencer's thread replaces it, after a commit and under `order`.
     newest: ArcSwap<Snapshot>,
+    /// Held by the sequencer over a commit, and by a judge over a decision that ends signing.
     order: Mutex<()>,
 }
 
@@ -36,7 +40,8 @@ impl CommittedTree {
         CommittedTree { newest: ArcSwap::from_pointee(newest), order: Mutex::new(()) }
     }
 
-    /// The writer holds this from before it signs a head until [`CommittedTree::advance`] has shown the commit.
+    /// The writer holds this from before it signs a head until [`CommittedTree::advance`] has shown
+    /// the commit.
     pub(super) fn order(&self) -> MutexGuard<'_, ()> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,12 +77,13 @@ pub enum Judgment {
 }
 
 impl Log {
-    /// Judges a head that this log's key has signed, and stops signing if the committed tree lacks it: another copy of the log
-    /// has signed it, or this one was rolled back together with its anchor. `note` is the head as it is signed. `report` makes
-    /// the incident; it is told why the log must not sign.
+    /// Judges a head that this log's key has signed, and stops signing if the committed tree lacks
+    /// it: another copy of the log has signed it, or this one was rolled back together with its
+    /// anchor. `note` is the head as it is signed. `report` makes the incident; it is told why the
+    /// log must not sign.
     ///
-    /// The stop outlasts this process ([`Stop`](super::Stop)). A row that is too damaged to judge by stops signing too, and is
-    /// the error.
+    /// The stop outlasts this process ([`Stop`](super::Stop)). A row that is too damaged to judge
+    /// by stops signing too, and is the error.
     pub fn judge(
         &self,
         shown: &TreeHead,

@@ -1,9 +1,11 @@
-//! The own log: one writer that commits and signs, any number of readers that see what was published.
+//! The own log: one writer that commits and signs, any number of readers that see what was
+//! published.
 //!
 //! # A start
 //!
-//! [`Log::open`] is where a log may refuse to sign. Whoever puts the program together has opened the
-//! log's parts before: the lock of its directory, its database, its anchor. Then, in this order:
+//! [`Log::open`] is where a log may refuse to sign. Whoever puts the program together has opened
+//! the log's parts before: the lock of its directory, its database, its anchor. Then, in this
+//! order:
 //!
 //! 1. The newest head must be signed by the log's key, and no record may lie beyond it: else nothing
 //!    is served.
@@ -24,7 +26,9 @@ mod fsck;
 mod gate;
 mod head;
 mod hold;
+mod incidents;
 mod judge;
+mod proof_file;
 mod prover;
 mod recover;
 mod right_edge;
@@ -51,11 +55,13 @@ use crate::store::{
     Evidence, FoundInstead, Identity, IncidentKind, LogParts, StoreError, StoredRecord, evidence,
 };
 use crate::tlog::{Hash, RecordId, TreeSize};
-pub use checkpoint::{Cosignatures, CosignedCheckpoint, ProofFileError, RecordProof, SignedCheckpoint};
-pub use claim::why_read_only;
+pub use checkpoint::{Cosignatures, CosignedCheckpoint, SignedCheckpoint};
+pub(crate) use claim::why_read_only;
 pub use fsck::{FsckFinding, FsckReport, fsck};
 pub use gate::{Conditions, NotPassed, OpenedLog, PublishGate};
+pub use incidents::keep_incidents;
 pub use judge::Judgment;
+pub use proof_file::{ProofFileError, RecordProof};
 pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
 use sequencer::{Job, MAX_BATCH_RECORDS, Submission};
 pub use settle::{SettleError, Settled, settle_anchor};
@@ -63,9 +69,11 @@ use shared::SharedLog;
 pub use snapshot::Snapshot;
 use start::start;
 pub use state::{ReadOnly, State};
-pub use stops::{Stop, StopError, end_stop, forget_stops, stops};
+pub use stops::{Stop, StopError, stops};
+pub(crate) use stops::{end_stop, forget_stops};
 
-/// Submissions that may wait for the sequencer. Beyond it callers wait: each of them holds its own memory.
+/// Submissions that may wait for the sequencer. Beyond it callers wait: each of them holds its own
+/// memory.
 const QUEUE_SUBMISSIONS: usize = 1_024;
 
 /// Findings that become incidents while a process lives: more tell nobody more.
@@ -234,8 +242,8 @@ struct WriterHandle {
 }
 
 impl Log {
-    /// Opens a log from its parts. The signing keys are the log's own first; without one the log can
-    /// only be read.
+    /// Opens a log from its parts. The signing keys are the log's own first; without one the log
+    /// can only be read.
     pub fn open(
         parts: LogParts,
         signers: Vec<SignerKey>,
@@ -280,14 +288,15 @@ impl Log {
         self.shared.changed.subscribe()
     }
 
-    /// Stops signing because something stored is damaged; who found it says where. It becomes an incident too, once.
+    /// Stops signing because something stored is damaged; who found it says where. It becomes an
+    /// incident too, once.
     pub fn stop_signing(&self, error: &StoreError) {
         self.shared.turn(State::ReadOnly(ReadOnly::from(error)));
         self.tell(Report::damage(error));
     }
 
-    /// Keeps what was found while the log was read, once. Nobody waits for it, and a log without a writer keeps nothing: whoever
-    /// reads is told each time.
+    /// Keeps what was found while the log was read, once. Nobody waits for it, and a log without a
+    /// writer keeps nothing: whoever reads is told each time.
     fn tell(&self, report: Report) -> bool {
         let is_new = {
             let mut told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -302,22 +311,23 @@ impl Log {
         is_new
     }
 
-    /// Appends candidates in one commit with whatever else has arrived, and waits until it is published.
+    /// Appends candidates in one commit with whatever else has arrived, and waits until it is
+    /// published.
     ///
     /// At most 16,384 at a time. Dropping the future does not take back what was submitted.
     pub async fn append(&self, candidates: Vec<Candidate>) -> Result<Receipt, AppendError> {
         self.submit(candidates).await?.receipt().await
     }
 
-    /// Hands candidates to the writer, and returns as soon as they have their place: what one caller submits one after the
-    /// other enters the log in that order.
-    pub async fn submit(&self, candidates: Vec<Candidate>) -> Result<Submitted, AppendError> {
+    /// Hands candidates to the writer, and returns as soon as they have their place: what one
+    /// caller submits one after the other enters the log in that order.
+    pub(crate) async fn submit(&self, candidates: Vec<Candidate>) -> Result<Submitted, AppendError> {
         assert!(candidates.len() <= MAX_BATCH_RECORDS, "{} candidates at once", candidates.len());
         self.queue(candidates, Vec::new()).await
     }
 
-    /// Keeps incidents that were found outside of an append, in one commit with whatever else has arrived. What is known
-    /// already, by its kind and detail, is not kept twice.
+    /// Keeps incidents that were found outside of an append, in one commit with whatever else has
+    /// arrived. What is known already, by its kind and detail, is not kept twice.
     pub async fn report(&self, reports: Vec<Report>) -> Result<(), AppendError> {
         self.queue(Vec::new(), reports).await?.receipt().await.map(|_| ())
     }
@@ -336,7 +346,8 @@ impl Log {
         Ok(Submitted { answer, shared: self.shared.clone() })
     }
 
-    /// Ends the writer after what was submitted, and waits for it. Other handles can only read from then on.
+    /// Ends the writer after what was submitted, and waits for it. Other handles can only read from
+    /// then on.
     pub fn close(self) {
         self.writer.end();
     }
@@ -366,7 +377,7 @@ impl WriterHandle {
 }
 
 /// Where a record comes from, or the error that it has no evidence, which no record lacks.
-pub fn evidence_of(snapshot: &Snapshot, id: RecordId) -> Result<evidence::Kept, StoreError> {
+pub fn evidence_of(snapshot: &Snapshot, id: RecordId) -> Result<evidence::StoredEvidence, StoreError> {
     snapshot.evidence(id)?.ok_or_else(|| StoreError::Damaged {
         place: format!("evidence of record {id}"),
         why: "missing".to_owned(),

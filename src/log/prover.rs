@@ -1,8 +1,9 @@
 //! Proofs from stored tiles: which hashes are needed, the few tiles that hold them, the proof.
 //!
-//! A proof in a tree of ten million records needs some two dozen hashes, and they lie in three tiles: that of the record, and one
-//! on each level above. A tile holds 256 hashes of its lowest row, and what lies between two levels is computed. Of level 0, of
-//! which there is too much to be kept in memory, half of the rows are made from sixteen hashes that are stored for it:
+//! A proof in a tree of ten million records needs some two dozen hashes, and they lie in three
+//! tiles: that of the record, and one on each level above. A tile holds 256 hashes of its lowest
+//! row, and what lies between two levels is computed. Of level 0, of which there is too much to be
+//! kept in memory, half of the rows are made from sixteen hashes that are stored for it:
 //!
 //! ```text
 //! level 2   ▁▁▁▁▁▂…          one tile for 16.7 million records      ┐ kept in memory with all their rows
@@ -11,8 +12,8 @@
 //! level 0   ▁▁▁▁▁▁▁▁▁▁▁▁▂…   sixteen leaves of one of them          read each time, the rows above computed
 //! ```
 //!
-//! What is made is verified before it is given away, up to the signed root where there is one for that size: a proof that does
-//! not lead there is damage of what is stored, never an answer.
+//! What is made is verified before it is given away, up to the signed root where there is one for
+//! that size: a proof that does not lead there is damage of what is stored, never an answer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,13 +30,14 @@ use crate::tlog::{
     tree_hash, tree_hash_indexes, verify_consistency,
 };
 
-/// Memory for tiles of level 1 and up with all their rows, 16 KiB each: as many as 67 million records have. What they leave is for
-/// subtrees of level-0 tiles, a kilobyte each: clients come from the same few trees.
+/// Memory for tiles of level 1 and up with all their rows, 16 KiB each: as many as 67 million
+/// records have. What they leave is for subtrees of level-0 tiles, a kilobyte each: clients come
+/// from the same few trees.
 const KEPT_BYTES: u64 = 16 << 20;
 /// What a kept place costs beside its hashes.
 const ENTRY_BYTES: u64 = 256;
-/// How many records are searched for a hash: the log has no index by hash, and a client must not make it read all of itself. A
-/// millisecond's work.
+/// How many records are searched for a hash: the log has no index by hash, and a client must not
+/// make it read all of itself. A millisecond's work.
 pub const HASH_SEARCH_RECORDS: u64 = 4096;
 
 /// A record's place in a tree, proved.
@@ -69,7 +71,8 @@ pub struct Consistency {
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
 pub enum ProverError {
-    /// There is no such proof in any log: a record beyond its tree, an older tree that is larger or empty.
+    /// There is no such proof in any log: a record beyond its tree, an older tree that is larger or
+    /// empty.
     #[error(transparent)]
     Impossible(#[from] ProofError),
     /// The log has not grown to this size.
@@ -87,6 +90,7 @@ pub enum ProverError {
 
 /// Makes proofs. One for a log: it remembers the tiles that most proofs need.
 pub struct Prover {
+    /// Full of verified and unverified rows alike: each use compares them with the hashes above.
     kept: Cache<(u8, u64, u16), Arc<Rows>, ByRows>,
 }
 
@@ -102,7 +106,8 @@ enum Place {
 }
 
 impl Place {
-    /// The place of a hash of the tree, the row above the hashes there, and its number within that row.
+    /// The place of a hash of the tree, the row above the hashes there, and its number within that
+    /// row.
     fn of(index: HashIndex) -> (Place, usize, usize) {
         let (level, offset) = split_stored_hash_index(index);
         let (base, width) = match level {
@@ -120,8 +125,8 @@ impl Place {
         (place, usize::from(row), (offset - ((number * width) >> row)) as usize)
     }
 
-    /// Where the root of these hashes is stored, if there are all of them in a tree of this size: the place and the number in its
-    /// lowest row.
+    /// Where the root of these hashes is stored, if there are all of them in a tree of this size:
+    /// the place and the number in its lowest row.
     fn above(self, size: TreeSize) -> Option<(Place, usize)> {
         let (number, height, above) = match self {
             Place::Leaves(subtree) => (subtree, SUBTREE_HEIGHT, Place::Subtrees(subtree / SUBTREE_WIDTH)),
@@ -149,7 +154,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Hashes that lie together, their parents, the parents of those, and so on, as far as they are complete.
+/// Hashes that lie together, their parents, the parents of those, and so on, as far as they are
+/// complete.
 struct Rows {
     /// How many lie together.
     width: usize,
@@ -253,7 +259,8 @@ impl Prover {
         Ok(tree_hash(size, &self.hashes(log, &tree_hash_indexes(size))?)?)
     }
 
-    /// The newest record with this hash among the last [`HASH_SEARCH_RECORDS`] of the first `size` records.
+    /// The newest record with this hash among the last [`HASH_SEARCH_RECORDS`] of the first `size`
+    /// records.
     pub fn find(&self, log: &Snapshot, leaf: &Hash, size: TreeSize) -> Result<Option<RecordId>, ProverError> {
         check_size(log, size)?;
         let first = size.0.saturating_sub(HASH_SEARCH_RECORDS);
@@ -280,8 +287,9 @@ impl Prover {
         Ok(hashes)
     }
 
-    /// Reads the hashes of a place, which must have the root that is stored above them, and so on up to the right edge: of most
-    /// sizes no root was signed, and what leads to none that is known must not make a proof either. Returns where in `read` they are.
+    /// Reads the hashes of a place, which must have the root that is stored above them, and so on
+    /// up to the right edge: of most sizes no root was signed, and what leads to none that is known
+    /// must not make a proof either. Returns where in `read` they are.
     fn read(
         &self,
         log: &Snapshot,
@@ -327,7 +335,8 @@ fn check_size(log: &Snapshot, size: TreeSize) -> Result<(), ProverError> {
     if size > log.size() { Err(ProverError::NoSuchTree { size, newest: log.size() }) } else { Ok(()) }
 }
 
-/// The note of the published head of this size, which must have this root. A proof holds without it.
+/// The note of the published head of this size, which must have this root. A proof holds without
+/// it.
 fn note_of(log: &Snapshot, tree: &TreeHead) -> Result<Option<String>, StoreError> {
     let differs = |signed: &Hash| StoreError::Damaged {
         place: format!("proof in the tree of size {}", tree.size),

@@ -10,8 +10,9 @@ use crate::note::VerifierKey;
 use crate::store::{Identity, LogReader, StoreError, StoredHead};
 use crate::tlog::{Hash, TreeHead, TreeSize, tree_hash_indexes};
 
-/// The newest head with the edge of the tree as the stored bytes give it; an empty tree where there is no head yet. And, where
-/// those bytes give the root that was signed, the tower that goes on from there.
+/// The newest head with the edge of the tree as the stored bytes give it; an empty tree where there
+/// is no head yet. And, where those bytes give the root that was signed, the tower that goes on
+/// from there.
 pub(super) fn recover(
     newest: Option<StoredHead>,
     identity: &Identity,

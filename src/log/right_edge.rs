@@ -1,6 +1,7 @@
 //! The right edge of the tree: what is needed to append and to know the root, and nothing else.
 //!
-//! At each level the edge holds the hashes of the last, unfinished tile, at most 255. A hash of level
+//! At each level the edge holds the hashes of the last, unfinished tile, at most 255. A hash of
+//! level
 //! *l* covers 256^*l* records. When a tile is full it leaves the edge and its root joins the level
 //! above.
 
@@ -26,9 +27,9 @@ pub(super) struct RightEdge {
 impl RightEdge {
     /// The edge of the first `size` records of a log, computed again from what is stored.
     ///
-    /// Reads at most 255 tiles a level. Because every hash above level 0 is recomputed from the level
-    /// below, a stored tile that does not fit gives another root than the head says, and the caller
-    /// finds it before it signs.
+    /// Reads at most 255 tiles a level. Because every hash above level 0 is recomputed from the
+    /// level below, a stored tile that does not fit gives another root than the head says, and the
+    /// caller finds it before it signs.
     pub(super) fn recover(size: TreeSize, reader: &dyn LogReader) -> Result<RightEdge, StoreError> {
         let leaves = Arc::new(unfinished_tile(reader, size, 0)?);
         let levels = (1..).take_while(|level| hashes_at(TILE_HEIGHT, *level, size) > 0);
@@ -54,7 +55,8 @@ impl RightEdge {
         }
         let roots = subtree_roots(leaves);
         leaves.clear();
-        // Each full tile is a hash of the next level, so the number of the last one follows from it.
+        // Each full tile is a hash of the next level, so the number of the last one follows from
+        // it.
         let number = |level: u8| hashes_at(TILE_HEIGHT, level + 1, self.size) - 1;
         let full = push_tile_root(TILE_HEIGHT, Arc::make_mut(&mut self.rows), tile_root(&roots));
         complete.subtrees.push(Subtrees { tile: number(0), roots });

@@ -1,7 +1,7 @@
 //! The only writer: takes what has arrived, makes it one durable batch, answers everybody, repeats.
 //!
-//! It has no timer. An idle log answers after one commit, a busy one spreads a commit over thousands of records.
-//! The order of a batch is fixed, and each step is safe to stop after:
+//! It has no timer. An idle log answers after one commit, a busy one spreads a commit over
+//! thousands of records. The order of a batch is fixed, and each step is safe to stop after:
 //!
 //! 0. before the first batch, wait for the witnesses' answers where the log is under a [hold](super::hold)
 //! 1. begin: the database must hold the head that we published last, and our epoch
@@ -37,9 +37,11 @@ use crate::store::{
 };
 use crate::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
-/// Records in one commit at most: bounds memory and the time that a single look-up can wait behind a bulk import.
+/// Records in one commit at most: bounds memory and the time that a single look-up can wait behind
+/// a bulk import.
 pub(super) const MAX_BATCH_RECORDS: usize = 16_384;
-/// A store may report a conflict that is none (a lost answer, a busy lock); it is believed after this many tries.
+/// A store may report a conflict that is none (a lost answer, a busy lock); it is believed after
+/// this many tries.
 const CONFLICT_TRIES: u32 = 3;
 
 /// What the handles of a log want from its writer.
@@ -71,7 +73,8 @@ pub(super) struct Sequencer {
     pub(super) disks: Vec<PathBuf>,
     /// The tree of what is committed, by the second way.
     pub(super) tower: Tower,
-    /// What is committed but not published, because the anchor could not be moved or the gate is closed.
+    /// What is committed but not published, because the anchor could not be moved or the gate is
+    /// closed.
     pub(super) pending: Option<PendingHead>,
     /// What a head must pass before it is published.
     pub(super) gate: Option<Arc<dyn PublishGate>>,
@@ -132,8 +135,8 @@ impl Sequencer {
             }
             self.serve(submissions);
         }
-        // Everything acknowledged is durable. A tidy file is a courtesy, not a promise, and after a failure nobody
-        // knows what is in the file: the next start reads it first.
+        // Everything acknowledged is durable. A tidy file is a courtesy, not a promise, and after a
+        // failure nobody knows what is in the file: the next start reads it first.
         if matches!(&*self.shared.state.load_full(), State::Writing)
             && let Err(error) = self.store.settle()
         {
@@ -146,7 +149,8 @@ impl Sequencer {
             return;
         }
         let Some(reason) = self.cannot_write() else { return self.write(submissions) };
-        // An incident is no record: what is wrong with the log is told, and nothing is signed by it.
+        // An incident is no record: what is wrong with the log is told, and nothing is signed by
+        // it.
         let is_told = matches!(reason, ReadOnly::Damaged { .. } | ReadOnly::Contradicted { .. });
         let (reports, refused): (Vec<_>, Vec<_>) =
             submissions.into_iter().partition(|submission| is_told && submission.candidates.is_empty());
@@ -219,7 +223,8 @@ impl Sequencer {
             ) => return None,
             State::ReadOnly(reason) => return Some(reason.clone()),
         };
-        // A write-ahead log that grew while it was read takes space, and nothing else empties it now.
+        // A write-ahead log that grew while it was read takes space, and nothing else empties it
+        // now.
         if was_full
             && let Err(error) = self.store.shrink()
             && !matches!(error, StoreError::Full)
@@ -273,7 +278,8 @@ impl Sequencer {
         reason
     }
 
-    /// A conflict is believed when it stays: what was committed or anchored elsewhere conflicts again.
+    /// A conflict is believed when it stays: what was committed or anchored elsewhere conflicts
+    /// again.
     fn append_surely(
         &mut self,
         candidates: &[Vec<Candidate>],
@@ -306,7 +312,8 @@ impl Sequencer {
         };
         let at = Timestamp::from_microsecond(self.clock.now().as_microsecond())
             .expect("the clock gives valid times");
-        // A head that somebody shows is judged before this commit, and may end signing, or after it.
+        // A head that somebody shows is judged before this commit, and may end signing, or after
+        // it.
         let shared = self.shared.clone();
         let order = shared.committed.order();
         if !only_reports && let Some(reason) = shared.is_over() {
@@ -342,7 +349,8 @@ impl Sequencer {
         Ok(sorted.outcomes)
     }
 
-    /// Signs nothing before the witnesses were asked whether there is more of this log than this copy has.
+    /// Signs nothing before the witnesses were asked whether there is more of this log than this
+    /// copy has.
     fn wait_for_witnesses(&self) -> Result<(), Halt> {
         match self.shared.hold.wait(|| self.shared.is_over().is_some()) {
             Waited::Released => {}
@@ -355,8 +363,8 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Moves the anchor to what is committed, shows it to the gate, then publishes it. What fails is tried again before the next batch:
-    /// the commit stands, and nothing can be built beside it.
+    /// Moves the anchor to what is committed, shows it to the gate, then publishes it. What fails
+    /// is tried again before the next batch: the commit stands, and nothing can be built beside it.
     fn publish_pending(&mut self) -> Result<(), Halt> {
         let Some(PendingHead { from, snapshot, is_anchored }) = &mut self.pending else { return Ok(()) };
         let tree = &snapshot.head.tree;
@@ -478,8 +486,9 @@ struct Grown {
     complete: Complete,
 }
 
-/// Grows the tree by both ways: the edge by the leaves as they came, the tower by the lines as they will be stored. A bit that
-/// flipped in between makes the two disagree, and then nothing is signed.
+/// Grows the tree by both ways: the edge by the leaves as they came, the tower by the lines as they
+/// will be stored. A bit that flipped in between makes the two disagree, and then nothing is
+/// signed.
 fn grow(mut edge: RightEdge, mut tower: Tower, records: &[NewRecord]) -> Result<Grown, StoreError> {
     let (mut complete, mut text) = (Complete::default(), String::new());
     for record in records {

@@ -1,8 +1,9 @@
 //! Settling a lost anchor: an operator says that this database is the newest that ever published.
 //!
-//! Nothing but the anchor can tell a log that lost its anchor from an old copy of it, so a person must. What a person may not
-//! settle is a contradiction: an anchor that can be read and is no old copy is right, and the database has to be restored. What
-//! a damaged anchor still shows was published too, so no smaller log is settled over it.
+//! Nothing but the anchor can tell a log that lost its anchor from an old copy of it, so a person
+//! must. What a person may not settle is a contradiction: an anchor that can be read and is no old
+//! copy is right, and the database has to be restored. What a damaged anchor still shows was
+//! published too, so no smaller log is settled over it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,7 +41,8 @@ pub enum SettleError {
          anchor can be settled after that"
     )]
     Stops(#[from] StopError),
-    /// The anchor can be read and is no old copy, so there is nothing to settle: what it says is so.
+    /// The anchor can be read and is no old copy, so there is nothing to settle: what it says is
+    /// so.
     #[error(
         "the anchor at {path} can be read and holds a head of {} records of {}: it is right whatever the log says\n  fix: if the two \
          disagree, put the log back that has this head", anchored.tree.size, anchored.vkey
@@ -83,8 +85,8 @@ impl From<StoreError> for SettleError {
 }
 
 /// Makes a new anchor for the log that `reader` reads, at its newest head, which must have `size`
-/// records and be the root of the stored ones. An anchor that is damaged or an old copy is put aside;
-/// any other is an error. Nobody may have the log open: `_lock` is that of its directory.
+/// records and be the root of the stored ones. An anchor that is damaged or an old copy is put
+/// aside; any other is an error. Nobody may have the log open: `_lock` is that of its directory.
 pub fn settle_anchor<R: LogObserver + 'static>(
     _lock: &DirectoryLock,
     reader: &Arc<R>,
@@ -128,7 +130,8 @@ enum Before {
     Some(Option<Anchored>),
 }
 
-/// Whether the anchor may be replaced. `why_not` says why the log may not go on from what an anchor holds.
+/// Whether the anchor may be replaced. `why_not` says why the log may not go on from what an anchor
+/// holds.
 fn replaced(
     anchor: &FileAnchor,
     why_not: impl Fn(&Anchored) -> Result<Option<ReadOnly>, StoreError>,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -38,7 +39,8 @@ pub(super) struct SharedLog {
     pub(super) prover: Prover,
     /// The heads that contradict this log, under a lock of its own.
     pub(super) stops: Stops,
-    /// What was found while the log was read, and became incidents. Locked by whoever finds something.
+    /// What was found while the log was read, and became incidents. Locked by whoever finds
+    /// something.
     pub(super) told: Mutex<HashSet<String>>,
 }
 
@@ -71,9 +73,10 @@ impl SharedLog {
         }
     }
 
-    /// Changes the state, and wakes up who watches it. What does not [pass](ReadOnly::passes) stays while the process lives: what a
-    /// reader finds damaged stays so, whatever the writer finds out about its disk at the same moment. Only a failed write is worse
-    /// than damage: it ends the process.
+    /// Changes the state, and wakes up who watches it. What does not [pass](ReadOnly::passes) stays
+    /// while the process lives: what a reader finds damaged stays so, whatever the writer finds out
+    /// about its disk at the same moment. Only a failed write is worse than damage: it ends the
+    /// process.
     pub(super) fn turn(&self, state: State) {
         let stays = |now: &State| match now {
             State::Writing => matches!(state, State::Writing),
@@ -85,6 +88,33 @@ impl SharedLog {
         if !stays(&before) {
             self.changed.send_modify(|_| {});
             self.hold.wake();
+        }
+    }
+}
+
+impl SharedLog {
+    /// Keeps the writer from signing until it is released, or has waited for so long.
+    pub(super) fn hold_back(&self, longest: Duration) {
+        self.hold.begin(longest);
+        let why = "none of them has answered yet".to_owned();
+        if matches!(*self.state.load_full(), State::Writing) {
+            self.turn(State::ReadOnly(ReadOnly::Unasked { why }));
+        }
+    }
+
+    /// Lets the log sign. A reason of its own that keeps it from signing stays.
+    pub(super) fn release(&self) {
+        if self.hold.release() {
+            self.replace_unasked(|| State::Writing);
+        }
+    }
+
+    /// Changes the state if it is that of a log that waits for its witnesses' answers.
+    pub(super) fn replace_unasked(&self, state: impl Fn() -> State) {
+        let is_unasked = |now: &State| matches!(now, State::ReadOnly(ReadOnly::Unasked { .. }));
+        let before = self.state.rcu(|now| if is_unasked(now) { Arc::new(state()) } else { now.clone() });
+        if is_unasked(&before) {
+            self.changed.send_modify(|_| {});
         }
     }
 }

@@ -12,7 +12,7 @@ use super::head::check_note;
 use super::right_edge::{RightEdge, full_tile, subtree_roots, unfinished_tile};
 use crate::module::ModuleVersion;
 use crate::note::VerifierKey;
-use crate::store::evidence::Kept;
+use crate::store::evidence::StoredEvidence;
 use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{
     Hash, HashIndex, RecordId, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TreeSize, hashes_at, tile_root,
@@ -23,7 +23,8 @@ use crate::tlog::{
 #[derive(Clone)]
 pub struct Snapshot {
     pub(super) head: Arc<StoredHead>,
-    /// Absent where the right edge is damaged: then each of its tiles is read when it is asked for, as far as it can be.
+    /// Absent where the right edge is damaged: then each of its tiles is read when it is asked for,
+    /// as far as it can be.
     pub(super) edge: Option<Arc<RightEdge>>,
     pub(super) reader: Arc<dyn LogReader>,
     /// The head as a checkpoint; absent in a log that signs nothing.
@@ -57,6 +58,11 @@ impl Damage {
 }
 
 impl Snapshot {
+    /// The checkpoint of this snapshot's head. None in a log that signs nothing.
+    pub fn checkpoint(&self) -> Option<&Arc<SignedCheckpoint>> {
+        self.checkpoint.as_ref()
+    }
+
     /// The signed head that everything else in this snapshot is under.
     pub fn head(&self) -> &Arc<StoredHead> {
         &self.head
@@ -99,7 +105,7 @@ impl Snapshot {
     }
 
     /// Where a record comes from, and when it was appended.
-    pub fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+    pub fn evidence(&self, id: RecordId) -> Result<Option<StoredEvidence>, StoreError> {
         if id.0 >= self.size().0 {
             return Ok(None);
         }
@@ -138,8 +144,8 @@ impl Snapshot {
         }
     }
 
-    /// The published head of exactly this size, if it can be read. A log that was opened damaged may
-    /// have lost it.
+    /// The published head of exactly this size, if it can be read. A log that was opened damaged
+    /// may have lost it.
     pub(super) fn readable_head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError> {
         if size > self.size() {
             return Ok(None);
@@ -148,10 +154,12 @@ impl Snapshot {
         head.map(|head| self.prove(&head).map(|()| head)).transpose()
     }
 
-    /// The head that was newest at a time, by the clock that it was signed by; none before the first.
+    /// The head that was newest at a time, by the clock that it was signed by; none before the
+    /// first.
     ///
-    /// Heads are kept by size, so this halves the sizes until one head is left: some thirty point reads.
-    pub fn head_at_time(&self, time: Timestamp) -> Result<Option<StoredHead>, StoreError> {
+    /// Heads are kept by size, so this halves the sizes until one head is left: some thirty point
+    /// reads.
+    pub(crate) fn head_at_time(&self, time: Timestamp) -> Result<Option<StoredHead>, StoreError> {
         let newest_up_to = |size: u64| Ok(self.heads(TreeSize(size + 1), 1)?.pop());
         let was = |head: &Option<StoredHead>| head.as_ref().is_some_and(|head| head.signed_at <= time);
         if self.head.signed_at <= time {
@@ -175,7 +183,8 @@ impl Snapshot {
 
     /// The body of a tile of height 8, or `None` when the tree does not reach so far.
     ///
-    /// A hash tile is `width` hashes of 32 bytes, a data tile is `width` records, each followed by a blank line.
+    /// A hash tile is `width` hashes of 32 bytes, a data tile is `width` records, each followed by
+    /// a blank line.
     pub fn tile(&self, tile: &Tile) -> Result<Option<Vec<u8>>, StoreError> {
         if tile.height != TILE_HEIGHT {
             return Ok(None);
@@ -209,7 +218,8 @@ impl Snapshot {
         }
     }
 
-    /// The roots of the subtrees of sixteen records in a level-0 tile, as many as are complete in this tree.
+    /// The roots of the subtrees of sixteen records in a level-0 tile, as many as are complete in
+    /// this tree.
     pub(super) fn subtrees(&self, tile: u64) -> Result<Vec<Hash>, StoreError> {
         if tile < self.size().0 / TILE_WIDTH
             && let Some(roots) = self.reader.subtrees(tile)?
@@ -219,7 +229,8 @@ impl Snapshot {
         Ok(subtree_roots(&self.tile_hashes(0, tile)?))
     }
 
-    /// The leaves of a subtree of sixteen records, by its number in the log, as many as this tree has.
+    /// The leaves of a subtree of sixteen records, by its number in the log, as many as this tree
+    /// has.
     pub(super) fn subtree_leaves(&self, subtree: u64) -> Result<Vec<Hash>, StoreError> {
         let (first, sealed) = (subtree * SUBTREE_WIDTH, self.size().0 / TILE_WIDTH * TILE_WIDTH);
         let ids = first..(first + SUBTREE_WIDTH).min(self.size().0);
@@ -233,8 +244,8 @@ impl Snapshot {
         Ok(leaves)
     }
 
-    /// Stored hashes of the tree, for proofs and for the roots of smaller trees. Each tile is read once: most hashes of a proof
-    /// lie in the same few.
+    /// Stored hashes of the tree, for proofs and for the roots of smaller trees. Each tile is read
+    /// once: most hashes of a proof lie in the same few.
     pub fn hashes(&self, indexes: &[HashIndex]) -> Result<Vec<Hash>, StoreError> {
         let mut tiles: HashMap<(u8, u64), Vec<Hash>> = HashMap::new();
         let mut hash = |index: &HashIndex| {

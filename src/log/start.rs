@@ -1,8 +1,8 @@
 //! How a log starts, and where it may refuse to sign.
 //!
 //! The order is in [the module's document](super#a-start). A head that has not passed the
-//! [`PublishGate`] is not published yet. The same code recovers from a crash, because it is the only
-//! start there is.
+//! [`PublishGate`] is not published yet. The same code recovers from a crash, because it is the
+//! only start there is.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -31,8 +31,8 @@ use crate::store::lock::{DirectoryLock, or_full};
 use crate::store::{Identity, LogObserver, LogParts, LogStore, OpenedDatabase, StoreError};
 use crate::tlog::{TreeHead, TreeSize};
 
-/// Heads that are looked at together for one that has passed the gate. It is one of the last two, unless somebody took the memory of
-/// the cosignatures away.
+/// Heads that are looked at together for one that has passed the gate. It is one of the last two,
+/// unless somebody took the memory of the cosignatures away.
 const HEADS_AT_A_TIME: usize = 64;
 
 /// Starts a log with the parts that it was opened from.
@@ -140,7 +140,8 @@ fn start_sound(
     Ok(handle(identity, shared, Some(sender), Some(thread), lock))
 }
 
-/// What is served while the newest head waits at the gate: the newest that has passed. The writer shows it the newest again.
+/// What is served while the newest head waits at the gate: the newest that has passed. The writer
+/// shows it the newest again.
 fn wait_at(
     gate: &dyn PublishGate,
     (last_epoch, epoch): (u64, Option<u64>),
@@ -189,8 +190,9 @@ fn wait_at(
     }
 }
 
-/// A log whose right edge is so damaged that it has no writer: whatever can be read is served. `error` says what is damaged, and
-/// is returned where not even the newest head can be read and proved.
+/// A log whose right edge is so damaged that it has no writer: whatever can be read is served.
+/// `error` says what is damaged, and is returned where not even the newest head can be read and
+/// proved.
 fn start_damaged(
     reader: Arc<dyn LogObserver>,
     error: StoreError,
@@ -232,7 +234,8 @@ fn only_read(
     handle(identity, shared, None, None, lock)
 }
 
-/// Why nothing may be signed although database and anchor agree: somebody has shown a head that is not in this database.
+/// Why nothing may be signed although database and anchor agree: somebody has shown a head that is
+/// not in this database.
 fn stopped(
     stops: &Result<Stops, StopError>,
     snapshot: &Snapshot,

@@ -12,7 +12,8 @@ pub enum State {
     ReadOnly(ReadOnly),
 }
 
-/// Why a log signs nothing. The text says what to do; it is shown at start, by `/readyz` and to whoever wanted to append.
+/// Why a log signs nothing. The text says what to do; it is shown at start, by `/readyz` and to
+/// whoever wanted to append.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadOnly {
     /// The log has records and no anchor.
@@ -112,7 +113,8 @@ pub enum ReadOnly {
         /// The highest head ever published.
         anchored: TreeHead,
     },
-    /// Somebody has shown a head with this log's signature that this log does not have. It stays so over restarts.
+    /// Somebody has shown a head with this log's signature that this log does not have. It stays so
+    /// over restarts.
     #[error(
         "{why}. Somebody showed a head of {size} records with this log's signature at {at:.0} \
          (stop {stop}, kept in {path}). Put the copy of the database back that has that head, and \
@@ -209,9 +211,9 @@ pub enum ReadOnly {
         /// Which, who, and what to do.
         why: String,
     },
-    /// Another writer has taken over: its epoch or its head is in the database or in the anchor, and
-    /// the conflict stayed. What this process has published stays true, so it could go on being read
-    /// beside that writer; today the process ends, as after a failed write.
+    /// Another writer has taken over: its epoch or its head is in the database or in the anchor,
+    /// and the conflict stayed. What this process has published stays true, so it could go on being
+    /// read beside that writer; today the process ends, as after a failed write.
     #[error("writing failed and the process must be started again: {why}")]
     Deposed {
         /// What was expected, and what the other writer has put there.
@@ -227,7 +229,7 @@ pub enum ReadOnly {
 
 impl ReadOnly {
     /// Whether the process must end: it can neither write nor find out what was written.
-    pub fn ends_process(&self) -> bool {
+    pub(crate) fn ends_process(&self) -> bool {
         matches!(self, ReadOnly::Stopped { .. } | ReadOnly::Deposed { .. })
     }
 

@@ -1,7 +1,9 @@
-//! Stops: heads with the own log's signature that this database does not have, and a person's word about each.
+//! Stops: heads with the own log's signature that this database does not have, and a person's word
+//! about each.
 //!
-//! Such a head proves that the log was rolled back together with its anchor, or that another copy of it signs too. Whoever brings one
-//! (gossip, a witness) ends signing at once. A process forgets, so the head is kept in a file beside the anchor, `<anchor>.stops`:
+//! Such a head proves that the log was rolled back together with its anchor, or that another copy
+//! of it signs too. Whoever brings one (gossip, a witness) ends signing at once. A process forgets,
+//! so the head is kept in a file beside the anchor, `<anchor>.stops`:
 //!
 //! ```text
 //! [
@@ -14,15 +16,18 @@
 //! Older programs wrote the list without the last line; such a file is read as it is. A wrong
 //! checksum is damage.
 //!
-//! A start with an open stop serves what there is and signs nothing. A stop ends in two ways: the database has that head after all, as
-//! when the right copy was put in its place; the next start sees that by itself. Or an operator says so ([`end_stop`]), and answers for it:
-//! clients that hold the other tree will refuse this log. The same head is then no reason to stop again; another one is.
+//! A start with an open stop serves what there is and signs nothing. A stop ends in two ways: the
+//! database has that head after all, as when the right copy was put in its place; the next start
+//! sees that by itself. Or an operator says so ([`end_stop`]), and answers for it: clients that
+//! hold the other tree will refuse this log. The same head is then no reason to stop again; another
+//! one is.
 //!
-//! The file is replaced whole. One that cannot be read is a stop too. Only the process with the directory's lock writes it.
+//! The file is replaced whole. One that cannot be read is a stop too. Only the process with the
+//! directory's lock writes it.
 //!
-//! The anchor remembers the number of the newest stop, so that a start without this file, or with an
-//! older copy of it, signs nothing. Where the file is lost for good an operator answers for what was
-//! in it ([`forget_stops`]).
+//! The anchor remembers the number of the newest stop, so that a start without this file, or with
+//! an older copy of it, signs nothing. Where the file is lost for good an operator answers for what
+//! was in it ([`forget_stops`]).
 
 use std::ffi::OsString;
 use std::io;
@@ -185,7 +190,12 @@ fn save(anchor: &Path, stops: &[Stop]) -> Result<(), StopError> {
 
 /// Ends a stop: the operator decides that the log in `directory` may sign despite the conflicting
 /// head. No process may have the log open.
-pub fn end_stop(directory: &Path, anchor: &Path, number: u64, clock: &Clock) -> Result<Stop, StopError> {
+pub(crate) fn end_stop(
+    directory: &Path,
+    anchor: &Path,
+    number: u64,
+    clock: &Clock,
+) -> Result<Stop, StopError> {
     let _lock = DirectoryLock::acquire(directory)?;
     let mut all = stops(anchor)?;
     let open = all.iter_mut().find(|stop| stop.number == number && stop.ended.is_none());
@@ -199,7 +209,7 @@ pub fn end_stop(directory: &Path, anchor: &Path, number: u64, clock: &Clock) -> 
 /// An operator says that the file of stops is lost, and answers for what was in it: the log in
 /// `directory` may sign, unless a stop that is still known is open. Nobody may have the log open.
 /// Returns where a file that cannot be used was put.
-pub fn forget_stops(
+pub(crate) fn forget_stops(
     directory: &Path,
     anchor: &dyn Anchor,
     vkey: &str,
@@ -241,7 +251,8 @@ pub(super) fn check_signed_by(stops: &[Stop], anchor: &Path, vkey: &str) -> Resu
     }
 }
 
-/// Tells the anchor that there is such a stop. Where there is no anchor the log signs nothing anyway.
+/// Tells the anchor that there is such a stop. Where there is no anchor the log signs nothing
+/// anyway.
 fn remember(anchor: &dyn Anchor, newest: u64) -> Result<(), StoreError> {
     match anchor.read()? {
         Some(anchored) if anchored.stops < newest => match anchor.open()? {
@@ -289,7 +300,8 @@ impl Stops {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the log may not sign, if so. `has` tells whether it has a head: a stop for a head that it has ends here.
+    /// Why the log may not sign, if so. `has` tells whether it has a head: a stop for a head that
+    /// it has ends here.
     pub(super) fn standing(
         &self,
         has: impl Fn(&TreeHead) -> Result<bool, StoreError>,
@@ -314,7 +326,8 @@ impl Stops {
         Ok(open.map(|stop| self.reason(stop)))
     }
 
-    /// Keeps a head that contradicts the log, durably, and says why nothing may be signed. None: an operator has ended the stop for it.
+    /// Keeps a head that contradicts the log, durably, and says why nothing may be signed. None: an
+    /// operator has ended the stop for it.
     pub(super) fn stop(
         &self,
         head: &TreeHead,
@@ -337,11 +350,13 @@ impl Stops {
         Some(reason)
     }
 
-    /// What could not be written is tried again when the next one is: for as long as this process lives it knows.
+    /// What could not be written is tried again when the next one is: for as long as this process
+    /// lives it knows.
     fn replace(&self, known: &mut Vec<Stop>, after: Vec<Stop>) {
         *known = after;
         let Some(anchor) = &self.anchor else { return };
-        // First the file, then the anchor: if we stop in between, the file alone stops the next start.
+        // First the file, then the anchor: if we stop in between, the file alone stops the next
+        // start.
         let kept = save(anchor.path(), known).and_then(|()| Ok(remember(&**anchor, newest(known))?));
         if let Err(error) = kept {
             tracing::error!(%error, "why this log must not sign could not be kept: the next start would not know");

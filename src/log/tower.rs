@@ -1,8 +1,11 @@
-//! The tree again, by another way than the right edge: a stack of complete subtrees, nothing of the edge's code.
+//! The tree again, by another way than the right edge: a stack of complete subtrees, nothing of the
+//! edge's code.
 //!
-//! What is signed is computed twice, by two ways from two copies: once by the [`RightEdge`](super::right_edge::RightEdge) from the leaves that
-//! came with the candidates, once by a tower from the records as they are stored. One flipped bit in memory, which other logs
-//! have signed and never recovered from, makes the two disagree. fsck climbs the same tower over the whole log.
+//! What is signed is computed twice, by two ways from two copies: once by the
+//! [`RightEdge`](super::right_edge::RightEdge) from the leaves that came with the candidates, once
+//! by a tower from the records as they are stored. One flipped bit in memory, which other logs have
+//! signed and never recovered from, makes the two disagree. fsck climbs the same tower over the
+//! whole log.
 
 use crate::store::StoreError;
 use crate::tlog::{Hash, TreeHead, TreeSize};
@@ -16,8 +19,9 @@ pub(super) struct Tower {
 }
 
 impl Tower {
-    /// The tower of a tree, from the roots of its largest complete subtrees, largest first. They must give the tree's root, so
-    /// that a tower which starts here is as good as the signature under that root.
+    /// The tower of a tree, from the roots of its largest complete subtrees, largest first. They
+    /// must give the tree's root, so that a tower which starts here is as good as the signature
+    /// under that root.
     pub(super) fn over(tree: &TreeHead, roots: &[Hash]) -> Result<Tower, StoreError> {
         let heights = (0..64).rev().filter(|height| tree.size.0 >> height & 1 == 1);
         let tower = Tower { size: tree.size.0, peaks: heights.zip(roots.iter().copied()).collect() };
@@ -31,8 +35,9 @@ impl Tower {
         })
     }
 
-    /// Appends the root of a complete subtree over 2^`height` records; height 0 is a leaf. What stands before must
-    /// be a multiple of as many. Each subtree that is complete now is told with its height, smallest first.
+    /// Appends the root of a complete subtree over 2^`height` records; height 0 is a leaf. What
+    /// stands before must be a multiple of as many. Each subtree that is complete now is told with
+    /// its height, smallest first.
     pub(super) fn push(&mut self, height: u8, root: Hash, mut complete: impl FnMut(u8, Hash)) {
         assert!(self.size.is_multiple_of(1 << height), "a subtree of height {height} after {}", self.size);
         self.size += 1 << height;

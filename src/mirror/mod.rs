@@ -37,7 +37,9 @@ pub use replica::{
     Replicated, Reverified, ReverifyFigures, export, import, replicate, reverify, slices, verify,
     verify_slice,
 };
-pub(crate) use replica::{Disagreement, PathDiff, ReplicaRun, ReplicaStats, SyncError, Synced, diff, stats};
+pub(crate) use replica::{
+    Disagreement, PathDiff, ReplicaDiff, ReplicaRun, ReplicaStats, SyncError, Synced, diff, stats,
+};
 pub use set::Mirrors;
 pub(crate) use set::{Mirror, Unusable, watch};
 pub use view::{

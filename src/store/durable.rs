@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
 
-/// Puts `bytes` in the place of a file, readable by its owner only. After a power cut it is the old one or the new one.
+/// Puts `bytes` in the place of a file, readable by its owner only. After a power cut it is the old
+/// one or the new one.
 ///
 /// The new file belongs to whom the old one belonged: a command that root runs does not lock the
 /// service out.
-pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = written(path, bytes)?;
     if let Ok(before) = std::fs::metadata(path) {
         let made = file.as_file().metadata()?;
@@ -23,7 +24,7 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Makes a file of `bytes`, readable by its owner only; an error where there is one. After a power
 /// cut it is whole or not there.
-pub fn place_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn place_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written(path, bytes)?.persist_noclobber(path).map_err(|error| error.error)?;
     sync_name(path)
 }
@@ -37,7 +38,7 @@ fn written(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
 }
 
 /// After this a power cut cannot take away the name of a file that was made.
-pub fn sync_name(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }
 

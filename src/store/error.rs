@@ -7,7 +7,8 @@ use super::Holder;
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The newest head or the writer's epoch is not what the caller expected: somebody else writes to this database.
+    /// The newest head or the writer's epoch is not what the caller expected: somebody else writes
+    /// to this database.
     #[error("another writer changed the log's database: expected {expected}, found {found}")]
     Conflict {
         /// What the caller had seen.
@@ -18,7 +19,8 @@ pub enum StoreError {
     /// The disk is full. Nothing was written; writing can go on when there is space.
     #[error("the disk that holds the log's database is full")]
     Full,
-    /// A stored row or page is not what was written. Restore it from a backup or a replica; `tallystick fsck` lists all.
+    /// A stored row or page is not what was written. Restore it from a backup or a replica;
+    /// `tallystick fsck` lists all.
     #[error("damaged: {place}: {why}")]
     Damaged {
         /// Table and row.
@@ -26,7 +28,8 @@ pub enum StoreError {
         /// What does not fit.
         why: String,
     },
-    /// What was computed twice differs: a bit of this machine's memory flipped, or its processor errs. Nothing of it was written.
+    /// What was computed twice differs: a bit of this machine's memory flipped, or its processor
+    /// errs. Nothing of it was written.
     #[error("{place}: {why}; the memory of this machine cannot be trusted")]
     Memory {
         /// What was computed.
@@ -34,7 +37,8 @@ pub enum StoreError {
         /// The two results.
         why: String,
     },
-    /// The anchor failed under a log that is sound. Nothing more can be published before it is put right.
+    /// The anchor failed under a log that is sound. Nothing more can be published before it is put
+    /// right.
     #[error("the anchor at {path}: {why}")]
     Anchor {
         /// Its file.
@@ -68,7 +72,8 @@ pub enum StoreError {
         /// Who holds it, where that can be known.
         holder: Option<Holder>,
     },
-    /// Another program has locked the database, to read or to copy it. It is no other writer, and nothing was written.
+    /// Another program has locked the database, to read or to copy it. It is no other writer, and
+    /// nothing was written.
     #[error("{}", text_of_busy(path, holder.as_ref()))]
     Busy {
         /// The database; empty where the caller has to say it ([`StoreError::of_database`]).

@@ -1,11 +1,13 @@
-//! Where a line comes from, and what went wrong: the two things that a log keeps beside its records.
+//! Where a line comes from, and what went wrong: the two things that a log keeps beside its
+//! records.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-/// Why a record is in the log. Kept as JSON, so that a person with the database and no program can read it.
+/// Why a record is in the log. Kept as JSON, so that a person with the database and no program can
+/// read it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", try_from = "Fields")]
 pub enum Evidence {
@@ -32,8 +34,8 @@ pub enum Evidence {
         zip_sha256: String,
         /// Size of the zip file in bytes.
         zip_bytes: u64,
-        /// What the source says about repository and commit: the `Origin` of the go command, checked
-        /// (`upstream::ModuleInfo`). Rows from before that may hold any fields.
+        /// What the source says about repository and commit: the `Origin` of the go command,
+        /// checked (`upstream::ModuleInfo`). Rows from before that may hold any fields.
         #[serde(skip_serializing_if = "Option::is_none")]
         origin: Option<Box<RawValue>>,
     },
@@ -47,7 +49,7 @@ pub enum Evidence {
 /// A record's evidence as it is kept: with the time at which the record was appended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Fields")]
-pub struct Kept {
+pub struct StoredEvidence {
     /// When the record was appended.
     pub appended_at: Timestamp,
     /// Why.
@@ -55,8 +57,8 @@ pub struct Kept {
     pub evidence: Evidence,
 }
 
-/// Every field that evidence of any kind has. serde buffers what is tagged or flattened, and a buffered `RawValue` is
-/// lost, so evidence is read through this instead.
+/// Every field that evidence of any kind has. serde buffers what is tagged or flattened, and a
+/// buffered `RawValue` is lost, so evidence is read through this instead.
 #[derive(Deserialize)]
 struct Fields {
     appended_at: Option<Timestamp>,
@@ -101,12 +103,12 @@ impl TryFrom<Fields> for Evidence {
     }
 }
 
-impl TryFrom<Fields> for Kept {
+impl TryFrom<Fields> for StoredEvidence {
     type Error = String;
 
-    fn try_from(fields: Fields) -> Result<Kept, String> {
+    fn try_from(fields: Fields) -> Result<StoredEvidence, String> {
         let appended_at = fields.appended_at.ok_or("evidence without the time of its record")?;
-        Ok(Kept { appended_at, evidence: fields.try_into()? })
+        Ok(StoredEvidence { appended_at, evidence: fields.try_into()? })
     }
 }
 

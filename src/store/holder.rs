@@ -5,7 +5,8 @@
 //! 2: POSIX  ADVISORY  READ 6021 fe:00:1048577 123 127
 //! ```
 //!
-//! It is only for people: the process that is named may have ended meanwhile, and one in another container is not seen.
+//! It is only for people: the process that is named may have ended meanwhile, and one in another
+//! container is not seen.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,5 @@
-//! One process per log: the lock that lasts as long as the process, and what the file system must be able to do.
+//! One process per log: the lock that lasts as long as the process, and what the file system must
+//! be able to do.
 
 use std::fs::File;
 use std::io;
@@ -9,18 +10,19 @@ use rustix::fs::{FlockOperation, flock, statfs, statvfs};
 
 use super::{Holder, StoreError, private};
 
-/// Below this much free space the log turns read-only: room for the write-ahead log of a large batch, its checkpoint
-/// and the logs that a full disk makes everybody write.
+/// Below this much free space the log turns read-only: room for the write-ahead log of a large
+/// batch, its checkpoint and the logs that a full disk makes everybody write.
 pub const FREE_SPACE_FLOOR_BYTES: u64 = 64 << 20;
 
-/// What mirrors leave free on their disk: the write-ahead log, and the own log must not be stopped by its mirrors.
+/// What mirrors leave free on their disk: the write-ahead log, and the own log must not be stopped
+/// by its mirrors.
 pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
 /// What opening databases takes: their first pages, write-ahead logs and shared memory files.
 const OPENING_BYTES: u64 = 1 << 20;
 
-/// A process that was killed while it started a program leaves the lock to the child until the child
-/// runs that program. So a taken lock is tried again for a fifth of a second.
+/// A process that was killed while it started a program leaves the lock to the child until the
+/// child runs that program. So a taken lock is tried again for a fifth of a second.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -30,7 +32,7 @@ pub struct DirectoryLock(FileLock);
 
 /// The lock on a file that is there for nothing else.
 #[derive(Debug)]
-pub struct FileLock {
+pub(crate) struct FileLock {
     _held: Exclusive,
     path: PathBuf,
 }
@@ -61,8 +63,8 @@ impl Drop for Exclusive {
 }
 
 impl DirectoryLock {
-    /// Takes the lock of `directory` or says at once who is in the way. What others could open of the state in it is private
-    /// afterwards.
+    /// Takes the lock of `directory` or says at once who is in the way. What others could open of
+    /// the state in it is private afterwards.
     pub fn acquire(directory: &Path) -> Result<DirectoryLock, StoreError> {
         let lock = FileLock::acquire(&directory.join("lock")).map(DirectoryLock)?;
         private::tighten(directory);
@@ -77,7 +79,7 @@ impl DirectoryLock {
 
 impl FileLock {
     /// Takes the lock or says at once that somebody has it. The file is made where there is none.
-    pub fn acquire(path: &Path) -> Result<FileLock, StoreError> {
+    pub(crate) fn acquire(path: &Path) -> Result<FileLock, StoreError> {
         let failed = |source| StoreError::File { path: path.display().to_string(), source };
         let mut file = private::options().open(path).map_err(failed)?;
         for tries_left in (0..LOCK_TRIES).rev() {
@@ -116,15 +118,18 @@ impl FileId {
         Ok(FileId { device: found.dev(), inode: found.ino() })
     }
 
-    /// Whether it is still there: moved away, deleted or replaced it lives on only as long as it is open.
+    /// Whether it is still there: moved away, deleted or replaced it lives on only as long as it is
+    /// open.
     pub(super) fn is_still(self, path: &Path) -> bool {
         FileId::of(path).is_ok_and(|found| found == self)
     }
 }
 
-/// Refuses directories on network file systems: SQLite's locks and the kernel's fsync promise nothing there.
-pub fn refuse_network_file_system(directory: &Path) -> Result<(), StoreError> {
-    // Magic numbers of linux/magic.h. FUSE is let through: what it promises depends on what is behind it.
+/// Refuses directories on network file systems: SQLite's locks and the kernel's fsync promise
+/// nothing there.
+pub(crate) fn refuse_network_file_system(directory: &Path) -> Result<(), StoreError> {
+    // Magic numbers of linux/magic.h. FUSE is let through: what it promises depends on what is
+    // behind it.
     const NETWORK: [(u64, &str); 8] = [
         (0x6969, "NFS"),
         (0x517b, "SMB"),
@@ -145,7 +150,7 @@ pub fn refuse_network_file_system(directory: &Path) -> Result<(), StoreError> {
 }
 
 /// Free bytes, for this user, on the disk that holds `path`.
-pub fn free_bytes(path: &Path) -> Result<u64, StoreError> {
+pub(crate) fn free_bytes(path: &Path) -> Result<u64, StoreError> {
     let found = statvfs(path)
         .map_err(|errno| StoreError::File { path: path.display().to_string(), source: errno.into() })?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))

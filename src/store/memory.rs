@@ -1,14 +1,16 @@
-//! The store in memory, for tests: what the traits promise without a disk, and every way to fail on demand.
+//! The store in memory, for tests: what the traits promise without a disk, and every way to fail on
+//! demand.
 //!
-//! A [`Disk`] is what outlives a process: several stores may be opened on it, one after another or at once, as
-//! several processes would. [`Faults`] belong to a disk. A fault is either queued and hits the next step of its kind,
-//! or drawn at random from a seed, so that a test that fails can be run again.
+//! A [`Disk`] is what outlives a process: several stores may be opened on it, one after another or
+//! at once, as several processes would. [`Faults`] belong to a disk. A fault is either queued and
+//! hits the next step of its kind, or drawn at random from a seed, so that a test that fails can be
+//! run again.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use super::evidence::{Kept, KeptIncident};
+use super::evidence::{KeptIncident, StoredEvidence};
 use super::{
     Append, Batch, FoundInstead, Identity, LogReader, LogStore, SUBTREE_WIDTH, StoreError, StoredHead,
     StoredRecord, Subtrees,
@@ -68,12 +70,14 @@ struct FaultList {
 }
 
 impl Faults {
-    /// Adds a fault: it happens at the next step of its kind, after those that were added before it.
+    /// Adds a fault: it happens at the next step of its kind, after those that were added before
+    /// it.
     pub fn queue(&self, fault: Fault) {
         self.lock().queued.push_back(fault);
     }
 
-    /// From now on, about one in `one_in` steps fails with one of `faults`, as the seed decides. No faults: no failures.
+    /// From now on, about one in `one_in` steps fails with one of `faults`, as the seed decides. No
+    /// faults: no failures.
     pub fn at_random(&self, seed: u64, one_in: u64, faults: &[Fault]) {
         self.lock().random = (!faults.is_empty()).then(|| (seed, one_in.max(1), faults.to_vec()));
     }
@@ -113,6 +117,7 @@ fn next_random(state: &mut u64) -> u64 {
 /// What a memory store keeps: it outlives the store, as a file would.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
+    /// Changed by whichever store commits or claims, read by all.
     contents: Arc<RwLock<Contents>>,
     /// What goes wrong on this disk.
     pub faults: Faults,
@@ -141,7 +146,8 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// Opens the log on `disk`, and creates it for `identity` when there is none. A log of another key is refused.
+    /// Opens the log on `disk`, and creates it for `identity` when there is none. A log of another
+    /// key is refused.
     pub fn open(disk: &Disk, identity: Option<&Identity>) -> Result<MemoryStore, StoreError> {
         let mut contents = disk.contents.write().expect("nobody panics while holding this lock");
         let foreign = |found| StoreError::Foreign { path: "memory".to_owned(), found };
@@ -289,7 +295,7 @@ impl Contents {
             assert_eq!(before, None, "{} is in the log already", record.lines.module);
             self.records.push(StoredRecord { id: RecordId(id as u64), lines: record.lines.clone() });
             self.leaves.push(record.leaf);
-            let kept = Kept { appended_at: batch.at, evidence: (*record.evidence).clone() };
+            let kept = StoredEvidence { appended_at: batch.at, evidence: (*record.evidence).clone() };
             self.evidence.push(serde_json::to_string(&kept).expect("evidence has only string keys"));
         }
         for tile in &batch.complete.tiles {
@@ -347,7 +353,7 @@ impl LogReader for Disk {
         Ok(self.read(|contents| contents.subtrees.get(&tile).cloned()))
     }
 
-    fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+    fn evidence(&self, id: RecordId) -> Result<Option<StoredEvidence>, StoreError> {
         let json = self.read(|contents| contents.evidence.get(id.0 as usize).cloned());
         let damaged = |error: serde_json::Error| StoreError::Damaged {
             place: format!("evidence of record {id}"),

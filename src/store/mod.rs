@@ -1,25 +1,27 @@
 //! One log, one database: what is kept, and the two halves through which it is reached.
 //!
-//! A [`LogStore`] is the writer's half. There is one, it lives on the sequencer's thread, and everything it does
-//! happens inside a transaction that either holds the whole batch (records, index, evidence, tiles and the signed
-//! head) or nothing. A [`LogReader`] is the readers' half: any number of threads, each read consistent in itself.
+//! A [`LogStore`] is the writer's half. There is one, it lives on the sequencer's thread, and
+//! everything it does happens inside a transaction that either holds the whole batch (records,
+//! index, evidence, tiles and the signed head) or nothing. A [`LogReader`] is the readers' half:
+//! any number of threads, each read consistent in itself.
 //!
-//! A store knows positions, not trees: which hash belongs where is computed above it, in [`crate::log`], and
-//! computed again from the stored bytes when a log is opened. Two stores exist, [`sqlite`] and [`memory`] (for
-//! tests), and one conformance suite (`tests/it/conformance.rs`) holds both to what is written here.
+//! A store knows positions, not trees: which hash belongs where is computed above it, in
+//! [`crate::log`], and computed again from the stored bytes when a log is opened. Two stores exist,
+//! [`sqlite`] and [`memory`] (for tests), and one conformance suite (`tests/it/conformance.rs`)
+//! holds both to what is written here.
 //!
-//! Other logs have databases of their own: [`remote`] keeps what look-ups needed, [`replica`] keeps every record, with
-//! the index of the own log, and its records in files that only grow.
+//! Other logs have databases of their own: [`remote`] keeps what look-ups needed, [`replica`] keeps
+//! every record, with the index of the own log, and its records in files that only grow.
 
 pub mod anchor;
-pub mod durable;
+pub(crate) mod durable;
 mod error;
 pub mod evidence;
 mod holder;
 pub mod lock;
 pub mod memory;
 mod parts;
-pub mod private;
+pub(crate) mod private;
 pub mod sqlite;
 
 use std::ops::Range;
@@ -80,7 +82,8 @@ pub struct NewRecord {
     pub lines: ModuleLines,
     /// The record's hash, the leaf of the tree.
     pub leaf: Hash,
-    /// Where the lines come from. Shared, because a bulk import gives thousands of records the same.
+    /// Where the lines come from. Shared, because a bulk import gives thousands of records the
+    /// same.
     pub evidence: Arc<Evidence>,
 }
 
@@ -104,8 +107,9 @@ pub struct FullTile {
     pub hashes: Vec<Hash>,
 }
 
-/// The roots of the sixteen subtrees, of sixteen records each, that a full level-0 tile consists of. They follow from its
-/// leaves, and are kept so that a proof needs sixteen leaves of the tile and not all of them.
+/// The roots of the sixteen subtrees, of sixteen records each, that a full level-0 tile consists
+/// of. They follow from its leaves, and are kept so that a proof needs sixteen leaves of the tile
+/// and not all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subtrees {
     /// The number of the level-0 tile.
@@ -142,21 +146,25 @@ pub struct Batch {
 pub trait LogStore: Send {
     /// Who this log is.
     fn identity(&self) -> &Identity;
-    /// Makes `epoch` the only epoch whose appends succeed. It must be larger than every epoch before.
+    /// Makes `epoch` the only epoch whose appends succeed. It must be larger than every epoch
+    /// before.
     fn claim(&mut self, epoch: u64) -> Result<(), StoreError>;
     /// The epoch that was claimed last, 0 when none was.
     fn epoch(&mut self) -> Result<u64, StoreError>;
     /// The newest head, or none in a database that was just created.
     fn newest(&mut self) -> Result<Option<StoredHead>, StoreError>;
-    /// Opens the transaction of one batch, after checking that the newest head is `expected` and the epoch ours.
+    /// Opens the transaction of one batch, after checking that the newest head is `expected` and
+    /// the epoch ours.
     fn begin(&mut self, expected: Option<&TreeHead>, epoch: u64) -> Result<Box<dyn Append + '_>, StoreError>;
-    /// Throws away what is kept in memory and reads it again from the database; after a failed transaction.
+    /// Throws away what is kept in memory and reads it again from the database; after a failed
+    /// transaction.
     fn reload(&mut self) -> Result<(), StoreError>;
     /// A reader of the same log.
     fn reader(&self) -> Arc<dyn LogReader>;
     /// Gives back what disk space it can, without touching what is stored.
     fn shrink(&mut self) -> Result<(), StoreError>;
-    /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a while.
+    /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a
+    /// while.
     fn settle(&mut self) -> Result<(), StoreError>;
 }
 
@@ -164,8 +172,8 @@ pub trait LogStore: Send {
 pub trait Append {
     /// The record of a module version, if there is one.
     fn find(&mut self, module: &ModuleVersion) -> Result<Option<StoredRecord>, StoreError>;
-    /// Which of these module versions may have a record. Where this says no there is none; for many of them that is far cheaper to
-    /// know than what [`find`](Append::find) tells.
+    /// Which of these module versions may have a record. Where this says no there is none; for many
+    /// of them that is far cheaper to know than what [`find`](Append::find) tells.
     fn may_have(&mut self, modules: &[&ModuleVersion]) -> Result<Vec<bool>, StoreError> {
         Ok(vec![true; modules.len()])
     }
@@ -183,10 +191,11 @@ pub trait LogReader: Send + Sync {
     fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError>;
     /// A full hash tile of level 1 or above: 256 hashes.
     fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError>;
-    /// The roots of the subtrees of a full level-0 tile: sixteen hashes, or none where an older program wrote the tile.
+    /// The roots of the subtrees of a full level-0 tile: sixteen hashes, or none where an older
+    /// program wrote the tile.
     fn subtrees(&self, tile: u64) -> Result<Option<Vec<Hash>>, StoreError>;
     /// Where a record comes from, and when it was appended.
-    fn evidence(&self, id: RecordId) -> Result<Option<evidence::Kept>, StoreError>;
+    fn evidence(&self, id: RecordId) -> Result<Option<evidence::StoredEvidence>, StoreError>;
     /// The head of exactly this size.
     fn head(&self, size: TreeSize) -> Result<Option<StoredHead>, StoreError>;
     /// Up to `limit` heads smaller than `before`, newest first.

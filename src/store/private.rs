@@ -1,12 +1,15 @@
 //! State that nobody but its owner can reach: files with mode 0600 in directories with mode 0700.
 //!
-//! Reading a database is enough to stop the log: whoever can open the file, its `-shm` or the lock can lock them, and the
-//! writer waits for a lock that is never given back. So the program makes each file of state with the mode that it keeps, and
-//! when it takes over a directory it tightens what an older version, a copy or a careless umask has left open to others.
+//! Reading a database is enough to stop the log: whoever can open the file, its `-shm` or the lock
+//! can lock them, and the writer waits for a lock that is never given back. So the program makes
+//! each file of state with the mode that it keeps, and when it takes over a directory it tightens
+//! what an older version, a copy or a careless umask has left open to others.
 //!
-//! SQLite gives a `-wal` and a `-shm` the mode of their database, so it is enough to make the database first.
+//! SQLite gives a `-wal` and a `-shm` the mode of their database, so it is enough to make the
+//! database first.
 //!
-//! What a user names as output (a text file for metrics, an export, a feed) is not state and keeps the mode of the umask.
+//! What a user names as output (a text file for metrics, an export, a feed) is not state and keeps
+//! the mode of the umask.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
@@ -25,14 +28,14 @@ const ENDS: [&str; 9] =
     [".db", ".db-wal", ".db-shm", ".db-journal", ".stops", ".state", ".lock", ".segments", ".places"];
 
 /// How a file of state is opened for writing, and made where there is none.
-pub fn options() -> OpenOptions {
+pub(crate) fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options
 }
 
-/// Makes an empty file where there is none. One that is there is not opened: closing it would give up the locks that SQLite
-/// holds on it in this process.
+/// Makes an empty file where there is none. One that is there is not opened: closing it would give
+/// up the locks that SQLite holds on it in this process.
 pub(super) fn make_file(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -41,12 +44,13 @@ pub(super) fn make_file(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory for state, with those above it.
-pub fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Tightens a directory of state and the state in it, and says so once. The holder of the directory's lock calls this.
-/// What cannot be tightened is told and is no error: an older version of this program ran with it.
+/// Tightens a directory of state and the state in it, and says so once. The holder of the
+/// directory's lock calls this. What cannot be tightened is told and is no error: an older version
+/// of this program ran with it.
 pub(super) fn tighten(directory: &Path) {
     let mut loose = Vec::new();
     let own = fs::metadata(directory).ok().filter(|found| found.mode() & STICKY == 0);
@@ -58,7 +62,8 @@ pub(super) fn tighten(directory: &Path) {
             if is_loose(&found) {
                 loose.push((path.clone(), 0o700));
             }
-            // Keys are judged by whoever reads them: a key that others could read has to be replaced.
+            // Keys are judged by whoever reads them: a key that others could read has to be
+            // replaced.
             if path.ends_with("mirror") {
                 loose.extend(entries(&path).into_iter().filter(is_loose_file).map(|(path, _)| (path, 0o600)));
             }
@@ -69,8 +74,9 @@ pub(super) fn tighten(directory: &Path) {
     close(loose);
 }
 
-/// Tightens a file of state, with those that SQLite and the stops have beside it. Its directory may be anybody's.
-pub fn tighten_file(path: &Path) {
+/// Tightens a file of state, with those that SQLite and the stops have beside it. Its directory may
+/// be anybody's.
+pub(crate) fn tighten_file(path: &Path) {
     let beside = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
     let files = ["", "-wal", "-shm", ".stops"].map(beside);
     let found = files.into_iter().filter_map(|path| Some((path.clone(), fs::symlink_metadata(path).ok()?)));

@@ -1,9 +1,10 @@
 //! Tiles: the log's hashes as files that never change.
 //!
-//! A tile of height H at level L with number N holds the hashes N*2^H, N*2^H + 1, ... of the tree's level H*L,
-//! 32 bytes each: 2^H of them when it is full. It stands for the whole subtree over them, since all hashes
-//! between its level and its root are computed from it. Its root is one of the hashes of its parent, the tile of
-//! level L+1 with number N >> H. The level `data` holds the texts of the records of the level-0 tile of the same number.
+//! A tile of height H at level L with number N holds the hashes N*2^H, N*2^H + 1, ... of the tree's
+//! level H*L, 32 bytes each: 2^H of them when it is full. It stands for the whole subtree over
+//! them, since all hashes between its level and its root are computed from it. Its root is one of
+//! the hashes of its parent, the tile of level L+1 with number N >> H. The level `data` holds the
+//! texts of the records of the level-0 tile of the same number.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,7 +12,8 @@ use std::ops::Range;
 use super::hash::{HASH_SIZE, Hash};
 use super::tree::{HashIndex, MAX_TREE_SIZE, TreeSize, split_stored_hash_index};
 
-/// The height of the tiles that are served: the `go` command asks for no other, and C2SP tlog-tiles knows no other.
+/// The height of the tiles that are served: the `go` command asks for no other, and C2SP tlog-tiles
+/// knows no other.
 pub const TILE_HEIGHT: u8 = 8;
 
 /// The hashes, or records, of a full tile of this height.
@@ -45,8 +47,8 @@ pub struct Tile {
     pub width: u32,
 }
 
-/// A tile is not what it should be. Unless it is a plan that asks for what is not there, the bytes are wrong:
-/// whoever served them did not serve this log.
+/// A tile is not what it should be. Unless it is a plan that asks for what is not there, the bytes
+/// are wrong: whoever served them did not serve this log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TileError {
     /// A tile height of zero or above [`MAX_TILE_HEIGHT`].
@@ -103,7 +105,8 @@ pub enum TileError {
         /// The parent, which leads to the signed root.
         parent: Tile,
     },
-    /// The tiles of the tree's right edge, together, do not lead to the root: at least one of these is wrong.
+    /// The tiles of the tree's right edge, together, do not lead to the root: at least one of these
+    /// is wrong.
     #[error("the tiles of the tree's right edge do not lead to its root {root}: {}", Paths(tiles))]
     Edge {
         /// The tiles, the lowest level last.
@@ -141,8 +144,9 @@ impl Tile {
         Tile { width: full_width(self.height), ..*self }
     }
 
-    /// The tile `k` levels up, as wide as it is in a tree of this size (so with `k` 0, the tile itself at its
-    /// width in that tree); none if such a tree does not have it. A data tile counts as level 0.
+    /// The tile `k` levels up, as wide as it is in a tree of this size (so with `k` 0, the tile
+    /// itself at its width in that tree); none if such a tree does not have it. A data tile counts
+    /// as level 0.
     pub fn parent(&self, k: u8, size: TreeSize) -> Option<Tile> {
         let level = match self.level {
             TileLevel::Hash(level) => level.checked_add(k)?,
@@ -161,12 +165,14 @@ impl Tile {
     ///
     /// # Panics
     ///
-    /// When the height is not 1 to [`MAX_TILE_HEIGHT`], or the index is in no tree of an allowed size.
+    /// When the height is not 1 to [`MAX_TILE_HEIGHT`], or the index is in no tree of an allowed
+    /// size.
     pub fn for_hash_index(height: u8, index: HashIndex) -> Tile {
         Tile::over(height, index).0
     }
 
-    /// The narrowest tile that holds a stored hash, and which of the tile's hashes that one is the root of.
+    /// The narrowest tile that holds a stored hash, and which of the tile's hashes that one is the
+    /// root of.
     ///
     /// # Panics
     ///
@@ -183,8 +189,8 @@ impl Tile {
         (tile, start as usize..width as usize)
     }
 
-    /// A stored hash, computed from the tile's data: `width * 32` bytes. The data is taken as it is; only
-    /// [`super::TilePlan`] shows that it belongs to the tree.
+    /// A stored hash, computed from the tile's data: `width * 32` bytes. The data is taken as it
+    /// is; only [`super::TilePlan`] shows that it belongs to the tree.
     pub fn hash_at(&self, data: &[u8], index: HashIndex) -> Result<Hash, TileError> {
         check_height(self.height)?;
         self.check_length(data)?;
@@ -210,8 +216,8 @@ impl Tile {
     }
 }
 
-/// The tiles that a tree of size `new` has and the tree of size `old` had not: all full tiles that became full, and
-/// the partial tile at the end of each level that grew. By level, then by number.
+/// The tiles that a tree of size `new` has and the tree of size `old` had not: all full tiles that
+/// became full, and the partial tile at the end of each level that grew. By level, then by number.
 ///
 /// # Panics
 ///
@@ -238,7 +244,8 @@ pub fn new_tiles(height: u8, old: TreeSize, new: TreeSize) -> Vec<Tile> {
     tiles
 }
 
-/// The root of the complete subtree over a full tile's hashes, or over any other power of two of neighbours.
+/// The root of the complete subtree over a full tile's hashes, or over any other power of two of
+/// neighbours.
 ///
 /// # Panics
 ///
@@ -247,8 +254,9 @@ pub fn tile_root(hashes: &[Hash]) -> Hash {
     root(hashes.len(), hashes.iter().copied())
 }
 
-/// The root of the tree whose leaves, or neighbouring complete subtrees of one height, have these hashes, however many; none of
-/// none. RFC 6962, section 2.1: it splits at the largest power of two.
+/// The root of the tree whose leaves, or neighbouring complete subtrees of one height, have these
+/// hashes, however many; none of none. RFC 6962, section 2.1: it splits at the largest power of
+/// two.
 pub fn row_root(hashes: &[Hash]) -> Option<Hash> {
     match hashes {
         [] => None,
@@ -287,12 +295,14 @@ pub fn unfinished_widths(height: u8, size: TreeSize) -> impl Iterator<Item = u64
     hashes.take_while(|hashes| *hashes > 0).map(move |hashes| hashes % u64::from(full_width(height)))
 }
 
-/// The root of the tree that ends with the unfinished tiles of level 1, 2, … and, after them, the leaves of one of level 0.
+/// The root of the tree that ends with the unfinished tiles of level 1, 2, … and, after them, the
+/// leaves of one of level 0.
 pub fn edge_root(rows: &[Vec<Hash>], leaves: &[Hash]) -> Hash {
     let mut root = row_root(leaves);
     for hashes in rows {
-        // What lies to the right of a level's hashes is shorter than what one of them covers. RFC 6962 splits at the largest
-        // power of two, so it is as if it were one more leaf of this level.
+        // What lies to the right of a level's hashes is shorter than what one of them covers. RFC
+        // 6962 splits at the largest power of two, so it is as if it were one more leaf of this
+        // level.
         let mut row = hashes.clone();
         row.extend(root);
         root = row_root(&row);
@@ -309,7 +319,8 @@ pub(super) fn data_root(data: &[u8]) -> Hash {
 
 fn root(count: usize, mut hashes: impl Iterator<Item = Hash>) -> Hash {
     assert!(count.is_power_of_two(), "a complete subtree does not have {count} leaves");
-    // A binary counter: left[i] waits for its right neighbour of the same height. No allocation, one pass.
+    // A binary counter: left[i] waits for its right neighbour of the same height. No allocation,
+    // one pass.
     let mut left = [Hash::EMPTY_TREE; usize::BITS as usize];
     let mut top = Hash::EMPTY_TREE;
     for position in 0..count {
@@ -324,9 +335,11 @@ fn root(count: usize, mut hashes: impl Iterator<Item = Hash>) -> Hash {
     top
 }
 
-/// How many hashes the tiles of a level have in a tree: its complete subtrees of height `height * level`.
+/// How many hashes the tiles of a level have in a tree: its complete subtrees of height `height *
+/// level`.
 ///
-/// One fewer is the number of the last full tile of the level below, since each full tile is a hash of the next level.
+/// One fewer is the number of the last full tile of the level below, since each full tile is a hash
+/// of the next level.
 pub fn hashes_at(height: u8, level: u8, size: TreeSize) -> u64 {
     size.0.checked_shr(u32::from(height) * u32::from(level)).unwrap_or(0)
 }

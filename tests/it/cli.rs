@@ -15,7 +15,7 @@ use std::sync::Barrier;
 
 use clap::{CommandFactory, Parser};
 use tallystick::cli::Cli;
-use tallystick::config::keys::{self, KeyError};
+use tallystick::config::keys::{self, KeyFileError};
 use tallystick::config::reference::KEYS;
 
 const SUM_GOLANG_ORG: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
@@ -426,7 +426,7 @@ fn two_first_starts_make_one_key() {
     });
     assert_eq!(made.iter().filter(|(_, is_new)| *is_new).count(), 1);
     assert!(made.iter().all(|(key, _)| *key == made[0].0));
-    assert!(matches!(keys::create(&data, None, |_| Ok(())), Err(KeyError::Exists { .. })));
+    assert!(matches!(keys::create(&data, None, |_| Ok(())), Err(KeyFileError::Exists { .. })));
 }
 
 #[test]

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::control::{Needs, Session};
 use super::founding::NewLog;
+use super::session::{Needs, Session};
 use super::{Common, Exit, block_on};
 use crate::config::Config;
-use crate::http::control::check_importer;
+use crate::operate::check_importer;
+
+/// Parts of an import that may wait.
+const QUEUE_PARTS: usize = 4;
 
 /// Enter the lines of go.sum files, each by its route
 #[derive(Debug, Args)]
@@ -41,7 +44,7 @@ Examples:
   tallystick import a/go.sum b/go.sum --json
   tallystick import records.txt --trust --importer build-7
   zstdcat records.zst | tallystick import - --trust --importer build-7")]
-pub(super) struct Import {
+pub(super) struct ImportCommand {
     /// go.sum files; with --trust, record streams; - for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -72,7 +75,7 @@ struct Options {
     new_log: NewLog,
 }
 
-impl Import {
+impl ImportCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
         let files = self.files.iter().map(|path| Input::open(path)).collect::<Result<_, _>>()?;

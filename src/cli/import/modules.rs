@@ -1,20 +1,20 @@
-//! go.sum files: read and checked whole, then each module version is notarised and its lines compared.
+//! go.sum files: read and checked whole, then each module version is notarized and its lines compared.
 
 use std::collections::HashMap;
 use std::io::Read;
 
 use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::mpsc;
 
-use super::{Input, Needs, Options, in_session};
-use crate::cli::control::{Session, refused};
-use crate::cli::{Exit, Progress, output};
+use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
+use crate::cli::session::{Session, refused};
+use crate::cli::{Exit, ProgressMeter, output};
 use crate::gosum::{LineKind, parse_go_sum};
-use crate::http::control::{
-    Claim, ClaimConflict, Event, ModuleClaims, ModuleOutcome, Outcome, Reason, Refusal,
-};
 use crate::module::ModuleVersion;
+use crate::operate::{
+    ClaimConflict, ClaimedModule, GoSumClaim, ImportEvent, ImportedModule, ModuleFate, Reason, Refusal,
+};
 
 /// The largest go.sum file. Those of the largest repositories have a few MB.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -32,7 +32,7 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
     }
     let follow = async |session: &mut Session| follow(session, &importer, &claims).await;
     let outcomes = in_session(&config, Needs::Routes, new_log, follow).await?;
-    let report = Report::new(outcomes, &claims);
+    let report = GoSumOutput::new(outcomes, &claims);
     if json {
         output::print_json(&report)?;
     } else {
@@ -45,7 +45,7 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
 #[derive(Default)]
 struct Claims {
     /// In the order of their first lines.
-    modules: Vec<ModuleClaims>,
+    modules: Vec<ClaimedModule>,
     indexes: HashMap<ModuleVersion, usize>,
     /// Where a line stands again.
     again: HashMap<(ModuleVersion, LineKind, String), Vec<(String, u64)>>,
@@ -68,18 +68,18 @@ impl Claims {
                 ),
             };
             for line in parsed {
-                let claim = Claim { file: name.clone(), line: number, kind: line.kind, hash: line.hash };
+                let claim = GoSumClaim { file: name.clone(), line: number, kind: line.kind, hash: line.hash };
                 self.add(line.module, claim)?;
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, module: ModuleVersion, claim: Claim) -> anyhow::Result<()> {
+    fn add(&mut self, module: ModuleVersion, claim: GoSumClaim) -> anyhow::Result<()> {
         self.lines += 1;
         ensure!(self.lines <= MAX_LINES, "more than {MAX_LINES} lines: import fewer files at a time");
         let index = *self.indexes.entry(module.clone()).or_insert_with(|| {
-            self.modules.push(ModuleClaims { module: module.clone(), claims: Vec::new() });
+            self.modules.push(ClaimedModule { module: module.clone(), claims: Vec::new() });
             self.modules.len() - 1
         });
         let claims = &mut self.modules[index].claims;
@@ -98,7 +98,7 @@ impl Claims {
         let ClaimConflict { claim, standing } = &conflict;
         let key = (module.clone(), claim.kind, claim.hash.to_string());
         let others = self.again.get(&key).into_iter().flatten().map(|(file, line)| {
-            let claim = Claim { file: file.clone(), line: *line, ..claim.clone() };
+            let claim = GoSumClaim { file: file.clone(), line: *line, ..claim.clone() };
             ClaimConflict { claim, standing: *standing }
         });
         let others: Vec<_> = others.collect();
@@ -111,29 +111,25 @@ async fn follow(
     session: &mut Session,
     importer: &str,
     claims: &Claims,
-) -> anyhow::Result<Vec<ModuleOutcome>> {
-    let (sender, body) = Session::body();
-    let lines: Vec<Bytes> = claims
-        .modules
-        .iter()
-        .map(|module| serde_json::to_vec(module).map(|line| [line, b"\n".to_vec()].concat().into()))
-        .collect::<Result<_, _>>()?;
+) -> anyhow::Result<Vec<ImportedModule>> {
+    let (sender, receiver) = mpsc::channel(QUEUE_PARTS);
+    let modules = claims.modules.clone();
     tokio::spawn(async move {
-        for line in lines {
-            // Who does not take it any more says why.
-            if sender.send(line).await.is_err() {
+        for module in modules {
+            // An import that takes no more says why.
+            if sender.send(Ok(module)).await.is_err() {
                 return;
             }
         }
     });
-    let mut told = session.stream("/v1/import", importer, body).await?;
-    let mut progress = Progress::new("module versions", claims.modules.len() as u64);
+    let mut importing = session.import_go_sum(importer, receiver).await?;
+    let mut progress = ProgressMeter::new("module versions", claims.modules.len() as u64);
     let mut outcomes = Vec::new();
     loop {
-        match told.next().await? {
-            Event::Module(outcome) => outcomes.push(outcome),
-            Event::Done => break,
-            Event::Stopped(refusal) => {
+        match importing.next().await? {
+            ImportEvent::Module(outcome) => outcomes.push(outcome),
+            ImportEvent::Done => break,
+            ImportEvent::Stopped(refusal) => {
                 progress.finish();
                 return refused(refusal).with_context(|| format!("after {} module versions", outcomes.len()));
             }
@@ -147,7 +143,7 @@ async fn follow(
 
 /// The result of an import.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct GoSumOutput {
     /// Module versions that are in the log now.
     new: u64,
     /// That were there already.
@@ -159,20 +155,20 @@ struct Report {
     /// That could not be taken in.
     failed: u64,
     /// All of them, in the order of the files.
-    modules: Vec<ModuleOutcome>,
+    modules: Vec<ImportedModule>,
 }
 
-impl Report {
-    fn new(mut outcomes: Vec<ModuleOutcome>, claims: &Claims) -> Report {
+impl GoSumOutput {
+    fn new(mut outcomes: Vec<ImportedModule>, claims: &Claims) -> GoSumOutput {
         outcomes.sort_by_key(|outcome| claims.indexes.get(&outcome.module));
-        let mut report = Report::default();
+        let mut report = GoSumOutput::default();
         for mut outcome in outcomes {
             *match outcome.outcome {
-                Outcome::New => &mut report.new,
-                Outcome::Present => &mut report.present,
-                Outcome::Conflict => &mut report.conflict,
-                Outcome::NotFound => &mut report.not_found,
-                Outcome::Failed => &mut report.failed,
+                ModuleFate::New => &mut report.new,
+                ModuleFate::Present => &mut report.present,
+                ModuleFate::Conflict => &mut report.conflict,
+                ModuleFate::NotFound => &mut report.not_found,
+                ModuleFate::Failed => &mut report.failed,
             } += 1;
             let conflicts = std::mem::take(&mut outcome.conflicts).into_iter();
             outcome.conflicts =
@@ -218,7 +214,7 @@ impl Report {
 }
 
 /// The lines of the table: what is in the log as it should be is only counted.
-fn rows(module: &ModuleOutcome) -> Vec<[String; 3]> {
+fn rows(module: &ImportedModule) -> Vec<[String; 3]> {
     let row = |outcome: &str, why: String| [outcome.to_owned(), module.module.to_string(), why];
     let mut rows = Vec::new();
     for ClaimConflict { claim, standing } in &module.conflicts {
@@ -227,7 +223,7 @@ fn rows(module: &ModuleOutcome) -> Vec<[String; 3]> {
             LineKind::GoMod => " for its go.mod",
         };
         let record = module.record.map_or_else(String::new, |record| format!(" (record {record})"));
-        let Claim { file, line, hash, .. } = claim;
+        let GoSumClaim { file, line, hash, .. } = claim;
         rows.push(row(
             "conflict",
             format!("{file}:{line} says {hash}{what}, the log says {standing}{record}"),
@@ -238,10 +234,10 @@ fn rows(module: &ModuleOutcome) -> Vec<[String; 3]> {
         let prefix = format!("{}: ", module.module);
         let why = why.strip_prefix(&prefix).unwrap_or(why).to_owned();
         rows.push(match module.outcome {
-            Outcome::NotFound => row("not found", why),
-            Outcome::Conflict if module.conflicts.is_empty() => row("conflict", why),
-            Outcome::Conflict => row("conflict", format!("not kept as an incident: {why}")),
-            Outcome::New | Outcome::Present | Outcome::Failed => row("failed", why),
+            ModuleFate::NotFound => row("not found", why),
+            ModuleFate::Conflict if module.conflicts.is_empty() => row("conflict", why),
+            ModuleFate::Conflict => row("conflict", format!("not kept as an incident: {why}")),
+            ModuleFate::New | ModuleFate::Present | ModuleFate::Failed => row("failed", why),
         });
     }
     rows

@@ -7,11 +7,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Input, Needs, Options, in_session};
-use crate::cli::control::{Session, exit_of};
-use crate::cli::exit::OrExit;
-use crate::cli::{Exit, Progress, output};
-use crate::http::control::{Committed, Event, Malformation, RecordConflict, Refusal};
+use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
+use crate::cli::session::{Session, refused};
+use crate::cli::{Exit, ProgressMeter, output};
+use crate::operate::{ImportEvent, MalformedLine, RecordConflict, RecordsDone};
 
 /// What is read at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -21,7 +20,7 @@ const MAX_LISTED: usize = 1_000;
 /// Imports record streams, one after the other, up to the first that is malformed.
 pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
     let Options { config, files, importer, json, new_log } = options;
-    let mut report = Report::default();
+    let mut report = RecordsOutput::default();
     let (result, report) = in_session(&config, Needs::Log, new_log, async |session| {
         let mut result = Ok(());
         for file in files {
@@ -51,7 +50,7 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
 
 /// The result of an import.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct RecordsOutput {
     /// Records that are new.
     new: u64,
     /// Records that were there already.
@@ -59,18 +58,18 @@ struct Report {
     /// Records that disagree with what stands.
     conflict: u64,
     /// The same for each file.
-    files: Vec<FileReport>,
+    files: Vec<ImportedFile>,
     /// The first conflicts.
     conflicts: Vec<FileConflict>,
 }
 
 #[derive(Debug, Serialize)]
-struct FileReport {
+struct ImportedFile {
     file: String,
     #[serde(flatten)]
-    committed: Committed,
+    committed: RecordsDone,
     #[serde(skip_serializing_if = "Option::is_none")]
-    malformed: Option<Malformation>,
+    malformed: Option<MalformedLine>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,22 +83,22 @@ async fn import_file(
     session: &mut Session,
     importer: &str,
     input: Input,
-    report: &mut Report,
+    report: &mut RecordsOutput,
 ) -> anyhow::Result<()> {
     let Input { name, bytes, reader } = input;
-    let (sender, body) = Session::body();
+    let (sender, stream) = mpsc::channel(QUEUE_PARTS);
     let reading = read(reader, sender);
-    let mut told = session.stream("/v1/import-trusted", importer, body).await?;
-    let mut progress = Progress::bytes("records", bytes);
-    let mut committed = Committed::default();
+    let mut importing = session.import_records(importer, stream).await?;
+    let mut progress = ProgressMeter::bytes("records", bytes);
+    let mut committed = RecordsDone::default();
     let last = loop {
-        match told.next().await {
-            Ok(Event::Progress(now)) => {
+        match importing.next().await {
+            Ok(ImportEvent::Progress(now)) => {
                 committed = now;
                 progress.set(now.bytes);
                 progress.say(format!("{} records", now.records()));
             }
-            Ok(Event::Conflict(conflict)) => {
+            Ok(ImportEvent::Conflict(conflict)) => {
                 if report.conflicts.len() < MAX_LISTED {
                     report.conflicts.push(FileConflict { file: name.clone(), conflict });
                 }
@@ -111,16 +110,16 @@ async fn import_file(
     report.new += committed.new;
     report.present += committed.present;
     report.conflict += committed.conflicts;
-    let mut file = FileReport { file: name.clone(), committed, malformed: None };
+    let mut file = ImportedFile { file: name.clone(), committed, malformed: None };
     let result = match last {
-        Ok(Event::Done) => finish(reading, &name).await,
-        Ok(Event::Malformed(malformed)) => {
-            let Malformation { line, why } = &malformed;
+        Ok(ImportEvent::Done) => finish(reading, &name).await,
+        Ok(ImportEvent::Malformed(malformed)) => {
+            let MalformedLine { line, why } = &malformed;
             let error = anyhow!("{name}:{line}: {why}");
             file.malformed = Some(malformed);
             Err(error)
         }
-        Ok(Event::Stopped(Refusal { reason, why })) => Err(anyhow!(why)).or_exit(exit_of(reason)),
+        Ok(ImportEvent::Stopped(refusal)) => refused(refusal),
         Ok(other) => Err(anyhow!("the server answered {other:?}")),
         Err(error) => Err(error),
     };
@@ -151,7 +150,7 @@ fn read_pieces(mut reader: Box<dyn Read + Send>, parts: &mpsc::Sender<Bytes>) ->
             Err(error) => return Err(error),
         };
         piece.truncate(length);
-        // Who does not take it any more says why.
+        // An import that takes no more says why.
         if parts.blocking_send(piece.into()).is_err() {
             return Ok(());
         }
@@ -164,7 +163,7 @@ async fn finish(reading: oneshot::Receiver<io::Result<()>>, name: &str) -> anyho
     reading.await.with_context(cannot)?.with_context(cannot)
 }
 
-impl Report {
+impl RecordsOutput {
     fn print(&self) -> anyhow::Result<()> {
         if !self.conflicts.is_empty() {
             let rows = self.conflicts.iter().map(|FileConflict { file, conflict }| {

@@ -8,7 +8,8 @@ const COLUMNS: usize = 60;
 const ROWS: usize = 6;
 const STEPS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Time and size of the first and of the last head; none where nothing has grown or no time has passed.
+/// Time and size of the first and of the last head; none where nothing has grown or no time has
+/// passed.
 struct Frame {
     from: (f64, f64),
     to: (f64, f64),

@@ -21,6 +21,7 @@
 //!
 //! Errors of the API are [`problem`]s instead.
 
+pub(in crate::http) mod control;
 pub(in crate::http) mod problem;
 mod refusal;
 

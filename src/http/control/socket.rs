@@ -1,4 +1,5 @@
-//! The socket's file: made where nobody can be earlier, replaced only by the holder of the log's lock.
+//! The socket's file: made where nobody can be earlier, replaced only by the holder of the log's
+//! lock.
 
 use std::fs;
 use std::io;
@@ -13,7 +14,7 @@ use tokio::time::sleep;
 use crate::http::listener::listen_unix;
 
 /// The socket's name in the data directory.
-pub const SOCKET_FILE: &str = "control.sock";
+pub(super) const SOCKET_FILE: &str = "control.sock";
 /// A socket's path must be shorter than this, with the zero at its end; longer ones take a detour.
 const MAX_SOCKET_PATH_BYTES: usize = 108;
 /// The pause after a failed accept, as when descriptors run out: long enough not to spin.
@@ -21,17 +22,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// The listening socket. Its file goes with it.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     listener: UnixListener,
     path: PathBuf,
 }
 
 impl Socket {
-    /// Listens in the data directory `data`. Call it only while holding the log's lock: the file that may lie there was
-    /// left by a process that was killed, and is replaced.
-    pub fn bind(data: &Path) -> io::Result<Socket> {
+    /// Listens in the data directory `data`. Call it only while holding the log's lock: the file
+    /// that may lie there was left by a process that was killed, and is replaced.
+    pub(crate) fn bind(data: &Path) -> io::Result<Socket> {
         let path = data.join(SOCKET_FILE);
-        // Made in a directory that only we may enter, and moved when its mode is right: so nobody else can ever connect.
+        // Made in a directory that only we may enter, and moved when its mode is right: so nobody
+        // else can ever connect.
         let private = tempfile::Builder::new()
             .prefix(".control-")
             .permissions(fs::Permissions::from_mode(0o700))
@@ -65,7 +67,7 @@ impl Drop for Socket {
 }
 
 /// Connects to the server of the data directory; `None` when no server listens.
-pub async fn connect(data: &Path) -> io::Result<Option<UnixStream>> {
+pub(super) async fn connect(data: &Path) -> io::Result<Option<UnixStream>> {
     let connected = match via(data, SOCKET_FILE, |path| std::os::unix::net::UnixStream::connect(path)) {
         Ok(stream) => stream,
         // Refused: the file was left by a process that was killed.
@@ -78,7 +80,8 @@ pub async fn connect(data: &Path) -> io::Result<Option<UnixStream>> {
     UnixStream::from_std(connected).map(Some)
 }
 
-/// Uses the socket `file` of `directory` by a path that is short enough: through the open directory if need be.
+/// Uses the socket `file` of `directory` by a path that is short enough: through the open directory
+/// if need be.
 fn via<T>(directory: &Path, file: &str, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let path = directory.join(file);
     if path.as_os_str().len() < MAX_SOCKET_PATH_BYTES {

@@ -1,4 +1,5 @@
-//! The heads of a log from the oldest to the newest, a window at a time: there may be as many as records.
+//! The heads of a log from the oldest to the newest, a window at a time: there may be as many as
+//! records.
 
 use std::collections::VecDeque;
 
@@ -26,7 +27,8 @@ impl<'a> Heads<'a> {
         Heads { reader, upcoming: VecDeque::new(), seen: 0, end: newest.0 + 1 }
     }
 
-    /// The head of exactly this size, if there is one. Sizes must be asked for in order; smaller heads are skipped.
+    /// The head of exactly this size, if there is one. Sizes must be asked for in order; smaller
+    /// heads are skipped.
     pub(super) fn of_size(&mut self, size: u64, findings: &mut Findings) -> Option<StoredHead> {
         while self.seen <= size && self.seen < self.end {
             self.look_further(findings);

@@ -22,8 +22,9 @@ pub(super) fn check(
     findings
 }
 
-/// A record must be found under its module version, and no other may be. That is also what makes module versions unique:
-/// of two records of one module version, one is found at the number of the other.
+/// A record must be found under its module version, and no other may be. That is also what makes
+/// module versions unique: of two records of one module version, one is found at the number of the
+/// other.
 fn check_record(reader: &dyn LogReader, size: TreeSize, record: &StoredRecord, findings: &mut Findings) {
     let module = &record.lines.module;
     let place = || format!("index entry of record {} ({module})", record.id);
@@ -35,7 +36,8 @@ fn check_record(reader: &dyn LogReader, size: TreeSize, record: &StoredRecord, f
     }
 }
 
-/// The evidence of a full tile is kept together, so that one answer says whether all of it can be read.
+/// The evidence of a full tile is kept together, so that one answer says whether all of it can be
+/// read.
 fn check_evidence(reader: &dyn LogReader, size: TreeSize, tile: &[StoredRecord], findings: &mut Findings) {
     let Some(first) = tile.first() else { return };
     let sealed = first.id.0 / TILE_WIDTH < size.0 / TILE_WIDTH;

@@ -1,11 +1,13 @@
 //! fsck: everything that is stored, computed again from the records.
 //!
-//! The lines of the records are the ground: from them follow the leaves, from the leaves every tile of every level and
-//! the root of every head that was ever signed, and each record must be found under its module version, at its number
-//! and at no other. What does not follow is a [`FsckFinding`]. A place that cannot be read is one too, and the work goes on
-//! behind it; where a leaf cannot be known, the stored hash above it stands in, so that what follows can be checked.
+//! The lines of the records are the ground: from them follow the leaves, from the leaves every tile
+//! of every level and the root of every head that was ever signed, and each record must be found
+//! under its module version, at its number and at no other. What does not follow is a
+//! [`FsckFinding`]. A place that cannot be read is one too, and the work goes on behind it; where a
+//! leaf cannot be known, the stored hash above it stands in, so that what follows can be checked.
 //!
-//! Only readers are used: it may run beside a server that writes, and looks at the log as it was when it began.
+//! Only readers are used: it may run beside a server that writes, and looks at the log as it was
+//! when it began.
 
 mod heads;
 mod index;
@@ -24,7 +26,8 @@ use tiles::TiledTower;
 
 /// Findings that are listed. A damaged disk has more than anybody reads; the others are counted.
 const MAX_FINDINGS: usize = 1_000;
-/// Tiles of records that may wait for the index to be checked: bounds memory, a megabyte at the most.
+/// Tiles of records that may wait for the index to be checked: bounds memory, a megabyte at the
+/// most.
 const QUEUE_TILES: usize = 8;
 /// Incidents that are read.
 const MAX_INCIDENTS: usize = 10_000;
@@ -84,12 +87,13 @@ impl Findings {
     }
 }
 
-/// Checks the log behind `reader` against its verifier key, and against its anchor where there is one.
+/// Checks the log behind `reader` against its verifier key, and against its anchor where there is
+/// one.
 ///
-/// Beside a running server read the anchor first: it may move ahead of the head that is found here, never the other way
-/// round. `progress` is told how many records are done. The error is one of reading the newest head, without which
-/// nothing is known; everything else that cannot be read is a finding. Needs about a megabyte beside the reader's own
-/// memory, however large the log.
+/// Beside a running server read the anchor first: it may move ahead of the head that is found here,
+/// never the other way round. `progress` is told how many records are done. The error is one of
+/// reading the newest head, without which nothing is known; everything else that cannot be read is
+/// a finding. Needs about a megabyte beside the reader's own memory, however large the log.
 pub fn fsck(
     reader: &dyn LogReader,
     verifier: &VerifierKey,
@@ -196,7 +200,8 @@ impl Check<'_> {
         Vec::new()
     }
 
-    /// The stored leaves must be those of the lines. Where the lines cannot be read, the stored leaf stands in.
+    /// The stored leaves must be those of the lines. Where the lines cannot be read, the stored
+    /// leaf stands in.
     fn compare_leaves(&mut self, ids: &Range<u64>, leaves: &mut [Option<Hash>]) {
         let whole = self.reader.leaves(ids.clone()).ok().filter(|stored| stored.len() == leaves.len());
         for (at, leaf) in leaves.iter_mut().enumerate() {
@@ -282,7 +287,8 @@ impl Check<'_> {
         }
     }
 
-    /// The head of this size, if one was signed, and the anchor, if it is there: both must be the tree's.
+    /// The head of this size, if one was signed, and the anchor, if it is there: both must be the
+    /// tree's.
     fn head(&mut self, size: TreeSize) {
         let tree: Option<TreeHead> = match &self.tower {
             Some(tower) if self.heads.may_have(size.0) || self.is_anchored(size) => Some(tower.head()),

@@ -1,4 +1,5 @@
-//! The tiles that follow from the records: what the tower passes by on its way up, collected by level.
+//! The tiles that follow from the records: what the tower passes by on its way up, collected by
+//! level.
 
 use super::super::tower::Tower;
 use crate::store::{Complete, FullTile, SUBTREE_HEIGHT, SUBTREE_WIDTH, Subtrees};
@@ -15,7 +16,8 @@ pub(super) struct TiledTower {
 }
 
 impl TiledTower {
-    /// Appends the root of a complete subtree; see [`Tower::push`]. What it completes is added to `complete`.
+    /// Appends the root of a complete subtree; see [`Tower::push`]. What it completes is added to
+    /// `complete`.
     pub(super) fn push(&mut self, height: u8, root: Hash, complete: &mut Complete) {
         let size = self.tower.size() + (1 << height);
         let (tiles, subtrees) = (&mut self.tiles, &mut self.subtrees);

@@ -26,7 +26,7 @@ mod stats;
 mod windows;
 
 pub use bundle::{BundleError, Delta};
-pub(crate) use diff::{Disagreement, PathDiff, diff};
+pub(crate) use diff::{Disagreement, PathDiff, ReplicaDiff, diff};
 pub(crate) use error::SyncError;
 pub use export::{ExportTarget, Exported, export};
 pub use import::{ImportError, ImportProgress, ImportSource, import};

@@ -56,7 +56,7 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use super::slot::{self, FILE_BYTES, PAGE_BYTES, PAGES, Slot};
-use super::{Anchor, AnchorWriter, Anchored};
+use super::{Anchor, AnchorWriter, Anchored, OpenedAnchor};
 use crate::store::StoreError;
 use crate::store::durable::{place_new, write_durably};
 use crate::store::lock::FileId;
@@ -90,7 +90,7 @@ impl FileAnchor {
     }
 
     /// Renames an anchor that cannot be used, and returns its new name.
-    pub fn set_aside(&self, at: Timestamp) -> Result<PathBuf, StoreError> {
+    pub(crate) fn set_aside(&self, at: Timestamp) -> Result<PathBuf, StoreError> {
         let mark = at.strftime("%Y%m%dT%H%M%SZ");
         let named =
             |suffix: &str| PathBuf::from(format!("{}.unreadable-{mark}{suffix}", self.path.display()));
@@ -106,7 +106,7 @@ impl FileAnchor {
 
     /// Returns what a damaged anchor still shows: a head that was published, though perhaps not the
     /// highest.
-    pub fn remains(&self) -> Option<Anchored> {
+    pub(crate) fn remains(&self) -> Option<Anchored> {
         let pages = pages(&File::open(&self.path).ok()?);
         let slots = pages.iter().flatten().filter_map(|page| Slot::from_page(page));
         slots.max_by_key(|slot| slot.sequence).map(|slot| slot.anchored)
@@ -152,7 +152,7 @@ impl Anchor for FileAnchor {
     }
 
     /// Converts the anchor of an older program first.
-    fn open(&self) -> Result<Option<(Box<dyn AnchorWriter>, Anchored)>, StoreError> {
+    fn open(&self) -> Result<Option<OpenedAnchor>, StoreError> {
         let opened = self.open_file()?;
         Ok(opened.map(|(anchor, anchored)| (Box::new(anchor) as Box<dyn AnchorWriter>, anchored)))
     }

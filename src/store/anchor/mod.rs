@@ -3,9 +3,9 @@
 //! It is worth something where a restore or a clone of the log's database does not bring it back
 //! too, so it belongs on another disk. A writer claims a new epoch in it before it does so in the
 //! database, and moves it to each head after the commit and before the publication. Every change is
-//! a compare-and-swap. A change that fails with a [`StoreError::Conflict`] may be tried again; where
-//! the conflict stays, another writer has taken over, and this one is deposed: it signs nothing
-//! more, and what it has published stays true.
+//! a compare-and-swap. A change that fails with a [`StoreError::Conflict`] may be tried again;
+//! where the conflict stays, another writer has taken over, and this one is deposed: it signs
+//! nothing more, and what it has published stays true.
 //!
 //! [`FileAnchor`] is the one implementation.
 
@@ -37,6 +37,9 @@ pub struct Anchored {
     pub stops: u64,
 }
 
+/// An anchor that is open for writing, and what it knew then.
+pub type OpenedAnchor = (Box<dyn AnchorWriter>, Anchored);
+
 /// Where the anchor of one log is.
 pub trait Anchor: Send + Sync {
     /// Its place. The log's stops are kept in a file beside it.
@@ -45,7 +48,7 @@ pub trait Anchor: Send + Sync {
     /// server.
     fn read(&self) -> Result<Option<Anchored>, StoreError>;
     /// Opens it for writing; `None` when it was never made.
-    fn open(&self) -> Result<Option<(Box<dyn AnchorWriter>, Anchored)>, StoreError>;
+    fn open(&self) -> Result<Option<OpenedAnchor>, StoreError>;
     /// Makes the anchor of a log that starts here, durably. One that is there is not replaced.
     fn create(&self, anchored: &Anchored, at: Timestamp) -> Result<Box<dyn AnchorWriter>, StoreError>;
 }

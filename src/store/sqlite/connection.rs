@@ -13,7 +13,8 @@ use crate::store::{FoundInstead, StoreError, private};
 
 /// Versions before this one can corrupt a write-ahead log that two connections use.
 const OLDEST_SQLITE: i32 = 3_051_003;
-/// Rows of 1 to 2 KB waste a third of a 4 KiB page, a tenth of this, a twentieth of 16 KiB; a look-up reads a page or two.
+/// Rows of 1 to 2 KB waste a third of a 4 KiB page, a tenth of this, a twentieth of 16 KiB; a
+/// look-up reads a page or two.
 const PAGE_BYTES: u32 = 8 << 10;
 /// Page cache of the writing connection: the inner pages of every table and the edges that grow.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
@@ -22,7 +23,8 @@ const CHECKPOINT_PAGES: i32 = 1_000;
 /// ... and its file is cut back to this size afterwards.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
 
-/// Opens a writing connection and brings the schema up to date. The application id marks the kind of database.
+/// Opens a writing connection and brings the schema up to date. The application id marks the kind
+/// of database.
 pub(super) fn open_writing(
     path: &Path,
     application: i64,
@@ -58,7 +60,8 @@ fn prepare(
     set("auto_vacuum", &auto_vacuum)?;
     // A reader never waits for the writer, and a commit is one append and one fsync.
     set("journal_mode", &"wal")?;
-    // With NORMAL a power cut may take back the last commits, and with them heads that clients have seen.
+    // With NORMAL a power cut may take back the last commits, and with them heads that clients have
+    // seen.
     set("synchronous", &"full")?;
     set("cache_size", &-i64::from(WRITER_CACHE_KIB))?;
     set("journal_size_limit", &WAL_BYTES_KEPT)?;
@@ -70,9 +73,10 @@ fn prepare(
     Ok(connection)
 }
 
-/// Checkpoints after a commit that leaves the write-ahead log long, as SQLite would by itself, but not in silence: when it fails
-/// nobody knows what is in the file, so the commit reports it and nothing more is signed. The commit itself stands. `length` is told
-/// after each commit whether the write-ahead log is long.
+/// Checkpoints after a commit that leaves the write-ahead log long, as SQLite would by itself, but
+/// not in silence: when it fails nobody knows what is in the file, so the commit reports it and
+/// nothing more is signed. The commit itself stands. `length` is told after each commit whether the
+/// write-ahead log is long.
 pub(super) fn checkpoint_aloud(
     connection: &mut Connection,
     length: impl Fn(bool) + Send + 'static,
@@ -84,7 +88,8 @@ pub(super) fn checkpoint_aloud(
             return Ok(());
         }
         match wal.checkpoint().map_err(|error| (error.sqlite_error_code(), error)) {
-            // Somebody else is at it, or there is no space now: the log stays long until the next commit.
+            // Somebody else is at it, or there is no space now: the log stays long until the next
+            // commit.
             Err((Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull), _)) => {
                 Ok(())
             }
@@ -114,7 +119,8 @@ pub(super) fn open_reader(path: &Path, cache_kib: u32) -> Result<Connection, Sto
     let set = |name, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(failed("pragma"))
     };
-    // Read-write as a file, because readers of a WAL database share its memory file; read-only in what it may do.
+    // Read-write as a file, because readers of a WAL database share its memory file; read-only in
+    // what it may do.
     set("query_only", &true)?;
     set("cache_size", &-i64::from(cache_kib))?;
     Ok(connection)
@@ -142,11 +148,13 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Store
     };
     // A backup tool may hold a lock for a moment. Nothing of ours ever waits for this long.
     connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(failed("pragma"))?;
-    // A plan never depends on what is asked for: else a statement with a range is compiled again each time it runs.
+    // A plan never depends on what is asked for: else a statement with a range is compiled again
+    // each time it runs.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed("configuration"))?;
     // Nothing in the file is executed because it is in the file.
     set("trusted_schema", &false)?;
-    // Mapped pages would count as our memory, and a bad disk would kill the process instead of failing a read.
+    // Mapped pages would count as our memory, and a bad disk would kill the process instead of
+    // failing a read.
     set("mmap_size", &0)?;
     set("temp_store", &"memory")?;
     // Finds a damaged page when it is first used.

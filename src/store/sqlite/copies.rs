@@ -29,8 +29,8 @@ pub(super) fn compare(db: &Connection, table: &str, copy: &str, columns: &str) -
     found.map_or(Ok(()), |row| Err(differ(db, format_args!("{table} {row}"))))
 }
 
-/// Reads both copies from one state of the database, since another connection may commit between two
-/// reads, and returns one of them when they are equal.
+/// Reads both copies from one state of the database, since another connection may commit between
+/// two reads, and returns one of them when they are equal.
 pub(super) fn read_agreed<T: PartialEq>(
     db: &Connection,
     what: impl fmt::Display,

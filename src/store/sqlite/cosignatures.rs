@@ -1,14 +1,15 @@
-//! The cosignatures of the own log's heads, and how its witnesses answer: a small database beside the log's.
+//! The cosignatures of the own log's heads, and how its witnesses answer: a small database beside
+//! the log's.
 //!
-//! `migrations/sqlite/cosignatures_*.sql` is the layout. Nothing in it is precious: a witness cosigns
-//! a head again when it is asked, and a start that finds this database missing, old or another log's
-//! goes on with less ([`GateMemory`]). So it is written without waiting for the disk. A power cut may
-//! take the last rows, never make one up.
+//! `migrations/sqlite/cosignatures_*.sql` is the layout. Nothing in it is precious: a witness
+//! cosigns a head again when it is asked, and a start that finds this database missing, old or
+//! another log's goes on with less ([`GateMemory`]). So it is written without waiting for the disk.
+//! A power cut may take the last rows, never make one up.
 //!
 //! Pages have no checksums, so nothing that is read here is believed as it is. Whoever reads a
-//! cosignature compares it with the witness's key ([`StoredCosignature::verified`]). Each one is kept
-//! twice, and both copies are returned. Of the gate's memory, the exempt size is kept twice, and the
-//! copies must agree; a wrong log or epoch only makes the memory an old one.
+//! cosignature compares it with the witness's key ([`StoredCosignature::verified`]). Each one is
+//! kept twice, and both copies are returned. Of the gate's memory, the exempt size is kept twice,
+//! and the copies must agree; a wrong log or epoch only makes the memory an old one.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,7 +32,8 @@ const MIGRATIONS: &[&str] = &[
 ];
 /// "cosi" in ASCII.
 const APPLICATION_ID: i64 = 0x636f_7369;
-/// Sizes that are kept of each witness: a start looks for the newest head that had enough, which is one of the last two.
+/// Sizes that are kept of each witness: a start looks for the newest head that had enough, which is
+/// one of the last two.
 pub const SIZES_KEPT: u32 = 1_000;
 
 /// A cosignature as it is kept.
@@ -91,6 +93,7 @@ pub struct GateMemory {
 
 /// The database.
 pub struct CosignatureStore {
+    /// The one connection. Whoever reads or writes owns it for that long.
     db: Mutex<Connection>,
 }
 
@@ -104,8 +107,9 @@ impl CosignatureStore {
         Ok(CosignatureStore { db: Mutex::new(db) })
     }
 
-    /// A database that is gone with the process: for a log that needs no cosignatures, where none can be written.
-    pub fn in_memory() -> Result<CosignatureStore, StoreError> {
+    /// A database that is gone with the process: for a log that needs no cosignatures, where none
+    /// can be written.
+    pub(crate) fn in_memory() -> Result<CosignatureStore, StoreError> {
         CosignatureStore::open(Path::new(":memory:"))
     }
 
@@ -113,7 +117,8 @@ impl CosignatureStore {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a cosignature, in place of an older one of the same size, and not more than [`SIZES_KEPT`] of a witness.
+    /// Keeps a cosignature, in place of an older one of the same size, and not more than
+    /// [`SIZES_KEPT`] of a witness.
     pub fn keep(&self, cosignature: &StoredCosignature) -> Result<(), StoreError> {
         let StoredCosignature { witness, tree, line, received_at } = cosignature;
         let mut db = self.db();
@@ -180,7 +185,7 @@ impl CosignatureStore {
     }
 
     /// Keeps how the last attempts with a witness ended.
-    pub fn note_attempt(&self, witness: &str, attempt: &WitnessAttempt) -> Result<(), StoreError> {
+    pub(crate) fn note_attempt(&self, witness: &str, attempt: &WitnessAttempt) -> Result<(), StoreError> {
         let WitnessAttempt { succeeded_at, latency, failed_at, failure, failures } = attempt;
         let latency = latency.map(|latency| i64::try_from(latency.as_micros()).unwrap_or(i64::MAX));
         let row = params![
@@ -227,7 +232,7 @@ impl CosignatureStore {
     }
 
     /// Returns what the gate of the process that used this memory last knew. None: nobody said so.
-    pub fn gate_memory(&self) -> Result<Option<GateMemory>, StoreError> {
+    pub(crate) fn gate_memory(&self) -> Result<Option<GateMemory>, StoreError> {
         let db = self.db();
         let exempt = stored_demand(&db)?;
         db.query_row("SELECT log, epoch FROM used", [], |row| {

@@ -15,7 +15,7 @@ use crate::tlog::{Hash, TreeHead, TreeSize};
 pub const DATABASE_FILE: &str = "log.db";
 
 /// Whether a directory holds a log. A database in which none was created yet is no log.
-pub fn holds_log(directory: &Path) -> bool {
+pub(crate) fn holds_log(directory: &Path) -> bool {
     is_created(&directory.join(DATABASE_FILE))
 }
 
@@ -51,7 +51,8 @@ pub fn open_log(
     Ok(LogParts { database, anchor: Some(Arc::new(anchor)), disks, lock })
 }
 
-/// Makes the anchor of a log that is about to be made. One that is there stays: the start compares them.
+/// Makes the anchor of a log that is about to be made. One that is there stays: the start compares
+/// them.
 fn found_anchor(anchor: &FileAnchor, identity: &Identity) -> Result<(), StoreError> {
     if let Ok(None) = anchor.open() {
         let tree = TreeHead { size: TreeSize(0), root: Hash::EMPTY_TREE };

@@ -12,8 +12,8 @@ pub(super) fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreE
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StoreError::Damaged { place: "a page of the database".to_owned(), why: source.to_string() }
         }
-        // Each write is compared with what is there before it is made. A trigger that sees something else reads
-        // pages that contradict each other.
+        // Each write is compared with what is there before it is made. A trigger that sees
+        // something else reads pages that contradict each other.
         Some(ErrorCode::ConstraintViolation) => {
             StoreError::Damaged { place: format!("a table ({action})"), why: source.to_string() }
         }

@@ -1,23 +1,26 @@
 //! The index from a module version to its record number: sorted runs, merged in bounded steps.
 //!
-//! A B-tree keyed by a random hash touches a page per insert and falls to a quarter of its speed between one and ten
-//! million rows. So the newest entries wait in memory ([`View::recent`]); when [`FLUSH`] have gathered they become a
-//! run, which never changes again; when [`FAN_OUT`] runs of about one size lie side by side they are merged into one.
-//! A run is cut by the top bits of the hash into buckets of about a hundred entries, a row each, so that a probe is
-//! one point read. For as many of the newest runs as [`RESIDENT`] entries the buckets that were asked for stay in memory, in a
-//! [shorter form](super::resident): the memory of an index does not grow with its log.
+//! A B-tree keyed by a random hash touches a page per insert and falls to a quarter of its speed
+//! between one and ten million rows. So the newest entries wait in memory ([`View::recent`]); when
+//! [`FLUSH`] have gathered they become a run, which never changes again; when [`FAN_OUT`] runs of
+//! about one size lie side by side they are merged into one. A run is cut by the top bits of the
+//! hash into buckets of about a hundred entries, a row each, so that a probe is one point read. For
+//! as many of the newest runs as [`RESIDENT`] entries the buckets that were asked for stay in
+//! memory, in a [shorter form](super::resident): the memory of an index does not grow with its log.
 //!
-//! The hash is keyed with a secret of the database, so that nobody can craft versions that collide, and cut to 40
-//! bits: a hit is only a candidate, the segment of sixteen records in which it may be, and is confirmed there. An entry in
-//! a bucket is the rest of the hash that the bucket's number does not say, then the record's number less the run's first,
-//! both big-endian and only as many bytes as the run needs.
+//! The hash is keyed with a secret of the database, so that nobody can craft versions that collide,
+//! and cut to 40 bits: a hit is only a candidate, the segment of sixteen records in which it may
+//! be, and is confirmed there. An entry in a bucket is the rest of the hash that the bucket's
+//! number does not say, then the record's number less the run's first, both big-endian and only as
+//! many bytes as the run needs.
 //!
 //! The index is derived: it can be dropped and made again from the records.
 //!
-//! That a module version has no record is believed only from an index that proves itself whole. The live runs cover the
-//! records from the first on without a gap; what comes after them is hashed again from the records at each start. Each
-//! bucket of a run has a row, also an empty one, and a checksum that says which bucket of which run it is ([`IndexRun`]).
-//! A row that is lost, moved or changed is damage and never "not there".
+//! That a module version has no record is believed only from an index that proves itself whole. The
+//! live runs cover the records from the first on without a gap; what comes after them is hashed
+//! again from the records at each start. Each bucket of a run has a row, also an empty one, and a
+//! checksum that says which bucket of which run it is ([`IndexRun`]). A row that is lost, moved or
+//! changed is damage and never "not there".
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
@@ -25,13 +28,16 @@ use std::sync::{Arc, RwLock};
 use super::resident::Resident;
 use super::shape::{HASH_BITS, IndexEntry, IndexRun};
 
-/// Entries that wait in memory before they become a run. They are hashed again at start, so not too many.
+/// Entries that wait in memory before they become a run. They are hashed again at start, so not too
+/// many.
 pub(super) const FLUSH: u64 = 16_384;
-/// Records that may be in no run when a log is opened: a flush comes with the commit that has as many, and a batch may be as large.
+/// Records that may be in no run when a log is opened: a flush comes with the commit that has as
+/// many, and a batch may be as large.
 pub(super) const MOST_RECENT: u64 = 4 * FLUSH;
 /// Runs of one size class that are merged into one.
 pub(super) const FAN_OUT: usize = 8;
-/// Entries that are in memory at most: 52 MB. Up to here a look-up reads no page of the index, nor does an append.
+/// Entries that are in memory at most: 52 MB. Up to here a look-up reads no page of the index, nor
+/// does an append.
 pub(super) const RESIDENT: u64 = 13_000_000;
 
 /// The index as readers see it: the runs, oldest first, and what has come since.
@@ -40,12 +46,14 @@ pub(super) struct View {
     pub(super) runs: Vec<Arc<IndexRun>>,
     /// What memory holds of each; none of one that is read from disk each time.
     residents: Vec<Option<Arc<Resident>>>,
-    /// Entries of the records that are in no run. The writer adds to it after a commit; a flush replaces the view.
+    /// Entries of the records that are in no run. The writer alone adds to it, after a commit; a
+    /// flush replaces the view.
     pub(super) recent: RwLock<BTreeSet<IndexEntry>>,
 }
 
 impl View {
-    /// The newest of these runs are in memory, as many as have [`RESIDENT`] entries together, with what `before` has read of them.
+    /// The newest of these runs are in memory, as many as have [`RESIDENT`] entries together, with
+    /// what `before` has read of them.
     pub(super) fn new(runs: Vec<Arc<IndexRun>>, recent: BTreeSet<IndexEntry>, before: &View) -> View {
         let known = |run: &IndexRun| {
             let at = before.runs.iter().position(|known| known.id == run.id)?;
@@ -53,7 +61,8 @@ impl View {
         };
         let mut room = Some(RESIDENT);
         let resident = |run: &Arc<IndexRun>| {
-            // An older run that would fit after one that does not is a smaller gain than a simple rule.
+            // An older run that would fit after one that does not is a smaller gain than a simple
+            // rule.
             room = room.and_then(|room| room.checked_sub(run.shape.entries()));
             room.map(|_| known(run).unwrap_or_else(|| Arc::new(Resident::new(run.shape))))
         };
@@ -81,7 +90,8 @@ impl View {
     }
 }
 
-/// The runs that should be merged next, if any: the newest [`FAN_OUT`] neighbours of one size class.
+/// The runs that should be merged next, if any: the newest [`FAN_OUT`] neighbours of one size
+/// class.
 pub(super) fn plan_merge(runs: &[Arc<IndexRun>]) -> Option<Vec<Arc<IndexRun>>> {
     let class = |run: &Arc<IndexRun>| (run.shape.entries() / FLUSH).max(1).ilog(FAN_OUT as u64);
     let newest = class(runs.last()?);

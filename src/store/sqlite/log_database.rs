@@ -32,8 +32,8 @@ pub(super) fn create_identity(db: &Connection, identity: &Identity) -> Result<()
         .map_err(failed("insert into identity"))
 }
 
-/// Whether a log was created in the database at `path`. One that cannot be read, or is something else, counts as one: who opens it
-/// says what is wrong.
+/// Whether a log was created in the database at `path`. One that cannot be read, or is something
+/// else, counts as one: who opens it says what is wrong.
 pub(super) fn is_created(path: &Path) -> bool {
     let count = |db: &Connection, sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
     let created = |db: Connection| {

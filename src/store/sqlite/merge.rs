@@ -1,8 +1,9 @@
 //! The writer's side of the index: flushing, merging a step at a time, sweeping what was merged.
 //!
-//! Everything here happens inside the append transaction, a bounded amount per commit, so maintenance costs no fsync
-//! of its own and no append waits for a large merge. A merge that a crash interrupts is swept at the next start and
-//! begun again; nothing reads a run before it is live.
+//! Everything here happens inside the append transaction, a bounded amount per commit, so
+//! maintenance costs no fsync of its own and no append waits for a large merge. A merge that a
+//! crash interrupts is swept at the next start and begun again; nothing reads a run before it is
+//! live.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use super::runs::{self, FIRST_MERGED, LIVE, MERGING, SWEPT};
 use super::shape::{IndexEntry, IndexRun, MAX_BITS, Shape};
 use crate::store::StoreError;
 
-/// A record is rewritten three times until its log has 67 million, so this keeps merges ahead of appends. Much more would make
-/// appends slow while a large merge is under way, and fast in between.
+/// A record is rewritten three times until its log has 67 million, so this keeps merges ahead of
+/// appends. Much more would make appends slow while a large merge is under way, and fast in
+/// between.
 const MERGED_PER_APPEND: u64 = 4;
 /// What a commit of a single record does for the index at most.
 const LEAST_MERGED: u64 = 1_024;
@@ -103,10 +105,12 @@ pub(super) fn load_runs(
 }
 
 impl Index {
-    /// Reads the runs, and sweeps what a crash has left half merged. ReaderPool see nothing of it before [`Index::show`].
+    /// Reads the runs, and sweeps what a crash has left half merged. Readers see nothing of it
+    /// before [`Index::show`].
     ///
-    /// `known` are the runs of an index of the same database that this one replaces: a reader may be using them, so
-    /// they must stay the same objects, or the count of their owners would not say when their rows may go.
+    /// `known` are the runs of an index of the same database that this one replaces: a reader may
+    /// be using them, so they must stay the same objects, or the count of their owners would not
+    /// say when their rows may go.
     pub(super) fn load(
         db: &Connection,
         view: Arc<ArcSwap<View>>,
@@ -121,8 +125,8 @@ impl Index {
         Ok((Index { view, key, merge: None, dead, next_flush, next_merged, flushed }, live))
     }
 
-    /// Shows readers an index that was just loaded, with the entries that are durable as records and in no run yet.
-    /// All at once: a reader that saw only a part of it would miss records.
+    /// Shows readers an index that was just loaded, with the entries that are durable as records
+    /// and in no run yet. All at once: a reader that saw only a part of it would miss records.
     pub(super) fn show(&self, runs: Vec<Arc<IndexRun>>, recent: Vec<IndexEntry>) {
         let recent = recent.into_iter().collect();
         self.view.store(Arc::new(View::new(runs, recent, &self.view.load())));
@@ -205,7 +209,8 @@ impl Index {
     }
 
     fn sweep(&mut self, db: &Connection, limit: u64) -> Result<(), StoreError> {
-        // One owner is this list. Another is a reader in the middle of a look-up, which must find its rows.
+        // One owner is this list. Another is a reader in the middle of a look-up, which must find
+        // its rows.
         if let Some(at) = self.dead.iter().position(|run| Arc::strong_count(run) == 1)
             && runs::sweep(db, self.dead[at].id, limit)?
         {
@@ -260,7 +265,8 @@ impl Merge {
             let buckets = (1 << source.shape.bits) / self.steps;
             runs::read_buckets(db, source, self.next * buckets, (self.next + 1) * buckets, &mut entries)?;
         }
-        // What each run gave is sorted already, and this kind of sorting finds such stretches and merges them.
+        // What each run gave is sorted already, and this kind of sorting finds such stretches and
+        // merges them.
         entries.sort();
         let buckets = (1 << self.run.shape.bits) / self.steps;
         runs::insert_buckets(db, &self.run, self.next * buckets..(self.next + 1) * buckets, &entries)?;

@@ -1,8 +1,8 @@
 //! Reading a log without being its writer: for tools that run beside a server, or on a copy.
 //!
-//! A server's own readers are told by its writer what the index looks like. This reader is told by nobody: each look-up
-//! first sees whether the file has changed, and takes over the runs and records that are new, in the same read
-//! transaction in which it then looks.
+//! A server's own readers are told by its writer what the index looks like. This reader is told by
+//! nobody: each look-up first sees whether the file has changed, and takes over the runs and
+//! records that are new, in the same read transaction in which it then looks.
 
 use std::ops::Range;
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::readers::{Commits, ReadConnection, ReaderPool};
 use super::shape::{IndexEntry, hash_module};
 use super::{rows, schema};
 use crate::module::ModuleVersion;
-use crate::store::evidence::{Kept, KeptIncident};
+use crate::store::evidence::{KeptIncident, StoredEvidence};
 use crate::store::{Identity, LogObserver, LogReader, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{Hash, RecordId, TreeSize};
 
@@ -34,6 +34,7 @@ const PIECE: usize = 4_096;
 pub struct SqliteReader {
     identity: Identity,
     tables: TableReader,
+    /// Owned by whoever looks something up by name, or reads the epoch, for that long.
     follower: Mutex<Follower>,
 }
 
@@ -41,19 +42,23 @@ pub struct SqliteReader {
 struct Follower {
     index_key: [u8; 16],
     reader: ReadConnection,
-    /// What `data_version` was when the rest was read; none before the first time and after a failure.
+    /// What `data_version` was when the rest was read; none before the first time and after a
+    /// failure.
     version: Option<i64>,
     view: View,
     /// Records below this are in the view.
     size: u64,
-    /// The version that could not be taken over, and where it is damaged: it stays so until the file changes.
+    /// The version that could not be taken over, and where it is damaged: it stays so until the
+    /// file changes.
     damaged: Option<(i64, String, String)>,
-    /// Place and reason of a record that is in no run and cannot be read, so that nobody knows what it is.
+    /// Place and reason of a record that is in no run and cannot be read, so that nobody knows what
+    /// it is.
     unreadable: Option<(String, String)>,
 }
 
 impl SqliteReader {
-    /// Opens the log at `path`, which must exist. `cache_kib` is the page cache of each of a few connections.
+    /// Opens the log at `path`, which must exist. `cache_kib` is the page cache of each of a few
+    /// connections.
     pub fn open(path: &Path, cache_kib: u32) -> Result<SqliteReader, StoreError> {
         if !path.exists() {
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no log here");
@@ -80,7 +85,8 @@ impl SqliteReader {
         Ok(SqliteReader { identity, tables, follower })
     }
 
-    /// Lets SQLite check the structure of its pages, which says nothing about what is in them. Empty when all is well.
+    /// Lets SQLite check the structure of its pages, which says nothing about what is in them.
+    /// Empty when all is well.
     pub fn check_pages(&self) -> Result<Vec<String>, StoreError> {
         let follower = self.follower.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut problems: Vec<String> = follower
@@ -219,7 +225,7 @@ impl LogReader for SqliteReader {
         self.tables.subtrees(tile)
     }
 
-    fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+    fn evidence(&self, id: RecordId) -> Result<Option<StoredEvidence>, StoreError> {
         self.tables.evidence(id)
     }
 

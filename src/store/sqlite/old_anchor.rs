@@ -32,7 +32,8 @@ pub(in crate::store) struct Whole {
     _exclusive: Connection,
 }
 
-/// Whether the file at `path` is a SQLite database, or an empty file whose content lies in a `-wal`.
+/// Whether the file at `path` is a SQLite database, or an empty file whose content lies in a
+/// `-wal`.
 pub(in crate::store) fn is_old(path: &Path) -> io::Result<bool> {
     let mut start = Vec::new();
     match File::open(path) {

@@ -1,4 +1,5 @@
-//! How the records of a mirrored log lie on disk: layout 3 of a [`segment`](super::segment), without the leaves.
+//! How the records of a mirrored log lie on disk: layout 3 of a [`segment`](super::segment),
+//! without the leaves.
 //!
 //! ```text
 //! 1 byte    layout, 3
@@ -13,13 +14,14 @@
 //!
 //! Layout 2, of an older program, is the same with a seed that has no number.
 //!
-//! A leaf is computed from its record in a fifth of a microsecond, so a mirror does not keep it. A third of all versions end in a
-//! time and the begin of a commit's hash (`v0.0.0-20260203040506-0123456789ab`), 27 characters that hardly compress: they
-//! become a tail, four bytes for the time and six for the hash, and `~` stands for them in the version.
+//! A leaf is computed from its record in a fifth of a microsecond, so a mirror does not keep it. A
+//! third of all versions end in a time and the begin of a commit's hash
+//! (`v0.0.0-20260203040506-0123456789ab`), 27 characters that hardly compress: they become a tail,
+//! four bytes for the time and six for the hash, and `~` stands for them in the version.
 //!
-//! Who runs the remote log may take other records than go.sum lines, and a mirror keeps what the log has: such a record has no
-//! version, 64 zero bytes for its hashes, and its whole text for a path. The names of a segment with such a record are
-//! stored with their lengths, as in layout 1.
+//! Who runs the remote log may take other records than go.sum lines, and a mirror keeps what the
+//! log has: such a record has no version, 64 zero bytes for its hashes, and its whole text for a
+//! path. The names of a segment with such a record are stored with their lengths, as in layout 1.
 
 use std::io;
 
@@ -42,13 +44,13 @@ const TAILS_AT: usize = HEADER_BYTES + WIDTH * 64;
 const TAIL_BYTES: usize = 10;
 /// What every zstd frame begins with.
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
-/// With a dictionary, higher levels gain a percent and cost twice the time. Level 1 would save a fourteenth of a mirror's time and take
-/// three bytes more a record.
+/// With a dictionary, higher levels gain a percent and cost twice the time. Level 1 would save a
+/// fourteenth of a mirror's time and take three bytes more a record.
 const ZSTD_LEVEL: i32 = 3;
 
 /// A record as it is stored, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parts<'a> {
+pub(super) struct RecordParts<'a> {
     /// The path, or the whole text of a record that is not two go.sum lines.
     pub(super) path: &'a str,
     /// Empty for such a record.
@@ -57,18 +59,19 @@ pub(super) struct Parts<'a> {
     go_mod: H1,
 }
 
-impl<'a> Parts<'a> {
-    pub(super) fn of(text: &'a str) -> Parts<'a> {
+impl<'a> RecordParts<'a> {
+    pub(super) fn of(text: &'a str) -> RecordParts<'a> {
         match LineParts::parse(text) {
-            Some(LineParts { path, version, zip, go_mod }) => Parts { path, version, zip, go_mod },
+            Some(LineParts { path, version, zip, go_mod }) => RecordParts { path, version, zip, go_mod },
             None => {
                 let none = H1::from_bytes([0; 32]);
-                Parts { path: text, version: "", zip: none, go_mod: none }
+                RecordParts { path: text, version: "", zip: none, go_mod: none }
             }
         }
     }
 
-    /// The lines, unless the record is something else: no go.sum lines, or not of a valid module version.
+    /// The lines, unless the record is something else: no go.sum lines, or not of a valid module
+    /// version.
     pub(super) fn lines(&self) -> Option<ModuleLines> {
         // Checked when it is asked for: most records are only ever read as texts.
         let module = ModuleVersion::from_parts(self.path, self.version).ok()?;
@@ -83,7 +86,7 @@ impl<'a> Parts<'a> {
 
     /// Appends the record's text.
     pub(super) fn push_text(&self, text: &mut String) {
-        let Parts { path, version, zip, go_mod } = *self;
+        let RecordParts { path, version, zip, go_mod } = *self;
         if version.is_empty() {
             text.push_str(path);
         } else {
@@ -104,7 +107,8 @@ pub(super) struct Packer {
 impl Packer {
     pub(super) fn new(dictionary: Option<&[u8]>) -> io::Result<Packer> {
         let mut zstd = zstd::bulk::Compressor::with_dictionary(ZSTD_LEVEL, dictionary.unwrap_or_default())?;
-        // The segment has a checksum over everything, and says which dictionary: the frame need not repeat them.
+        // The segment has a checksum over everything, and says which dictionary: the frame need not
+        // repeat them.
         zstd.include_checksum(false)?;
         zstd.include_dictid(false)?;
         let dictionary = if dictionary.is_some() { DICTIONARY } else { 0 };
@@ -115,7 +119,7 @@ impl Packer {
     pub(super) fn segment(
         &mut self,
         number: u64,
-        records: &[Parts<'_>],
+        records: &[RecordParts<'_>],
         bodies: &mut Vec<u8>,
     ) -> io::Result<()> {
         assert_eq!(records.len(), WIDTH, "a segment holds sixteen records");
@@ -141,7 +145,7 @@ impl Packer {
 }
 
 /// The names of a segment before compression, and the tails. Says whether the names have lengths.
-pub(super) fn names_of(records: &[Parts<'_>], names: &mut Vec<u8>, tails: &mut Vec<u8>) -> bool {
+pub(super) fn names_of(records: &[RecordParts<'_>], names: &mut Vec<u8>, tails: &mut Vec<u8>) -> bool {
     names.clear();
     tails.clear();
     if records.iter().any(|record| record.version.is_empty() || record.version.ends_with('~')) {
@@ -221,16 +225,17 @@ impl Decoder {
         &'a mut self,
         number: u64,
         body: &'a [u8],
-    ) -> Result<impl Iterator<Item = Parts<'a>> + 'a, Why> {
+    ) -> Result<impl Iterator<Item = RecordParts<'a>> + 'a, Why> {
         let packed = Packed::open(number, body)?;
         let names = self.unpack(&packed)?;
         Ok(names.into_iter().enumerate().map(move |(at, (path, version))| {
             let (zip, go_mod) = packed.hashes_of(at);
-            Parts { path, version, zip, go_mod }
+            RecordParts { path, version, zip, go_mod }
         }))
     }
 
-    /// The record of a module version in a segment, and its position (0 to 15). Compares names in the form in which they are stored.
+    /// The record of a module version in a segment, and its position (0 to 15). Compares names in
+    /// the form in which they are stored.
     pub(super) fn find_packed(
         &mut self,
         number: u64,
@@ -323,7 +328,8 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
         .map(move |end| &text[std::mem::replace(&mut start, end + 1)..end])
 }
 
-/// The time and the hash at the end of a version, and what comes before: `20260203040506-0123456789ab`.
+/// The time and the hash at the end of a version, and what comes before:
+/// `20260203040506-0123456789ab`.
 fn tail_of(version: &str) -> Option<(&str, [u8; TAIL_BYTES])> {
     const LENGTH: usize = 27;
     let (rest, tail) = version.split_at_checked(version.len().checked_sub(LENGTH)?)?;
@@ -406,7 +412,8 @@ mod tests {
         )
     }
 
-    /// What a log may have: go.sum lines; with another text and one that is too long for the usual buffer.
+    /// What a log may have: go.sum lines; with another text and one that is too long for the usual
+    /// buffer.
     fn segments() -> [Vec<String>; 2] {
         let mut odd: Vec<String> = (0..14).map(text).collect();
         odd.extend(["anything at all\n".to_owned(), format!("{}\n", "long ".repeat(400_000))]);
@@ -416,7 +423,7 @@ mod tests {
     #[test]
     fn segments_give_back_what_was_packed_and_notice_every_flipped_bit() {
         for (texts, others) in segments().into_iter().zip([0, 2]) {
-            let records: Vec<Parts<'_>> = texts.iter().map(|text| Parts::of(text)).collect();
+            let records: Vec<RecordParts<'_>> = texts.iter().map(|text| RecordParts::of(text)).collect();
             assert_eq!(records.iter().filter(|record| record.version.is_empty()).count(), others);
             for dictionary in [None, Some(&b"example.com/ v1.0. v0.0.0-2026"[..])] {
                 let mut decoder = Decoder::new().unwrap();

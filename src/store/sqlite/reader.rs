@@ -13,7 +13,7 @@ use super::readers::{ReadConnection, ReaderPool};
 use super::rows;
 use super::segment::{SEGMENT_WIDTH, decode_tail, segment_leaves};
 use crate::module::ModuleVersion;
-use crate::store::evidence::{Kept, KeptIncident};
+use crate::store::evidence::{KeptIncident, StoredEvidence};
 use crate::store::{LogReader, SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeSize};
 
@@ -66,7 +66,7 @@ impl LogReader for TableReader {
         self.hashes(rows::subtrees_id(tile), SUBTREE_WIDTH)
     }
 
-    fn evidence(&self, id: RecordId) -> Result<Option<Kept>, StoreError> {
+    fn evidence(&self, id: RecordId) -> Result<Option<StoredEvidence>, StoreError> {
         self.pool.read(|ReadConnection { db, .. }| rows::evidence(db, id))
     }
 

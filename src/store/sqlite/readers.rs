@@ -1,10 +1,11 @@
 //! The reading connections, and how long each looks at one state of the database.
 //!
-//! To begin and end a read transaction costs as much as the read. So a connection of the writer's own process keeps its
-//! transaction until the next commit: within it, any number of reads take no lock at all. Two things follow. A commit is counted
-//! after it is durable and before the index that it made is shown, so that a reader who sees the index also sees its rows. And a
-//! write-ahead log that is still looked at cannot be emptied: when it is long the writer asks for the transactions back, and until
-//! it is short again nobody keeps one.
+//! To begin and end a read transaction costs as much as the read. So a connection of the writer's
+//! own process keeps its transaction until the next commit: within it, any number of reads take no
+//! lock at all. Two things follow. A commit is counted after it is durable and before the index
+//! that it made is shown, so that a reader who sees the index also sees its rows. And a write-ahead
+//! log that is still looked at cannot be emptied: when it is long the writer asks for the
+//! transactions back, and until it is short again nobody keeps one.
 //!
 //! A reader beside a server is told of no commits: it begins anew each time.
 
@@ -30,10 +31,13 @@ pub(super) enum Commits {
 
 /// The reading connections.
 pub(super) struct ReaderPool {
+    /// One for each core. Whoever reads owns the connection for the length of its read.
     readers: Vec<Mutex<ReadConnection>>,
+    /// Whose turn it is when all are in use. Every reader counts it up.
     next: AtomicUsize,
-    /// Whether transactions are kept from one read to the next.
+    /// Whether transactions are kept from one read to the next. The writer alone sets it.
     holds: AtomicBool,
+    /// How many commits there were. The writer alone counts it up, after each.
     commits: AtomicU64,
 }
 
@@ -83,8 +87,8 @@ impl ReaderPool {
         self.commits.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Says whether transactions are kept. When they are not, those end now that nobody uses at the moment; the others end with
-    /// the read that is under way.
+    /// Says whether transactions are kept. When they are not, those end now that nobody uses at the
+    /// moment; the others end with the read that is under way.
     pub(super) fn hold(&self, holds: bool) {
         self.holds.store(holds, Ordering::Release);
         for reader in self.readers.iter().filter(|_| !holds) {

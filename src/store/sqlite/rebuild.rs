@@ -20,11 +20,12 @@ use crate::store::{StoreError, StoredRecord};
 /// Entries that a commit moves when only merging is left.
 const MERGED_PER_COMMIT: u64 = 1 << 20;
 
-/// Throws away the index of the log at `path` and makes it again. Returns how many records it finds. `progress` is told how many
-/// are in it, and how many there are.
+/// Throws away the index of the log at `path` and makes it again. Returns how many records it
+/// finds. `progress` is told how many are in it, and how many there are.
 ///
-/// For a log that nobody has open. Stopped anywhere it leaves an index of the first records, which the next start completes. A
-/// record that cannot be read is an error before anything is thrown away: such a log must be restored.
+/// For a log that nobody has open. Stopped anywhere it leaves an index of the first records, which
+/// the next start completes. A record that cannot be read is an error before anything is thrown
+/// away: such a log must be restored.
 pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<u64, StoreError> {
     if !path.exists() {
         let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no log here");
@@ -55,8 +56,8 @@ pub fn rebuild_index(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<
     Ok(size)
 }
 
-/// Adds the records from the end of the runs to before `end`, a bounded number at a time. The index must show its runs and nothing
-/// else.
+/// Adds the records from the end of the runs to before `end`, a bounded number at a time. The index
+/// must show its runs and nothing else.
 pub(super) fn fill(
     db: &Connection,
     index: &mut Index,

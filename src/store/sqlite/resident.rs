@@ -1,14 +1,17 @@
-//! What memory holds of a run, so that a look-up reads no page of the index, and a new module version none at all.
+//! What memory holds of a run, so that a look-up reads no page of the index, and a new module
+//! version none at all.
 //!
-//! An entry on disk is 40 bits of a hash and a record's number, six or seven bytes. In memory it is four: the number of the record's
-//! segment in the low bits, counted from the run's first, and above it bits of the hash. A bucket is cut into eight slots by the
-//! bits that follow those which say the bucket, so that what is compared lies in a line or two of the processor's cache, and the
-//! bits above the segment are those that follow the slot's. Module versions that share all of them are told apart by the records, which
-//! have to be read anyway. Of a run of eight million, where a slot has 16 entries and 13 bits are left, one absent module version in
-//! five hundred leads to a segment that does not have it.
+//! An entry on disk is 40 bits of a hash and a record's number, six or seven bytes. In memory it is
+//! four: the number of the record's segment in the low bits, counted from the run's first, and
+//! above it bits of the hash. A bucket is cut into eight slots by the bits that follow those which
+//! say the bucket, so that what is compared lies in a line or two of the processor's cache, and the
+//! bits above the segment are those that follow the slot's. Module versions that share all of them
+//! are told apart by the records, which have to be read anyway. Of a run of eight million, where a
+//! slot has 16 entries and 13 bits are left, one absent module version in five hundred leads to a
+//! segment that does not have it.
 //!
-//! A run is read piece by piece, when something of a piece is first asked for: a start reads nothing, and a mirror that only grows
-//! holds nothing.
+//! A run is read piece by piece, when something of a piece is first asked for: a start reads
+//! nothing, and a mirror that only grows holds nothing.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -20,7 +23,8 @@ use crate::store::StoreError;
 /// Buckets that are read at a time: some eight thousand entries from five pages.
 const PIECE_BUCKETS: u64 = 64;
 const ENTRY_BITS: u32 = u32::BITS;
-/// Hashes whose slots are found before any is looked at: as many reads of memory as a processor has under way, several times.
+/// Hashes whose slots are found before any is looked at: as many reads of memory as a processor has
+/// under way, several times.
 const AT_ONCE: usize = 64;
 /// There are 2^3 slots in a bucket.
 const SLOT_BITS: u32 = 3;
@@ -30,6 +34,7 @@ const SLOT_BITS: u32 = 3;
 pub(super) struct Resident {
     shape: Shape,
     segment_bits: u32,
+    /// Each is set once, by whichever thread first asks for something in it.
     pieces: Box<[OnceLock<Piece>]>,
 }
 
@@ -53,8 +58,8 @@ impl Resident {
         }
     }
 
-    /// The segments in which there may be a record with this hash: all that have one, and few others. `read` gives the sorted entries
-    /// of the buckets that it is told, which are read once.
+    /// The segments in which there may be a record with this hash: all that have one, and few
+    /// others. `read` gives the sorted entries of the buckets that it is told, which are read once.
     pub(super) fn segments(
         &self,
         hash: u64,
@@ -67,15 +72,16 @@ impl Resident {
         Ok(found.map(|entry| segment(*entry)).collect())
     }
 
-    /// Sets `may` for each hash under which there may be a record. Nothing is said of those in a piece that is damaged: `may` is set
-    /// for them, too.
+    /// Sets `may` for each hash under which there may be a record. Nothing is said of those in a
+    /// piece that is damaged: `may` is set for them, too.
     pub(super) fn may_have(
         &self,
         hashes: &[u64],
         may: &mut [bool],
         mut read: impl FnMut(Range<u64>) -> Result<Vec<IndexEntry>, StoreError>,
     ) -> Result<(), StoreError> {
-        // First where they would be, then whether they are there: two walks in which no step waits for the one before it.
+        // First where they would be, then whether they are there: two walks in which no step waits
+        // for the one before it.
         let mut slots: [&[u32]; AT_ONCE] = [&[]; AT_ONCE];
         for (hashes, may) in hashes.chunks(AT_ONCE).zip(may.chunks_mut(AT_ONCE)) {
             for ((hash, may), slot) in hashes.iter().zip(&mut *may).zip(&mut slots) {

@@ -14,7 +14,7 @@ use super::segment::{
 };
 use super::shape::hash_module;
 use crate::module::ModuleVersion;
-use crate::store::evidence::{Kept, KeptIncident, digest_of};
+use crate::store::evidence::{KeptIncident, StoredEvidence, digest_of};
 use crate::store::{SUBTREE_WIDTH, StoreError, StoredHead, StoredRecord};
 use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize, tile_root};
 
@@ -22,7 +22,8 @@ use crate::tlog::{Hash, RecordId, TILE_WIDTH, TreeHead, TreeSize, tile_root};
 const MAX_EVIDENCE_BYTES: usize = 16 << 20;
 /// Epochs count starts: a larger one is a flipped bit.
 const MAX_EPOCH: u64 = 1 << 40;
-/// In the table `tile`, the level under which the subtrees of level-0 tiles are. Trees have levels 0 to 7.
+/// In the table `tile`, the level under which the subtrees of level-0 tiles are. Trees have levels
+/// 0 to 7.
 const SUBTREES_LEVEL: u8 = 64;
 
 /// A row of `tile`, which holds this many hashes.
@@ -64,7 +65,8 @@ pub(super) fn tile_id(level: u8, number: u64) -> i64 {
     (u64::from(level) << 48 | number) as i64
 }
 
-/// The subtrees of level-0 tiles have the largest numbers: the row that is inserted most often is the table's last.
+/// The subtrees of level-0 tiles have the largest numbers: the row that is inserted most often is
+/// the table's last.
 pub(super) fn subtrees_id(tile: u64) -> i64 {
     tile_id(SUBTREES_LEVEL, tile)
 }
@@ -95,7 +97,8 @@ pub(super) struct CandidateSegment {
     stored: u64,
 }
 
-/// Goes through the segments in which the index says that a record under this hash may be, until one has it.
+/// Goes through the segments in which the index says that a record under this hash may be, until
+/// one has it.
 pub(super) fn candidates<T>(
     db: &Connection,
     view: &View,
@@ -155,8 +158,9 @@ fn find_in(
     Ok(found.map(|(at, lines)| StoredRecord { id: RecordId(first + at as u64), lines }))
 }
 
-/// Proves by the tree that the segment of an older program, whose checksum does not say where it belongs, is in its place:
-/// the roots of segments lie in a row for each tile. Programs that did not keep them are older still, and are believed.
+/// Proves by the tree that the segment of an older program, whose checksum does not say where it
+/// belongs, is in its place: the roots of segments lie in a row for each tile. Programs that did
+/// not keep them are older still, and are believed.
 fn prove_place(db: &Connection, segment: u64, body: &[u8]) -> Result<(), StoreError> {
     let at = || damaged(format!("segment {segment}"));
     let Some(roots) = hashes(db, subtrees_id(segment / SUBTREE_WIDTH), SUBTREE_WIDTH)? else { return Ok(()) };
@@ -167,8 +171,8 @@ fn prove_place(db: &Connection, segment: u64, body: &[u8]) -> Result<(), StoreEr
     Err(at()("the tree has other records there".to_owned()))
 }
 
-/// The record of a module version among rows of the right edge. All rows that belong to the segment must be there. A
-/// damaged one is an error only if none of the others is it.
+/// The record of a module version among rows of the right edge. All rows that belong to the segment
+/// must be there. A damaged one is an error only if none of the others is it.
 fn find_in_tail(
     db: &Connection,
     candidate: CandidateSegment,
@@ -286,7 +290,8 @@ const TAIL: Numbered = Numbered {
 };
 
 impl Numbered {
-    /// Goes through the rows with these numbers. Returns the first number that is not there: the table may end before.
+    /// Goes through the rows with these numbers. Returns the first number that is not there: the
+    /// table may end before.
     pub(super) fn each(
         &self,
         db: &Connection,
@@ -315,7 +320,7 @@ impl Numbered {
     }
 }
 
-pub(super) fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, StoreError> {
+pub(super) fn evidence(db: &Connection, id: RecordId) -> Result<Option<StoredEvidence>, StoreError> {
     let at = || damaged(format!("evidence of record {}", id.0));
     let tile = (id.0 / TILE_WIDTH) as i64;
     if let Some(body) = blob(db, "SELECT body FROM evidence WHERE tile_id = ?", tile, "read of evidence")? {
@@ -324,7 +329,8 @@ pub(super) fn evidence(db: &Connection, id: RecordId) -> Result<Option<Kept>, St
                 zstd::bulk::decompress(body, MAX_EVIDENCE_BYTES).map_err(|error| error.to_string())
             })
             .map_err(at())?;
-        let mut all: Vec<Kept> = serde_json::from_slice(&json).map_err(|error| at()(error.to_string()))?;
+        let mut all: Vec<StoredEvidence> =
+            serde_json::from_slice(&json).map_err(|error| at()(error.to_string()))?;
         if all.len() as u64 != TILE_WIDTH {
             return Err(at()(format!("{} of {TILE_WIDTH} are there", all.len())));
         }
@@ -386,7 +392,8 @@ pub(super) fn heads_as<T>(
         let place = || damaged(format!("head {size}"));
         let at = from_micros(at).map_err(place())?;
         let tree = TreeHead { size: TreeSize(size as u64), root: Hash::from_bytes(root) };
-        // The row has no checksum: size and root are in it twice, and the note's signature is checked by who reads it.
+        // The row has no checksum: size and root are in it twice, and the note's signature is
+        // checked by who reads it.
         if !note.starts_with(&tree.format()) {
             return Err(place()("its note says something else".to_owned()));
         }

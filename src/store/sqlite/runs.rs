@@ -16,7 +16,8 @@ pub(super) const MERGING: i64 = 0;
 pub(super) const LIVE: i64 = 1;
 pub(super) const SWEPT: i64 = 2;
 
-/// Merged runs are numbered from here, so that flushes and merges each write to a place of their own in the table.
+/// Merged runs are numbered from here, so that flushes and merges each write to a place of their
+/// own in the table.
 pub(super) const FIRST_MERGED: u64 = 1 << 30;
 
 pub(super) fn bucket_id(run: u64, bucket: u64) -> i64 {
@@ -46,8 +47,8 @@ pub(super) fn set_state(db: &Connection, id: u64, state: i64) -> Result<(), Stor
     Err(StoreError::Conflict { expected: format!("index run {id}"), found: "none".to_owned() })
 }
 
-/// Writes sorted entries as these buckets, of which they must be all the entries. A bucket without entries is written,
-/// too: whoever finds no row knows that it is lost.
+/// Writes sorted entries as these buckets, of which they must be all the entries. A bucket without
+/// entries is written, too: whoever finds no row knows that it is lost.
 pub(super) fn insert_buckets(
     db: &Connection,
     run: &IndexRun,
@@ -72,12 +73,14 @@ pub(super) fn insert_buckets(
     Ok(())
 }
 
-/// What the checksum of a bucket is bound to: the run with its records, the key of the index and the bucket's number.
+/// What the checksum of a bucket is bound to: the run with its records, the key of the index and
+/// the bucket's number.
 fn place(run: &IndexRun, bucket: u64) -> RowPlace {
     RowPlace::Bucket(run.mark.wrapping_add(bucket))
 }
 
-/// Appends all entries of the buckets from `from` to before `to`, sorted. Each bucket must be there.
+/// Appends all entries of the buckets from `from` to before `to`, sorted. Each bucket must be
+/// there.
 pub(super) fn read_buckets(
     db: &Connection,
     run: &IndexRun,
@@ -109,7 +112,8 @@ pub(super) fn read_buckets(
     Ok(())
 }
 
-/// The segments in which a run may have a record under a hash: from memory, where it is to be there.
+/// The segments in which a run may have a record under a hash: from memory, where it is to be
+/// there.
 pub(super) fn probe(
     db: &Connection,
     run: &IndexRun,
@@ -126,15 +130,16 @@ pub(super) fn probe(
     }
 }
 
-/// Whether a record may be under each of these hashes. IndexRun by run, so that the memory that one hash needs is on its way while the
-/// next one is looked at.
+/// Whether a record may be under each of these hashes. Run by run, so that the memory that one hash
+/// needs is on its way while the next one is looked at.
 pub(super) fn may_have(db: &Connection, view: &View, hashes: &[u64]) -> Result<Vec<bool>, StoreError> {
     let mut may = view.recent_has(hashes);
     for (run, resident) in view.each() {
         match resident {
             Some(resident) => resident.may_have(hashes, &mut may, |buckets| read_piece(db, run, buckets))?,
             None => {
-                // In the order in which the buckets lie on disk: of many hashes several are in one page.
+                // In the order in which the buckets lie on disk: of many hashes several are in one
+                // page.
                 let mut open: Vec<usize> = (0..hashes.len()).filter(|at| !may[*at]).collect();
                 open.sort_unstable_by_key(|at| hashes[*at]);
                 for at in open {
@@ -169,7 +174,8 @@ pub(super) fn probe_row(db: &Connection, run: &IndexRun, hash: u64) -> Result<Ve
                 .optional()
         })
         .map_err(failed("read of index_bucket"))?;
-    // Each bucket has a row, also one that nobody hashed into: without it nobody knows what was in it.
+    // Each bucket has a row, also one that nobody hashed into: without it nobody knows what was in
+    // it.
     found.unwrap_or_else(|| Err("missing".to_owned())).map_err(|why| damaged_bucket(id, why))
 }
 
@@ -230,7 +236,8 @@ mod tests {
         let absent: Vec<u64> = (1_000..3_000).map(hash).collect();
         let taken = may_have(&db, &view, &absent).unwrap().into_iter().filter(|may| *may).count();
         assert!(taken < 10, "{taken} of 2000 that are not there");
-        // Damage is never taken for absence: on disk it is an error, in memory the look-up will say it.
+        // Damage is never taken for absence: on disk it is an error, in memory the look-up will say
+        // it.
         let spoil =
             "UPDATE index_bucket SET body = CAST(X'00' || substr(body, 2) AS BLOB) WHERE bucket_id >> 32 = ?";
         db.execute(spoil, [2]).unwrap();

@@ -1,7 +1,9 @@
-//! Proof that a database has the schema that its migrations make, word by word. Comments and spaces do not count.
+//! Proof that a database has the schema that its migrations make, word by word. Comments and spaces
+//! do not count.
 //!
-//! A flipped byte in the text of a trigger ends the protection that it gives, or makes each later insert fail. SQLite
-//! reads that text once, when a connection opens, so this module reads it at the same time.
+//! A flipped byte in the text of a trigger ends the protection that it gives, or makes each later
+//! insert fail. SQLite reads that text once, when a connection opens, so this module reads it at
+//! the same time.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +20,8 @@ const MOVED: &str = "segment_to_move";
 /// Type, name, table and text.
 type Object = (String, String, String, String);
 
-/// Compares the schema with the one that these migrations make. `migrations` are those that the file has seen.
+/// Compares the schema with the one that these migrations make. `migrations` are those that the
+/// file has seen.
 pub(super) fn check(connection: &Connection, migrations: &[&str]) -> Result<(), StoreError> {
     let action = failed("read of the schema");
     let fresh = Connection::open_in_memory().map_err(&action)?;

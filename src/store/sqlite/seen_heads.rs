@@ -2,7 +2,8 @@
 //! the [full one](super::replica) have the same two tables.
 //!
 //! `head` has them all. `newest_head` is the second copy of the newest, on another page: a damaged
-//! page could hide the last row of a table, and a log is held to the newest head that was ever seen.
+//! page could hide the last row of a table, and a log is held to the newest head that was ever
+//! seen.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};

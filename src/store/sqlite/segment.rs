@@ -12,12 +12,14 @@
 //!           LEB128, then for each record path and version
 //! ```
 //!
-//! The hashes cannot be compressed and the names can, to about a third when sixteen neighbours share a frame.
-//! The checksum finds a flipped bit whenever the row is read; it proves nothing to a stranger, the leaves do. Because of
-//! the seed it also finds a row that damaged pages show under another number or in another table.
-//! A tail row has the same fields for one record, then XXH3-64 of its evidence, then the names as they are.
+//! The hashes cannot be compressed and the names can, to about a third when sixteen neighbours
+//! share a frame. The checksum finds a flipped bit whenever the row is read; it proves nothing to a
+//! stranger, the leaves do. Because of the seed it also finds a row that damaged pages show under
+//! another number or in another table. A tail row has the same fields for one record, then XXH3-64
+//! of its evidence, then the names as they are.
 //!
-//! Version 1, of an older program, has no seed. The reader proves by the tree that such a segment is in its place.
+//! Version 1, of an older program, has no seed. The reader proves by the tree that such a segment
+//! is in its place.
 
 use std::io;
 
@@ -43,7 +45,8 @@ const NAMES_AT: usize = HEADER_BYTES + HASHES_BYTES + LEAVES_BYTES;
 const TAIL_LEAF_AT: usize = HEADER_BYTES + 64;
 const TAIL_EVIDENCE_AT: usize = TAIL_LEAF_AT + 32;
 const TAIL_NAMES_AT: usize = TAIL_EVIDENCE_AT + 8;
-/// The longest names of sixteen records: module paths and versions come from URLs, which are limited to far less.
+/// The longest names of sixteen records: module paths and versions come from URLs, which are
+/// limited to far less.
 const MAX_NAMES_BYTES: usize = WIDTH * 8192;
 /// The most that the records of a mirrored log can have: a data tile is not larger.
 const MAX_LONG_NAMES_BYTES: u64 = 8 << 20;
@@ -96,7 +99,8 @@ pub(super) struct Encoder {
 impl Encoder {
     pub(super) fn new() -> io::Result<Encoder> {
         let mut zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
-        // The segment has a checksum over everything and knows its own size: the frame need not repeat them.
+        // The segment has a checksum over everything and knows its own size: the frame need not
+        // repeat them.
         zstd.include_checksum(false)?;
         Ok(Encoder { zstd, names: Vec::new() })
     }
@@ -221,7 +225,8 @@ impl Decoder {
             _ => &mut self.zstd,
         };
         self.names.clear();
-        // Hardly ever larger than the buffer is: a log that takes records without the form of go.sum lines may have some.
+        // Hardly ever larger than the buffer is: a log that takes records without the form of
+        // go.sum lines may have some.
         let size = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten().unwrap_or_default();
         if size > MAX_NAMES_BYTES as u64 {
             self.names.reserve_exact(size.min(MAX_LONG_NAMES_BYTES) as usize);
@@ -245,7 +250,8 @@ pub(super) fn segment_leaves(segment: u64, body: &[u8]) -> Result<impl Iterator<
         .map(|hash| Hash::from_slice(hash).expect("the chunks are 32 bytes long")))
 }
 
-/// Whether a body that is about to be written gives back what went in, hash by hash: what is written wrong stays so for ever.
+/// Whether a body that is about to be written gives back what went in, hash by hash: what is
+/// written wrong stays so for ever.
 pub(super) fn check_written(
     decoder: &mut Decoder,
     segment: u64,
@@ -271,7 +277,8 @@ pub(super) fn check_leaf(lines: &ModuleLines, leaf: Hash, text: &mut String) -> 
     }
 }
 
-/// A row of the right edge. The evidence lies beside it as text, and is covered by a checksum in here.
+/// A row of the right edge. The evidence lies beside it as text, and is covered by a checksum in
+/// here.
 pub(super) fn encode_tail(id: u64, row: &RecordRow, evidence: &str) -> Vec<u8> {
     let mut body = vec![VERSION, 0];
     body.extend([0; 8]);

@@ -14,7 +14,8 @@ pub(super) const HASH_BITS: u32 = 40;
 /// Entries of a bucket, on average, are between this and twice as many: a row of about a kilobyte.
 const BUCKET: u64 = 96;
 
-/// Buckets are numbered with 32 bits, of which one stays free so that there is a number after the last.
+/// Buckets are numbered with 32 bits, of which one stays free so that there is a number after the
+/// last.
 pub(super) const MAX_BITS: u32 = 31;
 
 /// The hash of a module version under the database's secret.
@@ -39,8 +40,9 @@ pub(super) type IndexEntry = (u64, u64);
 pub(super) struct IndexRun {
     pub(super) id: u64,
     pub(super) shape: Shape,
-    /// A digest of number, shape and the database's secret. Each bucket's checksum begins with it, so that no bucket
-    /// of another run, and no run with other records or another secret, passes for what was written.
+    /// A digest of number, shape and the database's secret. Each bucket's checksum begins with it,
+    /// so that no bucket of another run, and no run with other records or another secret, passes
+    /// for what was written.
     pub(super) mark: u64,
 }
 
@@ -102,7 +104,8 @@ impl Shape {
         if !body.len().is_multiple_of(rest + id) {
             return None;
         }
-        // The rest is whole bytes and may repeat low bits of the bucket's number: those bits come from the rest.
+        // The rest is whole bytes and may repeat low bits of the bucket's number: those bits come
+        // from the rest.
         let known = bucket << (HASH_BITS - self.bits) & !(u64::MAX >> (64 - 8 * rest));
         for entry in body.chunks_exact(rest + id) {
             let hash = known | big_endian(&entry[..rest]);

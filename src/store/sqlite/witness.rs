@@ -1,4 +1,5 @@
-//! What a witness remembers: one SQLite database with the newest checkpoint that was cosigned for each log.
+//! What a witness remembers: one SQLite database with the newest checkpoint that was cosigned for
+//! each log.
 //!
 //! `migrations/sqlite/witness_000*.sql` is the layout. A [`Swap`] is a compare-and-swap of one
 //! log's size and root. One thread owns the writing connection and commits whatever has arrived as
@@ -10,12 +11,13 @@
 //! before each step. A witness that took an older row for the newest, or a lost one for none, would
 //! cosign a fork. Copies that differ are damage, and nothing is cosigned over it.
 //!
-//! A database that was restored from an old backup looks like any other: nobody but its operator can know. What can be seen is
-//! refused at the start: damaged pages, and a database of another key. Whether each note in it is one that this witness cosigned is for
-//! the engine to say, which knows the key.
+//! A database that was restored from an old backup looks like any other: nobody but its operator
+//! can know. What can be seen is refused at the start: damaged pages, and a database of another
+//! key. Whether each note in it is one that this witness cosigned is for the engine to say, which
+//! knows the key.
 //!
-//! After a write that failed for another reason than a full disk nobody knows what is in the file: every call from then on
-//! fails, and the process must be started again.
+//! After a write that failed for another reason than a full disk nobody knows what is in the file:
+//! every call from then on fails, and the process must be started again.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -39,9 +41,11 @@ const MIGRATIONS: &[&str] = &[
 ];
 /// "witn" in ASCII.
 const APPLICATION_ID: i64 = 0x7769_746e;
-/// Jobs in one transaction: as many as the requests that may be in flight, so it only bounds how long one takes.
+/// Jobs in one transaction: as many as the requests that may be in flight, so it only bounds how
+/// long one takes.
 const MAX_BATCH: usize = 1_024;
-/// Pieces of evidence that are kept of one log and kind. Each fork proves the same; anybody may send requests with bad proofs.
+/// Pieces of evidence that are kept of one log and kind. Each fork proves the same; anybody may
+/// send requests with bad proofs.
 pub const MAX_EVIDENCE: u32 = 16;
 
 /// The newest checkpoint that was cosigned for a log.
@@ -59,16 +63,16 @@ pub struct KnownCheckpoint {
 
 /// One step of a log.
 #[derive(Debug)]
-pub struct Swap {
+pub(crate) struct Swap {
     /// What the caller compared the new checkpoint with; none where there is nothing.
-    pub expected: Option<TreeHead>,
+    pub(crate) expected: Option<TreeHead>,
     /// What is known from now on.
-    pub next: KnownCheckpoint,
+    pub(crate) next: KnownCheckpoint,
 }
 
 /// What became of a [`Swap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Swapped {
+pub(crate) enum Swapped {
     /// It is durable.
     Done,
     /// Another step came first: compare again.
@@ -78,9 +82,11 @@ pub enum Swapped {
 /// What kind of evidence it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvidenceKind {
-    /// Two checkpoints of one size with different roots, both signed by the log: proof that it lied.
+    /// Two checkpoints of one size with different roots, both signed by the log: proof that it
+    /// lied.
     Fork,
-    /// A signed checkpoint whose consistency proof does not hold. It proves nothing by itself: the proof may be wrong.
+    /// A signed checkpoint whose consistency proof does not hold. It proves nothing by itself: the
+    /// proof may be wrong.
     Inconsistent,
 }
 
@@ -96,19 +102,19 @@ impl EvidenceKind {
 
 /// A log that may have shown two histories.
 #[derive(Clone, Debug)]
-pub struct ForkEvidence {
+pub(crate) struct ForkEvidence {
     /// The log.
-    pub origin: String,
+    pub(crate) origin: String,
     /// How much it proves.
-    pub kind: EvidenceKind,
+    pub(crate) kind: EvidenceKind,
     /// The size of the checkpoint that came.
-    pub size: TreeSize,
+    pub(crate) size: TreeSize,
     /// The checkpoint that was cosigned.
-    pub standing: String,
+    pub(crate) standing: String,
     /// The checkpoint that came, with the rest of its request where that matters.
-    pub offered: String,
+    pub(crate) offered: String,
     /// When it came.
-    pub seen_at: Timestamp,
+    pub(crate) seen_at: Timestamp,
 }
 
 /// ForkEvidence as it is kept.
@@ -138,18 +144,22 @@ enum WitnessWork {
 /// Why nothing is written any more, once it is so.
 pub type Broken = watch::Receiver<Option<Arc<StoreError>>>;
 
+/// The newest checkpoint of each log, by origin. The writer's thread alone changes it, after a
+/// commit.
 type Shown = Arc<RwLock<HashMap<String, Arc<KnownCheckpoint>>>>;
 
 /// The database of a witness.
-pub struct WitnessStore {
+pub(crate) struct WitnessStore {
     shown: Shown,
     broken: Broken,
+    /// Owns the writing connection, on its thread.
     worker: Worker<WitnessWork, Swapped>,
 }
 
 impl WitnessStore {
-    /// Opens the database at `path`, and creates it when there is none. Every page of it is checked first.
-    pub fn open(path: &Path, vkey: &str, at: Timestamp) -> Result<WitnessStore, StoreError> {
+    /// Opens the database at `path`, and creates it when there is none. Every page of it is checked
+    /// first.
+    pub(crate) fn open(path: &Path, vkey: &str, at: Timestamp) -> Result<WitnessStore, StoreError> {
         let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;
         check_pages(&db)?;
         identify(&db, path, vkey, at)?;
@@ -164,12 +174,12 @@ impl WitnessStore {
     }
 
     /// The newest checkpoint of a log.
-    pub fn known(&self, origin: &str) -> Option<Arc<KnownCheckpoint>> {
+    pub(crate) fn known(&self, origin: &str) -> Option<Arc<KnownCheckpoint>> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).get(origin).cloned()
     }
 
     /// The newest checkpoint of every log, by origin.
-    pub fn all(&self) -> Vec<Arc<KnownCheckpoint>> {
+    pub(crate) fn all(&self) -> Vec<Arc<KnownCheckpoint>> {
         let mut all: Vec<_> =
             self.shown.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         all.sort_by(|a, b| a.origin.cmp(&b.origin));
@@ -177,22 +187,23 @@ impl WitnessStore {
     }
 
     /// Told when a write has failed and the process must be started again.
-    pub fn broken(&self) -> Broken {
+    pub(crate) fn broken(&self) -> Broken {
         self.broken.clone()
     }
 
     /// Makes a step durable if the log is still where the caller saw it.
-    pub async fn swap(&self, swap: Swap) -> Result<Swapped, Arc<StoreError>> {
+    pub(crate) async fn swap(&self, swap: Swap) -> Result<Swapped, Arc<StoreError>> {
         self.worker.submit(WitnessWork::Swap(swap)).await
     }
 
     /// Keeps evidence; once, and not more than [`MAX_EVIDENCE`] of a log and kind.
-    pub async fn keep(&self, evidence: ForkEvidence) -> Result<(), Arc<StoreError>> {
+    pub(crate) async fn keep(&self, evidence: ForkEvidence) -> Result<(), Arc<StoreError>> {
         self.worker.submit(WitnessWork::Keep(evidence)).await.map(drop)
     }
 }
 
-/// What a witness's database holds, read beside a running witness: the checkpoints, and the evidence with the newest first.
+/// What a witness's database holds, read beside a running witness: the checkpoints, and the
+/// evidence with the newest first.
 pub fn read_witness(path: &Path) -> Result<(Vec<KnownCheckpoint>, Vec<KeptEvidence>), StoreError> {
     if !path.exists() {
         let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no witness here");
@@ -203,9 +214,11 @@ pub fn read_witness(path: &Path) -> Result<(Vec<KnownCheckpoint>, Vec<KeptEviden
     Ok((read_all(&db)?, evidence(&db)?))
 }
 
+/// What the writer's thread owns.
 struct WitnessWriter {
     db: Connection,
     shown: Shown,
+    /// Set once, by the write that failed.
     broken: watch::Sender<Option<Arc<StoreError>>>,
 }
 
@@ -233,7 +246,8 @@ impl WitnessWriter {
         Ok(outcomes)
     }
 
-    /// All jobs in one transaction. Each sees those before it: of two steps from one head the second finds the first's.
+    /// All jobs in one transaction. Each sees those before it: of two steps from one head the
+    /// second finds the first's.
     fn transact(&mut self, jobs: &[WitnessWork]) -> Result<Vec<Swapped>, StoreError> {
         let transaction =
             self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin"))?;
@@ -347,7 +361,8 @@ fn evidence(db: &Connection) -> Result<Vec<KeptEvidence>, StoreError> {
     let rows = select
         .query_map([], |row| {
             let (id, size, at): (i64, i64, i64) = (row.get(0)?, row.get(3)?, row.get(6)?);
-            // A time that is none is shown as the beginning of time: the notes are what matters here.
+            // A time that is none is shown as the beginning of time: the notes are what matters
+            // here.
             let seen_at = from_micros(at).unwrap_or(Timestamp::UNIX_EPOCH);
             let (origin, kind) = (row.get(1)?, row.get(2)?);
             let (standing, offered) = (row.get(4)?, row.get(5)?);

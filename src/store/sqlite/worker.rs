@@ -1,7 +1,8 @@
-//! The one thread that writes to a database: it takes whatever has arrived, serves all of it at once, and answers each caller.
+//! The one thread that writes to a database: it takes whatever has arrived, serves all of it at
+//! once, and answers each caller.
 //!
-//! So any number of callers share a commit and its fsync, and an answer comes after it. Dropping the worker serves what has arrived
-//! and waits for the thread.
+//! So any number of callers share a commit and its fsync, and an answer comes after it. Dropping
+//! the worker serves what has arrived and waits for the thread.
 
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -22,7 +23,8 @@ pub(super) struct Worker<W, O> {
 }
 
 impl<W: Send + 'static, O: Send + 'static> Worker<W, O> {
-    /// Starts the thread. `serve` gets at most `max` pieces of work at a time, and gives as many outcomes in their order.
+    /// Starts the thread. `serve` gets at most `max` pieces of work at a time, and gives as many
+    /// outcomes in their order.
     pub(super) fn start(
         name: &'static str,
         max: usize,

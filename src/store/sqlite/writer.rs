@@ -22,7 +22,7 @@ use super::segment::{
 use super::shape::{IndexRun, hash_module};
 use super::{rows, runs};
 use crate::module::ModuleVersion;
-use crate::store::evidence::{Evidence, Kept};
+use crate::store::evidence::{Evidence, StoredEvidence};
 use crate::store::lock::FileId;
 use crate::store::{
     Append, Batch, Complete, FoundInstead, FullTile, Identity, LogReader, LogStore, NewRecord, SUBTREE_WIDTH,
@@ -62,8 +62,9 @@ struct Tail {
 impl SqliteStore {
     /// Opens the database at `path`, and creates it for `identity` when there is none.
     ///
-    /// Without an identity a missing database is an error. With one, a database of another log is refused.
-    /// `reader_cache_kib` is the page cache of each of the reading connections, of which there are as many as cores.
+    /// Without an identity a missing database is an error. With one, a database of another log is
+    /// refused. `reader_cache_kib` is the page cache of each of the reading connections, of which
+    /// there are as many as cores.
     pub fn open(
         path: &Path,
         identity: Option<&Identity>,
@@ -93,7 +94,8 @@ impl SqliteStore {
         let (mut index, mut runs) = Index::load(&db, view.clone(), index_key, &[])?;
         let codec = |source| StoreError::File { path: "zstd".to_owned(), source };
         let mut decoder = Decoder::new().map_err(codec)?;
-        // Only a rebuild that was stopped leaves so many: without runs they would all have to be kept in memory.
+        // Only a rebuild that was stopped leaves so many: without runs they would all have to be
+        // kept in memory.
         let sealed = rows::sealed_size(&db)?;
         if sealed > index.flushed + MOST_RECENT {
             index.show(runs, Vec::new());
@@ -278,7 +280,8 @@ struct Transaction<'a> {
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if self.open && !self.store.db.is_autocommit() {
-            // SQLite has already rolled back where this fails; the next BEGIN would say if it had not.
+            // SQLite has already rolled back where this fails; the next BEGIN would say if it had
+            // not.
             let _ = self.store.db.execute_batch("ROLLBACK");
         }
     }
@@ -293,7 +296,8 @@ impl Transaction<'_> {
     /// Makes everything durable, then visible.
     fn finish(&mut self, change: Change) -> Result<(), StoreError> {
         self.store.db.execute_batch("COMMIT").map_err(failed("commit"))?;
-        // If we stop here the batch is durable: the next start finds its head ahead of the anchor and rolls that on.
+        // If we stop here the batch is durable: the next start finds its head ahead of the anchor
+        // and rolls that on.
         self.open = false;
         self.store.is_dirty = false;
         self.store.reader.pool.committed();
@@ -332,7 +336,8 @@ impl Transaction<'_> {
         Ok(change)
     }
 
-    /// Reads back how far the tables go now: in damaged pages a row may be written to where nobody finds it again.
+    /// Reads back how far the tables go now: in damaged pages a row may be written to where nobody
+    /// finds it again.
     fn check_written(&self) -> Result<(), StoreError> {
         let (size, stored) = (self.store.size(), rows::stored_size(&self.store.db)?);
         let newest = self.newest()?.map_or(0, |(size, _)| size.0);
@@ -349,7 +354,7 @@ impl Transaction<'_> {
             let json = match &last {
                 Some((evidence, json)) if Arc::ptr_eq(evidence, &record.evidence) => json.clone(),
                 _ => {
-                    let kept = Kept { appended_at: batch.at, evidence: (*record.evidence).clone() };
+                    let kept = StoredEvidence { appended_at: batch.at, evidence: (*record.evidence).clone() };
                     serde_json::to_string(&kept).expect("evidence has only string keys").into()
                 }
             };
@@ -362,7 +367,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Moves 256 records from the right tail into segments.
+    /// Moves 256 records from the right edge into segments.
     fn seal_tile(&mut self) -> Result<(), StoreError> {
         let SqliteStore { db, tail, encoder, decoder, .. } = &mut *self.store;
         let sealed: Vec<(RecordRow, Arc<str>)> = tail.rows.drain(..TILE_WIDTH as usize).collect();

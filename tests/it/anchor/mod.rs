@@ -485,7 +485,7 @@ async fn of_a_clone_and_its_original_the_older_epoch_loses() {
     clone.append(vec![candidate(100)]).await.unwrap();
     let published = original.snapshot().head().clone();
     let AppendError::ReadOnly(refused) = original.append(vec![candidate(200)]).await.err().unwrap();
-    assert!(matches!(&refused, ReadOnly::Stopped { why } if why.contains("anchor")), "{refused}");
+    assert!(matches!(&refused, ReadOnly::Deposed { why } if why.contains("anchor")), "{refused}");
     assert_eq!(original.snapshot().head(), &published, "the original publishes nothing any more");
     clone.append(vec![candidate(101)]).await.unwrap();
     assert_eq!(site.anchored().unwrap().tree, clone.snapshot().head().tree);

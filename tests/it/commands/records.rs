@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tallystick::http::control::RecordParser;
+use tallystick::operate::RecordParser;
 use tallystick::store::Evidence;
 
 use super::*;

@@ -123,7 +123,7 @@ fn the_example_of_the_manual_loads() {
     let config = load(EXAMPLE);
     assert_eq!(config.name.as_deref(), Some("sum.corp.example"));
     assert!(config.data.is_absolute() && config.data.ends_with("data"));
-    assert_eq!(config.anchor, config.data.join("anchor.db"));
+    assert_eq!(*config.anchor, config.data.join("anchor.db"));
     assert_eq!(config.client_url(), "http://127.0.0.1:8470");
     assert_eq!(config.sumdbs["sum.golang.org"].urls[0].to_string(), "https://sum.golang.org");
 }
@@ -416,7 +416,7 @@ fn mirrors_are_those_that_are_named_and_private_paths_stay_here() {
     let config = load(EXAMPLE);
     assert_eq!(named(&config), ["sum.golang.org"]);
     let sumdb = &config.sumdbs["sum.golang.org"];
-    assert_eq!((sumdb.mode, sumdb.poll.as_secs()), (Mode::OnDemand, 300));
+    assert_eq!((*sumdb.mode, sumdb.poll.0.as_secs()), (Mode::OnDemand, 300));
     for (path, may) in [
         ("corp.example/x", false),
         ("corp.example/X", false),
@@ -431,7 +431,7 @@ fn mirrors_are_those_that_are_named_and_private_paths_stay_here() {
     assert_eq!(named(&load(private)), Vec::<String>::new());
     let heads = load(&format!("[sumdb.\"sum.golang.org\"]\nmode = \"heads\"\n{private}"));
     assert_eq!(
-        (named(&heads), heads.sumdbs["sum.golang.org"].poll.as_secs()),
+        (named(&heads), heads.sumdbs["sum.golang.org"].poll.0.as_secs()),
         (vec!["sum.golang.org".to_owned()], 30)
     );
     assert!(

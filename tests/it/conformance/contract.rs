@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tallystick::store::{Evidence, Incident, IncidentKind, StoreError, evidence::Kept};
+use tallystick::store::{Evidence, Incident, IncidentKind, StoreError, evidence::StoredEvidence};
 use tallystick::tlog::{Hash, RecordId, TreeHead, TreeSize};
 
 use super::{Place, on_every_store};
@@ -205,12 +205,14 @@ fn evidence_kinds() -> Vec<Arc<Evidence>> {
 fn evidence_comes_back_as_it_went_in(place: &dyn Place) {
     let mut writer = Writer::new(place.open());
     let kinds = evidence_kinds();
-    let show = |kept: &Kept| serde_json::to_string(kept).unwrap();
+    let show = |kept: &StoredEvidence| serde_json::to_string(kept).unwrap();
     let check = |writer: &Writer| {
         for id in 0..writer.size() {
             let kept = writer.reader().evidence(RecordId(id)).unwrap().unwrap();
-            let expected =
-                Kept { appended_at: start_time(), evidence: (*kinds[id as usize % kinds.len()]).clone() };
+            let expected = StoredEvidence {
+                appended_at: start_time(),
+                evidence: (*kinds[id as usize % kinds.len()]).clone(),
+            };
             assert_eq!(show(&kept), show(&expected), "record {id} of {}", writer.size());
         }
         assert!(writer.reader().evidence(RecordId(writer.size())).unwrap().is_none());

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use tallystick::log::{AppendOutcome, Conditions, FsckReport, Log, LogOpenError, ReadOnly, State, fsck};
 use tallystick::store::sqlite::{SqliteReader, SqliteStore, rebuild_index};
-use tallystick::store::{Evidence, Incident, IncidentKind, LogParts, LogReader, StoreError, evidence::Kept};
+use tallystick::store::{
+    Evidence, Incident, IncidentKind, LogParts, LogReader, StoreError, evidence::StoredEvidence,
+};
 use tallystick::tlog::{RecordId, Tile, TileLevel, TreeSize};
 
 use crate::support::logs::{
@@ -65,7 +67,8 @@ fn read_all(reader: &dyn LogReader, what: &str) -> Vec<String> {
     let mut errors = Vec::new();
     let mut note = |error: StoreError| errors.push(error.to_string());
     let expected =
-        serde_json::to_string(&Kept { appended_at: start_time(), evidence: (*evidence()).clone() }).unwrap();
+        serde_json::to_string(&StoredEvidence { appended_at: start_time(), evidence: (*evidence()).clone() })
+            .unwrap();
     for id in 0..SIZE {
         match reader.records(id..id + 1) {
             Ok(records) if records.is_empty() => note(missing(format!("record {id}"))),

@@ -171,7 +171,13 @@ fn a_verification_is_clean_or_names_the_place() {
         assert_eq!((&report["clean"], &report["records"]), (&true.into(), &701.into()));
     });
     damage(&directory);
-    both_ways(&directory, |directory, _| {
+    let damaged = || {
+        let kept = json(&run(&directory, &["incidents", "--json"]));
+        let kept = kept.as_array().unwrap().iter().filter(|incident| incident["kind"] == "damage");
+        kept.map(|incident| incident["detail"].to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(damaged(), [""; 0]);
+    both_ways(&directory, |directory, how| {
         let report = json(&ran(directory, &["verify", NAME, "--json"], 4));
         assert_eq!(report["clean"], false);
         assert!(
@@ -185,9 +191,10 @@ fn a_verification_is_clean_or_names_the_place() {
             told.stdout,
             told.stderr
         );
+        let (kept, found) = (damaged(), report["findings"].as_array().unwrap().len());
+        assert_eq!(kept.len(), found, "each is kept once, {how} and after it: {kept:?}");
+        assert!(kept.iter().any(|detail| detail.contains("head 300")), "{kept:?}");
     });
-    let kept = json(&run(&directory, &["incidents", "--json"]));
-    assert!(kept.as_array().unwrap().iter().any(|incident| incident["kind"] == "damage"), "{kept}");
 }
 
 #[test]

@@ -144,7 +144,7 @@ async fn a_real_second_writer_stops_the_first() {
     second.claim(epoch).unwrap();
     let refused = reason(log.append(vec![candidate(3)]).await.err().unwrap());
     assert!(matches!(&refused, ReadOnly::Deposed { why } if why.contains("another writer")), "{refused}");
-    assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::Stopped { .. })));
+    assert!(matches!(&*log.state(), State::ReadOnly(ReadOnly::Deposed { .. })));
     assert_eq!(log.snapshot().record(RecordId(2)).unwrap().unwrap().lines, lines(2), "reads go on");
     assert_eq!(disk.heads(TreeSize(u64::MAX), 10).unwrap().len(), 2);
 }

@@ -1,14 +1,16 @@
-//! What is kept of a remote log that is asked on demand: heads, tiles and records, all of them verified before.
+//! What is kept of a remote log that is asked on demand: heads, tiles and records, all of them
+//! verified before.
 //!
-//! A sparse store: tiles by level and number, records by number and by module version, wherever a look-up happened to
-//! need them. `migrations/sqlite/remote_*.sql` is the layout. It knows nothing of trees; that what is written fits
-//! together was established by [`crate::mirror`], and what is read is verified there again, against a signed root.
+//! A sparse store: tiles by level and number, records by number and by module version, wherever a
+//! look-up happened to need them. `migrations/sqlite/remote_*.sql` is the layout. It knows nothing
+//! of trees; that what is written fits together was established by [`crate::mirror`], and what is
+//! read is verified there again, against a signed root.
 //!
 //! The newest head and the incidents are kept twice and compared: a damaged page could hide the
 //! last row of a table, and a log is held to the newest head that was ever seen.
 //!
-//! Reads run where they are asked for, on a few connections. Writes go to one thread, which commits whatever has
-//! arrived in one transaction: with many look-ups in flight they share one fsync.
+//! Reads run where they are asked for, on a few connections. Writes go to one thread, which commits
+//! whatever has arrived in one transaction: with many look-ups in flight they share one fsync.
 
 mod reader;
 mod writer;
@@ -40,47 +42,48 @@ const APPLICATION_ID: i64 = 0x7265_6d6f;
 
 /// A record whose inclusion was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteRecord {
+pub(crate) struct RemoteRecord {
     /// Its number.
-    pub id: RecordId,
+    pub(crate) id: RecordId,
     /// Its text, byte for byte: the two lines, and in some logs more.
-    pub text: String,
+    pub(crate) text: String,
     /// The two lines of its module version.
-    pub lines: ModuleLines,
+    pub(crate) lines: ModuleLines,
     /// The size of the stored head under which it was verified. All tiles of its proof are kept.
-    pub head_size: TreeSize,
+    pub(crate) head_size: TreeSize,
 }
 
 /// A verified hash tile of height 8.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteTile {
+pub(crate) struct RemoteTile {
     /// Its level.
-    pub level: u8,
+    pub(crate) level: u8,
     /// Its number within the level.
-    pub number: u64,
+    pub(crate) number: u64,
     /// Its hashes, 32 bytes each, 1 to 256 of them.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 /// What one verification adds: all of it, or nothing.
 #[derive(Debug)]
-pub struct Addition {
+pub(crate) struct Addition {
     /// The newest head that the heads below were compared with; none when there was none.
-    pub newest: Option<TreeHead>,
+    pub(crate) newest: Option<TreeHead>,
     /// Heads that are consistent with it and with each other.
-    pub heads: Vec<SeenHead>,
+    pub(crate) heads: Vec<SeenHead>,
     /// Tiles that were verified.
-    pub tiles: Vec<RemoteTile>,
+    pub(crate) tiles: Vec<RemoteTile>,
     /// The record that was verified.
-    pub record: Option<RemoteRecord>,
+    pub(crate) record: Option<RemoteRecord>,
 }
 
 /// What became of an addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Added {
+pub(crate) enum Added {
     /// It is durable.
     Done,
-    /// The newest head is another by now, so that a record would not be provable under it, or one of the heads contradicts a stored one: compare again.
+    /// The newest head is another by now, so that a record would not be provable under it, or one
+    /// of the heads contradicts a stored one: compare again.
     Raced,
     /// The log was stopped for misbehaviour meanwhile. Nothing was written.
     Stopped,
@@ -88,26 +91,26 @@ pub enum Added {
 
 /// A signed contradiction that stopped the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredIncident {
+pub(crate) struct StoredIncident {
     /// Its number, from 1.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Both notes and the proof.
-    pub text: String,
+    pub(crate) text: String,
     /// When it was seen.
-    pub seen_at: Timestamp,
+    pub(crate) seen_at: Timestamp,
 }
 
 /// How the last attempts to reach the newest head ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     /// When the newest head was reached last.
-    pub succeeded_at: Option<Timestamp>,
+    pub(crate) succeeded_at: Option<Timestamp>,
     /// When that failed last.
-    pub failed_at: Option<Timestamp>,
+    pub(crate) failed_at: Option<Timestamp>,
     /// Why it failed then.
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// The largest tree that the log's URLs have shown as the newest.
-    pub shown_size: TreeSize,
+    pub(crate) shown_size: TreeSize,
 }
 
 /// How much is kept.
@@ -122,15 +125,17 @@ pub struct Counts {
 }
 
 /// The store of one remote log.
-pub struct RemoteStore {
+pub(crate) struct RemoteStore {
+    /// Owns the writing connection, on its thread.
     worker: Worker<RemoteWork, Added>,
     readers: RemoteReaders,
 }
 
 impl RemoteStore {
-    /// Opens the database at `path`, and creates it when there is none. One of another log, or of this log with
-    /// another key, is refused. `known` is a head that was verified before: the first of a database that has none.
-    pub fn open(
+    /// Opens the database at `path`, and creates it when there is none. One of another log, or of
+    /// this log with another key, is refused. `known` is a head that was verified before: the first
+    /// of a database that has none.
+    pub(crate) fn open(
         path: &Path,
         name: &str,
         vkey: &str,
@@ -150,22 +155,23 @@ impl RemoteStore {
     }
 
     /// Makes an addition durable, in one commit with whatever else has arrived.
-    pub async fn add(&self, addition: Addition) -> Result<Added, Arc<StoreError>> {
+    pub(crate) async fn add(&self, addition: Addition) -> Result<Added, Arc<StoreError>> {
         self.worker.submit(RemoteWork::Add(addition)).await
     }
 
     /// Stops the log. Of several contradictions the first is kept.
-    pub async fn stop(&self, text: String, at: Timestamp) -> Result<(), Arc<StoreError>> {
+    pub(crate) async fn stop(&self, text: String, at: Timestamp) -> Result<(), Arc<StoreError>> {
         self.worker.submit(RemoteWork::Stop { text, at }).await.map(drop)
     }
 
-    /// Ends the stop of an incident; the incident stays. False if the log is not stopped for that one.
-    pub async fn resume(&self, incident: u64, at: Timestamp) -> Result<bool, Arc<StoreError>> {
+    /// Ends the stop of an incident; the incident stays. False if the log is not stopped for that
+    /// one.
+    pub(crate) async fn resume(&self, incident: u64, at: Timestamp) -> Result<bool, Arc<StoreError>> {
         Ok(self.worker.submit(RemoteWork::Resume { incident, at }).await? == Added::Done)
     }
 
     /// Keeps how the last attempts ended.
-    pub async fn note_attempts(&self, attempts: Attempts) -> Result<(), Arc<StoreError>> {
+    pub(crate) async fn note_attempts(&self, attempts: Attempts) -> Result<(), Arc<StoreError>> {
         self.worker.submit(RemoteWork::Attempts(attempts)).await.map(drop)
     }
 }

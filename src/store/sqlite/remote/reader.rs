@@ -22,6 +22,7 @@ const READERS: usize = 2;
 /// Page cache of each: what is hot is kept in memory as tiles, by [`crate::mirror`].
 const CACHE_KIB: u32 = 2 << 10;
 
+/// The reading connections. Whoever reads owns one for the length of its read.
 pub(super) struct RemoteReaders([Mutex<Connection>; READERS]);
 
 impl RemoteReaders {
@@ -41,29 +42,29 @@ impl RemoteReaders {
 
 impl RemoteStore {
     /// The newest head.
-    pub fn newest(&self) -> Result<Option<SeenHead>, StoreError> {
+    pub(crate) fn newest(&self) -> Result<Option<SeenHead>, StoreError> {
         seen_heads::newest(&self.readers.any())
     }
 
     /// The head of exactly this size.
-    pub fn head(&self, size: TreeSize) -> Result<Option<SeenHead>, StoreError> {
+    pub(crate) fn head(&self, size: TreeSize) -> Result<Option<SeenHead>, StoreError> {
         seen_heads::head(&self.readers.any(), size)
     }
 
     /// The record of a module version.
-    pub fn find(&self, module: &ModuleVersion) -> Result<Option<RemoteRecord>, StoreError> {
+    pub(crate) fn find(&self, module: &ModuleVersion) -> Result<Option<RemoteRecord>, StoreError> {
         let sql = "SELECT record_id, module, body, head_size, sum FROM record WHERE module = ?";
         read_record(&self.readers.any(), sql, &module.to_string())
     }
 
     /// A record by its number.
-    pub fn record(&self, id: RecordId) -> Result<Option<RemoteRecord>, StoreError> {
+    pub(crate) fn record(&self, id: RecordId) -> Result<Option<RemoteRecord>, StoreError> {
         let sql = "SELECT record_id, module, body, head_size, sum FROM record WHERE record_id = ?";
         read_record(&self.readers.any(), sql, &(id.0 as i64))
     }
 
     /// The first `width` hashes of a tile, if as many were verified.
-    pub fn tile(&self, level: u8, number: u64, width: u32) -> Result<Option<Bytes>, StoreError> {
+    pub(crate) fn tile(&self, level: u8, number: u64, width: u32) -> Result<Option<Bytes>, StoreError> {
         let row = self
             .readers
             .any()
@@ -86,7 +87,7 @@ impl RemoteStore {
     }
 
     /// The incident for which the log is stopped.
-    pub fn stopped(&self) -> Result<Option<StoredIncident>, StoreError> {
+    pub(crate) fn stopped(&self) -> Result<Option<StoredIncident>, StoreError> {
         let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get(2)?));
         let db = self.readers.any();
         let open = |sql| db.query_row(sql, [], read).optional().map_err(failed("read of incident"));
@@ -98,7 +99,7 @@ impl RemoteStore {
     }
 
     /// How the last attempts ended.
-    pub fn attempts(&self) -> Result<Attempts, StoreError> {
+    pub(crate) fn attempts(&self) -> Result<Attempts, StoreError> {
         let sql = "SELECT succeeded_at, failed_at, failure, shown_size FROM attempt";
         let read = |row: &Row<'_>| {
             let times: [Option<i64>; 2] = [row.get(0)?, row.get(1)?];
@@ -116,7 +117,7 @@ impl RemoteStore {
     }
 
     /// How much is kept. Reads an index of each table.
-    pub fn counts(&self) -> Result<Counts, StoreError> {
+    pub(crate) fn counts(&self) -> Result<Counts, StoreError> {
         let sql =
             "SELECT (SELECT count(*) FROM record), (SELECT count(*) FROM tile), (SELECT count(*) FROM head)";
         let read = |row: &Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);

@@ -11,7 +11,8 @@ use super::{Added, Addition, Attempts, RemoteRecord, RemoteTile, record_sum, til
 use crate::store::{FoundInstead, StoreError};
 use crate::tlog::HASH_SIZE;
 
-/// Jobs in one transaction. More callers than this are never in flight; it only keeps a transaction short.
+/// Jobs in one transaction. More callers than this are never in flight; it only keeps a transaction
+/// short.
 pub(super) const MAX_BATCH: usize = 256;
 
 /// The incident that nobody has ended.
@@ -141,7 +142,8 @@ fn exists(db: &Connection, sql: &str) -> Result<bool, StoreError> {
     db.prepare_cached(sql).and_then(|mut select| select.exists([])).map_err(failed("read"))
 }
 
-/// Keeps the widest: narrower ones that it begins with go, as the trigger demands. One that differs was damaged, and stays.
+/// Keeps the widest: narrower ones that it begins with go, as the trigger demands. One that differs
+/// was damaged, and stays.
 fn insert_tile(db: &Connection, tile: &RemoteTile) -> Result<(), StoreError> {
     let (level, number, width) = (tile.level, tile.number as i64, (tile.body.len() / HASH_SIZE) as i64);
     let inserted = db
@@ -164,7 +166,8 @@ fn insert_tile(db: &Connection, tile: &RemoteTile) -> Result<(), StoreError> {
 fn insert_record(db: &Connection, record: &RemoteRecord) -> Result<(), StoreError> {
     let (module, body) = (record.lines.module.to_string(), &record.text);
     let sum = record_sum(&module, body);
-    // Another process may have asked for the same. The log may also have the module version twice; the first stands.
+    // Another process may have asked for the same. The log may also have the module version twice;
+    // the first stands.
     db.prepare_cached(
         "INSERT INTO record (record_id, module, body, head_size, sum) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )

@@ -1,5 +1,5 @@
-//! What a re-verification needs of a mirror: names, whether the index leads to each record, and a way to say that something
-//! is not what it was, so that it is not answered any more.
+//! What a re-verification needs of a mirror: names, whether the index leads to each record, and a
+//! way to say that something is not what it was, so that it is not answered any more.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use super::{ReplicaReader, ReplicaShared};
 use crate::store::StoreError;
 use crate::tlog::RecordId;
 
-/// Probes of the index in one read. A write-ahead log that is looked at cannot be emptied, so not for long.
+/// Probes of the index in one read. A write-ahead log that is looked at cannot be emptied, so not
+/// for long.
 const PROBES: usize = 8_192;
 
 /// What was found to be wrong although its checksum is right.
@@ -57,9 +58,9 @@ fn leads_to(db: &Connection, view: &View, hash: u64, id: u64) -> Result<bool, St
 }
 
 impl ReplicaReader {
-    /// Tells number, path and version of each record in `ids`, in order. A record that is not two go.sum lines has no version
-    /// and its whole text for a path.
-    pub fn each_name(
+    /// Tells number, path and version of each record in `ids`, in order. A record that is not two
+    /// go.sum lines has no version and its whole text for a path.
+    pub(crate) fn each_name(
         &self,
         ids: Range<u64>,
         mut tell: impl FnMut(RecordId, &str, &str),
@@ -72,7 +73,7 @@ impl ReplicaReader {
     }
 
     /// Those of the records in `ids` to which the index does not lead from their names.
-    pub fn unindexed(&self, ids: Range<u64>) -> Result<Vec<RecordId>, StoreError> {
+    pub(crate) fn unindexed(&self, ids: Range<u64>) -> Result<Vec<RecordId>, StoreError> {
         let ReplicaShared { view, readers, index_key, .. } = &*self.0;
         let mut entries: Vec<IndexEntry> = Vec::new();
         self.each_name(ids, |id, path, version| entries.push((hash_name(index_key, path, version), id.0)))?;
@@ -94,9 +95,9 @@ impl ReplicaReader {
         Ok(lost)
     }
 
-    /// From now on, and as long as this process lives, these records are answered with an error. For damage that their
-    /// checksums do not show.
-    pub fn condemn(&self, ids: Range<u64>) {
+    /// From now on, and as long as this process lives, these records are answered with an error.
+    /// For damage that their checksums do not show.
+    pub(crate) fn condemn(&self, ids: Range<u64>) {
         self.condemned(|condemned| {
             if !condemned.records.contains(&ids) {
                 condemned.records.push(ids.clone());
@@ -105,7 +106,7 @@ impl ReplicaReader {
     }
 
     /// The same, of a hash tile.
-    pub fn condemn_tile(&self, level: u8, number: u64) {
+    pub(crate) fn condemn_tile(&self, level: u8, number: u64) {
         self.condemned(|condemned| {
             if !condemned.tiles.contains(&(level, number)) {
                 condemned.tiles.push((level, number));

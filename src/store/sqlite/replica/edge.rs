@@ -1,4 +1,5 @@
-//! The right edge of the verified prefix: all that is needed to go on from it, and nothing else, in one row.
+//! The right edge of the verified prefix: all that is needed to go on from it, and nothing else, in
+//! one row.
 //!
 //! ```text
 //! 8 bytes   XXH3-64 of everything after it, little-endian
@@ -16,7 +17,8 @@ use crate::tlog::{HASH_SIZE, Hash, TILE_HEIGHT, TILE_WIDTH, TreeSize, split_data
 pub struct Edge {
     /// The size of the tree.
     pub size: TreeSize,
-    /// The hashes of the unfinished tiles of level 1, 2, …, as many levels as the tree has full tiles of.
+    /// The hashes of the unfinished tiles of level 1, 2, …, as many levels as the tree has full
+    /// tiles of.
     pub levels: Vec<Vec<Hash>>,
     /// The texts of the records of the unfinished level-0 tile.
     pub texts: Vec<String>,

@@ -1,5 +1,5 @@
-//! How far a mirror is, seen from another process than the one that may be writing it: two small reads, and nothing is opened
-//! for writing.
+//! How far a mirror is, seen from another process than the one that may be writing it: two small
+//! reads, and nothing is opened for writing.
 
 use std::path::Path;
 
@@ -48,7 +48,8 @@ pub fn look(path: &Path) -> Result<Option<Extent>, StoreError> {
     Ok(Some(Extent { size, head, bytes: file_bytes(path) }))
 }
 
-/// Bytes of a mirror's files: database, write-ahead log, segments, places. What cannot be looked at counts nothing.
+/// Bytes of a mirror's files: database, write-ahead log, segments, places. What cannot be looked at
+/// counts nothing.
 pub fn file_bytes(path: &Path) -> u64 {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
     let mut log = path.as_os_str().to_owned();

@@ -1,13 +1,18 @@
-//! The full mirror of one remote log, in a database and two files beside it: every record below a size, and all that is made of them.
+//! The full mirror of one remote log, in a database and two files beside it: every record below a
+//! size, and all that is made of them.
 //!
-//! `migrations/sqlite/replica_000*.sql` is the layout. Records lie in [packed](super::packed) segments of sixteen, which are
-//! [files](segments) that the database vouches for, and are found through the same [index](super::index) as those of the own log. Hash
-//! tiles from level 1 up are rows; the leaves are computed again when somebody asks. What is not in full tiles yet is the [`Edge`].
+//! `migrations/sqlite/replica_000*.sql` is the layout. Records lie in [packed](super::packed)
+//! segments of sixteen, which are [files](segments) that the database vouches for, and are found
+//! through the same [index](super::index) as those of the own log. Hash tiles from level 1 up are
+//! rows; the leaves are computed again when somebody asks. What is not in full tiles yet is the
+//! [`Edge`].
 //!
-//! A replica knows positions, not trees: that what is written belongs to the log was established by [`crate::mirror`] before.
-//! One commit takes a [`Window`] as a whole or not at all, so that whenever the process is killed the records below
-//! [`ReplicaReader::size`] are there, verified, and nothing else is. A commit without a head may be taken back by a power cut,
-//! since what it holds can be fetched again; one with a head may not, since a head that was served must stay servable.
+//! A replica knows positions, not trees: that what is written belongs to the log was established by
+//! [`crate::mirror`] before. One commit takes a [`Window`] as a whole or not at all, so that
+//! whenever the process is killed the records below [`ReplicaReader::size`] are there, verified,
+//! and nothing else is. A commit without a head may be taken back by a power cut, since what it
+//! holds can be fetched again; one with a head may not, since a head that was served must stay
+//! servable.
 
 mod check;
 mod copy;
@@ -27,7 +32,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use super::index::View;
-use super::packed::{Packer, Parts, names_of};
+use super::packed::{Packer, RecordParts, names_of};
 use super::readers::ReaderPool;
 use super::seen_heads::SeenHead;
 use super::segment::SEGMENT_WIDTH;
@@ -39,7 +44,7 @@ pub use edge::Edge;
 pub use look::{Extent, file_bytes, look};
 use segments::Segments;
 use writer::ReplicaWriter;
-pub use writer::drop_index;
+pub(crate) use writer::drop_index;
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/replica_0001.sql"),
@@ -51,7 +56,8 @@ const MIGRATIONS: &[&str] = &[
 const KEPT_TWICE: i64 = 4;
 /// "repl" in ASCII: a mirror is not mistaken for a log of ours.
 const APPLICATION_ID: i64 = 0x7265_706c;
-/// Tiles from which a dictionary is made: enough to know the common hosts and the shapes of versions.
+/// Tiles from which a dictionary is made: enough to know the common hosts and the shapes of
+/// versions.
 pub const TRAINING_TILES: u64 = 64;
 /// Segments of a full data tile.
 const SEGMENTS_PER_TILE: usize = (TILE_WIDTH / SEGMENT_WIDTH) as usize;
@@ -60,11 +66,14 @@ const USUAL_SEGMENT_BYTES: usize = 1_600;
 /// Larger dictionaries gain little: what repeats in a log are hosts, words and dates.
 const DICTIONARY_BYTES: usize = 32 << 10;
 
-/// The full mirror of one log: its writer, of which there is one, and the way to its readers. Clones share both.
+/// The full mirror of one log: its writer, of which there is one, and the way to its readers.
+/// Clones share both.
 #[derive(Clone)]
 pub struct Replica {
     shared: Arc<ReplicaShared>,
+    /// Owned by whoever commits, trains or tidies, for that long.
     writer: Arc<Mutex<ReplicaWriter>>,
+    /// Replaced once, under the writer's lock, when the dictionary is made.
     codec: Arc<ArcSwap<Codec>>,
 }
 
@@ -72,12 +81,18 @@ pub struct Replica {
 #[derive(Clone)]
 pub struct ReplicaReader(Arc<ReplicaShared>);
 
+/// What the writer and the readers of one mirror share.
 struct ReplicaShared {
+    /// The secret of the database under which the index hashes names.
     index_key: [u8; 16],
+    /// The writer alone appends, behind what is committed. Readers read below it.
     segments: Segments,
+    /// The index as it is shown. Only the writer's index replaces it, after a commit.
     view: Arc<ArcSwap<View>>,
     readers: Arc<ReaderPool>,
+    /// What is committed. Only the writer replaces it, after the index.
     state: ArcSwap<ReplicaState>,
+    /// Only grows. Whoever verifies again compares and swaps.
     condemned: ArcSwap<check::Condemned>,
 }
 
@@ -98,7 +113,7 @@ pub enum RecordText {
 
 /// A full data tile as it will be written.
 #[derive(Debug)]
-pub struct PackedTile {
+pub(crate) struct PackedTile {
     number: u64,
     /// Its sixteen segments, one after the other, ...
     bodies: Vec<u8>,
@@ -110,27 +125,31 @@ pub struct PackedTile {
 
 /// What one commit adds: all of it, or nothing.
 #[derive(Debug)]
-pub struct Window {
-    /// Full data tiles, the first the one that the edge before had begun, each the next after the one before it.
-    pub tiles: Vec<PackedTile>,
+pub(crate) struct Window {
+    /// Full data tiles, the first the one that the edge before had begun, each the next after the
+    /// one before it.
+    pub(crate) tiles: Vec<PackedTile>,
     /// The hash tiles of level 1 and up that are full now.
-    pub hash_tiles: Vec<FullTile>,
+    pub(crate) hash_tiles: Vec<FullTile>,
     /// The edge after these tiles.
-    pub edge: Edge,
+    pub(crate) edge: Edge,
     /// A head of exactly this size.
-    pub head: Option<SeenHead>,
+    pub(crate) head: Option<SeenHead>,
 }
 
-/// How records are packed in this database. For any number of threads: packing is most of the work of a mirror.
-pub struct Codec {
+/// How records are packed in this database. For any number of threads: packing is most of the work
+/// of a mirror.
+pub(crate) struct Codec {
     index_key: [u8; 16],
     dictionary: Option<Vec<u8>>,
+    /// Packers that nobody uses now. Locked to take one and to give it back.
     idle: Mutex<Vec<Packer>>,
 }
 
 impl Replica {
-    /// Opens the database at `path`, and creates it when there is none. One of another log, or of this log with another key,
-    /// is refused. `cache_kib` is the page cache of each of the reading connections, of which there are as many as cores.
+    /// Opens the database at `path`, and creates it when there is none. One of another log, or of
+    /// this log with another key, is refused. `cache_kib` is the page cache of each of the reading
+    /// connections, of which there are as many as cores.
     pub fn open(
         path: &Path,
         name: &str,
@@ -149,15 +168,17 @@ impl Replica {
         ReplicaReader(self.shared.clone())
     }
 
-    /// The edge of what is committed. Waits for a commit that is under way, and reads the file where one has failed: it may stand.
+    /// The edge of what is committed. Waits for a commit that is under way, and reads the file
+    /// where one has failed: it may stand.
     pub fn edge(&self) -> Edge {
-        // Where the file cannot be read the next commit says so; until then what was known is as good as anything.
+        // Where the file cannot be read the next commit says so; until then what was known is as
+        // good as anything.
         let _ = self.writer().settle_doubt();
         self.shared.state.load().edge.clone()
     }
 
     /// How records are packed now.
-    pub fn codec(&self) -> Arc<Codec> {
+    pub(crate) fn codec(&self) -> Arc<Codec> {
         self.codec.load_full()
     }
 
@@ -166,12 +187,13 @@ impl Replica {
         self.codec.load().dictionary.is_some()
     }
 
-    /// Makes the dictionary of the names from records of this log, of which there should be [`TRAINING_TILES`] tiles.
-    /// Once made it stays; a log whose names have nothing in common does without.
-    pub fn train(&self, texts: &[&str]) -> Result<(), StoreError> {
+    /// Makes the dictionary of the names from records of this log, of which there should be
+    /// [`TRAINING_TILES`] tiles. Once made it stays; a log whose names have nothing in common does
+    /// without.
+    pub(crate) fn train(&self, texts: &[&str]) -> Result<(), StoreError> {
         let (mut names, mut sizes, mut piece, mut tails) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for records in texts.chunks(SEGMENT_WIDTH as usize) {
-            let parts: Vec<Parts<'_>> = records.iter().map(|text| Parts::of(text)).collect();
+            let parts: Vec<RecordParts<'_>> = records.iter().map(|text| RecordParts::of(text)).collect();
             names_of(&parts, &mut piece, &mut tails);
             names.extend(&piece);
             sizes.push(piece.len());
@@ -187,24 +209,26 @@ impl Replica {
         Ok(())
     }
 
-    /// Adds a window. Returns when all of it is committed; with a head, when it is durable. A window that does not begin where the
-    /// mirror ends is a [`StoreError::Conflict`]: somebody else has written, or a commit that was reported as failed stands.
+    /// Adds a window. Returns when all of it is committed; with a head, when it is durable. A
+    /// window that does not begin where the mirror ends is a [`StoreError::Conflict`]: somebody
+    /// else has written, or a commit that was reported as failed stands.
     ///
     /// # Panics
     ///
     /// When the edge of the window is not that of its tiles.
-    pub fn commit(&self, window: Window) -> Result<(), StoreError> {
+    pub(crate) fn commit(&self, window: Window) -> Result<(), StoreError> {
         self.writer().commit(window)
     }
 
-    /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a while.
+    /// Brings the database into its tidiest form: index merged, write-ahead log emptied. May take a
+    /// while.
     pub fn settle(&self) -> Result<(), StoreError> {
         while !self.tidy()? {}
         Ok(())
     }
 
     /// A bounded step towards that. True when it was the last.
-    pub fn tidy(&self) -> Result<bool, StoreError> {
+    pub(crate) fn tidy(&self) -> Result<bool, StoreError> {
         self.writer().tidy()
     }
 
@@ -220,7 +244,7 @@ impl Codec {
     }
 
     /// Packs the 256 records of a full data tile.
-    pub fn pack(&self, number: u64, texts: &[&str]) -> Result<PackedTile, StoreError> {
+    pub(crate) fn pack(&self, number: u64, texts: &[&str]) -> Result<PackedTile, StoreError> {
         assert_eq!(texts.len() as u64, TILE_WIDTH, "a full data tile has 256 records");
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut packer = match idle().pop() {
@@ -238,10 +262,10 @@ impl Codec {
             (number * SEGMENTS_PER_TILE as u64..).zip(texts.chunks(SEGMENT_WIDTH as usize))
         {
             records.clear();
-            records.extend(texts.iter().map(|text| Parts::of(text)));
+            records.extend(texts.iter().map(|text| RecordParts::of(text)));
             packer.segment(segment, &records, &mut tile.bodies).map_err(codec_failed)?;
             tile.ends.push(tile.bodies.len());
-            let hash = |parts: &Parts<'_>| hash_name(&self.index_key, parts.path, parts.version);
+            let hash = |parts: &RecordParts<'_>| hash_name(&self.index_key, parts.path, parts.version);
             tile.hashes.extend(records.iter().map(hash));
         }
         idle().push(packer);
@@ -250,7 +274,7 @@ impl Codec {
 }
 
 impl RecordText {
-    fn of(parts: &Parts<'_>) -> RecordText {
+    fn of(parts: &RecordParts<'_>) -> RecordText {
         parts.lines().map(RecordText::Lines).unwrap_or_else(|| {
             let mut text = String::new();
             parts.push_text(&mut text);

@@ -1,4 +1,5 @@
-//! Mirrors that an older program wrote: their segments lie in a table, from which they are moved once.
+//! Mirrors that an older program wrote: their segments lie in a table, from which they are moved
+//! once.
 
 use std::path::Path;
 
@@ -24,8 +25,8 @@ pub(super) fn is_left(db: &Connection) -> Result<bool, StoreError> {
     db.query_row(select, [], |row| row.get(0)).map_err(failed("read of the schema"))
 }
 
-/// Moves `count` segments of the mirror at `path` to new files, and does away with their table, whose pages are given back when the
-/// mirror settles. Killed on the way, it begins anew.
+/// Moves `count` segments of the mirror at `path` to new files, and does away with their table,
+/// whose pages are given back when the mirror settles. Killed on the way, it begins anew.
 pub(super) fn move_segments(
     db: &Connection,
     path: &Path,

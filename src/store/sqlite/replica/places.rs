@@ -1,7 +1,8 @@
 //! What memory holds of the places of segments, so that most look-ups read nothing but the segment.
 //!
-//! The places of one tile are known together, in a slot that the tiles with one remainder share: a fixed amount of memory, enough for
-//! all tiles of a log of sixteen million records, however large the log is.
+//! The places of one tile are known together, in a slot that the tiles with one remainder share: a
+//! fixed amount of memory, enough for all tiles of a log of sixteen million records, however large
+//! the log is.
 
 use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -13,7 +14,7 @@ const SLOTS: u64 = 1 << 16;
 
 /// Of the tiles that were read lately, where their segments lie.
 #[derive(Debug, Default)]
-pub(super) struct Known(OnceLock<Box<[Mutex<Slot>]>>);
+pub(super) struct KnownPlaces(OnceLock<Box<[Mutex<Slot>]>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -27,7 +28,7 @@ impl Slot {
     const EMPTY: Slot = Slot { tile: u64::MAX, start: 0, lengths: [0; SEGMENTS_PER_TILE] };
 }
 
-impl Known {
+impl KnownPlaces {
     /// Where a segment of a tile lies, if that is known.
     pub(super) fn get(&self, tile: u64, at: usize) -> Option<Range<u64>> {
         let slot = *self.slot(tile).lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,8 +40,8 @@ impl Known {
         Some(start..start + u64::from(slot.lengths[at]))
     }
 
-    /// Remembers where the segments of a tile lie, each behind the one before. Not of a tile with segments that are longer than any of
-    /// go.sum lines.
+    /// Remembers where the segments of a tile lie, each behind the one before. Not of a tile with
+    /// segments that are longer than any of go.sum lines.
     pub(super) fn keep(&self, tile: u64, start: u64, lengths: impl Iterator<Item = u64>) {
         let mut slot = Slot { tile, start, ..Slot::EMPTY };
         for (kept, length) in slot.lengths.iter_mut().zip(lengths) {
@@ -62,7 +63,7 @@ mod tests {
 
     #[test]
     fn what_was_kept_last_is_found_and_nothing_else() {
-        let known = Known::default();
+        let known = KnownPlaces::default();
         assert_eq!(known.get(3, 0), None);
         known.keep(3, 1_000, 1..17);
         assert_eq!((known.get(3, 0), known.get(3, 15)), (Some(1_000..1_001), Some(1_120..1_136)));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::super::errors::damaged;
-use super::super::packed::{Parts, needs_dictionary};
+use super::super::packed::{RecordParts, needs_dictionary};
 use super::super::readers::ReadConnection;
 use super::super::rows::{CandidateSegment, blob, candidates, tile_id};
 use super::super::seen_heads::{self, SeenHead};
@@ -24,7 +24,8 @@ impl ReplicaReader {
         TreeSize(self.0.state.load().size())
     }
 
-    /// The newest signed head whose every record is there. While a mirror advances, its size is ahead of it.
+    /// The newest signed head whose every record is there. While a mirror advances, its size is
+    /// ahead of it.
     pub fn head(&self) -> Option<Arc<SeenHead>> {
         self.0.state.load().head.clone()
     }
@@ -53,7 +54,7 @@ impl ReplicaReader {
                     return find_in(db, decoder, segments, segment, module);
                 }
                 Ok(ids.map(RecordId).find_map(|id| {
-                    let lines = Parts::of(state.at_edge(id)?).lines_of(module)?;
+                    let lines = RecordParts::of(state.at_edge(id)?).lines_of(module)?;
                     Some(StoredRecord { id, lines })
                 }))
             })
@@ -67,8 +68,8 @@ impl ReplicaReader {
         Ok(records)
     }
 
-    /// Appends the texts of the records in `ids` as a data tile has them, each followed by a blank line. Returns how many there
-    /// are: fewer when the mirror ends before.
+    /// Appends the texts of the records in `ids` as a data tile has them, each followed by a blank
+    /// line. Returns how many there are: fewer when the mirror ends before.
     pub fn push_data(&self, ids: Range<u64>, data: &mut String) -> Result<u64, StoreError> {
         let mut count = 0;
         self.each(ids, |parts| {
@@ -79,7 +80,8 @@ impl ReplicaReader {
         Ok(count)
     }
 
-    /// The hashes of the records in `ids`, computed from them, in order; fewer when the mirror ends before.
+    /// The hashes of the records in `ids`, computed from them, in order; fewer when the mirror ends
+    /// before.
     pub fn leaves(&self, ids: Range<u64>) -> Result<Vec<Hash>, StoreError> {
         let mut leaves = Vec::with_capacity(ids.end.saturating_sub(ids.start).min(TILE_WIDTH) as usize);
         let mut text = String::new();
@@ -91,7 +93,8 @@ impl ReplicaReader {
         Ok(leaves)
     }
 
-    /// A hash tile as wide as it is in the mirror, up to 256 hashes; none when the mirror has no hash of it.
+    /// A hash tile as wide as it is in the mirror, up to 256 hashes; none when the mirror has no
+    /// hash of it.
     pub fn tile(&self, level: u8, number: u64) -> Result<Option<Vec<Hash>>, StoreError> {
         let state = self.0.state.load();
         let hashes = hashes_at(TILE_HEIGHT, level, state.edge.size);
@@ -117,7 +120,11 @@ impl ReplicaReader {
     }
 
     /// Goes through the records in `ids` that are there.
-    pub(super) fn each(&self, ids: Range<u64>, mut each: impl FnMut(&Parts<'_>)) -> Result<(), StoreError> {
+    pub(super) fn each(
+        &self,
+        ids: Range<u64>,
+        mut each: impl FnMut(&RecordParts<'_>),
+    ) -> Result<(), StoreError> {
         self.0.condemned.load().check(&ids)?;
         let state = self.0.state.load();
         let (end, sealed) = (ids.end.min(state.size()), state.edge.sealed());
@@ -127,7 +134,7 @@ impl ReplicaReader {
             })?;
         }
         for id in ids.start.max(sealed)..end {
-            each(&Parts::of(state.at_edge(RecordId(id)).expect("the edge has what is not sealed")));
+            each(&RecordParts::of(state.at_edge(RecordId(id)).expect("the edge has what is not sealed")));
         }
         Ok(())
     }
@@ -162,7 +169,7 @@ pub(super) fn each_sealed(
     decoder: &mut Decoder,
     segments: &Segments,
     ids: Range<u64>,
-    mut each: impl FnMut(u64, &Parts<'_>),
+    mut each: impl FnMut(u64, &RecordParts<'_>),
 ) -> Result<(), StoreError> {
     let numbers = ids.start / SEGMENT_WIDTH..ids.end.div_ceil(SEGMENT_WIDTH);
     segments.each(numbers, |segment, body| {

@@ -6,14 +6,16 @@
 //! NAME.full.places     8 bytes for each segment, little-endian: where it begins; and 8 bytes: where the last one ends
 //! ```
 //!
-//! In SQLite a look-up reads a page of 16 KiB for a segment of 1.4 KB, and a segment is written twice, into the write-ahead log and
-//! out of it again. Here it reads the segment, once it is [known](super::places) where that lies, and a segment is written once.
+//! In SQLite a look-up reads a page of 16 KiB for a segment of 1.4 KB, and a segment is written
+//! twice, into the write-ahead log and out of it again. Here it reads the segment, once it is
+//! [known](super::places) where that lies, and a segment is written once.
 //!
-//! The database is what counts. It says how many segments there are and where the last one ends, and is told so when they are synced,
-//! not before. What lies behind them the next window is written over. It is not cut off: a commit that was reported as failed may stand
-//! after all, when the write-ahead log is read by the next process. One window is packed the same way each time, so that
-//! writing it again changes nothing for such a commit. A place has no checksum: a wrong one leads to bytes whose checksum is not that
-//! of the segment with this number.
+//! The database is what counts. It says how many segments there are and where the last one ends,
+//! and is told so when they are synced, not before. What lies behind them the next window is
+//! written over. It is not cut off: a commit that was reported as failed may stand after all, when
+//! the write-ahead log is read by the next process. One window is packed the same way each time, so
+//! that writing it again changes nothing for such a commit. A place has no checksum: a wrong one
+//! leads to bytes whose checksum is not that of the segment with this number.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -24,7 +26,7 @@ use std::path::{Path, PathBuf};
 use super::super::errors::damaged;
 use super::super::segment::Why;
 use super::SEGMENTS_PER_TILE;
-use super::places::Known;
+use super::places::KnownPlaces;
 use crate::store::durable::sync_name;
 use crate::store::{StoreError, private};
 
@@ -44,7 +46,7 @@ const MAX_SEGMENT_BYTES: u64 = 9 << 20;
 pub(super) struct Segments {
     bodies: Part,
     places: Part,
-    known: Known,
+    known: KnownPlaces,
 }
 
 /// One of the two.
@@ -80,12 +82,13 @@ pub(super) fn paths(database: &Path) -> [PathBuf; 2] {
 }
 
 impl Segments {
-    /// Opens the files beside `database`, or begins them where it has no segments. `mark` is what no other database has. Only for who
-    /// holds the mirror's lock.
+    /// Opens the files beside `database`, or begins them where it has no segments. `mark` is what
+    /// no other database has. Only for who holds the mirror's lock.
     pub(super) fn open(database: &Path, mark: u64, committed: Bounds) -> Result<Segments, StoreError> {
         let open = |path| Part::open(path, committed.count == 0);
         let [bodies, places] = paths(database);
-        let segments = Segments { bodies: open(bodies)?, places: open(places)?, known: Known::default() };
+        let segments =
+            Segments { bodies: open(bodies)?, places: open(places)?, known: KnownPlaces::default() };
         if committed.count == 0 {
             segments.begin(mark)?;
         } else {
@@ -142,8 +145,9 @@ impl Segments {
         Ok(())
     }
 
-    /// Writes segments after the first `after.count`: runs of bodies that lie one after another, each with the ends of its bodies. Returns
-    /// what there is then, which is to be committed after [`sync`](Segments::sync).
+    /// Writes segments after the first `after.count`: runs of bodies that lie one after another,
+    /// each with the ends of its bodies. Returns what there is then, which is to be committed after
+    /// [`sync`](Segments::sync).
     pub(super) fn append<'a>(
         &self,
         after: Bounds,

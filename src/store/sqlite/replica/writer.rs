@@ -13,7 +13,7 @@ use super::super::connection::{checkpoint_aloud, empty_wal, open_writing_with};
 use super::super::errors::{damaged, failed, from_micros, to_micros};
 use super::super::index::{FLUSH, MOST_RECENT, View};
 use super::super::merge::{Change, Index};
-use super::super::packed::Parts;
+use super::super::packed::RecordParts;
 use super::super::readers::{Commits, ReaderPool};
 use super::super::rebuild::{clear, fill};
 use super::super::rows::tile_id;
@@ -66,7 +66,8 @@ pub(super) fn open(
     at: Timestamp,
 ) -> Result<OpenedReplica, StoreError> {
     let lock = FileLock::acquire(&path.with_extension("lock"))?;
-    // Merging the index leaves free pages, a fifteenth of a large mirror: they are given back when it settles.
+    // Merging the index leaves free pages, a fifteenth of a large mirror: they are given back when
+    // it settles.
     let mut db = open_writing_with(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
     let index_key = identify(&db, path, name, vkey, at)?;
     let segments = open_segments(&db, path, &index_key)?;
@@ -122,7 +123,8 @@ fn identify(
     key.map_err(damaged("identity".to_owned()))
 }
 
-/// Opens the files with the segments, after what an older program has left in a table was moved there.
+/// Opens the files with the segments, after what an older program has left in a table was moved
+/// there.
 fn open_segments(db: &Connection, path: &Path, index_key: &[u8; 16]) -> Result<Segments, StoreError> {
     // The key is drawn for each database, and stays within it.
     let (mark, edge) = (xxh3_64(index_key), stored_edge(db)?);
@@ -166,8 +168,8 @@ impl ReplicaWriter {
         Ok(())
     }
 
-    /// After a failure: finds out what is in the file. Before anything else is done with it, since a commit that was reported as
-    /// failed may stand.
+    /// After a failure: finds out what is in the file. Before anything else is done with it, since
+    /// a commit that was reported as failed may stand.
     pub(super) fn settle_doubt(&mut self) -> Result<(), StoreError> {
         if self.unsure {
             self.rollback();
@@ -176,7 +178,8 @@ impl ReplicaWriter {
         Ok(())
     }
 
-    /// Keeps a dictionary for good. Returns the one that there is now: another one, if that was kept before.
+    /// Keeps a dictionary for good. Returns the one that there is now: another one, if that was
+    /// kept before.
     pub(super) fn insert_dictionary(&mut self, new: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         self.settle_doubt()?;
         if let Some(found) = dictionary(&self.db)? {
@@ -242,7 +245,8 @@ impl ReplicaWriter {
 
     fn rollback(&self) {
         if !self.db.is_autocommit() {
-            // SQLite has already rolled back where this fails; the next BEGIN would say if it had not.
+            // SQLite has already rolled back where this fails; the next BEGIN would say if it had
+            // not.
             let _ = self.db.execute_batch("ROLLBACK");
         }
     }
@@ -343,8 +347,9 @@ impl ReplicaWriter {
         Ok(true)
     }
 
-    /// Gives some of the file's free pages back to the file system. True when there are none, or none that can be given: a file
-    /// that was made without this keeps them, and uses them for what comes next.
+    /// Gives some of the file's free pages back to the file system. True when there are none, or
+    /// none that can be given: a file that was made without this keeps them, and uses them for what
+    /// comes next.
     fn give_back(&mut self) -> Result<bool, StoreError> {
         let free = |writer: &ReplicaWriter| -> Result<i64, StoreError> {
             let select = writer.db.pragma_query_value(None, "freelist_count", |row| row.get(0));
@@ -392,8 +397,9 @@ fn entries(
     Ok(entries)
 }
 
-/// Throws away the index of the mirror at `path`, which nobody may have open. Whoever opens it next makes it again from the records.
-pub fn drop_index(path: &Path) -> Result<(), StoreError> {
+/// Throws away the index of the mirror at `path`, which nobody may have open. Whoever opens it next
+/// makes it again from the records.
+pub(crate) fn drop_index(path: &Path) -> Result<(), StoreError> {
     let _lock = FileLock::acquire(&path.with_extension("lock"))?;
     let db = open_writing_with(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
     clear(&db)?;
@@ -403,7 +409,7 @@ pub fn drop_index(path: &Path) -> Result<(), StoreError> {
 /// What the index knows the records at the edge by.
 fn edge_entries<'a>(key: &'a [u8; 16], edge: &'a Edge) -> impl Iterator<Item = IndexEntry> + 'a {
     let entry = |(id, text): (u64, &String)| {
-        let parts = Parts::of(text);
+        let parts = RecordParts::of(text);
         (hash_name(key, parts.path, parts.version), id)
     };
     (edge.sealed()..).zip(&edge.texts).map(entry)
@@ -438,7 +444,8 @@ mod tests {
         Window { tiles: vec![packed.unwrap()], hash_tiles: Vec::new(), edge, head: Some(head) }
     }
 
-    /// The next commits are reported as failed, and stand: what SQLite does when the checkpoint after a commit fails.
+    /// The next commits are reported as failed, and stand: what SQLite does when the checkpoint
+    /// after a commit fails.
     fn fail_after_commit(replica: &Replica, fail: bool) {
         let hook = move |_: &mut rusqlite::hooks::Wal, _| {
             let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);

@@ -1,4 +1,5 @@
-//! A stream of records: the two go.sum lines of one module version after the other, as data tiles hold them.
+//! The parser of a record stream: the two go.sum lines of one module version after the other, as
+//! data tiles hold them.
 //!
 //! ```text
 //! rsc.io/quote v1.5.2 h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=
@@ -8,38 +9,29 @@
 //! rsc.io/sampler v1.3.0/go.mod h1:T1hPZKmBbMNahiBKFy5HrXp6adAjACjK9JXDnKaTXpA=
 //! ```
 //!
-//! Blank lines may stand between records, not within one. Every line ends in a newline, also the last: a stream without it
-//! was cut.
+//! Blank lines may stand between records, not within one. Every line ends in a newline, also the
+//! last: a stream without it was cut.
 
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
+use super::event::MalformedLine;
 use crate::gosum::{LineKind, ModuleLines, parse_go_sum};
 use crate::log::Candidate;
 use crate::store::Evidence;
 
 /// The longest text of a record: twice the longest path and version with a hash, some 2,700 bytes.
-pub const MAX_RECORD_BYTES: usize = 4 << 10;
+const MAX_RECORD_BYTES: usize = 4 << 10;
 
 /// A record of the stream, hashed.
-pub struct Trusted {
+pub struct TrustedRecord {
     /// What may enter.
-    pub candidate: Candidate,
+    pub(super) candidate: Candidate,
     /// The number of its first line in the stream, from 1.
     pub line: u64,
     /// Bytes of the stream up to its end.
     pub end: u64,
-}
-
-/// What is no record.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {why}")]
-pub struct Malformed {
-    /// The line, from 1.
-    pub line: u64,
-    /// What is wrong.
-    pub why: String,
 }
 
 /// Takes a stream apart as it comes.
@@ -57,9 +49,9 @@ impl RecordParser {
         RecordParser { evidence, buffer: BytesMut::new(), lines: 0, bytes: 0 }
     }
 
-    /// Takes the next piece of the stream, and appends the records that it completes. After an error, `records` has all
-    /// those before it.
-    pub fn feed(&mut self, piece: &[u8], records: &mut Vec<Trusted>) -> Result<(), Malformed> {
+    /// Takes the next piece of the stream, and appends the records that it completes. After an
+    /// error, `records` has all those before it.
+    pub fn feed(&mut self, piece: &[u8], records: &mut Vec<TrustedRecord>) -> Result<(), MalformedLine> {
         self.buffer.extend_from_slice(piece);
         loop {
             let blank = self.buffer.iter().take_while(|byte| **byte == b'\n').count();
@@ -74,7 +66,7 @@ impl RecordParser {
                     let line = self.lines + 1;
                     self.advance(end, 2);
                     let candidate = Candidate::new(lines, self.evidence.clone());
-                    records.push(Trusted { candidate, line, end: self.bytes });
+                    records.push(TrustedRecord { candidate, line, end: self.bytes });
                 }
                 None if self.buffer.len() > MAX_RECORD_BYTES => {
                     return Err(self.malformed(format!("a record has more than {MAX_RECORD_BYTES} bytes")));
@@ -85,14 +77,14 @@ impl RecordParser {
     }
 
     /// Says that the stream is over.
-    pub fn end(&self) -> Result<(), Malformed> {
+    pub fn end(&self) -> Result<(), MalformedLine> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         Err(self.malformed("the stream ends within a record".to_owned()))
     }
 
-    fn parse(&self, end: usize) -> Result<ModuleLines, Malformed> {
+    fn parse(&self, end: usize) -> Result<ModuleLines, MalformedLine> {
         if end > MAX_RECORD_BYTES {
             return Err(self.malformed(format!("a record has more than {MAX_RECORD_BYTES} bytes")));
         }
@@ -108,7 +100,7 @@ impl RecordParser {
                 [line] => line.kind == LineKind::Zip && line.to_string() == first,
                 _ => false,
             });
-            Malformed { line: self.lines + 1 + u64::from(is_second), why }
+            MalformedLine { line: self.lines + 1 + u64::from(is_second), why }
         })
     }
 
@@ -118,7 +110,7 @@ impl RecordParser {
         self.lines += lines;
     }
 
-    fn malformed(&self, why: String) -> Malformed {
-        Malformed { line: self.lines + 1, why }
+    fn malformed(&self, why: String) -> MalformedLine {
+        MalformedLine { line: self.lines + 1, why }
     }
 }

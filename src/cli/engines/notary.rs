@@ -1,0 +1,111 @@
+//! The notary: each route with its sources and its checksum database.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+
+use crate::cli::exit::{Exit, OrExit};
+use crate::config::{self, Config, is_writable_by_others};
+use crate::log::Log;
+use crate::mirror::Mirrors;
+use crate::notary::{Notary, NotaryLimits, NotaryOptions, RemoteLines};
+use crate::route::{Checksum, Route};
+use crate::source::SourceList;
+use crate::store::private;
+use crate::upstream::{GoProxy, HttpClient, ModuleLimits, ProxySettings, ScratchSpace, Vcs, VcsOptions};
+
+pub(super) fn open_notary(
+    config: &Config,
+    log: Log,
+    mirrors: &Mirrors,
+    client: &HttpClient,
+) -> anyhow::Result<Notary> {
+    let scratch = config.data.join("scratch");
+    private::make_directory(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    let anchor = config.anchor.parent().unwrap_or(Path::new("."));
+    let scratch = ScratchSpace::new(scratch, &[&*config.data, anchor]);
+    let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
+    let mut routes = Vec::new();
+    for config::RouteSection { route, .. } in &config.routes {
+        let checksum = match &route.checksum {
+            Checksum::Compute => Checksum::Compute,
+            Checksum::Sumdb(name) => {
+                let unusable =
+                    || mirrors.find_unusable(name).expect("what routes name is opened or cannot be").clone();
+                let lines: Arc<dyn RemoteLines> = match mirrors.find(name) {
+                    Some(mirror) => Arc::new(mirror.log.clone()),
+                    None => unusable(),
+                };
+                Checksum::Sumdb(lines)
+            }
+        };
+        routes.push(Route {
+            modules: route.modules.clone(),
+            source: route.source.clone().map(|list| source(config, list, client, &scratch, &git_config)),
+            checksum,
+        });
+    }
+    let clock = client.clock().clone();
+    Ok(Notary::new(NotaryOptions { log, routes, limits: limits(config), clock })?)
+}
+
+/// Git runs what its configuration names, so nobody else may write it. It may be readable: it is
+/// where a credential helper is named, and need not hold a secret.
+fn read_git_config(path: &Path) -> anyhow::Result<String> {
+    let cannot_read = || format!("cannot read git_config {}", path.display());
+    let mut file = std::fs::File::open(path).with_context(cannot_read)?;
+    if is_writable_by_others(&file.metadata().with_context(cannot_read)?) {
+        let path = path.display();
+        let error = anyhow!(
+            "git_config: others can write {path}, and git runs what it says\n  fix: chmod go-w '{path}'"
+        );
+        return Err(error).or_exit(Exit::Usage);
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).with_context(cannot_read)?;
+    Ok(text)
+}
+
+/// The sources of a route, ready to be asked.
+fn source(
+    config: &Config,
+    list: SourceList,
+    client: &HttpClient,
+    scratch: &ScratchSpace,
+    git_config: &Option<String>,
+) -> GoProxy {
+    let vcs = list.has_direct().then(|| {
+        let options = VcsOptions {
+            roots: config.roots.value.clone(),
+            proxies: ProxySettings::from_env(),
+            git_config: git_config.clone(),
+            clock: client.clock().clone(),
+            ..VcsOptions::new(scratch.clone())
+        };
+        Vcs::new(options)
+    });
+    let limits = ModuleLimits { max_zip_bytes: *config.limits.zip_bytes, ..ModuleLimits::default() };
+    // Where a remote log gives the lines only small go.mod files are read from the list, never from
+    // version control.
+    GoProxy::new(list, client.clone(), vcs, limits, scratch.clone())
+}
+
+pub(in crate::cli) fn limits(config: &Config) -> NotaryLimits {
+    let defaults = NotaryLimits::default();
+    NotaryLimits {
+        deadline: *config.limits.deadline,
+        concurrency: *config.limits.concurrency,
+        route_concurrency: (*config.limits.concurrency * 3).div_ceil(4),
+        client_misses_per_minute: (*config.limits.client_misses_per_minute)
+            .try_into()
+            .unwrap_or(defaults.client_misses_per_minute),
+        misses_per_minute: (*config.limits.misses_per_minute)
+            .try_into()
+            .unwrap_or(defaults.misses_per_minute),
+        negative_cache: *config.limits.negative_cache,
+        zip: crate::dirhash::ZipLimits { zip_bytes: *config.limits.zip_bytes, ..defaults.zip.clone() },
+        ..defaults
+    }
+}
