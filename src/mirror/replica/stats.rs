@@ -29,22 +29,22 @@ const HEADS_AT_ONCE: usize = 1_000;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ReplicaStats {
     /// Records under the newest stored head.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Records that are not the two lines of a module version.
-    pub others: u64,
+    pub(crate) others: u64,
     /// Stored heads.
-    pub heads: u64,
+    pub(crate) heads: u64,
     /// When heads of which sizes were seen, the oldest first.
-    pub growth: Vec<(Timestamp, u64)>,
+    pub(crate) growth: Vec<(Timestamp, u64)>,
     /// Records a day between the first and the last head that is stored; none when less than an
     /// hour lies between them.
-    pub per_day: Option<f64>,
+    pub(crate) per_day: Option<f64>,
     /// Records that came in the last 24 hours before the newest head, if the heads go back so far.
-    pub last_day: Option<u64>,
+    pub(crate) last_day: Option<u64>,
     /// The hosts with the most records, the first part of a path.
-    pub hosts: Vec<(String, u64)>,
+    pub(crate) hosts: Vec<(String, u64)>,
     /// The module paths with the most records, each a version.
-    pub paths: Vec<(String, u64)>,
+    pub(crate) paths: Vec<(String, u64)>,
 }
 
 /// Reads everything. Blocks. `progress` gets how many records of how many are read, and may end it:
