@@ -130,7 +130,7 @@ pub enum ReadError {
 }
 
 /// Why a look-up has no record, or a mirror no tile. Each text is printed by the `go` command at somebody's prompt: a short first line,
-/// then cause and remedy (see [`answer::fit_for_go`] for what fits).
+/// then cause and remedy (see [`fit_for_go`](crate::visible::fit_for_go) for what fits).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupRefusal {
     /// 404: the source does not have it.

@@ -9,7 +9,7 @@
 //! the lines, sorted → [agrees | conflict: an event, once | the log has none: counted | not proved: counted, tried again]
 //! ```
 //!
-//! How far that is, and for which lines, is in the state ([`Pass`](crate::monitor::Pass)), in the same write as the events. Other lines begin a new pass, in
+//! How far that is, and for which lines, is in the state ([`Pass`]), in the same write as the events. Other lines begin a new pass, in
 //! which what was proved before is answered by the monitor's own database. A module version that the log does not have is no event:
 //! many go.sum files name some that nobody ever looked up there. It is asked for again after a day.
 
