@@ -80,7 +80,7 @@ impl Site {
     }
 
     fn anchored(&self) -> Option<Anchored> {
-        FileAnchor::at(&self.anchor()).read().unwrap()
+        FileAnchor::at(self.anchor()).read().unwrap()
     }
 
     fn store(&self) -> SqliteStore {
@@ -170,7 +170,7 @@ async fn check_reads_only(site: &Site, log: &Log, expected: fn(&ReadOnly) -> boo
 async fn stopped_before_the_first_head() {
     // The anchor is made before the log.
     let anchored = |site: &Site| {
-        drop(FileAnchor::at(&site.anchor()).create(&anchored_at(0, empty()), start_time()).unwrap());
+        drop(FileAnchor::at(site.anchor()).create(&anchored_at(0, empty()), start_time()).unwrap());
     };
     let created = |site: &Site| {
         anchored(site);
@@ -178,7 +178,7 @@ async fn stopped_before_the_first_head() {
     };
     let claimed = |site: &Site| {
         created(site);
-        FileAnchor::at(&site.anchor()).open().unwrap().unwrap().0.claim(0, 1).unwrap();
+        FileAnchor::at(site.anchor()).open().unwrap().unwrap().0.claim(0, 1).unwrap();
     };
     let claimed_in_both = |site: &Site| {
         claimed(site);
@@ -427,7 +427,7 @@ async fn the_anchor_of_another_log_is_refused() {
     let other =
         SignerKey::generate("sum.other.example".parse::<KeyName>().unwrap(), [9; 32]).verifier().to_string();
     let anchored = Anchored { vkey: other.clone(), ..anchored_at(3, empty()) };
-    drop(FileAnchor::at(&site.anchor()).create(&anchored, start_time()).unwrap());
+    drop(FileAnchor::at(site.anchor()).create(&anchored, start_time()).unwrap());
     let foreign = |reason: &ReadOnly| matches!(reason, ReadOnly::AnchorForeign { .. });
     check_reads_only(&site, &site.open(), foreign, &[&other, "set `anchor`"]).await;
 }

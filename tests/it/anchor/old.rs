@@ -101,11 +101,11 @@ fn an_old_anchor_that_a_server_holds_is_not_converted() {
     let held = Connection::open(site.anchor()).unwrap();
     let epoch: i64 = held.query_row("SELECT epoch FROM anchor", [], |row| row.get(0)).unwrap();
     assert_eq!(epoch, 1);
-    let refused = FileAnchor::at(&site.anchor()).open().map(|_| "converted").unwrap_err();
+    let refused = FileAnchor::at(site.anchor()).open().map(|_| "converted").unwrap_err();
     assert!(matches!(refused, StoreError::Locked { .. }), "{refused:?}");
-    assert_eq!(FileAnchor::at(&site.anchor()).read().unwrap(), Some(anchored.clone()), "to look is allowed");
+    assert_eq!(FileAnchor::at(site.anchor()).read().unwrap(), Some(anchored.clone()), "to look is allowed");
     drop(held);
-    assert_eq!(FileAnchor::at(&site.anchor()).open().unwrap().unwrap().1, anchored);
+    assert_eq!(FileAnchor::at(site.anchor()).open().unwrap().unwrap().1, anchored);
 }
 
 /// A conversion stops between any two of its steps: what is there then is converted again, or is done.
@@ -124,7 +124,7 @@ async fn a_conversion_may_stop_anywhere() {
         if leftover {
             std::fs::write(site.anchor().with_file_name(".tmpAb12cd"), "half of a file").unwrap();
         }
-        assert_eq!(FileAnchor::at(&site.anchor()).open().unwrap().unwrap().1, newest);
+        assert_eq!(FileAnchor::at(site.anchor()).open().unwrap().unwrap().1, newest);
     }
     let before = (**site.open().snapshot().head()).clone();
     check_writes(&site, &site.open(), &before).await;
@@ -137,7 +137,7 @@ fn a_link_to_an_old_anchor_stays_a_link() {
     let real = site.root.path().join("real.db");
     write(&real, Some(&anchored), None);
     std::os::unix::fs::symlink(&real, site.anchor()).unwrap();
-    assert_eq!(FileAnchor::at(&site.anchor()).open().unwrap().unwrap().1, anchored);
+    assert_eq!(FileAnchor::at(site.anchor()).open().unwrap().unwrap().1, anchored);
     assert!(site.anchor().is_symlink());
     assert!(std::fs::read(&real).unwrap().starts_with(b"tallystick anchor 1\n"));
 }

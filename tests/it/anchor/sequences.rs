@@ -103,7 +103,7 @@ impl World {
         if size >= self.largest() {
             return Ok(true);
         }
-        let anchored = FileAnchor::at(&self.live().join("anchor")).read().unwrap().unwrap().tree.size.0;
+        let anchored = FileAnchor::at(self.live().join("anchor")).read().unwrap().unwrap().tree.size.0;
         if anchored > size {
             return Err(format!("it writes at {size}, and its anchor knows {anchored}"));
         }

@@ -106,7 +106,7 @@ async fn an_anchor_that_can_be_read_is_right() {
     for anchored in [tree, ahead, beside] {
         lose_anchor(&site);
         let anchored = anchored_at(9, anchored);
-        drop(FileAnchor::at(&site.anchor()).create(&anchored, start_time()).unwrap());
+        drop(FileAnchor::at(site.anchor()).create(&anchored, start_time()).unwrap());
         let refused = settle(&site, 5).unwrap_err();
         assert!(matches!(&refused, SettleError::Readable { .. }), "{refused:?}");
         assert_eq!(site.anchored(), Some(anchored), "it is left alone");

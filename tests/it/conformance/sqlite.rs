@@ -115,7 +115,7 @@ fn files_of_others_are_refused_and_left_alone() {
     );
     let refused = open(&anchor).unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
-    let refused = FileAnchor::at(&place.path()).open().map(|_| ()).unwrap_err();
+    let refused = FileAnchor::at(place.path()).open().map(|_| ()).unwrap_err();
     assert!(matches!(refused, StoreError::Foreign { .. }), "{refused:?}");
     // Last: a schema from the future is not touched either.
     raw(&place).pragma_update(None, "user_version", 99).unwrap();

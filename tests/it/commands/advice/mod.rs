@@ -120,7 +120,7 @@ impl Drill {
             ended: None,
         };
         fs::write(self.path("anchor.db.stops"), serde_json::to_vec(&[stop]).unwrap()).unwrap();
-        FileAnchor::at(&self.path("anchor.db")).open().unwrap().unwrap().0.remember_stops(1).unwrap();
+        FileAnchor::at(self.path("anchor.db")).open().unwrap().unwrap().0.remember_stops(1).unwrap();
     }
 }
 
