@@ -136,8 +136,7 @@ impl Place {
             }
         };
         let width = if let Place::Leaves(_) = self { SUBTREE_WIDTH } else { TILE_WIDTH };
-        (number < size.0.checked_shr(u32::from(height)).unwrap_or(0))
-            .then_some((above, (number % width) as usize))
+        (number < hashes_at(height, 1, size)).then_some((above, (number % width) as usize))
     }
 }
 

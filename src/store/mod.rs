@@ -32,7 +32,6 @@ use jiff::Timestamp;
 use crate::gosum::ModuleLines;
 use crate::module::ModuleVersion;
 use crate::note::SignerKey;
-pub use crate::tlog::TILE_WIDTH;
 use crate::tlog::{Hash, RecordId, TILE_HEIGHT, TreeHead, TreeSize};
 pub use error::{FoundInstead, StoreError};
 pub use evidence::{Evidence, Incident, IncidentKind};

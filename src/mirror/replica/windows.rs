@@ -37,8 +37,8 @@ use crate::store::remote::SeenHead;
 use crate::store::replica::{Edge, PackedTile, Replica, TRAINING_TILES, Window};
 use crate::store::{FullTile, StoreError};
 use crate::tlog::{
-    Hash, HashIndex, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TreeHead, TreeSize, edge_root, push_tile_root,
-    split_data_tile, stored_hash_index, tree_hash, tree_hash_indexes,
+    Hash, HashIndex, TILE_HEIGHT, TILE_WIDTH, Tile, TileLevel, TreeHead, TreeSize, edge_root, hashes_at,
+    push_tile_root, split_data_tile, stored_hash_index, tree_hash, tree_hash_indexes,
 };
 
 /// Data tiles of a window: those of one hash tile of level 1.
@@ -390,7 +390,7 @@ fn judge_full<T>(
 pub(super) fn push_tile(edge: &mut Edge, root: Hash, full: &mut Vec<FullTile>) {
     edge.texts.clear();
     edge.size = TreeSize(edge.sealed() + TILE_WIDTH);
-    let number = |level: u8| (edge.size.0 >> (8 * (u32::from(level) + 1))) - 1;
+    let number = |level: u8| hashes_at(TILE_HEIGHT, level + 1, edge.size) - 1;
     let completed = push_tile_root(TILE_HEIGHT, &mut edge.levels, root);
     full.extend(completed.into_iter().map(|(level, hashes)| FullTile {
         level,

@@ -34,7 +34,9 @@ use crate::share::turns::Line;
 use crate::share::{Claimant, Shed, Turns};
 use crate::store::StoreError;
 use crate::store::remote::{Added, Addition, SeenHead};
-use crate::tlog::{HASH_SIZE, TILE_HEIGHT, Tile, TileLevel, TilePlan, TreeHead, stored_hash_index};
+use crate::tlog::{
+    HASH_SIZE, TILE_HEIGHT, Tile, TileLevel, TilePlan, TreeHead, hashes_at, stored_hash_index,
+};
 use crate::upstream::{Inquiry, SumdbAnswer};
 
 /// When all places for look-ups are taken, a caller may come back after this long.
@@ -254,6 +256,6 @@ impl Lookups {
 
 /// Checks whether a tree has a tile at this level in this width.
 fn covers(tree: &TreeHead, level: u8, tile: &Tile) -> bool {
-    let hashes = tree.size.0.checked_shr(u32::from(TILE_HEIGHT) * u32::from(level)).unwrap_or(0);
+    let hashes = hashes_at(TILE_HEIGHT, level, tree.size);
     (u128::from(tile.number) << TILE_HEIGHT) + u128::from(tile.width) <= u128::from(hashes)
 }
