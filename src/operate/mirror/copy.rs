@@ -79,7 +79,8 @@ impl Operations {
     ) -> Result<ImportAnswer, Refusal> {
         let mirror = find(self.mirrors(), log)?;
         let parsed = ImportSource::parse(source)
-            .map_err(|error| Refusal::new(Reason::Usage, format!("{source}: {error}")))?;
+            // The source may hold a password, and a text that is no URL cannot be redacted.
+            .map_err(|error| Refusal::new(Reason::Usage, format!("the source to import {error}")))?;
         let imported = self.unless_stopped(async {
             let imported = mirror.import(&parsed, move |at| tell(progress(at))).await;
             imported.map_err(|error| of_import(mirror, error))

@@ -13,11 +13,12 @@ fn the_document_has_the_paths_of_the_router() {
     let document: Value = serde_json::from_str(OPENAPI).unwrap();
     let described: BTreeSet<&str> =
         document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+    let mut waiting = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")];
     let mut routed = BTreeSet::new();
-    for entry in std::fs::read_dir(sources).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
             for route in text.split(".route(\"").skip(1).filter(|rest| rest.starts_with("/api/")) {
                 routed.insert(route.split('"').next().unwrap().replace("{*", "{"));

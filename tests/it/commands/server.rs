@@ -108,7 +108,7 @@ fn the_protocol_is_versioned_and_bounded() {
         (post("/v1/lookup", r#"{"module":"rsc.io/quote@v1.5.2"}"#), "200", r#""size":0"#),
         (post("/v1/lookup", r#"{"module":"rsc.io/quote@../x"}"#), "400", "is not a semantic version"),
         (post("/v1/lookup", "nonsense"), "400", "expected"),
-        (post("/v1/lookup", &"x".repeat(1 << 20)), "400", "length limit exceeded"),
+        (post("/v1/lookup", &"x".repeat(1 << 20)), "400", "the body is larger than 16384 bytes"),
         (post("/v1/notarize", r#"{"module":"corp.example/none@v1.0.0"}"#), "422", r#""reason":"not-found""#),
         (post("/v1/import", claims), "400", "the importer has no name"),
         (post("/v1/import?importer=a%0Ab", claims), "400", "control or invisible characters"),

@@ -125,6 +125,10 @@ fn an_import_ends_with_the_code_that_says_what_to_do() {
         let other = mirroring(&log, NOWHERE, FULL);
         let running = server.then(|| other.serve());
         ran(&other, &["import", NAME, "/nonexistent"], 1);
+        for url in ["http://ci:s3cret@log.example", "https://ci:s3cret@log.example/#tree"] {
+            let refused = ran(&other, &["import", NAME, url], 2).stderr;
+            assert!(refused.contains("the source to import ") && !refused.contains("s3cret"), "{refused}");
+        }
         let refused = ran(&other, &["import", NAME, "/etc"], 1).stderr;
         assert!(refused.contains("it has no file `latest`"), "{refused}");
         // Bytes that do not verify, then a contradiction.
