@@ -31,7 +31,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::log::{Judgment, Log, ProverError, Report, Snapshot};
+use crate::log::{IncidentReport, Judgment, Log, ProverError, Snapshot};
 use crate::mirror::{HeadComparison, Mirrors, Misbehavior, RemoteError, head_of, write_evidence};
 use crate::note::{self, OpenError, VerifierKey};
 use crate::store::{IncidentKind, StoreError};
@@ -261,7 +261,7 @@ impl Gossip {
     }
 
     /// The incident of a fork, whose evidence is kept in a file too.
-    fn evidence_of(&self, log: &str, text: &str) -> Report {
+    fn evidence_of(&self, log: &str, text: &str) -> IncidentReport {
         let evidence = write_evidence(&self.evidence, text);
         if let Err(error) = &evidence {
             let file = self.evidence.display();
@@ -272,6 +272,6 @@ impl Gossip {
     }
 }
 
-fn report(detail: &serde_json::Value) -> Report {
-    Report { kind: IncidentKind::Misbehavior, detail: detail.to_string() }
+fn report(detail: &serde_json::Value) -> IncidentReport {
+    IncidentReport { kind: IncidentKind::Misbehavior, detail: detail.to_string() }
 }

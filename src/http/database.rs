@@ -96,11 +96,6 @@ impl LatestHead {
         LatestHead { note, etag }
     }
 
-    /// The signed note.
-    pub fn note(&self) -> &Bytes {
-        &self.note
-    }
-
     /// 200 with the note.
     pub(super) fn answer(self) -> Answer {
         answer::head(self.note, self.etag)

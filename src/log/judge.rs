@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
-use super::{Log, Report};
+use super::{IncidentReport, Log};
 use crate::store::StoreError;
 use crate::tlog::TreeHead;
 
@@ -88,7 +88,7 @@ impl Log {
         &self,
         shown: &TreeHead,
         note: &str,
-        report: impl FnOnce(&ReadOnly) -> Report,
+        report: impl FnOnce(&ReadOnly) -> IncidentReport,
     ) -> Result<Judgment, StoreError> {
         self.decide(shown, note, report).inspect_err(|error| {
             if let StoreError::Damaged { .. } = error {
@@ -101,7 +101,7 @@ impl Log {
         &self,
         shown: &TreeHead,
         note: &str,
-        report: impl FnOnce(&ReadOnly) -> Report,
+        report: impl FnOnce(&ReadOnly) -> IncidentReport,
     ) -> Result<Judgment, StoreError> {
         let committed = &self.shared.committed;
         if committed.contradiction(shown)?.is_none() {

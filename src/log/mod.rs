@@ -129,14 +129,14 @@ impl Candidate {
 
 /// Something that a person must look at, seen outside of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct IncidentReport {
     /// What kind of incident it is.
     pub kind: IncidentKind,
     /// What was seen, as JSON.
     pub detail: String,
 }
 
-impl Report {
+impl IncidentReport {
     /// The digest of the incident that it becomes, hexadecimal.
     fn digest(&self) -> String {
         evidence::digest_of(self.kind.as_str(), &self.detail)
@@ -146,12 +146,12 @@ impl Report {
     }
 
     /// A damaged row or page.
-    fn damage(error: &StoreError) -> Report {
+    fn damage(error: &StoreError) -> IncidentReport {
         let detail = match error {
             StoreError::Damaged { place, why } => json!({ "place": place, "why": why }),
             error => json!({ "why": error.to_string() }),
         };
-        Report { kind: IncidentKind::Damage, detail: detail.to_string() }
+        IncidentReport { kind: IncidentKind::Damage, detail: detail.to_string() }
     }
 }
 
@@ -292,12 +292,12 @@ impl Log {
     /// incident too, once.
     pub fn stop_signing(&self, error: &StoreError) {
         self.shared.turn(State::ReadOnly(ReadOnly::from(error)));
-        self.tell(Report::damage(error));
+        self.tell(IncidentReport::damage(error));
     }
 
     /// Keeps what was found while the log was read, once. Nobody waits for it, and a log without a
     /// writer keeps nothing: whoever reads is told each time.
-    fn tell(&self, report: Report) -> bool {
+    fn tell(&self, report: IncidentReport) -> bool {
         let is_new = {
             let mut told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner);
             told.len() < MAX_TOLD && told.insert(report.detail.clone())
@@ -328,14 +328,14 @@ impl Log {
 
     /// Keeps incidents that were found outside of an append, in one commit with whatever else has
     /// arrived. What is known already, by its kind and detail, is not kept twice.
-    pub async fn report(&self, reports: Vec<Report>) -> Result<(), AppendError> {
+    pub async fn report(&self, reports: Vec<IncidentReport>) -> Result<(), AppendError> {
         self.queue(Vec::new(), reports).await?.receipt().await.map(|_| ())
     }
 
     async fn queue(
         &self,
         candidates: Vec<Candidate>,
-        reports: Vec<Report>,
+        reports: Vec<IncidentReport>,
     ) -> Result<Submitted, AppendError> {
         let stopped = || self.shared.stopped();
         let queue = self.writer.queue.as_ref().ok_or_else(stopped)?;

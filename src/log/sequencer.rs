@@ -25,7 +25,7 @@ use super::right_edge::RightEdge;
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
 use super::tower::Tower;
-use super::{AppendError, AppendOutcome, Candidate, Conflict, Receipt, Report, SharedLog};
+use super::{AppendError, AppendOutcome, Candidate, Conflict, IncidentReport, Receipt, SharedLog};
 use crate::clock::Clock;
 use crate::module::ModuleVersion;
 use crate::note::{self, SignerKey};
@@ -54,7 +54,7 @@ pub(super) enum Job {
 /// Candidates and where their outcomes go.
 pub(super) struct Submission {
     pub(super) candidates: Vec<Candidate>,
-    pub(super) reports: Vec<Report>,
+    pub(super) reports: Vec<IncidentReport>,
     pub(super) reply: oneshot::Sender<Result<Receipt, AppendError>>,
     /// Its place in the queue, free again when it is served.
     pub(super) place: OwnedSemaphorePermit,
@@ -271,7 +271,7 @@ impl Sequencer {
         tracing::error!(%error, "the log signs nothing more");
         self.shared.turn(State::ReadOnly(reason.clone()));
         if let StoreError::Damaged { .. } = error
-            && let Err(error) = self.append(&[], &[Report::damage(error)])
+            && let Err(error) = self.append(&[], &[IncidentReport::damage(error)])
         {
             tracing::warn!(%error, "the damage could not be kept as an incident");
         }
@@ -283,7 +283,7 @@ impl Sequencer {
     fn append_surely(
         &mut self,
         candidates: &[Vec<Candidate>],
-        reports: &[Report],
+        reports: &[IncidentReport],
     ) -> Result<Vec<AppendOutcome>, Halt> {
         for _ in 1..CONFLICT_TRIES {
             match self.append(candidates, reports) {
@@ -298,7 +298,7 @@ impl Sequencer {
     fn append(
         &mut self,
         candidates: &[Vec<Candidate>],
-        reports: &[Report],
+        reports: &[IncidentReport],
     ) -> Result<Vec<AppendOutcome>, Halt> {
         // What was found is kept whatever waits: it may be why the gate stays closed.
         let only_reports = !reports.is_empty() && candidates.iter().all(Vec::is_empty);
@@ -325,7 +325,7 @@ impl Sequencer {
             error => error.into(),
         })?;
         let mut sorted = sort_out(&mut *transaction, candidates.iter().flatten(), published.size().0, at)?;
-        let incident = |Report { kind, detail }: Report| Incident { kind, at, detail };
+        let incident = |IncidentReport { kind, detail }: IncidentReport| Incident { kind, at, detail };
         sorted.incidents.extend(reports.iter().cloned().map(incident));
         if sorted.records.is_empty() && sorted.incidents.is_empty() {
             return Ok(sorted.outcomes);

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use super::operations::Operations;
-use crate::log::{FsckFinding, Report};
+use crate::log::{FsckFinding, IncidentReport};
 use crate::store::IncidentKind;
 
 impl Operations {
@@ -13,14 +13,14 @@ impl Operations {
     pub(super) async fn report_damage(&self, log: &str, findings: &[FsckFinding]) {
         let report = |found: &FsckFinding| {
             let detail = json!({ "log": log, "place": found.place, "why": found.why });
-            Report { kind: IncidentKind::Damage, detail: detail.to_string() }
+            IncidentReport { kind: IncidentKind::Damage, detail: detail.to_string() }
         };
         self.keep_incidents(log, "damage of a mirror", findings.iter().map(report).collect()).await;
     }
 
     /// Keeps what is wrong with a mirror, or with the own log beside it, as incidents of the own
     /// log.
-    pub(super) async fn keep_incidents(&self, log: &str, what: &str, reports: Vec<Report>) {
+    pub(super) async fn keep_incidents(&self, log: &str, what: &str, reports: Vec<IncidentReport>) {
         if reports.is_empty() {
             return;
         }

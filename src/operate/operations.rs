@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::refusal::{Reason, Refusal};
-use crate::log::{Log, Report};
+use crate::log::{IncidentReport, Log};
 use crate::mirror::Mirrors;
 use crate::notary::Notary;
 use crate::store::StoreError;
@@ -24,7 +24,7 @@ pub(crate) struct Operations {
 /// holds the lock of its directory.
 pub(crate) trait IncidentStore: Send + Sync {
     /// Keeps what is not known already. Blocks.
-    fn keep(&self, reports: Vec<Report>) -> Result<(), StoreError>;
+    fn keep(&self, reports: Vec<IncidentReport>) -> Result<(), StoreError>;
 }
 
 /// How far the own log is open.

@@ -86,7 +86,8 @@ impl<T> Slots<T> {
     }
 
     /// Returns how many slots are taken.
-    pub fn taken(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> usize {
         self.taken.len()
     }
 

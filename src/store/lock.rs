@@ -28,13 +28,8 @@ const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// The lock on a log's directory, released by the kernel when the process ends, however it ends.
 #[derive(Debug)]
-pub struct DirectoryLock(FileLock);
-
-/// The lock on a file that is there for nothing else.
-#[derive(Debug)]
-pub(crate) struct FileLock {
+pub struct DirectoryLock {
     _held: Exclusive,
-    path: PathBuf,
 }
 
 /// An exclusive `flock` on an open file, released when it is dropped.
@@ -45,6 +40,23 @@ pub(crate) struct FileLock {
 pub(crate) struct Exclusive(File);
 
 impl Exclusive {
+    /// Takes the lock on a file that is there for nothing else, or says at once who has it. The
+    /// file is made where there is none.
+    pub(crate) fn acquire(path: &Path) -> Result<Exclusive, StoreError> {
+        let failed = |source| StoreError::File { path: path.display().to_string(), source };
+        let mut file = private::options().open(path).map_err(failed)?;
+        for tries_left in (0..LOCK_TRIES).rev() {
+            file = match Exclusive::try_of(file).map_err(failed)? {
+                Ok(held) => return Ok(held),
+                Err(file) => file,
+            };
+            if tries_left > 0 {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+        }
+        Err(StoreError::Locked { path: path.display().to_string(), holder: Holder::of(&[path]) })
+    }
+
     /// Takes the lock, or gives the file back if another process has it.
     pub(crate) fn try_of(file: File) -> io::Result<Result<Exclusive, File>> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -66,32 +78,9 @@ impl DirectoryLock {
     /// Takes the lock of `directory` or says at once who is in the way. What others could open of
     /// the state in it is private afterwards.
     pub fn acquire(directory: &Path) -> Result<DirectoryLock, StoreError> {
-        let lock = FileLock::acquire(&directory.join("lock")).map(DirectoryLock)?;
+        let held = Exclusive::acquire(&directory.join("lock"))?;
         private::tighten(directory);
-        Ok(lock)
-    }
-
-    /// The lock file.
-    pub fn path(&self) -> &Path {
-        &self.0.path
-    }
-}
-
-impl FileLock {
-    /// Takes the lock or says at once that somebody has it. The file is made where there is none.
-    pub(crate) fn acquire(path: &Path) -> Result<FileLock, StoreError> {
-        let failed = |source| StoreError::File { path: path.display().to_string(), source };
-        let mut file = private::options().open(path).map_err(failed)?;
-        for tries_left in (0..LOCK_TRIES).rev() {
-            file = match Exclusive::try_of(file).map_err(failed)? {
-                Ok(held) => return Ok(FileLock { _held: held, path: path.to_owned() }),
-                Err(file) => file,
-            };
-            if tries_left > 0 {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-        }
-        Err(StoreError::Locked { path: path.display().to_string(), holder: Holder::of(&[path]) })
+        Ok(DirectoryLock { _held: held })
     }
 }
 
@@ -174,12 +163,12 @@ mod tests {
     fn a_lock_ends_although_a_copy_of_its_descriptor_lives_on() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        let lock = FileLock::acquire(&path).unwrap();
+        let lock = Exclusive::acquire(&path).unwrap();
         // What a child has between its fork and its exec.
-        let copy = lock._held.0.try_clone().unwrap();
-        assert!(matches!(FileLock::acquire(&path), Err(StoreError::Locked { .. })));
+        let copy = lock.0.try_clone().unwrap();
+        assert!(matches!(Exclusive::acquire(&path), Err(StoreError::Locked { .. })));
         drop(lock);
-        FileLock::acquire(&path).unwrap();
+        Exclusive::acquire(&path).unwrap();
         drop(copy);
     }
 }

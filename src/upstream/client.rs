@@ -82,11 +82,6 @@ impl HttpClient {
         &self.options.clock
     }
 
-    /// The options it was made with.
-    pub fn options(&self) -> &ClientOptions {
-        &self.options
-    }
-
     /// Fetches `url` into memory: at most `max_bytes`, until `deadline` at the latest.
     pub async fn get(
         &self,

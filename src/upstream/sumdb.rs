@@ -68,11 +68,6 @@ impl RemoteSumdb {
         self.0.urls.iter().map(|url| self.at(vec![url.clone()])).collect()
     }
 
-    /// The database's name.
-    pub fn name(&self) -> &str {
-        &self.0.name
-    }
-
     /// Asks for the newest signed tree head.
     pub fn latest(&self, deadline: Instant) -> Inquiry {
         self.ask("latest".to_owned(), MAX_NOTE_BYTES, false, Kind::Head, deadline)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::cli::exit::{Exit, OrExit, OrStoreExit};
 use crate::clock::Clock;
 use crate::config::{Config, Mode};
-use crate::log::{Conditions, Log, LogOpenError, Report, keep_incidents};
+use crate::log::{Conditions, IncidentReport, Log, LogOpenError, keep_incidents};
 use crate::note::SignerKey;
 use crate::operate::IncidentStore;
 use crate::store::lock::DirectoryLock;
@@ -77,7 +77,7 @@ impl ClosedLog {
 }
 
 impl IncidentStore for ClosedLog {
-    fn keep(&self, reports: Vec<Report>) -> Result<(), StoreError> {
+    fn keep(&self, reports: Vec<IncidentReport>) -> Result<(), StoreError> {
         // Mirrors can be kept without a log of one's own.
         if !sqlite::holds_log(&self.data) {
             return Ok(());

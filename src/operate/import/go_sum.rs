@@ -12,7 +12,7 @@ use super::event::{
     ModuleFate, stopping,
 };
 use crate::gosum::{GoSumLine, LineKind, ModuleLines};
-use crate::log::{Log, Report};
+use crate::log::{IncidentReport, Log};
 use crate::notary::{Notarized, Notary, NotaryError};
 use crate::operate::lookup::bring_in;
 use crate::operate::operations::Operations;
@@ -124,7 +124,7 @@ impl Import {
         self.log.report(reports).await.map_err(|error| Refusal::from(&error))
     }
 
-    fn incident(&self, record: &StoredRecord, ClaimConflict { claim, .. }: &ClaimConflict) -> Report {
+    fn incident(&self, record: &StoredRecord, ClaimConflict { claim, .. }: &ClaimConflict) -> IncidentReport {
         let (module, importer) = (&record.lines.module, &*self.importer);
         let offered = GoSumLine { module: module.clone(), kind: claim.kind, hash: claim.hash };
         let detail = json!({
@@ -141,7 +141,7 @@ impl Import {
             module.path = %module.path, module.version = %module.version, record.id = record.id.0,
             importer, file = claim.file, line = claim.line, "an imported line disagrees with the log"
         );
-        Report { kind: IncidentKind::HashConflict, detail: detail.to_string() }
+        IncidentReport { kind: IncidentKind::HashConflict, detail: detail.to_string() }
     }
 }
 

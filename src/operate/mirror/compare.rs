@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::find::{ended, find, full};
 use super::long::{Tell, blocking};
-use crate::log::Report;
+use crate::log::IncidentReport;
 use crate::mirror::{Disagreement, PathDiff, ReplicaDiff, diff};
 use crate::module::PathPatterns;
 use crate::operate::operations::Operations;
@@ -93,7 +93,7 @@ impl Operations {
     }
 }
 
-fn incident(log: &str, Disagreement { own, mirror }: &Disagreement) -> Report {
+fn incident(log: &str, Disagreement { own, mirror }: &Disagreement) -> IncidentReport {
     tracing::error!(
         module.path = %own.1.module.path, module.version = %own.1.module.version, record.id = own.0.0, log,
         "the own log and a mirror disagree"
@@ -107,7 +107,7 @@ fn incident(log: &str, Disagreement { own, mirror }: &Disagreement) -> Report {
         "log": log,
         "log_record": mirror.0.0,
     });
-    Report { kind: IncidentKind::HashConflict, detail: detail.to_string() }
+    IncidentReport { kind: IncidentKind::HashConflict, detail: detail.to_string() }
 }
 
 impl From<ReplicaDiff> for CompareAnswer {

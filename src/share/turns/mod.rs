@@ -103,11 +103,6 @@ impl<J: Clone + Eq + Hash, K: Clone + Ord> Turns<J, K> {
         Want { turns: self.clone(), job, client }
     }
 
-    /// Returns whether any client waits for `job`.
-    pub fn is_wanted(&self, job: &J) -> bool {
-        self.inner().book.is_wanted(job)
-    }
-
     /// Queues `job`. There must be no other turn of the same name.
     pub fn turn(&self, job: J, line: Line) -> Turn<J, K> {
         let standing = {

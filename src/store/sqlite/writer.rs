@@ -121,11 +121,6 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// The database file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Reads the tail, and gives the index its runs and the entries that are not in a run yet.
     fn load_tail(&mut self, runs: Vec<Arc<IndexRun>>) -> Result<(), StoreError> {
         let mut tail = Tail { first: rows::sealed_size(&self.db)?, ..Tail::default() };

@@ -31,7 +31,9 @@ use tokio::time::{sleep, timeout};
 use super::ask::{AskError, AskedWitness};
 use super::hearing::{Claim, Hearing, Word};
 use crate::clock::Clock;
-use crate::log::{CosignedCheckpoint, Judgment, Log, ReadOnly, Report, SignedCheckpoint, Snapshot, State};
+use crate::log::{
+    CosignedCheckpoint, IncidentReport, Judgment, Log, ReadOnly, SignedCheckpoint, Snapshot, State,
+};
 use crate::mirror::Misbehavior;
 use crate::note::{CosignatureSigner, Signature, VerifierKey};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
@@ -537,7 +539,7 @@ impl Inner {
         (shown, note): (&TreeHead, &str),
         own: &SignedCheckpoint,
         why: &ReadOnly,
-    ) -> Report {
+    ) -> IncidentReport {
         let (log, why) = (self.origin.to_string(), why.to_string());
         // Two roots of one size need no proof beside the notes: the text that convicts whoever has the key.
         let detail = if shown.size == own.tree.size && shown.root != own.tree.root {
@@ -548,7 +550,7 @@ impl Inner {
         } else {
             json!({ "witness": witness, "why": why, "shown": note, "own": own.note })
         };
-        Report { kind: IncidentKind::Misbehavior, detail: detail.to_string() }
+        IncidentReport { kind: IncidentKind::Misbehavior, detail: detail.to_string() }
     }
 }
 

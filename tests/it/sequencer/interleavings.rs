@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use tallystick::gossip::{Gossip, Verdict};
 use tallystick::log::{
-    AppendError, Conditions, Judgment, Log, NotPassed, OpenedLog, PublishGate, ReadOnly, Report, Snapshot,
-    State,
+    AppendError, Conditions, IncidentReport, Judgment, Log, NotPassed, OpenedLog, PublishGate, ReadOnly,
+    Snapshot, State,
 };
 use tallystick::mirror::Mirrors;
 use tallystick::module::ModuleVersion;
@@ -67,8 +67,8 @@ struct Schedule {
     is_over: Arc<AtomicBool>,
 }
 
-fn report(why: &ReadOnly) -> Report {
-    Report { kind: IncidentKind::Misbehavior, detail: why.to_string() }
+fn report(why: &ReadOnly) -> IncidentReport {
+    IncidentReport { kind: IncidentKind::Misbehavior, detail: why.to_string() }
 }
 
 /// Own heads are compared without waiting for anybody.

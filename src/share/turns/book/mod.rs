@@ -94,10 +94,6 @@ impl<J: Clone + Eq + Hash, K: Clone + Ord> Book<J, K> {
         std::mem::take(&mut self.news)
     }
 
-    pub(super) fn is_wanted(&self, job: &J) -> bool {
-        self.wants.contains_key(job)
-    }
-
     pub(super) fn client_of(&self, job: &J) -> Option<K> {
         self.running.get(job).and_then(|running| running.client.clone())
     }

@@ -28,7 +28,7 @@ use super::{
     APPLICATION_ID, Edge, MIGRATIONS, PackedTile, ReplicaShared, ReplicaState, SEGMENTS_PER_TILE, Window,
     codec_failed,
 };
-use crate::store::lock::FileLock;
+use crate::store::lock::Exclusive;
 use crate::store::{FoundInstead, FullTile, StoreError};
 use crate::tlog::TILE_WIDTH;
 
@@ -46,7 +46,7 @@ pub(super) struct ReplicaWriter {
     /// A commit has failed, so that what is in memory may not be what is in the file.
     unsure: bool,
     /// Held for as long as anything may be written, which is longer than anybody waits for it.
-    _lock: FileLock,
+    _lock: Exclusive,
 }
 
 /// A mirror that was just opened.
@@ -65,7 +65,7 @@ pub(super) fn open(
     cache_kib: u32,
     at: Timestamp,
 ) -> Result<OpenedReplica, StoreError> {
-    let lock = FileLock::acquire(&path.with_extension("lock"))?;
+    let lock = Exclusive::acquire(&path.with_extension("lock"))?;
     // Merging the index leaves free pages, a fifteenth of a large mirror: they are given back when
     // it settles.
     let mut db = open_writing_with(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
@@ -400,7 +400,7 @@ fn entries(
 /// Throws away the index of the mirror at `path`, which nobody may have open. Whoever opens it next
 /// makes it again from the records.
 pub(crate) fn drop_index(path: &Path) -> Result<(), StoreError> {
-    let _lock = FileLock::acquire(&path.with_extension("lock"))?;
+    let _lock = Exclusive::acquire(&path.with_extension("lock"))?;
     let db = open_writing_with(path, APPLICATION_ID, MIGRATIONS, "incremental")?;
     clear(&db)?;
     empty_wal(&db)

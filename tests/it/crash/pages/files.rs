@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use tallystick::log::{ReadOnly, Report, State, Stop, stops};
+use tallystick::log::{IncidentReport, ReadOnly, State, Stop, stops};
 use tallystick::note::sign;
 use tallystick::store::IncidentKind;
 use tallystick::store::anchor::{Anchor as _, Anchored, FileAnchor};
@@ -96,7 +96,8 @@ async fn a_log_with_damaged_stops_signs_nothing() {
     log.append(candidates(0..3)).await.unwrap();
     for size in [40, 50] {
         let note = sign(&head(size).format(), &[&signer()]).unwrap();
-        let report = |_: &ReadOnly| Report { kind: IncidentKind::Misbehavior, detail: "{}".to_owned() };
+        let report =
+            |_: &ReadOnly| IncidentReport { kind: IncidentKind::Misbehavior, detail: "{}".to_owned() };
         log.judge(&head(size), &note, report).unwrap();
     }
     log.close();
