@@ -261,6 +261,30 @@ fn a_folder_is_one_module() {
     );
 }
 
+/// The fuzz targets and the inner benchmarks build with `--locked`, and nothing else builds them in
+/// a test.
+#[test]
+fn the_lock_files_beside_ours_know_every_dependency() {
+    let file = |path: &str| fs::read_to_string(root().join(path)).expect("a file of the clone");
+    let manifest = file("Cargo.toml");
+    let section = manifest.split("\n[dependencies]\n").nth(1).expect("there are dependencies");
+    let section = section.split("\n[").next().expect("a first part");
+    let named: Vec<&str> = section
+        .lines()
+        .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
+        .filter(|name| !name.starts_with(['#', ' ']))
+        .collect();
+    assert!(named.len() > 20, "Cargo.toml is read: {named:?}");
+    for path in ["fuzz/Cargo.lock", "bench/inner/Cargo.lock"] {
+        let lock = file(path);
+        let ours = lock.split("name = \"tallystick\"\n").nth(1).expect("it builds this crate");
+        let ours = ours.split("\n]").next().expect("a first part");
+        let unknown: Vec<&&str> =
+            named.iter().filter(|name| !ours.contains(&format!("\n \"{name}"))).collect();
+        assert!(unknown.is_empty(), "{path} lacks {unknown:?}: run `cargo metadata` beside it");
+    }
+}
+
 #[test]
 fn documented_commands_and_keys_exist_and_the_other_way_round() {
     let readme = fs::read_to_string(root().join("README.md")).expect("a README");
