@@ -2,36 +2,28 @@
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 
-use super::{Answer, HeaderValue, JSON};
+use super::{Answer, HeaderValue, JSON, bare};
 
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// 200 with a JSON document.
 pub(in crate::http) fn done(json: Vec<u8>) -> Answer {
-    answer(StatusCode::OK, JSON, json)
+    bare(StatusCode::OK, JSON, json)
 }
 
 /// 422 with a JSON document that says why not.
 pub(in crate::http) fn refused(json: Vec<u8>) -> Answer {
-    answer(StatusCode::UNPROCESSABLE_ENTITY, JSON, json)
+    bare(StatusCode::UNPROCESSABLE_ENTITY, JSON, json)
 }
 
 /// 200 with one JSON document a line, as they come.
 pub(in crate::http) fn lines(stream: Body) -> Answer {
-    answer(StatusCode::OK, NDJSON, stream)
+    bare(StatusCode::OK, NDJSON, stream)
 }
 
 /// 400: the request cannot be read.
 pub(in crate::http) fn malformed(why: String) -> Answer {
-    answer(StatusCode::BAD_REQUEST, PLAIN, why)
-}
-
-fn answer(status: StatusCode, content_type: HeaderValue, body: impl Into<Body>) -> Answer {
-    let mut answer = Answer::new(body.into());
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, content_type);
-    answer
+    bare(StatusCode::BAD_REQUEST, PLAIN, why)
 }

@@ -90,13 +90,17 @@ const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TLOG_SIZE: HeaderValue = HeaderValue::from_static("text/x.tlog.size");
 
-/// The body may be whole, or a stream of which the end is not known yet.
 fn with(status: StatusCode, content_type: HeaderValue, cache: CacheControl, body: impl Into<Body>) -> Answer {
+    let mut answer = bare(status, content_type, body);
+    answer.headers_mut().insert(CACHE_CONTROL, cache.header());
+    answer
+}
+
+/// The body may be whole, or a stream of which the end is not known yet.
+fn bare(status: StatusCode, content_type: HeaderValue, body: impl Into<Body>) -> Answer {
     let mut answer = Answer::new(body.into());
     *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, content_type);
-    headers.insert(CACHE_CONTROL, cache.header());
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
     answer
 }
 
