@@ -164,12 +164,13 @@ async fn connections_of_a_trusted_proxy_are_not_evicted_and_their_requests_count
     let setup = Setup { limits, trusted_proxies: proxies, lookups_waiting: Some(3), ..Setup::default() };
     let server = setup.start().await;
     let mut greedy = Vec::new();
-    for _ in 0..3 {
+    for waiting in 1..=3 {
         let mut stream = server.connect().await;
         stream.write_all(slow_request_for("192.0.2.6").as_bytes()).await.unwrap();
         greedy.push(stream);
+        // One after another: who came first loses its place first.
+        server.log.until_waiting(waiting).await;
     }
-    server.log.until_waiting(3).await;
     // No place is left, and the greedy client has all: its next look-up is refused, its next hit is not.
     let mut next = server.connect().await;
     next.write_all(slow_request_for("192.0.2.6").as_bytes()).await.unwrap();
@@ -242,12 +243,17 @@ async fn shutdown_under_load_answers_or_closes_cleanly() {
     let server = TestServer::start().await;
     let addr = server.addr;
     let (first, mut begun) = tokio::sync::mpsc::channel(64);
-    let clients: Vec<_> = (0..16)
-        .map(|_| {
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        // Before anybody can be answered: a client that comes when the listener is closed is refused.
+        streams.push(TcpStream::connect(addr).await.unwrap());
+    }
+    let clients: Vec<_> = streams
+        .into_iter()
+        .map(|mut stream| {
             let first = first.clone();
             tokio::spawn(async move {
                 let mut answered = 0;
-                let mut stream = TcpStream::connect(addr).await.unwrap();
                 loop {
                     if stream.write_all(get_request("/tile/8/0/000").as_bytes()).await.is_err() {
                         return answered;
