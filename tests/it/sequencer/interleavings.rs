@@ -30,12 +30,10 @@ use tallystick::mirror::Mirrors;
 use tallystick::module::ModuleVersion;
 use tallystick::note::{SignerKey, sign};
 use tallystick::store::memory::{Disk, Fault, MemoryStore};
-use tallystick::store::{
-    Append, Batch, Identity, IncidentKind, LogParts, LogReader, LogStore, StoreError, StoredHead,
-    StoredRecord,
-};
+use tallystick::store::{Append, Batch, IncidentKind, LogParts, LogReader, StoreError, StoredRecord};
 use tallystick::tlog::{Hash, TreeHead, TreeSize, verify_consistency};
 
+use super::{Attend, Attended};
 use crate::crash::campaign::{Random, Tally, seed, times};
 use crate::support::logs::{candidate, clock, identity_of, signer};
 
@@ -191,7 +189,7 @@ impl Schedule {
 
     fn open(&self, disk: &Disk) {
         let store = MemoryStore::open(disk, Some(&identity_of(&signer()))).expect("a store in memory");
-        let store = Box::new(Steps { store: Box::new(store), schedule: self.clone() });
+        let store = Box::new(Attended { store: Box::new(store), by: self.clone() });
         let gate = Arc::new(self.clone());
         let log = Log::open(
             LogParts::only(store),
@@ -310,40 +308,10 @@ impl PublishGate for Schedule {
     }
 }
 
-/// A store that lets others act before and after each commit.
-struct Steps {
-    store: Box<dyn LogStore>,
-    schedule: Schedule,
-}
-
-impl LogStore for Steps {
-    fn shrink(&mut self) -> Result<(), StoreError> {
-        self.store.shrink()
-    }
-    fn identity(&self) -> &Identity {
-        self.store.identity()
-    }
-    fn claim(&mut self, epoch: u64) -> Result<(), StoreError> {
-        self.store.claim(epoch)
-    }
-    fn epoch(&mut self) -> Result<u64, StoreError> {
-        self.store.epoch()
-    }
-    fn newest(&mut self) -> Result<Option<StoredHead>, StoreError> {
-        self.store.newest()
-    }
-    fn begin(&mut self, expected: Option<&TreeHead>, epoch: u64) -> Result<Box<dyn Append + '_>, StoreError> {
-        let inner = self.store.begin(expected, epoch)?;
-        Ok(Box::new(StepsOfOne { inner, schedule: self.schedule.clone() }))
-    }
-    fn reload(&mut self) -> Result<(), StoreError> {
-        self.store.reload()
-    }
-    fn reader(&self) -> Arc<dyn LogReader> {
-        self.store.reader()
-    }
-    fn settle(&mut self) -> Result<(), StoreError> {
-        self.store.settle()
+/// Others act before and after each commit.
+impl Attend for Schedule {
+    fn attend<'a>(&self, batch: Box<dyn Append + 'a>) -> Box<dyn Append + 'a> {
+        Box::new(StepsOfOne { inner: batch, schedule: self.clone() })
     }
 }
 

@@ -74,12 +74,30 @@ impl Gate {
     }
 }
 
-struct Gated {
-    store: Box<dyn LogStore>,
-    gate: Gate,
+/// Who takes part in each batch of a store.
+trait Attend: Send {
+    /// Before the batch begins.
+    fn before(&self) {}
+
+    /// Takes the place of the batch that has begun.
+    fn attend<'a>(&self, batch: Box<dyn Append + 'a>) -> Box<dyn Append + 'a> {
+        batch
+    }
 }
 
-impl LogStore for Gated {
+impl Attend for Gate {
+    fn before(&self) {
+        self.pass();
+    }
+}
+
+/// A store each of whose batches somebody attends.
+struct Attended<A> {
+    store: Box<dyn LogStore>,
+    by: A,
+}
+
+impl<A: Attend> LogStore for Attended<A> {
     fn shrink(&mut self) -> Result<(), StoreError> {
         self.store.shrink()
     }
@@ -97,8 +115,9 @@ impl LogStore for Gated {
         self.store.newest()
     }
     fn begin(&mut self, expected: Option<&TreeHead>, epoch: u64) -> Result<Box<dyn Append + '_>, StoreError> {
-        self.gate.pass();
-        self.store.begin(expected, epoch)
+        self.by.before();
+        let batch = self.store.begin(expected, epoch)?;
+        Ok(self.by.attend(batch))
     }
     fn reload(&mut self) -> Result<(), StoreError> {
         self.store.reload()
@@ -115,7 +134,7 @@ fn gated(disk: &Disk) -> (Log, Gate) {
     let gate = Gate::default();
     gate.set(true);
     let store = MemoryStore::open(disk, Some(&identity_of(&signer()))).unwrap();
-    let store = Gated { store: Box::new(store), gate: gate.clone() };
+    let store = Attended { store: Box::new(store), by: gate.clone() };
     (
         Log::open(LogParts::only(Box::new(store)), vec![signer()], clock(), Conditions::default()).unwrap(),
         gate,
