@@ -3,11 +3,9 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::engines::redirect_rules;
-use super::exit::OrExit;
-use super::{Common, Exit, output};
-use crate::config::{Config, ConfigError, Environment, GoEnvironment};
-use crate::http::tls::TlsKeeper;
+use super::{Common, Exit, checks, output};
+use crate::clock::Clock;
+use crate::config::{Config, Environment, GoEnvironment};
 
 /// Check or show the configuration
 #[derive(Debug, Args)]
@@ -45,15 +43,9 @@ impl ConfigCommand {
 }
 
 fn check(config: &Config) -> anyhow::Result<Exit> {
-    let problems = config.missing_files();
-    if !problems.is_empty() {
-        return Err(ConfigError { problems }.into());
-    }
-    redirect_rules(config)?;
-    if let Some(tls) = config.tls.files() {
-        TlsKeeper::load(&tls.cert, &tls.key).or_exit(Exit::Usage)?;
-    }
-    for notice in &config.notices {
+    let warnings = checks::check(config, &Clock::system()).or_refuse_faults()?;
+    checks::check_founding(config)?;
+    for notice in config.notices.iter().chain(&warnings) {
         output::warning(notice);
     }
     let what = config.file.as_ref().map_or("the defaults".to_owned(), |file| file.display().to_string());

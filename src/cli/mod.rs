@@ -4,9 +4,11 @@
 mod anchor;
 mod audit;
 mod bypass;
+mod checks;
 mod client;
 mod completions;
 mod config;
+mod doors;
 mod engines;
 mod env;
 mod exit;
@@ -20,11 +22,14 @@ mod logging;
 mod lookup;
 mod mirror;
 mod monitor;
+mod notify;
 mod output;
 mod process;
 mod prove;
+mod reload;
 mod remote;
 mod reverify;
+mod running;
 mod serve;
 mod session;
 mod textfile;
@@ -95,6 +100,7 @@ impl Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeCommand),
+    Reload(reload::ReloadCommand),
     Env(env::EnvCommand),
     Key(key::KeyCommand),
     Lookup(lookup::LookupCommand),
@@ -142,6 +148,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let common = &cli.common;
     match cli.command {
         Command::Serve(serve) => serve.run(common),
+        Command::Reload(reload) => reload.run(common),
         Command::Env(env) => env.run(common),
         Command::Key(key) => key.run(common),
         Command::Lookup(lookup) => lookup.run(common),

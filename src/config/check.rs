@@ -261,7 +261,7 @@ fn mistyped_variable(name: &str) -> Option<String> {
 }
 
 impl Config {
-    /// Files and directories that the configuration names and that cannot be opened. Apart from
+    /// Files and directories that a server needs and that cannot be opened. Apart from
     /// [`Config::load`], because `env` and `key` must work for users who may not read the server's
     /// private files.
     pub fn missing_files(&self) -> Vec<Problem> {
@@ -281,12 +281,22 @@ impl Config {
             problems.extend(anchor.and_then(|path| missing("anchor", path, self.anchor.origin.clone())));
         }
         for (name, sumdb) in &self.sumdbs {
-            let key = format!("sumdb.{name}.urls");
-            let directories = sumdb.urls.iter().filter_map(SourceUrl::local_path);
-            problems.extend(directories.filter_map(|path| missing(&key, path, sumdb.urls.origin.clone())));
             let secret = &sumdb.hook_secret_file;
             let key = format!("sumdb.{name}.hook_secret_file");
             problems.extend(secret.as_deref().and_then(|path| missing(&key, path, secret.origin.clone())));
+        }
+        problems
+    }
+
+    /// Directories that modules or records are read from and that cannot be opened. A server starts
+    /// without them: the next one of a list may have what is asked for, and a file system may come
+    /// back.
+    pub fn missing_sources(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (name, sumdb) in &self.sumdbs {
+            let key = format!("sumdb.{name}.urls");
+            let directories = sumdb.urls.iter().filter_map(SourceUrl::local_path);
+            problems.extend(directories.filter_map(|path| missing(&key, path, sumdb.urls.origin.clone())));
         }
         for (i, section) in self.routes.iter().enumerate() {
             let key = format!("route.{}.source", i + 1);

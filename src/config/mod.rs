@@ -28,6 +28,7 @@
 //! Where there is no route at all, [`Config::discover`] makes two out of the `go` command's own
 //! settings.
 
+mod changes;
 mod check;
 mod declare;
 mod discover;
@@ -56,6 +57,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use changes::ConfigChanges;
 pub use discover::{GoEnvironment, Setting};
 pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use loader::{Environment, Overrides};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::refusal::{Reason, Refusal};
+use super::reload::{ReloadAnswer, Reloading};
 use crate::log::{IncidentReport, Log};
 use crate::mirror::Mirrors;
 use crate::notary::Notary;
@@ -18,6 +19,8 @@ pub(crate) struct Operations {
     /// True when the process is about to close the log; none where nobody stops it but by ending
     /// it.
     stopped: Option<watch::Receiver<bool>>,
+    /// The server that they belong to, where its configuration can be replaced.
+    server: Option<Arc<dyn Reloading>>,
 }
 
 /// Keeps incidents of a log that is not open. It has no other writer meanwhile: who implements this
@@ -39,19 +42,32 @@ enum OwnLog {
 impl Operations {
     /// Returns the operations on an open log and its mirrors.
     pub(crate) fn of_log(log: Log, notary: Notary, mirrors: Mirrors) -> Operations {
-        Operations { own: OwnLog::Open { log, notary }, mirrors, stopped: None }
+        Operations { own: OwnLog::Open { log, notary }, mirrors, stopped: None, server: None }
     }
 
     /// Returns the operations on mirrors without the own log, whose incidents are kept in
     /// `incidents`.
     pub(crate) fn of_mirrors(mirrors: Mirrors, incidents: Option<Arc<dyn IncidentStore>>) -> Operations {
-        Operations { own: OwnLog::Closed(incidents), mirrors, stopped: None }
+        Operations { own: OwnLog::Closed(incidents), mirrors, stopped: None, server: None }
     }
 
     /// Returns the same operations; when `stopped` becomes true, imports end at the next record and
     /// everything else that takes long at once.
     pub(crate) fn until(self, stopped: watch::Receiver<bool>) -> Operations {
         Operations { stopped: Some(stopped), ..self }
+    }
+
+    /// Returns the same operations, with which this server can be told to reload its configuration.
+    pub(crate) fn of_server(self, server: Arc<dyn Reloading>) -> Operations {
+        Operations { server: Some(server), ..self }
+    }
+
+    /// Replaces the configuration of the server that these operations belong to.
+    pub(crate) async fn reload(&self) -> Result<ReloadAnswer, Refusal> {
+        match &self.server {
+            Some(server) => server.reload().await,
+            None => Err(Refusal::new(Reason::Usage, "only a running server has a configuration to reload")),
+        }
     }
 
     /// The mirrors that are open.
