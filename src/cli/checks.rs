@@ -19,6 +19,7 @@ use super::founding::{self, NewLog};
 use super::output;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Problem, ProblemKind, Secret, SettingOrigin};
+use crate::http::listener::check_address;
 use crate::http::tls::{TlsError, TlsPair};
 use crate::route::Checksum;
 use crate::source::SourceList;
@@ -73,6 +74,11 @@ impl Checked {
 /// Tries everything that a server needs and that can be tried without one.
 pub(super) fn check(config: &Config, clock: &Clock) -> Checked {
     let mut checked = Checked { refusals: config.missing_files(), ..Checked::default() };
+    for (key, said) in [("listen", &config.listen), ("metrics_listen", &config.metrics_listen)] {
+        if let Err(error) = check_address(said) {
+            checked.refuse(&said.origin, key, &error.to_string(), "choose another address or port");
+        }
+    }
     check_outgoing(config, clock, &mut checked);
     check_tls(config, clock, &mut checked);
     check_secrets(config, &mut checked);
@@ -144,7 +150,8 @@ fn check_tls(config: &Config, clock: &Clock, checked: &mut Checked) {
 pub(super) fn validity_warning(pair: &TlsPair, clock: &Clock) -> Option<String> {
     let (validity, now) = (pair.validity()?, clock.now());
     let path = pair.cert().display();
-    let fix = "renew it; a server that runs takes the new files by itself, or at once with `tallystick reload`";
+    let fix =
+        "renew it; a server that runs takes the new files by itself, or at once with `tallystick reload`";
     if now < validity.not_before {
         return Some(format!(
             "the certificate in {path} is valid from {} on, and clients refuse it until then\n  fix: correct the clock \
@@ -154,7 +161,9 @@ pub(super) fn validity_warning(pair: &TlsPair, clock: &Clock) -> Option<String> 
     }
     if now > validity.not_after {
         let at = output::time(validity.not_after);
-        return Some(format!("the certificate in {path} expired at {at}, and clients refuse it\n  fix: {fix}"));
+        return Some(format!(
+            "the certificate in {path} expired at {at}, and clients refuse it\n  fix: {fix}"
+        ));
     }
     let left = Duration::try_from(validity.not_after.duration_since(now)).unwrap_or_default();
     (left < EXPIRES_SOON).then(|| {
@@ -211,7 +220,8 @@ fn check_disks(config: &Config, checked: &mut Checked) {
 
 /// The directory itself, or the nearest one above it that exists: the server makes the others.
 fn existing(directory: &Path) -> PathBuf {
-    let above = directory.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    let above =
+        directory.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
     above.into_iter().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
 }
 
@@ -239,13 +249,17 @@ fn missing_programs(config: &Config, path: Option<&OsStr>) -> Vec<Problem> {
     let Some((number, route)) = numbered.into_iter().find(|(_, route)| needs(route)) else {
         return Vec::new();
     };
-    let missing = |program: &&str| !std::env::split_paths(path.unwrap_or_default()).any(|d| is_program(&d.join(program)));
+    let missing = |program: &&str| {
+        !std::env::split_paths(path.unwrap_or_default()).any(|d| is_program(&d.join(program)))
+    };
     let shown = path.unwrap_or_default().to_string_lossy().into_owned();
     let problem = |program| Problem {
         place: route.origin.clone(),
         kind: ProblemKind::Unusable {
             key: format!("route.{number}.source"),
-            why: format!("\"direct\" needs the program {program}, which is in no directory of PATH ({shown})"),
+            why: format!(
+                "\"direct\" needs the program {program}, which is in no directory of PATH ({shown})"
+            ),
             fix: format!(
                 "install {program}, or add its directory to the PATH of the server (in a systemd unit: Environment=PATH=…)"
             ),

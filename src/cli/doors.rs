@@ -158,8 +158,7 @@ impl ServedMirrors {
             let limits = limits(config);
             (limits.client_misses_per_minute, limits.misses_per_minute)
         };
-        let rates =
-            if of(before) == of(after) { self.rates.clone() } else { Arc::new(rates(after, clock)) };
+        let rates = if of(before) == of(after) { self.rates.clone() } else { Arc::new(rates(after, clock)) };
         let renew = |log: &Arc<MirroredLog>| {
             let may_tell = may_tell(after, log.name());
             Arc::new(log.renewed(may_tell, rates.clone(), *after.limits.deadline))

@@ -45,9 +45,7 @@ impl ServiceManager {
     /// A reload begins.
     pub(super) fn reloading(&self) {
         let now = kernel_monotonic().as_micros();
-        self.tell(&format!(
-            "RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reloading the configuration"
-        ));
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reloading the configuration"));
     }
 
     /// The server ends.

@@ -1,11 +1,14 @@
 //! `tallystick reload`: has the running server read its configuration again.
 
+use std::path::Path;
+
 use clap::Args;
 
 use super::exit::{Exit, OrExit};
-use super::session::{Session, refused};
+use super::session::refused;
 use super::{Common, block_on, output};
-use crate::config::Config;
+use crate::config::{Config, Environment};
+use crate::http::control::ControlClient;
 use crate::operate::ReloadAnswer;
 
 /// Have the running server read its configuration again: routes, credentials, certificates, limits
@@ -29,8 +32,9 @@ pub(super) struct ReloadCommand {
 
 impl ReloadCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
-        let config = common.load()?;
-        let answer = block_on(reload(&config))?;
+        // Only where the server is: what is wrong with the rest, the server itself must notice.
+        let data = Config::data_directory(&common.overrides(), &Environment::of_process())?;
+        let answer = block_on(reload(&data))?;
         for warning in &answer.warnings {
             output::warning(warning);
         }
@@ -43,16 +47,16 @@ impl ReloadCommand {
     }
 }
 
-async fn reload(config: &Config) -> anyhow::Result<ReloadAnswer> {
+async fn reload(data: &Path) -> anyhow::Result<ReloadAnswer> {
     let nobody = || {
         anyhow::anyhow!(
-            "no server runs in {}\n  fix: start it, or name the directory of the one that runs with --data or --config",
-            config.data.display()
+            "no server runs in {}\n  fix: start it, or name the directory of the server that runs with --data",
+            data.display()
         )
     };
-    let session = Session::running(config).await?;
-    let mut session = session.ok_or_else(nobody).or_exit(Exit::Unreachable)?;
-    session.reload().await?.or_else(refused)
+    let server = ControlClient::connect(data).await?;
+    let mut server = server.ok_or_else(nobody).or_exit(Exit::Unreachable)?;
+    server.reload().await?.or_else(refused)
 }
 
 fn text_of(answer: &ReloadAnswer) -> String {

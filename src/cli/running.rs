@@ -13,6 +13,8 @@
 //! | part | how it is replaced |
 //! |---|---|
 //! | routes, limits of look-ups | [`Notary::reroute`]: flights on changed routes start again, fenced |
+//! | URLs of checksum databases | a new view of each log that has other ones; what was verified stays |
+//! | witnesses | [`Witnesses::replace`]: the new ones are asked for the newest head |
 //! | certificate | [`TlsKeeper::replace`], for new connections |
 //! | mirrors as served, hooks, deadline | a new [`PublicSite`](crate::http::site::PublicSite), for new requests |
 //!
@@ -23,17 +25,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use anyhow::{Context, anyhow};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
-use super::checks::{self, validity_warning};
+use super::checks;
 use super::doors::{Doors, ServedMirrors, hooks};
-use super::engines::{Engines, Outgoing, PlannedRoutes, RouteInput, limits, plan_routes};
+use super::engines::{
+    Engines, Outgoing, PlannedRoutes, RouteInput, limits, panel, plan_routes, redirect_mirrors,
+};
 use super::exit::{Exit, OrExit};
 use super::notify::ServiceManager;
+use super::process::door_limits;
 use super::{bypass, reverify};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigChanges, Environment, GoEnvironment, Overrides, VerifyInterval};
+use crate::config::{
+    Config, ConfigChanges, Environment, GoEnvironment, LogWitness, Overrides, VerifyInterval,
+};
 use crate::http::hooks::Hooks;
+use crate::http::listen::{Door, ListenLimits};
 use crate::http::metrics::{MetricsSource, Sample, SampleValue};
 use crate::http::site::LiveSite;
 use crate::http::tls::{TlsKeeper, TlsPair};
@@ -41,6 +49,7 @@ use crate::mirror::Mirrors;
 use crate::notary::{Notary, Rerouting};
 use crate::operate::{Reason, Refusal, ReloadAnswer, ReloadRun, Reloading};
 use crate::upstream::ScratchSpace;
+use crate::witness::Witnesses;
 
 /// Where `serve` takes its configuration from: the same at its start and at each reload.
 #[derive(Clone, Debug)]
@@ -104,11 +113,7 @@ impl MetricsSource for ReloadSamples {
                 "1 when the last reload of the configuration succeeded, 0 when it was refused",
                 succeeded,
             ),
-            gauge(
-                "config_reload_success_timestamp_seconds",
-                "When the configuration in force was read",
-                at,
-            ),
+            gauge("config_reload_success_timestamp_seconds", "When the configuration in force was read", at),
         ]
     }
 }
@@ -121,6 +126,7 @@ struct Inner {
     source: ConfigSource,
     notary: Notary,
     mirrors: Mirrors,
+    witnesses: Witnesses,
     scratch: ScratchSpace,
     clock: Clock,
     doors: Doors,
@@ -128,6 +134,8 @@ struct Inner {
     tls: Option<Arc<TlsKeeper>>,
     figures: Arc<ReloadFigures>,
     manager: ServiceManager,
+    /// Connections of the public door.
+    connections: watch::Sender<usize>,
     /// Held during a reload: one at a time.
     in_force: Arc<Mutex<InForce>>,
 }
@@ -137,6 +145,7 @@ struct InForce {
     config: Arc<Config>,
     outgoing: Outgoing,
     routes: Vec<RouteInput>,
+    git_config: Option<String>,
     served: ServedMirrors,
 }
 
@@ -148,6 +157,15 @@ struct Prepared {
     tls: Option<TlsPair>,
     hooks: Hooks,
     answer: ReloadAnswer,
+}
+
+/// What was read again for a reload.
+struct Fresh<'a> {
+    outgoing: &'a Outgoing,
+    tls: Option<&'a TlsPair>,
+    has_new_git: bool,
+    /// For each route the one in force that it is.
+    kept: &'a [Option<usize>],
 }
 
 impl fmt::Debug for Running {
@@ -166,17 +184,20 @@ impl Running {
         manager: ServiceManager,
     ) -> anyhow::Result<(Running, Arc<LiveSite>)> {
         let (config, clock) = (Arc::new(config), engines.clock.clone());
+        let connections = watch::Sender::new(*config.limits.connections);
         let figures = ReloadFigures::new(&clock);
         let samples = Box::new(ReloadSamples(figures.clone()));
         let (doors, served) = Doors::new(&config, engines, tls.clone(), samples);
         let hooks = hooks(&config, &engines.mirrors, &clock)?;
         let site = Arc::new(LiveSite::new(doors.site(&config, &served, hooks)));
         let routes = std::mem::take(&mut engines.routes);
-        let in_force = InForce { config, outgoing: engines.outgoing.clone(), routes, served };
+        let git_config = engines.git_config.take();
+        let in_force = InForce { config, outgoing: engines.outgoing.clone(), routes, git_config, served };
         let running = Running(Arc::new(Inner {
             source,
             notary: engines.notary.clone(),
             mirrors: engines.mirrors.clone(),
+            witnesses: engines.witnesses.clone(),
             scratch: engines.scratch.clone(),
             clock,
             doors,
@@ -184,14 +205,20 @@ impl Running {
             tls,
             figures,
             manager,
+            connections,
             in_force: Arc::new(Mutex::new(in_force)),
         }));
         Ok((running, site))
     }
 
-    /// What stands behind the doors.
-    pub(super) fn doors(&self) -> &Doors {
-        &self.0.doors
+    /// The public door, whose site and size are replaced by reloads, and the operators' door.
+    pub(super) fn open_doors(
+        &self,
+        site: Arc<LiveSite>,
+        limits: ListenLimits,
+    ) -> (Door<LiveSite>, Door<axum::Router>) {
+        let limits = ListenLimits { resized: Some(self.0.connections.subscribe()), ..limits };
+        self.0.doors.open(site, limits)
     }
 
     /// Reloads, and says how it went in the log and to the service manager.
@@ -253,7 +280,13 @@ impl Inner {
         in_force = guard;
         let Prepared { next, rerouting, tls, hooks, answer } =
             prepared.map_err(|error| Refusal { reason: reason_of(&error), why: format!("{error:#}") })?;
-        // Nothing fails from here on.
+        // Nothing fails from here on. First where lines come from, then who asks for them.
+        let is_new_client = !in_force.outgoing.is(&next.outgoing);
+        let configs = (&*in_force.config, &*next.config);
+        redirect_mirrors(&self.mirrors, configs, &next.outgoing.client, is_new_client);
+        if is_new_client || asks_others(configs.0, configs.1) {
+            self.witnesses.replace(panel(&next.config, &next.outgoing.client));
+        }
         if let Some(rerouting) = rerouting {
             self.notary.reroute(rerouting).await;
         }
@@ -261,6 +294,10 @@ impl Inner {
             keeper.replace(pair);
         }
         self.doors.adopt(&next.config);
+        let connections = *next.config.limits.connections;
+        if connections != *in_force.config.limits.connections {
+            self.connections.send_replace(door_limits(connections).connections);
+        }
         self.site.replace(self.doors.site(&next.config, &next.served, hooks));
         *in_force = next;
         Ok(answer)
@@ -280,16 +317,22 @@ impl Inner {
         let tls = tls.or_exit(Exit::Usage)?;
         let hooks = hooks(&config, &self.mirrors, &self.clock)?;
         let kept = planned.kept_of(&before.routes);
-        let renewed = self.renewed(before, (&config, &outgoing), tls.as_ref(), &changes, &kept);
-        let PlannedRoutes { routes, inputs, limits: after } = planned;
+        let has_new_git = planned.git_config != before.git_config;
+        let fresh = Fresh { outgoing: &outgoing, tls: tls.as_ref(), has_new_git, kept: &kept };
+        let renewed = self.renewed(before, &config, &changes, &fresh);
+        let PlannedRoutes { routes, inputs, git_config, limits: after } = planned;
         let is_same = kept.iter().copied().eq((0..before.routes.len()).map(Some))
-            && before.config.routes.iter().map(|route| &route.patterns).eq(config.routes.iter().map(|route| &route.patterns))
+            && before
+                .config
+                .routes
+                .iter()
+                .map(|route| &route.patterns)
+                .eq(config.routes.iter().map(|route| &route.patterns))
             && limits(&before.config) == after;
         let rerouting = (!is_same).then(|| Rerouting::new(routes, kept, after)).transpose()?;
         let served = before.served.renewed(&before.config, &config, &self.clock);
-        let answer =
-            ReloadAnswer { file: config.file.clone(), changed: changes.keys, renewed, warnings };
-        let next = InForce { config, outgoing, routes: inputs, served };
+        let answer = ReloadAnswer { file: config.file.clone(), changed: changes.keys, renewed, warnings };
+        let next = InForce { config, outgoing, routes: inputs, git_config, served };
         Ok(Prepared { next, rerouting, tls, hooks, answer })
     }
 
@@ -298,10 +341,9 @@ impl Inner {
     fn renewed(
         &self,
         before: &InForce,
-        (config, outgoing): (&Config, &Outgoing),
-        tls: Option<&TlsPair>,
+        config: &Config,
         changes: &ConfigChanges,
-        kept: &[Option<usize>],
+        fresh: &Fresh<'_>,
     ) -> Vec<String> {
         let mut renewed = Vec::new();
         let is_shown = |key: &str| changes.keys.iter().any(|changed| changed.starts_with(key));
@@ -310,19 +352,32 @@ impl Inner {
                 renewed.push(key);
             }
         };
-        if let (Some(keeper), Some(pair)) = (&self.tls, tls)
+        if let (Some(keeper), Some(pair)) = (&self.tls, fresh.tls)
             && !keeper.current().has_files_of(pair)
         {
             note("tls.cert".to_owned());
         }
-        let is_new_client = !before.outgoing.is(outgoing);
+        let is_new_client = !before.outgoing.is(fresh.outgoing);
         if is_new_client && config.roots.is_some() {
             note("roots".to_owned());
         }
-        let routes = kept.iter().enumerate().filter(|(_, kept)| kept.is_none() && !is_new_client);
+        if fresh.has_new_git {
+            note("git_config".to_owned());
+        }
+        let is_all = is_new_client || fresh.has_new_git;
+        let routes = fresh.kept.iter().enumerate().filter(|(_, kept)| kept.is_none() && !is_all);
         routes.for_each(|(i, _)| note(format!("route.{}", i + 1)));
         renewed
     }
+}
+
+/// Whether other witnesses are asked, or in another manner.
+fn asks_others(before: &Config, after: &Config) -> bool {
+    let manner =
+        |config: &Config| (*config.witnesses.quorum, *config.witnesses.timeout, config.freshness.value);
+    let whom = |witness: &LogWitness| (witness.name.clone(), witness.url.clone(), witness.key.clone());
+    manner(before) != manner(after)
+        || !before.witnesses.all.iter().map(whom).eq(after.witnesses.all.iter().map(whom))
 }
 
 fn refuse_restart(changes: &ConfigChanges) -> anyhow::Result<()> {
@@ -345,13 +400,6 @@ fn reason_of(error: &anyhow::Error) -> Reason {
         Exit::Running => Reason::Busy,
         Exit::Unreachable => Reason::Unavailable,
         Exit::Done | Exit::Failed => Reason::Failed,
-    }
-}
-
-/// Warns of a certificate that expires, at the start and at each reload.
-pub(super) fn warn_of(tls: &TlsKeeper, clock: &Clock) {
-    if let Some(warning) = validity_warning(&tls.current(), clock) {
-        tracing::warn!("{warning}");
     }
 }
 

@@ -1,12 +1,10 @@
 //! `tallystick serve`: the whole server in one process.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
@@ -16,15 +14,16 @@ use super::engines::Engines;
 use super::exit::OrExit;
 use super::founding::{self, NewLog, NoKey};
 use super::notify::ServiceManager;
-use super::process::{NOTARY_PATIENCE, Signals, door_limits, reload_certificate, taken, until};
+use super::process::{NOTARY_PATIENCE, Signals, bind, door_limits, reload_certificate, until};
 use super::running::{ConfigSource, Running, tls_of};
 use super::{Common, Exit, block_on, checks, logging, output, reverify};
 use crate::clock::Clock;
-use crate::config::{Config, Environment, Overrides, VerifyInterval};
+use crate::config::{Config, Environment, ListenAddress, Overrides, VerifyInterval};
 use crate::http::control::{self, Socket};
-use crate::http::listener::listen_tcp;
+use crate::http::listener::Listeners;
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::watch;
+use crate::notary::Notary;
 use crate::note::{SignerKey, VerifierKey};
 use crate::operate::Operations;
 use crate::store::StoreError;
@@ -51,10 +50,10 @@ pub(super) struct ServeCommand {
     name: Option<String>,
     /// Address and port for clients [default: 127.0.0.1:8470]
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
     /// Address and port of health and metrics [default: 127.0.0.1:8471]
     #[arg(long, value_name = "ADDRESS")]
-    metrics_listen: Option<SocketAddr>,
+    metrics_listen: Option<ListenAddress>,
     /// How often to re-verify full mirrors, or `off` [default: 24h]
     #[arg(long, value_name = "TIME")]
     verify_interval: Option<VerifyInterval>,
@@ -98,7 +97,7 @@ impl ServeCommand {
 }
 
 /// What `serve` prints on stdout once it listens: the key, and the lines to paste.
-fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketAddr, env: &str) -> String {
+fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: &str, env: &str) -> String {
     let client = ClientSetup::new(key, url);
     let made = if is_new_key { " (made just now: back up the data directory as README says)" } else { "" };
     let mut text = format!(
@@ -132,28 +131,28 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let (mut signals, hangups) = (Signals::new()?, signal(SignalKind::hangup())?);
     let limits = door_limits(*config.limits.connections);
     // The doors first: a port that is taken is found before anything is created.
-    let public = listen(&config, "listen", *config.listen).await?;
-    let private = listen(&config, "metrics_listen", *config.metrics_listen).await?;
+    let public = listen(&config, "listen", &config.listen).await?;
+    let private = listen(&config, "metrics_listen", &config.metrics_listen).await?;
     let tls = tls_of(&config)?;
     let mut engines = Engines::open(&config, signer)?;
-    let (running, site) =
-        Running::new(source, config.clone(), &mut engines, tls.clone(), manager.clone())?;
+    let (running, site) = Running::new(source, config.clone(), &mut engines, tls.clone(), manager.clone())?;
     let Engines { log, notary, mirrors, .. } = &engines;
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
     let mut bound = config.clone();
-    bound.listen.value = public.local_addr()?;
+    bound.listen.value = bound.listen.value.with_port(public.port());
     let url = bound.client_url();
-    output::print(&announcement(&key, is_new_key, &url, private.local_addr()?, &env_command(&config, &url)))?;
+    let metrics = config.metrics_listen.value.clone().with_port(private.port()).for_programs_here();
+    output::print(&announcement(&key, is_new_key, &url, &metrics, &env_command(&config, &url)))?;
 
     let (stop, stopped) = channel::channel(false);
-    let (door, ops) = running.doors().open(site, limits);
+    let (door, ops) = running.open_doors(site, limits);
     let doors = (
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
     let mut background = JoinSet::new();
     background.spawn(wait_until_it_writes(log.clone()));
-    tls.map(|tls| background.spawn(reload_certificate(tls)));
+    tls.map(|tls| background.spawn(reload_certificate(tls, engines.clock.clone())));
     mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
     let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone());
     let operations = operations.until(stopped).of_server(Arc::new(running.clone()));
@@ -162,18 +161,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
 
     manager.ready(&format!("serving {} at {url}", key.name()));
     background.spawn(reload_on(hangups, running));
-    let ended = tokio::select! {
-        name = signals.next() => {
-            manager.stopping("finishing the answers under way");
-            tracing::info!(signal = name, waiting_for = notary.in_flight().1, "stopping; a second signal ends it at once");
-            Ok(Exit::Done)
-        }
-        reason = fatal(log) => {
-            manager.stopping(&format!("a write has failed: {reason}"));
-            tracing::error!(%reason, "stopping");
-            Ok(Exit::Failed)
-        }
-    };
+    let ended = end(&mut signals, log, notary, &manager).await;
     stop.send_replace(true);
     let orderly = async {
         let closed = (doors.0.await?, doors.1.await?);
@@ -195,22 +183,39 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     // Flights go on without their clients; what they append is in the log, what is not done is asked again.
     notary.stop(NOTARY_PATIENCE).await;
     tokio::task::spawn_blocking(move || engines.log.close()).await?;
-    ended
+    Ok(ended)
+}
+
+/// Waits until the server is to end.
+async fn end(signals: &mut Signals, log: &Log, notary: &Notary, manager: &ServiceManager) -> Exit {
+    tokio::select! {
+        name = signals.next() => {
+            manager.stopping("finishing the answers under way");
+            tracing::info!(signal = name, waiting_for = notary.in_flight().1, "stopping; a second signal ends it at once");
+            Exit::Done
+        }
+        reason = fatal(log) => {
+            manager.stopping(&format!("a write has failed: {reason}"));
+            tracing::error!(%reason, "stopping");
+            Exit::Failed
+        }
+    }
 }
 
 /// Takes a port. Who has it is most often this log's own server, and then the answer is that it runs already.
-async fn listen(config: &Config, key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let error = match listen_tcp(address).await {
-        Ok(listener) => return Ok(listener),
+async fn listen(config: &Config, key: &str, address: &ListenAddress) -> anyhow::Result<Listeners> {
+    let error = match bind(key, address).await {
+        Ok(listeners) => return Ok(listeners),
         Err(error) => error,
     };
-    if error.kind() == std::io::ErrorKind::AddrInUse
+    let is_taken = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::AddrInUse;
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_taken)
         && holds_log(&config.data)
         && let Err(locked @ StoreError::Locked { .. }) = DirectoryLock::acquire(&config.data)
     {
         return Err(locked).or_exit(Exit::Running);
     }
-    Err(error).with_context(|| taken(key, address))
+    Err(error)
 }
 
 /// Reloads the configuration with each SIGHUP. Those that come during a reload are one.

@@ -27,7 +27,7 @@ use crate::module::ModuleVersion;
 use crate::notary::Notary;
 use crate::operate::{
     ClaimedModule, CompareAnswer, ExportAnswer, ImportAnswer, ImportEvent, LookupAnswer, MirrorStatus,
-    ModuleProofs, Operations, Reason, Refusal, ReloadAnswer, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell,
+    ModuleProofs, Operations, Reason, Refusal, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell,
 };
 use crate::store::lock::DirectoryLock;
 use crate::store::private;
@@ -167,14 +167,6 @@ impl Session {
         Ok(match self {
             Session::Server(client) => client.prove(module).await?,
             Session::Here(here) => here.operations.prove(module),
-        })
-    }
-
-    /// Has the server replace its configuration.
-    pub(super) async fn reload(&mut self) -> Answered<ReloadAnswer> {
-        Ok(match self {
-            Session::Server(client) => client.reload().await?,
-            Session::Here(here) => here.operations.reload().await,
         })
     }
 

@@ -9,7 +9,7 @@ use super::Config;
 
 /// Keys that decide what a server opens when it starts: its identity, its files, its ports, its
 /// memory. `*` stands for a name. Every other key takes effect with a reload.
-const AT_START: [&str; 19] = [
+const AT_START: [&str; 17] = [
     "name",
     "data",
     "anchor",
@@ -21,9 +21,7 @@ const AT_START: [&str; 19] = [
     "cache.tile_bytes",
     "cache.lookup_bytes",
     "cache.database_bytes",
-    "limits.connections",
     "sumdb.*.key",
-    "sumdb.*.urls",
     "sumdb.*.mode",
     "sumdb.*.poll",
     "sumdb.*.schedule",
@@ -66,9 +64,10 @@ fn values(config: &Config) -> BTreeMap<String, Value> {
 fn is_at_start(key: &str) -> bool {
     AT_START.iter().any(|pattern| match pattern.split_once('*') {
         None => *pattern == key,
-        Some((start, end)) => {
-            key.strip_prefix(start).and_then(|rest| rest.strip_suffix(end)).is_some_and(|name| !name.is_empty())
-        }
+        Some((start, end)) => key
+            .strip_prefix(start)
+            .and_then(|rest| rest.strip_suffix(end))
+            .is_some_and(|name| !name.is_empty()),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What must hold between the settings, and what is allowed but should be known.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -9,7 +9,7 @@ use super::loader::Environment;
 use super::problem::{Problem, ProblemKind};
 use super::reference::{self, KEYS};
 use super::said::SettingOrigin;
-use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection};
+use super::{Config, ListenAddress, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection};
 use crate::module::PathPatterns;
 use crate::note::KeyName;
 use crate::route::{Checksum, Choice, RouteError};
@@ -180,13 +180,16 @@ pub(super) fn leads_back(url: &ServerUrl, config: &Config) -> bool {
     if is_own {
         return true;
     }
-    let listen = *config.listen;
-    let reaches = |ip: IpAddr| ip == listen.ip() || (ip.is_loopback() && listen.ip().is_unspecified());
+    let listen = &*config.listen;
     listen.port() == url.port()
         && match url.literal_ip() {
-            Some(_) if host == "localhost" => listen.ip().is_loopback() || listen.ip().is_unspecified(),
-            Some(ip) => reaches(ip),
-            None => false,
+            Some(_) if host == "localhost" => [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+                .iter()
+                .any(|ip| listen.is_reached_at(*ip)),
+            Some(ip) => listen.is_reached_at(ip),
+            None => {
+                matches!(listen, ListenAddress::Named { host: own, .. } if own.eq_ignore_ascii_case(&host))
+            }
         }
 }
 
@@ -216,11 +219,11 @@ pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String>
             anchor = config.anchor.display()
         ));
     }
-    if !config.listen.ip().is_loopback() && config.tls.files().is_none() {
+    if !config.listen.is_local() && config.tls.files().is_none() {
         notices.push(format!(
             "{} is open to other machines without TLS: the names of private modules travel in the clear, and the \
              go command sends credentials over https only. Set [tls], or put a TLS proxy in front.",
-            config.listen
+            *config.listen
         ));
     }
     notices.extend(config.trusted_proxies.iter().filter(|network| is_wide(network)).map(|network| {

@@ -71,6 +71,15 @@ pub(super) fn parse(file: &FileText) -> Result<DeTable<'_>, ConfigError> {
     if unknown.is_empty() { Ok(table) } else { Err(ConfigError::of(unknown)) }
 }
 
+/// Returns the data directory that a file names, whatever else is wrong with it; none where nobody
+/// can tell.
+pub(super) fn data_of(path: &Path) -> Option<PathBuf> {
+    let text = read(path).ok()?;
+    let table = toml::from_str::<toml::Table>(&text.text).ok()?;
+    let data = table.get("data").map_or(Some("tallystick-data"), toml::Value::as_str)?;
+    Some(text.directory().join(data))
+}
+
 /// "has a wrong value", with the shape and an example from the reference.
 pub(super) fn wrong_value(key: String, row: &reference::Key, why: &str) -> ProblemKind {
     let name = key.rsplit('.').next().unwrap_or(&key).to_owned();

@@ -35,6 +35,7 @@ mod discover;
 mod file;
 mod interval;
 pub mod keys;
+mod listen;
 mod load;
 mod loader;
 mod problem;
@@ -60,6 +61,7 @@ use ipnet::IpNet;
 pub use changes::ConfigChanges;
 pub use discover::{GoEnvironment, Setting};
 pub use interval::{VerifyInterval, VerifyIntervalError};
+pub use listen::{ListenAddress, ListenAddressError};
 pub use loader::{Environment, Overrides};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use rows::SettingRow;
@@ -96,11 +98,11 @@ settings! {
         "anchor" => anchor: Said<PathBuf> =
             at.path(None).unwrap_or_else(|| Said::by_default(data.join("anchor.db")));
         /// The public door.
-        "listen" => listen: Said<SocketAddr> =
-            at.over(flags.listen).unwrap_or_else(|| Said::by_default(local(8470)));
+        "listen" => listen: Said<ListenAddress> =
+            at.over(flags.listen.clone()).unwrap_or_else(|| Said::by_default(local(8470)));
         /// Health and metrics.
-        "metrics_listen" => metrics_listen: Said<SocketAddr> =
-            at.over(flags.metrics_listen).unwrap_or_else(|| Said::by_default(local(8471)));
+        "metrics_listen" => metrics_listen: Said<ListenAddress> =
+            at.over(flags.metrics_listen.clone()).unwrap_or_else(|| Said::by_default(local(8471)));
         /// TLS of the public door.
         "tls" => tls: TlsFiles = load::tls(&mut at.section());
         /// Peers whose X-Forwarded-For is believed.
@@ -144,8 +146,8 @@ settings! {
     }
 }
 
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
+fn local(port: u16) -> ListenAddress {
+    SocketAddr::from(([127, 0, 0, 1], port)).into()
 }
 
 settings! {
@@ -318,13 +320,6 @@ impl Config {
             return url.request_url().as_str().trim_end_matches('/').to_owned();
         }
         let scheme = if self.tls.files().is_some() { "https" } else { "http" };
-        let mut address = *self.listen;
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                SocketAddr::V4(_) => [127, 0, 0, 1].into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        format!("{scheme}://{address}")
+        format!("{scheme}://{}", self.listen.for_programs_here())
     }
 }

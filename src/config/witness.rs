@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Tls;
+use super::{ListenAddress, Tls};
 use crate::note::VerifierKey;
 
 /// Ten thousand logs with their keys fit; whatever is larger was named by mistake.
@@ -39,9 +39,9 @@ pub struct WitnessConfig {
     /// Directory of the key and the database.
     pub data: PathBuf,
     /// The door.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Health and metrics, where they are wanted.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<ListenAddress>,
     /// What stands before the paths of the protocol: empty, or `/…` without a slash at its end.
     pub prefix: String,
     /// TLS of the door.
@@ -60,9 +60,9 @@ pub struct WitnessOverrides {
     /// `--name`.
     pub name: Option<String>,
     /// `--listen`.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<ListenAddress>,
     /// `--metrics-listen`.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<ListenAddress>,
     /// `--log`, each `[ORIGIN ]VKEY`. They are added to those of the file.
     pub logs: Vec<String>,
 }
@@ -114,8 +114,8 @@ pub enum WitnessConfigError {
 struct FileConfig {
     name: Option<String>,
     data: Option<PathBuf>,
-    listen: Option<SocketAddr>,
-    metrics_listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
+    metrics_listen: Option<ListenAddress>,
     prefix: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -165,7 +165,10 @@ impl WitnessConfig {
         Ok(WitnessConfig {
             name: flags.name.or(file.name),
             data: flags.data.or(data).unwrap_or_else(|| "tallystick-witness".into()),
-            listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8475))),
+            listen: flags
+                .listen
+                .or(file.listen)
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8475)).into()),
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
             prefix,
             tls,

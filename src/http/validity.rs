@@ -177,14 +177,26 @@ mod tests {
     fn the_times_are_read_in_both_forms_and_of_both_versions() {
         for is_v3 in [true, false] {
             for (before, after, want) in [
-                (tlv(UTC_TIME, b"491231235959Z"), tlv(UTC_TIME, b"500101000000Z"), ("2049-12-31T23:59:59Z", "1950-01-01T00:00:00Z")),
-                (tlv(UTC_TIME, b"260101000000Z"), tlv(GENERALIZED_TIME, b"20510203040506Z"), ("2026-01-01T00:00:00Z", "2051-02-03T04:05:06Z")),
+                (
+                    tlv(UTC_TIME, b"491231235959Z"),
+                    tlv(UTC_TIME, b"500101000000Z"),
+                    ("2049-12-31T23:59:59Z", "1950-01-01T00:00:00Z"),
+                ),
+                (
+                    tlv(UTC_TIME, b"260101000000Z"),
+                    tlv(GENERALIZED_TIME, b"20510203040506Z"),
+                    ("2026-01-01T00:00:00Z", "2051-02-03T04:05:06Z"),
+                ),
             ] {
                 let found = Validity::of(&certificate(is_v3, &before, &after)).expect("a certificate");
-                assert_eq!((found.not_before.to_string(), found.not_after.to_string()), (want.0.to_owned(), want.1.to_owned()));
+                assert_eq!(
+                    (found.not_before.to_string(), found.not_after.to_string()),
+                    (want.0.to_owned(), want.1.to_owned())
+                );
             }
         }
-        let endless = certificate(true, &tlv(UTC_TIME, b"260101000000Z"), &tlv(GENERALIZED_TIME, b"99991231235959Z"));
+        let endless =
+            certificate(true, &tlv(UTC_TIME, b"260101000000Z"), &tlv(GENERALIZED_TIME, b"99991231235959Z"));
         assert_eq!(Validity::of(&endless).expect("a certificate").not_after, Timestamp::MAX);
     }
 
@@ -206,7 +218,9 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(Validity::of(&whole[..length]), None, "{length} bytes");
         }
-        for start in [&[0x30, 0x80][..], &[0x30, 0x85, 1, 0, 0, 0, 0], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0x30]] {
+        for start in
+            [&[0x30, 0x80][..], &[0x30, 0x85, 1, 0, 0, 0, 0], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0x30]]
+        {
             assert_eq!(Validity::of(start), None, "{start:?}");
         }
     }

@@ -28,14 +28,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::{Secret, SecretError, Span};
+use crate::config::{ListenAddress, Secret, SecretError, Span};
 use crate::files;
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
@@ -61,7 +60,7 @@ pub struct MonitorConfig {
     /// The file of figures.
     pub textfile: Option<PathBuf>,
     /// Address and port of health and metrics.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<ListenAddress>,
     /// Who is told.
     pub webhook: Option<WebhookConfig>,
     /// What is followed.
@@ -153,7 +152,7 @@ struct File {
     state: PathBuf,
     feed: Option<PathBuf>,
     textfile: Option<PathBuf>,
-    metrics_listen: Option<SocketAddr>,
+    metrics_listen: Option<ListenAddress>,
     webhook: Option<FileWebhook>,
     #[serde(default)]
     log: Vec<FileLog>,

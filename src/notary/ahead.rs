@@ -93,11 +93,7 @@ impl Inner {
 
     /// What the go.mod requires on this route and the log does not have, in the order of the
     /// go.mod.
-    async fn unknown_requirements(
-        self: &Arc<Self>,
-        course: &Course,
-        go_mod: Bytes,
-    ) -> Vec<ModuleVersion> {
+    async fn unknown_requirements(self: &Arc<Self>, course: &Course, go_mod: Bytes) -> Vec<ModuleVersion> {
         let (inner, course) = (self.clone(), course.clone());
         let small = go_mod.len() <= INLINE_GO_MOD_BYTES;
         let read = move || {

@@ -18,12 +18,12 @@ use crate::note::SignerKey;
 use crate::upstream::ScratchSpace;
 use crate::witness::Witnesses;
 pub(super) use log::{ClosedLog, open_log, open_reader};
-pub(super) use mirrors::{file_name, full_database, open_kept_mirrors, open_mirrors};
+pub(super) use mirrors::{file_name, full_database, open_kept_mirrors, open_mirrors, redirect_mirrors};
 pub(super) use notary::{PlannedRoutes, RouteInput, limits, plan_routes, read_git_config};
 use notary::{open_notary, open_scratch};
 pub(super) use outgoing::{Outgoing, http_client, redirect_rules};
-pub(super) use witnesses::cosignatures_database;
 use witnesses::open_witnesses;
+pub(super) use witnesses::{cosignatures_database, panel};
 
 /// The log, its notary and the mirrors, ready.
 pub(super) struct Engines {
@@ -35,6 +35,8 @@ pub(super) struct Engines {
     pub(super) outgoing: Outgoing,
     /// What the notary's routes are followed with.
     pub(super) routes: Vec<RouteInput>,
+    /// The text of the operator's Git configuration, which is never shown.
+    pub(super) git_config: Option<String>,
     pub(super) scratch: ScratchSpace,
 }
 
@@ -60,9 +62,9 @@ impl Engines {
         }
         let scratch = open_scratch(config)?;
         let planned = plan_routes(config, &mirrors, &outgoing, &scratch)?;
-        let routes = planned.inputs;
+        let (routes, git_config) = (planned.inputs, planned.git_config);
         let notary = open_notary(log.clone(), planned.routes, planned.limits, &clock)?;
-        Ok(Engines { log, notary, mirrors, witnesses, clock, outgoing, routes, scratch })
+        Ok(Engines { log, notary, mirrors, witnesses, clock, outgoing, routes, git_config, scratch })
     }
 }
 

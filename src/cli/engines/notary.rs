@@ -49,6 +49,7 @@ impl Eq for OutgoingKey {}
 pub(in crate::cli) struct PlannedRoutes {
     pub(in crate::cli) routes: Vec<NotaryRoute>,
     pub(in crate::cli) inputs: Vec<RouteInput>,
+    pub(in crate::cli) git_config: Option<String>,
     pub(in crate::cli) limits: NotaryLimits,
 }
 
@@ -100,7 +101,7 @@ pub(in crate::cli) fn plan_routes(
             checksum,
         });
     }
-    Ok(PlannedRoutes { routes, inputs, limits: limits(config) })
+    Ok(PlannedRoutes { routes, inputs, git_config, limits: limits(config) })
 }
 
 /// The lines of a checksum database: proved, or refused where its mirror cannot be used.

@@ -31,7 +31,7 @@ fn is_of(world: &World, module: &ModuleVersion, proxy: &Proxy) -> bool {
     let snapshot = world.log.snapshot();
     let record = snapshot.find(module).unwrap().expect("it is in the log");
     match evidence_of(&snapshot, record.id).unwrap().evidence {
-        Evidence::Computed { source, .. } => source == proxy.url,
+        Evidence::Computed { source, .. } => source.trim_end_matches('/') == proxy.url,
         other => panic!("{other:?}"),
     }
 }

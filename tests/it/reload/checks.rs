@@ -38,7 +38,11 @@ fn the_check_refuses_what_the_server_refuses_with_its_words() {
     let dir = directory.path().join("dir").display().to_string();
     let golang = "[sumdb.\"sum.golang.org\"]\n";
     let table = [
-        (format!("{golang}hook_secret_file = \"{secret}\"\n"), "sumdb.sum.golang.org.hook_secret_file", "chmod 600"),
+        (
+            format!("{golang}hook_secret_file = \"{secret}\"\n"),
+            "sumdb.sum.golang.org.hook_secret_file",
+            "chmod 600",
+        ),
         (format!("git_config = \"{git}\"\n"), "git_config", "chmod go-w"),
         (format!("git_config = \"{dir}/none\"\n"), "git_config", "create it"),
         (format!("[tls]\ncert = \"{pem}\"\nkey = \"{pem}\"\n"), "tls.cert", "PEM form"),
@@ -78,7 +82,7 @@ fn a_data_directory_that_cannot_be_made_is_refused_before_anything_is_made() {
 fn a_key_without_its_log_is_refused_by_both() {
     let data = LogDirectory::new("sum.corp.example", &route("https://proxy.example"));
     assert_eq!(run(&data, &["key", "new"]).code, 0);
-    std::fs::remove_file(data.data().join("log.new")).unwrap();
+    std::fs::remove_file(data.data().join("log.db")).unwrap();
     let (checked, served) = both(&data);
     assert_eq!((checked.code, served.code), (2, 2), "{}{}", checked.stderr, served.stderr);
     assert_eq!(error_of(&checked), error_of(&served));

@@ -8,6 +8,7 @@
 
 mod checks;
 mod notify;
+mod parts;
 mod tls;
 
 use std::time::Duration;
@@ -45,7 +46,7 @@ fn source_of(data: &LogDirectory, module: &str) -> String {
     let answer: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}", ran.stderr));
     let text = answer.to_string();
     let url = text.split("\"source\":\"").nth(1).unwrap_or_else(|| panic!("{text}"));
-    url.split('"').next().unwrap().to_owned()
+    url.split('"').next().unwrap().trim_end_matches('/').to_owned()
 }
 
 const M1: &str = "crash.example/Team/m1@v1.0.0";
@@ -72,7 +73,7 @@ fn routes_and_limits_take_effect_and_the_server_says_what_has_changed() {
     assert_eq!(server.get(&Source::lookup(2)).status, 200);
     assert_eq!((source_of(&data, M1), source_of(&data, M2)), (old.url(), new.url()));
     let limited = server.get(&Source::lookup(3));
-    assert_eq!(limited.status, 429, "one miss a minute: {}", limited.text());
+    assert_eq!(limited.status, 503, "one miss a minute: {}", limited.text());
     // What is in the log is answered as before.
     assert_eq!(server.get(&Source::lookup(1)).status, 200);
     server.stop();
@@ -90,7 +91,9 @@ fn a_bad_file_changes_nothing_and_the_command_and_the_signal_say_where_it_is_wro
     assert_eq!((refused.code, checked.code), (2, 2));
     assert_eq!(refused.stderr, checked.stderr, "the same words");
     assert!(refused.stderr.contains(&place) && refused.stderr.contains("limits.deadline_seconds"));
-    poll("the server has refused it", PATIENCE, || (server.metric("config_reload_success") == 0).then_some(()));
+    poll("the server has refused it", PATIENCE, || {
+        (server.metric("config_reload_success") == 0).then_some(())
+    });
     assert_eq!(server.get(&Source::lookup(1)).status, 200, "by the configuration of before");
 
     // A signal has no exit code: the log and the figures tell.

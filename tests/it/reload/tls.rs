@@ -14,7 +14,14 @@ fn make_pair(test: &str, directory: &Path, name: &str, days: u32) -> Option<(Pat
     let (cert, key) = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", &days.to_string()])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-days",
+            &days.to_string(),
+        ])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-out")
         .arg(&cert)
