@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::{Secret, SecretError, Span};
+use crate::config::{DeadPattern, Secret, SecretError, Span};
 use crate::files;
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
@@ -290,11 +290,12 @@ impl FileLog {
 }
 
 fn patterns(key: &'static str, given: &[String]) -> Result<PathPatterns, (&'static str, String)> {
-    let patterns = PathPatterns::parse(&given.join(","));
-    if let Some(bad) = patterns.malformed().next() {
-        return Err((key, format!("{bad:?} is no pattern, and would match nothing")));
+    let listed = given.iter().flat_map(|list| list.split(','));
+    let dead = listed.into_iter().find_map(|pattern| Some((pattern, DeadPattern::of(pattern)?)));
+    if let Some((pattern, dead)) = dead {
+        return Err((key, format!("`{pattern}` {}, and would match nothing: {}", dead.why, dead.advice())));
     }
-    Ok(patterns)
+    Ok(PathPatterns::parse(&given.join(",")))
 }
 
 impl std::fmt::Debug for WebhookConfig {
@@ -362,7 +363,10 @@ mod tests {
             (format!("state = \"s\"\n{}{}", log(""), log("")), "two of them have one name"),
             (format!("state = \"s\"\n{}", log("poll = \"0s\"")), "poll"),
             (format!("state = \"s\"\n{}", log("poll = \"25h\"")), "is not between 1s and 24h"),
-            (format!("state = \"s\"\n{}", log("modules = [\"a/[b\"]")), "is no pattern"),
+            (
+                format!("state = \"s\"\n{}", log("modules = [\"a/[b\"]")),
+                "is not a complete pattern, and would match nothing",
+            ),
             (format!("state = \"s\"\n{}", log("private = [\"a/[b\"]")), "private"),
             (format!("state = \"s\"\n{}", log("lookup = true")), "name a file"),
             (format!("state = \"s\"\nmetrics_listen = \"8477\"\n{}", log("")), "metrics_listen"),
