@@ -51,7 +51,7 @@ use admission::MissAdmission;
 use compute::{Computing, DEFAULT_RETRY_AFTER, Found};
 pub use counters::{Counter, Counters};
 use error::seconds;
-pub use error::{ConflictReport, Delay, NotaryError};
+pub use error::{ConflictReport, Delay, NotaryError, Remedy};
 use flight::{Completion, Flight, FlightAnswer, ModuleFlights, TooMany};
 use gather::Gatherer;
 use group::AheadPending;

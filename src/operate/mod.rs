@@ -50,7 +50,7 @@ pub use import::{MalformedLine, RecordParser, TrustedRecord};
 pub(crate) use lookup::{LogName, LookupAnswer, RecordDetails};
 pub(crate) use mirror::{
     CompareAnswer, CompareCounts, Disagreeing, ExportAnswer, FullStatus, ImportAnswer, MirrorStatus,
-    PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, WorkProgress,
+    PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, UrlStatus, WorkProgress,
 };
 pub(crate) use operations::{IncidentStore, Operations};
 pub(crate) use prove::{ModuleProofError, ModuleProofs, ProofFile, ProofMaker};

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `client`, `options`, `download`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
 //! | `post` | one POST |
-//! | `error` | why it failed, told apart by what the caller does next |
+//! | `gunzip` | a body that comes with `Content-Encoding: gzip` |
+//! | `error`, `judge` | why it failed, and what follows: who is asked next, what the caller is told |
 //! | `goproxy`, `fetched`, `info` | a module version from a GOPROXY list |
 //! | `vcs`, `vcs_message`, `scratch`, `process` | the same from version control, by the go command |
 //! | `sumdb`, `inquiry`, `remote`, `passing`, `health`, `throttle` | a remote checksum database at several URLs, asked politely |
@@ -20,9 +21,11 @@ mod error;
 mod fetched;
 mod files;
 mod goproxy;
+mod gunzip;
 mod health;
 mod info;
 mod inquiry;
+mod judge;
 mod network;
 mod options;
 mod passing;
@@ -42,11 +45,12 @@ pub use client::{HttpClient, Manner, Response, Validators};
 pub use download::MAX_RETRY_AFTER;
 pub use error::{FetchError, RedirectRefusal, Stage, UpstreamMessage, Waiting};
 pub use fetched::{Fetched, FetchedModule, ModuleLimits, SourceName};
-pub use goproxy::{GoProxy, ModuleFetchError};
+pub use goproxy::{GoProxy, ListError, ModuleFetchError};
 pub use health::UrlHealth;
 pub(crate) use health::backoff;
 pub use info::{ModuleInfo, VcsOrigin};
 pub use inquiry::{Inquiry, SumdbAnswer, SumdbError};
+pub use judge::{NextSource, SourceKind, SourceVerdict, judge};
 pub use network::ClientError;
 pub use options::{ClientOptions, ProxySettings};
 pub use passing::{passthrough, supported};

@@ -37,7 +37,11 @@ impl HttpClient {
         let timer = self.timer(deadline);
         let shown = url.redacted();
         let Some(server) = url.server() else {
-            return Err(FetchError::BadContent { url: shown, why: "a file takes no requests".to_owned() });
+            return Err(FetchError::BadContent {
+                url: shown,
+                why: "a file takes no requests".to_owned(),
+                ours: true,
+            });
         };
         let mut request = self.open.post(server.request_url().clone()).body(body);
         if let Some(credentials) = server.credentials() {

@@ -129,7 +129,7 @@ impl AskedWitness {
     }
 
     fn bad_url(&self, why: &str) -> AskError {
-        AskError::Fetch(FetchError::BadContent { url: self.url.redacted(), why: why.to_owned() })
+        AskError::Fetch(FetchError::BadContent { url: self.url.redacted(), why: why.to_owned(), ours: false })
     }
 
     /// The cosignature in an answer.

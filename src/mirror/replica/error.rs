@@ -30,14 +30,14 @@ pub enum SyncError {
     },
     /// Nobody gives data tiles.
     #[error(
-        "mode \"full\" needs data tiles, and no URL gives {path}: {said}\n  fix: name another URL in [sumdb.\"{log}\"] that serves them, or take in a copy: `tallystick mirror import {log} DIR|FILE|URL`; until then what is asked for is fetched and kept as in mode \"on-demand\""
+        "mode \"full\" needs data tiles, and no URL gives {path}:\n  {said}\n  fix: name another URL in [sumdb.\"{log}\"] that serves them, or take in a copy: `tallystick mirror import {log} DIR|FILE|URL`; until then what is asked for is fetched and kept as in mode \"on-demand\""
     )]
     NoDataTiles {
         /// The log's name.
         log: String,
         /// The tile that was asked for.
         path: String,
-        /// What each URL said.
+        /// What each URL said, a line each.
         said: String,
     },
     /// The log, its URLs or our disk.

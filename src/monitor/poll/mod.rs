@@ -214,6 +214,7 @@ impl Poll<'_> {
                 Ok(texts) => texts,
                 Err(RecordsError::NoDataTiles { said, .. }) => {
                     if self.state.told.insert(EventKind::HeadsOnly) {
+                        let said = said.replace("\n  ", "; ");
                         let text =
                             format!("only its heads are followed, since no URL gives its records: {said}");
                         self.event(EventKind::HeadsOnly, text, None, None);

@@ -5,6 +5,7 @@
 mod direct;
 mod goproxy;
 mod http;
+mod judged;
 mod polite;
 mod sumdb;
 
