@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::engines::http_client;
-use super::exit::OrExit;
+use super::exit::{OrExit, text_of};
 use super::verify::{self, read_gosum};
 use super::{Common, Exit, ProgressMeter, block_on, output, remote};
 use crate::audit::{
@@ -148,9 +148,9 @@ impl AuditCommand {
             let exit = exit_of(&error);
             let fix = fix_of(&error);
             Err(anyhow::Error::new(error).context(format!("the audit of {name} at {shown} did not end")))
-                .map_err(
-                    |error| if fix.is_empty() { error } else { anyhow::anyhow!("{error:#}\n  fix: {fix}") },
-                )
+                .map_err(|error| {
+                    if fix.is_empty() { error } else { anyhow::anyhow!("{}\n  fix: {fix}", text_of(&error)) }
+                })
                 .or_exit(exit)
         })
     }

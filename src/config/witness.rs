@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Tls;
+use super::loader::absolute;
 use crate::note::VerifierKey;
 
 /// Ten thousand logs with their keys fit; whatever is larger was named by mistake.
@@ -164,7 +165,7 @@ impl WitnessConfig {
         let data = file.data.map(|data| directory.join(data));
         Ok(WitnessConfig {
             name: flags.name.or(file.name),
-            data: flags.data.or(data).unwrap_or_else(|| "tallystick-witness".into()),
+            data: absolute(flags.data.or(data).unwrap_or_else(|| "tallystick-witness".into())),
             listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8475))),
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
             prefix,

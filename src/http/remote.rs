@@ -230,8 +230,9 @@ impl MirroredLog {
                 let size = self.log().newest().map_or(TreeSize(0), |newest| newest.tree.size);
                 // Not 404: a client whose head is newer than ours asks for what will be there, and would give up.
                 let text = format!(
-                    "{what} of {name} is beyond the newest tree head that is known here, of {size} records\nTry again in a \
-                     few seconds."
+                    "{what} of {name} is beyond the newest tree head that is known here, of {}\nTry again in a few \
+                     seconds.",
+                    size.records()
                 );
                 Err(LookupRefusal::TryLater { text, retry_after: RETRY_AFTER })
             }
@@ -248,9 +249,10 @@ impl MirroredLog {
             self.options.mirror.want();
         }
         let text = format!(
-            "{} of {} is not mirrored here yet: there are {size} records\nTry again in a few seconds.",
+            "{} of {} is not mirrored here yet, only {}\nTry again in a few seconds.",
             tile.path(),
-            log.name()
+            log.name(),
+            size.records()
         );
         LookupRefusal::TryLater { text, retry_after: RETRY_AFTER }
     }

@@ -69,7 +69,8 @@ pub enum AskError {
     },
     /// It says that it has cosigned a larger tree of this log.
     #[error(
-        "it says that it has cosigned a tree of {size} records of this log, which is larger than any that this log has"
+        "it says that it has cosigned a tree of {} of this log, which is larger than any that this log has",
+        .size.records()
     )]
     Ahead {
         /// The size.

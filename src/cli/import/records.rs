@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
+use crate::cli::exit::text_of;
 use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, ProgressMeter, output};
 use crate::operate::{ImportEvent, MalformedLine, RecordConflict, RecordsDone};
@@ -41,7 +42,11 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
         Ok(()) => Exit::Done,
         Err(error) => {
             let total = report.new + report.present + report.conflict;
-            output::error(&format!("{error:#}\n  {total} records before it are in the log and stay there"));
+            let stays = match total {
+                1 => "1 record before it is in the log and stays there".to_owned(),
+                total => format!("{total} records before it are in the log and stay there"),
+            };
+            output::error(&format!("{}\n  {stays}", text_of(&error)));
             Exit::of(&error)
         }
     };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::progress::Foreseen;
 use crate::mirror::view::{RecordsError, RemoteError};
 use crate::store::StoreError;
+use crate::tlog::TreeSize;
 
 /// Why a log was not brought up to date. What was stored stays; the next run goes on there.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +18,8 @@ pub enum SyncError {
     },
     /// The records would not fit.
     #[error(
-        "{} more records take about {} MiB, and {} has {} MiB free\n  fix: make room there, put `data` on a larger disk, or set mode = \"on-demand\"",
-        .foreseen.records, .foreseen.disk_bytes >> 20, .directory.display(), .foreseen.free_bytes >> 20
+        "{} to come take about {} MiB, and {} has {} MiB free\n  fix: make room there, put `data` on a larger disk, or set mode = \"on-demand\"",
+        TreeSize(.foreseen.records).records(), .foreseen.disk_bytes >> 20, .directory.display(), .foreseen.free_bytes >> 20
     )]
     NoRoom {
         /// The log's name.

@@ -105,6 +105,14 @@ impl RemoteError {
         RemoteError::Unavailable { text, retry_after: None }
     }
 
+    /// Adds what is known of each URL to a failure that may pass, a line each.
+    pub(super) fn with_lines(mut self, lines: impl Iterator<Item = String>) -> RemoteError {
+        if let RemoteError::Unavailable { text, .. } = &mut self {
+            lines.for_each(|line| text.push_str(&format!("\n  {line}")));
+        }
+        self
+    }
+
     /// Adds the lies that were refused before the one that ended it.
     pub(super) fn after(self, mut earlier: Vec<Lie>) -> RemoteError {
         let RemoteError::Unproven(unproven) = self else { return self };

@@ -131,9 +131,9 @@ impl Poll<'_> {
             && self.state.told.insert(EventKind::Silent)
         {
             let text = format!(
-                "no new head since {:.0}: {} records for longer than {}",
+                "no new head since {:.0}: {} for longer than {}",
                 self.state.since,
-                head.tree.size,
+                head.tree.size.records(),
                 crate::config::Span(silence)
             );
             self.event(EventKind::Silent, text, None, None);
@@ -194,9 +194,11 @@ impl Poll<'_> {
         let heard = self.log.compare_head(&tree, &kept.note, self.deadline()).await;
         match heard.map_err(|error| self.stop(error))? {
             HeadComparison::Consistent { .. } => Ok(()),
-            HeadComparison::Ahead { .. } => {
-                Err(Stop::Failed(format!("the log shows {} records, after {}", newest.tree.size, tree.size)))
-            }
+            HeadComparison::Ahead { .. } => Err(Stop::Failed(format!(
+                "the log shows {}, after {}",
+                newest.tree.size.records(),
+                tree.size
+            ))),
         }
     }
 
