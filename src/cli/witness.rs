@@ -15,7 +15,7 @@ use super::exit::{OrExit, OrStoreExit};
 use super::process::{Signals, bind, door_limits, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
-use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};
+use crate::config::{LogFormat, WitnessConfig, WitnessOverrides, keys};
 use crate::http::listen::{Door, ListenLimits};
 use crate::http::metrics::Metrics;
 use crate::http::proxies::TrustedProxies;
@@ -106,13 +106,7 @@ impl WitnessCommand {
             metrics_listen: self.run.metrics_listen,
             logs: self.run.logs,
         };
-        let config = WitnessConfig::load(overrides).or_else(|error| {
-            let exit = match &error {
-                WitnessConfigError::Unreadable { .. } => Exit::Failed,
-                _ => Exit::Usage,
-            };
-            Err(error).or_exit(exit)
-        })?;
+        let config = WitnessConfig::load(&overrides)?;
         match self.action {
             None => {
                 logging::start(LogFormat::Text, None, "info");
@@ -284,10 +278,10 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     if config.logs.is_empty() {
         tracing::warn!("no log is known, so nothing will be cosigned: name logs with --log or [[log]]");
     }
-    let tls = config.tls.as_ref().map(|tls| TlsKeeper::load(&tls.cert, &tls.key)).transpose();
+    let tls = config.tls().map(|tls| TlsKeeper::load(&tls.cert, &tls.key)).transpose();
     let tls = tls.or_exit(Exit::Usage)?.map(Arc::new);
-    let listener = bind("listen", config.listen).await?;
-    let private = match config.metrics_listen {
+    let listener = bind("listen", *config.listen).await?;
+    let private = match *config.metrics_listen {
         Some(address) => Some(bind("metrics_listen", address).await?),
         None => None,
     };
@@ -300,7 +294,8 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
 
     let metrics = Arc::new(Metrics::new(vec![Box::new(WitnessFigures(witness.clone()))]));
     let (stop, stopped) = channel::channel(false);
-    let site = WitnessSite::new(witness.clone(), config.prefix.clone(), metrics.clone(), Clock::system());
+    let site =
+        WitnessSite::new(witness.clone(), config.prefix.value.clone(), metrics.clone(), Clock::system());
     let traffic = metrics.traffic.clone();
     let limits = door_limits(ListenLimits::default().connections);
     let proxies = TrustedProxies::default();
@@ -342,7 +337,7 @@ fn announce(
 ) -> anyhow::Result<()> {
     let key = witness.verifier();
     let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let scheme = if config.tls().is_some() { "https" } else { "http" };
     let (address, prefix) = (listener.local_addr()?, &config.prefix);
     let mut text = format!(
         "witness       {}\nwitness key   {key}{made}\naddress       {scheme}://{address}{prefix}\nlogs          {}\n",

@@ -13,16 +13,16 @@ use crate::module::PathPatterns;
 
 /// Why a pattern matches nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct DeadPattern {
+pub(super) struct DeadPattern {
     /// The cause, as the end of a sentence that begins with the pattern.
-    pub(crate) why: String,
+    pub(super) why: String,
     /// The pattern that is probably meant.
-    pub(crate) meant: Option<String>,
+    pub(super) meant: Option<String>,
 }
 
 impl DeadPattern {
     /// Finds out whether a pattern is one. It may not be empty.
-    pub(crate) fn of(pattern: &str) -> Option<DeadPattern> {
+    pub(super) fn of(pattern: &str) -> Option<DeadPattern> {
         let why = if pattern.contains("://") {
             "is a URL: module paths have no scheme".to_owned()
         } else if pattern.starts_with('/') || pattern.contains("//") {
@@ -40,7 +40,7 @@ impl DeadPattern {
     }
 
     /// What to write instead, as the end of a sentence.
-    pub(crate) fn advice(&self) -> String {
+    pub(super) fn advice(&self) -> String {
         match &self.meant {
             Some(meant) => format!("write `{meant}`"),
             None => "write module paths or globs of them, such as `git.corp.example/team/*`".to_owned(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::MonitorError;
-use super::config::Followed;
+use crate::config::Followed;
 use crate::dirhash::H1;
 use crate::files;
 use crate::gosum::{GoSumLine, LineKind, ModuleLines, parse_go_sum};
@@ -30,12 +30,12 @@ impl Gosum {
     /// The lines of the files, whose names are as short as [`crate::gosum`] says.
     pub(super) fn read(followed: &Followed) -> Result<Gosum, MonitorError> {
         let mut lines = HashMap::new();
-        for path in &followed.gosum {
+        for path in &*followed.gosum {
             let keyed = |line: GoSumLine| ((line.module, matches!(line.kind, LineKind::GoMod)), line.hash);
             lines.extend(parse(path)?.into_iter().map(keyed));
         }
         let is_asked =
-            |module: &&ModuleVersion| followed.lookup && followed.may_be_told(module.path.as_str());
+            |module: &&ModuleVersion| *followed.lookup && followed.may_be_told(module.path.as_str());
         let modules = lines.keys().map(|(module, _)| module).filter(is_asked);
         let asked = modules.collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let mut gosum = Gosum { lines, asked, digest: String::new() };

@@ -13,15 +13,17 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::config::WebhookConfig;
 use super::event::Event;
+use crate::config::Secret;
+use crate::source::ServerUrl;
 
 /// A receiver that takes longer is asked again at the next poll.
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Posts events.
 pub struct Webhook {
-    config: WebhookConfig,
+    url: ServerUrl,
+    secret: Secret,
     client: reqwest::Client,
 }
 
@@ -37,20 +39,20 @@ pub enum WebhookError {
 }
 
 impl Webhook {
-    /// `client` must follow no redirects.
-    pub fn new(config: WebhookConfig, client: reqwest::Client) -> Webhook {
-        Webhook { config, client }
+    /// `secret` signs the events; `client` must follow no redirects.
+    pub fn new(url: ServerUrl, secret: Secret, client: reqwest::Client) -> Webhook {
+        Webhook { url, secret, client }
     }
 
     /// Posts one event.
     pub async fn tell(&self, event: &Event) -> Result<(), WebhookError> {
         let body = serde_json::to_vec(event).expect("an event has only string keys");
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.config.secret.expose())
-            .expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.secret.expose()).expect("HMAC takes keys of any length");
         mac.update(&body);
         let signature: String =
             mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let request = self.client.post(self.config.url.expose()).timeout(DEADLINE);
+        let request = self.client.post(self.url.expose()).timeout(DEADLINE);
         let request = request
             .header("Content-Type", "application/json")
             .header("X-Hub-Signature-256", format!("sha256={signature}"))

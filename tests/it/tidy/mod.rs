@@ -306,11 +306,19 @@ fn documented_commands_and_keys_exist_and_the_other_way_round() {
         }
     }
     assert_eq!(shown, known, "commands in README.md, and commands that exist");
-    let reference = tallystick::config::reference::markdown();
-    if !readme.contains(&reference) {
-        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reference.md");
-        fs::write(&made, reference).expect("the target directory can be written");
-        panic!("README.md does not explain the keys as config/reference.rs does: paste {}", made.display());
+    use tallystick::config::reference::{MONITOR, SERVER, WITNESS};
+    for reference in [&SERVER, &WITNESS, &MONITOR] {
+        let text = reference.markdown();
+        if !readme.contains(&text) {
+            let name = format!("{}.md", reference.program);
+            let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+            fs::write(&made, text).expect("the target directory can be written");
+            let shown = made.display();
+            panic!(
+                "README.md does not explain the keys as config/reference/{}.rs does: paste {shown}",
+                reference.program
+            );
+        }
     }
 }
 
