@@ -219,7 +219,8 @@ impl FsckOutput {
         if self.clean {
             let anchor =
                 anchor.size.map_or_else(|| "no anchor yet".to_owned(), |size| format!("anchor at {size}"));
-            output::print(&format!("{}: clean; {records} records, {heads} heads, {anchor}\n", log.name))?;
+            let (records, heads) = (output::count(*records, "record"), output::count(*heads, "head"));
+            output::print(&format!("{}: clean; {records}, {heads}, {anchor}\n", log.name))?;
             return Ok(());
         }
         let rows = findings.iter().map(|Found { place, why }| [place.clone(), why.clone()]);
@@ -242,10 +243,11 @@ impl FsckOutput {
             "restore the database from a backup: the newest sound copy, which has all records that the anchor knows; leave the anchor \
              as it is; nothing in the database can be repaired in place"
         };
-        let findings = if count == 1 { "finding" } else { "findings" };
         output::error(&format!(
-            "{count} {findings} in {}, which has {records} records\n  fix: {fix}",
-            log.name
+            "{} in {}, which has {}\n  fix: {fix}",
+            output::count(count, "finding"),
+            log.name,
+            output::count(*records, "record")
         ));
         Ok(())
     }

@@ -239,7 +239,7 @@ impl PostedHead {
             Answer::Compared(Compared { log, is_own, verdict, posted, known, .. }) => {
                 let newest = known
                     .as_ref()
-                    .map_or("no head yet".to_owned(), |known| format!("{} records", known.size));
+                    .map_or("no head yet".to_owned(), |known| output::count(known.size, "record"));
                 let meaning = match (verdict.as_str(), is_own) {
                     ("consistent", _) => format!("one log with the server's head of {newest}"),
                     ("ahead", true) => format!("ALARM: the server has {newest}: its log was rolled back"),

@@ -129,9 +129,10 @@ fn rows(incidents: Vec<KeptIncident>, stops: &[Stop]) -> Vec<Row> {
 fn resolve(config: &Config, number: u64) -> anyhow::Result<Exit> {
     let stop = end_stop(&config.data, &config.anchor, number, &Clock::system()).or_else(coded)?;
     output::print(&format!(
-        "stop {number} is over: the head of {} records with the root {} is no reason any more to sign nothing.\nWhoever has seen it \
+        "stop {number} is over: the head of {} with the root {} is no reason any more to sign nothing.\nWhoever has seen it \
          refuses this log from now on. The next start signs, unless another stop is open.\n",
-        stop.size, stop.root
+        output::count(stop.size, "record"),
+        stop.root
     ))?;
     Ok(Exit::Done)
 }

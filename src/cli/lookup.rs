@@ -80,9 +80,10 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
     let LookupAnswer { module, found, appended, log, head } = answer;
     let Some(RecordDetails { record, lines, appended_at, evidence, .. }) = found else {
         output::error(&format!(
-            "{} does not have {module} (it has {} records)\n  fix: `tallystick lookup {module} --notarize` brings it in, as a \
+            "{} does not have {module} (it has {})\n  fix: `tallystick lookup {module} --notarize` brings it in, as a \
              look-up by the go command would",
-            log.name, head.size
+            log.name,
+            output::count(head.size, "record")
         ));
         return Ok(());
     };
@@ -95,7 +96,13 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
     match evidence {
         Evidence::Sumdb { log, record, head_size, head_root } => {
             row("source", log);
-            row("", &format!("record {record} there, proved under its tree of {head_size} records"));
+            row(
+                "",
+                &format!(
+                    "record {record} there, proved under its tree of {}",
+                    output::count(*head_size, "record")
+                ),
+            );
             row("", &format!("with the root {head_root}"));
         }
         Evidence::Computed { source, url, fetched_at, zip_sha256, zip_bytes, origin } => {
@@ -111,7 +118,7 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
             row("source", &format!("imported by {importer}, whose word is the only evidence"));
         }
     }
-    row("head", &format!("{} records, signed {}", head.size, output::time(head.signed_at)));
+    row("head", &format!("{}, signed {}", output::count(head.size, "record"), output::time(head.signed_at)));
     row("", &format!("root {}", head.root));
     Ok(output::print(&text)?)
 }

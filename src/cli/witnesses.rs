@@ -93,7 +93,8 @@ fn status(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
         let (quorum, demanded) = (*config.witnesses.quorum, *config.witnesses.required);
         let demanded = if demanded { ", demanded before it is published" } else { "" };
         output::print(&format!(
-            "newest head: {size} records, cosigned by {have} of {} ({quorum} are enough{demanded})\n\n",
+            "newest head: {}, cosigned by {have} of {} ({quorum} are enough{demanded})\n\n",
+            output::count(size, "record"),
             rows.len()
         ))?;
         output::print_table(["witness", "size", "cosigned at", "took", "problem"], rows.iter().map(cells))?;

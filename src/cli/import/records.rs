@@ -41,7 +41,9 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
         Ok(()) => Exit::Done,
         Err(error) => {
             let total = report.new + report.present + report.conflict;
-            output::error(&format!("{error:#}\n  {total} records before it are in the log and stay there"));
+            let (records, are) = (output::count(total, "record"), if total == 1 { "is" } else { "are" });
+            let stay = if total == 1 { "stays" } else { "stay" };
+            output::error(&format!("{error:#}\n  {records} before it {are} in the log and {stay} there"));
             Exit::of(&error)
         }
     };
@@ -96,7 +98,7 @@ async fn import_file(
             Ok(ImportEvent::Progress(now)) => {
                 committed = now;
                 progress.set(now.bytes);
-                progress.say(format!("{} records", now.records()));
+                progress.say(output::count(now.records(), "record"));
             }
             Ok(ImportEvent::Conflict(conflict)) => {
                 if report.conflicts.len() < MAX_LISTED {

@@ -100,7 +100,8 @@ fn print_diff(
     }
     let CompareCounts { own, mirror, both, disagree, .. } = total;
     output::print(&format!(
-        "{name}: {own} versions in the own log, {mirror} in the mirror, {both} the same\n"
+        "{name}: {} in the own log, {mirror} in the mirror, {both} the same\n",
+        output::count(own, "version")
     ))?;
     if disagree == 0 {
         return Ok(());
@@ -114,9 +115,9 @@ fn print_diff(
         ))?;
     }
     output::error(&format!(
-        "{disagree} module version{} of which {name} has other lines than the own log: kept as incidents\n  fix: one of the \
+        "{} of which {name} has other lines than the own log: kept as incidents\n  fix: one of the \
          two was deceived; compare both with what others have, and do not build these versions until you know which",
-        if disagree == 1 { "" } else { "s" }
+        output::count(disagree, "module version")
     ));
     Ok(())
 }

@@ -68,14 +68,12 @@ impl MirrorExport {
         drop(bar);
         let ExportAnswer { from, size, files, bytes, .. } = exported.or_else(refused)?;
         let to = to.display();
+        let (records, files) = (output::count(size, "record"), output::count(files, "file"));
         output::print(&match from {
-            0 => format!("{name}: {size} records in {files} files, {} in {to}\n", HumanBytes(bytes)),
-            from if from == size => format!("{name}: nothing new, {size} records in {to}\n"),
+            0 => format!("{name}: {records} in {files}, {} in {to}\n", HumanBytes(bytes)),
+            from if from == size => format!("{name}: nothing new, {records} in {to}\n"),
             from => {
-                format!(
-                    "{name}: from {from} to {size} records, {files} files, {} in {to}\n",
-                    HumanBytes(bytes)
-                )
+                format!("{name}: from {from} to {records}, {files}, {} in {to}\n", HumanBytes(bytes))
             }
         })?;
         Ok(Exit::Done)

@@ -152,9 +152,9 @@ impl RunBar<'_> {
 /// What a long run will take.
 fn foreseen(log: &str, run: &RunStatus) -> String {
     format!(
-        "{log}: {} records to replicate: about {} requests, {} to receive, {} on disk ({} free)",
-        run.target.saturating_sub(run.from),
-        run.foreseen_requests,
+        "{log}: {} to replicate: about {}, {} to receive, {} on disk ({} free)",
+        output::count(run.target.saturating_sub(run.from), "record"),
+        output::count(run.foreseen_requests, "request"),
         HumanBytes(run.foreseen_bytes),
         HumanBytes(run.foreseen_disk_bytes),
         HumanBytes(run.free_bytes)
@@ -162,9 +162,10 @@ fn foreseen(log: &str, run: &RunStatus) -> String {
 }
 
 pub(super) fn summary(SyncAnswer { log, from, to }: &SyncAnswer) -> String {
+    let records = output::count(*to, "record");
     match from {
-        Some(from) if from == to => format!("{log}: nothing new, {to} records\n"),
-        Some(from) => format!("{log}: {to} records, {} more than before\n", to.saturating_sub(*from)),
-        None => format!("{log}: {to} records\n"),
+        Some(from) if from == to => format!("{log}: nothing new, {records}\n"),
+        Some(from) => format!("{log}: {records}, {} more than before\n", to.saturating_sub(*from)),
+        None => format!("{log}: {records}\n"),
     }
 }

@@ -72,7 +72,8 @@ impl MirrorVerify {
             return Ok(exit);
         }
         if clean {
-            output::print(&format!("{name}: clean; {records} records, {heads} heads\n"))?;
+            let (records, heads) = (output::count(records, "record"), output::count(heads, "head"));
+            output::print(&format!("{name}: clean; {records}, {heads}\n"))?;
             return Ok(exit);
         }
         let rows = findings.iter().map(|FsckFinding { place, why }| [place.clone(), why.clone()]);
@@ -90,8 +91,9 @@ impl MirrorVerify {
         };
         let count = findings.len() as u64 + unlisted;
         output::error(&format!(
-            "{count} finding{} in the mirror of {name}, which has {records} records\n  fix: look at the disk first; then {remedy}",
-            if count == 1 { "" } else { "s" }
+            "{} in the mirror of {name}, which has {}\n  fix: look at the disk first; then {remedy}",
+            output::count(count, "finding"),
+            output::count(records, "record")
         ));
         Ok(exit)
     }

@@ -8,7 +8,7 @@ fn a_log_in_order_is_clean() {
     World::both_ways(|world| {
         world.succeed(&["lookup", "rsc.io/quote@v1.5.2", "--notarize"]);
         let clean = world.succeed(&["fsck"]);
-        assert_eq!(clean, "sum.corp.example: clean; 1 records, 2 heads, anchor at 1\n");
+        assert_eq!(clean, "sum.corp.example: clean; 1 record, 2 heads, anchor at 1\n");
         let mut report = world.json(&["fsck", "--json"]);
         let path = report["anchor"]["path"].take();
         assert!(path.as_str().unwrap().ends_with("data/anchor.db"), "{path}");
