@@ -38,7 +38,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, Environment, Overrides};
+use crate::config::{Config, Environment, LogFormat, Overrides};
 use exit::Exit;
 use output::ProgressMeter;
 
@@ -86,7 +86,7 @@ impl Common {
 
     /// The configuration for a command that is not `serve`, and logging as it says.
     fn load(&self) -> anyhow::Result<Config> {
-        let config = Config::load(&self.overrides(), &Environment::of_process())?;
+        let config = load_config(&self.overrides())?;
         logging::start(*config.log_format, config.log_filter.as_deref(), COMMAND_LOG_FILTER);
         Ok(config)
     }
@@ -114,6 +114,13 @@ enum Command {
     Completions(completions::CompletionsCommand),
 }
 
+/// Loads the configuration. The errors of one that cannot be used have the form that it asks for, too.
+fn load_config(overrides: &Overrides) -> anyhow::Result<Config> {
+    let environment = Environment::of_process();
+    let loaded = Config::load(overrides, &environment);
+    Ok(loaded.inspect_err(|_| logging::set_format(LogFormat::guess(overrides, &environment)))?)
+}
+
 /// The shape of the command line, for completions, the manual and the tests.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -121,6 +128,8 @@ pub fn command() -> clap::Command {
 
 /// Runs one command line; the first argument is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Before there is a configuration only the environment can say so.
+    logging::set_format(LogFormat::of_environment(&Environment::of_process()).unwrap_or(LogFormat::Text));
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {

@@ -17,7 +17,7 @@ use super::founding::{self, NewLog, NoKey};
 use super::process::{
     NOTARY_PATIENCE, Signals, door_limits, operators_door, reload_certificate, taken, until,
 };
-use super::{Common, Exit, block_on, bypass, logging, output, reverify};
+use super::{Common, Exit, block_on, bypass, load_config, logging, output, reverify};
 use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval};
 use crate::gossip::Gossip;
 use crate::http::control::{self, Socket};
@@ -99,7 +99,7 @@ impl ServeCommand {
             metrics_listen: self.metrics_listen,
             ..common.overrides()
         };
-        let mut config = Config::load(&overrides, &environment)?;
+        let mut config = load_config(&overrides)?;
         logging::start(*config.log_format, config.log_filter.as_deref(), "info");
         let go = GoEnvironment::read(&environment);
         config.discover(&go)?;
@@ -127,6 +127,20 @@ fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketA
         text += &format!("  {line}\n");
     }
     text
+}
+
+/// The same as an event, where the log is JSON.
+fn announce(log: &Log, is_new_key: bool, url: &str, metrics: SocketAddr) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        log = log.identity().name,
+        vkey = log.identity().vkey,
+        new_key = is_new_key,
+        address = url,
+        metrics = %format_args!("http://{metrics}/metrics"),
+        tree.size = log.snapshot().size().0,
+        "listening"
+    );
 }
 
 /// How another shell on this machine gets the client's variables: what finds this log without asking it, else the question.
@@ -164,7 +178,12 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let mut bound = config.clone();
     bound.listen.value = public.local_addr()?;
     let url = bound.client_url();
-    output::print(&announcement(&key, is_new_key, &url, private.local_addr()?, &env_command(&config, &url)))?;
+    let metrics = private.local_addr()?;
+    if logging::is_json() {
+        announce(log, is_new_key, &url, metrics);
+    } else {
+        output::print(&announcement(&key, is_new_key, &url, metrics, &env_command(&config, &url)))?;
+    }
 
     let (stop, stopped) = channel::channel(false);
     let (door, ops) = doors(&config, &engines, hooks, tls.clone(), limits);

@@ -15,7 +15,9 @@ use super::exit::{OrExit, OrStoreExit};
 use super::process::{Signals, bind, door_limits, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
-use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};
+use crate::config::{
+    Environment, LogFormat, Overrides, WitnessConfig, WitnessConfigError, WitnessOverrides, keys,
+};
 use crate::http::listen::{Door, ListenLimits};
 use crate::http::metrics::Metrics;
 use crate::http::proxies::TrustedProxies;
@@ -104,20 +106,21 @@ impl WitnessCommand {
             name: self.run.name,
             listen: self.run.listen,
             metrics_listen: self.run.metrics_listen,
+            log_format: LogFormat::of_environment(&Environment::of_process()),
             logs: self.run.logs,
         };
+        let named = Overrides { config: common.config.clone(), ..Overrides::default() };
         let config = WitnessConfig::load(overrides).or_else(|error| {
             let exit = match &error {
                 WitnessConfigError::Unreadable { .. } => Exit::Failed,
                 _ => Exit::Usage,
             };
+            logging::set_format(LogFormat::guess(&named, &Environment::of_process()));
             Err(error).or_exit(exit)
         })?;
+        logging::start(config.log_format, None, "info");
         match self.action {
-            None => {
-                logging::start(LogFormat::Text, None, "info");
-                block_on(engine(config, new_memory))
-            }
+            None => block_on(engine(config, new_memory)),
             Some(Action::Key { json }) => show_key(&config, json),
             Some(Action::Status { json }) => status(&config, json),
             Some(Action::Evidence { json }) => evidence(&config, json),
@@ -204,13 +207,14 @@ fn evidence(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
     }
     for one in evidence.iter().filter(|_| !as_json) {
         let KeptEvidence { id, origin, size, seen_at, standing, offered, .. } = one;
+        let records = output::count(*size, "record");
         // Other programs verify it.
         output::print_exact(&match report(one) {
-            Some(report) => format!(
-                "--- {id}: {origin} signed two trees of {size} records, seen {seen_at:.0}\n{report}\n"
-            ),
+            Some(report) => {
+                format!("--- {id}: {origin} signed two trees of {records}, seen {seen_at:.0}\n{report}\n")
+            }
             None => format!(
-                "--- {id}: a checkpoint of {origin} with {size} records came without a proof that holds, seen {seen_at:.0}: that proves \
+                "--- {id}: a checkpoint of {origin} with {records} came without a proof that holds, seen {seen_at:.0}: that proves \
                  nothing yet\n--- cosigned\n{standing}--- offered\n{offered}\n"
             ),
         })?;
@@ -344,6 +348,20 @@ fn announce(
     let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let (address, prefix) = (listener.local_addr()?, &config.prefix);
+    if logging::is_json() {
+        let metrics = private.map(TcpListener::local_addr).transpose()?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            witness = %key.name(),
+            vkey = %key,
+            new_key = is_new_key,
+            address = %format_args!("{scheme}://{address}{prefix}"),
+            metrics = metrics.map(|metrics| format!("http://{metrics}/metrics")),
+            logs = witness.logs(),
+            "listening"
+        );
+        return Ok(());
+    }
     let mut text = format!(
         "witness       {}\nwitness key   {key}{made}\naddress       {scheme}://{address}{prefix}\nlogs          {}\n",
         key.name(),

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Tls;
+use super::{LogFormat, Tls};
 use crate::note::VerifierKey;
 
 /// Ten thousand logs with their keys fit; whatever is larger was named by mistake.
@@ -46,6 +46,8 @@ pub struct WitnessConfig {
     pub prefix: String,
     /// TLS of the door.
     pub tls: Option<Tls>,
+    /// Form of the log lines.
+    pub log_format: LogFormat,
     /// The keys of each log, by origin.
     pub logs: BTreeMap<String, Vec<VerifierKey>>,
 }
@@ -63,6 +65,8 @@ pub struct WitnessOverrides {
     pub listen: Option<SocketAddr>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<SocketAddr>,
+    /// TALLYSTICK_LOG_FORMAT.
+    pub log_format: Option<LogFormat>,
     /// `--log`, each `[ORIGIN ]VKEY`. They are added to those of the file.
     pub logs: Vec<String>,
 }
@@ -80,7 +84,7 @@ pub enum WitnessConfigError {
     },
     /// The file is too large, or no TOML of this form.
     #[error(
-        "{}: {why}\n  fix: the keys are name, data, listen, metrics_listen, prefix, tls_cert, tls_key, and [[log]] with origin and key",
+        "{}: {why}\n  fix: the keys are name, data, listen, metrics_listen, prefix, tls_cert, tls_key, log_format, and [[log]] with origin and key",
         path.display()
     )]
     Malformed {
@@ -119,6 +123,7 @@ struct FileConfig {
     prefix: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
+    log_format: Option<LogFormat>,
     #[serde(default)]
     log: Vec<FileLog>,
 }
@@ -169,6 +174,7 @@ impl WitnessConfig {
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
             prefix,
             tls,
+            log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             logs,
         })
     }
