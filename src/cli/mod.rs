@@ -5,6 +5,7 @@ mod anchor;
 mod audit;
 mod bypass;
 mod client;
+mod clock_watch;
 mod completions;
 mod config;
 mod engines;

@@ -11,6 +11,7 @@ use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
 
 use super::client::ClientSetup;
+use super::clock_watch::{ClockFigures, watch_clock};
 use super::engines::{Engines, limits};
 use super::exit::OrExit;
 use super::founding::{self, NewLog, NoKey};
@@ -23,6 +24,7 @@ use crate::gossip::Gossip;
 use crate::http::control::{self, Socket};
 use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
+use crate::http::incidents::IncidentFigures;
 use crate::http::listen::{Door, ListenLimits};
 use crate::http::listener::listen_tcp;
 use crate::http::metrics::Metrics;
@@ -186,13 +188,19 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     }
 
     let (stop, stopped) = channel::channel(false);
-    let (door, ops) = doors(&config, &engines, hooks, tls.clone(), limits);
+    let clock_figures = ClockFigures::default();
+    let (door, ops) = doors(&config, &engines, hooks, tls.clone(), limits, &clock_figures);
     let doors = (
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
     let mut background = JoinSet::new();
     background.spawn(wait_until_it_writes(log.clone()));
+    let newest = {
+        let log = log.clone();
+        move || Some(log.snapshot().head().signed_at)
+    };
+    background.spawn(watch_clock(engines.clock.clone(), clock_figures, newest));
     tls.map(|tls| background.spawn(reload_certificate(tls)));
     mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
     let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
@@ -237,6 +245,7 @@ fn doors(
     hooks: Hooks,
     tls: Option<Arc<TlsKeeper>>,
     limits: ListenLimits,
+    clock_figures: &ClockFigures,
 ) -> (Door<PublicSite>, Door<axum::Router>) {
     let Engines { log, notary, mirrors, witnesses, clock, .. } = engines;
     let sizes = CacheSizes { tile_bytes: *config.cache.tile_bytes, lookup_bytes: *config.cache.lookup_bytes };
@@ -251,6 +260,8 @@ fn doors(
         Box::new(VerifiedFigures(mirrors.clone())),
         Box::new(GossipFigures(gossip.clone())),
         Box::new(WitnessesFigures(witnesses.clone())),
+        Box::new(IncidentFigures::new(log.clone(), mirrors.clone())),
+        Box::new(clock_figures.clone()),
     ]));
     let proxies = TrustedProxies::new(config.trusted_proxies.value.clone());
     let site = PublicSite {

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
+use super::clock_watch::{ClockFigures, watch_clock};
 use super::exit::{OrExit, OrStoreExit};
 use super::process::{Signals, bind, door_limits, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
@@ -302,7 +303,12 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     let witness = Arc::new(open(&config, key)?);
     announce(&witness, is_new_key, &config, &listener, private.as_ref())?;
 
-    let metrics = Arc::new(Metrics::new(vec![Box::new(WitnessFigures(witness.clone()))]));
+    let clock_figures = ClockFigures::default();
+    let metrics = Arc::new(Metrics::new(vec![
+        Box::new(WitnessFigures(witness.clone())),
+        Box::new(clock_figures.clone()),
+    ]));
+    let clock = tokio::spawn(watch_clock(Clock::system(), clock_figures, || None));
     let (stop, stopped) = channel::channel(false);
     let site = WitnessSite::new(witness.clone(), config.prefix.clone(), metrics.clone(), Clock::system());
     let traffic = metrics.traffic.clone();
@@ -329,6 +335,7 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     if let Some(certificate) = certificate {
         certificate.abort();
     }
+    clock.abort();
     Ok(ended)
 }
 

@@ -8,9 +8,10 @@ use crate::config::{Config, Mode};
 use crate::log::{Conditions, IncidentReport, Log, LogOpenError, keep_incidents};
 use crate::note::SignerKey;
 use crate::operate::IncidentStore;
+use crate::store::evidence::KeptIncident;
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::{self, DATABASE_FILE, SqliteReader, SqliteStore};
-use crate::store::{Identity, StoreError};
+use crate::store::{Identity, LogReader as _, StoreError};
 
 /// Opens the log. Without signers it can only be read.
 pub(in crate::cli) fn open_log(
@@ -77,6 +78,13 @@ impl ClosedLog {
 }
 
 impl IncidentStore for ClosedLog {
+    fn incidents(&self) -> Result<Vec<KeptIncident>, StoreError> {
+        if !sqlite::holds_log(&self.data) {
+            return Ok(Vec::new());
+        }
+        SqliteReader::open(&self.data.join(DATABASE_FILE), self.reader_cache_kib)?.incidents(usize::MAX)
+    }
+
     fn keep(&self, reports: Vec<IncidentReport>) -> Result<(), StoreError> {
         // Mirrors can be kept without a log of one's own.
         if !sqlite::holds_log(&self.data) {

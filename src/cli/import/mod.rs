@@ -88,7 +88,7 @@ impl ImportCommand {
 }
 
 /// For incidents only, so that a name which is not known or cannot stand there is no reason to stop.
-fn user_name() -> String {
+pub(super) fn user_name() -> String {
     let name = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     name.filter(|name| check_importer(name).is_ok()).unwrap_or_else(|| "unknown".to_owned())
 }
