@@ -184,10 +184,7 @@ fn show(config: &Config, limit: usize, as_json: bool) -> anyhow::Result<Exit> {
         answer.print()?;
     }
     if let Some(error) = unusable {
-        // Why nothing is signed says it already, if so.
-        if answer.read_only.is_none() {
-            output::warning(&format!("the stops are unknown: {error}"));
-        }
+        output::warning(&format!("the stops are unknown: {error}"));
         return Ok(exit_of_stop(&error));
     }
     Ok(if answer.open > 0 || answer.read_only.is_some() { Exit::Damage } else { Exit::Done })

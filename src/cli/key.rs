@@ -81,6 +81,8 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let cosigner = CosignatureVerifier::from(&key);
     if as_json {
         return output::print_json(&json!({
+            "log": name,
+            // Deprecated: the name of before.
             "name": name,
             "vkey": key.to_string(),
             "cosigner_vkey": cosigner.to_string(),

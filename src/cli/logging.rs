@@ -66,9 +66,10 @@ struct JsonLine<'a> {
 
 /// Writes a text as an event that no filter holds back.
 pub(super) fn write_json(level: &str, target: &str, text: &str) {
+    // Several causes with a remedy each stay one text.
     let (message, fix) = match text.split_once("\n  fix: ") {
-        Some((message, fix)) => (message, Some(fix)),
-        None => (text, None),
+        Some((message, fix)) if !fix.contains("\n  fix: ") => (message, Some(fix)),
+        _ => (text, None),
     };
     let timestamp = format!("{:.6}", Clock::system().now());
     let line = JsonLine { timestamp, level, message, fix, target };

@@ -1,6 +1,7 @@
 //! `tallystick lookup`: what the log says about one module version, and why.
 
 use clap::Args;
+use serde::Serialize;
 
 use super::engines::open_reader;
 use super::exit::OrStoreExit;
@@ -8,15 +9,13 @@ use super::session::{Needs, Session, refused};
 use super::{Common, Exit, block_on, output};
 use crate::config::Config;
 use crate::module::ModuleVersion;
-use crate::operate::{LookupAnswer, Reason, RecordDetails, Refusal};
+use crate::operate::{LookupAnswer, PublishedHead, Reason, RecordDetails, Refusal};
 use crate::store::{Evidence, LogObserver as _};
 
 /// Show the log's lines for a module version, with their evidence
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It appends only with --notarize, and otherwise asks nobody but the log.
-
-Exit codes: 0 the log has it, 1 it has not; with --notarize also 3 try again, 4 a person must look.
 
 Examples:
   tallystick lookup rsc.io/quote@v1.5.2
@@ -34,6 +33,25 @@ pub(super) struct LookupCommand {
     json: bool,
 }
 
+/// The answer as programs read it.
+#[derive(Serialize)]
+struct LookupOutput<'a> {
+    log: &'a str,
+    vkey: &'a str,
+    module: String,
+    found: &'a Option<RecordDetails>,
+    appended: bool,
+    head: &'a PublishedHead,
+}
+
+impl LookupOutput<'_> {
+    fn of(answer: &LookupAnswer) -> LookupOutput<'_> {
+        let LookupAnswer { module, found, appended, log, head } = answer;
+        let (log, vkey, module) = (&*log.name, &*log.verifier, module.to_string());
+        LookupOutput { log, vkey, module, found, appended: *appended, head }
+    }
+}
+
 impl LookupCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
@@ -42,7 +60,7 @@ impl LookupCommand {
             if notarize { notarize_module(&config, module).await } else { look_up(&config, module).await }
         })?;
         if json {
-            output::print_json(&answer)?;
+            output::print_json(&LookupOutput::of(&answer))?;
         } else {
             print(&answer)?;
         }

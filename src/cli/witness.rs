@@ -16,9 +16,7 @@ use super::exit::{OrExit, OrStoreExit};
 use super::process::{Signals, bind, door_limits, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
-use crate::config::{
-    Environment, LogFormat, Overrides, WitnessConfig, WitnessConfigError, WitnessOverrides, keys,
-};
+use crate::config::{Environment, LogFormat, Overrides, WitnessConfig, WitnessOverrides, keys};
 use crate::http::listen::{Door, ListenLimits};
 use crate::http::metrics::Metrics;
 use crate::http::proxies::TrustedProxies;
@@ -27,7 +25,7 @@ use crate::http::witness::{WitnessFigures, WitnessSite};
 use crate::mirror::Misbehavior;
 use crate::note::CosignatureSigner;
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
-use crate::store::witness::{Broken, EvidenceKind, KeptEvidence, read_witness};
+use crate::store::witness::{Broken, EvidenceKind, KeptEvidence, KnownCheckpoint, read_witness};
 use crate::store::{StoreError, private};
 use crate::tlog::{Checkpoint, ConsistencyProof};
 use crate::witness::{TrustedLog, Witness, WitnessError, origin_hash};
@@ -71,7 +69,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Show what convicts a log of two histories, and checkpoints that came without proof; exit code 4 when there is a fork
+    /// Show what convicts a log of two histories, and checkpoints that came without proof
     Evidence {
         /// Print JSON
         #[arg(long)]
@@ -111,14 +109,10 @@ impl WitnessCommand {
             logs: self.run.logs,
         };
         let named = Overrides { config: common.config.clone(), ..Overrides::default() };
-        let config = WitnessConfig::load(overrides).or_else(|error| {
-            let exit = match &error {
-                WitnessConfigError::Unreadable { .. } => Exit::Failed,
-                _ => Exit::Usage,
-            };
-            logging::set_format(LogFormat::guess(&named, &Environment::of_process()));
-            Err(error).or_exit(exit)
-        })?;
+        let loaded = WitnessConfig::load(overrides);
+        let config = loaded
+            .inspect_err(|_| logging::set_format(LogFormat::guess(&named, &Environment::of_process())))
+            .or_exit(Exit::Usage)?;
         logging::start(config.log_format, None, "info");
         match self.action {
             None => block_on(engine(config, new_memory)),
@@ -158,8 +152,15 @@ fn memory(config: &WitnessConfig) -> std::path::PathBuf {
     config.data.join(DATABASE_FILE)
 }
 
+/// What is in the memory, also while the witness runs.
+fn look_into(config: &WitnessConfig) -> anyhow::Result<(Vec<KnownCheckpoint>, Vec<KeptEvidence>)> {
+    let path = memory(config);
+    let exit = if path.exists() { Exit::Damage } else { Exit::Usage };
+    read_witness(&path).map_err(anyhow::Error::from).or_exit(exit)
+}
+
 fn status(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
-    let (known, _) = read_witness(&memory(config)).map_err(anyhow::Error::from).or_exit(Exit::Failed)?;
+    let (known, _) = look_into(config)?;
     if as_json {
         let logs = known.iter().map(|known| {
             json!({
@@ -198,7 +199,7 @@ struct Reported<'a> {
 }
 
 fn evidence(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
-    let (_, evidence) = read_witness(&memory(config)).map_err(anyhow::Error::from).or_exit(Exit::Failed)?;
+    let (_, evidence) = look_into(config)?;
     let is_fork = evidence.iter().any(|one| one.kind == "fork");
     if as_json {
         let with_report = |one| Reported { kept: one, report: report(one) };
@@ -298,7 +299,7 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     };
     make_directory(&config.data)?;
     refuse_network_file_system(&config.data).or_exit(Exit::Usage)?;
-    let _lock = DirectoryLock::acquire(&config.data).or_exit(Exit::Running)?;
+    let _lock = DirectoryLock::acquire(&config.data).or_store_exit()?;
     let (key, is_new_key) = signing_key(&config, new_memory)?;
     let witness = Arc::new(open(&config, key)?);
     announce(&witness, is_new_key, &config, &listener, private.as_ref())?;

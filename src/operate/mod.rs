@@ -48,7 +48,7 @@ pub(crate) use import::{
 };
 pub use import::{MalformedLine, RecordParser, TrustedRecord};
 pub(crate) use incidents::{DecisionAnswer, DecisionRequest, LogStateAnswer, check_reason};
-pub(crate) use lookup::{LogName, LookupAnswer, RecordDetails};
+pub(crate) use lookup::{LookupAnswer, PublishedHead, RecordDetails};
 pub(crate) use mirror::{
     CompareAnswer, CompareCounts, Disagreeing, ExportAnswer, FullStatus, ImportAnswer, MirrorStatus,
     PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, WorkProgress,

@@ -48,11 +48,11 @@ fn exit_of(error: &LogOpenError) -> Exit {
 /// Opens the log's database for reading only, beside a server or without one.
 pub(in crate::cli) fn open_reader(config: &Config) -> anyhow::Result<SqliteReader> {
     let path = config.data.join(DATABASE_FILE);
-    anyhow::ensure!(
-        path.exists(),
-        "there is no log in {}\n  fix: start `tallystick serve` once, or name the right directory with --data",
-        config.data.display()
-    );
+    if !path.exists() {
+        let fix = "start `tallystick serve` once, or name the right directory with --data";
+        return Err(anyhow::anyhow!("there is no log in {}\n  fix: {fix}", config.data.display()))
+            .or_exit(Exit::Usage);
+    }
     SqliteReader::open(&path, reader_cache_kib(config)).or_store_exit()
 }
 

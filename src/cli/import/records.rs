@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
+use crate::cli::exit::OrExit as _;
 use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, ProgressMeter, output};
 use crate::operate::{ImportEvent, MalformedLine, RecordConflict, RecordsDone};
@@ -119,7 +120,7 @@ async fn import_file(
             let MalformedLine { line, why } = &malformed;
             let error = anyhow!("{name}:{line}: {why}");
             file.malformed = Some(malformed);
-            Err(error)
+            Err(error).or_exit(Exit::Usage)
         }
         Ok(ImportEvent::Stopped(refusal)) => refused(refusal),
         Ok(other) => Err(anyhow!("the server answered {other:?}")),

@@ -17,8 +17,6 @@ const MAX_SHOWN_PATHS: usize = 100;
 Every record of the own log is looked up in the mirror. Other lines for the same module version must be impossible: each is \
 kept as an incident.
 
-Exit codes: 0 no disagreement, 4 at least one.
-
 Examples:
   tallystick mirror diff
   tallystick mirror diff sum.golang.org --modules 'golang.org/x,rsc.io/*'

@@ -10,16 +10,18 @@ use crate::operate::{FullStatus, MirrorStatus, RunStatus};
 /// Asks the server, or reads what is kept, which needs no lock.
 pub(super) async fn show(config: &Config, json: bool) -> anyhow::Result<Exit> {
     let all = Session::look_at_mirrors(config).await?.mirror_statuses().await?;
+    let needs_a_person = all.iter().any(|status| status.stopped.is_some() || status.unusable.is_some());
+    let exit = if needs_a_person { Exit::Damage } else { Exit::Done };
     if json {
         output::print_json(&all)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let texts: Vec<String> = all.iter().map(text_of).collect();
     output::print(&texts.join("\n"))?;
     if all.is_empty() {
         output::note("nothing is kept of any remote log yet: `tallystick mirror sync` begins");
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// The text for a person.
