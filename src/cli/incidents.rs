@@ -41,8 +41,8 @@ one go on; whoever has seen the other tree will refuse it forever.
 Examples:
   tallystick incidents
   tallystick incidents --limit 1000 --json
-  tallystick incidents withdraw 3 --reason 'a typing error in go.sum'
-  tallystick incidents close 4 --reason 'the disk was replaced, fsck is clean'
+  tallystick incidents withdraw 3 --reason typo
+  tallystick incidents close 4 --reason disk-replaced
   tallystick incidents resolve 1"
 )]
 pub(super) struct IncidentsCommand {

@@ -126,3 +126,35 @@ impl<W: Write> Write for VisibleJson<W> {
         self.0.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const CHILD: &str = "TALLYSTICK_TEST_PANICS";
+
+    /// In a process of its own, since the hook is the process's.
+    #[test]
+    fn a_panic_is_an_event_too() {
+        if std::env::var_os(CHILD).is_some() {
+            set_format(LogFormat::Json);
+            let ended = std::thread::spawn(|| panic!("a \"programmer error\"\nof two lines")).join();
+            assert!(ended.is_err());
+            return;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", "cli::logging::tests::a_panic_is_an_event_too", "--nocapture"]);
+        let output = child.env(CHILD, "1").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let events: Vec<serde_json::Value> = stderr
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {stderr}")))
+            .collect();
+        let [event] = &events[..] else { panic!("{stderr}") };
+        assert_eq!((&event["level"], &event["target"]), (&"ERROR".into(), &"tallystick::panic".into()));
+        let message = event["message"].as_str().unwrap();
+        assert!(message.contains("src/cli/logging.rs:"), "{message}");
+        assert!(message.ends_with(": a \"programmer error\"\nof two lines"), "{message}");
+    }
+}

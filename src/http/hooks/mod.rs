@@ -29,7 +29,7 @@ use std::time::Duration;
 use axum::http::{Method, Request};
 use hyper::body::Incoming;
 
-use self::signature::{Check, TOLERANCE_SECONDS, Verdict};
+use self::signature::{SignatureCheck, SignatureVerdict, TOLERANCE_SECONDS};
 use super::Client;
 use super::answer::{self, Answer};
 use super::body::{self, BodyError};
@@ -89,18 +89,18 @@ impl Hooks {
         let hook = self.by_name.get(name);
         let secret = hook.map_or(&self.nobody[..], |(secret, _)| secret.expose());
         let (head, body) = request.into_parts();
-        let mut check = Check::new(&head.headers, secret);
+        let mut check = SignatureCheck::new(&head.headers, secret);
         match body::feed(body, BODY_BYTES_MAX, BODY_PATIENCE, |piece| check.update(piece)).await {
             Ok(()) => {}
             Err(BodyError::Broken) => return answer::unsigned(),
             Err(error) => return answer::body_not_read(error),
         }
         match (hook, check.finish(self.clock.unix_time().seconds, &self.nobody)) {
-            (Some((_, mirror)), Verdict::Right) => {
+            (Some((_, mirror)), SignatureVerdict::Right) => {
                 mirror.want();
                 answer::accepted()
             }
-            (Some((_, mirror)), Verdict::Stale { seconds }) => {
+            (Some((_, mirror)), SignatureVerdict::Stale { seconds }) => {
                 // Only who has the secret, or heard a request of its holder, comes here.
                 tracing::warn!(
                     log = mirror.log.name(),
@@ -110,7 +110,7 @@ impl Hooks {
                 );
                 answer::unsigned()
             }
-            (Some(_), Verdict::Wrong) | (None, _) => answer::unsigned(),
+            (Some(_), SignatureVerdict::Wrong) | (None, _) => answer::unsigned(),
         }
     }
 }

@@ -45,7 +45,7 @@ type Sha256Mac = Hmac<Sha256>;
 
 /// What the signatures of a request are worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SignatureVerdict {
     /// One of them is right.
     Right,
     /// One is right for a time that is this many seconds from ours, which is too far.
@@ -58,7 +58,7 @@ pub(super) enum Verdict {
 }
 
 /// The signatures of one request, and what is computed to compare with them.
-pub(super) struct Check<'a> {
+pub(super) struct SignatureCheck<'a> {
     secret: &'a [u8],
     of_body: Vec<Signature>,
     token: Option<&'a [u8]>,
@@ -75,13 +75,13 @@ struct Standard {
     signatures: Vec<Signature>,
 }
 
-impl<'a> Check<'a> {
+impl<'a> SignatureCheck<'a> {
     /// Reads the headers of a request, whose body comes piece by piece.
-    pub(super) fn new(headers: &'a HeaderMap, secret: &'a [u8]) -> Check<'a> {
+    pub(super) fn new(headers: &'a HeaderMap, secret: &'a [u8]) -> SignatureCheck<'a> {
         let decoded = std::str::from_utf8(secret)
             .ok()
             .and_then(|text| STANDARD.decode(text.strip_prefix(SECRET_PREFIX)?).ok());
-        let mut check = Check {
+        let mut check = SignatureCheck {
             secret,
             of_body: OF_BODY.iter().filter_map(|(name, scheme)| hex(once(headers, name)?, scheme)).collect(),
             token: once(headers, GITLAB_TOKEN).map(str::as_bytes),
@@ -108,8 +108,8 @@ impl<'a> Check<'a> {
 
     /// Decides, at `now` in seconds since 1970. `blind` is any key: two texts are the same if their
     /// MACs under it are, and comparing those tells nothing about the texts.
-    pub(super) fn finish(self, now: i64, blind: &[u8]) -> Verdict {
-        let Check { secret, of_body, token, standard, body_mac, standard_mac } = self;
+    pub(super) fn finish(self, now: i64, blind: &[u8]) -> SignatureVerdict {
+        let SignatureCheck { secret, of_body, token, standard, body_mac, standard_mac } = self;
         let is_right = |mac: &Sha256Mac, signature: &Signature| mac.clone().verify_slice(signature).is_ok();
         // Every one is compared, also after a right one.
         let mut right = of_body.iter().filter(|signature| is_right(&body_mac, signature)).count();
@@ -118,14 +118,14 @@ impl<'a> Check<'a> {
         theirs.update(token.unwrap_or_default());
         right += usize::from(ours.verify(&theirs.finalize().into_bytes()).is_ok());
         let Some(Standard { timestamp, signatures }) = standard else {
-            return if right > 0 { Verdict::Right } else { Verdict::Wrong };
+            return if right > 0 { SignatureVerdict::Right } else { SignatureVerdict::Wrong };
         };
         let signed = signatures.iter().filter(|signature| is_right(&standard_mac, signature)).count() > 0;
         let off = timestamp.saturating_sub(now);
         match (right > 0, signed, off.unsigned_abs() <= TOLERANCE_SECONDS) {
-            (true, ..) | (false, true, true) => Verdict::Right,
-            (false, true, false) => Verdict::Stale { seconds: off },
-            (false, false, _) => Verdict::Wrong,
+            (true, ..) | (false, true, true) => SignatureVerdict::Right,
+            (false, true, false) => SignatureVerdict::Stale { seconds: off },
+            (false, false, _) => SignatureVerdict::Wrong,
         }
     }
 }
@@ -174,13 +174,13 @@ mod tests {
 
     const BLIND: &[u8] = b"any key";
 
-    fn verdict(secret: &str, headers: &[(&str, &str)], body: &[u8], now: i64) -> Verdict {
+    fn verdict(secret: &str, headers: &[(&str, &str)], body: &[u8], now: i64) -> SignatureVerdict {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name = HeaderName::try_from(*name).unwrap();
             map.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let mut check = Check::new(&map, secret.as_bytes());
+        let mut check = SignatureCheck::new(&map, secret.as_bytes());
         let (first, second) = body.split_at(body.len() / 2);
         check.update(first);
         check.update(second);
@@ -200,30 +200,39 @@ mod tests {
             ("X-Forgejo-Signature", digits),
             ("X-Gogs-Signature", digits),
         ] {
-            assert_eq!(check(&[(name, value)]), Verdict::Right, "{name}");
-            assert_eq!(check(&[(name, &value.to_uppercase().replace("SHA", "sha"))]), Verdict::Right);
-            assert_eq!(check(&[(name, value), (name, value)]), Verdict::Wrong, "{name} twice");
-            assert_eq!(check(&[(name, "")]), Verdict::Wrong, "{name} empty");
-            assert_eq!(check(&[(name, "sha256=")]), Verdict::Wrong, "{name} empty");
-            assert_eq!(check(&[(name, &value[..value.len() - 1])]), Verdict::Wrong, "{name} cut");
-            assert_eq!(check(&[(name, &value.replace("7571", "7572"))]), Verdict::Wrong, "{name}");
-            assert_eq!(check(&[(name, &value.replace("e1", "+1"))]), Verdict::Wrong, "{name}");
+            assert_eq!(check(&[(name, value)]), SignatureVerdict::Right, "{name}");
+            assert_eq!(
+                check(&[(name, &value.to_uppercase().replace("SHA", "sha"))]),
+                SignatureVerdict::Right
+            );
+            assert_eq!(check(&[(name, value), (name, value)]), SignatureVerdict::Wrong, "{name} twice");
+            assert_eq!(check(&[(name, "")]), SignatureVerdict::Wrong, "{name} empty");
+            assert_eq!(check(&[(name, "sha256=")]), SignatureVerdict::Wrong, "{name} empty");
+            assert_eq!(check(&[(name, &value[..value.len() - 1])]), SignatureVerdict::Wrong, "{name} cut");
+            assert_eq!(check(&[(name, &value.replace("7571", "7572"))]), SignatureVerdict::Wrong, "{name}");
+            assert_eq!(check(&[(name, &value.replace("e1", "+1"))]), SignatureVerdict::Wrong, "{name}");
         }
         // Each only in its own form.
-        assert_eq!(check(&[("X-Hub-Signature-256", digits)]), Verdict::Wrong);
-        assert_eq!(check(&[("X-Gitea-Signature", &of_hub)]), Verdict::Wrong);
+        assert_eq!(check(&[("X-Hub-Signature-256", digits)]), SignatureVerdict::Wrong);
+        assert_eq!(check(&[("X-Gitea-Signature", &of_hub)]), SignatureVerdict::Wrong);
         // Gitea with a secret sends both, and without one both empty.
-        assert_eq!(check(&[("X-Gitea-Signature", ""), ("X-Hub-Signature-256", "sha256=")]), Verdict::Wrong);
-        assert_eq!(check(&[("X-Gitea-Signature", digits), ("X-Hub-Signature-256", &of_hub)]), Verdict::Right);
-        assert_eq!(check(&[]), Verdict::Wrong);
+        assert_eq!(
+            check(&[("X-Gitea-Signature", ""), ("X-Hub-Signature-256", "sha256=")]),
+            SignatureVerdict::Wrong
+        );
+        assert_eq!(
+            check(&[("X-Gitea-Signature", digits), ("X-Hub-Signature-256", &of_hub)]),
+            SignatureVerdict::Right
+        );
+        assert_eq!(check(&[]), SignatureVerdict::Wrong);
     }
 
     #[test]
     fn gitlab_sends_the_secret_itself() {
         let check = |value: &str| verdict("a secret of gitlab", &[("X-Gitlab-Token", value)], b"{}", 0);
-        assert_eq!(check("a secret of gitlab"), Verdict::Right);
+        assert_eq!(check("a secret of gitlab"), SignatureVerdict::Right);
         for wrong in ["", "a secret of gitlaB", "a secret of gitlab2", "a secret of", " a secret of gitlab"] {
-            assert_eq!(check(wrong), Verdict::Wrong, "{wrong:?}");
+            assert_eq!(check(wrong), SignatureVerdict::Wrong, "{wrong:?}");
         }
     }
 
@@ -240,11 +249,15 @@ mod tests {
         };
         let (id, at) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330");
         for now in [AT, AT + 300, AT - 300] {
-            assert_eq!(check(id, at, RIGHT, now), Verdict::Right);
+            assert_eq!(check(id, at, RIGHT, now), SignatureVerdict::Right);
         }
-        assert_eq!(check(id, at, RIGHT, AT + 301), Verdict::Stale { seconds: -301 });
-        assert_eq!(check(id, at, RIGHT, AT - 301), Verdict::Stale { seconds: 301 });
-        assert_eq!(check(id, at, &format!("v1a,AAAA v1,AAAA {RIGHT}"), AT), Verdict::Right, "a list");
+        assert_eq!(check(id, at, RIGHT, AT + 301), SignatureVerdict::Stale { seconds: -301 });
+        assert_eq!(check(id, at, RIGHT, AT - 301), SignatureVerdict::Stale { seconds: 301 });
+        assert_eq!(
+            check(id, at, &format!("v1a,AAAA v1,AAAA {RIGHT}"), AT),
+            SignatureVerdict::Right,
+            "a list"
+        );
         let far_down =
             format!("{}{RIGHT}", format!("v1,{} ", STANDARD.encode([7; 32])).repeat(SIGNATURES_MAX));
         for (id, at, list) in [
@@ -260,13 +273,13 @@ mod tests {
             (id, at, &RIGHT.replace("g0", "g1")),
             (id, at, &far_down),
         ] {
-            assert_eq!(check(id, at, list, AT), Verdict::Wrong, "{id} {at} {list}");
+            assert_eq!(check(id, at, list, AT), SignatureVerdict::Wrong, "{id} {at} {list}");
         }
         // A secret without the prefix is the key as it is written.
         let mut by_text = mac(b"sixteen bytes or more");
         by_text.update(b"1.2.body");
         let signature = format!("v1,{}", STANDARD.encode(by_text.finalize().into_bytes()));
         let headers = [("webhook-id", "1"), ("webhook-timestamp", "2"), ("webhook-signature", &signature)];
-        assert_eq!(verdict("sixteen bytes or more", &headers, b"body", 2), Verdict::Right);
+        assert_eq!(verdict("sixteen bytes or more", &headers, b"body", 2), SignatureVerdict::Right);
     }
 }

@@ -18,7 +18,8 @@ fn import_wrong(world: &World) {
 #[track_caller]
 fn shown(world: &World) -> Value {
     let ran = world.run(&["incidents", "--json"]);
-    let shown: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stderr));
+    let shown: Value =
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stderr));
     let needs_a_person = shown["open"] != 0 || !shown["read_only"].is_null();
     assert_eq!(ran.code, if needs_a_person { 4 } else { 0 }, "{shown}");
     shown
@@ -40,11 +41,17 @@ fn the_importer_withdraws_a_wrong_line_and_the_record_of_both_stays() {
         let (id, incident) = open_incident(world);
         let detail = &incident["detail"];
         assert_eq!((&detail["importer"], &detail["line"]), (&json!("build-7"), &json!(2)), "{incident}");
-        assert_eq!((&incident["log"], &incident["kind"]), (&json!("sum.corp.example"), &json!("hash-conflict")));
+        assert_eq!(
+            (&incident["log"], &incident["kind"]),
+            (&json!("sum.corp.example"), &json!("hash-conflict"))
+        );
 
         let withdraw = ["incidents", "withdraw", &id, "--reason", "a typing error"];
         let refusals: [(&[&str], &str); 5] = [
-            (&[&withdraw[..], &["--importer", "build-8"]].concat(), "was imported by build-7, not by build-8"),
+            (
+                &[&withdraw[..], &["--importer", "build-8"]].concat(),
+                "was imported by build-7, not by build-8",
+            ),
             (&["incidents", "withdraw", "99", "--reason", "x"], "there is no incident 99"),
             (&["incidents", "withdraw", &id], "--reason"),
             (&["incidents", "withdraw", &id, "--reason", " "], "the reason is empty"),
@@ -131,7 +138,11 @@ fn a_log_that_signs_nothing_is_never_shown_as_one_without_incidents() {
         assert_eq!(ran.code, 4, "{}", ran.stdout);
         assert!(!ran.stdout.contains("no incidents"), "{}", ran.stdout);
         let advice = "`tallystick anchor settle --size 1`";
-        assert!(ran.stderr.contains("the log signs nothing: ") && ran.stderr.contains(advice), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("the log signs nothing: ") && ran.stderr.contains(advice),
+            "{}",
+            ran.stderr
+        );
         let reason = shown(&world)["read_only"].as_str().unwrap().to_owned();
         assert!(reason.contains(advice), "{reason}");
         if let Some(server) = server {

@@ -26,8 +26,14 @@ fn a_server_that_logs_json_writes_nothing_else() {
     let mut server = Server { child: command.spawn().unwrap(), announced: String::new() };
     let mut lines = BufReader::new(server.child.stderr.take().unwrap()).lines();
     let event = until(&mut lines, "listening");
-    assert_eq!((&event["version"], &event["log"]), (&json!(env!("CARGO_PKG_VERSION")), &json!("sum.corp.example")));
-    assert_eq!((&event["tree.size"], &event["vkey"]), (&json!(0), &world.json(&["key", "show", "--json"])["vkey"]));
+    assert_eq!(
+        (&event["version"], &event["log"]),
+        (&json!(env!("CARGO_PKG_VERSION")), &json!("sum.corp.example"))
+    );
+    assert_eq!(
+        (&event["tree.size"], &event["vkey"]),
+        (&json!(0), &world.json(&["key", "show", "--json"])["vkey"])
+    );
     let url = event["address"].as_str().unwrap();
     assert_eq!(crate::support::web::get(url, "/latest").unwrap().status, 200);
     let metrics = event["metrics"].as_str().unwrap().trim_end_matches("/metrics");
@@ -56,7 +62,12 @@ fn errors_are_events_too() {
     let env: &[(&str, &str)] = &[("TALLYSTICK_LOG_FORMAT", "json")];
     let cases: [(&[&str], &[(&str, &str)], i32, &str); 8] = [
         (&["--config", "json.toml", "serve", "--listen", &address], &[], 1, "cannot listen on"),
-        (&["--config", "json.toml", "lookup", "rsc.io/quote@v1.5.2", "--data", "none"], &[], 2, "there is no log in"),
+        (
+            &["--config", "json.toml", "lookup", "rsc.io/quote@v1.5.2", "--data", "none"],
+            &[],
+            2,
+            "there is no log in",
+        ),
         (&["--config", "bad.toml", "serve"], &[], 2, "unknown key `listne`"),
         (&["--config", "broken.toml", "serve"], &[], 2, "not valid TOML"),
         (&["--config", "missing.toml", "serve"], env, 2, "cannot read the configuration"),
@@ -70,7 +81,9 @@ fn errors_are_events_too() {
         let events: Vec<Value> = ran
             .stderr
             .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{words:?}: {error}: {line}")))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{words:?}: {error}: {line}"))
+            })
             .collect();
         let last = events.last().unwrap_or_else(|| panic!("{words:?}: nothing is said"));
         assert_eq!(last["level"], "ERROR", "{last}");
@@ -122,16 +135,22 @@ fn a_dependency_that_does_not_verify_leaves_a_line() {
     let config = fs::read_to_string(world.sandbox.path("tallystick.toml")).unwrap();
     let old = config.split("urls = [\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let source = world.sandbox.path("public").display().to_string();
-    let config = config.replace(&old, &world.golang.url()).replace("file:///nonexistent", &format!("file://{source}"));
+    let config =
+        config.replace(&old, &world.golang.url()).replace("file:///nonexistent", &format!("file://{source}"));
     world.sandbox.write("tallystick.toml", &config);
     let directory = world.sandbox.path("public/rsc.io/quote/@v");
     fs::create_dir_all(&directory).unwrap();
     // The real go.mod, whose hash is in QUOTE.
-    fs::write(directory.join("v1.5.2.mod"), "module \"rsc.io/quote\"\n\nrequire \"rsc.io/sampler\" v1.3.0\n").unwrap();
+    fs::write(directory.join("v1.5.2.mod"), "module \"rsc.io/quote\"\n\nrequire \"rsc.io/sampler\" v1.3.0\n")
+        .unwrap();
     let server = world.serve();
-    let url = server.announced.lines().find_map(|line| line.strip_prefix("address       ")).unwrap().to_owned();
+    let url =
+        server.announced.lines().find_map(|line| line.strip_prefix("address       ")).unwrap().to_owned();
     assert_eq!(crate::support::web::get(&url, "/lookup/rsc.io/quote@v1.5.2").unwrap().status, 200);
     let (_, logged) = server.stop();
-    let line = logged.lines().find(|line| line.contains("not notarized ahead")).unwrap_or_else(|| panic!("{logged}"));
+    let line = logged
+        .lines()
+        .find(|line| line.contains("not notarized ahead"))
+        .unwrap_or_else(|| panic!("{logged}"));
     assert!(line.contains("ERROR") && line.contains("rsc.io/sampler@v1.3.0"), "{line}");
 }

@@ -23,7 +23,7 @@ fn a_public_module_is_shown_with_its_evidence() {
         source      sum.golang.org
                     record 942 there, proved under its tree of 66398721 records
                     with the root 5oXTdOltbW8oy+WAHSPYkUE7FskIY/5ZJCYGy+buJ3g=
-        head        1 records, signed TIME
+        head        1 record, signed TIME
                     root YIbrIfbx/MNcPidoYOgRXWdOys26yALyiA3vKAesRjw=
         "));
         let asked = world.golang.requests().len();

@@ -54,7 +54,10 @@ fn check(text: &str) {
             assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
             assert!(!name.ends_with("_info") || kind == "gauge", "{line}");
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{line}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{line}"
+            );
             for unit in ["_ms", "_milliseconds", "_minutes", "_hours", "_kb", "_mb", "_kib", "_percent"] {
                 assert!(!name.contains(unit), "no base unit: {line}");
             }
@@ -93,9 +96,13 @@ fn figures_are_in_the_format_that_was_asked_for() {
     ] {
         assert!(text.contains(name), "{name} is not in\n{text}");
     }
-    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
+    let accept =
+        "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
     let (head, open_metrics) = page(server.metrics_url(), accept);
-    assert!(head.contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{head}");
+    assert!(
+        head.contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        "{head}"
+    );
     assert!(open_metrics.ends_with("# EOF\n"), "{open_metrics}");
     assert!(open_metrics.contains("# TYPE tallystick_build info\n"), "{open_metrics}");
     // The same series in both.
@@ -106,11 +113,16 @@ fn figures_are_in_the_format_that_was_asked_for() {
     assert_eq!(names(&open_metrics), names(&text));
     server.stop();
 
-    let Some(promtool) = installed("promtool", "http::metrics::figures_are_in_the_format_that_was_asked_for") else {
+    let Some(promtool) = installed("promtool", "http::metrics::figures_are_in_the_format_that_was_asked_for")
+    else {
         return;
     };
     let mut checked = Command::new(promtool);
-    let checked = checked.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let checked = checked
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut checked = checked.spawn().unwrap();
     checked.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = checked.wait_with_output().unwrap();

@@ -123,7 +123,11 @@ fn other_hosts_signatures_are_taken_too() {
         assert_eq!(status_of(&answer), status, "{headers}: {answer}");
     }
     let printed = server.printed();
-    assert_eq!(printed.matches("its signature is right, but its time is more than 300 s").count(), 2, "{printed}");
+    assert_eq!(
+        printed.matches("its signature is right, but its time is more than 300 s").count(),
+        2,
+        "{printed}"
+    );
     assert!(!printed.contains(SECRET), "{printed}");
     server.stop();
 }

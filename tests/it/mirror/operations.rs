@@ -179,7 +179,8 @@ fn a_verification_is_clean_or_names_the_place() {
     damage(&directory);
     let damaged = || {
         let kept = json(&run(&directory, &["incidents", "--json"]));
-        let kept = kept["incidents"].as_array().unwrap().iter().filter(|incident| incident["kind"] == "damage");
+        let kept =
+            kept["incidents"].as_array().unwrap().iter().filter(|incident| incident["kind"] == "damage");
         kept.map(|incident| incident["detail"].to_string()).collect::<Vec<_>>()
     };
     assert_eq!(damaged(), [""; 0]);
@@ -218,7 +219,12 @@ fn a_server_verifies_again_by_itself() {
     assert!(server.printed().contains("what is stored of a remote log is damaged"), "{}", server.printed());
     let incidents = || json(&run(&directory, &["incidents", "--json"]));
     let detail = poll("the incident", PATIENCE, || {
-        incidents()["incidents"].as_array().unwrap().iter().find(|incident| incident["kind"] == "damage").cloned()
+        incidents()["incidents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|incident| incident["kind"] == "damage")
+            .cloned()
     });
     assert!(detail.to_string().contains("head 300"), "{detail}");
     server.stop();
@@ -301,7 +307,11 @@ fn a_diff_shows_what_both_have_and_every_disagreement() {
         assert_eq!(all[0]["disagreements"][0]["mirror_record"], 9, "{all}");
     });
     let incidents = json(&run(&directory, &["incidents", "--json"]));
-    let kinds: Vec<&str> =
-        incidents["incidents"].as_array().unwrap().iter().map(|incident| incident["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> = incidents["incidents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|incident| incident["kind"].as_str().unwrap())
+        .collect();
     assert_eq!(kinds, ["hash-conflict"], "kept once: {incidents}");
 }
