@@ -39,9 +39,6 @@ Module proxies give look-ups and hash tiles only: there --gosum audits the recor
 newest head, and every head that came along. Its modules are asked for by name. A database of the configuration, and sum.golang.org \
 without one, is not asked for what the routes (or GOPRIVATE) keep private; any other server is asked for everything.
 
-Exit codes: 0 clean, 2 wrong usage, 3 not reachable (try again: it goes on), 4 a fault was found, 5 an audit with this \
-state is running.
-
 Examples:
   tallystick audit http://127.0.0.1:8470
   tallystick audit https://sum.corp.example --key 'sum.corp.example+1c2d3e4f+AZ…' --junit audit.xml
@@ -223,12 +220,11 @@ fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
 
 fn exit_of(error: &AuditError) -> Exit {
     match error {
-        AuditError::Unreadable { may_pass: true, .. }
-        | AuditError::NoDataTiles { .. }
-        | AuditError::Older { .. } => Exit::Unreachable,
+        AuditError::Unreadable { may_pass: true, .. } | AuditError::Older { .. } => Exit::Unreachable,
         AuditError::Unreadable { .. } | AuditError::Head { .. } | AuditError::Broken { .. } => Exit::Damage,
         AuditError::State { .. } => Exit::Failed,
-        AuditError::TooMany { .. } => Exit::Usage,
+        // It is the same the next time.
+        AuditError::TooMany { .. } | AuditError::NoDataTiles { .. } => Exit::Usage,
         AuditError::Running { .. } => Exit::Running,
     }
 }

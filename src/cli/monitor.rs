@@ -36,8 +36,6 @@ use crate::upstream::RemoteSumdb;
 FILE names the logs and whom to tell; see the manual. Each event is a line on stdout. State is kept in a directory of its own, so a \
 monitor may be killed at any moment and goes on where it was.
 
-Exit codes with --once: 0 nothing alarming, 3 a log or the web hook did not answer, 4 a fork or a conflict: a person must look.
-
 Examples:
   tallystick monitor /etc/tallystick-monitor.toml
   tallystick monitor monitor.toml --once --json")]

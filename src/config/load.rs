@@ -11,7 +11,7 @@ use super::loader::{At, Environment, Loader, Overrides, TextList};
 use super::problem::{ConfigError, ProblemKind};
 use super::reference::SERVER;
 use super::said::Said;
-use super::{Config, LogFormat, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection, TlsFiles, check, file};
+use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection, TlsFiles, check, file};
 use crate::module::PathPatterns;
 use crate::route::{Checksum, Route};
 use crate::source::SourceList;
@@ -207,17 +207,5 @@ impl FromStr for LogFilter {
 
     fn from_str(text: &str) -> Result<LogFilter, Self::Err> {
         text.parse::<tracing_subscriber::filter::Targets>().map(|_| LogFilter(text.to_owned()))
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<LogFormat, &'static str> {
-        match text {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            _ => Err("it is neither text nor json"),
-        }
     }
 }

@@ -36,6 +36,7 @@ mod interval;
 pub mod keys;
 mod load;
 mod loader;
+mod log_format;
 mod monitor;
 mod problem;
 pub mod reference;
@@ -60,6 +61,7 @@ use ipnet::IpNet;
 pub use discover::{GoEnvironment, Setting};
 pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use loader::{Environment, Overrides};
+pub use log_format::LogFormat;
 pub use monitor::{Followed, MonitorConfig, WebhookSection};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use rows::SettingRow;
@@ -185,24 +187,6 @@ settings! {
         "private_sources" => private_sources: Said<Vec<String>> = at.list();
     }
     also {}
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl std::fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        })
-    }
 }
 
 settings! {

@@ -126,7 +126,7 @@ pub(super) static KEYS: &[Key] = &[
         ),
     listed("sumdb.*.hook_secret_file", "path of a file", "\"hook.secret\"", "none: no hook")
         .means(
-            "A file with one line, mode 0600 (0640 where root owns it): the secret that signs `POST /hooks/mirror/<name>` as GitHub signs its web hooks. A signed request has the newest head asked for at once.",
+            "A file with one line, mode 0600 (0640 where root owns it): the secret that signs `POST /hooks/mirror/<name>` as GitHub, GitLab, Gitea and Forgejo sign their web hooks. A signed request has the newest head asked for at once.",
             "can have the newest head asked for, at most once a second, and nothing else.",
         ),
     listed("sumdb.*.verify_interval", "1s to 744h, or `off`", "\"24h\"", "24h")

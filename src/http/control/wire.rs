@@ -19,7 +19,7 @@ pub(super) struct ModuleRequest {
     pub(super) module: ModuleVersion,
 }
 
-/// Asks about all mirrors.
+/// Asks about all mirrors, or about the own log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct StatusRequest {}
 

@@ -130,11 +130,11 @@ fn a_malformed_file_imports_nothing() {
     for (text, said) in cases {
         world.sandbox.write("go.sum", &text);
         let ran = world.run(&["import", "go.sum"]);
-        assert_eq!(ran.code, 1, "{text}: {}", ran.stdout);
+        assert_eq!(ran.code, 2, "{text}: {}", ran.stdout);
         assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
     }
     let ran = world.run(&["import", "nowhere.sum"]);
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("cannot read nowhere.sum: No such file or directory"), "{}", ran.stderr);
     assert!(world.succeed(&["fsck"]).contains("clean; 0 records"));
     assert_eq!(world.golang.requests().len(), 0);
