@@ -98,6 +98,8 @@ fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
     let source = at.said::<TextList>();
     at.key = "modules";
     let modules = at.required::<TextList>();
+    at.key = "netrc";
+    let netrc = at.optional_path();
     let (checksum, Said { value: TextList(patterns), origin: place }) = (checksum?.value, modules?);
     if let Some(why) = bad_pattern(&patterns) {
         at.wrong(place, &why);
@@ -116,7 +118,7 @@ fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
     };
     let checksum = if checksum == "compute" { Checksum::Compute } else { Checksum::Sumdb(checksum) };
     let route = Route { modules: PathPatterns::parse(&patterns.join(",")), source, checksum };
-    Some(RouteSection { route, patterns, origin: at.place() })
+    Some(RouteSection { route, patterns, netrc, origin: at.place() })
 }
 
 impl Config {

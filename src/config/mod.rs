@@ -36,6 +36,7 @@ mod interval;
 pub mod keys;
 mod load;
 mod loader;
+mod netrc;
 mod problem;
 pub mod reference;
 mod rows;
@@ -59,6 +60,7 @@ use ipnet::IpNet;
 pub use discover::{GoEnvironment, Setting};
 pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use loader::{Environment, Overrides};
+pub use netrc::{Netrc, NetrcError};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use rows::SettingRow;
 pub use said::{Said, SettingOrigin};
@@ -283,6 +285,8 @@ pub struct RouteSection {
     pub route: Route,
     /// Its patterns as they were written, one each.
     pub patterns: Vec<String>,
+    /// The file with the logins that `direct` uses.
+    pub netrc: Said<Option<PathBuf>>,
     /// Who made the route.
     pub origin: SettingOrigin,
 }

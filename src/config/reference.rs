@@ -226,6 +226,11 @@ pub static KEYS: &[Key] = &[
             "Where the modules are fetched: http, https, file, or `direct` (version control through the `go` command, only where every pattern's host is literal). A comma or a new element asks the next one after 404 and 410, a `|` after any error.",
             "decides what a private module's first, and for ever only, hash is.",
         ),
+    listed("route.*.netrc", "path of a file", "\"gitlab.netrc\"", "none: no logins")
+        .means(
+            "Logins for the hosts that `direct` asks, where go-import pages or repositories stand behind one: lines `machine git.corp.example login USER password PASSWORD`, mode 0600 (0640 where root owns it). Git and the `go` command use them, over https, for the hosts that it names; `default` is refused. No message or log line shows them.",
+            "can have another account's view of these modules recorded.",
+        ),
     listed("route.*.checksum", "`compute` or the name of a sumdb", "\"sum.golang.org\"", "required")
         .means(
             "Where the lines come from: hash what the source serves, or take them, verified, from that checksum database (no zip is downloaded then).",

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::unfetchable::Unfetchable;
 use crate::gosum::ModuleLines;
 use crate::log::{Conflict, ReadOnly};
 use crate::module::ModuleVersion;
@@ -29,6 +30,8 @@ use crate::visible;
 
 /// The first line is what is read.
 const MAX_FIRST_LINE_BYTES: usize = 299;
+/// The words of a program, in a line between two others.
+const MAX_CAUSE_BYTES: usize = 260;
 /// Longer paths, versions and addresses lose their middle.
 const MAX_NAME_CHARS: usize = 120;
 
@@ -117,7 +120,16 @@ pub enum NotaryError {
         /// What is wrong with them.
         why: Arc<str>,
     },
-    /// Our own failure: a damaged row, a full scratch disk, a missing `go` command.
+    /// Version control gives it only when the operator has changed something at this server: an
+    /// old or missing go, credentials, a certificate.
+    #[error("{module}: cannot be fetched from version control: {why}")]
+    Unfetchable {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// What, and the remedy.
+        why: Arc<Unfetchable>,
+    },
+    /// Our own failure: a damaged row, a full scratch disk.
     #[error("{module}: {why}")]
     Internal {
         /// What was asked for.
@@ -136,6 +148,11 @@ pub enum Delay {
         place: Arc<str>,
         /// What it did, for clients too.
         why: Arc<str>,
+    },
+    /// The server of a module's repository cannot be reached.
+    GitHost {
+        /// What go or git said.
+        said: UpstreamMessage,
     },
     /// A checksum database sent what does not verify.
     Unproven {
@@ -195,6 +212,7 @@ impl NotaryError {
             | NotaryError::Misbehavior { module, .. }
             | NotaryError::ReadOnly { module, .. }
             | NotaryError::Refused { module, .. }
+            | NotaryError::Unfetchable { module, .. }
             | NotaryError::Internal { module, .. } => module,
             NotaryError::Conflict(report) => &report.standing.module,
         }
@@ -243,6 +261,12 @@ impl NotaryError {
                 &format!("{module} is refused: {}", short(why)),
                 &format!("The files come from {} and must be repaired there.", short(place)),
             ]),
+            NotaryError::Unfetchable { why, .. } => fit(&[
+                &format!("{module} cannot be fetched: {}", why.cause),
+                &cause_line(&why.said),
+                if why.is_server_alone { "The checksum database is at fault, not the module." } else { "" },
+                &format!("fix, for its operator: {}", why.fix),
+            ]),
             NotaryError::Internal { .. } => fit(&[
                 &format!("internal error: the checksum database could not take in {module}"),
                 "Tell its operator; the server's log has the details.",
@@ -258,6 +282,14 @@ fn try_later(module: &str, why: &Delay, wait: u64) -> String {
             &format!("try again: {} cannot give {module} at the moment", short(place)),
             &format!("Cause: {}.", short(why)),
             &format!("{again} Nothing is known to be wrong with the module."),
+        ]),
+        Delay::GitHost { said } => fit(&[
+            &format!("try again: this checksum database cannot reach the Git host of {module}"),
+            &cause_line(said),
+            &format!(
+                "{again} If it stays so, its operator finds out why the server cannot connect: the host's name, a \
+                 firewall, HTTPS_PROXY or NO_PROXY."
+            ),
         ]),
         Delay::Unproven { place, why } => fit(&[
             &format!(
@@ -339,6 +371,7 @@ impl fmt::Display for Delay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Delay::Source { place, why } => write!(f, "{place}: {why}"),
+            Delay::GitHost { said } => write!(f, "the Git host cannot be reached{said}"),
             Delay::Unproven { place, why } => write!(f, "{place} sends what does not verify: {why}"),
             Delay::StillWorking { place, waited } => {
                 write!(f, "still fetching from {place} after {waited:.1?}")
@@ -376,6 +409,13 @@ pub(super) fn for_clients(place: &str) -> String {
 
 fn quoted(before: &str, said: &UpstreamMessage) -> String {
     if said.as_str().is_empty() { String::new() } else { format!("{before}{}", said.as_str()) }
+}
+
+/// The words of go or git, with room for the lines around them.
+fn cause_line(said: &UpstreamMessage) -> String {
+    let mut words = said.as_str().to_owned();
+    visible::cut(&mut words, MAX_CAUSE_BYTES);
+    if words.is_empty() { words } else { format!("Cause: {words}") }
 }
 
 fn date(at: Timestamp) -> String {
@@ -447,6 +487,7 @@ mod tests {
             },
             NotaryError::Forbidden { module: module(), place: place.clone(), said: said() },
             later(Delay::Source { place: place.clone(), why: why.clone() }),
+            later(Delay::GitHost { said: said() }),
             later(Delay::Unproven { place: place.clone(), why: why.clone() }),
             later(Delay::StillWorking { place: place.clone(), waited: Duration::from_secs(25) }),
             later(Delay::Limited(Allowance::Client)),

@@ -16,11 +16,6 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 /// How much of a program's output is read.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
 
-/// git as a program without a user: nothing in the background, no hooks, no helpers but those that
-/// the operator names after this.
-const GIT_CONFIG: &str = "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[core]\n\thooksPath = /dev/null\n\
-                          [credential]\n\thelper =\n[advice]\n\tdetachedHead = false\n";
-
 /// Anything above this directory that looks like a Go module must not matter.
 const GO_MOD: &str = "module scratch\n";
 
@@ -33,9 +28,8 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the directory below `parent`, with git's configuration: our own lines, then the
-    /// operator's.
-    pub(super) fn new(parent: &Path, git_config: Option<&str>) -> io::Result<Scratch> {
+    /// Makes the directory below `parent`, with git's configuration and logins in its home.
+    pub(super) fn new(parent: &Path, git_config: &str, netrc: Option<&str>) -> io::Result<Scratch> {
         let dir = tempfile::Builder::new().prefix("direct-").tempdir_in(parent)?;
         // Messages of the go command name the directory as it resolves it.
         let root = fs::canonicalize(dir.path())?;
@@ -47,7 +41,8 @@ impl Scratch {
         }
         scratch.write("home/.config/go/telemetry/mode", "off")?;
         scratch.write("work/go.mod", GO_MOD)?;
-        scratch.write("home/.gitconfig", &format!("{GIT_CONFIG}{}\n", git_config.unwrap_or_default()))?;
+        scratch.write("home/.gitconfig", git_config)?;
+        netrc.map_or(Ok(()), |netrc| scratch.write("home/.netrc", netrc))?;
         Ok(scratch)
     }
 
@@ -121,12 +116,12 @@ mod tests {
     #[test]
     fn it_is_private_and_removed() {
         let parent = tempfile::tempdir().unwrap();
-        let scratch = Scratch::new(parent.path(), Some("[user]\n\tname = x")).unwrap();
-        let config = fs::metadata(scratch.path("home/.gitconfig")).unwrap();
-        assert_eq!(config.mode() & 0o777, 0o600);
-        assert!(
-            fs::read_to_string(scratch.path("home/.gitconfig")).unwrap().ends_with("[user]\n\tname = x\n")
-        );
+        let (config, netrc) = ("[user]\n\tname = x\n", "machine a.example login b password c\n");
+        let scratch = Scratch::new(parent.path(), config, Some(netrc)).unwrap();
+        for (name, text) in [("home/.gitconfig", config), ("home/.netrc", netrc)] {
+            assert_eq!(fs::metadata(scratch.path(name)).unwrap().mode() & 0o777, 0o600);
+            assert_eq!(fs::read_to_string(scratch.path(name)).unwrap(), text);
+        }
         fs::write(scratch.path("work/big"), vec![1; 300_000]).unwrap();
         assert!(disk_use(scratch.root(), u64::MAX) >= 300_000);
         assert!(disk_use(scratch.root(), 1000) > 1000);
