@@ -96,10 +96,10 @@ fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
     let checksum = at.required::<String>();
     at.key = "source";
     let source = at.said::<TextList>();
-    at.key = "modules";
-    let modules = at.required::<TextList>();
     at.key = "netrc";
     let netrc = at.optional_path();
+    at.key = "modules";
+    let modules = at.required::<TextList>();
     let (checksum, Said { value: TextList(patterns), origin: place }) = (checksum?.value, modules?);
     if let Some(why) = bad_pattern(&patterns) {
         at.wrong(place, &why);

@@ -52,7 +52,8 @@ pub enum NetrcError {
         /// Its mode bits.
         mode: u32,
     },
-    /// Git and go would not read it alike, or would send a password to a host that it does not name.
+    /// Git and go would not read it alike, or would send a password to a host that it does not
+    /// name.
     #[error("{}:{line}: {why}", path.display())]
     Malformed {
         /// The file.

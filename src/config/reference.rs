@@ -138,12 +138,12 @@ pub static KEYS: &[Key] = &[
         ),
     scalar("roots", "path of a PEM file", "\"corp-ca.pem\"", "the system's certificates")
         .means(
-            "Root certificates that outgoing connections trust, in place of the system's.",
+            "Root certificates that outgoing connections trust, in place of the system's; those of the go and git commands that `direct` starts too. Without it `SSL_CERT_FILE` and `SSL_CERT_DIR` of the environment say the same.",
             "can read and answer outgoing requests; lines of a sumdb stay safe (they are signed), computed lines do not.",
         ),
     scalar("git_config", "path of a file", "\"gitconfig\"", "none: no credentials, no rewrites")
         .means(
-            "The Git configuration that `direct` sources use (credential helpers, insteadOf). Nothing else of the server's home is seen by Git. Refused if others can write it.",
+            "The Git configuration that `direct` sources use (credential helpers, insteadOf, core.sshCommand), with full paths in it. It beats our own settings, `roots` and the proxies of the environment. Git sees nothing else of the server's home. Refused if others can write it.",
             "can run commands as the server's user: Git configuration may name programs.",
         ),
     scalar("contact", "mailto: or https:// address", "\"mailto:ops@corp.example\"", "none")

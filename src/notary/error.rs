@@ -32,6 +32,8 @@ use crate::visible;
 const MAX_FIRST_LINE_BYTES: usize = 299;
 /// The words of a program, in a line between two others.
 const MAX_CAUSE_BYTES: usize = 260;
+/// The source `direct`, for clients.
+const VERSION_CONTROL: &str = "version control";
 /// Longer paths, versions and addresses lose their middle.
 const MAX_NAME_CHARS: usize = 120;
 
@@ -235,6 +237,12 @@ impl NotaryError {
             NotaryError::NotFound { place, said, max_age, .. } => fit(&[
                 &format!("not found: {} does not have {module}", short(place)),
                 &quoted("It says: ", said),
+                // A host that hides what a login may see says the same.
+                if place.ends_with(VERSION_CONTROL) {
+                    "If it is private, the operator gives this server a login: `netrc` of the [[route]], or `git_config`."
+                } else {
+                    ""
+                },
                 &format!(
                     "Check path and version. A version that was just published is found within {} s.",
                     seconds(*max_age).max(1)
@@ -400,7 +408,7 @@ fn origin(evidence: &Evidence) -> String {
 /// An address as clients may read it: local paths are nobody's business.
 pub(super) fn for_clients(place: &str) -> String {
     let entry = |entry: &'_ str| match entry {
-        "direct" => "version control".to_owned(),
+        "direct" => VERSION_CONTROL.to_owned(),
         local if local.starts_with("file:") => "the server's module directory".to_owned(),
         remote => remote.trim_end_matches('/').to_owned(),
     };

@@ -453,10 +453,10 @@ impl Inner {
             NotaryError::TryLater { why: Delay::Unproven { .. }, .. } => {
                 tracing::error!(%error, duration_ms, "not notarised: a person should look who sends this");
             }
-            NotaryError::Forbidden { .. }
-            | NotaryError::TryLater { .. }
-            | NotaryError::Refused { .. }
-            | NotaryError::Unfetchable { .. } => {
+            NotaryError::Forbidden { .. } | NotaryError::TryLater { .. } | NotaryError::Refused { .. } => {
+                tracing::warn!(%error, duration_ms, "not notarised");
+            }
+            NotaryError::Unfetchable { why, .. } if !why.stops_all() => {
                 tracing::warn!(%error, duration_ms, "not notarised");
             }
             _ => tracing::error!(%error, duration_ms, "not notarised"),

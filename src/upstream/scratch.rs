@@ -28,8 +28,8 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the directory below `parent`, with git's configuration and logins in its home.
-    pub(super) fn new(parent: &Path, git_config: &str, netrc: Option<&str>) -> io::Result<Scratch> {
+    /// Makes the directory below `parent`.
+    pub(super) fn new(parent: &Path) -> io::Result<Scratch> {
         let dir = tempfile::Builder::new().prefix("direct-").tempdir_in(parent)?;
         // Messages of the go command name the directory as it resolves it.
         let root = fs::canonicalize(dir.path())?;
@@ -41,8 +41,6 @@ impl Scratch {
         }
         scratch.write("home/.config/go/telemetry/mode", "off")?;
         scratch.write("work/go.mod", GO_MOD)?;
-        scratch.write("home/.gitconfig", git_config)?;
-        netrc.map_or(Ok(()), |netrc| scratch.write("home/.netrc", netrc))?;
         Ok(scratch)
     }
 
@@ -68,7 +66,8 @@ impl Scratch {
         Ok(output)
     }
 
-    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+    /// Writes a file that only we can read.
+    pub(super) fn write(&self, name: &str, text: &str) -> io::Result<()> {
         self.create(name)?.write_all(text.as_bytes())
     }
 }
@@ -116,12 +115,10 @@ mod tests {
     #[test]
     fn it_is_private_and_removed() {
         let parent = tempfile::tempdir().unwrap();
-        let (config, netrc) = ("[user]\n\tname = x\n", "machine a.example login b password c\n");
-        let scratch = Scratch::new(parent.path(), config, Some(netrc)).unwrap();
-        for (name, text) in [("home/.gitconfig", config), ("home/.netrc", netrc)] {
-            assert_eq!(fs::metadata(scratch.path(name)).unwrap().mode() & 0o777, 0o600);
-            assert_eq!(fs::read_to_string(scratch.path(name)).unwrap(), text);
-        }
+        let scratch = Scratch::new(parent.path()).unwrap();
+        scratch.write("home/.netrc", "machine a.example").unwrap();
+        assert_eq!(fs::metadata(scratch.path("home/.netrc")).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_to_string(scratch.path("home/.netrc")).unwrap(), "machine a.example");
         fs::write(scratch.path("work/big"), vec![1; 300_000]).unwrap();
         assert!(disk_use(scratch.root(), u64::MAX) >= 300_000);
         assert!(disk_use(scratch.root(), 1000) > 1000);

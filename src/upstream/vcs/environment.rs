@@ -2,18 +2,19 @@
 //! their own.
 //!
 //! Git's own variables beat its configuration, so nothing stands in the environment that the
-//! operator may want to set: our defaults are the first lines of the configuration, and the lines of
-//! `git_config` follow and win. `GOAUTH` is `netrc` or `off`, never a command.
+//! operator may want to set: our defaults are the first lines of the configuration, and
+//! `git_config` follows and wins. It is a file of its own, so that git counts its lines as the
+//! operator does. `GOAUTH` is `netrc` or `off`, never a command.
 //!
 //! | the operator says | go sees | git sees |
 //! |---|---|---|
-//! | `git_config` | | `~/.gitconfig`, after our own lines |
+//! | `git_config` | | `~/git_config`, after our own lines in `~/.gitconfig` |
 //! | `netrc` | `~/.netrc`, `GOAUTH=netrc` | `~/.netrc` |
 //! | `roots`, `SSL_CERT_FILE` | `SSL_CERT_FILE` | `http.sslCAInfo` |
 //! | `SSL_CERT_DIR` | `SSL_CERT_DIR` | `http.sslCAPath`, where it is one directory |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | the same | the same, `http_proxy` |
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,25 +29,32 @@ const GIT_CONFIG: &str = "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[core
                           \tsshCommand = ssh -o BatchMode=yes -o ControlMaster=no -o ConnectTimeout=30\n\
                           [credential]\n\thelper =\n[advice]\n\tdetachedHead = false\n";
 
+/// Where the operator's lines stand in git's home.
+const OPERATORS_FILE: &str = "git_config";
+
 /// Makes the directory of one run.
 pub(super) fn make_scratch(options: &VcsOptions) -> io::Result<Scratch> {
-    let netrc = options.netrc.as_ref().map(|netrc| netrc.expose());
-    Scratch::new(options.scratch.directory(), &git_config(options)?, netrc)
+    let scratch = Scratch::new(options.scratch.directory())?;
+    scratch.write("home/.gitconfig", &git_defaults(options)?)?;
+    scratch.write(&format!("home/{OPERATORS_FILE}"), options.git_config.as_deref().unwrap_or_default())?;
+    if let Some(netrc) = &options.netrc {
+        scratch.write("home/.netrc", netrc.expose())?;
+    }
+    Ok(scratch)
 }
 
-/// Our own lines, then the operator's.
-fn git_config(options: &VcsOptions) -> io::Result<String> {
+/// Our own lines; the operator's file is the last.
+fn git_defaults(options: &VcsOptions) -> io::Result<String> {
     let mut config = GIT_CONFIG.to_owned();
-    let directory =
-        options.roots_directories.as_ref().filter(|directories| !directories.to_string_lossy().contains(':'));
+    let is_one = |directories: &&OsString| !directories.to_string_lossy().contains(':');
+    let directory = options.roots_directories.as_ref().filter(is_one);
     let files = [("sslCAInfo", options.roots.clone()), ("sslCAPath", directory.map(PathBuf::from))];
     for (key, path) in files {
         let Some(path) = path else { continue };
         let path = quoted(&std::path::absolute(path)?);
         writeln!(config, "[http]\n\t{key} = {path}").expect("a text takes what it is given");
     }
-    config += options.git_config.as_deref().unwrap_or_default();
-    config.push('\n');
+    writeln!(config, "[include]\n\tpath = {OPERATORS_FILE}").expect("a text takes what it is given");
     Ok(config)
 }
 
@@ -116,16 +124,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operators_lines_come_last_and_paths_are_quoted() {
+    fn the_operators_file_comes_last_and_paths_are_quoted() {
         let mut options = VcsOptions::new(Path::new("/nonexistent").to_owned());
         options.roots = Some("/etc/a \"b\"\\c.pem".into());
         options.roots_directories = Some("/etc/certs".into());
-        options.git_config = Some("[core]\n\tsshCommand = mine".into());
-        let config = git_config(&options).unwrap();
-        assert!(config.ends_with("[core]\n\tsshCommand = mine\n"), "{config}");
+        let config = git_defaults(&options).unwrap();
+        assert!(config.ends_with("[include]\n\tpath = git_config\n"), "{config}");
         assert!(config.contains("[http]\n\tsslCAInfo = \"/etc/a \\\"b\\\"\\\\c.pem\"\n"), "{config}");
         assert!(config.contains("[http]\n\tsslCAPath = \"/etc/certs\"\n"), "{config}");
         options.roots_directories = Some("/etc/certs:/etc/more".into());
-        assert!(!git_config(&options).unwrap().contains("sslCAPath"));
+        assert!(!git_defaults(&options).unwrap().contains("sslCAPath"));
     }
 }

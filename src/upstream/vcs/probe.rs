@@ -1,8 +1,8 @@
 //! Why a repository answers to no protocol: git is asked once more, since go throws its words away.
 //!
-//! For a path with `.git` in it, go pings `https://`, then `ssh://`, and says only that it found "no
-//! secure protocol". The same questions, asked by us to the same host with the same configuration,
-//! bring the reason.
+//! For a path with `.git` in it, go pings `https://`, then `ssh://`, and says only that it found
+//! "no secure protocol". The same questions, asked by us to the same host with the same
+//! configuration, bring the reason.
 
 use super::VcsOptions;
 use super::environment;
@@ -30,10 +30,11 @@ pub(super) fn ask_git(
         return Some((blame, line));
     };
     let both = format!("{line}\n{ssh_line}");
-    match (blame, ssh_blame) {
-        (Blame::Network | Blame::Unknown, ssh_blame) => Some((ssh_blame, both)),
-        (blame, _) => Some((blame, both)),
-    }
+    Some(match (blame, ssh_blame) {
+        (Blame::Network | Blame::Unknown, ssh_blame) => (ssh_blame, both),
+        (blame, Blame::Network | Blame::Unknown) => (blame, line),
+        (blame, _) => (blame, both),
+    })
 }
 
 fn ask(

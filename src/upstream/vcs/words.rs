@@ -1,5 +1,5 @@
-//! What `go mod download -json` or git says when it fails: whose matter it is, and the one line that
-//! says so.
+//! What `go mod download -json` or git says when it fails: whose matter it is, and the one line
+//! that says so.
 //!
 //! ```text
 //! {
@@ -9,14 +9,14 @@
 //! }
 //! ```
 //!
-//! Words of a remote server (`remote: …`, `server response: …`) decide nothing: it could write there
-//! what it likes.
+//! Words of a remote server (`remote: …`, `server response: …`) decide nothing: it could write
+//! there what it likes.
 
 use serde::Deserialize;
 
 use super::error::VcsFault;
 
-/// The words by which `go` says that it pinged every protocol in vain, and nothing of what git said.
+/// The words by which `go` says that it pinged every protocol in vain, without a word of git.
 const NO_PROTOCOL: &str = "no secure protocol found for repository";
 /// The most that is shown of one line.
 const MAX_LINE_BYTES: usize = 240;
@@ -38,137 +38,134 @@ pub(super) enum Blame {
 
 /// Words of go 1.26 and git 2.39, tried in this order: our own faults come first, since they are
 /// often wrapped in words that sound like a missing version; so are network failures.
-fn signs() -> [(Blame, &'static [&'static str]); 15] {
-    use VcsFault as Fault;
-    let setup = Blame::Setup;
-    [
-        (setup(Fault::NoGit), &["exec: \"git\": executable file not found", "missing Git command"]),
-        (setup(Fault::Ownership), &["detected dubious ownership"]),
-        (
-            setup(Fault::NoSsh),
-            &["cannot run ssh", "fatal: cannot run", "ssh: not found", "ssh: command not found"],
-        ),
-        (
-            setup(Fault::GitConfig),
-            &[
-                "fatal: bad config",
-                "fatal: bad numeric config",
-                "Problem with the SSL CA cert",
-                "error setting certificate",
-            ],
-        ),
-        (setup(Fault::HostKey), &["Host key verification failed"]),
-        (setup(Fault::SshKey), &["Permission denied (", "Too many authentication failures"]),
-        (
-            setup(Fault::InvalidCertificate),
-            &[
-                "x509: certificate has expired",
-                "x509: certificate is valid for",
-                "x509: certificate is not valid for any names",
-                "certificate has expired",
-                "does not match target host name",
-            ],
-        ),
-        (
-            setup(Fault::UntrustedCertificate),
-            &[
-                "x509: ",
-                "server certificate verification failed",
-                "SSL certificate problem",
-                "certificate signed by",
-            ],
-        ),
-        (
-            setup(Fault::OutgoingProxy),
-            &[
-                "Proxy Authentication Required",
-                "CONNECT tunnel failed, response 4",
-                "HTTP code 4",
-                "go-get=1\": Forbidden",
-                "go-get=1\": Method Not Allowed",
-            ],
-        ),
-        (
-            Blame::Network,
-            &[
-                "no such host",
-                "Could not resolve host",
-                "server misbehaving",
-                "connection refused",
-                "Connection refused",
-                "Connection timed out",
-                "Connection reset",
-                "connection reset",
-                "Failed to connect",
-                "CONNECT tunnel failed",
-                "unable to connect to",
-                "i/o timeout",
-                "TLS handshake timeout",
-                "network is unreachable",
-                "Network is unreachable",
-                "No route to host",
-                "no route to host",
-                "unexpected EOF",
-                "early EOF",
-                "go-get=1\": EOF",
-                "go-get=1\": Bad Gateway",
-                "go-get=1\": Service Unavailable",
-                "500 Internal Server Error",
-                "502 Bad Gateway",
-                "503 Service Unavailable",
-                "504 Gateway Time",
-                "429 Too Many Requests",
-                "returned error: 5",
-                "returned error: 429",
-                "unexpected disconnect",
-                "The remote end hung up unexpectedly",
-            ],
-        ),
-        (
-            setup(Fault::Access),
-            &[
-                "could not read Username",
-                "could not read Password",
-                "terminal prompts disabled",
-                "Permission denied",
-                "Authentication failed",
-                "returned error: 401",
-                "returned error: 403",
-                "401 Unauthorized",
-                "403 Forbidden",
-            ],
-        ),
-        (
-            Blame::Module,
-            &[
-                "errors parsing go.mod",
-                "go.mod is missing module path",
-                "error parsing go.mod",
-                "malformed file path",
-            ],
-        ),
-        (
-            Blame::Missing,
-            &[
-                "unknown revision",
-                "invalid version",
-                "invalid pseudo-version",
-                "not found",
-                "Not Found",
-                "does not exist",
-                "does not appear to be a git repository",
-                "410 Gone",
-                "no matching versions",
-                "no go-import meta tags",
-                "unrecognized import path",
-                "missing go.mod",
-                "go.mod has post-",
-            ],
-        ),
-        (Blame::Network, &[NO_PROTOCOL]),
-        (Blame::Module, &["create zip", "module source tree too large", "invalid zip"]),
-    ]
-}
+static SIGNS: [(Blame, &[&str]); 15] = [
+    (Blame::Setup(VcsFault::NoGit), &["exec: \"git\": executable file not found", "missing Git command"]),
+    (Blame::Setup(VcsFault::Ownership), &["detected dubious ownership"]),
+    (
+        Blame::Setup(VcsFault::NoSsh),
+        &["cannot run ssh", "fatal: cannot run", "ssh: not found", "ssh: command not found"],
+    ),
+    (
+        Blame::Setup(VcsFault::GitConfig),
+        &[
+            "fatal: bad config",
+            "fatal: bad numeric config",
+            "Problem with the SSL CA cert",
+            "error setting certificate",
+        ],
+    ),
+    (Blame::Setup(VcsFault::HostKey), &["Host key verification failed"]),
+    (Blame::Setup(VcsFault::SshKey), &["Permission denied (", "Too many authentication failures"]),
+    (
+        Blame::Setup(VcsFault::InvalidCertificate),
+        &[
+            "x509: certificate has expired",
+            "x509: certificate is valid for",
+            "x509: certificate is not valid for any names",
+            "certificate has expired",
+            "does not match target host name",
+        ],
+    ),
+    (
+        Blame::Setup(VcsFault::UntrustedCertificate),
+        &[
+            "x509: ",
+            "server certificate verification failed",
+            "SSL certificate problem",
+            "certificate signed by",
+        ],
+    ),
+    (
+        Blame::Setup(VcsFault::OutgoingProxy),
+        &[
+            "Proxy Authentication Required",
+            "CONNECT tunnel failed, response 4",
+            "HTTP code 4",
+            "go-get=1\": Forbidden",
+            "go-get=1\": Method Not Allowed",
+        ],
+    ),
+    (
+        Blame::Network,
+        &[
+            "no such host",
+            "Could not resolve host",
+            "server misbehaving",
+            "connection refused",
+            "Connection refused",
+            "Connection timed out",
+            "Connection reset",
+            "connection reset",
+            "Failed to connect",
+            "CONNECT tunnel failed",
+            "unable to connect to",
+            "i/o timeout",
+            "TLS handshake timeout",
+            "network is unreachable",
+            "Network is unreachable",
+            "No route to host",
+            "no route to host",
+            "unexpected EOF",
+            "early EOF",
+            "go-get=1: 5",
+            "go-get=1: 429",
+            "go-get=1\": EOF",
+            "go-get=1\": Bad Gateway",
+            "go-get=1\": Service Unavailable",
+            "returned error: 5",
+            "returned error: 429",
+            "unexpected disconnect",
+            "The remote end hung up unexpectedly",
+        ],
+    ),
+    (
+        Blame::Setup(VcsFault::Access),
+        &[
+            "could not read Username",
+            "could not read Password",
+            "terminal prompts disabled",
+            "Permission denied",
+            "Authentication failed",
+            "returned error: 401",
+            "returned error: 403",
+            "go-get=1: 401",
+            "go-get=1: 403",
+            "go-get=1: 407",
+        ],
+    ),
+    (
+        Blame::Module,
+        &[
+            "errors parsing go.mod",
+            "go.mod is missing module path",
+            "error parsing go.mod",
+            "malformed file path",
+        ],
+    ),
+    (
+        Blame::Missing,
+        &[
+            "unknown revision",
+            "invalid version",
+            "invalid pseudo-version",
+            "not found",
+            "Not Found",
+            "does not exist",
+            "does not appear to be a git repository",
+            "go-get=1: 404",
+            "returned error: 404",
+            "returned error: 410",
+            "go-get=1: 410",
+            "no matching versions",
+            "no go-import meta tags",
+            "unrecognized import path",
+            "missing go.mod",
+            "go.mod has post-",
+        ],
+    ),
+    (Blame::Network, &[NO_PROTOCOL]),
+    (Blame::Module, &["create zip", "module source tree too large", "invalid zip"]),
+];
 
 /// The message, uncleaned.
 #[derive(Debug)]
@@ -212,13 +209,13 @@ impl Words {
         if let Some((fault, line)) = own.iter().find_map(|line| Some((parsed_fault(line)?, line))) {
             return (Blame::Setup(fault), shorten(line));
         }
-        for (blame, words) in signs() {
+        for (blame, words) in &SIGNS {
             let Some(at) = own.iter().position(|line| words.iter().any(|word| line.contains(word))) else {
                 continue;
             };
             // What is announced stands in the next line: `errors parsing go.mod:`.
             let more = own.get(at + 1).filter(|_| own[at].ends_with(':')).copied().unwrap_or_default();
-            return (blame, shorten(format!("{} {more}", own[at]).trim()));
+            return (blame.clone(), shorten(format!("{} {more}", own[at]).trim()));
         }
         (Blame::Unknown, self.0.clone())
     }
@@ -261,116 +258,116 @@ mod tests {
         Words::of_go(stdout.as_bytes(), b"noise", "x@v1").judge()
     }
 
-    /// The texts are those of go 1.26.8, git 2.39.5 and OpenSSH 9.2.
+    const EXIT: &str =
+        "invalid version: git ls-remote -q --end-of-options https://a.example/x in /s: exit status 128:\n\t";
+    const PAGE: &str =
+        "unrecognized import path \"a.example/x\": https fetch: Get \"https://a.example/x?go-get=1\": ";
+    const READ: &str = "unrecognized import path \"a.example/x\": reading https://a.example/x?go-get=1: ";
+
+    /// What stands before the words, the words, whose matter they are. The texts are those of go
+    /// 1.26.8, git 2.39.5 and OpenSSH 9.2.
+    static CASES: &[(&str, &str, Blame)] = &[
+        ("", "unknown revision v1.0.1", Blame::Missing),
+        (
+            EXIT,
+            "fatal: unable to access 'https://a.example/x/': Could not resolve host: a.example",
+            Blame::Network,
+        ),
+        (
+            EXIT,
+            "fatal: unable to access 'https://a.example/x/': Failed to connect to 127.0.0.1 port 1 after 0 ms: Couldn't connect to server",
+            Blame::Network,
+        ),
+        (
+            EXIT,
+            "fatal: unable to access 'https://a.example/x/': The requested URL returned error: 503",
+            Blame::Network,
+        ),
+        (
+            EXIT,
+            "fatal: unable to access 'https://a.example/x/': The requested URL returned error: 403",
+            Blame::Setup(VcsFault::Access),
+        ),
+        (EXIT, "fatal: repository 'https://a.example/x/' not found", Blame::Missing),
+        (
+            EXIT,
+            "fatal: could not read Username for 'https://a.example': terminal prompts disabled",
+            Blame::Setup(VcsFault::Access),
+        ),
+        (
+            EXIT,
+            "fatal: unable to access 'https://a.example/x/': server certificate verification failed. CAfile: none CRLfile: none",
+            Blame::Setup(VcsFault::UntrustedCertificate),
+        ),
+        (
+            EXIT,
+            "fatal: unable to access 'https://a.example/x/': SSL certificate problem: unable to get local issuer certificate",
+            Blame::Setup(VcsFault::UntrustedCertificate),
+        ),
+        (
+            EXIT,
+            "fatal: unable to access 'https://a.example/x/': SSL: certificate subject name (b) does not match target host name 'a.example'",
+            Blame::Setup(VcsFault::InvalidCertificate),
+        ),
+        (
+            EXIT,
+            "fatal: unable to access 'https://a.example/x/': CONNECT tunnel failed, response 407",
+            Blame::Setup(VcsFault::OutgoingProxy),
+        ),
+        (
+            EXIT,
+            "fatal: unable to access 'https://a.example/x/': CONNECT tunnel failed, response 502",
+            Blame::Network,
+        ),
+        (PAGE, "dial tcp: lookup a.example on 10.0.0.1:53: no such host", Blame::Network),
+        (PAGE, "proxyconnect tcp: dial tcp 127.0.0.1:1: connect: connection refused", Blame::Network),
+        (
+            PAGE,
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            Blame::Setup(VcsFault::UntrustedCertificate),
+        ),
+        (
+            PAGE,
+            "tls: failed to verify certificate: x509: certificate is valid for b.example, not a.example",
+            Blame::Setup(VcsFault::InvalidCertificate),
+        ),
+        (
+            PAGE,
+            "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2026",
+            Blame::Setup(VcsFault::InvalidCertificate),
+        ),
+        (PAGE, "Proxy Authentication Required", Blame::Setup(VcsFault::OutgoingProxy)),
+        (PAGE, "Forbidden", Blame::Setup(VcsFault::OutgoingProxy)),
+        (READ, "404 Not Found", Blame::Missing),
+        (READ, "401 Unauthorized", Blame::Setup(VcsFault::Access)),
+        (READ, "500 Internal Server Error", Blame::Network),
+        ("", "no secure protocol found for repository", Blame::Network),
+        (
+            "",
+            "unable to resolve git version: failed to execute git version: exec: \"git\": executable file not found in $PATH",
+            Blame::Setup(VcsFault::NoGit),
+        ),
+        ("", "go.mod is missing module path at revision v1.0.0", Blame::Module),
+        ("", "something else", Blame::Unknown),
+    ];
+
     #[test]
     fn blame_and_line_follow_the_words() {
-        use VcsFault as Fault;
-        let exit = "invalid version: git ls-remote -q --end-of-options https://a.example/x in /s: exit status 128:\n\t";
-        let page =
-            "unrecognized import path \"a.example/x\": https fetch: Get \"https://a.example/x?go-get=1\": ";
-        let read = "unrecognized import path \"a.example/x\": reading https://a.example/x?go-get=1: ";
-        let setup = Blame::Setup;
-        for (before, words, want) in [
-            ("", "unknown revision v1.0.1", Blame::Missing),
-            (
-                exit,
-                "fatal: unable to access 'https://a.example/x/': Could not resolve host: a.example",
-                Blame::Network,
-            ),
-            (
-                exit,
-                "fatal: unable to access 'https://a.example/x/': Failed to connect to 127.0.0.1 port 1 after 0 ms: Couldn't connect to server",
-                Blame::Network,
-            ),
-            (
-                exit,
-                "fatal: unable to access 'https://a.example/x/': The requested URL returned error: 503",
-                Blame::Network,
-            ),
-            (
-                exit,
-                "fatal: unable to access 'https://a.example/x/': The requested URL returned error: 403",
-                setup(Fault::Access),
-            ),
-            (exit, "fatal: repository 'https://a.example/x/' not found", Blame::Missing),
-            (
-                exit,
-                "fatal: could not read Username for 'https://a.example': terminal prompts disabled",
-                setup(Fault::Access),
-            ),
-            (
-                exit,
-                "fatal: unable to access 'https://a.example/x/': server certificate verification failed. CAfile: none CRLfile: none",
-                setup(Fault::UntrustedCertificate),
-            ),
-            (
-                exit,
-                "fatal: unable to access 'https://a.example/x/': SSL certificate problem: unable to get local issuer certificate",
-                setup(Fault::UntrustedCertificate),
-            ),
-            (
-                exit,
-                "fatal: unable to access 'https://a.example/x/': SSL: certificate subject name (b) does not match target host name 'a.example'",
-                setup(Fault::InvalidCertificate),
-            ),
-            (
-                exit,
-                "fatal: unable to access 'https://a.example/x/': CONNECT tunnel failed, response 407",
-                setup(Fault::OutgoingProxy),
-            ),
-            (
-                exit,
-                "fatal: unable to access 'https://a.example/x/': CONNECT tunnel failed, response 502",
-                Blame::Network,
-            ),
-            (page, "dial tcp: lookup a.example on 10.0.0.1:53: no such host", Blame::Network),
-            (page, "proxyconnect tcp: dial tcp 127.0.0.1:1: connect: connection refused", Blame::Network),
-            (
-                page,
-                "tls: failed to verify certificate: x509: certificate signed by unknown authority",
-                setup(Fault::UntrustedCertificate),
-            ),
-            (
-                page,
-                "tls: failed to verify certificate: x509: certificate is valid for b.example, not a.example",
-                setup(Fault::InvalidCertificate),
-            ),
-            (
-                page,
-                "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2026",
-                setup(Fault::InvalidCertificate),
-            ),
-            (page, "Proxy Authentication Required", setup(Fault::OutgoingProxy)),
-            (page, "Forbidden", setup(Fault::OutgoingProxy)),
-            (read, "404 Not Found", Blame::Missing),
-            (read, "401 Unauthorized", setup(Fault::Access)),
-            (read, "500 Internal Server Error", Blame::Network),
-            ("", "no secure protocol found for repository", Blame::Network),
-            (
-                "",
-                "GOVCS disallows using hg for public hg.example/a/x.hg; see 'go help vcs'",
-                setup(Fault::OtherVcs { vcs: "hg".into() }),
-            ),
-            (
-                "",
-                "unable to resolve git version: failed to execute git version: exec: \"git\": executable file not found in $PATH",
-                setup(Fault::NoGit),
-            ),
-            ("", "go.mod is missing module path at revision v1.0.0", Blame::Module),
-            ("", "something else", Blame::Unknown),
-        ] {
+        for (before, words, want) in CASES {
             let (blame, line) = judged(&format!("x@v1: {before}{words}"));
-            assert_eq!(blame, want, "{before}{words}");
-            assert!(line.ends_with(words) && !line.contains('\n') && !line.contains("x@v1"), "{line}");
+            assert_eq!(blame, *want, "{before}{words}");
+            assert!(line.ends_with(*words) && !line.contains('\n') && !line.contains("x@v1"), "{line}");
         }
         let too_old = judged("x@v1 requires go >= 1.99 (running go 1.26.8; GOTOOLCHAIN=local)").0;
-        assert_eq!(too_old, setup(Fault::GoTooOld { has: "1.26.8".into(), needs: "1.99".into() }));
+        assert_eq!(too_old, Blame::Setup(VcsFault::GoTooOld { has: "1.26.8".into(), needs: "1.99".into() }));
+        let hg = judged("x@v1: GOVCS disallows using hg for public hg.example/a/x.hg; see 'go help vcs'").0;
+        assert_eq!(hg, Blame::Setup(VcsFault::OtherVcs { vcs: "hg".into() }));
         let missing = Words::of_go(
             b"{\"Error\":\"x@v1: no secure protocol found for repository\"}",
             b"go: missing Git command. See https://a",
             "x@v1",
         );
-        assert_eq!(missing.judge().0, setup(Fault::NoGit));
+        assert_eq!(missing.judge().0, Blame::Setup(VcsFault::NoGit));
         assert_eq!(Words::of_go(b"", b"go: unknown revision x", "x@v1").judge().0, Blame::Missing);
     }
 
