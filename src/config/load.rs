@@ -106,6 +106,8 @@ fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
     let checksum = at.required::<String>();
     at.key = "source";
     let source = at.said::<TextList>();
+    at.key = "netrc";
+    let netrc = at.optional_path();
     at.key = "modules";
     let modules = at.required::<TextList>();
     let (checksum, Said { value: TextList(patterns), origin: place }) = (checksum?.value, modules?);
@@ -127,7 +129,7 @@ fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
     };
     let checksum = if checksum == "compute" { Checksum::Compute } else { Checksum::Sumdb(checksum) };
     let route = Route { modules: PathPatterns::parse(&patterns.join(",")), source, checksum };
-    Some(RouteSection { route, patterns, origin: at.place() })
+    Some(RouteSection { route, patterns, netrc, origin: at.place() })
 }
 
 impl Config {

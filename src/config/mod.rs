@@ -38,6 +38,7 @@ mod load;
 mod loader;
 mod log_format;
 mod monitor;
+mod netrc;
 mod problem;
 pub mod reference;
 mod rows;
@@ -63,6 +64,7 @@ pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use loader::{Environment, Overrides};
 pub use log_format::LogFormat;
 pub use monitor::{Followed, MonitorConfig, WebhookSection};
+pub use netrc::{Netrc, NetrcError};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use rows::SettingRow;
 pub use said::{Said, SettingOrigin};
@@ -269,6 +271,8 @@ pub struct RouteSection {
     pub route: Route,
     /// Its patterns as they were written, one each.
     pub patterns: Vec<String>,
+    /// The file with the logins that `direct` uses.
+    pub netrc: Said<Option<PathBuf>>,
     /// Who made the route.
     pub origin: SettingOrigin,
 }

@@ -20,6 +20,7 @@ mod admission;
 mod ahead;
 mod compute;
 mod counters;
+mod direct;
 mod error;
 mod flight;
 mod gather;
@@ -31,6 +32,7 @@ mod negative;
 mod remote;
 mod route;
 mod sink;
+mod unfetchable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -48,13 +50,14 @@ use crate::route::{Checksum, Choice, RouteError, choose};
 use crate::share::{Claimant, Shed, Waiters};
 use crate::store::{Evidence, StoreError, StoredRecord};
 use admission::MissAdmission;
-use compute::{Computing, DEFAULT_RETRY_AFTER, Found};
+use compute::{Computing, Found};
 pub use counters::{Counter, Counters};
 use error::seconds;
 pub use error::{ConflictReport, Delay, NotaryError};
 use flight::{Completion, Flight, FlightAnswer, ModuleFlights, TooMany};
 use gather::Gatherer;
 use group::AheadPending;
+use limits::DEFAULT_RETRY_AFTER;
 pub use limits::{AheadLimits, MAX_NEGATIVE_CACHE, NotaryLimits};
 pub use lines::{ProveError, ProvenLines, Proving, RemoteLines};
 use misses::OpenMisses;
@@ -62,6 +65,7 @@ use negative::Negative;
 pub use route::NotaryRoute;
 use sink::DropModules;
 pub use sink::{HashedModule, ModuleSink};
+pub use unfetchable::Unfetchable;
 
 /// When there are too many misses at once, and when the server restarts.
 const CROWDED_RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -435,7 +439,8 @@ impl Inner {
         }
         let counter = match error {
             NotaryError::NoRoute { .. } | NotaryError::NotFound { .. } => &counters.not_found,
-            NotaryError::Forbidden { .. } => &counters.forbidden,
+            NotaryError::Unfetchable { why, .. } if why.stops_all() => &counters.internal,
+            NotaryError::Forbidden { .. } | NotaryError::Unfetchable { .. } => &counters.forbidden,
             NotaryError::TryLater { why: Delay::Unproven { .. }, .. } => &counters.unproven,
             NotaryError::TryLater { .. } => &counters.unavailable,
             NotaryError::Conflict(_) => &counters.conflict,
@@ -453,6 +458,9 @@ impl Inner {
                 tracing::error!(%error, duration_ms, "not notarised: a person should look who sends this");
             }
             NotaryError::Forbidden { .. } | NotaryError::TryLater { .. } | NotaryError::Refused { .. } => {
+                tracing::warn!(%error, duration_ms, "not notarised");
+            }
+            NotaryError::Unfetchable { why, .. } if !why.stops_all() => {
                 tracing::warn!(%error, duration_ms, "not notarised");
             }
             _ => tracing::error!(%error, duration_ms, "not notarised"),

@@ -50,6 +50,7 @@ impl From<&NotaryError> for Refusal {
             NotaryError::Forbidden { .. }
             | NotaryError::Withheld { .. }
             | NotaryError::Refused { .. }
+            | NotaryError::Unfetchable { .. }
             | NotaryError::Internal { .. } => Reason::Failed,
         };
         Refusal::new(reason, error.to_string())

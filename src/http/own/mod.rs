@@ -139,7 +139,10 @@ fn refusal(error: &NotaryError) -> LookupRefusal {
     match error {
         NotaryError::NoRoute { .. } => LookupRefusal::NotFound { text, max_age: NO_ROUTE_AGE },
         NotaryError::NotFound { max_age, .. } => LookupRefusal::NotFound { text, max_age: *max_age },
-        NotaryError::Forbidden { .. } | NotaryError::Withheld { .. } => LookupRefusal::Forbidden { text },
+        NotaryError::Unfetchable { why, .. } if why.stops_all() => LookupRefusal::Internal { text },
+        NotaryError::Forbidden { .. } | NotaryError::Withheld { .. } | NotaryError::Unfetchable { .. } => {
+            LookupRefusal::Forbidden { text }
+        }
         NotaryError::TryLater { retry_after, .. } => {
             LookupRefusal::TryLater { text, retry_after: *retry_after }
         }
