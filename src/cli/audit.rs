@@ -181,7 +181,7 @@ impl AuditCommand {
             let error = anyhow::anyhow!("--key is missing: who must have signed the log in {}?", self.log);
             return Err(error).or_exit(Exit::Usage);
         };
-        let key: VerifierKey = remote::log_of(server, config.roots.as_deref()).await?.vkey.parse()?;
+        let key: VerifierKey = remote::log_of(config, server).await?.vkey.parse()?;
         output::note(&format!("the server gave the key {key}; with --key it need not be believed"));
         Ok(key)
     }

@@ -15,8 +15,7 @@ use tokio::task::JoinSet;
 use super::engines::{file_name, http_client};
 use super::exit::{OrExit, OrStoreExit};
 use super::process::{Signals, bind, operators};
-use super::remote::MAX_ROOTS_BYTES;
-use super::{Common, Exit, block_on, output, textfile, verify};
+use super::{Common, Exit, block_on, output, textfile};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::metrics::{Metrics, MetricsSource, Sample, SampleValue};
@@ -98,19 +97,7 @@ fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
             Err(error) => return Err(error).or_exit(Exit::Failed),
         }
     }
-    let webhook = match given.webhook {
-        None => None,
-        Some(hook) => {
-            let mut builder = reqwest::Client::builder()
-                .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
-                .redirect(reqwest::redirect::Policy::none());
-            if let Some(path) = config.roots.as_deref() {
-                let pem = verify::read(path, MAX_ROOTS_BYTES).context("roots")?;
-                builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
-            }
-            Some(Webhook::new(hook, builder.build()?))
-        }
-    };
+    let webhook = given.webhook.map(|hook| Webhook::new(hook, client));
     Monitor::open(given.state, given.feed, logs, webhook, clock).or_else(coded)
 }
 

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::{Certificate, NoProxy, Proxy};
+use reqwest::{Certificate, Proxy};
 
-use super::options::{ClientOptions, ProxySettings};
+use super::options::ClientOptions;
+use super::proxies::{ProxyServer, ProxyTable};
 use super::redirect::is_public;
 use crate::files;
 
@@ -25,8 +27,11 @@ const MAX_IDLE_PER_HOST: usize = 512;
 /// Why the client could not be made: the operator's configuration or the machine's.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The file of root certificates cannot be used.
-    #[error("root certificates {path}: {why}")]
+    /// A file of root certificates cannot be used.
+    #[error(
+        "root certificates {}: {why}\n  fix: give a PEM file with the authority's certificate, which begins with -----BEGIN CERTIFICATE-----",
+        path.display()
+    )]
     Roots {
         /// The file.
         path: PathBuf,
@@ -35,10 +40,14 @@ pub enum ClientError {
     },
     /// A proxy URL from the environment cannot be used. The URL is not shown: it may hold a
     /// password.
-    #[error("{variable} is not a usable proxy URL")]
+    #[error(
+        "the environment variable {variable} {why}\n  fix: set it to the proxy's URL, as in http://proxy.corp.example:3128, or unset it"
+    )]
     Proxy {
         /// The environment variable.
         variable: &'static str,
+        /// What is wrong with it.
+        why: String,
     },
     /// The user agent cannot be sent, or TLS cannot be set up.
     #[error("HTTP client: {why}")]
@@ -46,28 +55,37 @@ pub enum ClientError {
         /// The cause.
         why: String,
     },
+    /// This machine has no certificates of authorities.
+    #[error(
+        "no certificate of an authority was found on this machine{}\n  fix: install the system's certificates (Debian: ca-certificates), or \
+         name a PEM file with --cacert FILE, `roots` or SSL_CERT_FILE",
+        named_roots()
+    )]
+    NoRoots,
 }
 
-fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, ClientError> {
-    let no_proxy = format!("localhost,127.0.0.0/8,::1,{}", settings.no_proxy.as_deref().unwrap_or_default());
-    let mut proxies = Vec::new();
-    if let Some(url) = &settings.http {
-        proxies.push(Proxy::http(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTP_PROXY" })?);
-    }
-    if let Some(url) = &settings.https {
-        proxies.push(Proxy::https(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTPS_PROXY" })?);
-    }
-    Ok(proxies.into_iter().map(|proxy| proxy.no_proxy(NoProxy::from_string(&no_proxy))).collect())
+/// Says which variables replace the system's certificates.
+fn named_roots() -> String {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some(format!("{name} = {}", value.to_string_lossy()))
+    });
+    let named: Vec<String> = named.collect();
+    if named.is_empty() { String::new() } else { format!(", where {}", named.join(" and ")) }
 }
 
 /// Builds the inner client. With `public_only`, names that have only private addresses do not
 /// resolve.
-pub(super) fn connector(options: &ClientOptions, public_only: bool) -> Result<reqwest::Client, ClientError> {
+pub(super) fn connector(
+    options: &ClientOptions,
+    proxies: &Arc<ProxyTable>,
+    public_only: bool,
+) -> Result<reqwest::Client, ClientError> {
     let mut headers = HeaderMap::new();
     // What is hashed must be what is stored at the source, and an encoded body could grow without
     // bound.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let resolver = NameResolver { public_only, exempt: options.proxies.hosts() };
+    let resolver = NameResolver { public_only, exempt: proxies.hosts() };
     let mut builder = reqwest::Client::builder()
         .user_agent(&options.user_agent)
         .default_headers(headers)
@@ -80,14 +98,23 @@ pub(super) fn connector(options: &ClientOptions, public_only: bool) -> Result<re
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_adaptive_window(true)
         .dns_resolver(resolver)
+        // The HTTP library would read other variables, and by other rules, than the go command.
         .no_proxy();
-    for proxy in proxies(&options.proxies)? {
-        builder = builder.proxy(proxy);
+    if !proxies.is_empty() {
+        let proxies = proxies.clone();
+        builder = builder.proxy(Proxy::custom(move |url| proxies.choose(url).map(ProxyServer::expose)));
     }
-    if let Some(path) = &options.roots {
-        builder = builder.tls_certs_only(read_roots(path)?);
-    }
-    builder.build().map_err(|e| ClientError::Setup { why: root_cause(&e) })
+    let extra = options.extra_roots.iter().map(|path| read_roots(path)).collect::<Result<Vec<_>, _>>()?;
+    let extra = extra.into_iter().flatten();
+    builder = match &options.roots {
+        Some(path) => builder.tls_certs_only(read_roots(path)?.into_iter().chain(extra)),
+        None => builder.tls_certs_merge(extra),
+    };
+    builder.build().map_err(|error| match root_cause(&error) {
+        // The library's own words are all that it gives.
+        why if why.contains("No CA certificates were loaded") => ClientError::NoRoots,
+        why => ClientError::Setup { why },
+    })
 }
 
 fn read_roots(path: &Path) -> Result<Vec<Certificate>, ClientError> {

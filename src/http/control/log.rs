@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::reply::{events, request_of, result};
 use super::stream::{Lines, drain};
-use super::wire::ModuleRequest;
+use super::wire::{ModuleRequest, StatusRequest};
 use crate::http::answer::control::malformed;
 use crate::operate::{ClaimedModule, ImportEvent, Operations, check_importer};
 
@@ -36,6 +36,13 @@ pub(super) async fn notarize(State(operations): State<Operations>, request: Requ
 pub(super) async fn prove(State(operations): State<Operations>, request: Request) -> Response {
     match request_of::<ModuleRequest>(request).await {
         Ok(ModuleRequest { module }) => result(operations.prove(module)),
+        Err(why) => malformed(why),
+    }
+}
+
+pub(super) async fn door(State(operations): State<Operations>, request: Request) -> Response {
+    match request_of::<StatusRequest>(request).await {
+        Ok(StatusRequest {}) => result(operations.door()),
         Err(why) => malformed(why),
     }
 }
