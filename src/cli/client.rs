@@ -92,6 +92,7 @@ impl ClientSetup {
             for (name, value) in self.variables() {
                 text += &format!("#   go env -w {}\n", quote_assignment(shell, name, &value));
             }
+            text += "# and to undo that: go env -u GOSUMDB GONOSUMDB\n";
         }
         if shell.has_comments() {
             for line in self.undo(shell, before) {
@@ -121,7 +122,7 @@ impl ClientSetup {
             }
             Shell::Gitlab => {
                 return vec![
-                    "the jobs that take this report have the variables; a job with `dependencies: []` has them not".to_owned(),
+                    "the jobs that take this report have the variables; to undo that for a job, give it `dependencies: []`".to_owned(),
                 ];
             }
             Shell::Dotenv => return vec!["To undo it, delete these lines.".to_owned()],

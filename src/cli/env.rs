@@ -6,6 +6,7 @@
 //! | nothing, a server runs on the data directory | the data directory, and the address must have the same | `url`, or the server's own word where it listens |
 //! | nothing, no server runs | the data directory | the configuration |
 
+use std::path::Display;
 use std::str::FromStr;
 
 use anyhow::anyhow;
@@ -160,7 +161,8 @@ impl EnvCommand {
 /// The log of the data directory, at the address where clients reach it.
 async fn own_log(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<ClientSetup> {
     let (_, key) = keys::load_verifier(&config.data, config.name.as_deref())?;
-    let data = config.data.display();
+    let data = std::path::absolute(&*config.data).unwrap_or_else(|_| config.data.value.clone());
+    let data = data.display();
     let door = match ControlClient::connect(&config.data).await {
         Ok(Some(mut running)) => running.door().await,
         Err(error) => Err(error),
@@ -174,19 +176,18 @@ async fn own_log(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<
     };
     let url = match door.map(|door| door.map_err(|refusal| anyhow!(refusal.why))) {
         Ok(Ok(door)) => config.client_url_at(door.address, door.has_tls),
-        Ok(Err(error)) => unasked(config, &error, warnings),
-        Err(error) => unasked(config, &error.into(), warnings),
+        Ok(Err(error)) => unasked(config, &data, &error, warnings),
+        Err(error) => unasked(config, &data, &error.into(), warnings),
     };
-    compare(config, &key, &url, warnings).await?;
+    compare(config, (&key, &data), &url, warnings).await?;
     Ok(ClientSetup::new(&key, &url))
 }
 
 /// The address of the configuration, where the server does not tell its own.
-fn unasked(config: &Config, error: &anyhow::Error, warnings: &mut Vec<String>) -> String {
+fn unasked(config: &Config, data: &Display<'_>, error: &anyhow::Error, warnings: &mut Vec<String>) -> String {
     let url = config.client_url();
     warnings.push(format!(
-        "the running server of {} does not tell where it listens ({error:#}): the address {url} is that of the configuration",
-        config.data.display()
+        "the running server of {data} does not tell where it listens ({error:#}): the address {url} is that of the configuration"
     ));
     url
 }
@@ -194,14 +195,14 @@ fn unasked(config: &Config, error: &anyhow::Error, warnings: &mut Vec<String>) -
 /// Asks at the address whether the same key answers there.
 async fn compare(
     config: &Config,
-    key: &VerifierKey,
+    (key, data): (&VerifierKey, &Display<'_>),
     url: &str,
     warnings: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let there = match remote::key_at(config, &url.parse()?).await {
         Ok(there) => there,
         Err(error) => {
-            warnings.push(format!("whether this log's key answers at {url} could not be seen: {error:#}"));
+            warnings.push(format!("nobody could see whether this log answers at {url}: {error:#}"));
             return Ok(());
         }
     };
@@ -209,9 +210,8 @@ async fn compare(
         return Ok(());
     }
     Err(anyhow!(
-        "another log answers at {url}: its key is {there}, and that of {} is {key}\n  fix: set `url` to the address at which clients \
-         reach this log, or move the other server away from it",
-        config.data.display()
+        "another log answers at {url}: its key is {there}, and that of {data} is {key}\n  fix: set `url` to the address at which \
+         clients reach this log, or move the other server away from it"
     ))
     .or_exit(Exit::Damage)
 }

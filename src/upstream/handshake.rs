@@ -90,9 +90,13 @@ pub(super) fn fault(error: &Error) -> Fault {
 fn certificate_fault(error: &CertificateError) -> Fault {
     let fault = |fix, why: String| Fault { why, fix };
     match error {
-        CertificateError::UnknownIssuer => {
-            fault(Fix::Trust, "its certificate is signed by an authority that is not trusted here".to_owned())
-        }
+        CertificateError::UnknownIssuer => fault(
+            Fix::Trust,
+            format!(
+                "its certificate is signed by an authority that is not trusted here{}",
+                unreadable_roots()
+            ),
+        ),
         CertificateError::ExpiredContext { time, not_after } => fault(
             Fix::Dates,
             format!("its certificate expired on {}; here it is {}", date(*not_after), date(*time)),
@@ -120,6 +124,17 @@ fn certificate_fault(error: &CertificateError) -> Fault {
             "its certificate is that of an authority (CA:TRUE), which no server may present".to_owned(),
         ),
         other => fault(Fix::Reissue, format!("its certificate is refused: {other}")),
+    }
+}
+
+/// Names a file of the environment that should hold the trusted authorities and cannot be read.
+fn unreadable_roots() -> String {
+    let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) else {
+        return String::new();
+    };
+    match std::fs::File::open(&path) {
+        Ok(_) => String::new(),
+        Err(error) => format!(", and SSL_CERT_FILE = {} cannot be read: {error}", path.to_string_lossy()),
     }
 }
 

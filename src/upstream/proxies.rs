@@ -130,12 +130,8 @@ pub(super) struct ProxyServer {
 impl ProxyServer {
     fn parse(variable: &'static str, text: &str) -> Result<ProxyServer, ClientError> {
         let bad = |why: String| ClientError::Proxy { variable, why };
-        let url = match Url::parse(text) {
-            Ok(url) if url.has_host() => url,
-            _ => {
-                Url::parse(&format!("http://{text}")).map_err(|error| bad(format!("is no URL ({error})")))?
-            }
-        };
+        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let url = Url::parse(&with_scheme).map_err(|error| bad(format!("is no URL ({error})")))?;
         match url.scheme() {
             "http" | "https" => Ok(ProxyServer { url, variable }),
             scheme => {

@@ -272,7 +272,7 @@ fn env_of_a_server_that_is_none_says_what_is_wrong() {
             4,
             "calls its log \"other.example\", but gave the key of \"sum.golang.org\"",
         ),
-        (String::new(), 3, "does not answer"),
+        (String::new(), 3, "the answer broke off after 0 bytes"),
     ];
     for (answer, code, text) in table {
         let url = server(vec![answer]);

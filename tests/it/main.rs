@@ -24,6 +24,7 @@ mod notary;
 mod note;
 mod old_data;
 mod oracle;
+mod reaching;
 mod replica;
 mod sequencer;
 mod support;
