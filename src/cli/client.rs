@@ -129,8 +129,9 @@ impl ClientSetup {
         }
         let mut lines = vec!["To undo it in this shell:".to_owned()];
         lines.extend(self.variables().into_iter().map(|(name, value)| {
-            // A line end in a value would end the comment.
-            let old = before.var(name).filter(|old| *old != value && !old.contains(char::is_control));
+            // A line end in a value would end the comment, and what a failed run has set helps nobody.
+            let is_worth_it = |old: &str| old != value && old != FAILED && !old.contains(char::is_control);
+            let old = before.var(name).filter(|old| is_worth_it(old));
             let line = match (shell, old) {
                 (Shell::Fish, None) => format!("set -e {name}"),
                 (Shell::Fish, Some(old)) => format!("set -gx {name} {}", quote(shell, old)),
@@ -152,6 +153,9 @@ impl ClientSetup {
         self.variables().into_iter().map(line).collect()
     }
 }
+
+/// A GOSUMDB that the `go` command refuses.
+const FAILED: &str = "tallystick-env-failed";
 
 /// What a shell is told when there is nothing to tell: the `go` command refuses such a GOSUMDB, and the evaluation fails.
 pub(super) fn refusal(shell: Shell) -> &'static str {

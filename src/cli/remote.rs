@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::note::VerifierKey;
 use crate::source::{ServerUrl, SourceUrl};
-use crate::upstream::{HttpAnswer, HttpClient, UpstreamMessage};
+use crate::upstream::{FetchError, HttpAnswer, HttpClient, UpstreamMessage};
 
 /// The answer holds a few keys and one head.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
@@ -118,6 +118,10 @@ impl Server {
         let deadline = self.client.clock().instant() + DEADLINE;
         let answer = match self.client.ask(&url, max_bytes, deadline).await {
             Ok(answer) => answer,
+            Err(FetchError::TooLarge { .. }) => bail!(
+                "{} is no Tallystick server: its answer for /{path} is longer than {max_bytes} bytes",
+                self.url
+            ),
             Err(error) => return Err(advised(error)),
         };
         match answer.status {

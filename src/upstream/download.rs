@@ -11,9 +11,9 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use tokio::time::timeout_at;
 
 use super::error::{FetchError, NOT_HTTP, RedirectRefusal, Stage, UpstreamMessage, Waiting};
-use super::handshake::{self, Fault, Fix};
+use super::handshake::{self, Fix, TlsFault};
 use super::network::{NameError, causes, root_cause};
-use super::proxies::TunnelFault;
+use super::proxy_fault::TunnelFault;
 use super::throttle::Throttle;
 use crate::clock::Clock;
 use crate::source::RedactedUrl;
@@ -199,7 +199,7 @@ pub(super) fn classify(
     if received == 0
         && let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>())
     {
-        let Fault { why, fix } = handshake::fault(tls);
+        let TlsFault { why, fix } = handshake::fault(tls);
         return unreachable(url, Stage::Tls, why, fix);
     }
     // A peer that does not speak TLS often just hangs up.

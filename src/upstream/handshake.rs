@@ -6,7 +6,7 @@ use rustls::{CertificateError, Error};
 
 /// A cause, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct TlsFault {
     pub(super) why: String,
     pub(super) fix: Fix,
 }
@@ -34,7 +34,7 @@ pub enum Fix {
     Proxy,
     /// The proxy asks for a login.
     ProxyLogin,
-    /// The proxy does not pass connections to the host on.
+    /// The proxy does not connect to the host: it may not, or cannot.
     ProxyRefusal,
 }
 
@@ -64,15 +64,16 @@ impl Fix {
                 "put the proxy's user and password into the variable: http://user:password@host:port"
             }
             Fix::ProxyRefusal => {
-                "have whoever runs the proxy allow this host; if it is reached without the proxy, enter it in NO_PROXY"
+                "see whether the server's name is right and it runs; if so, have whoever runs the proxy allow it, or enter it in NO_PROXY \
+                 if it is reached directly"
             }
         }
     }
 }
 
 /// Tells what TLS said.
-pub(super) fn fault(error: &Error) -> Fault {
-    let fault = |fix, why: &str| Fault { why: why.to_owned(), fix };
+pub(super) fn fault(error: &Error) -> TlsFault {
+    let fault = |fix, why: &str| TlsFault { why: why.to_owned(), fix };
     match error {
         Error::InvalidCertificate(error) => certificate_fault(error),
         Error::InvalidMessage(_) => fault(Fix::NotTls, "its answer is not TLS"),
@@ -87,8 +88,8 @@ pub(super) fn fault(error: &Error) -> Fault {
     }
 }
 
-fn certificate_fault(error: &CertificateError) -> Fault {
-    let fault = |fix, why: String| Fault { why, fix };
+fn certificate_fault(error: &CertificateError) -> TlsFault {
+    let fault = |fix, why: String| TlsFault { why, fix };
     match error {
         CertificateError::UnknownIssuer => fault(
             Fix::Trust,

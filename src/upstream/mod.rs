@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `client`, `options`, `download`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
-//! | `proxies`, `handshake` | which proxy is used; what TLS said when it failed |
+//! | `proxies`, `proxy_fault`, `handshake` | which proxy is used; what it did wrong; what TLS said when it failed |
+//! | `setup` | why there is no client |
 //! | `post` | one POST, or one GET whose answer may have any status |
 //! | `error` | why it failed, told apart by what the caller does next |
 //! | `goproxy`, `fetched`, `info` | a module version from a GOPROXY list |
@@ -31,9 +32,11 @@ mod passing;
 mod post;
 mod process;
 mod proxies;
+mod proxy_fault;
 mod redirect;
 mod remote;
 mod scratch;
+mod setup;
 mod space;
 mod spool;
 mod sumdb;
@@ -51,13 +54,13 @@ pub use health::UrlHealth;
 pub(crate) use health::backoff;
 pub use info::{ModuleInfo, VcsOrigin};
 pub use inquiry::{Inquiry, SumdbAnswer, SumdbError};
-pub use network::ClientError;
 pub use options::ClientOptions;
 pub use passing::{passthrough, supported};
 pub use post::HttpAnswer;
 pub use proxies::ProxySettings;
 pub use redirect::{HostRule, HostRuleError, RedirectRules};
 pub use remote::UrlId;
+pub use setup::ClientError;
 pub use space::{NoSpace, ScratchSpace};
 pub use spool::{MEMORY_BYTES, SpoolReader, Spooled};
 pub use sumdb::RemoteSumdb;

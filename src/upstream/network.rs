@@ -1,7 +1,7 @@
 //! How connections are made: proxies, root certificates, name look-up, limits of the protocol.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use reqwest::{Certificate, Proxy};
 use super::options::ClientOptions;
 use super::proxies::{ProxyServer, ProxyTable};
 use super::redirect::is_public;
+use super::setup::ClientError;
 use crate::files;
 
 /// More response headers than this are refused; honest servers send about twenty.
@@ -23,56 +24,6 @@ const MAX_ROOTS_BYTES: u64 = 8 << 20;
 /// Idle connections kept per host. A module takes two at a time over HTTP/1.1, and hundreds may be
 /// in flight: fewer would be closed and opened again all the time.
 const MAX_IDLE_PER_HOST: usize = 512;
-
-/// Why the client could not be made: the operator's configuration or the machine's.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// A file of root certificates cannot be used.
-    #[error(
-        "root certificates {}: {why}\n  fix: give a PEM file with the authority's certificate, which begins with -----BEGIN CERTIFICATE-----",
-        path.display()
-    )]
-    Roots {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A proxy URL from the environment cannot be used. The URL is not shown: it may hold a
-    /// password.
-    #[error(
-        "the environment variable {variable} {why}\n  fix: set it to the proxy's URL, as in http://proxy.corp.example:3128, or unset it"
-    )]
-    Proxy {
-        /// The environment variable.
-        variable: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The user agent cannot be sent, or TLS cannot be set up.
-    #[error("HTTP client: {why}")]
-    Setup {
-        /// The cause.
-        why: String,
-    },
-    /// This machine has no certificates of authorities.
-    #[error(
-        "no certificate of an authority was found on this machine{}\n  fix: install the system's certificates (Debian: ca-certificates), or \
-         name a PEM file with --cacert FILE, `roots` or SSL_CERT_FILE",
-        named_roots()
-    )]
-    NoRoots,
-}
-
-/// Says which variables replace the system's certificates.
-fn named_roots() -> String {
-    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(|name| {
-        let value = std::env::var_os(name)?;
-        Some(format!("{name} = {}", value.to_string_lossy()))
-    });
-    let named: Vec<String> = named.collect();
-    if named.is_empty() { String::new() } else { format!(", where {}", named.join(" and ")) }
-}
 
 /// Builds the inner client. With `public_only`, names that have only private addresses do not
 /// resolve.

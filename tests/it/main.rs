@@ -7,6 +7,7 @@ mod afternoon;
 mod anchor;
 mod attack;
 mod c2sp;
+mod ci;
 mod cli;
 mod client;
 mod commands;
