@@ -1,5 +1,6 @@
 //! `tallystick audit`: a full check of a checksum database, from what it serves.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -178,7 +179,7 @@ impl AuditCommand {
             let error = anyhow::anyhow!("--key is missing: who must have signed the log in {}?", self.log);
             return Err(error).or_exit(Exit::Usage);
         };
-        let key: VerifierKey = remote::log_of(server, config.roots.as_deref()).await?.vkey.parse()?;
+        let key: VerifierKey = remote::log_of(config, server).await?.vkey.parse()?;
         output::note(&format!("the server gave the key {key}; with --key it need not be believed"));
         Ok(key)
     }
@@ -229,8 +230,14 @@ fn exit_of(error: &AuditError) -> Exit {
     }
 }
 
-fn fix_of(error: &AuditError) -> &'static str {
-    match error {
+fn fix_of(error: &AuditError) -> Cow<'static, str> {
+    let fix = match error {
+        AuditError::Unreadable { may_pass: true, fix: Some(fix), .. } => {
+            return Cow::Owned(format!(
+                "{}; then start the audit again: it goes on where it ended",
+                fix.advice()
+            ));
+        }
         AuditError::Unreadable { may_pass: true, .. } => "try again: it goes on where it ended",
         AuditError::NoDataTiles { .. } => {
             "name a server that gives them, audit what `tallystick mirror export` wrote, or --gosum FILE: the records of a go.sum only"
@@ -242,7 +249,8 @@ fn fix_of(error: &AuditError) -> &'static str {
         | AuditError::State { .. }
         | AuditError::TooMany { .. }
         | AuditError::Running { .. } => "",
-    }
+    };
+    Cow::Borrowed(fix)
 }
 
 /// What a person reads.

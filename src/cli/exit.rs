@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::config::keys::KeyFileError;
 use crate::http::control::ControlError;
 use crate::store::StoreError;
+use crate::upstream::FetchError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +122,18 @@ impl<T> OrStoreExit<T> for Result<T, StoreError> {
             Err(error).or_exit(exit)
         })
     }
+}
+
+/// An error of a request to a server, with what to do about it.
+pub(super) fn advised(error: FetchError) -> anyhow::Error {
+    let exit = if error.is_transient() || error.fix().is_some() { Exit::Unreachable } else { Exit::Failed };
+    let fix = error.fix();
+    let error = anyhow::Error::new(error);
+    let error = match fix {
+        Some(fix) => anyhow::anyhow!("{error:#}\n  fix: {}", fix.advice()),
+        None => error,
+    };
+    anyhow::Error::new(Coded { exit, error })
 }
 
 /// An error with its exit code; it reads like the error alone.

@@ -13,14 +13,15 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::exit::OrExit;
-use super::remote::MAX_ROOTS_BYTES;
+use super::remote::Server;
 use super::{Common, Exit, block_on, output, verify};
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::gossip::NOTE_BYTES_MAX;
 use crate::source::ServerUrl;
+use crate::upstream::HttpAnswer;
 
 /// Evidence holds two notes and a proof; a note may have 64 KiB.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// A server may have to ask the log itself first.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Directories below each other in `pkg/sumdb`: a log's name has slashes, and few of them.
@@ -180,49 +181,19 @@ fn walk(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<
 }
 
 async fn tell(config: &Config, server: &ServerUrl, files: Vec<PathBuf>) -> anyhow::Result<Vec<PostedHead>> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(DEADLINE);
-    if let Some(path) = config.roots.as_deref() {
-        let pem = verify::read(path, MAX_ROOTS_BYTES).context("roots")?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .with_context(|| format!("{} holds no PEM certificates", path.display()))?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    let client = builder.build()?;
+    let server = Server::new(config, server)?;
     let mut told = Vec::new();
     for file in files {
         let note = verify::read(&file, NOTE_BYTES_MAX as u64).or_exit(Exit::Usage)?;
-        told.push(PostedHead { answer: post(&client, server, note).await?, file });
+        told.push(PostedHead { answer: post(&server, note).await?, file });
     }
     Ok(told)
 }
 
-async fn post(client: &reqwest::Client, server: &ServerUrl, note: Vec<u8>) -> anyhow::Result<Answer> {
-    let url = server.join("api/v1/gossip").expose();
-    // The error's own URL may hold credentials.
-    let unreachable = |error: reqwest::Error| {
-        let error = anyhow::Error::new(error.without_url()).context(format!("{server} does not answer"));
-        Err::<Answer, _>(error).or_exit(Exit::Unreachable)
-    };
-    let mut response = match client.post(url).body(note).send().await {
-        Ok(response) => response,
-        Err(error) => return unreachable(error),
-    };
-    let status = response.status();
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => break,
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) => return unreachable(error),
-        }
-        if body.len() > ANSWER_BYTES_MAX {
-            bail!("{server} is no Tallystick server: its answer is longer than {ANSWER_BYTES_MAX} bytes");
-        }
-    }
-    if status.is_success() {
+async fn post(server: &Server, note: Vec<u8>) -> anyhow::Result<Answer> {
+    let HttpAnswer { status, body, .. } =
+        server.post("api/v1/gossip", note, ANSWER_BYTES_MAX, DEADLINE).await?;
+    if (200..300).contains(&status) {
         let compared = serde_json::from_slice(&body);
         return compared.map(Answer::Compared).with_context(|| {
             format!("{server} is no Tallystick server: /api/v1/gossip is not the JSON that one answers")
@@ -231,12 +202,12 @@ async fn post(client: &reqwest::Client, server: &ServerUrl, note: Vec<u8>) -> an
     let Ok(Problem { detail }) = serde_json::from_slice(&body) else {
         bail!("{server} is no Tallystick server: it answered {status} for /api/v1/gossip");
     };
-    let verdict = match status.as_u16() {
+    let verdict = match status {
         404 => "unknown",
         429 | 500..=599 => "not compared",
         _ => "refused",
     };
-    Ok(Answer::Refused { verdict, status: status.as_u16(), detail })
+    Ok(Answer::Refused { verdict, status, detail })
 }
 
 impl PostedHead {

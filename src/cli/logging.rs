@@ -17,7 +17,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::layer::SubscriberExt;
@@ -84,6 +84,8 @@ pub(super) fn start(format: LogFormat, filter: Option<&str>, default: &str) {
     let parse = |text: &str| text.parse::<Targets>().ok();
     // The configuration has checked the filter.
     let filter = filter.and_then(parse).or_else(|| parse(default)).unwrap_or_default();
+    // What TLS said is in the error of the request, in plain words.
+    let filter = filter.with_target("rustls_platform_verifier", LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer();
     let started = match format {

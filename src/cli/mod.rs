@@ -76,11 +76,19 @@ struct Common {
     /// Directory of the log (or witness), its keys and its control socket [default: tallystick-data; of a witness: tallystick-witness]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Certificate of an authority (PEM) to trust when a server is asked, beside `roots` or the system's; may be given several times
+    #[arg(long, global = true, value_name = "FILE")]
+    cacert: Vec<PathBuf>,
 }
 
 impl Common {
     fn overrides(&self) -> Overrides {
-        Overrides { config: self.config.clone(), data: self.data.clone(), ..Overrides::default() }
+        Overrides {
+            config: self.config.clone(),
+            data: self.data.clone(),
+            cacert: self.cacert.clone(),
+            ..Overrides::default()
+        }
     }
 
     /// The configuration for a command that is not `serve`, and logging as it says.

@@ -42,7 +42,7 @@ use crate::http::{CacheSizes, ChecksumDatabase, Recent, api};
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::{Mirror, watch};
 use crate::note::{SignerKey, VerifierKey};
-use crate::operate::{Operations, ProofMaker};
+use crate::operate::{OpenDoor, Operations, ProofMaker};
 use crate::share::Rates;
 use crate::store::StoreError;
 use crate::store::lock::DirectoryLock;
@@ -150,7 +150,7 @@ fn env_command(config: &Config, url: &str) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "tallystick".to_owned());
     let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:[]".contains(c));
     let program = if is_plain(&program) { program } else { "tallystick".to_owned() };
-    if config.client_url() == url && config.data.is_by_default() && config.listen.is_by_default() {
+    if config.data.is_by_default() && config.url.is_by_default() {
         format!("{program} env")
     } else {
         format!("{program} env --server {url}")
@@ -177,9 +177,8 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let hooks = hooks(&config, &engines)?;
     let Engines { log, notary, mirrors, .. } = &engines;
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
-    let mut bound = config.clone();
-    bound.listen.value = public.local_addr()?;
-    let url = bound.client_url();
+    let open_door = OpenDoor { address: public.local_addr()?, has_tls: tls.is_some() };
+    let url = config.client_url_at(open_door.address, open_door.has_tls);
     let metrics = private.local_addr()?;
     if logging::is_json() {
         announce(log, is_new_key, &url, metrics);
@@ -204,6 +203,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     tls.map(|tls| background.spawn(reload_certificate(tls)));
     mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
     let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
+    let operations = operations.behind(open_door);
     reverify::start(&config, &operations, &mut background);
     let control = tokio::spawn(control::serve(operations, socket));
 

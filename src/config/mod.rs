@@ -140,6 +140,8 @@ settings! {
         sumdbs: BTreeMap<String, SumdbSection> = load::sumdbs(at);
         /// In order; the first that matches wins.
         routes: Vec<RouteSection> = load::routes(at);
+        /// PEM files of roots that outgoing connections trust beside `roots`, for this run.
+        extra_roots: Vec<PathBuf> = flags.cacert.clone();
         /// The file that was read.
         file: Option<PathBuf> = None;
         /// What is allowed but should be known: each a sentence or two, to be shown at start and by
@@ -302,11 +304,16 @@ impl Config {
     /// The address that clients use: `url`, or one made from `listen` (an unspecified address
     /// becomes loopback).
     pub fn client_url(&self) -> String {
+        self.client_url_at(*self.listen, self.tls.files().is_some())
+    }
+
+    /// The same for a server that listens at an address, which `listen` need not be: a port may be
+    /// 0, and flags may have said another one.
+    pub fn client_url_at(&self, mut address: SocketAddr, has_tls: bool) -> String {
         if let Some(url) = &*self.url {
             return url.request_url().as_str().trim_end_matches('/').to_owned();
         }
-        let scheme = if self.tls.files().is_some() { "https" } else { "http" };
-        let mut address = *self.listen;
+        let scheme = if has_tls { "https" } else { "http" };
         if address.ip().is_unspecified() {
             address.set_ip(match address {
                 SocketAddr::V4(_) => [127, 0, 0, 1].into(),

@@ -53,6 +53,6 @@ pub(crate) use mirror::{
     CompareAnswer, CompareCounts, Disagreeing, ExportAnswer, FullStatus, ImportAnswer, MirrorStatus,
     PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, WorkProgress,
 };
-pub(crate) use operations::{IncidentStore, Operations};
+pub(crate) use operations::{IncidentStore, OpenDoor, Operations};
 pub(crate) use prove::{ModuleProofError, ModuleProofs, ProofFile, ProofMaker};
 pub(crate) use refusal::{Reason, Refusal};

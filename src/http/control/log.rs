@@ -54,6 +54,13 @@ pub(super) async fn decide(State(operations): State<Operations>, request: Reques
     }
 }
 
+pub(super) async fn door(State(operations): State<Operations>, request: Request) -> Response {
+    match request_of::<StatusRequest>(request).await {
+        Ok(StatusRequest {}) => result(operations.door()),
+        Err(why) => malformed(why),
+    }
+}
+
 /// Imports one [`ClaimedModule`] a line.
 pub(super) async fn import_go_sum(
     State(operations): State<Operations>,

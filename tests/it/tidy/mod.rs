@@ -146,6 +146,14 @@ fn status_codes_are_chosen_in_one_place() {
     assert_none(wrong, "http/answer makes every answer, and nobody else chooses a status code");
 }
 
+/// Proxies, root certificates and limits are those of one client, whoever asks.
+#[test]
+fn servers_are_asked_by_one_client() {
+    let wrong =
+        offences(&read("src"), |source, line| line.contains("reqwest") && source.layer() != Some("upstream"));
+    assert_none(wrong, "upstream makes the HTTP client");
+}
+
 #[test]
 fn errors_are_typed_below_the_command_line() {
     let wrong =
