@@ -4,6 +4,7 @@
 mod anchor;
 mod audit;
 mod bypass;
+mod check;
 mod client;
 mod completions;
 mod config;
@@ -12,6 +13,7 @@ mod env;
 mod exit;
 mod founding;
 mod fsck;
+mod go_sum;
 mod gossip;
 mod import;
 mod incidents;
@@ -97,6 +99,7 @@ enum Command {
     Serve(serve::ServeCommand),
     Env(env::EnvCommand),
     Key(key::KeyCommand),
+    Check(check::CheckCommand),
     Lookup(lookup::LookupCommand),
     Import(import::ImportCommand),
     Prove(prove::ProveCommand),
@@ -144,6 +147,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Serve(serve) => serve.run(common),
         Command::Env(env) => env.run(common),
         Command::Key(key) => key.run(common),
+        Command::Check(check) => check.run(common),
         Command::Lookup(lookup) => lookup.run(common),
         Command::Import(import) => import.run(common),
         Command::Prove(prove) => prove.run(common),
