@@ -251,7 +251,8 @@ impl Target {
     }
 
     async fn of_api(&self, path: &str, tries: u32) -> Result<Option<Bytes>, AuditError> {
-        let unreadable = |why: String, may_pass| AuditError::Unreadable { path: path.to_owned(), why, may_pass };
+        let unreadable =
+            |why: String, may_pass| AuditError::Unreadable { path: path.to_owned(), why, may_pass };
         let url = self.url.join(path).map_err(|error| unreadable(error.to_string(), false))?;
         let (mut pause, mut left) = (FIRST_PAUSE, tries);
         loop {

@@ -9,7 +9,7 @@
 use serde::Deserialize;
 use serde_json::Deserializer;
 
-use super::{CheckVerdict, FilePlace, Gathered, GatherError};
+use super::{CheckVerdict, FilePlace, GatherError, Gathered};
 use crate::gosum::LineKind;
 use crate::module::ModuleVersion;
 

@@ -111,12 +111,8 @@ pub(super) fn download(arguments: &[&str]) -> Result<Vec<u8>, GoFailure> {
 
 fn run(mut command: Command, arguments: &[&str], may_fail: bool) -> Result<Vec<u8>, GoFailure> {
     let named = || arguments.iter().take(4).copied().collect::<Vec<_>>().join(" ");
-    let started = command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+    let started =
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = started.map_err(|source| GoFailure::Start { source })?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let said = std::thread::spawn(move || {

@@ -1,6 +1,6 @@
 //! One go.sum or go.work.sum file.
 
-use super::{CheckVerdict, FilePlace, Gathered, GatherError};
+use super::{CheckVerdict, FilePlace, GatherError, Gathered};
 use crate::gosum::{GoSumError, GoSumLine, NumberedLine, OddLine, Oddity, parse_go_sum};
 
 /// Lines of one file: those of the largest repositories have some ten thousand.
@@ -25,10 +25,9 @@ pub(crate) fn go_sum(name: &str, bytes: &[u8]) -> Result<Gathered, GatherError> 
         let (module, verdict) = match &oddity {
             // The go command compares such a line, and no download ever has its hash.
             Oddity::BadHash { module, .. } => (Some(module.to_string()), CheckVerdict::Differs),
-            Oddity::UnknownHash { .. }
-            | Oddity::EmptyGoMod
-            | Oddity::NoModule(_)
-            | Oddity::ByteOrderMark => (None, CheckVerdict::Unverified),
+            Oddity::UnknownHash { .. } | Oddity::EmptyGoMod | Oddity::NoModule(_) | Oddity::ByteOrderMark => {
+                (None, CheckVerdict::Unverified)
+            }
         };
         gathered.find(FilePlace::line(name, number), module, verdict, oddity.to_string());
     }

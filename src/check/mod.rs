@@ -143,6 +143,17 @@ impl std::fmt::Display for FilePlace {
     }
 }
 
+impl GatherError {
+    /// Where the fault is, if it has a place.
+    pub(crate) fn place(&self) -> Option<FilePlace> {
+        match self {
+            GatherError::Read { path, .. } => Some(FilePlace::file(path)),
+            GatherError::Malformed { path, line, .. } => Some(FilePlace { file: path.clone(), line: *line }),
+            GatherError::Go(_) | GatherError::TooMany { .. } => None,
+        }
+    }
+}
+
 impl Gathered {
     /// Adds what was read elsewhere.
     pub(crate) fn append(&mut self, mut other: Gathered) {
@@ -154,7 +165,13 @@ impl Gathered {
         self.claims.push(Claim { place, module: module.clone(), kind, hash });
     }
 
-    fn find(&mut self, place: FilePlace, module: impl Into<Option<String>>, verdict: CheckVerdict, why: String) {
+    fn find(
+        &mut self,
+        place: FilePlace,
+        module: impl Into<Option<String>>,
+        verdict: CheckVerdict,
+        why: String,
+    ) {
         self.findings.push(Finding { place, module: module.into(), verdict, why });
     }
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{CheckVerdict, FilePlace, Gathered, GatherError};
+use super::{CheckVerdict, FilePlace, GatherError, Gathered};
 use crate::dirhash::{ReadAt, ZipLimits, hash_go_mod, hash_zip};
 use crate::files;
 use crate::gosum::LineKind;
@@ -74,16 +74,15 @@ fn hash(gathered: &mut Gathered, download: &Path, canonical: &Path, path: &Path)
         let why = "its name is not that of a module version".to_owned();
         return gathered.find(place, None, CheckVerdict::Unverified, why);
     };
-    let hashed = files::open_found(canonical, path).map_err(|error| error.to_string()).and_then(|file| {
-        match kind {
+    let hashed =
+        files::open_found(canonical, path).map_err(|error| error.to_string()).and_then(|file| match kind {
             LineKind::Zip => hash_zip(&OpenFile(file), &module, &ZipLimits::default())
                 .map(|zip| zip.h1)
                 .map_err(|error| error.to_string()),
             LineKind::GoMod => files::read(file, ZipLimits::MAX_GO_MOD_BYTES)
                 .map(|go_mod| hash_go_mod(&go_mod))
                 .map_err(|error| error.to_string()),
-        }
-    });
+        });
     match hashed {
         Ok(hash) => gathered.claim(place, &module, kind, hash),
         Err(why) => {

@@ -15,8 +15,8 @@
 
 use std::path::Path;
 
-use super::go::read_only;
-use super::{CheckVerdict, FilePlace, Gathered, GatherError};
+use super::go::{GoFailure, read_only};
+use super::{CheckVerdict, FilePlace, GatherError, Gathered};
 use crate::gosum::LineKind;
 use crate::module::ModuleVersion;
 
@@ -44,7 +44,16 @@ pub(crate) fn program(path: &Path) -> Result<Gathered, GatherError> {
     let name = path.display().to_string();
     let absolute = std::path::absolute(path);
     let absolute = absolute.map_err(|source| GatherError::Read { path: name.clone(), source })?;
-    let output = read_only(&["version", "-m", &absolute.display().to_string()])?;
+    let output =
+        read_only(&["version", "-m", &absolute.display().to_string()]).map_err(|error| match error {
+            GoFailure::Failed { said, .. } => GatherError::Malformed {
+                path: name.clone(),
+                line: None,
+                why: format!("go reads no module list from it: {said}"),
+                fix: "name a program that Go has built".to_owned(),
+            },
+            error => error.into(),
+        })?;
     parse(&name, &String::from_utf8_lossy(&output))
 }
 
@@ -73,7 +82,8 @@ fn parse(name: &str, output: &str) -> Result<Gathered, GatherError> {
             path: name.to_owned(),
             line: None,
             why: "Go has built no module list into this program".to_owned(),
-            fix: "build it with modules (GO111MODULE unset), and without tools that strip the list".to_owned(),
+            fix: "build it with modules (GO111MODULE unset), and without tools that strip the list"
+                .to_owned(),
         });
     }
     let mut gathered = Gathered::default();

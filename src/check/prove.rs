@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::heads::HeadMemory;
 use super::Claim;
+use super::heads::HeadMemory;
 use crate::audit::{AuditError, LookedUp, Target, in_order};
 use crate::clock::Clock;
 use crate::dirhash::H1;
@@ -83,6 +83,8 @@ pub(crate) struct Checked {
     pub(crate) log: String,
     /// Where it was asked.
     pub(crate) url: String,
+    /// How it was asked.
+    pub(crate) asking: Asking,
     /// The head under which everything was proved.
     pub(crate) head: TreeHead,
     /// One for each claim, in their order.
@@ -156,8 +158,9 @@ pub(crate) async fn check(
         return Err(CheckError::TooMany { modules: modules.len() });
     }
     let total = 2 * modules.len() as u64;
-    let url = target.shown();
-    let mut check = Check { target: Arc::new(target), heads: Heads::new(key, clock), jobs, shown: TreeSize(0) };
+    let url = target.url.to_string();
+    let mut check =
+        Check { target: Arc::new(target), heads: Heads::new(key, clock), jobs, shown: TreeSize(0) };
     check.ask_latest().await?;
     for (origin, note) in known {
         // A head by another key of the same name says nothing about this one's log.
@@ -184,7 +187,7 @@ pub(crate) async fn check(
     };
     let verdicts = claims.iter().map(verdict).collect();
     let head = check.heads.top().tree;
-    Ok(Checked { log: check.heads.key.name().to_string(), url, head, verdicts })
+    Ok(Checked { log: check.heads.key.name().to_string(), url, asking, head, verdicts })
 }
 
 /// A record as it was answered.
@@ -263,7 +266,9 @@ impl Check {
                 self.shown = self.shown.max(self.heads.open(&note).map_err(unproven)?.size);
                 self.add_head(&place, note).await?;
             }
-            found.records.insert(module.clone(), Answered { id, leaf: Hash::of_record(text.as_bytes()), lines });
+            found
+                .records
+                .insert(module.clone(), Answered { id, leaf: Hash::of_record(text.as_bytes()), lines });
         }
         Ok(found)
     }
@@ -332,8 +337,10 @@ impl Check {
         let mut records: Vec<(&ModuleVersion, &Answered)> = answers.iter().collect();
         // Neighbors share tiles.
         records.sort_unstable_by_key(|(_, record)| record.id);
-        let unproven =
-            |module: &ModuleVersion, why| CheckError::Unproven { place: format!("the record of {module}"), why };
+        let unproven = |module: &ModuleVersion, why| CheckError::Unproven {
+            place: format!("the record of {module}"),
+            why,
+        };
         let mut done = 0;
         for some in records.chunks(PROVED_AT_ONCE) {
             for (module, record) in some {
@@ -346,8 +353,10 @@ impl Check {
                 some.iter().map(|(_, record)| stored_hash_index(0, record.id)).collect();
             for ((module, record), logged) in some.iter().zip(self.hashes(&indexes).await?) {
                 if record.leaf != logged {
-                    let why =
-                        format!("record {} has the hash {}, and the tree has {logged}", record.id, record.leaf);
+                    let why = format!(
+                        "record {} has the hash {}, and the tree has {logged}",
+                        record.id, record.leaf
+                    );
                     return Err(unproven(module, why));
                 }
             }
@@ -369,12 +378,14 @@ impl Check {
         let asks = plan.tiles().iter().map(|tile| read_tile(self.target.clone(), *tile));
         let data = in_order(self.jobs, asks, |_| ()).await;
         let data = data.map_err(|error| match &error {
-            AuditError::Unreadable { may_pass: false, .. } if self.shown < top.tree.size => CheckError::Older {
-                shown: self.shown.0,
-                seen: top.tree.size.0,
-                place: top.origin.clone(),
-                why: error.to_string(),
-            },
+            AuditError::Unreadable { may_pass: false, .. } if self.shown < top.tree.size => {
+                CheckError::Older {
+                    shown: self.shown.0,
+                    seen: top.tree.size.0,
+                    place: top.origin.clone(),
+                    why: error.to_string(),
+                }
+            }
             _ => CheckError::Server(error),
         })?;
         plan.finish(&data).map_err(|error| unproven(error.to_string()))

@@ -78,7 +78,10 @@ impl Checked {
                 }
                 ClaimVerdict::Differs { record, logged } => (
                     CheckVerdict::Differs,
-                    format!("its {what} hash is {} here, and {logged} in record {record} of {}", claim.hash, self.log),
+                    format!(
+                        "its {what} hash is {} here, and {logged} in record {record} of {}",
+                        claim.hash, self.log
+                    ),
                 ),
             };
             Finding { place: claim.place.clone(), module: Some(claim.module.to_string()), verdict, why }

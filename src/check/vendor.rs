@@ -22,7 +22,8 @@ use sha2::{Digest, Sha256};
 use super::download::{self, Download};
 use super::go;
 use super::modcache::OpenFile;
-use super::{CheckVerdict, FilePlace, Gathered, GatherError};
+use super::project::below;
+use super::{CheckVerdict, FilePlace, GatherError, Gathered};
 use crate::dirhash::{ZipLimits, hash_zip_files};
 use crate::files;
 use crate::gosum::LineKind;
@@ -57,7 +58,7 @@ struct ModulesTxt {
 
 /// Compares the vendor directory of a module or workspace. `progress` is told how many of how many modules are compared.
 pub(crate) fn vendored(directory: &Path, progress: impl Fn(u64, u64)) -> Result<Gathered, GatherError> {
-    let vendor = directory.join("vendor");
+    let vendor = below(directory, "vendor");
     let listed = vendor.join("modules.txt");
     let name = listed.display().to_string();
     let unreadable = |path: &Path, source| GatherError::Read { path: path.display().to_string(), source };
@@ -68,7 +69,8 @@ pub(crate) fn vendored(directory: &Path, progress: impl Fn(u64, u64)) -> Result<
     let root = vendor.canonicalize().map_err(|source| unreadable(&vendor, source))?;
     let mut by_module = assign(&text, &vendor, &mut gathered)?;
     let used: BTreeSet<usize> = by_module.keys().copied().chain(text.packages.values().copied()).collect();
-    let zips = zips(used.iter().filter_map(|at| text.modules[*at].origin.as_ref().ok()), &name, &mut gathered)?;
+    let zips =
+        zips(used.iter().filter_map(|at| text.modules[*at].origin.as_ref().ok()), &name, &mut gathered)?;
     let total = used.len() as u64;
     for (done, at) in used.into_iter().enumerate() {
         let module = &text.modules[at];
@@ -76,17 +78,15 @@ pub(crate) fn vendored(directory: &Path, progress: impl Fn(u64, u64)) -> Result<
         let files = by_module.remove(&at).unwrap_or_default();
         match &module.origin {
             Ok(origin) => {
-                let below = vendor.join(&module.path);
-                let vendored = Vendored { below: &below, origin, place, root: &root, files };
+                let root_in_vendor = vendor.join(&module.path);
+                let vendored = Vendored { below: &root_in_vendor, origin, place, root: &root, files };
                 if let Some(zip) = zips.get(origin) {
                     vendored.compare(zip, &mut gathered);
                 }
             }
             Err(from) => {
-                let why = format!(
-                    "{} vendored files come from {from}: no log has a hash of that",
-                    files.len()
-                );
+                let why =
+                    format!("{} vendored files come from {from}: no log has a hash of that", files.len());
                 gathered.find(place, module.path.clone(), CheckVerdict::Unverified, why);
             }
         }
@@ -195,7 +195,10 @@ fn zips<'a>(
                     zips.insert(module, PathBuf::from(zip));
                 }
                 _ => {
-                    let why = format!("its zip cannot be had, so its vendored files are not compared: {}", error.trim());
+                    let why = format!(
+                        "its zip cannot be had, so its vendored files are not compared: {}",
+                        error.trim()
+                    );
                     let shown = format!("{path}@{version}");
                     gathered.find(FilePlace::file(name), shown, CheckVerdict::NotChecked, why);
                 }

@@ -55,7 +55,8 @@ pub(super) fn ways_around(go: &GoEnvironment) -> Vec<String> {
     }
     if proxies.trim() == "direct" {
         ways.push(
-            "GOPROXY is \"direct\" here: every module comes from version control. Name your proxy.".to_owned(),
+            "GOPROXY is \"direct\" here: every module comes from version control. Name your proxy."
+                .to_owned(),
         );
     }
     if proxies.contains('|') {

@@ -22,9 +22,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<GoSumFile> {
 
 /// Parses the bytes of a go.sum file of this name.
 pub(super) fn parse(name: &str, bytes: &[u8]) -> anyhow::Result<GoSumFile> {
-    let refused = |GoSumError { line, reason }: GoSumError| {
-        anyhow!("{name}:{line}: {reason}\n  fix: {}", reason.fix())
-    };
+    let refused =
+        |GoSumError { line, reason }: GoSumError| anyhow!("{name}:{line}: {reason}\n  fix: {}", reason.fix());
     parse_go_sum(bytes).map_err(refused).or_exit(Exit::Usage)
 }
 

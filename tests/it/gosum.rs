@@ -105,7 +105,8 @@ fn go_sum_files_are_read_as_by_the_go_command() {
     assert_eq!(count(&format!("{ZIP}\r\n{GO_MOD}\r\n")), (2, 0), "CR is white space");
     assert_eq!(count(&format!("\n  {}\u{a0}\n", ZIP.replace(' ', "\t "))), (1, 0), "any white space is");
     assert_eq!(count(&format!("{ZIP}\n{ZIP}\n")), (2, 0), "repeated lines are the caller's matter");
-    let numbers: Vec<usize> = parse_go_sum(format!("\n{ZIP}\n\n{GO_MOD}")).unwrap().lines.iter().map(|n| n.number).collect();
+    let numbers: Vec<usize> =
+        parse_go_sum(format!("\n{ZIP}\n\n{GO_MOD}")).unwrap().lines.iter().map(|n| n.number).collect();
     assert_eq!(numbers, [2, 4]);
 }
 
@@ -127,13 +128,19 @@ fn lines_that_go_tolerates_are_read_and_named() {
     for (line, is_it) in table {
         let file = parse_go_sum(format!("{ZIP}\r\n{line}\r\n{GO_MOD}\r\n")).unwrap();
         assert_eq!(file.lines.len(), 2, "{line}");
-        assert!(matches!(&*file.odd, [odd] if odd.number == 2 && is_it(&odd.oddity)), "{line}: {:?}", file.odd);
+        assert!(
+            matches!(&*file.odd, [odd] if odd.number == 2 && is_it(&odd.oddity)),
+            "{line}: {:?}",
+            file.odd
+        );
     }
     let marked = parse_go_sum(format!("\u{feff}{ZIP}\n{GO_MOD}\n")).unwrap();
     assert_eq!((marked.lines.len(), marked.odd[0].number), (1, 1));
     assert!(matches!(marked.odd[0].oddity, Oddity::ByteOrderMark));
     let broken = [&b"rsc.io/qu\xffte v1.5.2 h1:x\n"[..], ZIP.as_bytes()].concat();
-    assert!(matches!(&*parse_go_sum(broken).unwrap().odd, [odd] if matches!(odd.oddity, Oddity::NoModule(_))));
+    assert!(
+        matches!(&*parse_go_sum(broken).unwrap().odd, [odd] if matches!(odd.oddity, Oddity::NoModule(_)))
+    );
 }
 
 #[test]

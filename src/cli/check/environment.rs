@@ -1,5 +1,6 @@
 //! `--env`: settings of the `go` command with which it bypasses the log.
 
+use super::settings::{Gosumdb, gosumdb};
 use crate::check::{CheckVerdict, FilePlace, Finding};
 use crate::cli::bypass;
 use crate::config::GoEnvironment;
@@ -14,8 +15,7 @@ pub(super) fn findings(go: &GoEnvironment, key: Option<&VerifierKey>) -> Vec<Fin
     said.extend(bypass::ways_around(go));
     if let (Some(key), Some(setting)) = (key, go.var("GOSUMDB"))
         && setting.value != "off"
-        && setting.value.split_whitespace().next() != Some(&key.to_string())
-        && !(setting.value.starts_with(key.name().as_str()) && !setting.value.contains('+'))
+        && !matches!(gosumdb(&setting.value), Ok(Gosumdb::Database(known, _)) if known == *key)
     {
         said.push(format!(
             "GOSUMDB names another log than the one that is checked here, {}: the go command asks that one.",

@@ -1,15 +1,14 @@
 //! What was named on the command line: which reader it is for.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
-
 use crate::check::{GatherError, Gathered, downloads, go_sum, is_program, program, project, vendored};
-use crate::cli::exit::OrExit;
+use crate::cli::ProgressMeter;
 use crate::cli::go_sum::MAX_GO_SUM_BYTES;
-use crate::cli::{Exit, ProgressMeter, verify};
 use crate::config::GoEnvironment;
+use crate::files;
 
 /// `go mod download -json` says about 1 KB for each module.
 const MAX_STREAM_BYTES: u64 = 256 << 20;
@@ -17,27 +16,27 @@ const MAX_STREAM_BYTES: u64 = 256 << 20;
 const START_BYTES: usize = 8;
 
 /// Reads one INPUT.
-pub(super) fn read(input: &Path, vendor: bool) -> anyhow::Result<Gathered> {
-    let gathered = if input == Path::new("-") {
-        return stream();
+pub(super) fn read(input: &Path, vendor: bool) -> Result<Gathered, GatherError> {
+    if input == Path::new("-") {
+        stream()
     } else if input.is_dir() {
         directory(input, vendor)
     } else {
-        file(input)?
-    };
-    gathered.or_exit(Exit::Usage)
+        file(input)
+    }
 }
 
-fn stream() -> anyhow::Result<Gathered> {
+fn stream() -> Result<Gathered, GatherError> {
     let mut bytes = Vec::new();
     let read = std::io::stdin().lock().take(MAX_STREAM_BYTES + 1).read_to_end(&mut bytes);
-    read.context("cannot read standard input")?;
+    let unreadable = |source| GatherError::Read { path: "standard input".to_owned(), source };
+    read.map_err(unreadable)?;
     if bytes.len() as u64 > MAX_STREAM_BYTES {
-        return Err(anyhow!("standard input has more than {MAX_STREAM_BYTES} bytes")).or_exit(Exit::Usage);
+        let why = format!("it is larger than {MAX_STREAM_BYTES} bytes");
+        return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, why)));
     }
     let is_json = bytes.trim_ascii_start().starts_with(b"{");
-    let gathered = if is_json { downloads("-", &bytes) } else { go_sum("-", &bytes) };
-    gathered.or_exit(Exit::Usage)
+    if is_json { downloads("-", &bytes) } else { go_sum("-", &bytes) }
 }
 
 fn directory(directory: &Path, vendor: bool) -> Result<Gathered, GatherError> {
@@ -55,27 +54,30 @@ fn directory(directory: &Path, vendor: bool) -> Result<Gathered, GatherError> {
     Ok(gathered)
 }
 
-fn file(path: &Path) -> anyhow::Result<Result<Gathered, GatherError>> {
+fn file(path: &Path) -> Result<Gathered, GatherError> {
     let name = path.display().to_string();
-    let is_regular = path.metadata().is_ok_and(|about| about.is_file());
+    let unreadable = |source| GatherError::Read { path: name.clone(), source };
     let mut start = [0; START_BYTES];
-    if is_regular {
-        let mut file = std::fs::File::open(path).with_context(|| format!("cannot read {name}")).or_exit(Exit::Usage)?;
-        // A shorter file is no program.
-        let _ = file.read(&mut start).with_context(|| format!("cannot read {name}"))?;
+    if path.metadata().map_err(unreadable)?.is_file() {
+        // A file that is shorter is no program.
+        let _ = File::open(path).and_then(|mut file| file.read(&mut start)).map_err(unreadable)?;
     }
     if is_program(&start) {
-        return Ok(program(path));
+        return program(path);
     }
-    Ok(go_sum(&name, &verify::read(path, MAX_GO_SUM_BYTES).or_exit(Exit::Usage)?))
+    go_sum(&name, &files::read_named(path, MAX_GO_SUM_BYTES).map_err(unreadable)?)
 }
 
 /// Hashes the module cache that was named, or that of the `go` command.
-pub(super) fn module_cache(named: Option<&Path>, go: &GoEnvironment) -> anyhow::Result<Gathered> {
+pub(super) fn module_cache(named: Option<&Path>, go: &GoEnvironment) -> Result<Gathered, GatherError> {
     let of_go = || go.var("GOMODCACHE").map(|setting| PathBuf::from(&setting.value));
     let Some(root) = named.map(Path::to_owned).or_else(of_go) else {
-        let why = go.failure.clone().unwrap_or_else(|| "go env names none".to_owned());
-        return Err(anyhow!("the module cache is not known: {why}\n  fix: name it with --modcache=DIR")).or_exit(Exit::Usage);
+        return Err(GatherError::Malformed {
+            path: "GOMODCACHE".to_owned(),
+            line: None,
+            why: go.failure.clone().unwrap_or_else(|| "go env names no module cache".to_owned()),
+            fix: "name the module cache with --modcache=DIR".to_owned(),
+        });
     };
     let bar = std::cell::RefCell::new(None);
     let gathered = crate::check::module_cache(&root, |done, total| {
@@ -84,5 +86,5 @@ pub(super) fn module_cache(named: Option<&Path>, go: &GoEnvironment) -> anyhow::
     if let Some(bar) = bar.into_inner() {
         bar.finish();
     }
-    gathered.or_exit(Exit::Usage)
+    gathered
 }

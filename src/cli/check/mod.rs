@@ -14,7 +14,9 @@ use clap::Args;
 use super::engines::http_client;
 use super::exit::OrExit;
 use super::{Common, Exit, ProgressMeter, block_on};
-use crate::check::{CheckError, CheckOptions, Checked, Claim, Finding, Gathered, check};
+use crate::check::{
+    CheckError, CheckOptions, Checked, Claim, FilePlace, Finding, GatherError, Gathered, check,
+};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::source::SourceUrl;
@@ -99,12 +101,14 @@ impl CheckCommand {
         let settings = is_for_log || self.key.is_some();
         let settings = settings.then(|| Settings::read(&self, &go)).transpose()?;
         if self.env {
-            gathered.findings.extend(environment::findings(&go, settings.as_ref().map(|settings| &settings.key)));
+            gathered
+                .findings
+                .extend(environment::findings(&go, settings.as_ref().map(|settings| &settings.key)));
         }
         let mut report = CheckOutput::new(gathered.findings);
         if let Some(settings) = settings.filter(|_| is_for_log) {
-            let (checked, claims, withheld) =
-                block_on(self.ask(&config, &go, settings, gathered.claims))?;
+            let (checked, claims, withheld) = block_on(self.ask(&config, &go, settings, gathered.claims))
+                .inspect_err(|error| self.tell(None, &format!("{error:#}")))?;
             report.findings.extend(withheld);
             report.findings.extend(checked.findings(&claims));
             report.of_log(&checked);
@@ -114,7 +118,7 @@ impl CheckCommand {
             std::fs::write(path, output::junit(&report))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        report.show(self.json, self.github || output::is_github_job())?;
+        report.show(self.json, self.is_for_github())?;
         Ok(report.exit())
     }
 
@@ -122,12 +126,32 @@ impl CheckCommand {
     fn gather(&self, go: &GoEnvironment) -> anyhow::Result<Gathered> {
         let mut gathered = Gathered::default();
         for input in &self.inputs {
-            gathered.append(inputs::read(input, self.vendor)?);
+            gathered.append(self.told(inputs::read(input, self.vendor))?);
         }
         if let Some(directory) = &self.modcache {
-            gathered.append(inputs::module_cache(directory.as_deref(), go)?);
+            gathered.append(self.told(inputs::module_cache(directory.as_deref(), go))?);
         }
         Ok(gathered)
+    }
+
+    /// Has a CI server show a fault of an input at its place.
+    fn told(&self, read: Result<Gathered, GatherError>) -> anyhow::Result<Gathered> {
+        read.inspect_err(|error| self.tell(error.place().as_ref(), &error.to_string())).or_exit(Exit::Usage)
+    }
+
+    /// Tells a CI server why there is no result.
+    fn tell(&self, place: Option<&FilePlace>, why: &str) {
+        if self.is_for_github() {
+            output::print_failure(place, why, self.json);
+        }
+        let Some(path) = &self.junit else { return };
+        if let Err(error) = std::fs::write(path, output::junit_failure(why)) {
+            super::output::warning(&format!("cannot write {}: {error}", path.display()));
+        }
+    }
+
+    fn is_for_github(&self) -> bool {
+        self.github || std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true")
     }
 
     async fn ask(

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::check::{CheckCounts, CheckVerdict, Checked, Finding};
+use crate::check::{Asking, CheckCounts, CheckVerdict, Checked, FilePlace, Finding};
 use crate::cli::{Exit, output};
 use crate::xml;
 
@@ -17,6 +17,9 @@ const MAX_ROWS: usize = 1_000;
 /// The result.
 #[derive(Debug, Serialize)]
 pub(super) struct CheckOutput {
+    /// How the log was asked.
+    #[serde(skip)]
+    asking: Option<Asking>,
     /// The log, where one was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<CheckedLog>,
@@ -38,11 +41,6 @@ fn unproved<S: serde::Serializer>(findings: &[Finding], serializer: S) -> Result
     serializer.collect_seq(findings.iter().filter(|finding| finding.verdict != CheckVerdict::Proved))
 }
 
-/// Whether this is a step of a GitHub job.
-pub(super) fn is_github_job() -> bool {
-    std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true")
-}
-
 impl CheckVerdict {
     /// As the table shows it.
     fn shown(self) -> &'static str {
@@ -59,11 +57,12 @@ impl CheckVerdict {
 impl CheckOutput {
     /// Begins with what is known without a log.
     pub(super) fn new(findings: Vec<Finding>) -> CheckOutput {
-        CheckOutput { log: None, counts: CheckCounts::default(), findings }
+        CheckOutput { asking: None, log: None, counts: CheckCounts::default(), findings }
     }
 
     /// Names the log and the head under which everything was proved.
     pub(super) fn of_log(&mut self, checked: &Checked) {
+        self.asking = Some(checked.asking);
         self.log = Some(CheckedLog {
             name: checked.log.clone(),
             url: checked.url.clone(),
@@ -124,7 +123,10 @@ impl CheckOutput {
         // Each piece of advice once, however many lines need it.
         let mut said: Vec<&str> = Vec::new();
         for finding in self.findings.iter().filter(shown) {
-            let fix = finding.why.split_once("\n  fix: ").map_or_else(|| self.fix(finding.verdict), |(_, fix)| Some(fix));
+            let fix = finding
+                .why
+                .split_once("\n  fix: ")
+                .map_or_else(|| self.fix(finding.verdict), |(_, fix)| Some(fix));
             said.extend(fix.filter(|fix| !said.contains(fix)));
         }
         said.iter().take(MAX_ROWS).for_each(|fix| output::note(&format!("fix: {fix}")));
@@ -136,8 +138,11 @@ impl CheckOutput {
             CheckVerdict::Differs => Some(
                 "do not build. Find out who changed the line, the download or the module: a version keeps its hash for ever",
             ),
-            CheckVerdict::NotInLog => Some(
+            CheckVerdict::NotInLog if self.asking == Some(Asking::Records) => Some(
                 "if the module may enter the log, `tallystick check --notarize` brings it in, as a look-up by the go command does",
+            ),
+            CheckVerdict::NotInLog => Some(
+                "see whether path and version are right, and whether the log's operator has a route for them",
             ),
             CheckVerdict::NotChecked | CheckVerdict::Unverified | CheckVerdict::Proved => None,
         }
@@ -175,13 +180,34 @@ fn annotation(finding: &Finding) -> String {
         CheckVerdict::Differs | CheckVerdict::NotInLog | CheckVerdict::NotChecked => "error",
         CheckVerdict::Unverified | CheckVerdict::Proved => "notice",
     };
+    let module = finding.module.as_ref().map(|module| format!("{module}: ")).unwrap_or_default();
+    let text = format!("{module}{}", finding.why);
+    command(level, Some(&finding.place), &format!("tallystick: {}", finding.verdict.shown()), &text)
+}
+
+fn command(level: &str, place: Option<&FilePlace>, title: &str, text: &str) -> String {
     let message = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| message(text).replace(':', "%3A").replace(',', "%2C");
-    let line = finding.place.line.map(|line| format!(",line={line}")).unwrap_or_default();
-    let title = property(&format!("tallystick: {}", finding.verdict.shown()));
-    let module = finding.module.as_ref().map(|module| format!("{module}: ")).unwrap_or_default();
-    let text = message(&format!("{module}{}", finding.why));
-    format!("::{level} file={}{line},title={title}::{text}", property(&finding.place.file))
+    let place = place.map_or_else(String::new, |FilePlace { file, line }| {
+        let line = line.map(|line| format!("line={line},")).unwrap_or_default();
+        format!("file={},{line}", property(file))
+    });
+    format!("::{level} {place}title={}::{}", property(title), message(text))
+}
+
+/// Prints the annotation of a check that has no result.
+pub(super) fn print_failure(place: Option<&FilePlace>, why: &str, is_stdout_taken: bool) {
+    output::annotation(&command("error", place, "tallystick: no result", why), is_stdout_taken);
+}
+
+/// The JUnit file of a check that has no result.
+pub(super) fn junit_failure(why: &str) -> String {
+    let why = xml::escape(why);
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"tallystick check\">\n  <testsuite name=\"check\" tests=\"1\" \
+         errors=\"1\">\n    <testcase classname=\"check\" name=\"result\">\n      <error message=\"no result\">{why}</error>\n    \
+         </testcase>\n  </testsuite>\n</testsuites>\n"
+    )
 }
 
 /// What a CI server reads: a suite for each file, a test case for each hash or line.
@@ -193,7 +219,8 @@ pub(super) fn junit(report: &CheckOutput) -> String {
     let mut suites = String::new();
     for (file, mut findings) in files {
         findings.sort_by_key(|finding| finding.place.line);
-        let is = |verdicts: &[CheckVerdict]| findings.iter().filter(|f| verdicts.contains(&f.verdict)).count();
+        let is =
+            |verdicts: &[CheckVerdict]| findings.iter().filter(|f| verdicts.contains(&f.verdict)).count();
         let failures = is(&[CheckVerdict::Differs, CheckVerdict::NotInLog, CheckVerdict::NotChecked]);
         let skipped = is(&[CheckVerdict::Unverified]);
         let _ = writeln!(
@@ -205,7 +232,9 @@ pub(super) fn junit(report: &CheckOutput) -> String {
         findings.iter().for_each(|finding| suites += &case(file, finding));
         suites += "  </testsuite>\n";
     }
-    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"tallystick check\">\n{suites}</testsuites>\n")
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"tallystick check\">\n{suites}</testsuites>\n"
+    )
 }
 
 fn case(file: &str, finding: &Finding) -> String {
@@ -224,7 +253,6 @@ fn case(file: &str, finding: &Finding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::FilePlace;
 
     /// The escapes are those of `escapeData` and `escapeProperty` in GitHub's toolkit (`packages/core/src/command.ts`).
     #[test]

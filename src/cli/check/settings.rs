@@ -35,7 +35,7 @@ pub(super) struct Settings {
 
 /// What GOSUMDB says.
 #[derive(Debug, PartialEq, Eq)]
-enum Gosumdb {
+pub(super) enum Gosumdb {
     /// The `go` command looks nothing up.
     Off,
     /// This database, perhaps at a URL of its own.
@@ -76,7 +76,7 @@ impl Settings {
     /// The log as an error names it.
     pub(super) fn shown(&self) -> String {
         let own = self.urls.last().expect("there is at least one URL");
-        format!("{} at {}", self.key.name(), own.redacted())
+        format!("{} at {own}", self.key.name())
     }
 
     /// Where the log is read.
@@ -154,7 +154,8 @@ impl Settings {
         asking: Asking,
         claims: Vec<Claim>,
     ) -> (Vec<Claim>, Vec<Finding>) {
-        let value = |name: &str| go.var(name).map(|setting| setting.value.as_str()).filter(|value| *value != "none");
+        let value =
+            |name: &str| go.var(name).map(|setting| setting.value.as_str()).filter(|value| *value != "none");
         let private = value("GOPRIVATE");
         // `go env` shows the default as if it were set.
         let explicit = value("GONOSUMDB").filter(|value| Some(*value) != private);
@@ -214,7 +215,8 @@ impl Settings {
     }
 }
 
-fn gosumdb(value: &str) -> anyhow::Result<Gosumdb> {
+/// Reads a GOSUMDB.
+pub(super) fn gosumdb(value: &str) -> anyhow::Result<Gosumdb> {
     let value = match value {
         SUM_GOLANG_CN => "sum.golang.org https://sum.golang.google.cn",
         value => value,
@@ -237,19 +239,23 @@ fn own_urls(key: &VerifierKey, go: &GoEnvironment) -> anyhow::Result<Vec<SourceU
     let list = go.var("GOPROXY").and_then(|setting| setting.value.parse::<SourceList>().ok());
     let mut urls: Vec<SourceUrl> = list.iter().flat_map(|list| list.passthroughs_of(name)).collect();
     let own = SourceUrl::parse(&format!("https://{name}"));
-    urls.push(own.map_err(|_| anyhow!("{name} is no host\n  fix: say where the log is with --server, or in GOSUMDB after the key"))?);
+    urls.push(own.map_err(|_| {
+        anyhow!("{name} is no host\n  fix: say where the log is with --server, or in GOSUMDB after the key")
+    })?);
     Ok(urls)
 }
 
 /// The exit code of an error, and what to do about it.
 pub(super) fn advice(error: &CheckError) -> (Exit, String) {
     let (exit, fix) = match error {
-        CheckError::Server(AuditError::Unreadable { may_pass: true, .. }) => {
-            (Exit::Unreachable, "try again; if it stays so, see whether the server runs and can be reached from here")
-        }
-        CheckError::Server(_) => {
-            (Exit::Unreachable, "the server's answer above says why; name another address of the log with --server")
-        }
+        CheckError::Server(AuditError::Unreadable { may_pass: true, .. }) => (
+            Exit::Unreachable,
+            "try again; if it stays so, see whether the server runs and can be reached from here",
+        ),
+        CheckError::Server(_) => (
+            Exit::Unreachable,
+            "the server's answer above says why; name another address of the log with --server",
+        ),
         CheckError::Head { .. } => (
             Exit::Damage,
             "compare --key or GOSUMDB with `tallystick key show` at the log's operator. If the key is right, what answered is not the log",

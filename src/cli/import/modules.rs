@@ -8,8 +8,8 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
-use crate::cli::session::{Session, refused};
 use crate::cli::go_sum::{self, MAX_GO_SUM_BYTES};
+use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, ProgressMeter, output};
 use crate::gosum::{GoSumLine, LineKind, NumberedLine, OddLine};
 use crate::module::ModuleVersion;
@@ -60,7 +60,10 @@ impl Claims {
         let mut bytes = Vec::new();
         let read = reader.take(MAX_GO_SUM_BYTES + 1).read_to_end(&mut bytes);
         let length = read.with_context(|| format!("cannot read {name}"))? as u64;
-        ensure!(length <= MAX_GO_SUM_BYTES, "{name} is larger than {MAX_GO_SUM_BYTES} bytes: no go.sum file is");
+        ensure!(
+            length <= MAX_GO_SUM_BYTES,
+            "{name} is larger than {MAX_GO_SUM_BYTES} bytes: no go.sum file is"
+        );
         let file = go_sum::parse(&name, &bytes).context("nothing was imported")?;
         for NumberedLine { number, line } in file.lines {
             let GoSumLine { module, kind, hash } = line;

@@ -34,7 +34,8 @@ fn a_zip_that_was_changed_in_the_module_cache_is_found() {
     let ran = world.developer.check_with(&[&named], &[("GOMODCACHE", "/nonexistent")], "");
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
     let zip = cache.join("cache/download/corp.example/lib/@v/v1.0.0.zip");
-    let other = Proxy::new(vec![Spec::new("corp.example/lib").file("lib.go", "package lib\n\nconst Name = 2\n")]);
+    let other =
+        Proxy::new(vec![Spec::new("corp.example/lib").file("lib.go", "package lib\n\nconst Name = 2\n")]);
     std::fs::copy(other.path().join("corp.example/lib/@v/v1.0.0.zip"), &zip).unwrap();
     let (code, report) = world.developer.check_json(&["--modcache"]);
     let finding = &report["findings"][0];

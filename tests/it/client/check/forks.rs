@@ -26,7 +26,9 @@ fn a_fork_is_shown_with_both_notes() {
     assert!(ran.stderr.contains("go.sum database server misbehavior detected!"), "{}", ran.stderr);
     let shown_second = second.get("/latest").text();
     for note in [&shown_first, &shown_second] {
-        note.lines().filter(|line| !line.is_empty()).for_each(|line| assert!(ran.stderr.contains(line), "{line}\n{}", ran.stderr));
+        note.lines()
+            .filter(|line| !line.is_empty())
+            .for_each(|line| assert!(ran.stderr.contains(line), "{line}\n{}", ran.stderr));
     }
     assert!(ran.stderr.contains("fix: build nothing with what the log says"), "{}", ran.stderr);
     // It is not forgotten, and a state of its own knows nothing of it.

@@ -31,7 +31,8 @@ impl Developer {
 
     fn check_json(&self, arguments: &[&str]) -> (i32, Value) {
         let ran = self.check(&[arguments, &["--json"]].concat());
-        let json = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}{}", ran.stdout, ran.stderr));
+        let json =
+            serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}{}", ran.stdout, ran.stderr));
         (ran.code, json)
     }
 
@@ -86,8 +87,10 @@ impl World {
 /// The names of the counts that are not zero.
 fn counts(report: &Value) -> Vec<(String, u64)> {
     let counts = report["counts"].as_object().unwrap().iter();
-    let mut counts: Vec<_> =
-        counts.map(|(name, count)| (name.clone(), count.as_u64().unwrap())).filter(|(_, count)| *count > 0).collect();
+    let mut counts: Vec<_> = counts
+        .map(|(name, count)| (name.clone(), count.as_u64().unwrap()))
+        .filter(|(_, count)| *count > 0)
+        .collect();
     counts.sort();
     counts
 }
@@ -99,7 +102,8 @@ fn what_go_has_written_is_proved_and_nothing_is_brought_in() {
     let (size, requests) = (world.size(), world.server().requests(Some("lookup")));
     let ran = world.developer.check(&[]);
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
-    let summary = format!("4 of 4 hashes are proved in {NAME} at {}, under its head of 2 records", world.server().url);
+    let summary =
+        format!("4 of 4 hashes are proved in {NAME} at {}, under its head of 2 records", world.server().url);
     assert!(ran.stdout.contains(&summary), "{}", ran.stdout);
     let (code, report) = world.developer.check_json(&["go.sum"]);
     assert_eq!((code, counts(&report)), (0, vec![("proved".to_owned(), 4)]), "{report}");
@@ -115,16 +119,21 @@ fn what_go_has_written_is_proved_and_nothing_is_brought_in() {
 
 #[test]
 fn what_the_log_does_not_have_is_brought_in_only_when_that_is_wanted() {
-    let Some(world) = World::new("what_the_log_does_not_have_is_brought_in_only_when_that_is_wanted") else { return };
+    let Some(world) = World::new("what_the_log_does_not_have_is_brought_in_only_when_that_is_wanted") else {
+        return;
+    };
     world.developer.write_go_sum(&world.proxy, &[LIB, TOOL]);
     let ran = world.developer.check(&["--github", "--junit", "check.xml"]);
     assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
     assert_eq!(world.size(), 0, "nothing was appended");
-    let annotation = format!("::error file=./go.sum,line=3,title=tallystick%3A not in log::{TOOL}: ");
+    let annotation = format!("::error file=go.sum,line=3,title=tallystick%3A not in log::{TOOL}: ");
     assert!(ran.stdout.contains(&annotation), "{}", ran.stdout);
     assert!(ran.stderr.contains("`tallystick check --notarize` brings it in"), "{}", ran.stderr);
     let junit = std::fs::read_to_string(world.developer.work().join("check.xml")).unwrap();
-    assert!(junit.contains("<testsuite name=\"./go.sum\" tests=\"4\" failures=\"4\" skipped=\"0\">"), "{junit}");
+    assert!(
+        junit.contains("<testsuite name=\"go.sum\" tests=\"4\" failures=\"4\" skipped=\"0\">"),
+        "{junit}"
+    );
     // The advice works.
     let ran = world.developer.check(&["--notarize"]);
     assert_eq!((ran.code, world.size()), (0, 2), "{}{}", ran.stdout, ran.stderr);
@@ -154,7 +163,11 @@ fn a_line_that_differs_is_named_with_both_hashes() {
     assert!(why.contains(&wrong) && why.contains(&right), "{why}");
     // In a GitHub job nobody has to ask for annotations, and JSON stays JSON.
     let ran = world.developer.check_with(&["go.sum", "--json"], &[("GITHUB_ACTIONS", "true")], "");
-    assert!(ran.stderr.contains(&format!("::error file=go.sum,line={line},title=tallystick%3A DIFFERS::")), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains(&format!("::error file=go.sum,line={line},title=tallystick%3A DIFFERS::")),
+        "{}",
+        ran.stderr
+    );
     assert!(serde_json::from_str::<Value>(&ran.stdout).is_ok(), "{}", ran.stdout);
 }
 
@@ -174,7 +187,12 @@ fn which_log_it_is_nobody_learns_from_the_server() {
             assert!(ran.stderr.contains(text), "{arguments:?} {gosumdb}: no {text:?} in {}", ran.stderr);
         }
     };
-    refused(&["--server", &url], "off", 2, &["GOSUMDB is \"off\" here", "fix: give its verifier key with --key"]);
+    refused(
+        &["--server", &url],
+        "off",
+        2,
+        &["GOSUMDB is \"off\" here", "fix: give its verifier key with --key"],
+    );
     refused(&["--server", &url], "sum.golang.org", 2, &["has another name", "fix: give its key with --key"]);
     refused(&["--server", &url], "sum.corp.example", 2, &["is no verifier key"]);
     let other = logs::signer_of(7).verifier().to_string();
@@ -192,7 +210,11 @@ fn which_log_it_is_nobody_learns_from_the_server() {
     world.server.take().unwrap().stop();
     let ran = world.developer.check(&[]);
     assert_eq!(ran.code, 3, "{}{}", ran.stdout, ran.stderr);
-    assert!(ran.stderr.contains("does not answer") && ran.stderr.contains("fix: try again"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("does not answer") && ran.stderr.contains("fix: try again"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -212,7 +234,11 @@ fn sum_golang_org_has_look_ups_only() {
     developer.write("go.sum", &go_sum);
     let ran = developer.check(&["go.sum"]);
     assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
-    assert!(ran.stderr.contains("it can be asked by look-ups only") && ran.stderr.contains("--notarize"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("it can be asked by look-ups only") && ran.stderr.contains("--notarize"),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(web.paths(), ["/api/v1/log"], "no name was told");
     let (code, report) = developer.check_json(&["go.sum", "--notarize"]);
     assert_eq!((code, counts(&report)), (0, vec![("proved".to_owned(), 4)]), "{report}");
@@ -222,7 +248,12 @@ fn sum_golang_org_has_look_ups_only() {
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     let want = vec![("not_checked".to_owned(), 2), ("proved".to_owned(), 2)];
     assert_eq!((ran.code, counts(&report)), (1, want), "{report}");
-    assert_eq!(web.paths().iter().filter(|path| path.contains("github.com/pkg")).count(), 1, "{:?}", web.paths());
+    assert_eq!(
+        web.paths().iter().filter(|path| path.contains("github.com/pkg")).count(),
+        1,
+        "{:?}",
+        web.paths()
+    );
     // A directory of the log's files brings nothing in.
     let local = format!("sum.golang.org file://{}", fixture.display());
     let ran = private.check_with(&["go.sum"], &[("GOSUMDB", &local)], "");

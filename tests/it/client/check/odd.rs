@@ -19,7 +19,8 @@ fn what_go_tolerates_is_tolerated_and_what_it_refuses_is_named() {
     let Some(world) = World::new(test) else { return };
     world.download();
     let good = world.developer.go_sum();
-    let spoiled = |text: String, go_reads, code, says| Spoiled { bytes: text.into_bytes(), go_reads, code, says };
+    let spoiled =
+        |text: String, go_reads, code, says| Spoiled { bytes: text.into_bytes(), go_reads, code, says };
     let conflict = format!("<<<<<<< HEAD\n{good}=======\n{good}>>>>>>> branch\n");
     let utf_16: Vec<u8> = format!("\u{feff}{good}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     let [lib, _] = world.proxy.lines(LIB);
@@ -42,7 +43,12 @@ fn what_go_tolerates_is_tolerated_and_what_it_refuses_is_named() {
         std::fs::write(world.developer.work().join("go.sum"), &bytes).unwrap();
         let ran = world.developer.check(&["go.sum"]);
         assert_eq!(ran.code, code, "{shown:?}: {}{}", ran.stdout, ran.stderr);
-        assert!(ran.stdout.contains(says) || ran.stderr.contains(says), "{shown:?}: {}{}", ran.stdout, ran.stderr);
+        assert!(
+            ran.stdout.contains(says) || ran.stderr.contains(says),
+            "{shown:?}: {}{}",
+            ran.stdout,
+            ran.stderr
+        );
         let go = world.developer.go(&["mod", "download", LIB, TOOL]);
         assert_eq!(go.ok, go_reads, "{shown:?}: {}", go.stderr);
     }
@@ -58,7 +64,12 @@ fn go_mod_tidy_repairs_a_conflict() {
     world.developer.write("go.sum", &format!("<<<<<<< HEAD\n{good}=======\n{good}>>>>>>> branch\n"));
     let ran = world.developer.check(&[]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
-    assert!(ran.stderr.contains("./go.sum:1: a merge conflict marker") && ran.stderr.contains("`go mod tidy`"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("error: go.sum:1: a merge conflict marker")
+            && ran.stderr.contains("`go mod tidy`"),
+        "{}",
+        ran.stderr
+    );
     world.developer.go(&["mod", "tidy"]).succeeded();
     let ran = world.developer.check(&[]);
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
@@ -102,7 +113,11 @@ fn every_command_reads_go_sum_alike() {
     ] {
         let ran = run(&arguments);
         assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
-        assert!(ran.stderr.contains("bad.sum:1: a merge conflict marker, <<<<<<<"), "{arguments:?}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("bad.sum:1: a merge conflict marker, <<<<<<<"),
+            "{arguments:?}: {}",
+            ran.stderr
+        );
         assert!(ran.stderr.contains("fix: resolve go.mod first"), "{arguments:?}: {}", ran.stderr);
     }
 }
