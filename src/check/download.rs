@@ -19,7 +19,7 @@ const MAX_DOWNLOADS: usize = 200_000;
 /// One object of the stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Download {
+pub(super) struct DownloadedModule {
     pub(super) path: String,
     pub(super) version: String,
     pub(super) error: String,
@@ -29,9 +29,9 @@ pub(super) struct Download {
 }
 
 /// Parses the stream.
-pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Download>, GatherError> {
+pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Vec<DownloadedModule>, GatherError> {
     let mut downloads = Vec::new();
-    for download in Deserializer::from_slice(bytes).into_iter::<Download>() {
+    for download in Deserializer::from_slice(bytes).into_iter::<DownloadedModule>() {
         downloads.push(download.map_err(|error| GatherError::Malformed {
             path: name.to_owned(),
             line: Some(error.line()).filter(|line| *line > 0),
@@ -48,7 +48,7 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Download>, GatherErr
 /// Reads the stream's claims.
 pub(crate) fn downloads(name: &str, bytes: &[u8]) -> Result<Gathered, GatherError> {
     let mut gathered = Gathered::default();
-    for Download { path, version, error, sum, go_mod_sum, .. } in parse(name, bytes)? {
+    for DownloadedModule { path, version, error, sum, go_mod_sum, .. } in parse(name, bytes)? {
         let place = FilePlace::file(name);
         let shown = format!("{path}@{version}");
         if !error.is_empty() {

@@ -1,6 +1,6 @@
 //! The check of what a build uses against a log: go.sum lines and whatever else names a module version with its hash.
 //!
-//! Everything that is checked becomes a [`Claim`]: a module version, which of its two hashes, the hash, and the place
+//! Everything that is checked becomes a [`HashClaim`]: a module version, which of its two hashes, the hash, and the place
 //! that says so. The files of a project give claims, and so do a module cache, a vendor directory and a program. What
 //! cannot become a claim becomes a [`Finding`] at once, so that nothing is passed over in silence.
 //!
@@ -68,7 +68,7 @@ pub(crate) struct FilePlace {
 
 /// What a file says about a module version, and the log must say too.
 #[derive(Clone, Debug)]
-pub(crate) struct Claim {
+pub(crate) struct HashClaim {
     /// Who says it.
     pub(crate) place: FilePlace,
     /// About which module version.
@@ -83,7 +83,7 @@ pub(crate) struct Claim {
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     /// What the log is asked about.
-    pub(crate) claims: Vec<Claim>,
+    pub(crate) claims: Vec<HashClaim>,
     /// What no log can vouch for, and what is wrong already.
     pub(crate) findings: Vec<Finding>,
 }
@@ -162,7 +162,7 @@ impl Gathered {
     }
 
     fn claim(&mut self, place: FilePlace, module: &ModuleVersion, kind: LineKind, hash: H1) {
-        self.claims.push(Claim { place, module: module.clone(), kind, hash });
+        self.claims.push(HashClaim { place, module: module.clone(), kind, hash });
     }
 
     fn find(

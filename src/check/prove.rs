@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Claim;
+use super::HashClaim;
 use super::heads::HeadMemory;
 use crate::audit::{AuditError, LookedUp, Target, in_order};
 use crate::clock::Clock;
@@ -106,7 +106,9 @@ pub(crate) enum CheckError {
         why: String,
     },
     /// The server shows a smaller tree than was seen before, and does not have the tiles of the larger one.
-    #[error("the newest head shown has {shown} records, and one of {seen} was seen before ({place}); {why}")]
+    #[error(
+        "the newest head shown has the size {shown}, and one of the size {seen} was seen before ({place}): {why}"
+    )]
     Older {
         /// Size of the head that is shown.
         shown: u64,
@@ -147,7 +149,7 @@ pub(crate) enum CheckError {
 /// Proves claims. `progress` is told how many of how many steps are done.
 pub(crate) async fn check(
     options: CheckOptions,
-    claims: &[Claim],
+    claims: &[HashClaim],
     progress: impl Fn(u64, u64),
 ) -> Result<Checked, CheckError> {
     let CheckOptions { target, key, asking, memory, known, jobs, clock } = options;
@@ -161,7 +163,18 @@ pub(crate) async fn check(
     let url = target.url.to_string();
     let mut check =
         Check { target: Arc::new(target), heads: Heads::new(key, clock), jobs, shown: TreeSize(0) };
-    check.ask_latest().await?;
+    let without_latest = match check.ask_latest().await {
+        // Some proxies pass on only what the go command asks for. Look-ups have signed heads of their own.
+        Err(CheckError::Server(error @ AuditError::Unreadable { may_pass: false, .. }))
+            if asking == Asking::Lookups =>
+        {
+            Some(error)
+        }
+        asked => {
+            asked?;
+            None
+        }
+    };
     for (origin, note) in known {
         // A head by another key of the same name says nothing about this one's log.
         if check.heads.open(&note).is_ok() {
@@ -169,13 +182,18 @@ pub(crate) async fn check(
         }
     }
     let answers = check.ask(asking, &modules, |done| progress(done, total)).await?;
-    if answers.records.values().any(|record| record.id >= check.heads.top().tree.size.0) {
-        check.ask_latest().await?;
+    match without_latest {
+        Some(error) if check.heads.by_size.is_empty() => return Err(error.into()),
+        Some(_) => {}
+        None if answers.records.values().any(|record| record.id >= check.heads.top().tree.size.0) => {
+            check.ask_latest().await?;
+        }
+        None => {}
     }
     check.compare_and_remember(memory.as_ref()).await?;
     check.prove(&answers.records, |done| progress(modules.len() as u64 + done, total)).await?;
     progress(total, total);
-    let verdict = |claim: &Claim| match answers.records.get(&claim.module) {
+    let verdict = |claim: &HashClaim| match answers.records.get(&claim.module) {
         None => match answers.refused.get(&claim.module) {
             Some(said) => ClaimVerdict::Refused { said: said.clone() },
             None => ClaimVerdict::NotInLog,
@@ -423,7 +441,7 @@ impl Heads {
 
     /// The largest.
     fn top(&self) -> &KeptHead {
-        self.by_size.values().next_back().expect("the newest head is asked for first")
+        self.by_size.values().next_back().expect("without a head the check has ended")
     }
 
     fn fork(&self, older: &KeptHead, newer: &KeptHead, root: Hash, proof: ConsistencyProof) -> CheckError {

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::prove::{Checked, ClaimVerdict};
-use super::{Claim, FilePlace};
+use super::{FilePlace, HashClaim};
 
 /// How something that was checked fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,7 +63,7 @@ fn place<S: Serializer>(place: &FilePlace, serializer: S) -> Result<S::Ok, S::Er
 
 impl Checked {
     /// What became of each claim, in their order.
-    pub(crate) fn findings<'a>(&'a self, claims: &'a [Claim]) -> impl Iterator<Item = Finding> + 'a {
+    pub(crate) fn findings<'a>(&'a self, claims: &'a [HashClaim]) -> impl Iterator<Item = Finding> + 'a {
         claims.iter().zip(&self.verdicts).map(|(claim, verdict)| {
             let what = claim.kind.as_str();
             let (verdict, why) = match verdict {

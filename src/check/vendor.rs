@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::download::{self, Download};
+use super::download::{self, DownloadedModule};
 use super::go;
 use super::modcache::OpenFile;
 use super::project::below;
@@ -189,7 +189,9 @@ fn zips<'a>(
     for some in wanted.chunks(DOWNLOADED_AT_ONCE) {
         let arguments = [&["mod", "download", "-json"], some].concat();
         let output = go::download(&arguments)?;
-        for Download { path, version, error, zip, .. } in download::parse("go mod download -json", &output)? {
+        for DownloadedModule { path, version, error, zip, .. } in
+            download::parse("go mod download -json", &output)?
+        {
             match ModuleVersion::from_parts(&path, &version) {
                 Ok(module) if error.is_empty() && !zip.is_empty() => {
                     zips.insert(module, PathBuf::from(zip));

@@ -15,13 +15,13 @@ use super::engines::http_client;
 use super::exit::OrExit;
 use super::{Common, Exit, ProgressMeter, block_on};
 use crate::check::{
-    CheckError, CheckOptions, Checked, Claim, FilePlace, Finding, GatherError, Gathered, check,
+    CheckError, CheckOptions, Checked, FilePlace, Finding, GatherError, Gathered, HashClaim, check,
 };
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::source::SourceUrl;
 use output::CheckOutput;
-use settings::Settings;
+use settings::LogSettings;
 
 /// Hold a project, its downloads or a program against the log
 #[derive(Debug, Args)]
@@ -99,7 +99,7 @@ impl CheckCommand {
         let mut gathered = self.gather(&go)?;
         let is_for_log = !self.inputs.is_empty() || self.modcache.is_some();
         let settings = is_for_log || self.key.is_some();
-        let settings = settings.then(|| Settings::read(&self, &go)).transpose()?;
+        let settings = settings.then(|| LogSettings::read(&self, &go)).transpose()?;
         if self.env {
             gathered
                 .findings
@@ -158,9 +158,9 @@ impl CheckCommand {
         &self,
         config: &Config,
         go: &GoEnvironment,
-        settings: Settings,
-        claims: Vec<Claim>,
-    ) -> anyhow::Result<(Checked, Vec<Claim>, Vec<Finding>)> {
+        settings: LogSettings,
+        claims: Vec<HashClaim>,
+    ) -> anyhow::Result<(Checked, Vec<HashClaim>, Vec<Finding>)> {
         let clock = Clock::system();
         let client = http_client(config, &clock)?;
         let shown = settings.shown();

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 
 use super::CheckCommand;
 use crate::audit::{AuditError, Target};
-use crate::check::{Asking, CheckError, CheckVerdict, Claim, Finding, HeadMemory};
+use crate::check::{Asking, CheckError, CheckVerdict, Finding, HashClaim, HeadMemory};
 use crate::cli::audit::key_of;
 use crate::cli::exit::{Exit, OrExit};
 use crate::cli::output;
@@ -26,7 +26,7 @@ const MAX_NOTE_BYTES: u64 = 1_000_000;
 const SUM_GOLANG_CN: &str = "sum.golang.google.cn";
 
 /// The log.
-pub(super) struct Settings {
+pub(super) struct LogSettings {
     /// Who must have signed.
     pub(super) key: VerifierKey,
     /// Where it is asked, in this order; the last is the database itself.
@@ -42,9 +42,9 @@ pub(super) enum Gosumdb {
     Database(VerifierKey, Option<String>),
 }
 
-impl Settings {
+impl LogSettings {
     /// Reads the command line and the `go` command's settings.
-    pub(super) fn read(command: &CheckCommand, go: &GoEnvironment) -> anyhow::Result<Settings> {
+    pub(super) fn read(command: &CheckCommand, go: &GoEnvironment) -> anyhow::Result<LogSettings> {
         let value = go.var("GOSUMDB").map_or(SUM_GOLANG_ORG, |setting| &setting.value);
         let gosumdb = gosumdb(value);
         let given = command.key.as_deref().map(key_of).transpose().or_exit(Exit::Usage)?;
@@ -70,7 +70,7 @@ impl Settings {
             }
             (None, None) => own_urls(&key, go).or_exit(Exit::Usage)?,
         };
-        Ok(Settings { key, urls })
+        Ok(LogSettings { key, urls })
     }
 
     /// The log as an error names it.
@@ -152,8 +152,8 @@ impl Settings {
         &self,
         go: &GoEnvironment,
         asking: Asking,
-        claims: Vec<Claim>,
-    ) -> (Vec<Claim>, Vec<Finding>) {
+        claims: Vec<HashClaim>,
+    ) -> (Vec<HashClaim>, Vec<Finding>) {
         let value =
             |name: &str| go.var(name).map(|setting| setting.value.as_str()).filter(|value| *value != "none");
         let private = value("GOPRIVATE");
@@ -167,13 +167,13 @@ impl Settings {
             _ => return (claims, Vec::new()),
         };
         let patterns = PathPatterns::parse(patterns);
-        let (withheld, told): (Vec<Claim>, Vec<Claim>) =
+        let (withheld, told): (Vec<HashClaim>, Vec<HashClaim>) =
             claims.into_iter().partition(|claim| patterns.matches(claim.module.path.as_str()));
         let why = format!(
             "{name} keeps its name from {}\n  fix: check it against the log that has it; for your own log set GONOSUMDB=none",
             self.key.name()
         );
-        let finding = |claim: Claim| Finding {
+        let finding = |claim: HashClaim| Finding {
             place: claim.place,
             module: Some(claim.module.to_string()),
             verdict: CheckVerdict::NotChecked,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
+use super::exit::OrExit;
 use super::founding::NewLog;
 use super::session::{Needs, Session};
 use super::{Common, Exit, block_on};
@@ -37,7 +38,9 @@ already is counted as present.
 
 A running server does the work through its control socket; without one the log is opened here.
 
-Exit codes: 0 all is in the log, 1 something could not be taken in, 3 try again, 4 a line disagrees with the log.
+Lines that the go command itself never uses, such as those with an h2: hash, are named and left out.
+
+Exit codes: 0 all is in the log, 1 something could not be taken in, 2 a file that go does not read, 3 try again, 4 a line disagrees with the log.
 
 Examples:
   tallystick import go.sum
@@ -78,7 +81,8 @@ struct Options {
 impl ImportCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
-        let files = self.files.iter().map(|path| Input::open(path)).collect::<Result<_, _>>()?;
+        let files = self.files.iter().map(|path| Input::open(path)).collect::<Result<_, _>>();
+        let files = files.or_exit(Exit::Usage)?;
         let importer = self.importer.unwrap_or_else(user_name);
         let options = Options { config, files, importer, json: self.json, new_log: self.new_log };
         block_on(async {

@@ -11,7 +11,7 @@ use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
 use crate::cli::go_sum::{self, MAX_GO_SUM_BYTES};
 use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, ProgressMeter, output};
-use crate::gosum::{GoSumLine, LineKind, NumberedLine, OddLine};
+use crate::gosum::{GoSumLine, LineKind, NumberedLine, OddLine, Oddity};
 use crate::module::ModuleVersion;
 use crate::operate::{
     ClaimConflict, ClaimedModule, GoSumClaim, ImportEvent, ImportedModule, ModuleFate, Reason, Refusal,
@@ -158,6 +158,9 @@ struct GoSumOutput {
     modules: Vec<ImportedModule>,
     /// Lines that the `go` command never uses; nothing was imported from them.
     ignored: Vec<IgnoredLine>,
+    /// Whether one of them names a module version, and no hash that anything could have.
+    #[serde(skip)]
+    has_bad_hash: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -191,6 +194,7 @@ impl GoSumOutput {
                 why: oddity.to_string(),
             };
             report.ignored.extend(odd.iter().map(ignored));
+            report.has_bad_hash |= odd.iter().any(|odd| matches!(odd.oddity, Oddity::BadHash { .. }));
         }
         report
     }
@@ -220,6 +224,8 @@ impl GoSumOutput {
             || self.modules.iter().filter_map(|module| module.refusal.as_ref()).map(|refusal| refusal.reason);
         if self.conflict > 0 || reasons().any(|reason| reason == Reason::Alarming) {
             Exit::Damage
+        } else if self.not_found + self.failed == 0 && self.has_bad_hash {
+            Exit::Failed
         } else if self.not_found + self.failed == 0 {
             Exit::Done
         } else if reasons().all(|reason| reason == Reason::Unavailable) {

@@ -112,7 +112,7 @@ fn what_go_has_written_is_proved_and_nothing_is_brought_in() {
     assert_eq!(world.server().requests(Some("lookup")), requests, "a look-up brings in what is missing");
     // The newest head seen, as the log has signed it.
     let heads = world.developer.path(".cache/tallystick/heads");
-    let key = world.server().vkey.rsplit_once('+').unwrap().0.to_owned();
+    let key = world.server().vkey.splitn(3, '+').take(2).collect::<Vec<_>>().join("+");
     let kept = std::fs::read(heads.join(key).join("latest")).unwrap();
     assert_eq!(kept, world.server().get("/latest").body);
 }
@@ -144,6 +144,27 @@ fn what_the_log_does_not_have_is_brought_in_only_when_that_is_wanted() {
     let (code, report) = world.developer.check_json(&["--notarize"]);
     let want = vec![("not_in_log".to_owned(), 2), ("proved".to_owned(), 2)];
     assert_eq!((code, counts(&report), world.size()), (1, want, 2), "{report}");
+}
+
+/// Proxies of modules pass on what the `go` command asks for, and it never asks for the newest head.
+#[test]
+fn a_proxy_that_knows_no_latest_is_enough() {
+    let Some(world) = World::new("a_proxy_that_knows_no_latest_is_enough") else { return };
+    world.download();
+    let (url, key) = (world.server().url.clone(), world.server().vkey.clone());
+    let hidden = |path: &str| path.starts_with("/api/") || path == "/latest";
+    let proxy = HostileServer::start(move |path| match path {
+        path if hidden(path) => Behaviour::not_found(),
+        path => forward(&url, path, |page| page),
+    });
+    let gosumdb = format!("{key} {}", proxy.url());
+    let ran = world.developer.check_with(&["--notarize"], &[("GOSUMDB", &gosumdb)], "");
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let nothing = HostileServer::start(|_| Behaviour::not_found());
+    let gosumdb = format!("{key} {}", nothing.url());
+    let ran = world.developer.check_with(&["--notarize"], &[("GOSUMDB", &gosumdb)], "");
+    assert_eq!(ran.code, 3, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("latest cannot be read"), "{}", ran.stderr);
 }
 
 #[test]
@@ -195,8 +216,7 @@ fn which_log_it_is_nobody_learns_from_the_server() {
     );
     refused(&["--server", &url], "sum.golang.org", 2, &["has another name", "fix: give its key with --key"]);
     refused(&["--server", &url], "sum.corp.example", 2, &["is no verifier key"]);
-    let other = logs::signer_of(7).verifier().to_string();
-    let other = format!("{other} {url}");
+    let other = format!("sum.golang.org {url}");
     refused(&[], &other, 2, &["has another name"]);
     // The same name, another key.
     let directory = LogDirectory::new(NAME, NO_MODULES);
