@@ -4,6 +4,7 @@
 mod anchor;
 mod audit;
 mod bypass;
+mod check;
 mod client;
 mod clock_watch;
 mod completions;
@@ -14,6 +15,7 @@ mod exit;
 mod exit_codes;
 mod founding;
 mod fsck;
+mod go_sum;
 mod gossip;
 mod import;
 mod incidents;
@@ -104,6 +106,7 @@ enum Command {
     Serve(serve::ServeCommand),
     Env(env::EnvCommand),
     Key(key::KeyCommand),
+    Check(check::CheckCommand),
     Lookup(lookup::LookupCommand),
     Import(import::ImportCommand),
     Prove(prove::ProveCommand),
@@ -162,6 +165,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Serve(serve) => serve.run(common),
         Command::Env(env) => env.run(common),
         Command::Key(key) => key.run(common),
+        Command::Check(check) => check.run(common),
         Command::Lookup(lookup) => lookup.run(common),
         Command::Import(import) => import.run(common),
         Command::Prove(prove) => prove.run(common),

@@ -98,6 +98,17 @@ pub(super) fn print_table<const N: usize>(
     print(&lines.concat())
 }
 
+/// Writes a command for the runner of a CI job: to stdout, or to stderr where a result for programs is on stdout.
+pub(super) fn annotation(text: &str, is_stdout_taken: bool) {
+    if !is_stdout_taken {
+        // A reader that has gone away wants no more.
+        let _ = print(&format!("{text}\n"));
+        return;
+    }
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(anstream::stderr().lock(), "{}", visible::escape(text));
+}
+
 /// Says why the command failed.
 pub(super) fn error(text: &str) {
     say(RED, "error", text);

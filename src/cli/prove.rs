@@ -19,10 +19,9 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::engines::file_name;
-use super::exit::OrExit as _;
 use super::remote::Server;
 use super::session::{Needs, Session, refused};
-use super::{Common, Exit, ProgressMeter, block_on, output, verify};
+use super::{Common, Exit, ProgressMeter, block_on, go_sum, output};
 use crate::config::Config;
 use crate::module::ModuleVersion;
 use crate::operate::{ModuleProofs, ProofFile, Reason, Refusal};
@@ -89,8 +88,9 @@ impl ProveCommand {
         let config = common.load()?;
         let mut modules = self.modules;
         for file in &self.gosum {
-            modules
-                .extend(verify::read_gosum(file).or_exit(Exit::Usage)?.into_iter().map(|line| line.module));
+            let read = go_sum::read(file)?;
+            go_sum::say_odd(&file.display().to_string(), &read.odd);
+            modules.extend(read.lines.into_iter().map(|numbered| numbered.line.module));
         }
         let mut seen = HashSet::new();
         modules.retain(|module| seen.insert(module.clone()));

@@ -38,6 +38,8 @@ already is counted as present.
 
 A running server does the work through its control socket; without one the log is opened here.
 
+Lines that the go command itself never uses, such as those with an h2: hash, are named and left out.
+
 Examples:
   tallystick import go.sum
   tallystick import a/go.sum b/go.sum --json
@@ -77,7 +79,8 @@ struct Options {
 impl ImportCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
-        let files = self.files.iter().map(|path| Input::open(path)).collect::<Result<_, _>>()?;
+        let files = self.files.iter().map(|path| Input::open(path)).collect::<Result<_, _>>();
+        let files = files.or_exit(Exit::Usage)?;
         let importer = self.importer.unwrap_or_else(user_name);
         let options = Options { config, files, importer, json: self.json, new_log: self.new_log };
         block_on(async {

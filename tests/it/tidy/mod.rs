@@ -8,10 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the pure core to the faces: a module uses only what stands before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "note", "tlog", "visible", "module", "dirhash", "gosum", "proof", "xml", // core
     "clock", "crew", "files", "share", "source", "route", "config", "store", "upstream", // ground
-    "log", "mirror", "notary", "witness", "audit", "gossip", "monitor", "operate", // engines
+    "log", "mirror", "notary", "witness", "audit", "check", "gossip", "monitor", "operate", // engines
     "http", "cli", // faces
 ];
 
