@@ -15,8 +15,7 @@ use tokio::task::JoinSet;
 use super::engines::{file_name, http_client};
 use super::exit::{OrExit, OrStoreExit};
 use super::process::{Signals, bind, operators};
-use super::remote::MAX_ROOTS_BYTES;
-use super::{Common, Exit, block_on, output, textfile, verify};
+use super::{Common, Exit, block_on, output, textfile};
 use crate::clock::Clock;
 use crate::config::{Config, Followed, MonitorConfig, Secret};
 use crate::http::metrics::{Metrics, MetricsSource, Sample, SampleValue};
@@ -35,8 +34,6 @@ use crate::upstream::RemoteSumdb;
 #[command(after_help = "\
 FILE names the logs and whom to tell; see the manual. Each event is a line on stdout. State is kept in a directory of its own, so a \
 monitor may be killed at any moment and goes on where it was.
-
-Exit codes with --once: 0 nothing alarming, 3 a log or the web hook did not answer, 4 a fork or a conflict: a person must look.
 
 Examples:
   tallystick monitor /etc/tallystick-monitor.toml
@@ -105,19 +102,7 @@ fn open(config: &Config, given: MonitorConfig, secret: Option<Secret>) -> anyhow
         }
     }
     let url = given.webhook.and_then(|hook| hook.url.value);
-    let webhook = match url.zip(secret) {
-        None => None,
-        Some((url, secret)) => {
-            let mut builder = reqwest::Client::builder()
-                .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
-                .redirect(reqwest::redirect::Policy::none());
-            if let Some(path) = config.roots.as_deref() {
-                let pem = verify::read(path, MAX_ROOTS_BYTES).context("roots")?;
-                builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
-            }
-            Some(Webhook::new(url, secret, builder.build()?))
-        }
-    };
+    let webhook = url.zip(secret).map(|(url, secret)| Webhook::new(url, secret, client));
     Monitor::open(given.state.value, given.feed.value, logs, webhook, clock).or_else(coded)
 }
 

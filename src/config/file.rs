@@ -37,6 +37,11 @@ impl FileText {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
+    /// The lines, whether or not they are TOML.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.lines()
+    }
+
     fn problem(&self, span: Range<usize>, kind: ProblemKind) -> Problem {
         Problem { place: self.origin(span), kind }
     }

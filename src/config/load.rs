@@ -12,7 +12,7 @@ use super::patterns::DeadPattern;
 use super::problem::{ConfigError, ProblemKind};
 use super::reference::SERVER;
 use super::said::Said;
-use super::{Config, LogFormat, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection, TlsFiles, check, file};
+use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection, TlsFiles, check, file};
 use crate::module::PathPatterns;
 use crate::route::{Checksum, Route};
 use crate::source::SourceList;
@@ -107,6 +107,8 @@ fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
     let checksum = at.required::<String>();
     at.key = "source";
     let source = at.said::<TextList>();
+    at.key = "netrc";
+    let netrc = at.optional_path();
     at.key = "modules";
     let modules = at.required::<TextList>();
     let (checksum, Said { value: TextList(patterns), origin: place }) = (checksum?.value, modules?);
@@ -128,7 +130,7 @@ fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
     };
     let checksum = if checksum == "compute" { Checksum::Compute } else { Checksum::Sumdb(checksum) };
     let route = Route { modules: PathPatterns::parse(&patterns.join(",")), source, checksum };
-    Some(RouteSection { route, patterns, origin: at.place() })
+    Some(RouteSection { route, patterns, netrc, origin: at.place() })
 }
 
 impl Config {
@@ -204,17 +206,5 @@ impl FromStr for LogFilter {
 
     fn from_str(text: &str) -> Result<LogFilter, Self::Err> {
         text.parse::<tracing_subscriber::filter::Targets>().map(|_| LogFilter(text.to_owned()))
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<LogFormat, &'static str> {
-        match text {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            _ => Err("it is neither text nor json"),
-        }
     }
 }

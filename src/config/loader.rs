@@ -32,6 +32,8 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<SocketAddr>,
+    /// `--cacert`, as often as it was given.
+    pub cacert: Vec<PathBuf>,
 }
 
 /// The environment variables, read once, so that tests need not change the process.

@@ -25,7 +25,7 @@ use super::loader::{At, Environment, Loader};
 use super::problem::{ConfigError, ProblemKind};
 use super::reference::WITNESS;
 use super::said::{Said, SettingOrigin};
-use super::{Tls, file, load, local};
+use super::{LogFormat, Tls, file, load, local};
 use crate::note::VerifierKey;
 
 /// Logs of one witness: each is remembered in memory.
@@ -51,6 +51,8 @@ settings! {
         "tls_cert" => tls_cert: Said<Option<PathBuf>> = at.optional_path();
         /// PEM private key.
         "tls_key" => tls_key: Said<Option<PathBuf>> = at.optional_path();
+        /// Form of the log lines.
+        "log_format" => log_format: Said<LogFormat> = at.parsed_or(LogFormat::Text);
     }
     also {
         /// The keys of each log, by origin.
@@ -71,18 +73,18 @@ pub struct WitnessOverrides {
     pub listen: Option<SocketAddr>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<SocketAddr>,
+    /// TALLYSTICK_LOG_FORMAT.
+    pub log_format: Option<LogFormat>,
     /// `--log`, each `[ORIGIN ]VKEY`. They are added to those of the file.
     pub logs: Vec<String>,
 }
 
 impl WitnessConfig {
     /// Reads and checks the configuration. Without `--config` there is no file, only defaults.
-    pub fn load(flags: &WitnessOverrides) -> Result<WitnessConfig, ConfigError> {
+    pub fn load(flags: &WitnessOverrides, environment: &Environment) -> Result<WitnessConfig, ConfigError> {
         let text = flags.config.as_deref().map(|path| file::read(path, &WITNESS)).transpose()?;
         let table = text.as_ref().map(|text| file::parse(text, &WITNESS)).transpose()?.unwrap_or_default();
-        // No key of a witness has an environment variable.
-        let environment = Environment::default();
-        let mut loader = Loader::new(&WITNESS, text.as_ref(), &environment);
+        let mut loader = Loader::new(&WITNESS, text.as_ref(), environment);
         let mut at = loader.root(table);
         let config = WitnessConfig::read(&mut at, flags);
         load::both_or_neither(&mut at, ("tls_cert", &config.tls_cert), ("tls_key", &config.tls_key));
@@ -173,7 +175,8 @@ mod tests {
         let path = directory.path().join("witness.toml");
         std::fs::write(&path, text).unwrap();
         let logs = logs.iter().map(|log| (*log).to_owned()).collect();
-        WitnessConfig::load(&WitnessOverrides { config: Some(path), logs, ..WitnessOverrides::default() })
+        let flags = WitnessOverrides { config: Some(path), logs, ..WitnessOverrides::default() };
+        WitnessConfig::load(&flags, &Environment::default())
     }
 
     #[test]

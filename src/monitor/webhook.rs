@@ -16,6 +16,7 @@ use sha2::Sha256;
 use super::event::Event;
 use crate::config::Secret;
 use crate::source::ServerUrl;
+use crate::upstream::{FetchError, HttpClient};
 
 /// A receiver that takes longer is asked again at the next poll.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -24,7 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(15);
 pub struct Webhook {
     url: ServerUrl,
     secret: Secret,
-    client: reqwest::Client,
+    client: HttpClient,
 }
 
 /// Why an event was not taken.
@@ -32,15 +33,15 @@ pub struct Webhook {
 pub enum WebhookError {
     /// No answer.
     #[error("the web hook does not answer: {0}")]
-    Unreachable(reqwest::Error),
+    Unreachable(FetchError),
     /// Another answer than 2xx.
     #[error("the web hook answered {0}")]
-    Status(reqwest::StatusCode),
+    Status(u16),
 }
 
 impl Webhook {
-    /// `secret` signs the events; `client` must follow no redirects.
-    pub fn new(url: ServerUrl, secret: Secret, client: reqwest::Client) -> Webhook {
+    /// Makes the hook, whose events `secret` signs. Nothing is posted yet.
+    pub fn new(url: ServerUrl, secret: Secret, client: HttpClient) -> Webhook {
         Webhook { url, secret, client }
     }
 
@@ -52,14 +53,16 @@ impl Webhook {
         mac.update(&body);
         let signature: String =
             mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let request = self.client.post(self.url.expose()).timeout(DEADLINE);
-        let request = request
-            .header("Content-Type", "application/json")
-            .header("X-Hub-Signature-256", format!("sha256={signature}"))
-            .header("X-Tallystick-Event", event.id)
-            .body(body);
-        // The error's own URL may hold credentials.
-        let answer = request.send().await.map_err(|error| WebhookError::Unreachable(error.without_url()))?;
-        if answer.status().is_success() { Ok(()) } else { Err(WebhookError::Status(answer.status())) }
+        let headers = [
+            ("Content-Type", "application/json".to_owned()),
+            ("X-Hub-Signature-256", format!("sha256={signature}")),
+            ("X-Tallystick-Event", event.id.to_string()),
+        ];
+        let deadline = self.client.clock().instant() + DEADLINE;
+        let posted = self.client.notify(&self.url, &headers, body.into(), deadline).await;
+        match posted.map_err(WebhookError::Unreachable)? {
+            200..=299 => Ok(()),
+            status => Err(WebhookError::Status(status)),
+        }
     }
 }

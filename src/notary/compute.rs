@@ -19,7 +19,9 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::admission::MissAdmission;
+use super::direct;
 use super::error::{NotaryError, Remedy, for_clients};
+use super::limits::DEFAULT_RETRY_AFTER;
 use super::sink::{HashedModule, ModuleSink};
 use super::{Delay, seconds};
 use crate::clock::Clock;
@@ -30,13 +32,11 @@ use crate::share::Claimant;
 use crate::store::Evidence;
 use crate::upstream::{
     FetchError, FetchedModule, GoProxy, ListError, ModuleFetchError, ModuleInfo, RedirectRefusal, SourceKind,
-    SourceName, SourceVerdict, Spooled, VcsError, VcsOrigin, judge,
+    SourceName, SourceVerdict, Spooled, VcsOrigin, judge,
 };
 
 /// Hashed right here up to this size: that takes less than handing it to another thread and back.
 const INLINE_ZIP_BYTES: u64 = 8 << 10;
-/// When a source does not say how long to wait.
-pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Lines on their way into the log.
 pub(super) struct Found {
@@ -123,6 +123,12 @@ impl Computing<'_> {
             true => self.place.clone(),
             false => for_clients(&source.to_string()).into(),
         };
+        let verdict = match best {
+            ModuleFetchError::Fetch(error) => judge(SourceKind::Modules, error).1,
+            ModuleFetchError::Direct(error) => return direct::failed(module, place, error),
+            ModuleFetchError::TwoSources { .. } | ModuleFetchError::Url(_) => SourceVerdict::Unusable,
+            ModuleFetchError::DirectNotAllowed => SourceVerdict::OurFault,
+        };
         let others = error.failures().iter().filter(|(_, other)| !std::ptr::eq(other, best));
         let others =
             others.map(|(source, other)| format!("\n{}: {}", for_clients(&source.to_string()), cause(other)));
@@ -134,7 +140,7 @@ impl Computing<'_> {
             why: why.clone(),
             remedy,
         };
-        match verdict(best) {
+        match verdict {
             SourceVerdict::NotFound => NotaryError::NotFound { module, place, said, max_age: Duration::ZERO },
             SourceVerdict::AccessRefused => NotaryError::Forbidden { module, place, said },
             SourceVerdict::NoSpace => {
@@ -154,23 +160,6 @@ impl Computing<'_> {
             SourceVerdict::Unusable => refused(Remedy::Repair),
             SourceVerdict::OurFault => NotaryError::internal(&module, best),
         }
-    }
-}
-
-/// What follows for the one who asked.
-fn verdict(error: &ModuleFetchError) -> SourceVerdict {
-    match error {
-        ModuleFetchError::Fetch(error) => judge(SourceKind::Modules, error).1,
-        ModuleFetchError::Direct(error) => match error {
-            error if error.is_not_found() => SourceVerdict::NotFound,
-            VcsError::Forbidden { .. } => SourceVerdict::AccessRefused,
-            VcsError::NoSpace { .. } => SourceVerdict::NoSpace,
-            error if error.is_transient() => SourceVerdict::Later,
-            VcsError::Local { .. } | VcsError::NoGo { .. } => SourceVerdict::OurFault,
-            _ => SourceVerdict::Unusable,
-        },
-        ModuleFetchError::TwoSources { .. } | ModuleFetchError::Url(_) => SourceVerdict::Unusable,
-        ModuleFetchError::DirectNotAllowed => SourceVerdict::OurFault,
     }
 }
 
@@ -203,12 +192,6 @@ fn error_said(error: &ModuleFetchError) -> crate::upstream::UpstreamMessage {
             | FetchError::Forbidden { said, .. }
             | FetchError::Unavailable { said, .. }
             | FetchError::UnexpectedStatus { said, .. },
-        )
-        | ModuleFetchError::Direct(
-            VcsError::NotFound { said }
-            | VcsError::Forbidden { said }
-            | VcsError::Unreachable { said }
-            | VcsError::Failed { said },
         ) => said.clone(),
         _ => Default::default(),
     }

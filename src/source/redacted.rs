@@ -40,6 +40,11 @@ impl RedactedUrl {
         host.strip_prefix("***@").unwrap_or(host)
     }
 
+    /// Whether only the server itself can answer it.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

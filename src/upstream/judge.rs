@@ -148,7 +148,7 @@ mod tests {
         let version =
             FetchError::OtherVersion { url: url(), asked: "v1.0.0".to_owned(), got: "v1.0.1".to_owned() };
         let disk = FetchError::Local { url: url(), source: io::Error::other("a damaged sector") };
-        let unreached = |stage| FetchError::Unreachable { url: url(), stage, why: String::new() };
+        let unreached = |stage| FetchError::Unreachable { url: url(), stage, why: String::new(), fix: None };
         let silent =
             FetchError::Timeout { url: url(), waiting: Waiting::Answer, after: Duration::from_secs(1) };
         for (error, modules, passthrough, verdict) in [

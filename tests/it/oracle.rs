@@ -14,6 +14,7 @@ const VECTORS: &[(&str, &str)] = &[
     ("modulevec", "module.json"),
     ("dirhashvec", "dirhash.json"),
     ("lettervec", "letters.json"),
+    ("proxyvec", "proxy.json"),
 ];
 
 fn tests_dir() -> &'static Path {

@@ -52,8 +52,8 @@ pub static WITNESS: Reference = Reference {
     program: "witness",
     keys: witness::KEYS,
     max_file_bytes: 8 << 20,
-    listing: "the keys are name, data, listen, metrics_listen, prefix, tls_cert, tls_key, and \
-              [[log]] with origin and key",
+    listing: "the keys are name, data, listen, metrics_listen, prefix, tls_cert, tls_key, log_format, \
+              and [[log]] with origin and key",
 };
 
 /// A monitor's configuration: a hundred logs with all their keys and patterns fit.

@@ -57,12 +57,12 @@ pub(super) static KEYS: &[Key] = &[
         ),
     scalar("roots", "path of a PEM file", "\"corp-ca.pem\"", "the system's certificates")
         .means(
-            "Root certificates that outgoing connections trust, in place of the system's.",
+            "Root certificates that outgoing connections trust, in place of the system's; those of the go and git commands that `direct` starts too. Without it `SSL_CERT_FILE` and `SSL_CERT_DIR` of the environment say the same.",
             "can read and answer outgoing requests; lines of a sumdb stay safe (they are signed), computed lines do not.",
         ),
     scalar("git_config", "path of a file", "\"gitconfig\"", "none: no credentials, no rewrites")
         .means(
-            "The Git configuration that `direct` sources use (credential helpers, insteadOf). Nothing else of the server's home is seen by Git. Refused if others can write it.",
+            "The Git configuration that `direct` sources use (credential helpers, insteadOf, core.sshCommand), with full paths in it. It beats our own settings, `roots` and the proxies of the environment. Git sees nothing else of the server's home. Refused if others can write it.",
             "can run commands as the server's user: Git configuration may name programs.",
         ),
     scalar("contact", "mailto: or https:// address", "\"mailto:ops@corp.example\"", "none")
@@ -126,7 +126,7 @@ pub(super) static KEYS: &[Key] = &[
         ),
     listed("sumdb.*.hook_secret_file", "path of a file", "\"hook.secret\"", "none: no hook")
         .means(
-            "A file with one line, mode 0600 (0640 where root owns it): the secret that signs `POST /hooks/mirror/<name>` as GitHub signs its web hooks. A signed request has the newest head asked for at once.",
+            "A file with one line, mode 0600 (0640 where root owns it): the secret that signs `POST /hooks/mirror/<name>` as GitHub, GitLab, Gitea and Forgejo sign their web hooks. A signed request has the newest head asked for at once.",
             "can have the newest head asked for, at most once a second, and nothing else.",
         ),
     listed("sumdb.*.verify_interval", "1s to 744h, or `off`", "\"24h\"", "24h")
@@ -144,6 +144,11 @@ pub(super) static KEYS: &[Key] = &[
         .means(
             "Where the modules are fetched: http, https, file, or `direct` (version control through the `go` command, only where every pattern's host is literal). A comma or a new element asks the next one after 404 and 410, a `|` after any error.",
             "decides what a private module's first, and for ever only, hash is.",
+        ),
+    listed("route.*.netrc", "path of a file", "\"gitlab.netrc\"", "none: no logins")
+        .means(
+            "Logins for the hosts that `direct` asks, where go-import pages or repositories stand behind one: lines `machine git.corp.example login USER password PASSWORD`, mode 0600 (0640 where root owns it). Git and the `go` command use them, over https, for the hosts that it names; `default` is refused. No message or log line shows them.",
+            "can have another account's view of these modules recorded.",
         ),
     listed("route.*.checksum", "`compute` or the name of a sumdb", "\"sum.golang.org\"", "required")
         .means(

@@ -1,6 +1,6 @@
 //! The keys of a witness.
 
-use super::{Key, listed};
+use super::{Key, listed, scalar};
 
 /// The keys, in the order in which a file is best written.
 pub(super) static KEYS: &[Key] = &[
@@ -42,6 +42,11 @@ pub(super) static KEYS: &[Key] = &[
         .means(
             "The certificate's private key.",
             "can present another certificate, or none.",
+        ),
+    scalar("log_format", "`text` or `json`", "\"json\"", "`text`")
+        .means(
+            "The form of the log lines on stderr.",
+            "can make log lines unreadable for whoever collects them.",
         ),
     listed("log.*.origin", "one line of text", "\"example.com/log42\"", "the name of `key`")
         .means(

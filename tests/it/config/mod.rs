@@ -226,9 +226,8 @@ fn every_example_of_trusted_proxies_names_single_addresses() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let example = format!("`trusted_proxies` = {}", SERVER.key("trusted_proxies").unwrap().example);
     let mut texts = vec![example, std::fs::read_to_string(root.join("README.md")).unwrap()];
-    for entry in std::fs::read_dir(root.join("contrib")).unwrap() {
-        texts.push(std::fs::read_to_string(entry.unwrap().path()).unwrap());
-    }
+    let files = std::fs::read_dir(root.join("deploy")).unwrap().map(|entry| entry.unwrap().path());
+    texts.extend(files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap()));
     let mut seen = 0;
     for text in texts {
         let after = text.match_indices("trusted_proxies").map(|(at, key)| &text[at + key.len()..]);
@@ -241,7 +240,7 @@ fn every_example_of_trusted_proxies_names_single_addresses() {
             }
         }
     }
-    assert!(seen >= 3, "the reference, README.md and contrib/nginx.conf show one each, not {seen}");
+    assert!(seen >= 3, "the reference, README.md and deploy/nginx.conf show one each, not {seen}");
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the pure core to the faces: a module uses only what stands before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "note", "tlog", "visible", "module", "dirhash", "gosum", "proof", "xml", // core
     "clock", "crew", "files", "share", "source", "route", "config", "store", "upstream", // ground
-    "log", "mirror", "notary", "witness", "audit", "gossip", "monitor", "operate", // engines
+    "log", "mirror", "notary", "witness", "audit", "check", "gossip", "monitor", "operate", // engines
     "http", "cli", // faces
 ];
 
@@ -144,6 +144,14 @@ fn status_codes_are_chosen_in_one_place() {
         line.contains("StatusCode::") && source.layer() == Some("http") && !is_answer && !is_client
     });
     assert_none(wrong, "http/answer makes every answer, and nobody else chooses a status code");
+}
+
+/// Proxies, root certificates and limits are those of one client, whoever asks.
+#[test]
+fn servers_are_asked_by_one_client() {
+    let wrong =
+        offences(&read("src"), |source, line| line.contains("reqwest") && source.layer() != Some("upstream"));
+    assert_none(wrong, "upstream makes the HTTP client");
 }
 
 #[test]
