@@ -73,8 +73,6 @@ pub struct WitnessOverrides {
     pub listen: Option<SocketAddr>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<SocketAddr>,
-    /// TALLYSTICK_LOG_FORMAT.
-    pub log_format: Option<LogFormat>,
     /// `--log`, each `[ORIGIN ]VKEY`. They are added to those of the file.
     pub logs: Vec<String>,
 }
