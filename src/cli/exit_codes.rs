@@ -42,7 +42,7 @@ const COMMANDS: &[(&str, Codes)] = &[
             (Failed, "the server answered, and is no Tallystick server"),
             (Usage, "wrong usage or configuration; also: there is no key here"),
             (Unreachable, "the server does not answer"),
-            (Damage, "the server gave the key of another log"),
+            (Damage, "another key than the expected one"),
         ],
     ),
     (
@@ -101,6 +101,19 @@ const COMMANDS: &[(&str, Codes)] = &[
             (Failed, "a go.sum line has no proof"),
             (Usage, "wrong usage; also: a key, policy or go.sum is not what it must be"),
             (Damage, "something does not verify"),
+        ],
+    ),
+    (
+        "check",
+        &[
+            (Done, "the log vouches for everything that has a hash"),
+            (
+                Failed,
+                "something is not in the log or cannot be checked; with --env also: a setting bypasses the log",
+            ),
+            (Usage, "wrong usage, or a file that go does not read"),
+            (Unreachable, "the log is not reachable: try again"),
+            (Damage, "a hash differs, or the log contradicts itself: a person must look"),
         ],
     ),
     (

@@ -21,7 +21,7 @@ pub(super) struct CheckOutput {
     #[serde(skip)]
     asking: Option<Asking>,
     /// The log, where one was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(flatten)]
     log: Option<CheckedLog>,
     counts: CheckCounts,
     /// Everything that is not proved, the worst first.
@@ -31,6 +31,7 @@ pub(super) struct CheckOutput {
 
 #[derive(Debug, Serialize)]
 struct CheckedLog {
+    #[serde(rename = "log")]
     name: String,
     url: String,
     size: u64,
