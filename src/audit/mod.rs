@@ -38,7 +38,9 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 pub use finding::{AuditFinding, Findings, Subject};
+pub(crate) use read::LookedUp;
 pub use read::Target;
+pub(crate) use sample::in_order;
 pub use sample::{MAX_MODULES, audit_lines};
 
 use crate::crew::Crew;

@@ -122,6 +122,8 @@ impl EnvCommand {
             let variables: Map<String, Value> =
                 client.variables().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
             output::print_json(&json!({
+                "log": client.name,
+                // Deprecated: the name of before.
                 "name": client.name,
                 "vkey": client.vkey,
                 "url": client.url,

@@ -1,5 +1,5 @@
 //! Exit codes, the same for every command, so that a script can tell "try again" from "a person
-//! must look".
+//! must look". Which of them a command ends with is in [`super::exit_codes`].
 
 use std::error::Error;
 use std::fmt;
@@ -17,13 +17,13 @@ use crate::upstream::FetchError;
 pub(super) enum Exit {
     /// Done; also: nothing new.
     Done = 0,
-    /// Failed.
+    /// The answer is no, or it was not done.
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,
     /// Something is not reachable: try again.
     Unreachable = 3,
-    /// Misbehavior or damage was found: a person must look.
+    /// Something differs, is damaged or contradicts itself: a person must look.
     Damage = 4,
     /// Another process is already running on this data.
     Running = 5,

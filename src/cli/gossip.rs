@@ -36,8 +36,6 @@ const HEADS_MAX: usize = 1000;
 Without URL the server is that of GOSUMDB (environment, then go env), or else that of the configuration. A log that the server \
 does not know is passed over; nothing but the signed heads is sent.
 
-Exit codes: 0 all that could be compared agrees, 3 not reachable, 4 a fork, or the server's log was rolled back: a person must look.
-
 Examples:
   tallystick gossip
   tallystick gossip https://sum.corp.example --json
@@ -142,12 +140,20 @@ fn default_server(config: &Config, go: &GoEnvironment) -> anyhow::Result<ServerU
 
 /// The `latest` files of the `go` command.
 fn kept_heads(gopath: Option<&Path>, go: &GoEnvironment) -> anyhow::Result<Vec<PathBuf>> {
+    let is_named = gopath.is_some();
     let first = |list: &str| std::env::split_paths(list).next();
     let gopath = gopath.map(Path::to_owned).or_else(|| go.var("GOPATH").and_then(|list| first(&list.value)));
     let gopath = gopath.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join("go")));
     let Some(gopath) = gopath else {
         return Err(anyhow!("GOPATH is not known here\n  fix: name it with --gopath")).or_exit(Exit::Usage);
     };
+    if is_named && !gopath.is_dir() {
+        let why = anyhow!(
+            "there is no directory {}\n  fix: name the GOPATH whose pkg/sumdb is meant",
+            gopath.display()
+        );
+        return Err(why).or_exit(Exit::Usage);
+    }
     let mut files = Vec::new();
     let directory = gopath.join("pkg/sumdb");
     walk(&directory, DEPTH_MAX, &mut files)
@@ -182,7 +188,7 @@ async fn tell(config: &Config, server: &ServerUrl, files: Vec<PathBuf>) -> anyho
     let server = Server::new(config, server)?;
     let mut told = Vec::new();
     for file in files {
-        let note = verify::read(&file, NOTE_BYTES_MAX as u64)?;
+        let note = verify::read(&file, NOTE_BYTES_MAX as u64).or_exit(Exit::Usage)?;
         told.push(PostedHead { answer: post(&server, note).await?, file });
     }
     Ok(told)
@@ -214,7 +220,7 @@ impl PostedHead {
             Answer::Compared(Compared { log, is_own, verdict, posted, known, .. }) => {
                 let newest = known
                     .as_ref()
-                    .map_or("no head yet".to_owned(), |known| format!("{} records", known.size));
+                    .map_or("no head yet".to_owned(), |known| output::count(known.size, "record"));
                 let meaning = match (verdict.as_str(), is_own) {
                     ("consistent", _) => format!("one log with the server's head of {newest}"),
                     ("ahead", true) => format!("ALARM: the server has {newest}: its log was rolled back"),

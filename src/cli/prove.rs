@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::engines::file_name;
 use super::remote::Server;
 use super::session::{Needs, Session, refused};
-use super::{Common, Exit, ProgressMeter, block_on, output, verify};
+use super::{Common, Exit, ProgressMeter, block_on, go_sum, output};
 use crate::config::Config;
 use crate::module::ModuleVersion;
 use crate::operate::{ModuleProofs, ProofFile, Reason, Refusal};
@@ -38,8 +38,6 @@ const MAX_MODULE_BYTES: u64 = 1 << 20;
 #[command(after_help = "\
 Each module version gets a file of the log's own proof, and, where its lines were taken from another log such as \
 sum.golang.org, one of the proof there. Files lie in a directory for each log.
-
-Exit codes: 0 all proved, 1 the log does not have some of them, 3 not reachable.
 
 Examples:
   tallystick prove rsc.io/quote@v1.5.2 --out proofs
@@ -90,7 +88,9 @@ impl ProveCommand {
         let config = common.load()?;
         let mut modules = self.modules;
         for file in &self.gosum {
-            modules.extend(verify::read_gosum(file)?.into_iter().map(|line| line.module));
+            let read = go_sum::read(file)?;
+            go_sum::say_odd(&file.display().to_string(), &read.odd);
+            modules.extend(read.lines.into_iter().map(|numbered| numbered.line.module));
         }
         let mut seen = HashSet::new();
         modules.retain(|module| seen.insert(module.clone()));

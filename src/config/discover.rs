@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::check::{self, leads_back};
 use super::loader::Environment;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::said::SettingOrigin;
+use super::said::{Said, SettingOrigin};
 use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection};
 use crate::module::PathPatterns;
 use crate::route::{Checksum, Route};
@@ -32,8 +32,17 @@ const GO_ENV_BYTES: u64 = 256 * 1024;
 
 /// The variables that decide where modules come from and which of them are verified, and where it
 /// is kept what was.
-const VARIABLES: [&str; 8] =
-    ["GOPROXY", "GOPRIVATE", "GONOSUMDB", "GONOPROXY", "GOSUMDB", "GOFLAGS", "GOINSECURE", "GOPATH"];
+const VARIABLES: [&str; 9] = [
+    "GOPROXY",
+    "GOPRIVATE",
+    "GONOSUMDB",
+    "GONOPROXY",
+    "GOSUMDB",
+    "GOFLAGS",
+    "GOINSECURE",
+    "GOPATH",
+    "GOMODCACHE",
+];
 
 /// One variable of the `go` command and who set it. Debug does not show the value.
 #[derive(Clone, PartialEq, Eq)]
@@ -144,6 +153,7 @@ impl Config {
             self.routes.push(RouteSection {
                 route: Route { modules: PathPatterns::parse("*"), source, checksum },
                 patterns: vec!["*".to_owned()],
+                netrc: Said::by_default(None),
                 origin,
             });
         }
@@ -162,7 +172,12 @@ impl Config {
         let (patterns, origin) = private_patterns(go);
         let modules = PathPatterns::parse(&patterns.join(","));
         let route = Route { modules, source: None, checksum: Checksum::Compute };
-        self.routes.extend(origin.map(|origin| RouteSection { route, patterns, origin }));
+        self.routes.extend(origin.map(|origin| RouteSection {
+            route,
+            patterns,
+            netrc: Said::by_default(None),
+            origin,
+        }));
     }
 
     /// Passthroughs first: where a proxy is configured the way to the public database is often
@@ -203,7 +218,7 @@ fn private_route(go: &GoEnvironment) -> Result<Option<RouteSection>, ConfigError
     }
     let source = Some(SourceList::direct());
     let route = Route { modules, source, checksum: Checksum::Compute };
-    Ok(Some(RouteSection { route, patterns, origin }))
+    Ok(Some(RouteSection { route, patterns, netrc: Said::by_default(None), origin }))
 }
 
 /// The patterns of GOPRIVATE and GONOSUMDB, and who set the first of them.

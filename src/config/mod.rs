@@ -36,6 +36,9 @@ mod interval;
 pub mod keys;
 mod load;
 mod loader;
+mod log_format;
+mod monitor;
+mod netrc;
 mod problem;
 pub mod reference;
 mod rows;
@@ -59,6 +62,9 @@ use ipnet::IpNet;
 pub use discover::{GoEnvironment, Setting};
 pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use loader::{Environment, Overrides};
+pub use log_format::LogFormat;
+pub use monitor::{Followed, MonitorConfig, WebhookSection};
+pub use netrc::{Netrc, NetrcError};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use rows::SettingRow;
 pub use said::{Said, SettingOrigin};
@@ -66,7 +72,7 @@ pub use schedule::{Schedule, ScheduleError};
 pub use secret::{Secret, SecretError, is_exposed, is_writable_by_others};
 pub use span::{Span, SpanError};
 pub use sumdb::SumdbSection;
-pub use witness::{WitnessConfig, WitnessConfigError, WitnessOverrides};
+pub use witness::{WitnessConfig, WitnessOverrides};
 pub use witnesses::{LogWitness, LogWitnesses};
 
 use declare::settings;
@@ -187,24 +193,6 @@ settings! {
     also {}
 }
 
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl std::fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        })
-    }
-}
-
 settings! {
     /// How much work clients can cause.
     pub struct Limits(at) {
@@ -285,6 +273,8 @@ pub struct RouteSection {
     pub route: Route,
     /// Its patterns as they were written, one each.
     pub patterns: Vec<String>,
+    /// The file with the logins that `direct` uses.
+    pub netrc: Said<Option<PathBuf>>,
     /// Who made the route.
     pub origin: SettingOrigin,
 }

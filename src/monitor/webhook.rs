@@ -13,8 +13,9 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::config::WebhookConfig;
 use super::event::Event;
+use crate::config::Secret;
+use crate::source::ServerUrl;
 use crate::upstream::{FetchError, HttpClient};
 
 /// A receiver that takes longer is asked again at the next poll.
@@ -22,7 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Posts events.
 pub struct Webhook {
-    config: WebhookConfig,
+    url: ServerUrl,
+    secret: Secret,
     client: HttpClient,
 }
 
@@ -38,16 +40,16 @@ pub enum WebhookError {
 }
 
 impl Webhook {
-    /// Makes the hook. Nothing is posted yet.
-    pub fn new(config: WebhookConfig, client: HttpClient) -> Webhook {
-        Webhook { config, client }
+    /// Makes the hook, whose events `secret` signs. Nothing is posted yet.
+    pub fn new(url: ServerUrl, secret: Secret, client: HttpClient) -> Webhook {
+        Webhook { url, secret, client }
     }
 
     /// Posts one event.
     pub async fn tell(&self, event: &Event) -> Result<(), WebhookError> {
         let body = serde_json::to_vec(event).expect("an event has only string keys");
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.config.secret.expose())
-            .expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.secret.expose()).expect("HMAC takes keys of any length");
         mac.update(&body);
         let signature: String =
             mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -57,7 +59,7 @@ impl Webhook {
             ("X-Tallystick-Event", event.id.to_string()),
         ];
         let deadline = self.client.clock().instant() + DEADLINE;
-        let posted = self.client.notify(&self.config.url, &headers, body.into(), deadline).await;
+        let posted = self.client.notify(&self.url, &headers, body.into(), deadline).await;
         match posted.map_err(WebhookError::Unreachable)? {
             200..=299 => Ok(()),
             status => Err(WebhookError::Status(status)),

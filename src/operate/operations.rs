@@ -11,6 +11,7 @@ use crate::log::{IncidentReport, Log};
 use crate::mirror::Mirrors;
 use crate::notary::Notary;
 use crate::store::StoreError;
+use crate::store::evidence::KeptIncident;
 
 /// The own log and the mirrors, as far as they are open in this process. Clones share them.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub(crate) struct OpenDoor {
 /// Keeps incidents of a log that is not open. It has no other writer meanwhile: who implements this
 /// holds the lock of its directory.
 pub(crate) trait IncidentStore: Send + Sync {
+    /// Returns all of them, the newest first. Blocks.
+    fn incidents(&self) -> Result<Vec<KeptIncident>, StoreError>;
     /// Keeps what is not known already. Blocks.
     fn keep(&self, reports: Vec<IncidentReport>) -> Result<(), StoreError>;
 }

@@ -8,7 +8,7 @@
 //! | `post` | one POST, or one GET whose answer may have any status |
 //! | `error` | why it failed, told apart by what the caller does next |
 //! | `goproxy`, `fetched`, `info` | a module version from a GOPROXY list |
-//! | `vcs`, `vcs_message`, `scratch`, `process` | the same from version control, by the go command |
+//! | `vcs`, `scratch`, `process` | the same from version control, by the go command |
 //! | `sumdb`, `inquiry`, `remote`, `passing`, `health`, `throttle` | a remote checksum database at several URLs, asked politely |
 //! | `spool`, `space` | a body on its way to be hashed, and the disk space that all of them share |
 //!
@@ -42,7 +42,6 @@ mod spool;
 mod sumdb;
 mod throttle;
 mod vcs;
-mod vcs_message;
 
 pub use client::{HttpClient, Manner, Response, Validators};
 pub use download::MAX_RETRY_AFTER;
@@ -65,4 +64,4 @@ pub use space::{NoSpace, ScratchSpace};
 pub use spool::{MEMORY_BYTES, SpoolReader, Spooled};
 pub use sumdb::RemoteSumdb;
 pub use throttle::Speed;
-pub use vcs::{Vcs, VcsError, VcsOptions};
+pub use vcs::{Vcs, VcsError, VcsFault, VcsOptions};

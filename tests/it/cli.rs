@@ -16,7 +16,7 @@ use std::sync::Barrier;
 use clap::{CommandFactory, Parser};
 use tallystick::cli::Cli;
 use tallystick::config::keys::{self, KeyFileError};
-use tallystick::config::reference::KEYS;
+use tallystick::config::reference::SERVER;
 
 const SUM_GOLANG_ORG: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
 
@@ -510,7 +510,7 @@ fn every_flag_of_the_reference_is_a_flag_of_serve() {
         .chain(command.get_arguments())
         .filter_map(|argument| argument.get_long().map(|long| format!("--{long}")))
         .collect();
-    for flag in KEYS.iter().filter_map(|key| key.flag) {
+    for flag in SERVER.keys.iter().filter_map(|key| key.flag) {
         assert!(flags.iter().any(|known| known == flag), "{flag}");
     }
 }

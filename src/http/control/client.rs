@@ -23,8 +23,9 @@ use crate::log::FsckFinding;
 use crate::mirror::Reverified;
 use crate::module::ModuleVersion;
 use crate::operate::{
-    ClaimedModule, CompareAnswer, ExportAnswer, ImportAnswer, ImportEvent, LookupAnswer, MirrorStatus,
-    ModuleProofs, OpenDoor, Refusal, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell,
+    ClaimedModule, CompareAnswer, DecisionAnswer, DecisionRequest, ExportAnswer, ImportAnswer, ImportEvent,
+    LogStateAnswer, LookupAnswer, MirrorStatus, ModuleProofs, OpenDoor, Refusal, ResumeAnswer, RunStatus,
+    StatsAnswer, SyncAnswer, Tell,
 };
 
 /// The longest answer that is no stream: a record with a long `Origin` and a head.
@@ -250,6 +251,16 @@ impl ControlClient {
                 }
             }
         }
+    }
+
+    /// Says whether the own log signs.
+    pub(crate) async fn log_state(&mut self) -> Answered<LogStateAnswer> {
+        self.ask("/v1/state", &StatusRequest {}).await
+    }
+
+    /// Keeps what a person has decided about an incident.
+    pub(crate) async fn decide_incident(&mut self, request: DecisionRequest) -> Answered<DecisionAnswer> {
+        self.ask("/v1/incidents/decide", &request).await
     }
 
     /// Asks for one thing.
