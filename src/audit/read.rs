@@ -248,14 +248,16 @@ impl Target {
             Ok(Record { record, lines }) => {
                 Ok(Some((record, lines.iter().map(|line| format!("{line}\n")).collect())))
             }
-            Err(error) => Err(AuditError::Unreadable { path, why: error.to_string(), may_pass: false }),
+            Err(error) => {
+                Err(AuditError::Unreadable { path, why: error.to_string(), may_pass: false, fix: None })
+            }
         }
     }
 
     async fn of_api(&self, path: &str, tries: u32) -> Result<Option<Bytes>, AuditError> {
         let unreadable =
-            |why: String, may_pass| AuditError::Unreadable { path: path.to_owned(), why, may_pass };
-        let url = self.url.join(path).map_err(|error| unreadable(error.to_string(), false))?;
+            |why: String, may_pass, fix| AuditError::Unreadable { path: path.to_owned(), why, may_pass, fix };
+        let url = self.url.join(path).map_err(|error| unreadable(error.to_string(), false, None))?;
         let (mut pause, mut left) = (FIRST_PAUSE, tries);
         loop {
             left -= 1;
@@ -263,7 +265,7 @@ impl Target {
                 Ok(answer) => return Ok(Some(answer.body)),
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) if left == 0 || !error.is_transient() => {
-                    return Err(unreadable(error.to_string(), error.is_transient()));
+                    return Err(unreadable(error.to_string(), error.is_transient(), error.fix()));
                 }
                 Err(error) => tokio::time::sleep(pause.max(error.retry_after().unwrap_or_default())).await,
             }

@@ -73,18 +73,13 @@ pub struct WitnessOverrides {
     pub listen: Option<SocketAddr>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<SocketAddr>,
-    /// TALLYSTICK_LOG_FORMAT.
-    pub log_format: Option<LogFormat>,
     /// `--log`, each `[ORIGIN ]VKEY`. They are added to those of the file.
     pub logs: Vec<String>,
 }
 
 impl WitnessConfig {
     /// Reads and checks the configuration. Without `--config` there is no file, only defaults.
-    pub fn load(
-        flags: &WitnessOverrides,
-        environment: &Environment,
-    ) -> Result<WitnessConfig, ConfigError> {
+    pub fn load(flags: &WitnessOverrides, environment: &Environment) -> Result<WitnessConfig, ConfigError> {
         let text = flags.config.as_deref().map(|path| file::read(path, &WITNESS)).transpose()?;
         let table = text.as_ref().map(|text| file::parse(text, &WITNESS)).transpose()?.unwrap_or_default();
         let mut loader = Loader::new(&WITNESS, text.as_ref(), environment);

@@ -474,6 +474,7 @@ fn needs_a_person(error: &NotaryError) -> bool {
     match error {
         NotaryError::TryLater { why, .. } => matches!(why, Delay::Unproven { .. }),
         NotaryError::Conflict(_) | NotaryError::Misbehavior { .. } | NotaryError::Internal { .. } => true,
+        NotaryError::Unfetchable { why, .. } => why.stops_all(),
         NotaryError::NoRoute { .. }
         | NotaryError::NotFound { .. }
         | NotaryError::Forbidden { .. }
