@@ -1,6 +1,7 @@
 //! The command line: one file a command. Parsing and printing are here; what a command does is in the engines, and
 //! each command that needs one calls it through a function named `engine` that takes plain options.
 
+mod address;
 mod anchor;
 mod audit;
 mod bypass;
