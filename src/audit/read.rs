@@ -130,7 +130,8 @@ impl Target {
                 Ok(answer) => answer.body,
                 Err(error) if error.is_transient() => {
                     let path = "api/v1/heads".to_owned();
-                    return Err(AuditError::Unreadable { path, why: error.to_string(), may_pass: true });
+                    let fix = error.fix();
+                    return Err(AuditError::Unreadable { path, why: error.to_string(), may_pass: true, fix });
                 }
                 Err(_) => return Ok(Err("published heads: this server does not list them".to_owned())),
             };
@@ -204,6 +205,7 @@ impl Target {
             path: path.clone(),
             why: "it was there before".to_owned(),
             may_pass: true,
+            fix: None,
         };
         let texts = split_data_tile(&data).map_err(|_| gone())?;
         texts.get((id % TILE_WIDTH) as usize).map(|text| (*text).to_owned()).ok_or_else(gone)
@@ -313,5 +315,10 @@ fn cut(tile: &Tile, body: Bytes) -> Bytes {
 }
 
 fn unreadable(path: &str, error: &SumdbError) -> AuditError {
-    AuditError::Unreadable { path: path.to_owned(), why: error.to_string(), may_pass: error.is_transient() }
+    AuditError::Unreadable {
+        path: path.to_owned(),
+        why: error.to_string(),
+        may_pass: error.is_transient(),
+        fix: error.failures.iter().find_map(FetchError::fix),
+    }
 }

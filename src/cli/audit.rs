@@ -1,5 +1,6 @@
 //! `tallystick audit`: a full check of a checksum database, from what it serves.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -37,9 +38,6 @@ the configuration are used where they fit.
 Module proxies give look-ups and hash tiles only: there --gosum audits the records of a go.sum, each shown to be in the tree of the \
 newest head, and every head that came along. Its modules are asked for by name. A database of the configuration, and sum.golang.org \
 without one, is not asked for what the routes (or GOPRIVATE) keep private; any other server is asked for everything.
-
-Exit codes: 0 clean, 2 wrong usage, 3 not reachable (try again: it goes on), 4 a fault was found, 5 an audit with this \
-state is running.
 
 Examples:
   tallystick audit http://127.0.0.1:8470
@@ -184,7 +182,7 @@ impl AuditCommand {
             let error = anyhow::anyhow!("--key is missing: who must have signed the log in {}?", self.log);
             return Err(error).or_exit(Exit::Usage);
         };
-        let key: VerifierKey = remote::log_of(server, config.roots.as_deref()).await?.vkey.parse()?;
+        let key: VerifierKey = remote::log_of(config, server).await?.vkey.parse()?;
         output::note(&format!("the server gave the key {key}; with --key it need not be believed"));
         Ok(key)
     }
@@ -226,18 +224,23 @@ pub(super) fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
 
 fn exit_of(error: &AuditError) -> Exit {
     match error {
-        AuditError::Unreadable { may_pass: true, .. }
-        | AuditError::NoDataTiles { .. }
-        | AuditError::Older { .. } => Exit::Unreachable,
+        AuditError::Unreadable { may_pass: true, .. } | AuditError::Older { .. } => Exit::Unreachable,
         AuditError::Unreadable { .. } | AuditError::Head { .. } | AuditError::Broken { .. } => Exit::Damage,
         AuditError::State { .. } => Exit::Failed,
-        AuditError::TooMany { .. } => Exit::Usage,
+        // It is the same the next time.
+        AuditError::TooMany { .. } | AuditError::NoDataTiles { .. } => Exit::Usage,
         AuditError::Running { .. } => Exit::Running,
     }
 }
 
-fn fix_of(error: &AuditError) -> &'static str {
-    match error {
+fn fix_of(error: &AuditError) -> Cow<'static, str> {
+    let fix = match error {
+        AuditError::Unreadable { may_pass: true, fix: Some(fix), .. } => {
+            return Cow::Owned(format!(
+                "{}; then start the audit again: it goes on where it ended",
+                fix.advice()
+            ));
+        }
         AuditError::Unreadable { may_pass: true, .. } => "try again: it goes on where it ended",
         AuditError::NoDataTiles { .. } => {
             "name a server that gives them, audit what `tallystick mirror export` wrote, or --gosum FILE: the records of a go.sum only"
@@ -249,7 +252,8 @@ fn fix_of(error: &AuditError) -> &'static str {
         | AuditError::State { .. }
         | AuditError::TooMany { .. }
         | AuditError::Running { .. } => "",
-    }
+    };
+    Cow::Borrowed(fix)
 }
 
 /// What a person reads.

@@ -34,8 +34,6 @@ A key is trusted for checkpoints whose origin is its name, and for those of a Go
 tree\"); with --origin for that origin only. A directory stands for all proof files in it, which must be regular files; a file that is \
 named may be a pipe.
 
-Exit codes: 0 all verified, 1 a go.sum line has no proof, 2 wrong usage, 4 something does not verify.
-
 Examples:
   tallystick verify proofs/sum.corp.example --key sum.corp.example+915869ce+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c --gosum go.sum
   tallystick verify quote@v1.5.2.tlog-proof --policy policy.txt

@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::check::{self, leads_back};
 use super::loader::Environment;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::said::SettingOrigin;
+use super::said::{Said, SettingOrigin};
 use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection};
 use crate::module::PathPatterns;
 use crate::route::{Checksum, Route};
@@ -153,6 +153,7 @@ impl Config {
             self.routes.push(RouteSection {
                 route: Route { modules: PathPatterns::parse("*"), source, checksum },
                 patterns: vec!["*".to_owned()],
+                netrc: Said::by_default(None),
                 origin,
             });
         }
@@ -171,7 +172,12 @@ impl Config {
         let (patterns, origin) = private_patterns(go);
         let modules = PathPatterns::parse(&patterns.join(","));
         let route = Route { modules, source: None, checksum: Checksum::Compute };
-        self.routes.extend(origin.map(|origin| RouteSection { route, patterns, origin }));
+        self.routes.extend(origin.map(|origin| RouteSection {
+            route,
+            patterns,
+            netrc: Said::by_default(None),
+            origin,
+        }));
     }
 
     /// Passthroughs first: where a proxy is configured the way to the public database is often
@@ -212,7 +218,7 @@ fn private_route(go: &GoEnvironment) -> Result<Option<RouteSection>, ConfigError
     }
     let source = Some(SourceList::direct());
     let route = Route { modules, source, checksum: Checksum::Compute };
-    Ok(Some(RouteSection { route, patterns, origin }))
+    Ok(Some(RouteSection { route, patterns, netrc: Said::by_default(None), origin }))
 }
 
 /// The patterns of GOPRIVATE and GONOSUMDB, and who set the first of them.

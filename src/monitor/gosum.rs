@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::MonitorError;
-use super::config::Followed;
+use crate::config::Followed;
 use crate::dirhash::H1;
 use crate::files;
 use crate::gosum::{GoSumFile, GoSumLine, LineKind, ModuleLines, NumberedLine, OddLine, parse_go_sum};
@@ -32,7 +32,7 @@ impl Gosum {
     /// The lines of the files, whose names are as short as [`crate::gosum`] says.
     pub(super) fn read(followed: &Followed) -> Result<Gosum, MonitorError> {
         let mut lines = HashMap::new();
-        for path in &followed.gosum {
+        for path in &*followed.gosum {
             let keyed = |NumberedLine { line, .. }| {
                 let GoSumLine { module, kind, hash } = line;
                 ((module, matches!(kind, LineKind::GoMod)), hash)
@@ -40,7 +40,7 @@ impl Gosum {
             lines.extend(parse(path)?.lines.into_iter().map(keyed));
         }
         let is_asked =
-            |module: &&ModuleVersion| followed.lookup && followed.may_be_told(module.path.as_str());
+            |module: &&ModuleVersion| *followed.lookup && followed.may_be_told(module.path.as_str());
         let modules = lines.keys().map(|(module, _)| module).filter(is_asked);
         let asked = modules.collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let mut gosum = Gosum { lines, asked, digest: String::new() };

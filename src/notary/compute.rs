@@ -19,7 +19,9 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::admission::MissAdmission;
+use super::direct;
 use super::error::NotaryError;
+use super::limits::DEFAULT_RETRY_AFTER;
 use super::sink::{HashedModule, ModuleSink};
 use super::{Delay, seconds};
 use crate::clock::Clock;
@@ -29,14 +31,11 @@ use crate::module::ModuleVersion;
 use crate::share::Claimant;
 use crate::store::Evidence;
 use crate::upstream::{
-    FetchError, FetchedModule, GoProxy, ModuleFetchError, ModuleInfo, SourceName, Spooled, VcsError,
-    VcsOrigin,
+    FetchError, FetchedModule, GoProxy, ModuleFetchError, ModuleInfo, SourceName, Spooled, VcsOrigin,
 };
 
 /// Hashed right here up to this size: that takes less than handing it to another thread and back.
 const INLINE_ZIP_BYTES: u64 = 8 << 10;
-/// When a source does not say how long to wait.
-pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Lines on their way into the log.
 pub(super) struct Found {
@@ -113,18 +112,19 @@ impl Computing<'_> {
 
     fn fetch_failed(&self, module: &ModuleVersion, error: &ModuleFetchError) -> NotaryError {
         tracing::debug!(%module, %error, "the source gave no module");
+        if let ModuleFetchError::Direct(error) = error {
+            return direct::failed(module, self.place.clone(), error);
+        }
         let (module, place) = (module.clone(), self.place.clone());
         let said = error_said(error);
         match error {
             error if error.is_not_found() => {
                 NotaryError::NotFound { module, place, said, max_age: Duration::ZERO }
             }
-            ModuleFetchError::Fetch(FetchError::Forbidden { .. })
-            | ModuleFetchError::Direct(VcsError::Forbidden { .. }) => {
+            ModuleFetchError::Fetch(FetchError::Forbidden { .. }) => {
                 NotaryError::Forbidden { module, place, said }
             }
-            ModuleFetchError::Fetch(FetchError::NoSpace { source, .. })
-            | ModuleFetchError::Direct(VcsError::NoSpace { source }) => {
+            ModuleFetchError::Fetch(FetchError::NoSpace { source, .. }) => {
                 tracing::error!(%module, error = %source, "scratch has no space left: a look-up was refused");
                 NotaryError::TryLater { module, why: Delay::NoSpace, retry_after: DEFAULT_RETRY_AFTER }
             }
@@ -138,7 +138,6 @@ impl Computing<'_> {
                 NotaryError::TryLater { module, why: Delay::Source { place, why }, retry_after }
             }
             ModuleFetchError::Fetch(FetchError::Local { .. })
-            | ModuleFetchError::Direct(VcsError::Local { .. } | VcsError::NoGo { .. })
             | ModuleFetchError::DirectNotAllowed
             | ModuleFetchError::Url(_) => NotaryError::internal(&module, error),
             error => NotaryError::Refused { module, place, why: cause(error).into() },
@@ -154,12 +153,6 @@ fn error_said(error: &ModuleFetchError) -> crate::upstream::UpstreamMessage {
             | FetchError::Forbidden { said, .. }
             | FetchError::Unavailable { said, .. }
             | FetchError::UnexpectedStatus { said, .. },
-        )
-        | ModuleFetchError::Direct(
-            VcsError::NotFound { said }
-            | VcsError::Forbidden { said }
-            | VcsError::Unreachable { said }
-            | VcsError::Failed { said },
         ) => said.clone(),
         _ => Default::default(),
     }

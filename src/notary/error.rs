@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::unfetchable::Unfetchable;
 use crate::gosum::ModuleLines;
 use crate::log::{Conflict, ReadOnly};
 use crate::module::ModuleVersion;
@@ -29,6 +30,10 @@ use crate::visible;
 
 /// The first line is what is read.
 const MAX_FIRST_LINE_BYTES: usize = 299;
+/// The words of a program, in a line between two others.
+const MAX_CAUSE_BYTES: usize = 260;
+/// The source `direct`, for clients.
+const VERSION_CONTROL: &str = "version control";
 /// Longer paths, versions and addresses lose their middle.
 const MAX_NAME_CHARS: usize = 120;
 
@@ -117,7 +122,16 @@ pub enum NotaryError {
         /// What is wrong with them.
         why: Arc<str>,
     },
-    /// Our own failure: a damaged row, a full scratch disk, a missing `go` command.
+    /// Version control gives it only when the operator has changed something at this server: an
+    /// old or missing go, credentials, a certificate.
+    #[error("{module}: cannot be fetched from version control: {why}")]
+    Unfetchable {
+        /// What was asked for.
+        module: ModuleVersion,
+        /// What, and the remedy.
+        why: Arc<Unfetchable>,
+    },
+    /// Our own failure: a damaged row, a full scratch disk.
     #[error("{module}: {why}")]
     Internal {
         /// What was asked for.
@@ -136,6 +150,11 @@ pub enum Delay {
         place: Arc<str>,
         /// What it did, for clients too.
         why: Arc<str>,
+    },
+    /// The server of a module's repository cannot be reached.
+    GitHost {
+        /// What go or git said.
+        said: UpstreamMessage,
     },
     /// A checksum database sent what does not verify.
     Unproven {
@@ -195,6 +214,7 @@ impl NotaryError {
             | NotaryError::Misbehavior { module, .. }
             | NotaryError::ReadOnly { module, .. }
             | NotaryError::Refused { module, .. }
+            | NotaryError::Unfetchable { module, .. }
             | NotaryError::Internal { module, .. } => module,
             NotaryError::Conflict(report) => &report.standing.module,
         }
@@ -217,6 +237,12 @@ impl NotaryError {
             NotaryError::NotFound { place, said, max_age, .. } => fit(&[
                 &format!("not found: {} does not have {module}", short(place)),
                 &quoted("It says: ", said),
+                // A host that hides what a login may see says the same.
+                if place.ends_with(VERSION_CONTROL) {
+                    "If it is private, the operator gives this server a login: `netrc` of the [[route]], or `git_config`."
+                } else {
+                    ""
+                },
                 &format!(
                     "Check path and version. A version that was just published is found within {} s.",
                     seconds(*max_age).max(1)
@@ -243,6 +269,12 @@ impl NotaryError {
                 &format!("{module} is refused: {}", short(why)),
                 &format!("The files come from {} and must be repaired there.", short(place)),
             ]),
+            NotaryError::Unfetchable { why, .. } => fit(&[
+                &format!("{module} cannot be fetched: {}", why.cause),
+                &cause_line(&why.said),
+                if why.is_server_alone { "The checksum database is at fault, not the module." } else { "" },
+                &format!("fix, for its operator: {}", why.fix),
+            ]),
             NotaryError::Internal { .. } => fit(&[
                 &format!("internal error: the checksum database could not take in {module}"),
                 "Tell its operator; the server's log has the details.",
@@ -258,6 +290,14 @@ fn try_later(module: &str, why: &Delay, wait: u64) -> String {
             &format!("try again: {} cannot give {module} at the moment", short(place)),
             &format!("Cause: {}.", short(why)),
             &format!("{again} Nothing is known to be wrong with the module."),
+        ]),
+        Delay::GitHost { said } => fit(&[
+            &format!("try again: this checksum database cannot reach the Git host of {module}"),
+            &cause_line(said),
+            &format!(
+                "{again} If it stays so, its operator finds out why the server cannot connect: the host's name, a \
+                 firewall, HTTPS_PROXY or NO_PROXY."
+            ),
         ]),
         Delay::Unproven { place, why } => fit(&[
             &format!(
@@ -339,6 +379,7 @@ impl fmt::Display for Delay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Delay::Source { place, why } => write!(f, "{place}: {why}"),
+            Delay::GitHost { said } => write!(f, "the Git host cannot be reached{said}"),
             Delay::Unproven { place, why } => write!(f, "{place} sends what does not verify: {why}"),
             Delay::StillWorking { place, waited } => {
                 write!(f, "still fetching from {place} after {waited:.1?}")
@@ -367,7 +408,7 @@ fn origin(evidence: &Evidence) -> String {
 /// An address as clients may read it: local paths are nobody's business.
 pub(super) fn for_clients(place: &str) -> String {
     let entry = |entry: &'_ str| match entry {
-        "direct" => "version control".to_owned(),
+        "direct" => VERSION_CONTROL.to_owned(),
         local if local.starts_with("file:") => "the server's module directory".to_owned(),
         remote => remote.trim_end_matches('/').to_owned(),
     };
@@ -376,6 +417,13 @@ pub(super) fn for_clients(place: &str) -> String {
 
 fn quoted(before: &str, said: &UpstreamMessage) -> String {
     if said.as_str().is_empty() { String::new() } else { format!("{before}{}", said.as_str()) }
+}
+
+/// The words of go or git, with room for the lines around them.
+fn cause_line(said: &UpstreamMessage) -> String {
+    let mut words = said.as_str().to_owned();
+    visible::cut(&mut words, MAX_CAUSE_BYTES);
+    if words.is_empty() { words } else { format!("Cause: {words}") }
 }
 
 fn date(at: Timestamp) -> String {
@@ -447,6 +495,7 @@ mod tests {
             },
             NotaryError::Forbidden { module: module(), place: place.clone(), said: said() },
             later(Delay::Source { place: place.clone(), why: why.clone() }),
+            later(Delay::GitHost { said: said() }),
             later(Delay::Unproven { place: place.clone(), why: why.clone() }),
             later(Delay::StillWorking { place: place.clone(), waited: Duration::from_secs(25) }),
             later(Delay::Limited(Allowance::Client)),

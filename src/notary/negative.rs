@@ -35,8 +35,13 @@ impl Negative {
     /// Remembers a failure, if it is one to remember.
     pub(super) fn remember(&self, error: &NotaryError, now: Instant) {
         let keep = match error {
-            NotaryError::NotFound { .. } | NotaryError::Forbidden { .. } => self.keep,
-            NotaryError::TryLater { why: Delay::Source { .. } | Delay::Unproven { .. }, .. }
+            NotaryError::NotFound { .. }
+            | NotaryError::Forbidden { .. }
+            | NotaryError::Unfetchable { .. } => self.keep,
+            NotaryError::TryLater {
+                why: Delay::Source { .. } | Delay::GitHost { .. } | Delay::Unproven { .. },
+                ..
+            }
             | NotaryError::Refused { .. } => PASSING.min(self.keep),
             _ => return,
         };

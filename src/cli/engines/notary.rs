@@ -1,13 +1,14 @@
 //! The notary: each route with its sources and its checksum database.
 
+use std::ffi::OsString;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
 use crate::cli::exit::{Exit, OrExit};
-use crate::config::{self, Config, is_writable_by_others};
+use crate::config::{self, Config, Netrc, is_writable_by_others};
 use crate::log::Log;
 use crate::mirror::Mirrors;
 use crate::notary::{Notary, NotaryLimits, NotaryOptions, RemoteLines};
@@ -28,7 +29,8 @@ pub(super) fn open_notary(
     let scratch = ScratchSpace::new(scratch, &[&*config.data, anchor]);
     let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
     let mut routes = Vec::new();
-    for config::RouteSection { route, .. } in &config.routes {
+    for (i, config::RouteSection { route, .. }) in config.routes.iter().enumerate() {
+        let logins = Logins { git_config: git_config.clone(), netrc: config.netrc(i)? };
         let checksum = match &route.checksum {
             Checksum::Compute => Checksum::Compute,
             Checksum::Sumdb(name) => {
@@ -43,7 +45,7 @@ pub(super) fn open_notary(
         };
         routes.push(Route {
             modules: route.modules.clone(),
-            source: route.source.clone().map(|list| source(config, list, client, &scratch, &git_config)),
+            source: route.source.clone().map(|list| source(config, list, client, &scratch, &logins)),
             checksum,
         });
     }
@@ -68,19 +70,41 @@ fn read_git_config(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// What version control authenticates itself with.
+struct Logins {
+    git_config: Option<String>,
+    netrc: Option<Netrc>,
+}
+
+/// A file or directories of root certificates that the environment names, as for the programs that
+/// we start.
+fn roots_of_environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// The sources of a route, ready to be asked.
 fn source(
     config: &Config,
     list: SourceList,
     client: &HttpClient,
     scratch: &ScratchSpace,
-    git_config: &Option<String>,
+    logins: &Logins,
 ) -> GoProxy {
     let vcs = list.has_direct().then(|| {
+        // `roots` stands for both variables, as it does for our own requests.
+        let (roots, roots_directories) = match &*config.roots {
+            Some(roots) => (Some(roots.clone()), None),
+            None => {
+                let file = roots_of_environment("SSL_CERT_FILE").map(PathBuf::from);
+                (file, roots_of_environment("SSL_CERT_DIR"))
+            }
+        };
         let options = VcsOptions {
-            roots: config.roots.value.clone(),
+            roots,
+            roots_directories,
             proxies: ProxySettings::from_env(),
-            git_config: git_config.clone(),
+            git_config: logins.git_config.clone(),
+            netrc: logins.netrc.clone(),
             clock: client.clock().clone(),
             ..VcsOptions::new(scratch.clone())
         };

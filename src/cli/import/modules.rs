@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
+use crate::cli::exit::OrExit as _;
 use crate::cli::go_sum::{self, MAX_GO_SUM_BYTES};
 use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, ProgressMeter, output};
@@ -27,7 +28,7 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
     let Options { config, files, importer, json, new_log } = options;
     let mut claims = Claims::default();
     for file in files {
-        claims.read(file)?;
+        claims.read(file).or_exit(Exit::Usage)?;
     }
     let follow = async |session: &mut Session| follow(session, &importer, &claims).await;
     let outcomes = in_session(&config, Needs::Routes, new_log, follow).await?;

@@ -146,6 +146,14 @@ fn status_codes_are_chosen_in_one_place() {
     assert_none(wrong, "http/answer makes every answer, and nobody else chooses a status code");
 }
 
+/// Proxies, root certificates and limits are those of one client, whoever asks.
+#[test]
+fn servers_are_asked_by_one_client() {
+    let wrong =
+        offences(&read("src"), |source, line| line.contains("reqwest") && source.layer() != Some("upstream"));
+    assert_none(wrong, "upstream makes the HTTP client");
+}
+
 #[test]
 fn errors_are_typed_below_the_command_line() {
     let wrong =
@@ -306,11 +314,19 @@ fn documented_commands_and_keys_exist_and_the_other_way_round() {
         }
     }
     assert_eq!(shown, known, "commands in README.md, and commands that exist");
-    let reference = tallystick::config::reference::markdown();
-    if !readme.contains(&reference) {
-        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reference.md");
-        fs::write(&made, reference).expect("the target directory can be written");
-        panic!("README.md does not explain the keys as config/reference.rs does: paste {}", made.display());
+    use tallystick::config::reference::{MONITOR, SERVER, WITNESS};
+    for reference in [&SERVER, &WITNESS, &MONITOR] {
+        let text = reference.markdown();
+        if !readme.contains(&text) {
+            let name = format!("{}.md", reference.program);
+            let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+            fs::write(&made, text).expect("the target directory can be written");
+            let shown = made.display();
+            panic!(
+                "README.md does not explain the keys as config/reference/{}.rs does: paste {shown}",
+                reference.program
+            );
+        }
     }
 }
 
