@@ -75,7 +75,7 @@ pub async fn audit_lines(
     };
     sample.expected.add("latest".to_owned(), top, note);
     let asks = wanted.keys().map(|module| ask(target.clone(), module.clone()));
-    let answers = all(jobs, asks, |done| progress(AuditProgress { from: 0, done, total })).await?;
+    let answers = in_order(jobs, asks, |done| progress(AuditProgress { from: 0, done, total })).await?;
     for ((module, lines), answer) in wanted.iter().zip(answers) {
         sample.take(module, lines, answer);
     }
@@ -99,8 +99,8 @@ async fn read(target: Arc<Target>, tile: Tile) -> Result<Bytes, AuditError> {
     target.tile(&tile).await
 }
 
-/// All of these, `jobs` at once, in order. `progress` is told how many are done.
-async fn all<T: Send + 'static>(
+/// Waits for all of these, `jobs` at once, and returns them in order. `progress` is told how many are done.
+pub(crate) async fn in_order<T: Send + 'static>(
     jobs: usize,
     asks: impl Iterator<Item = impl Future<Output = Result<T, AuditError>> + Send + 'static>,
     progress: impl Fn(u64),
@@ -150,8 +150,8 @@ impl Sample {
     fn keep_below(&mut self, top: &TreeHead) {
         for Answered { module, id, .. } in self.records.extract_if(.., |record| record.id >= top.size.0) {
             let what = format!(
-                "it is said to be record {id}, and no signed head has more than {} records",
-                top.size
+                "it is said to be record {id}, and no signed head has more than {}",
+                top.size.records()
             );
             self.findings.push(AuditFinding::new(Subject::Lookups, format!("lookup of {module}"), what));
         }
@@ -185,12 +185,12 @@ impl Sample {
         let plan =
             TilePlan::new(top, TILE_HEIGHT, &indexes).expect("records and heads are within the largest head");
         let asks = plan.tiles().iter().map(|tile| read(target.clone(), *tile));
-        let data = all(jobs, asks, |_| ()).await?;
+        let data = in_order(jobs, asks, |_| ()).await?;
         let count = data.len() as u64;
         let hashes = match plan.finish(&data) {
             Ok(hashes) => hashes,
             Err(error) => {
-                let place = format!("below the head of {} records", top.size);
+                let place = format!("below the head of {}", top.size.records());
                 self.findings.push(AuditFinding::new(Subject::Tiles, place, error.to_string()));
                 return Ok(count);
             }

@@ -14,6 +14,7 @@ use crate::config::{Config, Secret};
 use crate::gossip::Gossip;
 use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
+use crate::http::incidents::IncidentFigures;
 use crate::http::listen::{Door, ListenLimits};
 use crate::http::metrics::{Metrics, MetricsSource};
 use crate::http::own::{LogFigures, NotaryFigures, OwnLog};
@@ -61,7 +62,7 @@ impl Doors {
         config: &Arc<Config>,
         engines: &Engines,
         tls: Option<Arc<TlsKeeper>>,
-        figures: Box<dyn MetricsSource>,
+        figures: Vec<Box<dyn MetricsSource>>,
     ) -> (Doors, ServedMirrors) {
         let Engines { log, notary, mirrors, witnesses, clock, .. } = engines;
         let sizes =
@@ -77,8 +78,9 @@ impl Doors {
             Box::new(VerifiedFigures(mirrors.clone())),
             Box::new(GossipFigures(gossip.clone())),
             Box::new(WitnessesFigures(witnesses.clone())),
-            figures,
+            Box::new(IncidentFigures::new(log.clone(), mirrors.clone())),
         ];
+        sources.extend(figures);
         if let Some(tls) = &tls {
             sources.push(Box::new(TlsFigures(tls.clone())));
         }

@@ -1,5 +1,5 @@
 //! Exit codes, the same for every command, so that a script can tell "try again" from "a person
-//! must look".
+//! must look". Which of them a command ends with is in [`super::exit_codes`].
 
 use std::error::Error;
 use std::fmt;
@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::config::keys::KeyFileError;
 use crate::http::control::ControlError;
 use crate::store::StoreError;
+use crate::upstream::FetchError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +17,13 @@ use crate::store::StoreError;
 pub(super) enum Exit {
     /// Done; also: nothing new.
     Done = 0,
-    /// Failed.
+    /// The answer is no, or it was not done.
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,
     /// Something is not reachable: try again.
     Unreachable = 3,
-    /// Misbehavior or damage was found: a person must look.
+    /// Something differs, is damaged or contradicts itself: a person must look.
     Damage = 4,
     /// Another process is already running on this data.
     Running = 5,
@@ -96,6 +97,19 @@ impl Exit {
     }
 }
 
+/// Returns the error with its causes. Many errors name their cause in their own text; it is not
+/// said twice.
+pub(super) fn text_of(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.as_str() {
+            "" => cause,
+            said if said.contains(&cause) => text,
+            said => format!("{said}: {cause}"),
+        }
+    })
+}
+
 /// Gives an error its exit code.
 pub(super) trait OrExit<T> {
     /// The same result; an error will end the process with `exit`.
@@ -121,6 +135,18 @@ impl<T> OrStoreExit<T> for Result<T, StoreError> {
             Err(error).or_exit(exit)
         })
     }
+}
+
+/// An error of a request to a server, with what to do about it.
+pub(super) fn advised(error: FetchError) -> anyhow::Error {
+    let exit = if error.is_transient() || error.fix().is_some() { Exit::Unreachable } else { Exit::Failed };
+    let fix = error.fix();
+    let error = anyhow::Error::new(error);
+    let error = match fix {
+        Some(fix) => anyhow::anyhow!("{error:#}\n  fix: {}", fix.advice()),
+        None => error,
+    };
+    anyhow::Error::new(Coded { exit, error })
 }
 
 /// An error with its exit code; it reads like the error alone.
@@ -159,9 +185,21 @@ mod tests {
         let error = Err::<(), _>(anyhow::anyhow!("no route to host")).or_exit(Exit::Unreachable);
         let error = error.context("asking sum.corp.example").unwrap_err();
         assert_eq!(Exit::of(&error), Exit::Unreachable);
-        assert_eq!(format!("{error:#}"), "asking sum.corp.example: no route to host");
+        assert_eq!(text_of(&error), "asking sum.corp.example: no route to host");
         assert_eq!(Exit::of(&anyhow::anyhow!("anything")), Exit::Failed);
         let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Unreachable, Exit::Damage, Exit::Running];
         assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
+    }
+    #[test]
+    fn no_cause_is_said_twice() {
+        let denied = || std::io::Error::from_raw_os_error(13);
+        let error = StoreError::File { path: "/srv/log.db".to_owned(), source: denied() };
+        let text = "/srv/log.db: Permission denied (os error 13)";
+        assert_eq!(text_of(&anyhow::Error::new(error)), text);
+        let error = StoreError::File { path: "/srv/log.db".to_owned(), source: denied() };
+        let error = Err::<(), _>(error).or_store_exit().context("opening the log").unwrap_err();
+        assert_eq!(text_of(&error), format!("opening the log: {text}"));
+        let error = anyhow::Error::new(denied()).context("cannot read /srv/key");
+        assert_eq!(text_of(&error), "cannot read /srv/key: Permission denied (os error 13)");
     }
 }

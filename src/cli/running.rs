@@ -28,6 +28,7 @@ use anyhow::{Context, anyhow};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::checks;
+use super::clock_watch::ClockFigures;
 use super::doors::{Doors, ServedMirrors, hooks};
 use super::engines::{
     Engines, Outgoing, PlannedRoutes, RouteInput, limits, panel, plan_routes, redirect_mirrors,
@@ -182,11 +183,13 @@ impl Running {
         engines: &mut Engines,
         tls: Option<Arc<TlsKeeper>>,
         manager: ServiceManager,
+        clock_figures: &ClockFigures,
     ) -> anyhow::Result<(Running, Arc<LiveSite>)> {
         let (config, clock) = (Arc::new(config), engines.clock.clone());
         let connections = watch::Sender::new(*config.limits.connections);
         let figures = ReloadFigures::new(&clock);
-        let samples = Box::new(ReloadSamples(figures.clone()));
+        let samples: Vec<Box<dyn MetricsSource>> =
+            vec![Box::new(ReloadSamples(figures.clone())), Box::new(clock_figures.clone())];
         let (doors, served) = Doors::new(&config, engines, tls.clone(), samples);
         let hooks = hooks(&config, &engines.mirrors, &clock)?;
         let site = Arc::new(LiveSite::new(doors.site(&config, &served, hooks)));

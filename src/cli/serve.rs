@@ -10,22 +10,24 @@ use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
 
 use super::client::ClientSetup;
+use super::clock_watch::{ClockFigures, watch_clock};
 use super::engines::Engines;
 use super::exit::OrExit;
 use super::founding::{self, NewLog, NoKey};
 use super::notify::ServiceManager;
 use super::process::{NOTARY_PATIENCE, Signals, bind, door_limits, reload_certificate, until};
 use super::running::{ConfigSource, Running, tls_of};
-use super::{Common, Exit, block_on, checks, logging, output, reverify};
+use super::{Common, Exit, block_on, checks, load_config, logging, output, reverify};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, ListenAddress, Overrides, VerifyInterval};
 use crate::http::control::{self, Socket};
 use crate::http::listener::Listeners;
+use crate::http::tls::TlsKeeper;
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::watch;
 use crate::notary::Notary;
 use crate::note::{SignerKey, VerifierKey};
-use crate::operate::Operations;
+use crate::operate::{OpenDoor, Operations};
 use crate::store::StoreError;
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::holds_log;
@@ -82,9 +84,9 @@ impl ServeCommand {
             metrics_listen: self.metrics_listen,
             ..common.overrides()
         };
+        let mut config = load_config(&overrides)?;
         let environment = Environment::of_process();
         let source = ConfigSource { overrides, environment, verify_interval: self.verify_interval };
-        let mut config = source.read()?;
         logging::start(*config.log_format, config.log_filter.as_deref(), "info");
         let notices = source.complete(&mut config)?;
         let checked = checks::check(&config, &Clock::system()).or_refuse()?;
@@ -111,12 +113,26 @@ fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: &str, e
     text
 }
 
+/// The same as an event, where the log is JSON.
+fn announce(log: &Log, is_new_key: bool, url: &str, metrics: &str) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        log = log.identity().name,
+        vkey = log.identity().vkey,
+        new_key = is_new_key,
+        address = url,
+        metrics = %format_args!("http://{metrics}/metrics"),
+        tree.size = log.snapshot().size().0,
+        "listening"
+    );
+}
+
 /// How another shell on this machine gets the client's variables: what finds this log without asking it, else the question.
 fn env_command(config: &Config, url: &str) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "tallystick".to_owned());
     let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:[]".contains(c));
     let program = if is_plain(&program) { program } else { "tallystick".to_owned() };
-    if config.client_url() == url && config.data.is_by_default() && config.listen.is_by_default() {
+    if config.data.is_by_default() && config.url.is_by_default() {
         format!("{program} env")
     } else {
         format!("{program} env --server {url}")
@@ -135,14 +151,22 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let private = listen(&config, "metrics_listen", &config.metrics_listen).await?;
     let tls = tls_of(&config)?;
     let mut engines = Engines::open(&config, signer)?;
-    let (running, site) = Running::new(source, config.clone(), &mut engines, tls.clone(), manager.clone())?;
+    let clock_figures = ClockFigures::default();
+    let (running, site) = {
+        let tls = tls.clone();
+        Running::new(source, config.clone(), &mut engines, tls, manager.clone(), &clock_figures)?
+    };
     let Engines { log, notary, mirrors, .. } = &engines;
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
-    let mut bound = config.clone();
-    bound.listen.value = bound.listen.value.with_port(public.port());
-    let url = bound.client_url();
+    let address = config.listen.value.clone().with_port(public.port());
+    let open_door = OpenDoor { address, has_tls: tls.is_some() };
+    let url = config.client_url_at(&open_door.address, open_door.has_tls);
     let metrics = config.metrics_listen.value.clone().with_port(private.port()).for_programs_here();
-    output::print(&announcement(&key, is_new_key, &url, &metrics, &env_command(&config, &url)))?;
+    if logging::is_json() {
+        announce(log, is_new_key, &url, &metrics);
+    } else {
+        output::print(&announcement(&key, is_new_key, &url, &metrics, &env_command(&config, &url)))?;
+    }
 
     let (stop, stopped) = channel::channel(false);
     let (door, ops) = running.open_doors(site, limits);
@@ -150,12 +174,9 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
-    let mut background = JoinSet::new();
-    background.spawn(wait_until_it_writes(log.clone()));
-    tls.map(|tls| background.spawn(reload_certificate(tls, engines.clock.clone())));
-    mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
-    let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone());
-    let operations = operations.until(stopped).of_server(Arc::new(running.clone()));
+    let mut background = background(&engines, tls, clock_figures);
+    let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
+    let operations = operations.behind(open_door).of_server(Arc::new(running.clone()));
     reverify::start(&config, &operations, &mut background);
     let control = tokio::spawn(control::serve(operations, socket));
 
@@ -184,6 +205,19 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     notary.stop(NOTARY_PATIENCE).await;
     tokio::task::spawn_blocking(move || engines.log.close()).await?;
     Ok(ended)
+}
+
+/// What goes on until the process ends.
+fn background(engines: &Engines, tls: Option<Arc<TlsKeeper>>, clock_figures: ClockFigures) -> JoinSet<()> {
+    let Engines { log, mirrors, clock, .. } = engines;
+    let mut background = JoinSet::new();
+    background.spawn(wait_until_it_writes(log.clone()));
+    let head = log.clone();
+    let newest = move || Some(head.snapshot().head().signed_at);
+    background.spawn(watch_clock(clock.clone(), clock_figures, newest));
+    tls.map(|tls| background.spawn(reload_certificate(tls, clock.clone())));
+    mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
+    background
 }
 
 /// Waits until the server is to end.

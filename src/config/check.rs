@@ -7,9 +7,11 @@ use ipnet::IpNet;
 
 use super::loader::Environment;
 use super::problem::{Problem, ProblemKind};
-use super::reference::{self, KEYS};
+use super::reference::{self, SERVER};
 use super::said::SettingOrigin;
-use super::{Config, ListenAddress, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection};
+use super::{
+    Config, ConfigError, ListenAddress, Mode, Netrc, RouteSection, SUM_GOLANG_ORG, SumdbSection,
+};
 use crate::module::PathPatterns;
 use crate::note::KeyName;
 use crate::route::{Checksum, Choice, RouteError};
@@ -80,8 +82,21 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     for (i, section) in config.routes.iter().enumerate() {
         let kinds = route_problems(config, i, section);
         problems.extend(kinds.into_iter().map(|kind| Problem { place: section.origin.clone(), kind }));
+        problems.extend(useless_netrc(i, section));
     }
     problems
+}
+
+/// Only version control has a use for logins in a file.
+fn useless_netrc(index: usize, section: &RouteSection) -> Option<Problem> {
+    if section.netrc.is_none() || section.route.source.as_ref().is_some_and(SourceList::has_direct) {
+        return None;
+    }
+    let key = format!("route.{}.netrc", index + 1);
+    let why = "is for \"direct\" alone, which the route's `source` does not name".to_owned();
+    let fix = "remove it, and write a proxy's login into its URL in `source`: https://user:password@host"
+        .to_owned();
+    Some(Problem { place: section.netrc.origin.clone(), kind: ProblemKind::Value { key, why, fix } })
 }
 
 fn sumdb_problems(config: &Config, name: &str, sumdb: &SumdbSection) -> Vec<Problem> {
@@ -100,7 +115,7 @@ fn sumdb_problems(config: &Config, name: &str, sumdb: &SumdbSection) -> Vec<Prob
 }
 
 fn route_problems(config: &Config, index: usize, section: &RouteSection) -> Vec<ProblemKind> {
-    let RouteSection { route, patterns, origin } = section;
+    let RouteSection { route, patterns, origin, .. } = section;
     let number = index + 1;
     let mut kinds = Vec::new();
     match route.sumdb().map(|name| (name, config.sumdbs.get(name))) {
@@ -254,7 +269,7 @@ fn is_wide(network: &IpNet) -> bool {
 /// too: Kubernetes sets TALLYSTICK_PORT and more beside a service of that name.
 fn mistyped_variable(name: &str) -> Option<String> {
     let rest = name.strip_prefix("TALLYSTICK_")?;
-    let known: Vec<String> = KEYS.iter().filter_map(reference::Key::variable).collect();
+    let known: Vec<String> = SERVER.keys.iter().filter_map(reference::Key::variable).collect();
     if rest == "CONFIG" || known.iter().any(|known| known == name) {
         return None;
     }
@@ -288,6 +303,7 @@ impl Config {
             let key = format!("sumdb.{name}.hook_secret_file");
             problems.extend(secret.as_deref().and_then(|path| missing(&key, path, secret.origin.clone())));
         }
+        problems.extend(self.routes.iter().enumerate().filter_map(|(i, section)| read_netrc(i, section).err()));
         problems
     }
 
@@ -308,6 +324,20 @@ impl Config {
         }
         problems
     }
+
+    /// Reads the logins of route `index`, counted from 0.
+    pub(crate) fn netrc(&self, index: usize) -> Result<Option<Netrc>, ConfigError> {
+        Ok(read_netrc(index, &self.routes[index])?)
+    }
+}
+
+fn read_netrc(index: usize, section: &RouteSection) -> Result<Option<Netrc>, Problem> {
+    let Some(path) = &*section.netrc else { return Ok(None) };
+    Netrc::read(path).map(Some).map_err(|error| {
+        let key = format!("route.{}.netrc", index + 1);
+        let (why, fix) = (format!("cannot be used: {error}"), error.fix());
+        Problem { place: section.netrc.origin.clone(), kind: ProblemKind::Value { key, why, fix } }
+    })
 }
 
 fn missing(key: &str, path: &Path, place: SettingOrigin) -> Option<Problem> {

@@ -3,7 +3,7 @@
 //! | setting | becomes |
 //! |---|---|
 //! | `GOPRIVATE`, `GONOSUMDB` | a first route: these patterns from `direct`, computed; never sent to anyone else |
-//! | `GOPROXY` | the source of everything else, and for each proxy a passthrough `<proxy>/sumdb/sum.golang.org` |
+//! | `GOPROXY` | the source of everything else, and for each proxy a passthrough `<proxy>/sumdb/sum.golang.org`; `https://` is assumed where a scheme is missing |
 //! | `GOSUMDB` | another address of sum.golang.org, where it names one |
 //!
 //! The environment counts first, then `go env` (which also reads the file of `go env -w`).
@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use super::check::{self, leads_back};
 use super::loader::Environment;
+use super::patterns::DeadPattern;
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::said::SettingOrigin;
+use super::said::{Said, SettingOrigin};
 use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection};
 use crate::module::PathPatterns;
 use crate::route::{Checksum, Route};
@@ -32,8 +33,17 @@ const GO_ENV_BYTES: u64 = 256 * 1024;
 
 /// The variables that decide where modules come from and which of them are verified, and where it
 /// is kept what was.
-const VARIABLES: [&str; 8] =
-    ["GOPROXY", "GOPRIVATE", "GONOSUMDB", "GONOPROXY", "GOSUMDB", "GOFLAGS", "GOINSECURE", "GOPATH"];
+const VARIABLES: [&str; 9] = [
+    "GOPROXY",
+    "GOPRIVATE",
+    "GONOSUMDB",
+    "GONOPROXY",
+    "GOSUMDB",
+    "GOFLAGS",
+    "GOINSECURE",
+    "GOPATH",
+    "GOMODCACHE",
+];
 
 /// One variable of the `go` command and who set it. Debug does not show the value.
 #[derive(Clone, PartialEq, Eq)]
@@ -144,6 +154,7 @@ impl Config {
             self.routes.push(RouteSection {
                 route: Route { modules: PathPatterns::parse("*"), source, checksum },
                 patterns: vec!["*".to_owned()],
+                netrc: Said::by_default(None),
                 origin,
             });
         }
@@ -162,7 +173,12 @@ impl Config {
         let (patterns, origin) = private_patterns(go);
         let modules = PathPatterns::parse(&patterns.join(","));
         let route = Route { modules, source: None, checksum: Checksum::Compute };
-        self.routes.extend(origin.map(|origin| RouteSection { route, patterns, origin }));
+        self.routes.extend(origin.map(|origin| RouteSection {
+            route,
+            patterns,
+            netrc: Said::by_default(None),
+            origin,
+        }));
     }
 
     /// Passthroughs first: where a proxy is configured the way to the public database is often
@@ -182,11 +198,15 @@ fn private_route(go: &GoEnvironment) -> Result<Option<RouteSection>, ConfigError
     let (patterns, origin) = private_patterns(go);
     let Some(origin) = origin else { return Ok(None) };
     let modules = PathPatterns::parse(&patterns.join(","));
-    if let Some(pattern) = modules.malformed().next() {
+    let dead = patterns.iter().find_map(|pattern| Some((pattern, DeadPattern::of(pattern)?)));
+    if let Some((pattern, dead)) = dead {
         let cause = format!(
-            "`{pattern}` in GOPRIVATE or GONOSUMDB is not a complete pattern, so that it protects nothing"
+            "`{pattern}` in GOPRIVATE or GONOSUMDB {}, so that it protects nothing and the names that it is for go to the \
+             public route",
+            dead.why
         );
-        return Err(go_problem(&origin, cause, "correct it with `go env -w GOPRIVATE=…`".to_owned()));
+        let fix = format!("{} there; the go command ignores such a pattern, too", dead.advice());
+        return Err(go_problem(&origin, cause, fix));
     }
     let wild = patterns.iter().find(|pattern| !PathPatterns::parse(pattern).has_literal_host());
     if let Some(pattern) = wild {
@@ -203,7 +223,7 @@ fn private_route(go: &GoEnvironment) -> Result<Option<RouteSection>, ConfigError
     }
     let source = Some(SourceList::direct());
     let route = Route { modules, source, checksum: Checksum::Compute };
-    Ok(Some(RouteSection { route, patterns, origin }))
+    Ok(Some(RouteSection { route, patterns, netrc: Said::by_default(None), origin }))
 }
 
 /// The patterns of GOPRIVATE and GONOSUMDB, and who set the first of them.
@@ -230,7 +250,7 @@ fn public_source(
 ) -> Result<(Option<SourceList>, SettingOrigin), ConfigError> {
     let Some(setting) = go.var("GOPROXY") else { return Ok((None, SettingOrigin::Default)) };
     let origin = setting.origin.clone();
-    let list: SourceList = setting.value.parse().map_err(|error| match error {
+    let list = SourceList::parse_goproxy(&setting.value).map_err(|error| match error {
         SourceError::Off => go_problem(
             &origin,
             "GOPROXY is \"off\", which forbids every source: no module could be looked up or fetched".to_owned(),

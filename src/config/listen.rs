@@ -10,14 +10,14 @@ use std::fmt;
 use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The longest name of the DNS.
 const MAX_NAME_BYTES: usize = 253;
 
 /// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum ListenAddress {
     /// Every address of the machine.
     Every {
@@ -87,6 +87,12 @@ impl TryFrom<String> for ListenAddress {
 
     fn try_from(text: String) -> Result<ListenAddress, ListenAddressError> {
         text.parse()
+    }
+}
+
+impl From<ListenAddress> for String {
+    fn from(address: ListenAddress) -> String {
+        address.to_string()
     }
 }
 

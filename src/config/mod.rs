@@ -38,6 +38,10 @@ pub mod keys;
 mod listen;
 mod load;
 mod loader;
+mod log_format;
+mod monitor;
+mod netrc;
+mod patterns;
 mod problem;
 pub mod reference;
 mod rows;
@@ -63,6 +67,9 @@ pub use discover::{GoEnvironment, Setting};
 pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use listen::{ListenAddress, ListenAddressError};
 pub use loader::{Environment, Overrides};
+pub use log_format::LogFormat;
+pub use monitor::{Followed, MonitorConfig, WebhookSection};
+pub use netrc::{Netrc, NetrcError};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use rows::SettingRow;
 pub use said::{Said, SettingOrigin};
@@ -70,7 +77,7 @@ pub use schedule::{Schedule, ScheduleError};
 pub use secret::{Secret, SecretError, is_exposed, is_writable_by_others};
 pub use span::{Span, SpanError};
 pub use sumdb::SumdbSection;
-pub use witness::{WitnessConfig, WitnessConfigError, WitnessOverrides};
+pub use witness::{WitnessConfig, WitnessOverrides};
 pub use witnesses::{LogWitness, LogWitnesses};
 
 use declare::settings;
@@ -93,7 +100,7 @@ settings! {
         "url" => url: Said<Option<ServerUrl>> = Said::optional(at.parsed());
         /// Directory of the log database, the keys and the control socket.
         "data" => data: Said<PathBuf> = at.path(flags.data.clone())
-            .unwrap_or_else(|| Said::by_default(at.directory().join("tallystick-data")));
+            .unwrap_or_else(|| at.path_by_default("tallystick-data"));
         /// File of the anchor.
         "anchor" => anchor: Said<PathBuf> =
             at.path(None).unwrap_or_else(|| Said::by_default(data.join("anchor.db")));
@@ -138,6 +145,8 @@ settings! {
         sumdbs: BTreeMap<String, SumdbSection> = load::sumdbs(at);
         /// In order; the first that matches wins.
         routes: Vec<RouteSection> = load::routes(at);
+        /// PEM files of roots that outgoing connections trust beside `roots`, for this run.
+        extra_roots: Vec<PathBuf> = flags.cacert.clone();
         /// The file that was read.
         file: Option<PathBuf> = None;
         /// What is allowed but should be known: each a sentence or two, to be shown at start and by
@@ -187,24 +196,6 @@ settings! {
         "private_sources" => private_sources: Said<Vec<String>> = at.list();
     }
     also {}
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl std::fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        })
-    }
 }
 
 settings! {
@@ -287,6 +278,8 @@ pub struct RouteSection {
     pub route: Route,
     /// Its patterns as they were written, one each.
     pub patterns: Vec<String>,
+    /// The file with the logins that `direct` uses.
+    pub netrc: Said<Option<PathBuf>>,
     /// Who made the route.
     pub origin: SettingOrigin,
 }
@@ -316,10 +309,16 @@ impl Config {
     /// The address that clients use: `url`, or one made from `listen` (an unspecified address
     /// becomes loopback).
     pub fn client_url(&self) -> String {
+        self.client_url_at(&self.listen, self.tls.files().is_some())
+    }
+
+    /// The same for a server that listens at an address, which `listen` need not be: a port may be
+    /// 0, and flags may have said another one.
+    pub fn client_url_at(&self, listen: &ListenAddress, has_tls: bool) -> String {
         if let Some(url) = &*self.url {
             return url.request_url().as_str().trim_end_matches('/').to_owned();
         }
-        let scheme = if self.tls.files().is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.listen.for_programs_here())
+        let scheme = if has_tls { "https" } else { "http" };
+        format!("{scheme}://{}", listen.for_programs_here())
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::said::{Said, SettingOrigin};
 use super::{ListenAddress, LogFormat, Mode, Schedule, Span, VerifyInterval};
+use crate::module::PathPatterns;
 use crate::note::VerifierKey;
 use crate::source::{ServerUrl, SourceUrl};
 
@@ -74,6 +75,7 @@ shown_as_text!(
     ListenAddress,
     LogFormat,
     Mode,
+    PathPatterns,
     Schedule,
     ServerUrl,
     SourceUrl,

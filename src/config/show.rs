@@ -33,6 +33,7 @@ impl SettingRows for RouteSection {
         ] {
             found.push(SettingRow::new(format!("{path}.{key}"), value, &self.origin));
         }
+        self.netrc.entries(&format!("{path}.netrc"), found);
     }
 }
 

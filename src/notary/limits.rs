@@ -15,6 +15,9 @@ use crate::dirhash::ZipLimits;
 /// published must appear.
 pub const MAX_NEGATIVE_CACHE: Duration = Duration::from_secs(60);
 
+/// How long a client is told to wait where a source does not say.
+pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// The limits of a notary. The defaults are those of the configuration where it has a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotaryLimits {

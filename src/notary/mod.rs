@@ -23,6 +23,7 @@ mod admission;
 mod ahead;
 mod compute;
 mod counters;
+mod direct;
 mod error;
 mod flight;
 mod gather;
@@ -35,6 +36,7 @@ mod remote;
 mod route;
 mod routing;
 mod sink;
+mod unfetchable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -52,13 +54,14 @@ use crate::route::{Checksum, Choice, RouteError};
 use crate::share::turns::Want;
 use crate::share::{Claimant, Shed, Waiters};
 use crate::store::{Evidence, StoreError, StoredRecord};
-use compute::{Computing, DEFAULT_RETRY_AFTER, Found};
+use compute::{Computing, Found};
 pub use counters::{Counter, Counters};
 use error::seconds;
-pub use error::{ConflictReport, Delay, NotaryError};
+pub use error::{ConflictReport, Delay, NotaryError, Remedy};
 use flight::{Completion, Flight, FlightAnswer, FlightEnd, ModuleFlights, TooMany};
 use gather::{Appended, Gatherer};
 use group::AheadPending;
+use limits::DEFAULT_RETRY_AFTER;
 pub use limits::{AheadLimits, MAX_NEGATIVE_CACHE, NotaryLimits};
 pub use lines::{ProveError, ProvenLines, Proving, RemoteLines};
 use misses::OpenMisses;
@@ -68,6 +71,7 @@ pub use routing::Rerouting;
 use routing::{Course, Routing, Routings};
 use sink::DropModules;
 pub use sink::{HashedModule, ModuleSink};
+pub use unfetchable::Unfetchable;
 
 /// When there are too many misses at once, and when the server restarts.
 const CROWDED_RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -470,14 +474,19 @@ impl Inner {
             }
         };
         if !flight.is_wanted() {
-            // Nobody asked, and whoever does is told.
             counters.ahead_failed.add(1);
-            tracing::debug!(%error, duration_ms, "not notarised ahead");
+            if needs_a_person(error) {
+                tracing::error!(%error, duration_ms, "not notarized ahead: a person should look who sends this");
+            } else {
+                // Nobody asked, and whoever does is told.
+                tracing::debug!(%error, duration_ms, "not notarized ahead");
+            }
             return;
         }
         let counter = match error {
             NotaryError::NoRoute { .. } | NotaryError::NotFound { .. } => &counters.not_found,
-            NotaryError::Forbidden { .. } => &counters.forbidden,
+            NotaryError::Unfetchable { why, .. } if why.stops_all() => &counters.internal,
+            NotaryError::Forbidden { .. } | NotaryError::Unfetchable { .. } => &counters.forbidden,
             NotaryError::TryLater { why: Delay::Unproven { .. }, .. } => &counters.unproven,
             NotaryError::TryLater { .. } => &counters.unavailable,
             NotaryError::Conflict(_) => &counters.conflict,
@@ -497,8 +506,27 @@ impl Inner {
             NotaryError::Forbidden { .. } | NotaryError::TryLater { .. } | NotaryError::Refused { .. } => {
                 tracing::warn!(%error, duration_ms, "not notarised");
             }
+            NotaryError::Unfetchable { why, .. } if !why.stops_all() => {
+                tracing::warn!(%error, duration_ms, "not notarised");
+            }
             _ => tracing::error!(%error, duration_ms, "not notarised"),
         }
+    }
+}
+
+/// Whether the error tells of something wrong with a source or with this log, whoever asked: it does
+/// not verify, it contradicts the log, or it failed by our own fault.
+fn needs_a_person(error: &NotaryError) -> bool {
+    match error {
+        NotaryError::TryLater { why, .. } => matches!(why, Delay::Unproven { .. }),
+        NotaryError::Conflict(_) | NotaryError::Misbehavior { .. } | NotaryError::Internal { .. } => true,
+        NotaryError::Unfetchable { why, .. } => why.stops_all(),
+        NotaryError::NoRoute { .. }
+        | NotaryError::NotFound { .. }
+        | NotaryError::Forbidden { .. }
+        | NotaryError::ReadOnly { .. }
+        | NotaryError::Refused { .. }
+        | NotaryError::Withheld { .. } => false,
     }
 }
 

@@ -38,8 +38,13 @@ impl Negative {
     pub(super) fn remember(&self, error: &NotaryError, route: RouteToken, keep: Duration, now: Instant) {
         let keep = keep.min(MAX_NEGATIVE_CACHE);
         let keep = match error {
-            NotaryError::NotFound { .. } | NotaryError::Forbidden { .. } => keep,
-            NotaryError::TryLater { why: Delay::Source { .. } | Delay::Unproven { .. }, .. }
+            NotaryError::NotFound { .. }
+            | NotaryError::Forbidden { .. }
+            | NotaryError::Unfetchable { .. } => keep,
+            NotaryError::TryLater {
+                why: Delay::Source { .. } | Delay::GitHost { .. } | Delay::Unproven { .. },
+                ..
+            }
             | NotaryError::Refused { .. } => PASSING.min(keep),
             _ => return,
         };

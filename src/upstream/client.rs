@@ -1,9 +1,9 @@
 //! The HTTP client: GET, bounded in bytes, time, headers and redirects; local files by the same
 //! calls.
 //!
-//! Everything that a server sends is counted as it comes. Content encodings are neither asked for
-//! nor accepted, so a byte counted is a byte hashed. An `Ok` is always a 200; every other outcome
-//! is a [`FetchError`].
+//! Everything that a server sends is counted as it comes, and once more as it is decoded: `gzip` is
+//! not asked for, but undone where it comes, as by the go command (`gunzip`). An `Ok` is always a
+//! 200; every other outcome is a [`FetchError`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,9 +15,11 @@ use tokio::time::timeout_at;
 use super::download::{Download, Timer, classify, short_header};
 use super::error::{FetchError, Waiting};
 use super::files;
-use super::network::{ClientError, connector};
+use super::network::connector;
 use super::options::ClientOptions;
+use super::proxies::ProxyTable;
 use super::redirect::Refused;
+use super::setup::ClientError;
 use super::space::ScratchSpace;
 use super::spool::{Spool, Spooled};
 use super::throttle::Throttle;
@@ -30,6 +32,7 @@ pub struct HttpClient {
     pub(super) open: reqwest::Client,
     /// For redirects to other hosts: connects to public addresses only.
     public_only: reqwest::Client,
+    proxies: Arc<ProxyTable>,
     options: ClientOptions,
 }
 
@@ -73,8 +76,10 @@ impl Validators {
 impl HttpClient {
     /// Makes a client; reads the root certificates.
     pub fn new(options: ClientOptions) -> Result<HttpClient, ClientError> {
-        let (open, public_only) = (connector(&options, false)?, connector(&options, true)?);
-        Ok(HttpClient { open, public_only, options })
+        let proxies = Arc::new(options.proxies.table()?);
+        let (open, public_only) =
+            (connector(&options, &proxies, false)?, connector(&options, &proxies, true)?);
+        Ok(HttpClient { open, public_only, proxies, options })
     }
 
     /// The clock that deadlines are measured with.
@@ -186,16 +191,18 @@ impl HttpClient {
         let timer = self.timer(deadline);
         let (mut current, mut public_only, mut hops) = (first.clone(), false, 0);
         loop {
-            let response = self.send(&current, public_only, &timer, &manner.known).await?;
+            let sent = self.send(&current, public_only, &timer, &manner.known).await;
+            let response = sent.map_err(|error| error.of_first(first))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 let throttle = manner.throttle.clone();
-                return Download::start(current.redacted(), response, max_bytes, timer, throttle).await;
+                let started = Download::start(current.redacted(), response, max_bytes, timer, throttle).await;
+                return started.map_err(|error| self.blame(&current, error));
             }
             let location =
                 response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("//");
             let hop = self.options.redirects.follow(first, &current, location, hops).map_err(|refused| {
                 let Refused { to, refusal } = refused;
-                FetchError::Redirect { url: current.redacted(), to, refusal }
+                FetchError::Redirect { url: current.redacted(), first: first.redacted(), to, refusal }
             })?;
             (current, public_only, hops) = (hop.to, hop.public_only, hops + 1);
         }
@@ -222,7 +229,21 @@ impl HttpClient {
         let wait = timer.until(timer.read_timeout.max(self.options.connect_timeout));
         match timeout_at(wait.into(), request.send()).await {
             Err(_) => Err(timer.expired(target.redacted(), Waiting::Answer)),
-            Ok(sent) => sent.map_err(|e| classify(target.redacted(), &e, 0, Waiting::Answer, timer)),
+            Ok(sent) => sent
+                .map_err(|e| self.blame(target, classify(target.redacted(), &e, 0, Waiting::Answer, timer))),
+        }
+    }
+
+    /// Returns the proxy that requests for `url` go through, as it may be shown.
+    pub fn proxy_of(&self, url: &ServerUrl) -> Option<String> {
+        self.proxies.choose(url.request_url()).map(ToString::to_string)
+    }
+
+    /// Names the proxy in the error of a request that went through one.
+    pub(super) fn blame(&self, target: &ServerUrl, error: FetchError) -> FetchError {
+        match self.proxies.choose(target.request_url()) {
+            Some(proxy) => proxy.blame(error),
+            None => error,
         }
     }
 }

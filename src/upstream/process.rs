@@ -1,5 +1,5 @@
-//! One program with all its descendants, which can be killed from another thread at any moment and
-//! never later.
+//! A program with all its descendants, which can be killed from another thread at any moment and
+//! never later. One may follow another, until they are killed.
 //!
 //! The program leads a process group of its own. Its number belongs to it until it is reaped, so it
 //! is waited for without reaping first, then the rest of the group is killed, then it is reaped,
@@ -17,12 +17,11 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 pub(super) struct ProcessGroup(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
-enum State {
-    #[default]
-    NotStarted,
-    Running(Pid),
-    /// Ended and reaped, or killed before it began.
-    Over,
+struct State {
+    /// Who leads the group, from its start until it is reaped.
+    leader: Option<Pid>,
+    /// Nothing is started any more.
+    is_killed: bool,
 }
 
 /// Kills the group when it is dropped: a caller that goes away takes its programs along.
@@ -36,13 +35,12 @@ impl Drop for KillOnDrop {
 }
 
 impl ProcessGroup {
-    /// Kills every process of the group, or keeps it from being started.
+    /// Kills every process of the group, and keeps others from being started.
     pub(super) fn kill(&self) {
         let mut state = self.state();
-        match *state {
-            State::NotStarted => *state = State::Over,
-            State::Running(pid) => kill_all(pid),
-            State::Over => {}
+        state.is_killed = true;
+        if let Some(leader) = state.leader {
+            kill_all(leader);
         }
     }
 
@@ -52,12 +50,13 @@ impl ProcessGroup {
         let pid;
         {
             let mut state = self.state();
-            if !matches!(*state, State::NotStarted) {
+            if state.is_killed {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "killed before it was started"));
             }
+            assert!(state.leader.is_none(), "one program at a time");
             child = command.process_group(0).spawn()?;
             pid = Pid::from_child(&child);
-            *state = State::Running(pid);
+            state.leader = Some(pid);
         }
         let ended = loop {
             match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
@@ -69,7 +68,7 @@ impl ProcessGroup {
         let mut state = self.state();
         kill_all(pid);
         let status = child.wait();
-        *state = State::Over;
+        state.leader = None;
         ended.and(status)
     }
 
@@ -122,6 +121,9 @@ mod tests {
     #[test]
     fn a_group_that_was_killed_is_not_started() {
         let group = ProcessGroup::default();
+        for _ in 0..2 {
+            assert!(group.run(&mut Command::new("/bin/true")).unwrap().success(), "one follows another");
+        }
         drop(KillOnDrop(group.clone()));
         assert!(group.run(&mut Command::new("/bin/true")).is_err());
     }

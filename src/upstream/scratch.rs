@@ -16,11 +16,6 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 /// How much of a program's output is read.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
 
-/// git as a program without a user: nothing in the background, no hooks, no helpers but those that
-/// the operator names after this.
-const GIT_CONFIG: &str = "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[core]\n\thooksPath = /dev/null\n\
-                          [credential]\n\thelper =\n[advice]\n\tdetachedHead = false\n";
-
 /// Anything above this directory that looks like a Go module must not matter.
 const GO_MOD: &str = "module scratch\n";
 
@@ -33,9 +28,8 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the directory below `parent`, with git's configuration: our own lines, then the
-    /// operator's.
-    pub(super) fn new(parent: &Path, git_config: Option<&str>) -> io::Result<Scratch> {
+    /// Makes the directory below `parent`.
+    pub(super) fn new(parent: &Path) -> io::Result<Scratch> {
         let dir = tempfile::Builder::new().prefix("direct-").tempdir_in(parent)?;
         // Messages of the go command name the directory as it resolves it.
         let root = fs::canonicalize(dir.path())?;
@@ -47,7 +41,6 @@ impl Scratch {
         }
         scratch.write("home/.config/go/telemetry/mode", "off")?;
         scratch.write("work/go.mod", GO_MOD)?;
-        scratch.write("home/.gitconfig", &format!("{GIT_CONFIG}{}\n", git_config.unwrap_or_default()))?;
         Ok(scratch)
     }
 
@@ -73,7 +66,8 @@ impl Scratch {
         Ok(output)
     }
 
-    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+    /// Writes a file that only we can read.
+    pub(super) fn write(&self, name: &str, text: &str) -> io::Result<()> {
         self.create(name)?.write_all(text.as_bytes())
     }
 }
@@ -121,12 +115,10 @@ mod tests {
     #[test]
     fn it_is_private_and_removed() {
         let parent = tempfile::tempdir().unwrap();
-        let scratch = Scratch::new(parent.path(), Some("[user]\n\tname = x")).unwrap();
-        let config = fs::metadata(scratch.path("home/.gitconfig")).unwrap();
-        assert_eq!(config.mode() & 0o777, 0o600);
-        assert!(
-            fs::read_to_string(scratch.path("home/.gitconfig")).unwrap().ends_with("[user]\n\tname = x\n")
-        );
+        let scratch = Scratch::new(parent.path()).unwrap();
+        scratch.write("home/.netrc", "machine a.example").unwrap();
+        assert_eq!(fs::metadata(scratch.path("home/.netrc")).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_to_string(scratch.path("home/.netrc")).unwrap(), "machine a.example");
         fs::write(scratch.path("work/big"), vec![1; 300_000]).unwrap();
         assert!(disk_use(scratch.root(), u64::MAX) >= 300_000);
         assert!(disk_use(scratch.root(), 1000) > 1000);

@@ -23,7 +23,7 @@ use crate::store::StoreError;
 use crate::tlog::{
     Checkpoint, ConsistencyProof, Origin, TreeHead, TreeSize, consistency_proof_indexes, prove_consistency,
 };
-use crate::upstream::{FetchError, HttpClient, Posted};
+use crate::upstream::{FetchError, HttpAnswer, HttpClient};
 
 /// How often a witness may name another size in one attempt. Once is what an honest one does; twice, when two of our processes take turns.
 const MAX_SIZES: usize = 3;
@@ -69,7 +69,8 @@ pub enum AskError {
     },
     /// It says that it has cosigned a larger tree of this log.
     #[error(
-        "it says that it has cosigned a tree of {size} records of this log, which is larger than any that this log has"
+        "it says that it has cosigned a tree of {} of this log, which is larger than any that this log has",
+        .size.records()
     )]
     Ahead {
         /// The size.
@@ -129,13 +130,13 @@ impl AskedWitness {
     }
 
     fn bad_url(&self, why: &str) -> AskError {
-        AskError::Fetch(FetchError::BadContent { url: self.url.redacted(), why: why.to_owned() })
+        AskError::Fetch(FetchError::BadContent { url: self.url.redacted(), why: why.to_owned(), ours: false })
     }
 
     /// The cosignature in an answer.
     fn judge(
         &self,
-        posted: &Posted,
+        posted: &HttpAnswer,
         checkpoint: &SignedCheckpoint,
         client: &HttpClient,
     ) -> Result<Signature, AskError> {
@@ -194,7 +195,7 @@ fn proof(snapshot: &Snapshot, old: TreeSize, size: TreeSize) -> Result<Consisten
 }
 
 /// The size that a 409 names.
-fn size_of_conflict(posted: &Posted) -> Option<TreeSize> {
+fn size_of_conflict(posted: &HttpAnswer) -> Option<TreeSize> {
     let is_size = posted.status == 409 && posted.content_type.as_deref() == Some("text/x.tlog.size");
     let text = std::str::from_utf8(&posted.body).ok().filter(|_| is_size)?;
     parse_size(text.strip_suffix('\n').unwrap_or(text))

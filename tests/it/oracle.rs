@@ -13,6 +13,8 @@ const VECTORS: &[(&str, &str)] = &[
     ("tlogvec", "tlog.json"),
     ("modulevec", "module.json"),
     ("dirhashvec", "dirhash.json"),
+    ("lettervec", "letters.json"),
+    ("proxyvec", "proxy.json"),
 ];
 
 fn tests_dir() -> &'static Path {

@@ -1,7 +1,8 @@
 //! The notary: each route with its sources and its checksum database.
 
+use std::ffi::OsString;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -9,7 +10,7 @@ use anyhow::{Context, anyhow};
 use super::outgoing::Outgoing;
 use crate::cli::exit::{Exit, OrExit};
 use crate::clock::Clock;
-use crate::config::{self, Config, is_writable_by_others};
+use crate::config::{self, Config, Netrc, is_writable_by_others};
 use crate::log::Log;
 use crate::mirror::Mirrors;
 use crate::notary::{Notary, NotaryLimits, NotaryOptions, NotaryRoute, RemoteLines};
@@ -19,7 +20,8 @@ use crate::store::private;
 use crate::upstream::{GoProxy, HttpClient, ModuleLimits, ProxySettings, ScratchSpace, Vcs, VcsOptions};
 
 /// What a route is followed with. Two routes with equal inputs give the same lines, whatever their
-/// patterns are. Not shown: sources and Git configuration hold credentials.
+/// patterns are. Not shown: sources, Git configuration and
+/// netrc hold credentials.
 #[derive(PartialEq, Eq)]
 pub(in crate::cli) struct RouteInput {
     source: Option<SourceList>,
@@ -29,6 +31,7 @@ pub(in crate::cli) struct RouteInput {
     outgoing: OutgoingKey,
     /// For what version control gives.
     git_config: Option<String>,
+    netrc: Option<Netrc>,
     /// For what is hashed here.
     zip_bytes: Option<u64>,
 }
@@ -78,7 +81,8 @@ pub(in crate::cli) fn plan_routes(
 ) -> anyhow::Result<PlannedRoutes> {
     let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
     let (mut routes, mut inputs) = (Vec::new(), Vec::new());
-    for config::RouteSection { route, .. } in &config.routes {
+    for (i, config::RouteSection { route, .. }) in config.routes.iter().enumerate() {
+        let logins = Logins { git_config: git_config.clone(), netrc: config.netrc(i)? };
         let checksum = match &route.checksum {
             Checksum::Compute => Checksum::Compute,
             Checksum::Sumdb(name) => Checksum::Sumdb(remote_lines(mirrors, name)),
@@ -92,12 +96,13 @@ pub(in crate::cli) fn plan_routes(
             sumdb_urls: sumdb.map(|sumdb| sumdb.urls.value.clone()).unwrap_or_default(),
             outgoing: OutgoingKey(outgoing.clone()),
             git_config: git_config.clone().filter(|_| is_direct),
+            netrc: logins.netrc.clone(),
             zip_bytes: is_hashed.then_some(*config.limits.zip_bytes),
         });
         let client = &outgoing.client;
         routes.push(Route {
             modules: route.modules.clone(),
-            source: route.source.clone().map(|list| source(config, list, client, scratch, &git_config)),
+            source: route.source.clone().map(|list| source(config, list, client, scratch, &logins)),
             checksum,
         });
     }
@@ -139,19 +144,41 @@ pub(in crate::cli) fn read_git_config(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// What version control authenticates itself with.
+struct Logins {
+    git_config: Option<String>,
+    netrc: Option<Netrc>,
+}
+
+/// A file or directories of root certificates that the environment names, as for the programs that
+/// we start.
+fn roots_of_environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// The sources of a route, ready to be asked.
 fn source(
     config: &Config,
     list: SourceList,
     client: &HttpClient,
     scratch: &ScratchSpace,
-    git_config: &Option<String>,
+    logins: &Logins,
 ) -> GoProxy {
     let vcs = list.has_direct().then(|| {
+        // `roots` stands for both variables, as it does for our own requests.
+        let (roots, roots_directories) = match &*config.roots {
+            Some(roots) => (Some(roots.clone()), None),
+            None => {
+                let file = roots_of_environment("SSL_CERT_FILE").map(PathBuf::from);
+                (file, roots_of_environment("SSL_CERT_DIR"))
+            }
+        };
         let options = VcsOptions {
-            roots: config.roots.value.clone(),
+            roots,
+            roots_directories,
             proxies: ProxySettings::from_env(),
-            git_config: git_config.clone(),
+            git_config: logins.git_config.clone(),
+            netrc: logins.netrc.clone(),
             clock: client.clock().clone(),
             ..VcsOptions::new(scratch.clone())
         };

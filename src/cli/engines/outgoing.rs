@@ -1,16 +1,19 @@
 //! How other servers are asked: by one client for everything, until a reload changes what it is made
 //! from.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 
 use crate::cli::exit::{Exit, OrExit};
-use crate::cli::remote::MAX_ROOTS_BYTES;
 use crate::cli::verify;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::upstream::{ClientOptions, HostRule, HttpClient, RedirectRules};
+
+/// A bundle of all public roots has some 200 KB.
+const MAX_ROOTS_BYTES: u64 = 8 << 20;
 
 /// A client of other servers, and what it was made from. Clones share connections.
 #[derive(Clone)]
@@ -24,6 +27,7 @@ pub(in crate::cli) struct Outgoing {
 pub(super) struct OutgoingInputs {
     /// The root certificates themselves: a file may be replaced under its name.
     roots: Option<Vec<u8>>,
+    extra_roots: Vec<Vec<u8>>,
     contact: Option<String>,
     redirect_hosts: Vec<String>,
     private_sources: Vec<String>,
@@ -31,9 +35,12 @@ pub(super) struct OutgoingInputs {
 
 impl OutgoingInputs {
     fn read(config: &Config) -> anyhow::Result<OutgoingInputs> {
-        let roots = config.roots.as_deref().map(|path| verify::read(path, MAX_ROOTS_BYTES));
+        let read = |path: &Path| verify::read(path, MAX_ROOTS_BYTES);
+        let roots = config.roots.as_deref().map(read).transpose();
+        let extra_roots = config.extra_roots.iter().map(|path| read(path)).collect::<Result<_, _>>();
         Ok(OutgoingInputs {
-            roots: roots.transpose().context("roots").or_exit(Exit::Usage)?,
+            roots: roots.context("roots").or_exit(Exit::Usage)?,
+            extra_roots: extra_roots.context("--cacert").or_exit(Exit::Usage)?,
             contact: config.contact.value.clone(),
             redirect_hosts: config.redirects.hosts.value.clone(),
             private_sources: config.redirects.private_sources.value.clone(),
@@ -67,6 +74,7 @@ impl Outgoing {
 pub(in crate::cli) fn http_client(config: &Config, clock: &Clock) -> anyhow::Result<HttpClient> {
     Ok(HttpClient::new(ClientOptions {
         roots: config.roots.value.clone(),
+        extra_roots: config.extra_roots.clone(),
         user_agent: user_agent(config.contact.as_deref()),
         redirects: redirect_rules(config)?,
         clock: clock.clone(),

@@ -80,6 +80,24 @@ fn every_fault_of_a_setting_is_named_with_place_cause_and_fix() {
     assert_faults(table);
 }
 
+/// A `netrc` that nothing uses, or that is not there.
+#[test]
+fn a_useless_netrc_is_named() {
+    let route = |rest: &str| {
+        format!("[[route]]\nmodules = [\"a.example\"]\nnetrc = \"nosuch\"\n{rest}\nchecksum = \"compute\"\n")
+    };
+    assert_faults(vec![
+        (
+            route("source = [\"https://p.example\"]"),
+            "t.toml:3: `route.1.netrc` is for \"direct\" alone, which the route's `source` does not name\n  fix: remove it",
+        ),
+        (
+            route("source = [\"direct\"]"),
+            "t.toml:3: `route.1.netrc` cannot be used: nosuch: No such file or directory",
+        ),
+    ]);
+}
+
 /// The same for routes.
 #[test]
 fn every_fault_of_a_route_is_named_with_place_cause_and_fix() {
@@ -157,8 +175,15 @@ fn patterns_that_protect_nothing_are_refused() {
             "\"a.example,b.example\"",
             "`a.example,b.example` holds a comma or a space: each pattern is its own element",
         ),
-        ("\"https://a.example\"", "`https://a.example` is a URL: module paths have no scheme"),
-        ("\"/a.example\"", "`/a.example` has an empty path element"),
+        (
+            "\"https://a.example\"",
+            "`https://a.example` is a URL: module paths have no scheme (`a.example` is probably meant)",
+        ),
+        ("\"/a.example\"", "`/a.example` has an empty path element (`a.example` is probably meant)"),
+        (
+            "\"a.example:8443/x\"",
+            "`a.example:8443/x` holds `:`, which no module path has (`a.example/x` is probably meant)",
+        ),
         ("\"\"", "`` is empty"),
         ("\"a.example/[x\"", "`a.example/[x` is not a complete pattern"),
     ];

@@ -165,7 +165,8 @@ fn where_data_tiles_are_refused_the_ways_out_are_named_and_look_ups_go_on() {
         answer(honest.answer(path, 700, |_| 700))
     });
     let directory = mirroring(&log, &upstream.url(), FULL);
-    let ran_without = ran(&directory, &["sync"], 3);
+    // Nothing that a scheduler should try again: somebody must change the configuration.
+    let ran_without = ran(&directory, &["sync"], 1);
     for part in ["mode \"full\" needs data tiles, and no URL gives tile/8/data/0", "fix: name another URL"] {
         assert!(ran_without.stderr.contains(part), "{}", ran_without.stderr);
     }
@@ -379,6 +380,35 @@ fn a_fork_is_found_when_the_heads_come_from_a_backup() {
     server.stop();
 }
 
+/// One URL that refuses data tiles and one without an address: both are named, and trying again is no use.
+#[test]
+fn each_url_that_gives_no_data_tiles_is_named() {
+    let log = SmallLog::new(700);
+    let honest = log.clone();
+    let upstream = HostileServer::start(move |path| match path.contains("/data/") {
+        true => Behaviour::error(403, "not here"),
+        false => answer(honest.answer(path, 700, |_| 700)),
+    });
+    let urls = format!("{}\", \"http://nowhere.invalid", upstream.url());
+    let directory = mirroring(&log, &urls, FULL);
+    let ran = ran(&directory, &["sync"], 1);
+    for part in [
+        "mode \"full\" needs data tiles, and no URL gives tile/8/data/00",
+        &format!("\n  {}/tile/8/data/00", upstream.url()),
+        "403 access refused: not here",
+        "\n  http://nowhere.invalid/tile/8/data/00",
+        "cannot be reached (name look-up",
+        "\n  fix: name another URL",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    let server = directory.serve();
+    poll("the server has tried", PATIENCE, || server.printed().contains("needs data tiles").then_some(()));
+    // +Inf: an alert on a lag that is too long sees one that never ends.
+    assert_eq!(server.log_metric("mirror_lag_seconds", NAME), u64::MAX);
+    server.stop();
+}
+
 /// What a client asks for that is not there yet makes a healthy mirror look, and a failing one wait its time.
 #[test]
 fn clients_do_not_drive_a_failing_mirror() {
@@ -436,6 +466,7 @@ fn a_mirror_whose_records_are_gone_says_which_files_to_move() {
     let told = ran(&directory, &["sync"], 4).stderr;
     let remedy = format!("fix: move {base}.* (all files of that name) away");
     assert!(told.contains(&remedy) && told.contains(&format!("{base}.segments: 100 bytes where ")), "{told}");
+    ran(&directory, &["export", NAME, "out"], 4);
     // Half of it is done: nothing that is left is written over.
     std::fs::remove_file(format!("{base}.db")).unwrap();
     assert!(ran(&directory, &["sync"], 4).stderr.contains(&remedy));

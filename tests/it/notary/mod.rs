@@ -13,4 +13,5 @@ mod limits;
 mod reload;
 mod remote;
 mod routes;
+mod sources;
 mod world;

@@ -18,15 +18,15 @@ use super::{AMPLE, within};
 use crate::crash::full_disk::Disk;
 
 /// A machine under load takes its time to start go and git.
-const PATIENT: Duration = Duration::from_secs(60);
+pub(super) const PATIENT: Duration = Duration::from_secs(60);
 
-struct Place {
-    dir: tempfile::TempDir,
-    options: VcsOptions,
+pub(super) struct Place {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) options: VcsOptions,
 }
 
 impl Place {
-    fn new() -> Place {
+    pub(super) fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
         for name in ["git", "scratch"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
@@ -43,22 +43,22 @@ impl Place {
     }
 
     /// A program in place of go.
-    fn with_go(script: &str) -> Place {
+    pub(super) fn with_go(script: &str) -> Place {
         let mut place = Place::new();
         place.options.go = place.dir.path().join("go");
         write_program(&place.options.go, format!("#!/bin/sh\n{script}\n").as_bytes());
         place
     }
 
-    fn scratch(&self) -> PathBuf {
+    pub(super) fn scratch(&self) -> PathBuf {
         self.dir.path().join("scratch")
     }
 
-    fn repository(&self, name: &str) -> PathBuf {
+    pub(super) fn repository(&self, name: &str) -> PathBuf {
         self.dir.path().join("git").join(name)
     }
 
-    async fn download(
+    pub(super) async fn download(
         &self,
         path: &str,
         version: &str,
@@ -74,12 +74,12 @@ impl Place {
         got
     }
 
-    fn scratch_is_empty(&self) -> bool {
+    pub(super) fn scratch_is_empty(&self) -> bool {
         std::fs::read_dir(self.scratch()).unwrap().count() == 0
     }
 }
 
-fn git(dir: &Path, args: &[&str]) -> bool {
+pub(super) fn git(dir: &Path, args: &[&str]) -> bool {
     let mut command = Command::new("git");
     command.current_dir(dir).args([
         "-c",
@@ -94,7 +94,7 @@ fn git(dir: &Path, args: &[&str]) -> bool {
 }
 
 /// A repository with `corp.example/Repo.git` at v1.0.0; false, loudly, where there is no go or git.
-fn make_repository(place: &Place, test: &str) -> bool {
+pub(super) fn make_repository(place: &Place, test: &str) -> bool {
     let has_go =
         Command::new("go").arg("version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     let dir = place.repository("Repo");
@@ -139,7 +139,8 @@ async fn what_git_does_not_have_is_told_apart() {
     let version = place.download("corp.example/Repo.git", "v1.0.1", PATIENT).await.unwrap_err();
     assert!(version.is_not_found() && version.to_string().contains("unknown revision v1.0.1"), "{version}");
     let repository = place.download("corp.example/none.git", "v1.0.0", PATIENT).await.unwrap_err();
-    assert!(repository.is_transient(), "{repository}");
+    assert!(repository.is_not_found(), "{repository}");
+    assert!(repository.to_string().contains("does not appear to be a git repository"), "{repository}");
     let host = place.download("nowhere.invalid/x", "v1.0.0", PATIENT).await.unwrap_err();
     assert!(matches!(host, VcsError::Unreachable { .. }), "{host}");
     assert!(place.scratch_is_empty());
@@ -167,7 +168,8 @@ async fn the_environment_is_built_from_nothing() {
         "GOVCS=*:git",
         "GIT_TERMINAL_PROMPT=0",
         "GIT_CONFIG_NOSYSTEM=1",
-        "GIT_ASKPASS=/bin/false",
+        "GOAUTH=off",
+        "SSH_ASKPASS=/bin/false",
         "mod download -json corp.example/x.git@v1.0.0",
     ] {
         assert!(seen.lines().any(|got| got == line), "{line} is not in {seen}");
@@ -179,6 +181,12 @@ async fn the_environment_is_built_from_nothing() {
             seen.contains(&format!("\n{name}={scratch}/")) || seen.starts_with(&format!("{name}={scratch}/")),
             "{name}"
         );
+    }
+    // These beat what the operator's git configuration says.
+    for name in
+        ["GIT_SSH", "GIT_ASKPASS", "GIT_SSL", "GIT_PROXY", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"]
+    {
+        assert!(!seen.contains(&format!("\n{name}")), "{name} in {seen}");
     }
     // Cargo sets this for every test: it would be there if anything was inherited.
     assert!(!seen.contains("CARGO"), "{seen}");
@@ -262,7 +270,7 @@ async fn it_is_killed_before_the_disk_of_the_log_is_full() {
 #[tokio::test]
 async fn secrets_of_the_git_configuration_do_not_get_out() {
     let mut place = Place::with_go(
-        "cat \"$GIT_CONFIG_GLOBAL\" | tr '\\n' ' ' >&2; echo https://ci:s3cret@git.example/ >&2; exit 1",
+        "cat \"$GIT_CONFIG_GLOBAL\" \"$HOME/git_config\" | tr '\\n' ' ' >&2; echo https://ci:s3cret@git.example/ >&2; exit 1",
     );
     place.options.git_config =
         Some("[url \"https://ci:s3cret@git.example/\"]\n\tinsteadOf = https://corp.example/\n".into());

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail where the test would")]
 
 mod direct;
+mod direct_faults;
+mod direct_login;
+mod git_host;
 mod goproxy;
 mod http;
+mod judged;
 mod polite;
 mod sumdb;
 

@@ -14,25 +14,32 @@
 //! not a sandbox: `git` is allowed and nothing else (`GOVCS=*:git`), no hooks and no build run, but
 //! go and git parse what the repository's server sends.
 
+mod environment;
+mod error;
+mod hidden;
+mod probe;
+mod words;
+
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::error::UpstreamMessage;
+pub use self::error::{VcsError, VcsFault};
+use self::hidden::Hidden;
+use self::words::{Blame, Words};
 use super::fetched::{FetchedModule, ModuleLimits, SourceName, file_name};
 use super::files;
 use super::info::{self, MAX_INFO_BYTES};
-use super::options::ProxySettings;
 use super::process::{KillOnDrop, ProcessGroup};
+use super::proxies::ProxySettings;
 use super::scratch::{Scratch, disk_use};
-use super::space::{NoSpace, ScratchSpace};
+use super::space::ScratchSpace;
 use super::spool::{Spool, blocking};
-use super::vcs_message::{Blame, Message};
 use crate::clock::Clock;
+use crate::config::Netrc;
 use crate::module::ModuleVersion;
 use crate::source::{RedactedUrl, SourceUrl};
 
@@ -55,12 +62,16 @@ pub struct VcsOptions {
     pub path: std::ffi::OsString,
     /// PEM file of root certificates that go and git trust instead of the system's.
     pub roots: Option<PathBuf>,
+    /// Directories of root certificates, in the syntax of SSL_CERT_DIR.
+    pub roots_directories: Option<std::ffi::OsString>,
     /// Outgoing proxies.
     pub proxies: ProxySettings,
     /// The operator's own lines of git configuration: credentials (`http.extraHeader`),
     /// `url.<base>.insteadOf`. Whoever can write them can run programs as the server's user
     /// (`credential.helper`, `core.sshCommand`).
     pub git_config: Option<String>,
+    /// Logins that go and git use over https.
+    pub netrc: Option<Netrc>,
     /// Module path patterns, as in GOINSECURE, that may be fetched without TLS. Whoever is on the
     /// path of such a connection can choose the code that is then notarised: for tests.
     pub insecure: Option<String>,
@@ -78,6 +89,8 @@ impl std::fmt::Debug for VcsOptions {
             .field("go", &self.go)
             .field("scratch", &self.scratch)
             .field("roots", &self.roots)
+            .field("roots_directories", &self.roots_directories)
+            .field("netrc", &self.netrc)
             .field("proxies", &self.proxies)
             .field("insecure", &self.insecure)
             .field("max_disk_bytes", &self.max_disk_bytes)
@@ -93,88 +106,16 @@ impl VcsOptions {
             scratch: scratch.into(),
             path: std::env::var_os("PATH").unwrap_or_default(),
             roots: None,
+            roots_directories: None,
             proxies: ProxySettings::from_env(),
             git_config: None,
+            netrc: None,
             insecure: None,
             // A large repository's history, its checkout as a zip and that unpacked: four times the
             // largest module.
             max_disk_bytes: 2 << 30,
             clock: Clock::system(),
         }
-    }
-}
-
-/// Why version control gave no module. Nothing in it holds secrets or local paths.
-#[derive(Debug, thiserror::Error)]
-pub enum VcsError {
-    /// The repository or the version is not there.
-    #[error("version control has no such module version{said}")]
-    NotFound {
-        /// What go or git said.
-        said: UpstreamMessage,
-    },
-    /// The repository wants credentials. Remedy: the operator's git configuration.
-    #[error("version control refused access{said}")]
-    Forbidden {
-        /// What go or git said.
-        said: UpstreamMessage,
-    },
-    /// Name look-up or connection failed.
-    #[error("version control cannot be reached{said}")]
-    Unreachable {
-        /// What go or git said.
-        said: UpstreamMessage,
-    },
-    /// Anything else that go or git said.
-    #[error("go mod download failed{said}")]
-    Failed {
-        /// What go or git said.
-        said: UpstreamMessage,
-    },
-    /// Time ran out.
-    #[error("version control timed out after {after:.1?}")]
-    Timeout {
-        /// How long it had taken.
-        after: Duration,
-    },
-    /// The zip, the go.mod or the scratch directory grew too large.
-    #[error("version control: {what} is larger than the allowed {max_bytes} bytes")]
-    TooLarge {
-        /// What.
-        what: &'static str,
-        /// The limit.
-        max_bytes: u64,
-    },
-    /// The go command cannot be started. Remedy: install Go and git, or take `direct` out of the
-    /// sources.
-    #[error("cannot run the go command ({source}); a source \"direct\" needs go and git in PATH")]
-    NoGo {
-        /// The system's error.
-        source: io::Error,
-    },
-    /// Scratch has no space left. It passes.
-    #[error("version control: scratch has no space left")]
-    NoSpace {
-        /// Which disk or limit.
-        source: NoSpace,
-    },
-    /// Our own disk failed.
-    #[error("scratch directory: {source}")]
-    Local {
-        /// The system's error.
-        source: io::Error,
-    },
-}
-
-impl VcsError {
-    /// Whether the repository or the version is not there.
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, VcsError::NotFound { .. })
-    }
-
-    /// Whether it may work later by itself.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, VcsError::Unreachable { .. } | VcsError::Timeout { .. } | VcsError::NoSpace { .. })
     }
 }
 
@@ -206,7 +147,7 @@ impl Vcs {
             let mut share = options.scratch.share();
             // It waits for others here, where nothing is written yet.
             share.take(LEAST_SCRATCH_BYTES).map_err(|source| VcsError::NoSpace { source })?;
-            let scratch = Scratch::new(options.scratch.directory(), options.git_config.as_deref());
+            let scratch = environment::make_scratch(&options);
             Ok((scratch.map_err(|source| VcsError::Local { source })?, share))
         });
         let (scratch, mut share) = made.await?;
@@ -265,12 +206,19 @@ struct Run {
 
 impl Run {
     fn finish(self, group: &ProcessGroup) -> Result<FetchedModule, VcsError> {
-        let mut command = self.command().map_err(|source| VcsError::Local { source })?;
+        let (options, scratch) = (&*self.options, &self.scratch);
+        let command = environment::command(&options.go, options, scratch, ["stdout", "stderr"]);
+        let mut command = command.map_err(|source| VcsError::Local { source })?;
+        command.args(["mod", "download", "-json"]).arg(self.module.to_string());
         // The exit status is not looked at: the files are there or they are not.
-        group.run(&mut command).map_err(|source| VcsError::NoGo { source })?;
+        group.run(&mut command).map_err(|source| VcsError::NoGo {
+            go: options.go.clone(),
+            path: options.path.clone(),
+            source,
+        })?;
         let (go_mod, zip) = (self.cached("mod"), self.cached("zip"));
         if !(go_mod.exists() && zip.exists()) {
-            return Err(self.explain());
+            return Err(self.explain(group));
         }
         self.collect(&go_mod, &zip)
     }
@@ -278,55 +226,6 @@ impl Run {
     /// `<scratch>/mod/cache/download/<escaped path>/@v/<escaped version>.<extension>`
     fn cached(&self, extension: &str) -> PathBuf {
         self.scratch.path("mod/cache/download").join(file_name(&self.module, extension))
-    }
-
-    fn command(&self) -> io::Result<Command> {
-        let (options, scratch) = (&*self.options, &self.scratch);
-        let mut command = Command::new(&options.go);
-        command
-            .args(["mod", "download", "-json"])
-            .arg(self.module.to_string())
-            .current_dir(scratch.path("work"))
-            .env_clear()
-            .env("PATH", &options.path)
-            .envs([
-                ("LC_ALL", "C"),
-                ("GOENV", "off"),
-                ("GOTOOLCHAIN", "local"),
-                ("GOWORK", "off"),
-                ("GO111MODULE", "on"),
-                ("GOSUMDB", "off"),
-                ("GOPROXY", "direct"),
-                ("GOFLAGS", "-modcacherw"),
-                ("GOVCS", "*:git"),
-                ("GOAUTH", "off"),
-                ("GIT_TERMINAL_PROMPT", "0"),
-                ("GIT_CONFIG_NOSYSTEM", "1"),
-                ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ControlMaster=no -o ConnectTimeout=30"),
-                ("GIT_ASKPASS", "/bin/false"),
-                ("SSH_ASKPASS", "/bin/false"),
-                ("GCM_INTERACTIVE", "never"),
-            ])
-            .envs([
-                ("HOME", scratch.path("home")),
-                ("XDG_CONFIG_HOME", scratch.path("home/.config")),
-                ("GIT_CONFIG_GLOBAL", scratch.path("home/.gitconfig")),
-                ("GOPATH", scratch.path("gopath")),
-                ("GOMODCACHE", scratch.path("mod")),
-                ("GOCACHE", scratch.path("gocache")),
-                ("TMPDIR", scratch.path("tmp")),
-            ])
-            .envs(options.proxies.variables())
-            .stdin(Stdio::null())
-            .stdout(scratch.create("stdout")?)
-            .stderr(scratch.create("stderr")?);
-        if let Some(roots) = &options.roots {
-            command.env("SSL_CERT_FILE", roots).env("GIT_SSL_CAINFO", roots);
-        }
-        if let Some(insecure) = &options.insecure {
-            command.env("GOINSECURE", insecure);
-        }
-        Ok(command)
     }
 
     fn collect(&self, go_mod: &Path, zip: &Path) -> Result<FetchedModule, VcsError> {
@@ -343,16 +242,34 @@ impl Run {
     }
 
     /// What go or git said, as an error.
-    fn explain(&self) -> VcsError {
+    fn explain(&self, group: &ProcessGroup) -> VcsError {
         let read = |name| self.scratch.output(name).unwrap_or_default();
-        let message = Message::read(&read("stdout"), &read("stderr"));
-        let said = message.clean(self.scratch.root(), self.options.git_config.as_deref());
-        match message.blame() {
+        let words = Words::of_go(&read("stdout"), &read("stderr"), &self.module.to_string());
+        let asked = words
+            .is_unexplained()
+            .then(|| probe::ask_git(&self.options, &self.scratch, group, self.module.path.as_str()));
+        let (blame, text) = asked.flatten().unwrap_or_else(|| words.judge());
+        let hidden = self.hidden();
+        let said = hidden.for_clients(&text, self.scratch.root());
+        let in_full = hidden.for_log(&text, self.scratch.root());
+        match blame {
             Blame::Missing => VcsError::NotFound { said },
-            Blame::Access => VcsError::Forbidden { said },
+            Blame::Module => VcsError::Malformed { said },
+            Blame::Setup(fault) => VcsError::Setup { fault, said, in_full },
             Blame::Network => VcsError::Unreachable { said },
-            Blame::Unknown => VcsError::Failed { said },
+            Blame::Unknown => VcsError::Failed { said, in_full },
         }
+    }
+
+    /// What must not get out with the words of go and git.
+    fn hidden(&self) -> Hidden {
+        let options = &*self.options;
+        let secrets = options.netrc.iter().flat_map(Netrc::secrets);
+        let mut hidden = Hidden::new(options.git_config.as_deref().unwrap_or_default(), secrets);
+        for proxy in [&options.proxies.http, &options.proxies.https].into_iter().flatten() {
+            hidden.add_userinfo(proxy);
+        }
+        hidden
     }
 }
 

@@ -1,0 +1,36 @@
+//! Why a module cannot be fetched until the operator of this server has changed something.
+
+use std::fmt;
+
+use crate::upstream::UpstreamMessage;
+
+/// Why version control gives no module until somebody changes something at this server. `Display`
+/// is for the server's log.
+#[derive(Clone, Debug)]
+pub struct Unfetchable {
+    /// What is wrong and at whom: a clause.
+    pub(super) cause: String,
+    /// What go or git said, for clients.
+    pub(super) said: UpstreamMessage,
+    /// The same for the log.
+    pub(super) in_full: UpstreamMessage,
+    /// Whether nothing is known to be wrong with the module or its host.
+    pub(super) is_server_alone: bool,
+    /// What the operator does about it: an imperative.
+    pub(super) fix: String,
+    /// Whether every module of such a route has the same fate.
+    pub(super) stops_all: bool,
+}
+
+impl fmt::Display for Unfetchable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}\n  fix: {}", self.cause, self.in_full, self.fix)
+    }
+}
+
+impl Unfetchable {
+    /// Whether every module of such a route has the same fate.
+    pub fn stops_all(&self) -> bool {
+        self.stops_all
+    }
+}
