@@ -41,8 +41,6 @@ With --server the key comes from the server: compare its fingerprint, printed on
 HTTP_PROXY, HTTPS_PROXY and NO_PROXY count as for the go command; localhost and loopback addresses are asked directly. \
 SSL_CERT_FILE replaces the system's certificates, --cacert adds one.
 
-Exit codes: 0 done, 1 no Tallystick server, 2 wrong usage or configuration, 3 not reachable, 4 another key than the expected one.
-
 Examples:
   eval \"$(tallystick env)\"
   tallystick env --shell fish | source
