@@ -104,6 +104,19 @@ const COMMANDS: &[(&str, Codes)] = &[
         ],
     ),
     (
+        "check",
+        &[
+            (Done, "the log vouches for everything that has a hash"),
+            (
+                Failed,
+                "something is not in the log or cannot be checked; with --env also: a setting bypasses the log",
+            ),
+            (Usage, "wrong usage, or a file that go does not read"),
+            (Unreachable, "the log is not reachable: try again"),
+            (Damage, "a hash differs, or the log contradicts itself: a person must look"),
+        ],
+    ),
+    (
         "fsck",
         &[
             (Done, "clean"),

@@ -44,7 +44,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::{Config, Environment, LogFormat, Overrides};
-use exit::Exit;
+use exit::{Exit, text_of};
 use output::ProgressMeter;
 
 /// A private Go checksum database: one log for public and private modules, verified to the byte.
@@ -154,7 +154,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            output::error(&format!("{error:#}"));
+            output::error(&text_of(&error));
             Exit::of(&error).into()
         }
     }

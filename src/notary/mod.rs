@@ -53,7 +53,7 @@ use admission::MissAdmission;
 use compute::{Computing, Found};
 pub use counters::{Counter, Counters};
 use error::seconds;
-pub use error::{ConflictReport, Delay, NotaryError};
+pub use error::{ConflictReport, Delay, NotaryError, Remedy};
 use flight::{Completion, Flight, FlightAnswer, ModuleFlights, TooMany};
 use gather::Gatherer;
 use group::AheadPending;
