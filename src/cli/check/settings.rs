@@ -250,6 +250,9 @@ fn own_urls(key: &VerifierKey, go: &GoEnvironment) -> anyhow::Result<Vec<SourceU
 /// The exit code of an error, and what to do about it.
 pub(super) fn advice(error: &CheckError) -> (Exit, String) {
     let (exit, fix) = match error {
+        CheckError::Server(AuditError::Unreadable { may_pass: true, fix: Some(fix), .. }) => {
+            (Exit::Unreachable, fix.advice())
+        }
         CheckError::Server(AuditError::Unreadable { may_pass: true, .. }) => (
             Exit::Unreachable,
             "try again; if it stays so, see whether the server runs and can be reached from here",
