@@ -81,10 +81,7 @@ pub struct WitnessOverrides {
 
 impl WitnessConfig {
     /// Reads and checks the configuration. Without `--config` there is no file, only defaults.
-    pub fn load(
-        flags: &WitnessOverrides,
-        environment: &Environment,
-    ) -> Result<WitnessConfig, ConfigError> {
+    pub fn load(flags: &WitnessOverrides, environment: &Environment) -> Result<WitnessConfig, ConfigError> {
         let text = flags.config.as_deref().map(|path| file::read(path, &WITNESS)).transpose()?;
         let table = text.as_ref().map(|text| file::parse(text, &WITNESS)).transpose()?.unwrap_or_default();
         let mut loader = Loader::new(&WITNESS, text.as_ref(), environment);

@@ -36,10 +36,6 @@ checksum database, sum.golang.org too, has look-ups only, which bring in what is
 
 In a GitHub job every fault becomes an annotation of its line.
 
-Exit codes: 0 the log vouches for everything that has a hash, 1 something is not in the log or cannot be checked (with --env also: a \
-setting bypasses the log), 2 wrong usage, or a file that go does not read, 3 not reachable (try again), 4 a hash differs, or the log \
-contradicts itself: a person must look.
-
 Examples:
   tallystick check
   tallystick check go.sum --server https://sum.corp.example --key sum.corp.example.vkey

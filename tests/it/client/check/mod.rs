@@ -109,7 +109,7 @@ fn what_go_has_written_is_proved_and_nothing_is_brought_in() {
     assert!(ran.stdout.contains(&summary), "{}", ran.stdout);
     let (code, report) = world.developer.check_json(&["go.sum"]);
     assert_eq!((code, counts(&report)), (0, vec![("proved".to_owned(), 4)]), "{report}");
-    assert_eq!(report["log"]["size"], 2);
+    assert_eq!((&report["log"], &report["size"]), (&NAME.into(), &2.into()), "{report}");
     assert_eq!(world.size(), size);
     assert_eq!(world.server().requests(Some("lookup")), requests, "a look-up brings in what is missing");
     // The newest head seen, as the log has signed it.
@@ -233,11 +233,7 @@ fn which_log_it_is_nobody_learns_from_the_server() {
     world.server.take().unwrap().stop();
     let ran = world.developer.check(&[]);
     assert_eq!(ran.code, 3, "{}{}", ran.stdout, ran.stderr);
-    assert!(
-        ran.stderr.contains("does not answer") && ran.stderr.contains("fix: try again"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("cannot be asked") && ran.stderr.contains("fix: "), "{}", ran.stderr);
 }
 
 #[test]
