@@ -236,6 +236,22 @@ fn which_log_it_is_nobody_learns_from_the_server() {
     assert!(ran.stderr.contains("cannot be asked") && ran.stderr.contains("fix: "), "{}", ran.stderr);
 }
 
+/// GOPRIVATE is there to keep names from others; GONOSUMDB, where somebody set it, keeps them from every log.
+#[test]
+fn private_names_are_asked_of_the_own_log() {
+    let Some(world) = World::new("private_names_are_asked_of_the_own_log") else { return };
+    world.download();
+    let check = |environment: &[(&str, &str)]| world.developer.check_with(&["go.sum"], environment, "");
+    let private = ("GOPRIVATE", "corp.example");
+    let ran = check(&[private, ("GONOSUMDB", "")]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let ran = check(&[private, ("GONOSUMDB", "corp.example/lib,none.example")]);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    let said = "GONOSUMDB keeps its name from sum.corp.example";
+    assert_eq!(ran.stdout.matches(said).count(), 2, "{}", ran.stdout);
+    assert!(ran.stderr.contains("fix: check it against the log that has it"), "{}", ran.stderr);
+}
+
 #[test]
 fn sum_golang_org_has_look_ups_only() {
     if !oracle::is_there("sum_golang_org_has_look_ups_only") {
