@@ -42,7 +42,7 @@ const COMMANDS: &[(&str, Codes)] = &[
             (Failed, "the server answered, and is no Tallystick server"),
             (Usage, "wrong usage or configuration; also: there is no key here"),
             (Unreachable, "the server does not answer"),
-            (Damage, "the server gave the key of another log"),
+            (Damage, "another key than the expected one"),
         ],
     ),
     (

@@ -1,6 +1,7 @@
 //! The command line: one file a command. Parsing and printing are here; what a command does is in the engines, and
 //! each command that needs one calls it through a function named `engine` that takes plain options.
 
+mod address;
 mod anchor;
 mod audit;
 mod bypass;
@@ -43,7 +44,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::{Config, Environment, LogFormat, Overrides};
-use exit::Exit;
+use exit::{Exit, text_of};
 use output::ProgressMeter;
 
 /// A private Go checksum database: one log for public and private modules, verified to the byte.
@@ -153,7 +154,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            output::error(&format!("{error:#}"));
+            output::error(&text_of(&error));
             Exit::of(&error).into()
         }
     }

@@ -193,15 +193,7 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
-    let mut background = JoinSet::new();
-    background.spawn(wait_until_it_writes(log.clone()));
-    let newest = {
-        let log = log.clone();
-        move || Some(log.snapshot().head().signed_at)
-    };
-    background.spawn(watch_clock(engines.clock.clone(), clock_figures, newest));
-    tls.map(|tls| background.spawn(reload_certificate(tls)));
-    mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
+    let mut background = background(&engines, tls, clock_figures);
     let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
     let operations = operations.behind(open_door);
     reverify::start(&config, &operations, &mut background);
@@ -236,6 +228,19 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     notary.stop(NOTARY_PATIENCE).await;
     tokio::task::spawn_blocking(move || engines.log.close()).await?;
     ended
+}
+
+/// What goes on until the process ends.
+fn background(engines: &Engines, tls: Option<Arc<TlsKeeper>>, clock_figures: ClockFigures) -> JoinSet<()> {
+    let Engines { log, mirrors, clock, .. } = engines;
+    let mut background = JoinSet::new();
+    background.spawn(wait_until_it_writes(log.clone()));
+    let head = log.clone();
+    let newest = move || Some(head.snapshot().head().signed_at);
+    background.spawn(watch_clock(clock.clone(), clock_figures, newest));
+    tls.map(|tls| background.spawn(reload_certificate(tls)));
+    mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
+    background
 }
 
 /// The public door and the operators' door.

@@ -9,7 +9,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::exit::OrExit;
+use super::exit::{OrExit, text_of};
 use super::{Common, Exit, ProgressMeter, go_sum, output};
 use crate::files;
 use crate::gosum::{GoSumFile, GoSumLine, OddLine, Oddity};
@@ -130,7 +130,7 @@ impl VerifyCommand {
         let (mut reports, mut proved) = (Vec::with_capacity(files.len()), Vec::new());
         for (done, Wanted { path, found_in }) in files.into_iter().enumerate() {
             match read_proof(&path, found_in.as_deref())
-                .map_err(|error| format!("{error:#}"))
+                .map_err(|error| text_of(&error))
                 .and_then(|file| proof::verify(&file, &trust).map_err(|error: Rejection| explain(&error)))
             {
                 Ok(one) => {

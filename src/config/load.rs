@@ -8,6 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use super::loader::{At, Environment, Loader, Overrides, TextList};
+use super::patterns::DeadPattern;
 use super::problem::{ConfigError, ProblemKind};
 use super::reference::SERVER;
 use super::said::Said;
@@ -159,14 +160,10 @@ pub(super) fn bad_pattern(patterns: &[String]) -> Option<String> {
             "is empty"
         } else if pattern.contains(',') || pattern.contains(char::is_whitespace) {
             "holds a comma or a space: each pattern is its own element"
-        } else if pattern.contains("://") {
-            "is a URL: module paths have no scheme"
-        } else if pattern.starts_with('/') || pattern.contains("//") {
-            "has an empty path element"
-        } else if PathPatterns::parse(pattern).malformed().next().is_some() {
-            "is not a complete pattern"
         } else {
-            return None;
+            let dead = DeadPattern::of(pattern)?;
+            let meant = dead.meant.map(|meant| format!(" (`{meant}` is probably meant)"));
+            return Some(format!("`{pattern}` {}{}", dead.why, meant.unwrap_or_default()));
         };
         Some(format!("`{pattern}` {why}"))
     })

@@ -39,6 +39,7 @@ mod loader;
 mod log_format;
 mod monitor;
 mod netrc;
+mod patterns;
 mod problem;
 pub mod reference;
 mod rows;
@@ -95,7 +96,7 @@ settings! {
         "url" => url: Said<Option<ServerUrl>> = Said::optional(at.parsed());
         /// Directory of the log database, the keys and the control socket.
         "data" => data: Said<PathBuf> = at.path(flags.data.clone())
-            .unwrap_or_else(|| Said::by_default(at.directory().join("tallystick-data")));
+            .unwrap_or_else(|| at.path_by_default("tallystick-data"));
         /// File of the anchor.
         "anchor" => anchor: Said<PathBuf> =
             at.path(None).unwrap_or_else(|| Said::by_default(data.join("anchor.db")));

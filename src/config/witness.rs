@@ -38,7 +38,7 @@ settings! {
         "name" => name: Said<Option<String>> = Said::optional(at.over(flags.name.clone()));
         /// Directory of the key and the database.
         "data" => data: Said<PathBuf> = at.path(flags.data.clone())
-            .unwrap_or_else(|| Said::by_default("tallystick-witness".into()));
+            .unwrap_or_else(|| at.path_by_default("tallystick-witness"));
         /// The address at which logs submit checkpoints.
         "listen" => listen: Said<SocketAddr> =
             at.over(flags.listen).unwrap_or_else(|| Said::by_default(local(8475)));
@@ -73,8 +73,6 @@ pub struct WitnessOverrides {
     pub listen: Option<SocketAddr>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<SocketAddr>,
-    /// TALLYSTICK_LOG_FORMAT.
-    pub log_format: Option<LogFormat>,
     /// `--log`, each `[ORIGIN ]VKEY`. They are added to those of the file.
     pub logs: Vec<String>,
 }

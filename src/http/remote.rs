@@ -230,8 +230,9 @@ impl MirroredLog {
                 let size = self.log().newest().map_or(TreeSize(0), |newest| newest.tree.size);
                 // Not 404: a client whose head is newer than ours asks for what will be there, and would give up.
                 let text = format!(
-                    "{what} of {name} is beyond the newest tree head that is known here, of {size} records\nTry again in a \
-                     few seconds."
+                    "{what} of {name} is beyond the newest tree head that is known here, of {}\nTry again in a few \
+                     seconds.",
+                    size.records()
                 );
                 Err(LookupRefusal::TryLater { text, retry_after: RETRY_AFTER })
             }
@@ -248,9 +249,10 @@ impl MirroredLog {
             self.options.mirror.want();
         }
         let text = format!(
-            "{} of {} is not mirrored here yet: there are {size} records\nTry again in a few seconds.",
+            "{} of {} is not mirrored here yet, only {}\nTry again in a few seconds.",
             tile.path(),
-            log.name()
+            log.name(),
+            size.records()
         );
         LookupRefusal::TryLater { text, retry_after: RETRY_AFTER }
     }
@@ -351,7 +353,8 @@ fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
         RemoteError::NotFound { .. } => missing(log, what, NOT_FOUND_AGE),
         RemoteError::Forbidden { .. } => LookupRefusal::Forbidden {
             text: format!(
-                "{log} refuses to tell this server {what}\nThe operator of this server must look at its credentials."
+                "{log} refuses to tell this server {what}\nThe operator of this server finds in its log what each URL of {log} \
+                 said, and gives it other credentials or another URL."
             ),
         },
         RemoteError::Unavailable { retry_after, .. } => {
@@ -421,10 +424,11 @@ impl MetricsSource for MirrorFigures {
         );
         add(
             "mirror_lag_seconds",
-            "Seconds since the newest head was reached, -1 for never",
+            "Seconds since the newest head was reached, +Inf for never",
             &|_, progress| {
                 let age = |at| self.clock.now().duration_since(at).as_secs_f64().max(0.0);
-                gauge(progress.succeeded_at.map_or(-1.0, age))
+                // An alert on a lag that is too long must see one that never ends.
+                gauge(progress.succeeded_at.map_or(f64::INFINITY, age))
             },
         );
         add(

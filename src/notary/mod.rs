@@ -53,7 +53,7 @@ use admission::MissAdmission;
 use compute::{Computing, Found};
 pub use counters::{Counter, Counters};
 use error::seconds;
-pub use error::{ConflictReport, Delay, NotaryError};
+pub use error::{ConflictReport, Delay, NotaryError, Remedy};
 use flight::{Completion, Flight, FlightAnswer, ModuleFlights, TooMany};
 use gather::Gatherer;
 use group::AheadPending;
@@ -474,6 +474,7 @@ fn needs_a_person(error: &NotaryError) -> bool {
     match error {
         NotaryError::TryLater { why, .. } => matches!(why, Delay::Unproven { .. }),
         NotaryError::Conflict(_) | NotaryError::Misbehavior { .. } | NotaryError::Internal { .. } => true,
+        NotaryError::Unfetchable { why, .. } => why.stops_all(),
         NotaryError::NoRoute { .. }
         | NotaryError::NotFound { .. }
         | NotaryError::Forbidden { .. }

@@ -51,7 +51,7 @@ pub(crate) use incidents::{DecisionAnswer, DecisionRequest, LogStateAnswer, chec
 pub(crate) use lookup::{LookupAnswer, PublishedHead, RecordDetails};
 pub(crate) use mirror::{
     CompareAnswer, CompareCounts, Disagreeing, ExportAnswer, FullStatus, ImportAnswer, MirrorStatus,
-    PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, WorkProgress,
+    PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, UrlStatus, WorkProgress,
 };
 pub(crate) use operations::{IncidentStore, OpenDoor, Operations};
 pub(crate) use prove::{ModuleProofError, ModuleProofs, ProofFile, ProofMaker};

@@ -21,7 +21,7 @@ pub(super) struct CheckOutput {
     #[serde(skip)]
     asking: Option<Asking>,
     /// The log, where one was asked.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[serde(flatten)]
     log: Option<CheckedLog>,
     counts: CheckCounts,
     /// Everything that is not proved, the worst first.

@@ -103,8 +103,9 @@ pub enum ImportError {
     },
     /// The head of the import is older than one that is known, and nothing here compares the two.
     #[error(
-        "its head of {offered} records is older than the one of {newest} that is known, and cannot be compared with it: {why}\n  \
-         fix: import a newer export, or let `tallystick mirror sync` reach the log first"
+        "its head of {} is older than the one of {newest} that is known, and cannot be compared with it: {why}\n  \
+         fix: import a newer export, or let `tallystick mirror sync` reach the log first",
+        .offered.records()
     )]
     Older {
         /// The size of the import's head.

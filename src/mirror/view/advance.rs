@@ -138,7 +138,7 @@ impl Advances {
         if size >= shown {
             return reconciled.map(|_| size);
         }
-        let older = format!("an older head of {size} records, after one of {shown}");
+        let older = format!("an older head of {}, after one of {shown}", size.records());
         Err(match reconciled {
             Ok(_) => NotVerified::Bad(older),
             // A source that went back as a whole does not have the tiles of the larger tree.

@@ -12,4 +12,5 @@ mod hanging;
 mod limits;
 mod remote;
 mod routes;
+mod sources;
 mod world;
