@@ -20,7 +20,8 @@ use crate::tlog::{
 
 /// Module versions of one check. The module cache of a build server has some ten thousand.
 const MAX_MODULES: usize = 200_000;
-/// Records, or heads, that are proved with one plan of tiles: of each, three tiles of 8 KiB at most are not shared.
+/// Records, or heads, that are proved with one plan of tiles: of each, three tiles of 8 KiB at most
+/// are not shared.
 const PROVED_AT_ONCE: usize = 512;
 /// How often another process may keep a newer head while ours is compared.
 const MAX_RACES: usize = 16;
@@ -105,7 +106,8 @@ pub(crate) enum CheckError {
         /// What is wrong with it.
         why: String,
     },
-    /// The server shows a smaller tree than was seen before, and does not have the tiles of the larger one.
+    /// The server shows a smaller tree than was seen before, and does not have the tiles of the
+    /// larger one.
     #[error(
         "the newest head shown has the size {shown}, and one of the size {seen} was seen before ({place}): {why}"
     )]
@@ -164,7 +166,8 @@ pub(crate) async fn check(
     let mut check =
         Check { target: Arc::new(target), heads: Heads::new(key, clock), jobs, shown: TreeSize(0) };
     let without_latest = match check.ask_latest().await {
-        // Some proxies pass on only what the go command asks for. Look-ups have signed heads of their own.
+        // Some proxies pass on only what the go command asks for. Look-ups have signed heads of
+        // their own.
         Err(CheckError::Server(error @ AuditError::Unreadable { may_pass: false, .. }))
             if asking == Asking::Lookups =>
         {
@@ -291,8 +294,8 @@ impl Check {
         Ok(found)
     }
 
-    /// Proves that every head is of one log with the largest, among them the one that is remembered, and remembers the
-    /// largest.
+    /// Proves that every head is of one log with the largest, among them the one that is
+    /// remembered, and remembers the largest.
     async fn compare_and_remember(&mut self, memory: Option<&HeadMemory>) -> Result<(), CheckError> {
         for _ in 0..MAX_RACES {
             let Some(memory) = memory else { return self.compare().await };

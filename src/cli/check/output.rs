@@ -27,6 +27,7 @@ pub(super) struct CheckOutput {
     /// Everything that is not proved, the worst first.
     #[serde(serialize_with = "unproved")]
     pub(super) findings: Vec<Finding>,
+    notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,8 +58,8 @@ impl CheckVerdict {
 
 impl CheckOutput {
     /// Begins with what is known without a log.
-    pub(super) fn new(findings: Vec<Finding>) -> CheckOutput {
-        CheckOutput { asking: None, log: None, counts: CheckCounts::default(), findings }
+    pub(super) fn new(findings: Vec<Finding>, notes: Vec<String>) -> CheckOutput {
+        CheckOutput { asking: None, log: None, counts: CheckCounts::default(), findings, notes }
     }
 
     /// Names the log and the head under which everything was proved.
@@ -121,6 +122,7 @@ impl CheckOutput {
             output::print("\n")?;
         }
         output::print(&self.summary())?;
+        self.notes.iter().for_each(|text| output::note(text));
         // Each piece of advice once, however many lines need it.
         let mut said: Vec<&str> = Vec::new();
         for finding in self.findings.iter().filter(shown) {
@@ -175,7 +177,8 @@ impl CheckOutput {
     }
 }
 
-/// One annotation, as GitHub's runner reads it: `%`, CR and LF are escaped, in properties `:` and `,` as well.
+/// One annotation, as GitHub's runner reads it: `%`, CR and LF are escaped, in properties `:` and
+/// `,` as well.
 fn annotation(finding: &Finding) -> String {
     let level = match finding.verdict {
         CheckVerdict::Differs | CheckVerdict::NotInLog | CheckVerdict::NotChecked => "error",
@@ -255,7 +258,8 @@ fn case(file: &str, finding: &Finding) -> String {
 mod tests {
     use super::*;
 
-    /// The escapes are those of `escapeData` and `escapeProperty` in GitHub's toolkit (`packages/core/src/command.ts`).
+    /// The escapes are those of `escapeData` and `escapeProperty` in GitHub's toolkit
+    /// (`packages/core/src/command.ts`).
     #[test]
     fn annotations_are_escaped_as_github_reads_them() {
         let finding = Finding {

@@ -1,7 +1,8 @@
-//! Which log a check is against: its key, where it is, what it may be asked, and which of its heads are known here.
+//! Which log a check is against: its key, where it is, what it may be asked, and which of its heads
+//! are known here.
 //!
-//! GOSUMDB is read as the `go` command reads it (`dbDial` in `cmd/go/internal/modfetch`): a verifier key or a known name,
-//! and a URL after it, which bypasses GOPROXY.
+//! GOSUMDB is read as the `go` command reads it (`dbDial` in `cmd/go/internal/modfetch`): a
+//! verifier key or a known name, and a URL after it, which bypasses GOPROXY.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -146,8 +147,8 @@ impl LogSettings {
 
     /// Takes out what this log must not be told, and returns what to say about it.
     ///
-    /// GONOSUMDB keeps names from every log. GOPRIVATE, its default, keeps them from public ones: a company's own log is
-    /// where private modules belong.
+    /// GONOSUMDB keeps names from every log. GOPRIVATE, its default, keeps them from public ones: a
+    /// company's own log is where private modules belong.
     pub(super) fn withhold(
         &self,
         go: &GoEnvironment,
@@ -233,7 +234,8 @@ pub(super) fn gosumdb(value: &str) -> anyhow::Result<Gosumdb> {
     Ok(Gosumdb::Database(key, url.map(str::to_owned)))
 }
 
-/// The proxies of GOPROXY, which are asked whether they pass the database on, then its name, as the `go` command does.
+/// The proxies of GOPROXY, which are asked whether they pass the database on, then its name, as the
+/// `go` command does.
 fn own_urls(key: &VerifierKey, go: &GoEnvironment) -> anyhow::Result<Vec<SourceUrl>> {
     let name = key.name().as_str();
     let list = go.var("GOPROXY").and_then(|setting| setting.value.parse::<SourceList>().ok());
@@ -248,6 +250,9 @@ fn own_urls(key: &VerifierKey, go: &GoEnvironment) -> anyhow::Result<Vec<SourceU
 /// The exit code of an error, and what to do about it.
 pub(super) fn advice(error: &CheckError) -> (Exit, String) {
     let (exit, fix) = match error {
+        CheckError::Server(AuditError::Unreadable { may_pass: true, fix: Some(fix), .. }) => {
+            (Exit::Unreachable, fix.advice())
+        }
         CheckError::Server(AuditError::Unreadable { may_pass: true, .. }) => (
             Exit::Unreachable,
             "try again; if it stays so, see whether the server runs and can be reached from here",

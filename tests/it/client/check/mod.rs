@@ -1,4 +1,5 @@
-//! `tallystick check`: what the real `go` command has written, held against a log that runs, and against foreign ones.
+//! `tallystick check`: what the real `go` command has written, held against a log that runs, and
+//! against foreign ones.
 
 mod built;
 mod forks;
@@ -76,7 +77,8 @@ impl World {
         self.server().metric("tree_size")
     }
 
-    /// Has the `go` command download what the project requires, which brings it into the log and into go.sum.
+    /// Has the `go` command download what the project requires, which brings it into the log and
+    /// into go.sum.
     fn download(&self) {
         self.developer.go(&["mod", "download", "all"]).succeeded();
         let lines = [self.proxy.lines(LIB), self.proxy.lines(TOOL)].concat();
@@ -147,7 +149,8 @@ fn what_the_log_does_not_have_is_brought_in_only_when_that_is_wanted() {
     assert_eq!((code, counts(&report), world.size()), (1, want, 2), "{report}");
 }
 
-/// Proxies of modules pass on what the `go` command asks for, and it never asks for the newest head.
+/// Proxies of modules pass on what the `go` command asks for, and it never asks for the newest
+/// head.
 #[test]
 fn a_proxy_that_knows_no_latest_is_enough() {
     let Some(world) = World::new("a_proxy_that_knows_no_latest_is_enough") else { return };
