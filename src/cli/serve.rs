@@ -195,9 +195,8 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     );
     let mut background = background(&engines, tls, clock_figures);
     let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
-    let operations = operations.behind(open_door);
     reverify::start(&config, &operations, &mut background);
-    let control = tokio::spawn(control::serve(operations, socket));
+    let control = tokio::spawn(control::serve(operations.behind(open_door), socket));
 
     let ended = tokio::select! {
         name = signals.next() => {
