@@ -52,6 +52,7 @@ pub use passing::{passthrough, supported};
 pub use post::Posted;
 pub use redirect::{HostRule, HostRuleError, RedirectRules};
 pub use remote::UrlId;
+pub(crate) use scratch::remove_leftovers;
 pub use space::{NoSpace, ScratchSpace};
 pub use spool::{MEMORY_BYTES, SpoolReader, Spooled};
 pub use sumdb::RemoteSumdb;

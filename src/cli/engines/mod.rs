@@ -17,7 +17,7 @@ use crate::log::{Conditions, Log, PublishGate, State};
 use crate::mirror::Mirrors;
 use crate::notary::Notary;
 use crate::note::SignerKey;
-use crate::upstream::{ClientOptions, HostRule, HttpClient, RedirectRules};
+use crate::upstream::{ClientOptions, HostRule, HttpClient, RedirectRules, remove_leftovers};
 use crate::witness::Witnesses;
 pub(super) use log::{ClosedLog, open_log, open_reader};
 pub(super) use mirrors::{file_name, full_database, open_kept_mirrors, open_mirrors};
@@ -60,6 +60,8 @@ impl Engines {
             let fix = one.remedy();
             tracing::error!(log = one.name, error = %one, fix, "a mirror cannot be used; the others go on");
         }
+        // The log is ours alone by now, and nothing is fetched yet.
+        remove_leftovers(&config.data.join("scratch"));
         let notary = open_notary(config, log.clone(), &mirrors, &client)?;
         Ok(Engines { log, notary, mirrors, witnesses, clock })
     }

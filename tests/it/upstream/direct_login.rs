@@ -111,7 +111,10 @@ fn a_subgroup_behind_a_login_a_ca_and_a_proxy_is_notarized() {
     server.stop();
 
     configure(&directory, "netrc = \"netrc\"\n");
+    let left = directory.data().join("scratch/direct-left");
+    std::fs::create_dir(&left).unwrap();
     let server = serve();
+    assert!(!left.exists(), "what a killed server leaves there holds logins");
     let (status, _, text) = look_up(&server, &format!("{module}@v1.1.0"));
     assert_eq!(status, 200, "{text}\n{}", server.printed());
     for (asked, want, says) in [
