@@ -39,6 +39,8 @@ pub struct Clock {
 #[derive(Debug)]
 struct FixedClock {
     start: Timestamp,
+    /// How far the calendar was set back.
+    back: Mutex<Duration>,
     /// Real monotonic time at creation: timers of the runtime, which are real, then agree with deadlines made from this clock.
     start_instant: Instant,
     elapsed: Mutex<Duration>,
@@ -52,7 +54,12 @@ impl Clock {
 
     /// A clock for tests that shows `start` until [`Clock::advance`] is called.
     pub fn fixed(start: Timestamp) -> Clock {
-        let fixed = FixedClock { start, start_instant: Instant::now(), elapsed: Mutex::new(Duration::ZERO) };
+        let fixed = FixedClock {
+            start,
+            back: Mutex::new(Duration::ZERO),
+            start_instant: Instant::now(),
+            elapsed: Mutex::new(Duration::ZERO),
+        };
         Clock { fixed: Some(Arc::new(fixed)) }
     }
 
@@ -61,7 +68,11 @@ impl Clock {
         match &self.fixed {
             None => Timestamp::now(),
             // A test that leaves the calendar (year 9999) sees the last moment of it.
-            Some(fixed) => fixed.start.checked_add(fixed.elapsed()).unwrap_or(Timestamp::MAX),
+            Some(fixed) => {
+                let now = fixed.start.checked_add(fixed.elapsed()).unwrap_or(Timestamp::MAX);
+                let back = *fixed.back.lock().unwrap_or_else(PoisonError::into_inner);
+                now.checked_sub(back).unwrap_or(Timestamp::MIN)
+            }
         }
     }
 
@@ -86,6 +97,44 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         let fixed = self.fixed.as_ref().expect("only a fixed clock can be moved");
         *fixed.elapsed.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+
+    /// Sets the calendar of a fixed clock back; monotonic time stays. Panics on the machine's clock.
+    pub fn set_back(&self, by: Duration) {
+        let fixed = self.fixed.as_ref().expect("only a fixed clock can be set back");
+        *fixed.back.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+}
+
+/// Notices that the calendar was set back: less of it has passed than of monotonic time.
+///
+/// A machine that sleeps stops both, so it is no reason for an alarm; one that is set forward makes
+/// nothing happen twice.
+#[derive(Debug)]
+pub struct ClockWatch {
+    clock: Clock,
+    /// Both times at the last look.
+    last: (Timestamp, Instant),
+}
+
+impl ClockWatch {
+    /// Smaller steps are how a time service keeps a clock right.
+    pub const TOLERANCE: Duration = Duration::from_secs(1);
+
+    /// Begins to watch.
+    pub fn new(clock: Clock) -> ClockWatch {
+        let last = (clock.now(), clock.instant());
+        ClockWatch { clock, last }
+    }
+
+    /// Returns how far the calendar was set back since the last look, if it was.
+    pub fn look(&mut self) -> Option<Duration> {
+        let now = (self.clock.now(), self.clock.instant());
+        let passed = now.1.saturating_duration_since(self.last.1);
+        let expected = self.last.0.checked_add(passed).unwrap_or(Timestamp::MAX);
+        self.last = now;
+        let back = Duration::try_from(expected.duration_since(now.0)).ok()?;
+        (back > ClockWatch::TOLERANCE).then_some(back)
     }
 }
 
@@ -114,6 +163,21 @@ mod tests {
         clock.advance(Duration::from_millis(1500));
         assert_eq!(other.now().to_string(), "2026-11-21T00:00:01.5Z");
         assert_eq!(other.instant() - before, Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn a_calendar_that_is_set_back_is_noticed_once() {
+        let clock = Clock::fixed("2026-12-01T00:00:00Z".parse().unwrap());
+        let mut watch = ClockWatch::new(clock.clone());
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(watch.look(), None);
+        clock.set_back(Duration::from_millis(900));
+        assert_eq!(watch.look(), None, "a time service corrects so much");
+        clock.advance(Duration::from_secs(10));
+        clock.set_back(Duration::from_secs(600));
+        assert_eq!(clock.now().to_string(), "2026-12-01T00:50:09.1Z");
+        assert_eq!(watch.look(), Some(Duration::from_secs(600)));
+        assert_eq!(watch.look(), None);
     }
 
     #[test]

@@ -26,7 +26,7 @@
 //! | | [`tlog`] | the Merkle tree: hashes, proofs, tiles, records, tree heads |
 //! | | [`module`] | module paths and versions |
 //! | | [`dirhash`] | `h1:` hashes of zips, directories and go.mod files |
-//! | | [`gosum`] | go.sum lines |
+//! | | [`gosum`] | go.sum lines, and go.sum files as `go` reads them |
 //! | | `xml` | text in XML |
 //! | | [`visible`] | text of others as people may see it |
 //! | | [`proof`] | the proof of a module version in a file, verified with keys alone |
@@ -44,6 +44,7 @@
 //! | | [`notary`] | may this module enter, where does its line come from: look-up misses end here |
 //! | | [`witness`] | a witness of other logs, and the own log before its witnesses |
 //! | | [`audit`] | a full check of any checksum database, by what it serves |
+//! | | `check` | what a build uses, held against a log: go.sum lines, downloads, vendored files, programs |
 //! | | [`gossip`] | signed heads that others were shown, compared with ours: nobody is shown another log unnoticed |
 //! | | [`monitor`] | follows logs, and tells what happens in them |
 //! | | [`operate`] | the use cases that the command line and the control socket share |
@@ -171,6 +172,7 @@ pub mod store;
 pub mod upstream;
 // ENGINES: what Tallystick does.
 pub mod audit;
+pub(crate) mod check;
 pub mod gossip;
 pub mod log;
 pub mod mirror;

@@ -38,12 +38,15 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 pub use finding::{AuditFinding, Findings, Subject};
+pub(crate) use read::LookedUp;
 pub use read::Target;
+pub(crate) use sample::in_order;
 pub use sample::{MAX_MODULES, audit_lines};
 
 use crate::crew::Crew;
 use crate::note::{self, VerifierKey};
 use crate::tlog::{Hash, TILE_WIDTH, Tile, TreeHead};
+use crate::upstream::Fix;
 use block::Block;
 use heads::Expected;
 use names::Names;
@@ -125,6 +128,8 @@ pub enum AuditError {
         why: String,
         /// Whether it may work later by itself.
         may_pass: bool,
+        /// What a person can do about it.
+        fix: Option<Fix>,
     },
     /// No URL gives data tiles, as proxies that pass only what the `go` command asks for.
     #[error("{url} does not give data tiles: {why}")]

@@ -20,6 +20,8 @@ use crate::upstream::{FetchError, HttpClient, RemoteSumdb, SumdbError};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a tile is asked for, with a pause after each time that is twice the one before.
 const TRIES: u32 = 6;
+/// How often one record is asked for.
+const RECORD_TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Heads that are listed: a hundred requests. A log that has published more has these compared, the newest.
 const MAX_LISTED: usize = 10_000;
@@ -35,6 +37,16 @@ pub struct Target {
     pub client: HttpClient,
     /// Where it is.
     pub url: SourceUrl,
+}
+
+/// The answer to a look-up.
+pub(crate) enum LookedUp {
+    /// A record with a head.
+    Found(Bytes),
+    /// The log does not have it and does not take it in.
+    Missing,
+    /// The log, or who stands before it, refuses to answer, and says why.
+    Refused(String),
 }
 
 impl fmt::Debug for Target {
@@ -56,19 +68,19 @@ struct Listed {
 
 impl Target {
     /// Where it is, for people.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.remote.health().first().map_or_else(String::new, |(url, _)| url.to_string())
     }
 
     /// The newest head, as it came.
-    pub(super) async fn latest(&self) -> Result<Vec<u8>, AuditError> {
+    pub(crate) async fn latest(&self) -> Result<Vec<u8>, AuditError> {
         let mut inquiry = self.remote.latest(self.deadline());
         let answer = inquiry.next().await.map_err(|error| unreadable("latest", &error))?;
         Ok(answer.body.to_vec())
     }
 
     /// A tile in exactly this width.
-    pub(super) async fn tile(&self, tile: &Tile) -> Result<Bytes, AuditError> {
+    pub(crate) async fn tile(&self, tile: &Tile) -> Result<Bytes, AuditError> {
         let wanted = if tile.is_partial() { vec![*tile, tile.full()] } else { vec![*tile] };
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
@@ -118,7 +130,8 @@ impl Target {
                 Ok(answer) => answer.body,
                 Err(error) if error.is_transient() => {
                     let path = "api/v1/heads".to_owned();
-                    return Err(AuditError::Unreadable { path, why: error.to_string(), may_pass: true });
+                    let fix = error.fix();
+                    return Err(AuditError::Unreadable { path, why: error.to_string(), may_pass: true, fix });
                 }
                 Err(_) => return Ok(Err("published heads: this server does not list them".to_owned())),
             };
@@ -154,11 +167,32 @@ impl Target {
     }
 
     /// The answer to a look-up; none where it is said not to be there.
-    pub(super) async fn answer_of(&self, module: &ModuleVersion) -> Result<Option<Bytes>, AuditError> {
+    pub(crate) async fn answer_of(&self, module: &ModuleVersion) -> Result<Option<Bytes>, AuditError> {
         match self.remote.lookup(module, self.deadline()).next().await {
             Ok(answer) => Ok(Some(answer.body)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(unreadable(&format!("lookup of {module}"), &error)),
+        }
+    }
+
+    /// Looks a module version up as the `go` command does, and again where the server asks for that.
+    pub(crate) async fn look_up(&self, module: &ModuleVersion) -> Result<LookedUp, AuditError> {
+        let (mut pause, mut left) = (FIRST_PAUSE, RECORD_TRIES);
+        loop {
+            left -= 1;
+            let error = match self.remote.lookup(module, self.deadline()).next().await {
+                Ok(answer) => return Ok(LookedUp::Found(answer.body)),
+                Err(error) if error.is_not_found() => return Ok(LookedUp::Missing),
+                Err(error) => error,
+            };
+            if error.failures.iter().any(|failure| matches!(failure, FetchError::Forbidden { .. })) {
+                return Ok(LookedUp::Refused(error.to_string()));
+            }
+            if left == 0 || !error.is_transient() {
+                return Err(unreadable(&format!("lookup of {module}"), &error));
+            }
+            tokio::time::sleep(pause.max(error.retry_after().unwrap_or_default())).await;
+            pause *= 2;
         }
     }
 
@@ -171,9 +205,72 @@ impl Target {
             path: path.clone(),
             why: "it was there before".to_owned(),
             may_pass: true,
+            fix: None,
         };
         let texts = split_data_tile(&data).map_err(|_| gone())?;
         texts.get((id % TILE_WIDTH) as usize).map(|text| (*text).to_owned()).ok_or_else(gone)
+    }
+
+    /// The verifier keys that the server names as those of its log; none where it is no Tallystick.
+    pub(crate) async fn named_keys(&self) -> Result<Option<Vec<String>>, AuditError> {
+        #[derive(Deserialize)]
+        struct Log {
+            keys: Vec<Key>,
+        }
+        #[derive(Deserialize)]
+        struct Key {
+            verifier: String,
+        }
+        if self.url.server().is_none() {
+            return Ok(None);
+        }
+        match self.of_api("api/v1/log", 1).await {
+            Ok(Some(answer)) => {
+                let log: Option<Log> = serde_json::from_slice(&answer).ok();
+                Ok(log.map(|log| log.keys.into_iter().map(|key| key.verifier).collect()))
+            }
+            Ok(None) | Err(AuditError::Unreadable { may_pass: false, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The record of a module version, its number and its text, as a Tallystick server tells it without bringing
+    /// anything in; none where the log has none.
+    pub(crate) async fn recorded(&self, module: &ModuleVersion) -> Result<Option<(u64, String)>, AuditError> {
+        #[derive(Deserialize)]
+        struct Record {
+            record: u64,
+            lines: Vec<String>,
+        }
+        let path = format!("api/v1/modules/{}", module.escaped());
+        let Some(answer) = self.of_api(&path, RECORD_TRIES).await? else { return Ok(None) };
+        match serde_json::from_slice(&answer) {
+            Ok(Record { record, lines }) => {
+                Ok(Some((record, lines.iter().map(|line| format!("{line}\n")).collect())))
+            }
+            Err(error) => {
+                Err(AuditError::Unreadable { path, why: error.to_string(), may_pass: false, fix: None })
+            }
+        }
+    }
+
+    async fn of_api(&self, path: &str, tries: u32) -> Result<Option<Bytes>, AuditError> {
+        let unreadable =
+            |why: String, may_pass, fix| AuditError::Unreadable { path: path.to_owned(), why, may_pass, fix };
+        let url = self.url.join(path).map_err(|error| unreadable(error.to_string(), false, None))?;
+        let (mut pause, mut left) = (FIRST_PAUSE, tries);
+        loop {
+            left -= 1;
+            match self.client.get(&url, MAX_LIST_BYTES, self.deadline()).await {
+                Ok(answer) => return Ok(Some(answer.body)),
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) if left == 0 || !error.is_transient() => {
+                    return Err(unreadable(error.to_string(), error.is_transient(), error.fix()));
+                }
+                Err(error) => tokio::time::sleep(pause.max(error.retry_after().unwrap_or_default())).await,
+            }
+            pause *= 2;
+        }
     }
 
     fn deadline(&self) -> std::time::Instant {
@@ -220,5 +317,10 @@ fn cut(tile: &Tile, body: Bytes) -> Bytes {
 }
 
 fn unreadable(path: &str, error: &SumdbError) -> AuditError {
-    AuditError::Unreadable { path: path.to_owned(), why: error.to_string(), may_pass: error.is_transient() }
+    AuditError::Unreadable {
+        path: path.to_owned(),
+        why: error.to_string(),
+        may_pass: error.is_transient(),
+        fix: error.failures.iter().find_map(FetchError::fix),
+    }
 }

@@ -75,7 +75,7 @@ pub async fn audit_lines(
     };
     sample.expected.add("latest".to_owned(), top, note);
     let asks = wanted.keys().map(|module| ask(target.clone(), module.clone()));
-    let answers = all(jobs, asks, |done| progress(AuditProgress { from: 0, done, total })).await?;
+    let answers = in_order(jobs, asks, |done| progress(AuditProgress { from: 0, done, total })).await?;
     for ((module, lines), answer) in wanted.iter().zip(answers) {
         sample.take(module, lines, answer);
     }
@@ -99,8 +99,8 @@ async fn read(target: Arc<Target>, tile: Tile) -> Result<Bytes, AuditError> {
     target.tile(&tile).await
 }
 
-/// All of these, `jobs` at once, in order. `progress` is told how many are done.
-async fn all<T: Send + 'static>(
+/// Waits for all of these, `jobs` at once, and returns them in order. `progress` is told how many are done.
+pub(crate) async fn in_order<T: Send + 'static>(
     jobs: usize,
     asks: impl Iterator<Item = impl Future<Output = Result<T, AuditError>> + Send + 'static>,
     progress: impl Fn(u64),
@@ -185,7 +185,7 @@ impl Sample {
         let plan =
             TilePlan::new(top, TILE_HEIGHT, &indexes).expect("records and heads are within the largest head");
         let asks = plan.tiles().iter().map(|tile| read(target.clone(), *tile));
-        let data = all(jobs, asks, |_| ()).await?;
+        let data = in_order(jobs, asks, |_| ()).await?;
         let count = data.len() as u64;
         let hashes = match plan.finish(&data) {
             Ok(hashes) => hashes,

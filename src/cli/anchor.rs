@@ -92,7 +92,7 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
         }))?;
     } else {
         let head = |tree: Option<&TreeHead>| match tree {
-            Some(tree) => format!("{} records, root {}", tree.size, tree.root),
+            Some(tree) => format!("{}, root {}", output::count(tree.size.0, "record"), tree.root),
             None => "none".to_owned(),
         };
         let anchored = head(anchored.as_ref().map(|anchored| &anchored.tree));
@@ -125,8 +125,8 @@ fn settle(config: &Config, size: TreeSize) -> anyhow::Result<Exit> {
         output::print(&format!("set aside  {}\n", aside.display()))?;
     }
     output::print(&format!(
-        "anchored   {} records, root {}\nfile       {}\n",
-        settled.tree.size,
+        "anchored   {}, root {}\nfile       {}\n",
+        output::count(settled.tree.size.0, "record"),
         settled.tree.root,
         config.anchor.display()
     ))?;

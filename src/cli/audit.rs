@@ -1,5 +1,6 @@
 //! `tallystick audit`: a full check of a checksum database, from what it serves.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,14 +10,13 @@ use clap::Args;
 
 use super::engines::http_client;
 use super::exit::OrExit;
-use super::verify::{self, read_gosum};
-use super::{Common, Exit, ProgressMeter, block_on, output, remote};
+use super::{Common, Exit, ProgressMeter, block_on, go_sum, output, remote, verify};
 use crate::audit::{
     AuditError, AuditFinding, AuditOptions, AuditProgress, AuditReport, Subject, Target, audit, audit_lines,
 };
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment};
-use crate::gosum::GoSumLine;
+use crate::gosum::{GoSumFile, GoSumLine};
 use crate::note::VerifierKey;
 use crate::source::SourceUrl;
 use crate::upstream::RemoteSumdb;
@@ -38,9 +38,6 @@ the configuration are used where they fit.
 Module proxies give look-ups and hash tiles only: there --gosum audits the records of a go.sum, each shown to be in the tree of the \
 newest head, and every head that came along. Its modules are asked for by name. A database of the configuration, and sum.golang.org \
 without one, is not asked for what the routes (or GOPRIVATE) keep private; any other server is asked for everything.
-
-Exit codes: 0 clean, 2 wrong usage, 3 not reachable (try again: it goes on), 4 a fault was found, 5 an audit with this \
-state is running.
 
 Examples:
   tallystick audit http://127.0.0.1:8470
@@ -95,13 +92,17 @@ impl AuditCommand {
     }
 
     async fn report(&self, config: &Config) -> anyhow::Result<AuditReport> {
-        let mut lines = self.gosum.as_deref().map(read_gosum).transpose().or_exit(Exit::Usage)?;
+        let file = self.gosum.as_deref().map(go_sum::read).transpose()?;
+        let odd = file.iter().flat_map(|file| &file.odd);
+        let mut left_out: Vec<String> =
+            odd.map(|odd| format!("go.sum line {}: {}", odd.number, odd.oddity)).collect();
+        let lines = |file: GoSumFile| file.lines.into_iter().map(|numbered| numbered.line).collect();
+        let mut lines: Option<Vec<GoSumLine>> = file.map(lines);
         let url = self.url()?;
         let key = self.verifier(config, &url).await?;
-        let withheld = match &mut lines {
-            Some(lines) if url.local_path().is_none() => withhold(config, key.name().as_str(), lines),
-            _ => Vec::new(),
-        };
+        if let Some(lines) = lines.as_mut().filter(|_| url.local_path().is_none()) {
+            left_out.extend(withhold(config, key.name().as_str(), lines));
+        }
         let client = http_client(config, &Clock::system())?;
         let name = key.name().as_str();
         let shown = url.redacted();
@@ -141,7 +142,7 @@ impl AuditCommand {
             bar.finish();
         }
         let audited = audited.map(|mut report| {
-            report.skipped.extend(withheld);
+            report.skipped.extend(left_out);
             report
         });
         audited.or_else(|error| {
@@ -181,7 +182,7 @@ impl AuditCommand {
             let error = anyhow::anyhow!("--key is missing: who must have signed the log in {}?", self.log);
             return Err(error).or_exit(Exit::Usage);
         };
-        let key: VerifierKey = remote::log_of(server, config.roots.as_deref()).await?.vkey.parse()?;
+        let key: VerifierKey = remote::log_of(config, server).await?.vkey.parse()?;
         output::note(&format!("the server gave the key {key}; with --key it need not be believed"));
         Ok(key)
     }
@@ -209,7 +210,7 @@ fn withhold(config: &Config, log: &str, lines: &mut Vec<GoSumLine>) -> Vec<Strin
 }
 
 /// A verifier key, or the file that has one in its first line.
-fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
+pub(super) fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }
@@ -223,18 +224,23 @@ fn key_of(text: &str) -> anyhow::Result<VerifierKey> {
 
 fn exit_of(error: &AuditError) -> Exit {
     match error {
-        AuditError::Unreadable { may_pass: true, .. }
-        | AuditError::NoDataTiles { .. }
-        | AuditError::Older { .. } => Exit::Unreachable,
+        AuditError::Unreadable { may_pass: true, .. } | AuditError::Older { .. } => Exit::Unreachable,
         AuditError::Unreadable { .. } | AuditError::Head { .. } | AuditError::Broken { .. } => Exit::Damage,
         AuditError::State { .. } => Exit::Failed,
-        AuditError::TooMany { .. } => Exit::Usage,
+        // It is the same the next time.
+        AuditError::TooMany { .. } | AuditError::NoDataTiles { .. } => Exit::Usage,
         AuditError::Running { .. } => Exit::Running,
     }
 }
 
-fn fix_of(error: &AuditError) -> &'static str {
-    match error {
+fn fix_of(error: &AuditError) -> Cow<'static, str> {
+    let fix = match error {
+        AuditError::Unreadable { may_pass: true, fix: Some(fix), .. } => {
+            return Cow::Owned(format!(
+                "{}; then start the audit again: it goes on where it ended",
+                fix.advice()
+            ));
+        }
         AuditError::Unreadable { may_pass: true, .. } => "try again: it goes on where it ended",
         AuditError::NoDataTiles { .. } => {
             "name a server that gives them, audit what `tallystick mirror export` wrote, or --gosum FILE: the records of a go.sum only"
@@ -246,7 +252,8 @@ fn fix_of(error: &AuditError) -> &'static str {
         | AuditError::State { .. }
         | AuditError::TooMany { .. }
         | AuditError::Running { .. } => "",
-    }
+    };
+    Cow::Borrowed(fix)
 }
 
 /// What a person reads.

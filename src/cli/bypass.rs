@@ -41,6 +41,41 @@ pub(super) fn warnings(go: &GoEnvironment) -> Vec<String> {
     warnings
 }
 
+/// A sentence for each setting of a client with which modules come in that the log may not have: for builds in which the log
+/// must have the last word.
+pub(super) fn ways_around(go: &GoEnvironment) -> Vec<String> {
+    let var = |name: &str| go.var(name).map(|setting| setting.value.as_str());
+    let mut ways = Vec::new();
+    let proxies = var("GOPROXY").unwrap_or_default();
+    if proxies.split([',', '|']).skip(1).any(|proxy| proxy.trim() == "direct") {
+        ways.push(
+            "GOPROXY has \"direct\" in it here: what the proxy does not have, or withholds, is fetched past it. Leave it out."
+                .to_owned(),
+        );
+    }
+    if proxies.trim() == "direct" {
+        ways.push(
+            "GOPROXY is \"direct\" here: every module comes from version control. Name your proxy."
+                .to_owned(),
+        );
+    }
+    if proxies.contains('|') {
+        ways.push(
+            "GOPROXY has a \"|\" here: after any error, also a refusal, the next source is asked. Use a comma.".to_owned(),
+        );
+    }
+    let flags = var("GOFLAGS").unwrap_or_default().split_whitespace();
+    if flags.clone().any(|flag| flag.trim_start_matches('-') == "mod=vendor") {
+        ways.push(
+            "GOFLAGS has -mod=vendor: the go command verifies no vendored file. `tallystick check --vendor` does.".to_owned(),
+        );
+    }
+    if flags.clone().any(|flag| flag.trim_start_matches('-').starts_with("overlay=")) {
+        ways.push("GOFLAGS has -overlay: files are replaced that no log knows. Remove it.".to_owned());
+    }
+    ways
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::engines::redirect_rules;
 use super::exit::OrExit;
 use super::{Common, Exit, output};
-use crate::config::{Config, ConfigError, Environment, GoEnvironment};
+use crate::config::{Config, ConfigError, Environment, GoEnvironment, Problem};
 use crate::http::tls::TlsKeeper;
 
 /// Check or show the configuration
@@ -24,7 +24,11 @@ pub(super) struct ConfigCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Say everything that is wrong with the configuration, and how to fix it
-    Check,
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show every value in force and who set it; secrets are hidden
     Show {
         /// Print JSON
@@ -35,16 +39,29 @@ enum Action {
 
 impl ConfigCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
-        let mut config = common.load()?;
-        config.discover(&GoEnvironment::read(&Environment::of_process()))?;
         match self.action {
-            Action::Check => check(&config),
-            Action::Show { json } => show(&config, json),
+            Action::Check { json: false } => {
+                let config = load(common)?;
+                check(&config)?;
+                print_checked(&config)
+            }
+            Action::Check { json: true } => {
+                let checked = load(common).and_then(|config| check(&config).map(|()| config));
+                print_checked_json(&checked)
+            }
+            Action::Show { json } => show(&load(common)?, json),
         }
     }
 }
 
-fn check(config: &Config) -> anyhow::Result<Exit> {
+fn load(common: &Common) -> anyhow::Result<Config> {
+    let mut config = common.load()?;
+    config.discover(&GoEnvironment::read(&Environment::of_process()))?;
+    Ok(config)
+}
+
+/// Finds what is wrong.
+fn check(config: &Config) -> anyhow::Result<()> {
     let problems = config.missing_files();
     if !problems.is_empty() {
         return Err(ConfigError { problems }.into());
@@ -53,19 +70,57 @@ fn check(config: &Config) -> anyhow::Result<Exit> {
     if let Some(tls) = config.tls.files() {
         TlsKeeper::load(&tls.cert, &tls.key).or_exit(Exit::Usage)?;
     }
+    Ok(())
+}
+
+fn print_checked(config: &Config) -> anyhow::Result<Exit> {
     for notice in &config.notices {
         output::warning(notice);
     }
     let what = config.file.as_ref().map_or("the defaults".to_owned(), |file| file.display().to_string());
-    let routes = if config.routes.len() == 1 { "route" } else { "routes" };
-    output::print(&format!("ok: {what}, {} {routes}\n", config.routes.len()))?;
+    output::print(&format!("ok: {what}, {}\n", output::count(config.routes.len() as u64, "route")))?;
     Ok(Exit::Done)
+}
+
+/// The result for a program: what is wrong is the result, too.
+fn print_checked_json(checked: &anyhow::Result<Config>) -> anyhow::Result<Exit> {
+    let (problems, exit) = match checked {
+        Ok(_) => (Vec::new(), Exit::Done),
+        Err(error) => (problems(error), Exit::of(error)),
+    };
+    let config = checked.as_ref().ok();
+    output::print_json(&json!({
+        "ok": problems.is_empty(),
+        "file": config.and_then(|config| config.file.as_ref()),
+        "routes": config.map(|config| config.routes.len()),
+        "problems": problems,
+        "warnings": config.map_or(&[][..], |config| &config.notices),
+    }))?;
+    Ok(exit)
+}
+
+fn problems(error: &anyhow::Error) -> Vec<Value> {
+    if let Some(ConfigError { problems }) = error.downcast_ref::<ConfigError>() {
+        let one = |problem: &Problem| {
+            let (place, why) = (problem.place.to_string(), problem.kind.to_string());
+            json!({ "place": place, "why": why, "fix": problem.kind.fix() })
+        };
+        return problems.iter().map(one).collect();
+    }
+    let text = format!("{error:#}");
+    let (why, fix) = text.split_once("\n  fix: ").map_or((&*text, None), |(why, fix)| (why, Some(fix)));
+    vec![json!({ "place": null, "why": why, "fix": fix })]
 }
 
 fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     let entries = config.entries();
     if as_json {
-        output::print_json(&json!({ "settings": entries, "notices": config.notices }))?;
+        output::print_json(&json!({
+            "settings": entries,
+            "warnings": config.notices,
+            // Deprecated: the name of before.
+            "notices": config.notices,
+        }))?;
         return Ok(Exit::Done);
     }
     let rows = entries.into_iter().map(|entry| [entry.key, plain(&entry.value), entry.origin]);

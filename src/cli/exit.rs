@@ -1,5 +1,5 @@
 //! Exit codes, the same for every command, so that a script can tell "try again" from "a person
-//! must look".
+//! must look". Which of them a command ends with is in [`super::exit_codes`].
 
 use std::error::Error;
 use std::fmt;
@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::config::keys::KeyFileError;
 use crate::http::control::ControlError;
 use crate::store::StoreError;
+use crate::upstream::FetchError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +17,13 @@ use crate::store::StoreError;
 pub(super) enum Exit {
     /// Done; also: nothing new.
     Done = 0,
-    /// Failed.
+    /// The answer is no, or it was not done.
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,
     /// Something is not reachable: try again.
     Unreachable = 3,
-    /// Misbehavior or damage was found: a person must look.
+    /// Something differs, is damaged or contradicts itself: a person must look.
     Damage = 4,
     /// Another process is already running on this data.
     Running = 5,
@@ -121,6 +122,18 @@ impl<T> OrStoreExit<T> for Result<T, StoreError> {
             Err(error).or_exit(exit)
         })
     }
+}
+
+/// An error of a request to a server, with what to do about it.
+pub(super) fn advised(error: FetchError) -> anyhow::Error {
+    let exit = if error.is_transient() || error.fix().is_some() { Exit::Unreachable } else { Exit::Failed };
+    let fix = error.fix();
+    let error = anyhow::Error::new(error);
+    let error = match fix {
+        Some(fix) => anyhow::anyhow!("{error:#}\n  fix: {}", fix.advice()),
+        None => error,
+    };
+    anyhow::Error::new(Coded { exit, error })
 }
 
 /// An error with its exit code; it reads like the error alone.

@@ -12,7 +12,6 @@ use super::{Common, Exit, ProgressMeter, output};
 use crate::config::{Config, keys};
 use crate::log::{FsckFinding, FsckReport, ReadOnly, fsck, why_read_only};
 use crate::note::VerifierKey;
-use crate::operate::LogName;
 use crate::store::anchor::{Anchor as _, Anchored, FileAnchor};
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::{DATABASE_FILE, SqliteReader, rebuild_index};
@@ -25,8 +24,6 @@ use crate::tlog::TreeSize;
 Reads only, and may run beside a server; it looks at the log as it is when it begins, and compares it with its key \
 and its anchor. The index, through which records are found, can be made again from them: --rebuild-index does that \
 first, and wants the server stopped.
-
-Exit codes: 0 clean, 4 damage found (each fault is named with its place).
 
 Examples:
   tallystick fsck
@@ -44,7 +41,8 @@ pub(super) struct FsckCommand {
 /// What was looked at, and what is wrong.
 #[derive(Debug, Serialize)]
 struct FsckOutput {
-    log: LogName,
+    log: String,
+    vkey: String,
     clean: bool,
     records: u64,
     heads: u64,
@@ -127,7 +125,8 @@ fn check(config: &Config) -> anyhow::Result<FsckOutput> {
         findings.extend(is_new.then(|| Found { place: place.to_owned(), why }));
     }
     Ok(FsckOutput {
-        log: LogName::new(&identity),
+        log: identity.name,
+        vkey: identity.vkey,
         clean: findings.is_empty(),
         records: checked.records,
         heads: checked.heads,
@@ -219,7 +218,8 @@ impl FsckOutput {
         if self.clean {
             let anchor =
                 anchor.size.map_or_else(|| "no anchor yet".to_owned(), |size| format!("anchor at {size}"));
-            output::print(&format!("{}: clean; {records} records, {heads} heads, {anchor}\n", log.name))?;
+            let (records, heads) = (output::count(*records, "record"), output::count(*heads, "head"));
+            output::print(&format!("{}: clean; {records}, {heads}, {anchor}\n", log))?;
             return Ok(());
         }
         let rows = findings.iter().map(|Found { place, why }| [place.clone(), why.clone()]);
@@ -242,10 +242,11 @@ impl FsckOutput {
             "restore the database from a backup: the newest sound copy, which has all records that the anchor knows; leave the anchor \
              as it is; nothing in the database can be repaired in place"
         };
-        let findings = if count == 1 { "finding" } else { "findings" };
         output::error(&format!(
-            "{count} {findings} in {}, which has {records} records\n  fix: {fix}",
-            log.name
+            "{} in {}, which has {}\n  fix: {fix}",
+            output::count(count, "finding"),
+            log,
+            output::count(*records, "record")
         ));
         Ok(())
     }

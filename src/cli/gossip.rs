@@ -13,14 +13,15 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::exit::OrExit;
-use super::remote::MAX_ROOTS_BYTES;
+use super::remote::Server;
 use super::{Common, Exit, block_on, output, verify};
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::gossip::NOTE_BYTES_MAX;
 use crate::source::ServerUrl;
+use crate::upstream::HttpAnswer;
 
 /// Evidence holds two notes and a proof; a note may have 64 KiB.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// A server may have to ask the log itself first.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Directories below each other in `pkg/sumdb`: a log's name has slashes, and few of them.
@@ -33,8 +34,6 @@ const HEADS_MAX: usize = 1000;
 #[command(after_help = "\
 Without URL the server is that of GOSUMDB (environment, then go env), or else that of the configuration. A log that the server \
 does not know is passed over; nothing but the signed heads is sent.
-
-Exit codes: 0 all that could be compared agrees, 3 not reachable, 4 a fork, or the server's log was rolled back: a person must look.
 
 Examples:
   tallystick gossip
@@ -137,12 +136,20 @@ fn default_server(config: &Config, go: &GoEnvironment) -> anyhow::Result<ServerU
 
 /// The `latest` files of the `go` command.
 fn kept_heads(gopath: Option<&Path>, go: &GoEnvironment) -> anyhow::Result<Vec<PathBuf>> {
+    let is_named = gopath.is_some();
     let first = |list: &str| std::env::split_paths(list).next();
     let gopath = gopath.map(Path::to_owned).or_else(|| go.var("GOPATH").and_then(|list| first(&list.value)));
     let gopath = gopath.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join("go")));
     let Some(gopath) = gopath else {
         return Err(anyhow!("GOPATH is not known here\n  fix: name it with --gopath")).or_exit(Exit::Usage);
     };
+    if is_named && !gopath.is_dir() {
+        let why = anyhow!(
+            "there is no directory {}\n  fix: name the GOPATH whose pkg/sumdb is meant",
+            gopath.display()
+        );
+        return Err(why).or_exit(Exit::Usage);
+    }
     let mut files = Vec::new();
     let directory = gopath.join("pkg/sumdb");
     walk(&directory, DEPTH_MAX, &mut files)
@@ -174,49 +181,19 @@ fn walk(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<
 }
 
 async fn tell(config: &Config, server: &ServerUrl, files: Vec<PathBuf>) -> anyhow::Result<Vec<PostedHead>> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(DEADLINE);
-    if let Some(path) = config.roots.as_deref() {
-        let pem = verify::read(path, MAX_ROOTS_BYTES).context("roots")?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .with_context(|| format!("{} holds no PEM certificates", path.display()))?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    let client = builder.build()?;
+    let server = Server::new(config, server)?;
     let mut told = Vec::new();
     for file in files {
-        let note = verify::read(&file, NOTE_BYTES_MAX as u64)?;
-        told.push(PostedHead { answer: post(&client, server, note).await?, file });
+        let note = verify::read(&file, NOTE_BYTES_MAX as u64).or_exit(Exit::Usage)?;
+        told.push(PostedHead { answer: post(&server, note).await?, file });
     }
     Ok(told)
 }
 
-async fn post(client: &reqwest::Client, server: &ServerUrl, note: Vec<u8>) -> anyhow::Result<Answer> {
-    let url = server.join("api/v1/gossip").expose();
-    // The error's own URL may hold credentials.
-    let unreachable = |error: reqwest::Error| {
-        let error = anyhow::Error::new(error.without_url()).context(format!("{server} does not answer"));
-        Err::<Answer, _>(error).or_exit(Exit::Unreachable)
-    };
-    let mut response = match client.post(url).body(note).send().await {
-        Ok(response) => response,
-        Err(error) => return unreachable(error),
-    };
-    let status = response.status();
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => break,
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) => return unreachable(error),
-        }
-        if body.len() > ANSWER_BYTES_MAX {
-            bail!("{server} is no Tallystick server: its answer is longer than {ANSWER_BYTES_MAX} bytes");
-        }
-    }
-    if status.is_success() {
+async fn post(server: &Server, note: Vec<u8>) -> anyhow::Result<Answer> {
+    let HttpAnswer { status, body, .. } =
+        server.post("api/v1/gossip", note, ANSWER_BYTES_MAX, DEADLINE).await?;
+    if (200..300).contains(&status) {
         let compared = serde_json::from_slice(&body);
         return compared.map(Answer::Compared).with_context(|| {
             format!("{server} is no Tallystick server: /api/v1/gossip is not the JSON that one answers")
@@ -225,12 +202,12 @@ async fn post(client: &reqwest::Client, server: &ServerUrl, note: Vec<u8>) -> an
     let Ok(Problem { detail }) = serde_json::from_slice(&body) else {
         bail!("{server} is no Tallystick server: it answered {status} for /api/v1/gossip");
     };
-    let verdict = match status.as_u16() {
+    let verdict = match status {
         404 => "unknown",
         429 | 500..=599 => "not compared",
         _ => "refused",
     };
-    Ok(Answer::Refused { verdict, status: status.as_u16(), detail })
+    Ok(Answer::Refused { verdict, status, detail })
 }
 
 impl PostedHead {
@@ -239,7 +216,7 @@ impl PostedHead {
             Answer::Compared(Compared { log, is_own, verdict, posted, known, .. }) => {
                 let newest = known
                     .as_ref()
-                    .map_or("no head yet".to_owned(), |known| format!("{} records", known.size));
+                    .map_or("no head yet".to_owned(), |known| output::count(known.size, "record"));
                 let meaning = match (verdict.as_str(), is_own) {
                     ("consistent", _) => format!("one log with the server's head of {newest}"),
                     ("ahead", true) => format!("ALARM: the server has {newest}: its log was rolled back"),

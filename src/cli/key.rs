@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::engines::open_log;
 use super::exit::OrExit;
-use super::{Common, Exit, founding, output};
+use super::{Common, Exit, founding, load_config, output};
 use crate::clock::Clock;
-use crate::config::{Config, Environment, Overrides, keys};
+use crate::config::{Config, Overrides, keys};
 use crate::log::Conditions;
 use crate::note::CosignatureVerifier;
 
@@ -51,7 +51,7 @@ impl KeyCommand {
             Action::New { name, json } => (name, json, true),
             Action::Show { json } => (None, json, false),
         };
-        let config = Config::load(&Overrides { name, ..common.overrides() }, &Environment::of_process())?;
+        let config = load_config(&Overrides { name, ..common.overrides() })?;
         if is_new && let Ok((path, _)) = keys::load_verifier(&config.data, None) {
             return Err(keys::KeyFileError::Exists { path }.into());
         }
@@ -81,6 +81,8 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let cosigner = CosignatureVerifier::from(&key);
     if as_json {
         return output::print_json(&json!({
+            "log": name,
+            // Deprecated: the name of before.
             "name": name,
             "vkey": key.to_string(),
             "cosigner_vkey": cosigner.to_string(),

@@ -1,6 +1,7 @@
 //! `tallystick lookup`: what the log says about one module version, and why.
 
 use clap::Args;
+use serde::Serialize;
 
 use super::engines::open_reader;
 use super::exit::OrStoreExit;
@@ -8,15 +9,13 @@ use super::session::{Needs, Session, refused};
 use super::{Common, Exit, block_on, output};
 use crate::config::Config;
 use crate::module::ModuleVersion;
-use crate::operate::{LookupAnswer, Reason, RecordDetails, Refusal};
+use crate::operate::{LookupAnswer, PublishedHead, Reason, RecordDetails, Refusal};
 use crate::store::{Evidence, LogObserver as _};
 
 /// Show the log's lines for a module version, with their evidence
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It appends only with --notarize, and otherwise asks nobody but the log.
-
-Exit codes: 0 the log has it, 1 it has not; with --notarize also 3 try again, 4 a person must look.
 
 Examples:
   tallystick lookup rsc.io/quote@v1.5.2
@@ -34,6 +33,25 @@ pub(super) struct LookupCommand {
     json: bool,
 }
 
+/// The answer as programs read it.
+#[derive(Serialize)]
+struct LookupOutput<'a> {
+    log: &'a str,
+    vkey: &'a str,
+    module: String,
+    found: &'a Option<RecordDetails>,
+    appended: bool,
+    head: &'a PublishedHead,
+}
+
+impl LookupOutput<'_> {
+    fn of(answer: &LookupAnswer) -> LookupOutput<'_> {
+        let LookupAnswer { module, found, appended, log, head } = answer;
+        let (log, vkey, module) = (&*log.name, &*log.verifier, module.to_string());
+        LookupOutput { log, vkey, module, found, appended: *appended, head }
+    }
+}
+
 impl LookupCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
@@ -42,7 +60,7 @@ impl LookupCommand {
             if notarize { notarize_module(&config, module).await } else { look_up(&config, module).await }
         })?;
         if json {
-            output::print_json(&answer)?;
+            output::print_json(&LookupOutput::of(&answer))?;
         } else {
             print(&answer)?;
         }
@@ -80,9 +98,10 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
     let LookupAnswer { module, found, appended, log, head } = answer;
     let Some(RecordDetails { record, lines, appended_at, evidence, .. }) = found else {
         output::error(&format!(
-            "{} does not have {module} (it has {} records)\n  fix: `tallystick lookup {module} --notarize` brings it in, as a \
+            "{} does not have {module} (it has {})\n  fix: `tallystick lookup {module} --notarize` brings it in, as a \
              look-up by the go command would",
-            log.name, head.size
+            log.name,
+            output::count(head.size, "record")
         ));
         return Ok(());
     };
@@ -95,7 +114,13 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
     match evidence {
         Evidence::Sumdb { log, record, head_size, head_root } => {
             row("source", log);
-            row("", &format!("record {record} there, proved under its tree of {head_size} records"));
+            row(
+                "",
+                &format!(
+                    "record {record} there, proved under its tree of {}",
+                    output::count(*head_size, "record")
+                ),
+            );
             row("", &format!("with the root {head_root}"));
         }
         Evidence::Computed { source, url, fetched_at, zip_sha256, zip_bytes, origin } => {
@@ -111,7 +136,7 @@ fn print(answer: &LookupAnswer) -> anyhow::Result<()> {
             row("source", &format!("imported by {importer}, whose word is the only evidence"));
         }
     }
-    row("head", &format!("{} records, signed {}", head.size, output::time(head.signed_at)));
+    row("head", &format!("{}, signed {}", output::count(head.size, "record"), output::time(head.signed_at)));
     row("", &format!("root {}", head.root));
     Ok(output::print(&text)?)
 }

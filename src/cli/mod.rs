@@ -4,14 +4,18 @@
 mod anchor;
 mod audit;
 mod bypass;
+mod check;
 mod client;
+mod clock_watch;
 mod completions;
 mod config;
 mod engines;
 mod env;
 mod exit;
+mod exit_codes;
 mod founding;
 mod fsck;
+mod go_sum;
 mod gossip;
 mod import;
 mod incidents;
@@ -36,9 +40,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
-use crate::config::{Config, Environment, Overrides};
+use crate::config::{Config, Environment, LogFormat, Overrides};
 use exit::Exit;
 use output::ProgressMeter;
 
@@ -52,10 +56,7 @@ use output::ProgressMeter;
 Examples:
   tallystick serve
   eval \"$(tallystick env)\"
-  tallystick lookup rsc.io/quote@v1.5.2
-
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not reachable (try again), \
-4 misbehaviour or damage found (a person must look), 5 already running."
+  tallystick lookup rsc.io/quote@v1.5.2"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -77,16 +78,24 @@ struct Common {
     /// Directory of the log (or witness), its keys and its control socket [default: tallystick-data; of a witness: tallystick-witness]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Certificate of an authority (PEM) to trust when a server is asked, beside `roots` or the system's; may be given several times
+    #[arg(long, global = true, value_name = "FILE")]
+    cacert: Vec<PathBuf>,
 }
 
 impl Common {
     fn overrides(&self) -> Overrides {
-        Overrides { config: self.config.clone(), data: self.data.clone(), ..Overrides::default() }
+        Overrides {
+            config: self.config.clone(),
+            data: self.data.clone(),
+            cacert: self.cacert.clone(),
+            ..Overrides::default()
+        }
     }
 
     /// The configuration for a command that is not `serve`, and logging as it says.
     fn load(&self) -> anyhow::Result<Config> {
-        let config = Config::load(&self.overrides(), &Environment::of_process())?;
+        let config = load_config(&self.overrides())?;
         logging::start(*config.log_format, config.log_filter.as_deref(), COMMAND_LOG_FILTER);
         Ok(config)
     }
@@ -97,6 +106,7 @@ enum Command {
     Serve(serve::ServeCommand),
     Env(env::EnvCommand),
     Key(key::KeyCommand),
+    Check(check::CheckCommand),
     Lookup(lookup::LookupCommand),
     Import(import::ImportCommand),
     Prove(prove::ProveCommand),
@@ -114,14 +124,25 @@ enum Command {
     Completions(completions::CompletionsCommand),
 }
 
+/// Loads the configuration. The errors of one that cannot be used have the form that it asks for, too.
+fn load_config(overrides: &Overrides) -> anyhow::Result<Config> {
+    let environment = Environment::of_process();
+    let loaded = Config::load(overrides, &environment);
+    Ok(loaded.inspect_err(|_| logging::set_format(LogFormat::guess(overrides, &environment)))?)
+}
+
 /// The shape of the command line, for completions, the manual and the tests.
 pub fn command() -> clap::Command {
-    Cli::command()
+    exit_codes::documented(Cli::command())
 }
 
 /// Runs one command line; the first argument is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    // Before there is a configuration only the environment can say so.
+    logging::set_format(LogFormat::of_environment(&Environment::of_process()).unwrap_or(LogFormat::Text));
+    let parsed =
+        command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors: they go to stdout and end with 0.
@@ -144,6 +165,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Serve(serve) => serve.run(common),
         Command::Env(env) => env.run(common),
         Command::Key(key) => key.run(common),
+        Command::Check(check) => check.run(common),
         Command::Lookup(lookup) => lookup.run(common),
         Command::Import(import) => import.run(common),
         Command::Prove(prove) => prove.run(common),

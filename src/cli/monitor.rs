@@ -15,17 +15,15 @@ use tokio::task::JoinSet;
 use super::engines::{file_name, http_client};
 use super::exit::{OrExit, OrStoreExit};
 use super::process::{Signals, bind, operators};
-use super::remote::MAX_ROOTS_BYTES;
-use super::{Common, Exit, block_on, output, textfile, verify};
+use super::{Common, Exit, block_on, output, textfile};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Followed, MonitorConfig, Secret};
 use crate::http::metrics::{Metrics, MetricsSource, Sample, SampleValue};
 use crate::http::ops::{Health, Readiness};
 use crate::http::textfile::text_of;
 use crate::mirror::{RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions};
 use crate::monitor::{
-    Event, EventKind, Followed, LogState, Monitor, MonitorConfig, MonitorError, MonitorState, Pass, Polled,
-    StateError, Webhook,
+    Event, EventKind, LogState, Monitor, MonitorError, MonitorState, Pass, Polled, StateError, Webhook,
 };
 use crate::store::lock::DirectoryLock;
 use crate::store::private;
@@ -36,8 +34,6 @@ use crate::upstream::RemoteSumdb;
 #[command(after_help = "\
 FILE names the logs and whom to tell; see the manual. Each event is a line on stdout. State is kept in a directory of its own, so a \
 monitor may be killed at any moment and goes on where it was.
-
-Exit codes with --once: 0 nothing alarming, 3 a log or the web hook did not answer, 4 a fork or a conflict: a person must look.
 
 Examples:
   tallystick monitor /etc/tallystick-monitor.toml
@@ -57,33 +53,40 @@ pub(super) struct MonitorCommand {
 impl MonitorCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
-        let given = MonitorConfig::load(&self.file).or_exit(Exit::Usage)?;
-        let directory = given.state.clone();
+        let given = MonitorConfig::load(&self.file)?;
+        let secret = given.webhook.as_ref().map(|hook| Secret::read(&hook.secret_file)).transpose();
+        let secret = secret.context("webhook.secret_file").or_exit(Exit::Usage)?;
+        let directory = given.state.value.clone();
         private::make_directory(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let _lock = DirectoryLock::acquire(&directory).or_store_exit()?;
         block_on(async {
-            let (textfile, address) = (given.textfile.clone(), given.metrics_listen.filter(|_| !self.once));
+            let (textfile, address) =
+                (given.textfile.value.clone(), given.metrics_listen.filter(|_| !self.once));
             let listener = match address {
                 Some(address) => Some(bind("metrics_listen", address).await?),
                 None => None,
             };
-            let watch = Watch::new(open(&config, given)?, textfile, self.json).await;
+            let watch = Watch::new(open(&config, given, secret)?, textfile, self.json).await;
             if self.once { watch.once().await } else { watch.follow(listener).await }
         })
     }
 }
 
 /// The logs' databases, and the web hook.
-fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
+fn open(config: &Config, given: MonitorConfig, secret: Option<Secret>) -> anyhow::Result<Monitor> {
     let clock = Clock::system();
     let client = http_client(config, &clock)?;
     let mut logs = Vec::new();
     for followed in given.logs {
         let opened = RemoteLog::open(RemoteLogOptions {
-            name: followed.name.clone(),
-            key: followed.key.clone(),
-            transport: RemoteSumdb::new(followed.name.clone(), followed.urls.clone(), client.clone()),
+            name: followed.name.value.clone(),
+            key: followed.key.value.clone(),
+            transport: RemoteSumdb::new(
+                followed.name.value.clone(),
+                followed.urls.value.clone(),
+                client.clone(),
+            ),
             database: given.state.join(format!("{}.db", file_name(&followed.name))),
             clock: clock.clone(),
             replica: None,
@@ -93,25 +96,14 @@ fn open(config: &Config, given: MonitorConfig) -> anyhow::Result<Monitor> {
             Ok(log) => logs.push((followed, log)),
             Err(RemoteError::Store(source)) => {
                 let exit = Exit::of_store(&source);
-                return Err(MonitorError::Store { log: followed.name, source }).or_exit(exit);
+                return Err(MonitorError::Store { log: followed.name.value, source }).or_exit(exit);
             }
             Err(error) => return Err(error).or_exit(Exit::Failed),
         }
     }
-    let webhook = match given.webhook {
-        None => None,
-        Some(hook) => {
-            let mut builder = reqwest::Client::builder()
-                .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
-                .redirect(reqwest::redirect::Policy::none());
-            if let Some(path) = config.roots.as_deref() {
-                let pem = verify::read(path, MAX_ROOTS_BYTES).context("roots")?;
-                builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
-            }
-            Some(Webhook::new(hook, builder.build()?))
-        }
-    };
-    Monitor::open(given.state, given.feed, logs, webhook, clock).or_else(coded)
+    let url = given.webhook.and_then(|hook| hook.url.value);
+    let webhook = url.zip(secret).map(|(url, secret)| Webhook::new(url, secret, client));
+    Monitor::open(given.state.value, given.feed.value, logs, webhook, clock).or_else(coded)
 }
 
 fn coded<T>(error: MonitorError) -> anyhow::Result<T> {
@@ -157,7 +149,7 @@ impl Health for Figures {
 
 impl Watch {
     async fn new(monitor: Monitor, textfile: Option<PathBuf>, json: bool) -> Watch {
-        let names = monitor.followed().map(|log| log.name.clone()).collect();
+        let names = monitor.followed().map(|log| log.name.value.clone()).collect();
         let samples = samples(monitor.followed(), &monitor.state().await);
         let shared = (Arc::new(ArcSwap::from_pointee(samples)), Arc::new(ArcSwap::from_pointee(names)));
         Watch { monitor, textfile, figures: Figures { samples: shared.0, waiting: shared.1 }, json }
@@ -165,7 +157,7 @@ impl Watch {
 
     async fn once(self) -> anyhow::Result<Exit> {
         let (mut failed, mut alarmed) = (false, false);
-        let names: Vec<String> = self.monitor.followed().map(|log| log.name.clone()).collect();
+        let names: Vec<String> = self.monitor.followed().map(|log| log.name.value.clone()).collect();
         for (number, name) in names.iter().enumerate() {
             loop {
                 let Polled { events, failure, to_come } = self.poll(number).await?;
@@ -204,7 +196,7 @@ impl Watch {
         };
         let watch = Arc::new(self);
         let polls: Vec<(String, Duration)> =
-            watch.monitor.followed().map(|log| (log.name.clone(), log.poll)).collect();
+            watch.monitor.followed().map(|log| (log.name.value.clone(), log.poll.0)).collect();
         let mut tasks = JoinSet::new();
         for (number, (name, poll)) in polls.into_iter().enumerate() {
             let watch = watch.clone();
@@ -277,7 +269,7 @@ impl Watch {
 /// The figures of each log, those of one name together.
 fn samples<'a>(followed: impl Iterator<Item = &'a Followed>, state: &MonitorState) -> Vec<Sample> {
     let logs: Vec<(&str, &LogState)> =
-        followed.filter_map(|log| Some((log.name.as_str(), state.logs.get(&log.name)?))).collect();
+        followed.filter_map(|log| Some((log.name.as_str(), state.logs.get(&*log.name)?))).collect();
     type Read = fn(&LogState) -> SampleValue;
     let figures: [(&str, &str, Read); 9] = [
         ("monitor_size", "Records of the newest head", |log| SampleValue::Gauge(log.head.size as f64)),

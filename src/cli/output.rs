@@ -14,6 +14,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 
+use super::logging;
 use crate::clock::Clock;
 use crate::visible;
 
@@ -22,6 +23,8 @@ const PROGRESS_LINES: u64 = 10;
 /// ... and fewer when it is soon done.
 const PROGRESS_LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// Whose events these are, where stderr is JSON.
+const TARGET: &str = "tallystick::cli";
 const RED: &str = "\u{1b}[1;31m";
 const YELLOW: &str = "\u{1b}[1;33m";
 const PLAIN: &str = "\u{1b}[0m";
@@ -39,6 +42,13 @@ pub(super) fn print_exact(text: &str) -> io::Result<()> {
 /// Makes one line of a text of others, for a place in a longer text where a line of its own could pass for ours.
 pub(super) fn one_line(text: &str) -> String {
     visible::escape_line(text).into_owned()
+}
+
+/// Writes how many there are of something that is called `one`: "1 record", "2 records".
+pub(super) fn count(number: impl TryInto<u64>, one: &str) -> String {
+    // What does not fit is many.
+    let number = number.try_into().unwrap_or(u64::MAX);
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Writes a time to the second: what is finer is in the JSON.
@@ -88,6 +98,17 @@ pub(super) fn print_table<const N: usize>(
     print(&lines.concat())
 }
 
+/// Writes a command for the runner of a CI job: to stdout, or to stderr where a result for programs is on stdout.
+pub(super) fn annotation(text: &str, is_stdout_taken: bool) {
+    if !is_stdout_taken {
+        // A reader that has gone away wants no more.
+        let _ = print(&format!("{text}\n"));
+        return;
+    }
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(anstream::stderr().lock(), "{}", visible::escape(text));
+}
+
 /// Says why the command failed.
 pub(super) fn error(text: &str) {
     say(RED, "error", text);
@@ -107,6 +128,9 @@ pub(super) fn note(text: &str) {
 /// somebody else.
 pub(super) fn usage(error: &clap::Error) {
     let text = error.to_string();
+    if error.use_stderr() && logging::is_json() {
+        return logging::write_json("ERROR", TARGET, text.trim_start_matches("error: ").trim_end());
+    }
     // Nobody is left to tell when the stream is closed.
     let _ = match visible::escape(&text) {
         Cow::Borrowed(_) => error.print(),
@@ -115,6 +139,14 @@ pub(super) fn usage(error: &clap::Error) {
 }
 
 fn say(color: &str, word: &str, text: &str) {
+    if logging::is_json() {
+        let level = match word {
+            "error" => "ERROR",
+            "warning" => "WARN",
+            _ => "INFO",
+        };
+        return logging::write_json(level, TARGET, text);
+    }
     let reset = if color.is_empty() { "" } else { PLAIN };
     // Nobody is left to tell when stderr is closed.
     let _ = writeln!(anstream::stderr().lock(), "{color}{word}{reset}: {}", visible::escape(text));
@@ -150,7 +182,7 @@ impl ProgressMeter {
     }
 
     fn start(what: &'static str, total: Option<u64>, template: &str) -> ProgressMeter {
-        let target = if io::stderr().is_terminal() {
+        let target = if io::stderr().is_terminal() && !logging::is_json() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()

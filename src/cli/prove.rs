@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::engines::file_name;
 use super::remote::Server;
 use super::session::{Needs, Session, refused};
-use super::{Common, Exit, ProgressMeter, block_on, output, verify};
+use super::{Common, Exit, ProgressMeter, block_on, go_sum, output};
 use crate::config::Config;
 use crate::module::ModuleVersion;
 use crate::operate::{ModuleProofs, ProofFile, Reason, Refusal};
@@ -31,15 +31,13 @@ use crate::tlog::{MAX_TLOG_PROOF_BYTES, TLOG_PROOF_SUFFIX, TlogProof};
 /// Module versions in flight at one server.
 const AT_ONCE: usize = 16;
 /// A record with its evidence.
-const MAX_MODULE_BYTES: usize = 1 << 20;
+const MAX_MODULE_BYTES: u64 = 1 << 20;
 
 /// Write proofs of module versions, to be verified offline
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each module version gets a file of the log's own proof, and, where its lines were taken from another log such as \
 sum.golang.org, one of the proof there. Files lie in a directory for each log.
-
-Exit codes: 0 all proved, 1 the log does not have some of them, 3 not reachable.
 
 Examples:
   tallystick prove rsc.io/quote@v1.5.2 --out proofs
@@ -90,7 +88,9 @@ impl ProveCommand {
         let config = common.load()?;
         let mut modules = self.modules;
         for file in &self.gosum {
-            modules.extend(verify::read_gosum(file)?.into_iter().map(|line| line.module));
+            let read = go_sum::read(file)?;
+            go_sum::say_odd(&file.display().to_string(), &read.odd);
+            modules.extend(read.lines.into_iter().map(|numbered| numbered.line.module));
         }
         let mut seen = HashSet::new();
         modules.retain(|module| seen.insert(module.clone()));
@@ -184,7 +184,7 @@ async fn from_server(
     report: &mut ProveOutput,
     bar: &mut ProgressMeter,
 ) -> anyhow::Result<()> {
-    let server = Server::new(server, config.roots.as_deref())?;
+    let server = Server::new(config, server)?;
     let mut done = 0;
     for some in modules.chunks(AT_ONCE) {
         let mut flights = JoinSet::new();
@@ -215,7 +215,7 @@ async fn ask(server: &Server, module: &ModuleVersion) -> anyhow::Result<Result<M
         log: Option<String>,
     }
     let path = format!("api/v1/tlog-proof/{}", module.escaped());
-    let Some(own) = server.get(&path, None, MAX_TLOG_PROOF_BYTES).await? else {
+    let Some(own) = server.get(&path, None, MAX_TLOG_PROOF_BYTES as u64).await? else {
         let why = format!("{server} has no record of it: a look-up by a go command may bring it in");
         return Ok(Err(Refusal { reason: Reason::NotFound, why }));
     };
@@ -226,7 +226,7 @@ async fn ask(server: &Server, module: &ModuleVersion) -> anyhow::Result<Result<M
     let source = record.map(|record| record.evidence).filter(|evidence| evidence.kind == "sumdb");
     let mut missing = None;
     if let Some(log) = source.and_then(|evidence| evidence.log) {
-        match server.get(&path, Some(("log", &log)), MAX_TLOG_PROOF_BYTES).await? {
+        match server.get(&path, Some(("log", &log)), MAX_TLOG_PROOF_BYTES as u64).await? {
             Some(body) => files.push(file_of(body, Some(log))?),
             None => missing = Some(format!("{server} no longer has what proved it in {log}")),
         }

@@ -5,23 +5,24 @@
 //! ```
 
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::client::ClientSetup;
-use super::exit::{Exit, OrExit};
-use super::{output, verify};
+use super::engines::http_client;
+use super::exit::{Exit, OrExit, advised};
+use super::output;
+use crate::clock::Clock;
+use crate::config::Config;
 use crate::note::VerifierKey;
-use crate::source::ServerUrl;
+use crate::source::{ServerUrl, SourceUrl};
+use crate::upstream::{FetchError, HttpAnswer, HttpClient, UpstreamMessage};
 
 /// The answer holds a few keys and one head.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-/// The certificates of all public authorities take some 250 KB.
-pub(super) const MAX_ROOTS_BYTES: u64 = 16 << 20;
+const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// Someone waits at a prompt.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -40,15 +41,26 @@ struct KeyAnswer {
 }
 
 /// The log of a server, with the first of its keys that still signs.
-pub(super) async fn log_of(server: &ServerUrl, roots: Option<&Path>) -> anyhow::Result<ClientSetup> {
+pub(super) async fn log_of(config: &Config, server: &ServerUrl) -> anyhow::Result<ClientSetup> {
     if !server.is_https() && !server.literal_ip().is_some_and(|ip| ip.is_loopback()) {
         output::warning(
             "the key travels over http: anyone on the way could give you theirs. Compare the fingerprint.",
         );
     }
+    let key = key_at(config, server).await?;
+    // GOSUMDB is shown, stored and inherited: credentials belong into netrc.
+    let mut url = server.request_url().clone();
+    url.set_query(None);
+    Ok(ClientSetup::new(&key, url.as_str().trim_end_matches('/')))
+}
+
+/// The first key of a server's log that still signs.
+pub(super) async fn key_at(config: &Config, server: &ServerUrl) -> anyhow::Result<VerifierKey> {
     let path = "api/v1/log";
-    let Some(body) = Server::new(server, roots)?.get(path, None, MAX_ANSWER_BYTES).await? else {
-        bail!("{server} answered 404 Not Found for /{path}");
+    let Some(body) = Server::new(config, server)?.get(path, None, MAX_ANSWER_BYTES).await? else {
+        bail!(
+            "{server} answered 404 Not Found for /{path}\n  fix: give the address of a Tallystick server, without a path behind it"
+        );
     };
     let answer: LogAnswer = serde_json::from_slice(&body).with_context(|| {
         format!("{server} is no Tallystick server: /api/v1/log is not the JSON that one answers")
@@ -65,17 +77,14 @@ pub(super) async fn log_of(server: &ServerUrl, roots: Option<&Path>) -> anyhow::
         ))
         .or_exit(Exit::Damage);
     }
-    // GOSUMDB is shown, stored and inherited: credentials belong into netrc.
-    let mut url = server.request_url().clone();
-    url.set_query(None);
-    Ok(ClientSetup::new(&key, url.as_str().trim_end_matches('/')))
+    Ok(key)
 }
 
 /// A server that is asked over HTTP. Cloning gives another handle to the same connections.
 #[derive(Clone)]
 pub(super) struct Server {
     url: ServerUrl,
-    client: reqwest::Client,
+    client: HttpClient,
 }
 
 impl fmt::Display for Server {
@@ -85,68 +94,85 @@ impl fmt::Display for Server {
 }
 
 impl Server {
-    /// Nothing is asked yet.
-    pub(super) fn new(server: &ServerUrl, roots: Option<&Path>) -> anyhow::Result<Server> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("tallystick/", env!("CARGO_PKG_VERSION")))
-            // A redirect would hand out a key in the name of a URL that the user did not type.
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(DEADLINE);
-        if let Some(path) = roots {
-            let pem = verify::read(path, MAX_ROOTS_BYTES).context("roots")?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-                .with_context(|| format!("{} holds no PEM certificates", path.display()))?;
-            builder = builder.tls_certs_only(certificates);
-        }
-        Ok(Server { url: server.clone(), client: builder.build()? })
+    /// Makes the client. Nothing is asked yet.
+    pub(super) fn new(config: &Config, server: &ServerUrl) -> anyhow::Result<Server> {
+        Ok(Server {
+            url: server.clone(),
+            client: http_client(config, &Clock::system()).or_exit(Exit::Usage)?,
+        })
     }
 
-    /// What the server answers for a path, of at most so many bytes; nothing where it has no such thing.
+    /// Returns what the server answers for a path, of at most so many bytes; nothing where it has
+    /// no such thing.
     pub(super) async fn get(
         &self,
         path: &str,
         query: Option<(&str, &str)>,
-        max_bytes: usize,
+        max_bytes: u64,
     ) -> anyhow::Result<Option<Vec<u8>>> {
-        let server = &self.url;
-        // The error's own URL may hold credentials.
-        let unreachable = |error: reqwest::Error| {
-            let error = anyhow::Error::new(error.without_url()).context(format!("{server} does not answer"));
-            Err::<Option<Vec<u8>>, _>(error).or_exit(Exit::Unreachable)
+        let url = self.url.join(path);
+        let url = match query {
+            Some((name, value)) => url.with_parameter(name, value),
+            None => url,
         };
-        let mut url = server.join(path).expose();
-        if let Some((name, value)) = query {
-            url.query_pairs_mut().append_pair(name, value);
+        let deadline = self.client.clock().instant() + DEADLINE;
+        let answer = match self.client.ask(&url, max_bytes, deadline).await {
+            Ok(answer) => answer,
+            Err(FetchError::TooLarge { .. }) => bail!(
+                "{} is no Tallystick server: its answer for /{path} is longer than {max_bytes} bytes",
+                self.url
+            ),
+            Err(error) => return Err(advised(error)),
+        };
+        match answer.status {
+            200 => Ok(Some(answer.body.to_vec())),
+            404 => Ok(None),
+            _ => self.refused(path, &answer),
         }
-        let mut response = match self.client.get(url).send().await {
-            Ok(response) => response,
-            Err(error) => return unreachable(error),
-        };
-        let status = response.status();
-        if status.is_redirection() {
+    }
+
+    /// Posts to a path, and returns the answer whatever its status.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        max_bytes: u64,
+        patience: Duration,
+    ) -> anyhow::Result<HttpAnswer> {
+        let (url, deadline) = (self.url.join(path), self.client.clock().instant() + patience);
+        self.client.post(&SourceUrl::Server(url), body.into(), max_bytes, deadline).await.map_err(advised)
+    }
+
+    fn refused<T>(&self, path: &str, answer: &HttpAnswer) -> anyhow::Result<T> {
+        let server = &self.url;
+        if (300..400).contains(&answer.status) {
+            // A redirect would hand out a key in the name of a URL that the user did not type.
             bail!(
                 "{server} redirects elsewhere\n  fix: name the server that it redirects to, if you trust it"
             );
         }
-        if status == reqwest::StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        if !status.is_success() {
-            let exit = if status.is_server_error() { Exit::Unreachable } else { Exit::Failed };
-            return Err(anyhow!("{server} answered {status} for /{path}")).or_exit(exit);
-        }
-        let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(None) => return Ok(Some(body)),
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Err(error) => return unreachable(error),
-            }
-            if body.len() > max_bytes {
-                bail!(
-                    "{server} is no Tallystick server: its answer for /{path} is longer than {max_bytes} bytes"
-                );
-            }
-        }
+        // Over https only the server itself can have answered.
+        let proxy = self.client.proxy_of(server).filter(|_| !server.is_https());
+        let who =
+            proxy.map_or_else(|| server.to_string(), |proxy| format!("{proxy}, or {server} behind it,"));
+        let status = StatusCode::from_u16(answer.status)
+            .map_or_else(|_| answer.status.to_string(), |status| status.to_string());
+        let exit = if answer.status >= 500 { Exit::Unreachable } else { Exit::Failed };
+        Err(anyhow!("{who} answered {status} for /{path}{}", said(answer))).or_exit(exit)
+    }
+}
+
+/// What the server said about it, as far as it is meant for people.
+fn said(answer: &HttpAnswer) -> UpstreamMessage {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    if let Ok(Problem { detail }) = serde_json::from_slice(&answer.body) {
+        return UpstreamMessage::clean(detail.as_bytes());
+    }
+    match answer.content_type.as_deref() {
+        Some(kind) if kind.starts_with("text/plain") => UpstreamMessage::clean(&answer.body),
+        _ => UpstreamMessage::default(),
     }
 }

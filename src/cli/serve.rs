@@ -11,18 +11,20 @@ use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
 
 use super::client::ClientSetup;
+use super::clock_watch::{ClockFigures, watch_clock};
 use super::engines::{Engines, limits};
 use super::exit::OrExit;
 use super::founding::{self, NewLog, NoKey};
 use super::process::{
     NOTARY_PATIENCE, Signals, door_limits, operators_door, reload_certificate, taken, until,
 };
-use super::{Common, Exit, block_on, bypass, logging, output, reverify};
+use super::{Common, Exit, block_on, bypass, load_config, logging, output, reverify};
 use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval};
 use crate::gossip::Gossip;
 use crate::http::control::{self, Socket};
 use crate::http::gossip::{self, GossipDoor, GossipFigures};
 use crate::http::hooks::Hooks;
+use crate::http::incidents::IncidentFigures;
 use crate::http::listen::{Door, ListenLimits};
 use crate::http::listener::listen_tcp;
 use crate::http::metrics::Metrics;
@@ -40,7 +42,7 @@ use crate::http::{CacheSizes, ChecksumDatabase, Recent, api};
 use crate::log::{Log, ReadOnly, State};
 use crate::mirror::{Mirror, watch};
 use crate::note::{SignerKey, VerifierKey};
-use crate::operate::{Operations, ProofMaker};
+use crate::operate::{OpenDoor, Operations, ProofMaker};
 use crate::share::Rates;
 use crate::store::StoreError;
 use crate::store::lock::DirectoryLock;
@@ -99,7 +101,7 @@ impl ServeCommand {
             metrics_listen: self.metrics_listen,
             ..common.overrides()
         };
-        let mut config = Config::load(&overrides, &environment)?;
+        let mut config = load_config(&overrides)?;
         logging::start(*config.log_format, config.log_filter.as_deref(), "info");
         let go = GoEnvironment::read(&environment);
         config.discover(&go)?;
@@ -129,12 +131,26 @@ fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketA
     text
 }
 
+/// The same as an event, where the log is JSON.
+fn announce(log: &Log, is_new_key: bool, url: &str, metrics: SocketAddr) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        log = log.identity().name,
+        vkey = log.identity().vkey,
+        new_key = is_new_key,
+        address = url,
+        metrics = %format_args!("http://{metrics}/metrics"),
+        tree.size = log.snapshot().size().0,
+        "listening"
+    );
+}
+
 /// How another shell on this machine gets the client's variables: what finds this log without asking it, else the question.
 fn env_command(config: &Config, url: &str) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "tallystick".to_owned());
     let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:[]".contains(c));
     let program = if is_plain(&program) { program } else { "tallystick".to_owned() };
-    if config.client_url() == url && config.data.is_by_default() && config.listen.is_by_default() {
+    if config.data.is_by_default() && config.url.is_by_default() {
         format!("{program} env")
     } else {
         format!("{program} env --server {url}")
@@ -161,22 +177,33 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     let hooks = hooks(&config, &engines)?;
     let Engines { log, notary, mirrors, .. } = &engines;
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
-    let mut bound = config.clone();
-    bound.listen.value = public.local_addr()?;
-    let url = bound.client_url();
-    output::print(&announcement(&key, is_new_key, &url, private.local_addr()?, &env_command(&config, &url)))?;
+    let open_door = OpenDoor { address: public.local_addr()?, has_tls: tls.is_some() };
+    let url = config.client_url_at(open_door.address, open_door.has_tls);
+    let metrics = private.local_addr()?;
+    if logging::is_json() {
+        announce(log, is_new_key, &url, metrics);
+    } else {
+        output::print(&announcement(&key, is_new_key, &url, metrics, &env_command(&config, &url)))?;
+    }
 
     let (stop, stopped) = channel::channel(false);
-    let (door, ops) = doors(&config, &engines, hooks, tls.clone(), limits);
+    let clock_figures = ClockFigures::default();
+    let (door, ops) = doors(&config, &engines, hooks, tls.clone(), limits, &clock_figures);
     let doors = (
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
     let mut background = JoinSet::new();
     background.spawn(wait_until_it_writes(log.clone()));
+    let newest = {
+        let log = log.clone();
+        move || Some(log.snapshot().head().signed_at)
+    };
+    background.spawn(watch_clock(engines.clock.clone(), clock_figures, newest));
     tls.map(|tls| background.spawn(reload_certificate(tls)));
     mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
     let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
+    let operations = operations.behind(open_door);
     reverify::start(&config, &operations, &mut background);
     let control = tokio::spawn(control::serve(operations, socket));
 
@@ -218,6 +245,7 @@ fn doors(
     hooks: Hooks,
     tls: Option<Arc<TlsKeeper>>,
     limits: ListenLimits,
+    clock_figures: &ClockFigures,
 ) -> (Door<PublicSite>, Door<axum::Router>) {
     let Engines { log, notary, mirrors, witnesses, clock, .. } = engines;
     let sizes = CacheSizes { tile_bytes: *config.cache.tile_bytes, lookup_bytes: *config.cache.lookup_bytes };
@@ -232,6 +260,8 @@ fn doors(
         Box::new(VerifiedFigures(mirrors.clone())),
         Box::new(GossipFigures(gossip.clone())),
         Box::new(WitnessesFigures(witnesses.clone())),
+        Box::new(IncidentFigures::new(log.clone(), mirrors.clone())),
+        Box::new(clock_figures.clone()),
     ]));
     let proxies = TrustedProxies::new(config.trusted_proxies.value.clone());
     let site = PublicSite {

@@ -22,12 +22,13 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment};
 use crate::http::control::{ControlClient, ControlError, ImportAnswers, figures};
 use crate::log::{Log, ReadOnly, State};
-use crate::mirror::Reverified;
+use crate::mirror::{Mirrors, Reverified};
 use crate::module::ModuleVersion;
 use crate::notary::Notary;
 use crate::operate::{
-    ClaimedModule, CompareAnswer, ExportAnswer, ImportAnswer, ImportEvent, LookupAnswer, MirrorStatus,
-    ModuleProofs, Operations, Reason, Refusal, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell,
+    ClaimedModule, CompareAnswer, DecisionAnswer, DecisionRequest, ExportAnswer, ImportAnswer, ImportEvent,
+    LogStateAnswer, LookupAnswer, MirrorStatus, ModuleProofs, Operations, Reason, Refusal, ResumeAnswer,
+    RunStatus, StatsAnswer, SyncAnswer, Tell,
 };
 use crate::store::lock::DirectoryLock;
 use crate::store::private;
@@ -107,6 +108,19 @@ impl Session {
         })
     }
 
+    /// Connects to the running server, or takes the log's directory, to keep what a person has
+    /// decided about incidents. Exit code 5 as above.
+    pub(super) async fn open_incidents(config: &Config) -> anyhow::Result<Session> {
+        Ok(match Session::running_or(config, async || Here::lock(config)).await? {
+            Taken::There(session) => session,
+            Taken::Here(lock) => {
+                let incidents = Arc::new(ClosedLog::new(config, lock));
+                let operations = Operations::of_mirrors(Mirrors::default(), Some(incidents));
+                Session::Here(Here { operations, own: None })
+            }
+        })
+    }
+
     /// Connects to the running server, or looks at what is kept of the mirrors, which needs no
     /// lock.
     pub(super) async fn look_at_mirrors(config: &Config) -> anyhow::Result<Session> {
@@ -167,6 +181,23 @@ impl Session {
         Ok(match self {
             Session::Server(client) => client.prove(module).await?,
             Session::Here(here) => here.operations.prove(module),
+        })
+    }
+
+    /// Says why the running server's log signs nothing, if so. Without a server there is nobody to
+    /// say so.
+    pub(super) async fn log_state(&mut self) -> Answered<LogStateAnswer> {
+        Ok(match self {
+            Session::Server(client) => client.log_state().await?,
+            Session::Here(here) => here.operations.log_state(),
+        })
+    }
+
+    /// Keeps what a person has decided about an incident.
+    pub(super) async fn decide_incident(&mut self, request: DecisionRequest) -> Answered<DecisionAnswer> {
+        Ok(match self {
+            Session::Server(client) => client.decide_incident(request).await?,
+            Session::Here(here) => here.operations.decide_incident(request).await,
         })
     }
 

@@ -10,16 +10,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::OrExit;
-use super::{Common, Exit, ProgressMeter, output};
+use super::{Common, Exit, ProgressMeter, go_sum, output};
 use crate::files;
-use crate::gosum::{GoSumLine, LineKind, ModuleLines, parse_go_sum};
+use crate::gosum::{GoSumFile, GoSumLine, OddLine, Oddity};
 use crate::module::ModuleVersion;
 use crate::note::{MAX_POLICY_BYTES, Policy, VerifierKey};
 use crate::proof::{self, Proved, Rejection, Trust};
 use crate::tlog::{MAX_TLOG_PROOF_BYTES, Origin, TLOG_PROOF_SUFFIX};
 
-/// The largest go.sum file. Those of the largest repositories have a few MB.
-const MAX_GOSUM_BYTES: u64 = 64 << 20;
 /// Files in one call: the proofs of the largest go.sum, several times over.
 const MAX_FILES: usize = 1_000_000;
 /// Files of any name and directories that are looked at for them.
@@ -29,13 +27,12 @@ const MAX_ENTRIES: usize = 10 * MAX_FILES;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A file is verified when its checkpoint is signed by a given log, under that log's origin, when the policy is met, and when the \
-record in it is proved to be in that log. With --gosum every line of the file must be what a verified record says.
+record in it is proved to be in that log. With --gosum every line of the file must be what a verified record says; lines that the \
+go command itself never uses, such as those with an h2: hash, are named and counted apart.
 
 A key is trusted for checkpoints whose origin is its name, and for those of a Go checksum database (\"go.sum database \
 tree\"); with --origin for that origin only. A directory stands for all proof files in it, which must be regular files; a file that is \
 named may be a pipe.
-
-Exit codes: 0 all verified, 1 a go.sum line has no proof, 2 wrong usage, 4 something does not verify.
 
 Examples:
   tallystick verify proofs/sum.corp.example --key sum.corp.example+915869ce+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c --gosum go.sum
@@ -107,6 +104,8 @@ struct GoSumProved {
     unproved: Vec<String>,
     /// Lines that are not what the verified record says.
     contradicted: Vec<Contradiction>,
+    /// Lines that vouch for nothing, so that nothing about them can be proved.
+    unchecked: Vec<Unchecked>,
 }
 
 #[derive(Debug, Serialize)]
@@ -116,10 +115,16 @@ struct Contradiction {
     proved: String,
 }
 
+#[derive(Debug, Serialize)]
+struct Unchecked {
+    line: usize,
+    why: String,
+}
+
 impl VerifyCommand {
     pub(super) fn run(self, _: &Common) -> anyhow::Result<Exit> {
         let trust = trust(self.keys, self.origin.as_ref(), self.policy.as_deref()).or_exit(Exit::Usage)?;
-        let gosum = self.gosum.map(|path| read_gosum(&path)).transpose().or_exit(Exit::Usage)?;
+        let gosum = self.gosum.map(|path| go_sum::read(&path)).transpose()?;
         let files = wanted(&self.files).or_exit(Exit::Usage)?;
         let mut bar = ProgressMeter::new("proof files", files.len() as u64);
         let (mut reports, mut proved) = (Vec::with_capacity(files.len()), Vec::new());
@@ -137,7 +142,7 @@ impl VerifyCommand {
             bar.set(done as u64 + 1);
         }
         bar.finish();
-        let gosum = gosum.map(|lines| GoSumProved::new(&lines, &proved));
+        let gosum = gosum.map(|file| GoSumProved::new(&file, &proved));
         let all = reports.iter().all(|report| matches!(report, VerifiedFile::Verified(_)));
         let agreed = gosum.as_ref().is_none_or(|gosum| gosum.contradicted.is_empty());
         let complete = gosum.as_ref().is_none_or(|gosum| gosum.unproved.is_empty());
@@ -204,13 +209,13 @@ impl Verified {
 }
 
 impl GoSumProved {
-    fn new(lines: &[GoSumLine], proved: &[Proved]) -> GoSumProved {
+    fn new(file: &GoSumFile, proved: &[Proved]) -> GoSumProved {
         let mut by_module: HashMap<&ModuleVersion, Vec<&Proved>> = HashMap::new();
         for one in proved {
             by_module.entry(&one.lines.module).or_default().push(one);
         }
         let (mut report, mut seen) = (GoSumProved::default(), HashSet::new());
-        for line in lines {
+        for line in file.lines.iter().map(|numbered| &numbered.line) {
             let text = line.to_string();
             if !seen.insert(text.clone()) {
                 continue;
@@ -220,24 +225,23 @@ impl GoSumProved {
                 continue;
             };
             // Each log that has the module version must agree, not only one of them.
-            let other = proofs.iter().find(|one| hash(&one.lines, line.kind) != line.hash);
+            let other = proofs.iter().find(|one| one.lines.hash(line.kind) != line.hash);
             match other {
                 None => report.proved += 1,
                 Some(one) => {
-                    let proved = GoSumLine { hash: hash(&one.lines, line.kind), ..line.clone() };
+                    let proved = GoSumLine { hash: one.lines.hash(line.kind), ..line.clone() };
                     let (log, proved) = (one.signer.to_string(), proved.to_string());
                     report.contradicted.push(Contradiction { line: text, log, proved });
                 }
             }
         }
+        for OddLine { number, oddity } in &file.odd {
+            match oddity {
+                Oddity::BadHash { .. } => report.unproved.push(format!("line {number}: {oddity}")),
+                oddity => report.unchecked.push(Unchecked { line: *number, why: oddity.to_string() }),
+            }
+        }
         report
-    }
-}
-
-fn hash(lines: &ModuleLines, kind: LineKind) -> crate::dirhash::H1 {
-    match kind {
-        LineKind::Zip => lines.zip,
-        LineKind::GoMod => lines.go_mod,
     }
 }
 
@@ -263,29 +267,27 @@ impl VerifyOutput {
                 output::error(&format!("{} does not verify: {why}", file.display()));
             }
         }
-        if let Some(GoSumProved { proved, unproved, contradicted }) = &self.gosum {
+        if let Some(GoSumProved { proved, unproved, contradicted, unchecked }) = &self.gosum {
             for Contradiction { line, log, proved } in contradicted {
                 output::error(&format!("go.sum contradicts {log}\n  go.sum: {line}\n  proved: {proved}"));
             }
             for line in unproved {
                 output::error(&format!("no file proves {line}"));
             }
-            let lines = proved + unproved.len() + contradicted.len();
-            output::note(&format!("{proved} of {lines} go.sum lines are proved"));
+            for Unchecked { line, why } in unchecked {
+                output::warning(&format!("go.sum:{line} is not checked: {why}"));
+            }
+            let lines = proved + unproved.len() + contradicted.len() + unchecked.len();
+            let apart = match unchecked.len() {
+                0 => String::new(),
+                1 => ", 1 is not checked".to_owned(),
+                many => format!(", {many} are not checked"),
+            };
+            output::note(&format!("{proved} of {lines} go.sum lines are proved{apart}"));
         }
         output::note(&format!("{count} of {} files verified", self.files.len()));
         Ok(())
     }
-}
-
-/// The lines of a go.sum file. The error names the file and the line.
-pub(super) fn read_gosum(path: &Path) -> anyhow::Result<Vec<GoSumLine>> {
-    let text = String::from_utf8(read(path, MAX_GOSUM_BYTES)?);
-    let text = text.with_context(|| format!("{} is not UTF-8", path.display()))?;
-    let lines = parse_go_sum(&text).with_context(|| path.display().to_string())?;
-    // Whatever has three words in a line passes for hashes of an unknown kind.
-    ensure!(!lines.is_empty() || text.trim().is_empty(), "{} holds no go.sum lines", path.display());
-    Ok(lines)
 }
 
 /// A file of at most so many bytes that was named; it may be a pipe.

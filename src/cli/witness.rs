@@ -11,11 +11,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
+use super::clock_watch::{ClockFigures, watch_clock};
 use super::exit::{OrExit, OrStoreExit};
 use super::process::{Signals, bind, door_limits, operators, reload_certificate, until};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
-use crate::config::{LogFormat, WitnessConfig, WitnessConfigError, WitnessOverrides, keys};
+use crate::config::{Environment, LogFormat, Overrides, WitnessConfig, WitnessOverrides, keys};
 use crate::http::listen::{Door, ListenLimits};
 use crate::http::metrics::Metrics;
 use crate::http::proxies::TrustedProxies;
@@ -24,7 +25,7 @@ use crate::http::witness::{WitnessFigures, WitnessSite};
 use crate::mirror::Misbehavior;
 use crate::note::CosignatureSigner;
 use crate::store::lock::{DirectoryLock, refuse_network_file_system};
-use crate::store::witness::{Broken, EvidenceKind, KeptEvidence, read_witness};
+use crate::store::witness::{Broken, EvidenceKind, KeptEvidence, KnownCheckpoint, read_witness};
 use crate::store::{StoreError, private};
 use crate::tlog::{Checkpoint, ConsistencyProof};
 use crate::witness::{TrustedLog, Witness, WitnessError, origin_hash};
@@ -68,7 +69,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Show what convicts a log of two histories, and checkpoints that came without proof; exit code 4 when there is a fork
+    /// Show what convicts a log of two histories, and checkpoints that came without proof
     Evidence {
         /// Print JSON
         #[arg(long)]
@@ -106,18 +107,14 @@ impl WitnessCommand {
             metrics_listen: self.run.metrics_listen,
             logs: self.run.logs,
         };
-        let config = WitnessConfig::load(overrides).or_else(|error| {
-            let exit = match &error {
-                WitnessConfigError::Unreadable { .. } => Exit::Failed,
-                _ => Exit::Usage,
-            };
-            Err(error).or_exit(exit)
+        let environment = Environment::of_process();
+        let config = WitnessConfig::load(&overrides, &environment).inspect_err(|_| {
+            let named = Overrides { config: common.config.clone(), ..Overrides::default() };
+            logging::set_format(LogFormat::guess(&named, &environment));
         })?;
+        logging::start(*config.log_format, None, "info");
         match self.action {
-            None => {
-                logging::start(LogFormat::Text, None, "info");
-                block_on(engine(config, new_memory))
-            }
+            None => block_on(engine(config, new_memory)),
             Some(Action::Key { json }) => show_key(&config, json),
             Some(Action::Status { json }) => status(&config, json),
             Some(Action::Evidence { json }) => evidence(&config, json),
@@ -154,8 +151,15 @@ fn memory(config: &WitnessConfig) -> std::path::PathBuf {
     config.data.join(DATABASE_FILE)
 }
 
+/// What is in the memory, also while the witness runs.
+fn look_into(config: &WitnessConfig) -> anyhow::Result<(Vec<KnownCheckpoint>, Vec<KeptEvidence>)> {
+    let path = memory(config);
+    let exit = if path.exists() { Exit::Damage } else { Exit::Usage };
+    read_witness(&path).map_err(anyhow::Error::from).or_exit(exit)
+}
+
 fn status(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
-    let (known, _) = read_witness(&memory(config)).map_err(anyhow::Error::from).or_exit(Exit::Failed)?;
+    let (known, _) = look_into(config)?;
     if as_json {
         let logs = known.iter().map(|known| {
             json!({
@@ -194,7 +198,7 @@ struct Reported<'a> {
 }
 
 fn evidence(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
-    let (_, evidence) = read_witness(&memory(config)).map_err(anyhow::Error::from).or_exit(Exit::Failed)?;
+    let (_, evidence) = look_into(config)?;
     let is_fork = evidence.iter().any(|one| one.kind == "fork");
     if as_json {
         let with_report = |one| Reported { kept: one, report: report(one) };
@@ -204,13 +208,14 @@ fn evidence(config: &WitnessConfig, as_json: bool) -> anyhow::Result<Exit> {
     }
     for one in evidence.iter().filter(|_| !as_json) {
         let KeptEvidence { id, origin, size, seen_at, standing, offered, .. } = one;
+        let records = output::count(*size, "record");
         // Other programs verify it.
         output::print_exact(&match report(one) {
-            Some(report) => format!(
-                "--- {id}: {origin} signed two trees of {size} records, seen {seen_at:.0}\n{report}\n"
-            ),
+            Some(report) => {
+                format!("--- {id}: {origin} signed two trees of {records}, seen {seen_at:.0}\n{report}\n")
+            }
             None => format!(
-                "--- {id}: a checkpoint of {origin} with {size} records came without a proof that holds, seen {seen_at:.0}: that proves \
+                "--- {id}: a checkpoint of {origin} with {records} came without a proof that holds, seen {seen_at:.0}: that proves \
                  nothing yet\n--- cosigned\n{standing}--- offered\n{offered}\n"
             ),
         })?;
@@ -284,23 +289,29 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     if config.logs.is_empty() {
         tracing::warn!("no log is known, so nothing will be cosigned: name logs with --log or [[log]]");
     }
-    let tls = config.tls.as_ref().map(|tls| TlsKeeper::load(&tls.cert, &tls.key)).transpose();
+    let tls = config.tls().map(|tls| TlsKeeper::load(&tls.cert, &tls.key)).transpose();
     let tls = tls.or_exit(Exit::Usage)?.map(Arc::new);
-    let listener = bind("listen", config.listen).await?;
-    let private = match config.metrics_listen {
+    let listener = bind("listen", *config.listen).await?;
+    let private = match *config.metrics_listen {
         Some(address) => Some(bind("metrics_listen", address).await?),
         None => None,
     };
     make_directory(&config.data)?;
     refuse_network_file_system(&config.data).or_exit(Exit::Usage)?;
-    let _lock = DirectoryLock::acquire(&config.data).or_exit(Exit::Running)?;
+    let _lock = DirectoryLock::acquire(&config.data).or_store_exit()?;
     let (key, is_new_key) = signing_key(&config, new_memory)?;
     let witness = Arc::new(open(&config, key)?);
     announce(&witness, is_new_key, &config, &listener, private.as_ref())?;
 
-    let metrics = Arc::new(Metrics::new(vec![Box::new(WitnessFigures(witness.clone()))]));
+    let clock_figures = ClockFigures::default();
+    let metrics = Arc::new(Metrics::new(vec![
+        Box::new(WitnessFigures(witness.clone())),
+        Box::new(clock_figures.clone()),
+    ]));
+    let clock = tokio::spawn(watch_clock(Clock::system(), clock_figures, || None));
     let (stop, stopped) = channel::channel(false);
-    let site = WitnessSite::new(witness.clone(), config.prefix.clone(), metrics.clone(), Clock::system());
+    let site =
+        WitnessSite::new(witness.clone(), config.prefix.value.clone(), metrics.clone(), Clock::system());
     let traffic = metrics.traffic.clone();
     let limits = door_limits(ListenLimits::default().connections);
     let proxies = TrustedProxies::default();
@@ -325,6 +336,7 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     if let Some(certificate) = certificate {
         certificate.abort();
     }
+    clock.abort();
     Ok(ended)
 }
 
@@ -342,8 +354,22 @@ fn announce(
 ) -> anyhow::Result<()> {
     let key = witness.verifier();
     let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let scheme = if config.tls().is_some() { "https" } else { "http" };
     let (address, prefix) = (listener.local_addr()?, &config.prefix);
+    if logging::is_json() {
+        let metrics = private.map(TcpListener::local_addr).transpose()?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            witness = %key.name(),
+            vkey = %key,
+            new_key = is_new_key,
+            address = %format_args!("{scheme}://{address}{prefix}"),
+            metrics = metrics.map(|metrics| format!("http://{metrics}/metrics")),
+            logs = witness.logs(),
+            "listening"
+        );
+        return Ok(());
+    }
     let mut text = format!(
         "witness       {}\nwitness key   {key}{made}\naddress       {scheme}://{address}{prefix}\nlogs          {}\n",
         key.name(),

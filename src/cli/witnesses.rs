@@ -8,7 +8,7 @@ use super::exit::OrStoreExit;
 use super::{Common, Exit, output};
 use crate::config::{Config, LogWitness, keys};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
-use crate::store::{LogObserver as _, LogReader, StoreError};
+use crate::store::{Identity, LogObserver as _, LogReader, StoreError};
 use crate::tlog::{Origin, TreeSize};
 
 /// Show the state of this log's witnesses, or the policy that names them
@@ -86,14 +86,15 @@ fn status(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
     };
     let have = rows.iter().filter(has).count();
     if as_json {
-        print_json(config, size, have, &rows)?;
+        print_json(config, reader.identity(), size, have, &rows)?;
     } else if rows.is_empty() {
         output::print("this log has no witnesses: name some in [[witness]]\n")?;
     } else {
         let (quorum, demanded) = (*config.witnesses.quorum, *config.witnesses.required);
         let demanded = if demanded { ", demanded before it is published" } else { "" };
         output::print(&format!(
-            "newest head: {size} records, cosigned by {have} of {} ({quorum} are enough{demanded})\n\n",
+            "newest head: {}, cosigned by {have} of {} ({quorum} are enough{demanded})\n\n",
+            output::count(size, "record"),
             rows.len()
         ))?;
         output::print_table(["witness", "size", "cosigned at", "took", "problem"], rows.iter().map(cells))?;
@@ -112,11 +113,13 @@ fn cells(Row { witness, newest, attempt }: &Row) -> [String; 5] {
     ]
 }
 
-fn print_json(config: &Config, size: u64, have: usize, rows: &[Row]) -> anyhow::Result<()> {
+fn print_json(config: &Config, log: &Identity, size: u64, have: usize, rows: &[Row]) -> anyhow::Result<()> {
     let witnesses = rows.iter().map(|Row { witness, newest, attempt }| {
         json!({
             "name": witness.name,
             "url": witness.url.to_string(),
+            "vkey": witness.key.to_string(),
+            // Deprecated: the name of before.
             "key": witness.key.to_string(),
             "size": newest.as_ref().map(|newest| newest.tree.size.0),
             "cosigned_at": newest.as_ref().map(|newest| newest.received_at),
@@ -128,6 +131,8 @@ fn print_json(config: &Config, size: u64, have: usize, rows: &[Row]) -> anyhow::
         })
     });
     output::print_json(&json!({
+        "log": log.name,
+        "vkey": log.vkey,
         "size": size,
         "cosigned": have,
         "quorum": *config.witnesses.quorum,

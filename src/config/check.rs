@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::loader::Environment;
 use super::problem::{Problem, ProblemKind};
-use super::reference::{self, KEYS};
+use super::reference::{self, SERVER};
 use super::said::SettingOrigin;
 use super::{Config, ConfigError, Mode, Netrc, RouteSection, SUM_GOLANG_ORG, SumdbSection};
 use crate::module::PathPatterns;
@@ -264,7 +264,7 @@ fn is_wide(network: &IpNet) -> bool {
 /// too: Kubernetes sets TALLYSTICK_PORT and more beside a service of that name.
 fn mistyped_variable(name: &str) -> Option<String> {
     let rest = name.strip_prefix("TALLYSTICK_")?;
-    let known: Vec<String> = KEYS.iter().filter_map(reference::Key::variable).collect();
+    let known: Vec<String> = SERVER.keys.iter().filter_map(reference::Key::variable).collect();
     if rest == "CONFIG" || known.iter().any(|known| known == name) {
         return None;
     }

@@ -32,8 +32,17 @@ const GO_ENV_BYTES: u64 = 256 * 1024;
 
 /// The variables that decide where modules come from and which of them are verified, and where it
 /// is kept what was.
-const VARIABLES: [&str; 8] =
-    ["GOPROXY", "GOPRIVATE", "GONOSUMDB", "GONOPROXY", "GOSUMDB", "GOFLAGS", "GOINSECURE", "GOPATH"];
+const VARIABLES: [&str; 9] = [
+    "GOPROXY",
+    "GOPRIVATE",
+    "GONOSUMDB",
+    "GONOPROXY",
+    "GOSUMDB",
+    "GOFLAGS",
+    "GOINSECURE",
+    "GOPATH",
+    "GOMODCACHE",
+];
 
 /// One variable of the `go` command and who set it. Debug does not show the value.
 #[derive(Clone, PartialEq, Eq)]

@@ -9,11 +9,8 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::reference::{self, KEYS};
+use super::reference::{self, Reference};
 use super::said::SettingOrigin;
-
-/// A configuration is a few kilobytes; whatever is larger than this was named by mistake.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// At most this many near matches are offered for an unknown key.
 const MAX_NEAR: usize = 3;
@@ -40,34 +37,40 @@ impl FileText {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
+    /// The lines, whether or not they are TOML.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.lines()
+    }
+
     fn problem(&self, span: Range<usize>, kind: ProblemKind) -> Problem {
         Problem { place: self.origin(span), kind }
     }
 }
 
 /// Reads the file.
-pub(super) fn read(path: &Path) -> Result<FileText, ConfigError> {
+pub(super) fn read(path: &Path, reference: &Reference) -> Result<FileText, ConfigError> {
     let mut file = FileText { path: path.to_owned(), text: String::new() };
     let unreadable = |source| Problem {
         place: SettingOrigin::File { file: path.to_owned(), line: 1 },
         kind: ProblemKind::Unreadable { source },
     };
     let handle = File::open(path).map_err(unreadable)?;
-    handle.take(MAX_FILE_BYTES + 1).read_to_string(&mut file.text).map_err(unreadable)?;
-    if file.text.len() as u64 > MAX_FILE_BYTES {
-        return Err(file.problem(0..0, ProblemKind::TooLarge { limit_bytes: MAX_FILE_BYTES }).into());
+    handle.take(reference.max_file_bytes + 1).read_to_string(&mut file.text).map_err(unreadable)?;
+    if file.text.len() as u64 > reference.max_file_bytes {
+        let kind = ProblemKind::TooLarge { limit_bytes: reference.max_file_bytes };
+        return Err(file.problem(0..0, kind).into());
     }
     Ok(file)
 }
 
 /// Parses the file. All unknown keys are reported together, since they are the usual mistake.
-pub(super) fn parse(file: &FileText) -> Result<DeTable<'_>, ConfigError> {
+pub(super) fn parse<'f>(file: &'f FileText, reference: &Reference) -> Result<DeTable<'f>, ConfigError> {
     let syntax = |error: toml::de::Error| {
         file.problem(error.span().unwrap_or(0..0), ProblemKind::Syntax { why: one_line(error.message()) })
     };
     let table = DeTable::parse(&file.text).map_err(syntax)?.into_inner();
     let mut unknown = Vec::new();
-    find_unknown(file, &table, "", "", &mut unknown);
+    Unknown { file, reference, found: &mut unknown }.find(&table, "", "");
     if unknown.is_empty() { Ok(table) } else { Err(ConfigError::of(unknown)) }
 }
 
@@ -81,39 +84,52 @@ pub(super) fn wrong_value(key: String, row: &reference::Key, why: &str) -> Probl
     }
 }
 
-/// Walks the parsed table beside the reference. `shown` is the path as people write it, `path` the
-/// one with `*`.
-fn find_unknown(file: &FileText, table: &DeTable<'_>, path: &str, shown: &str, found: &mut Vec<Problem>) {
-    for (key, value) in table {
-        let name: &str = key.get_ref();
-        // Below `sumdb` every name is allowed: it is the database's.
-        let step = if path == "sumdb." { "*" } else { name };
-        let (path, shown) = (format!("{path}{step}"), format!("{shown}{name}"));
-        let is_section = KEYS.iter().any(|key| key.path.starts_with(&format!("{path}.")));
-        match value.get_ref() {
-            DeValue::Table(inner) if is_section => {
-                find_unknown(file, inner, &format!("{path}."), &format!("{shown}."), found);
-            }
-            DeValue::Array(items) if is_section => {
-                for (i, item) in items.iter().enumerate() {
-                    if let DeValue::Table(inner) = item.get_ref() {
-                        let shown = format!("{shown}.{}.", i + 1);
-                        find_unknown(file, inner, &format!("{path}.*."), &shown, found);
+/// The search for unknown keys.
+struct Unknown<'f> {
+    file: &'f FileText,
+    reference: &'f Reference,
+    found: &'f mut Vec<Problem>,
+}
+
+impl Unknown<'_> {
+    /// Walks the parsed table beside the reference. `shown` is the path as people write it, `path`
+    /// the one with `*`.
+    fn find(&mut self, table: &DeTable<'_>, path: &str, shown: &str) {
+        for (key, value) in table {
+            let name: &str = key.get_ref();
+            // Below `sumdb` every name is allowed: it is the database's.
+            let step = if path == "sumdb." { "*" } else { name };
+            let (path, shown) = (format!("{path}{step}"), format!("{shown}{name}"));
+            let is_section = self.reference.keys.iter().any(|key| key.path.starts_with(&format!("{path}.")));
+            match value.get_ref() {
+                DeValue::Table(inner) if is_section => {
+                    self.find(inner, &format!("{path}."), &format!("{shown}."));
+                }
+                DeValue::Array(items) if is_section => {
+                    for (i, item) in items.iter().enumerate() {
+                        if let DeValue::Table(inner) = item.get_ref() {
+                            self.find(inner, &format!("{path}.*."), &format!("{shown}.{}.", i + 1));
+                        }
                     }
                 }
+                // A section that is no table, or a key with a value of the wrong type: the loader
+                // says so.
+                _ if is_section || self.reference.key(&path).is_some() => {}
+                _ => {
+                    let near = near(&path, self.reference);
+                    let kind = ProblemKind::UnknownKey { near, listing: self.reference.listing, key: shown };
+                    self.found.push(self.file.problem(key.span(), kind));
+                }
             }
-            // A section that is no table, or a key with a value of the wrong type: serde says so.
-            _ if is_section || reference::key(&path).is_some() => {}
-            _ => found
-                .push(file.problem(key.span(), ProblemKind::UnknownKey { near: near(&path), key: shown })),
         }
     }
 }
 
 /// Known keys that look like `path`: few typing errors away, or the same name in another section.
-fn near(path: &str) -> Vec<String> {
+fn near(path: &str, reference: &Reference) -> Vec<String> {
     let last = |path: &str| path.rsplit('.').next().map(str::to_owned).unwrap_or_default();
-    let mut scored: Vec<(usize, &str)> = KEYS
+    let mut scored: Vec<(usize, &str)> = reference
+        .keys
         .iter()
         .map(|key| {
             let whole = strsim::damerau_levenshtein(path, key.path);

@@ -171,8 +171,14 @@ pub fn directory(data: &Path) -> PathBuf {
 /// SHA-256 of the verifier key's text as 16 groups of 4 hexadecimal digits, to be compared by eye or on the phone.
 pub fn fingerprint(key: &impl fmt::Display) -> String {
     let digest = Sha256::digest(key.to_string().as_bytes());
-    let groups: Vec<String> =
-        digest.chunks(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1])).collect();
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    grouped(&digits)
+}
+
+/// Returns digits in groups of four, as people compare them.
+pub(crate) fn grouped(digits: &str) -> String {
+    let groups: Vec<&str> =
+        digits.as_bytes().chunks(4).filter_map(|group| std::str::from_utf8(group).ok()).collect();
     groups.join(" ")
 }
 

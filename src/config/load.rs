@@ -9,8 +9,9 @@ use ipnet::IpNet;
 
 use super::loader::{At, Environment, Loader, Overrides, TextList};
 use super::problem::{ConfigError, ProblemKind};
+use super::reference::SERVER;
 use super::said::Said;
-use super::{Config, LogFormat, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection, TlsFiles, check, file};
+use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection, TlsFiles, check, file};
 use crate::module::PathPatterns;
 use crate::route::{Checksum, Route};
 use crate::source::SourceList;
@@ -24,9 +25,9 @@ impl Config {
     pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Config, ConfigError> {
         let named =
             overrides.config.clone().or_else(|| environment.var("TALLYSTICK_CONFIG").map(PathBuf::from));
-        let text = named.as_deref().map(file::read).transpose()?;
-        let table = text.as_ref().map(file::parse).transpose()?.unwrap_or_default();
-        let mut loader = Loader::new(text.as_ref(), environment);
+        let text = named.as_deref().map(|path| file::read(path, &SERVER)).transpose()?;
+        let table = text.as_ref().map(|text| file::parse(text, &SERVER)).transpose()?.unwrap_or_default();
+        let mut loader = Loader::new(&SERVER, text.as_ref(), environment);
         let mut config = Config::read(&mut loader.root(table), overrides);
         // What must hold between settings comes after: one that was left out would make others look
         // wrong.
@@ -45,15 +46,24 @@ impl Config {
 /// Reads `[tls]`.
 pub(super) fn tls(at: &mut At<'_, '_>) -> TlsFiles {
     let tls = TlsFiles::read(at);
-    let (there, missing, origin) = match (&*tls.cert, &*tls.key) {
-        (Some(_), None) => ("tls.cert", "tls.key", &tls.cert.origin),
-        (None, Some(_)) => ("tls.key", "tls.cert", &tls.key.origin),
-        _ => return tls,
-    };
-    let fix = format!("set both, or neither: a TLS proxy in front needs no [tls]; {missing} is missing");
-    let why = format!("is set without `{missing}`");
-    at.problem(origin.clone(), ProblemKind::Value { key: there.to_owned(), why, fix });
+    both_or_neither(at, ("tls.cert", &tls.cert), ("tls.key", &tls.key));
     tls
+}
+
+/// Checks that nobody named a certificate without its key, or the reverse.
+pub(super) fn both_or_neither(
+    at: &mut At<'_, '_>,
+    cert: (&str, &Said<Option<PathBuf>>),
+    key: (&str, &Said<Option<PathBuf>>),
+) {
+    let ((there, said), (missing, _)) = match (cert.1.is_some(), key.1.is_some()) {
+        (true, false) => (cert, key),
+        (false, true) => (key, cert),
+        _ => return,
+    };
+    let fix = format!("set both, or neither: behind a TLS proxy neither is needed; {missing} is missing");
+    let why = format!("is set without `{missing}`");
+    at.problem(said.origin.clone(), ProblemKind::Value { key: there.to_owned(), why, fix });
 }
 
 /// Reads a list of addresses and networks.
@@ -101,7 +111,8 @@ fn route(at: &mut At<'_, '_>) -> Option<RouteSection> {
     at.key = "modules";
     let modules = at.required::<TextList>();
     let (checksum, Said { value: TextList(patterns), origin: place }) = (checksum?.value, modules?);
-    if let Some(why) = bad_pattern(&patterns) {
+    let empty = patterns.is_empty().then(|| "the list is empty".to_owned());
+    if let Some(why) = empty.or_else(|| bad_pattern(&patterns)) {
         at.wrong(place, &why);
         return None;
     }
@@ -142,10 +153,7 @@ impl Config {
 /// Why this is no list of GOPRIVATE patterns. The `go` command skips what it cannot read, which
 /// would let a mistyped private pattern fall through to a public route, so that it is an error
 /// here.
-fn bad_pattern(patterns: &[String]) -> Option<String> {
-    if patterns.is_empty() {
-        return Some("the list is empty".to_owned());
-    }
+pub(super) fn bad_pattern(patterns: &[String]) -> Option<String> {
     patterns.iter().find_map(|pattern| {
         let why = if pattern.is_empty() {
             "is empty"
@@ -201,17 +209,5 @@ impl FromStr for LogFilter {
 
     fn from_str(text: &str) -> Result<LogFilter, Self::Err> {
         text.parse::<tracing_subscriber::filter::Targets>().map(|_| LogFilter(text.to_owned()))
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<LogFormat, &'static str> {
-        match text {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            _ => Err("it is neither text nor json"),
-        }
     }
 }

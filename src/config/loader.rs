@@ -16,7 +16,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::file::{self, FileText, one_line};
 use super::problem::{ConfigError, Problem, ProblemKind};
-use super::reference;
+use super::reference::{self, Reference};
 use super::said::{Said, SettingOrigin};
 
 /// What the command line said.
@@ -32,6 +32,8 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<SocketAddr>,
+    /// `--cacert`, as often as it was given.
+    pub cacert: Vec<PathBuf>,
 }
 
 /// The environment variables, read once, so that tests need not change the process.
@@ -67,6 +69,8 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
 
 /// Where settings come from, and what was found wrong with them.
 pub(super) struct Loader<'d> {
+    /// The keys of the program whose configuration this is.
+    reference: &'static Reference,
     text: Option<&'d FileText>,
     environment: &'d Environment,
     problems: Vec<Problem>,
@@ -92,8 +96,12 @@ pub(super) struct At<'l, 'd> {
 }
 
 impl<'d> Loader<'d> {
-    pub(super) fn new(text: Option<&'d FileText>, environment: &'d Environment) -> Loader<'d> {
-        Loader { text, environment, problems: Vec::new(), malformed: Vec::new() }
+    pub(super) fn new(
+        reference: &'static Reference,
+        text: Option<&'d FileText>,
+        environment: &'d Environment,
+    ) -> Loader<'d> {
+        Loader { reference, text, environment, problems: Vec::new(), malformed: Vec::new() }
     }
 
     /// The whole file.
@@ -235,6 +243,27 @@ impl<'d> At<'_, 'd> {
         self.said()
     }
 
+    /// A value that has no default; what stands for a missing one is never used, since the loader
+    /// ends with an error.
+    pub(super) fn required_or_default<T>(&mut self) -> Said<T>
+    where
+        T: Default + FromStr<Err: Display> + DeserializeOwned,
+    {
+        self.required().unwrap_or_else(|| Said::by_default(T::default()))
+    }
+
+    /// A path that has no default; relative ones of the file start at the file's directory.
+    pub(super) fn required_path(&mut self) -> Said<PathBuf> {
+        let directory = self.directory().to_owned();
+        self.required_or_default::<PathBuf>().map(|path| directory.join(path))
+    }
+
+    /// A list of paths; relative ones of the file start at the file's directory.
+    pub(super) fn paths(&mut self) -> Said<Vec<PathBuf>> {
+        let directory = self.directory().to_owned();
+        self.list().map(|paths| paths.into_iter().map(|path| directory.join(path)).collect())
+    }
+
     /// The section of the current key.
     pub(super) fn section(&mut self) -> At<'_, 'd> {
         let (shown, row) = (format!("{}{}.", self.shown, self.key), format!("{}{}.", self.row, self.key));
@@ -282,10 +311,22 @@ impl<'d> At<'_, 'd> {
         all
     }
 
+    /// Whether the file says anything at the current key.
+    pub(super) fn is_there(&self) -> bool {
+        self.values.contains_key(self.key)
+    }
+
     /// Says that the value of the current key is wrong.
     pub(super) fn wrong(&mut self, place: SettingOrigin, why: &str) {
         let kind = file::wrong_value(self.shown(), self.row(), why);
         self.loader.problems.push(Problem { place, kind });
+    }
+
+    /// Says that the current key means nothing without another one of its section.
+    pub(super) fn incomplete(&mut self, place: &SettingOrigin, missing: &str, fix: &str) {
+        let why = format!("is set without `{missing}`");
+        let kind = ProblemKind::Value { key: self.shown(), why, fix: fix.to_owned() };
+        self.problem(place.clone(), kind);
     }
 
     pub(super) fn problem(&mut self, place: SettingOrigin, kind: ProblemKind) {
@@ -300,7 +341,7 @@ impl<'d> At<'_, 'd> {
     /// The current key in the reference.
     pub(super) fn row(&self) -> &'static reference::Key {
         let path = format!("{}{}", self.row, self.key);
-        reference::key(&path).expect("every key that is read is in the reference")
+        self.loader.reference.key(&path).expect("every key that is read is in the reference")
     }
 
     /// Where the section is.

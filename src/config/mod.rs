@@ -36,6 +36,8 @@ mod interval;
 pub mod keys;
 mod load;
 mod loader;
+mod log_format;
+mod monitor;
 mod netrc;
 mod problem;
 pub mod reference;
@@ -60,6 +62,8 @@ use ipnet::IpNet;
 pub use discover::{GoEnvironment, Setting};
 pub use interval::{VerifyInterval, VerifyIntervalError};
 pub use loader::{Environment, Overrides};
+pub use log_format::LogFormat;
+pub use monitor::{Followed, MonitorConfig, WebhookSection};
 pub use netrc::{Netrc, NetrcError};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use rows::SettingRow;
@@ -68,7 +72,7 @@ pub use schedule::{Schedule, ScheduleError};
 pub use secret::{Secret, SecretError, is_exposed, is_writable_by_others};
 pub use span::{Span, SpanError};
 pub use sumdb::SumdbSection;
-pub use witness::{WitnessConfig, WitnessConfigError, WitnessOverrides};
+pub use witness::{WitnessConfig, WitnessOverrides};
 pub use witnesses::{LogWitness, LogWitnesses};
 
 use declare::settings;
@@ -136,6 +140,8 @@ settings! {
         sumdbs: BTreeMap<String, SumdbSection> = load::sumdbs(at);
         /// In order; the first that matches wins.
         routes: Vec<RouteSection> = load::routes(at);
+        /// PEM files of roots that outgoing connections trust beside `roots`, for this run.
+        extra_roots: Vec<PathBuf> = flags.cacert.clone();
         /// The file that was read.
         file: Option<PathBuf> = None;
         /// What is allowed but should be known: each a sentence or two, to be shown at start and by
@@ -185,24 +191,6 @@ settings! {
         "private_sources" => private_sources: Said<Vec<String>> = at.list();
     }
     also {}
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl std::fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        })
-    }
 }
 
 settings! {
@@ -316,11 +304,16 @@ impl Config {
     /// The address that clients use: `url`, or one made from `listen` (an unspecified address
     /// becomes loopback).
     pub fn client_url(&self) -> String {
+        self.client_url_at(*self.listen, self.tls.files().is_some())
+    }
+
+    /// The same for a server that listens at an address, which `listen` need not be: a port may be
+    /// 0, and flags may have said another one.
+    pub fn client_url_at(&self, mut address: SocketAddr, has_tls: bool) -> String {
         if let Some(url) = &*self.url {
             return url.request_url().as_str().trim_end_matches('/').to_owned();
         }
-        let scheme = if self.tls.files().is_some() { "https" } else { "http" };
-        let mut address = *self.listen;
+        let scheme = if has_tls { "https" } else { "http" };
         if address.ip().is_unspecified() {
             address.set_ip(match address {
                 SocketAddr::V4(_) => [127, 0, 0, 1].into(),

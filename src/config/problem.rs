@@ -84,6 +84,8 @@ pub enum ProblemKind {
         key: String,
         /// Known keys that look like it, best first.
         near: Vec<String>,
+        /// Where a person finds all of them.
+        listing: &'static str,
     },
     /// A value of the wrong shape or out of its range.
     #[error("`{key}` {why}")]
@@ -144,8 +146,8 @@ impl ProblemKind {
             }
             ProblemKind::TooLarge { .. } => "name the right file with --config".to_owned(),
             ProblemKind::Syntax { .. } => "correct this line; the format is TOML (https://toml.io)".to_owned(),
-            ProblemKind::UnknownKey { near, .. } if near.is_empty() => {
-                "remove it; `tallystick config show` lists every key".to_owned()
+            ProblemKind::UnknownKey { near, listing, .. } if near.is_empty() => {
+                format!("remove it; {listing}")
             }
             ProblemKind::UnknownKey { near, .. } => format!("did you mean {}?", either(near)),
             ProblemKind::Value { fix, .. } | ProblemKind::GoEnvironment { fix, .. } => fix.clone(),

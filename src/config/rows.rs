@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::said::{Said, SettingOrigin};
 use super::{LogFormat, Mode, Schedule, Span, VerifyInterval};
+use crate::module::PathPatterns;
 use crate::note::VerifierKey;
 use crate::source::{ServerUrl, SourceUrl};
 
@@ -70,7 +71,18 @@ macro_rules! shown_as_text {
 }
 
 shown_as_itself!(bool, u32, u64, usize, NonZeroU32, NonZeroU64, String, PathBuf, SocketAddr);
-shown_as_text!(IpNet, LogFormat, Mode, Schedule, ServerUrl, SourceUrl, Span, VerifierKey, VerifyInterval);
+shown_as_text!(
+    IpNet,
+    LogFormat,
+    Mode,
+    PathPatterns,
+    Schedule,
+    ServerUrl,
+    SourceUrl,
+    Span,
+    VerifierKey,
+    VerifyInterval
+);
 
 /// Keys for lengths of time in seconds say so.
 impl Shown for Duration {

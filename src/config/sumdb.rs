@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::declare::settings;
 use super::loader::{At, Environment, Loader, TextList};
 use super::problem::ProblemKind;
+use super::reference::SERVER;
 use super::said::{Said, SettingOrigin};
 use super::{Mode, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY, Schedule, Span, VerifyInterval};
 use crate::note::VerifierKey;
@@ -38,7 +39,7 @@ settings! {
         /// What is kept of it.
         "mode" => mode: Said<Mode> = at.parsed_or(Mode::OnDemand);
         /// How often a server asks for its newest head.
-        "poll" => poll: Said<Span> = read_poll(at, *mode);
+        "poll" => poll: Said<Span> = read_poll(at, mode.default_poll());
         /// When it asks, in place of that.
         "schedule" => schedule: Said<Option<Schedule>> = Said::optional(at.parsed());
         /// Requests in flight at once, data tiles of a full mirror among them.
@@ -70,7 +71,7 @@ fn built_in_key() -> VerifierKey {
     SUM_GOLANG_ORG_KEY.parse().expect("the built-in key is valid")
 }
 
-fn read_key(at: &mut At<'_, '_>, name: &str) -> Said<VerifierKey> {
+pub(super) fn read_key(at: &mut At<'_, '_>, name: &str) -> Said<VerifierKey> {
     let Some(text) = at.said::<String>() else { return built_in(at, name, built_in_key()) };
     let why = match text.parse::<VerifierKey>() {
         Ok(key) if key.name().as_str() == name => return text.map(|_| key),
@@ -81,7 +82,7 @@ fn read_key(at: &mut At<'_, '_>, name: &str) -> Said<VerifierKey> {
     Said::by_default(built_in_key())
 }
 
-fn read_urls(at: &mut At<'_, '_>, name: &str) -> Said<Vec<SourceUrl>> {
+pub(super) fn read_urls(at: &mut At<'_, '_>, name: &str) -> Said<Vec<SourceUrl>> {
     let built_in_url = || format!("https://{SUM_GOLANG_ORG}").parse().expect("the built-in URL is valid");
     let Some(list) = at.said::<TextList>() else { return built_in(at, name, vec![built_in_url()]) };
     let urls = list.0.iter().map(|text| text.parse()).collect::<Result<Vec<SourceUrl>, _>>();
@@ -95,8 +96,8 @@ fn read_urls(at: &mut At<'_, '_>, name: &str) -> Said<Vec<SourceUrl>> {
     Said::by_default(Vec::new())
 }
 
-fn read_poll(at: &mut At<'_, '_>, mode: Mode) -> Said<Span> {
-    let poll = at.parsed_or(Span(mode.default_poll()));
+pub(super) fn read_poll(at: &mut At<'_, '_>, default: Duration) -> Said<Span> {
+    let poll = at.parsed_or(Span(default));
     if !POLLS.contains(&poll.0) {
         at.wrong(poll.origin.clone(), &format!("{} is not between 1s and 24h", *poll));
     }
@@ -141,7 +142,7 @@ impl SumdbSection {
     /// Google's database with its built-in key, asked at its own address.
     pub fn sum_golang_org() -> SumdbSection {
         let environment = Environment::default();
-        let mut loader = Loader::new(None, &environment);
+        let mut loader = Loader::new(&SERVER, None, &environment);
         SumdbSection::read(&mut loader.empty_sumdb(SUM_GOLANG_ORG), SUM_GOLANG_ORG, false)
     }
 }

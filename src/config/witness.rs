@@ -1,7 +1,8 @@
-//! The configuration of a witness: a small file of its own, since a witness is a process of its own, with a key of its own.
+//! The configuration of a witness: a small file of its own, since a witness is a process of its
+//! own, with a key of its own.
 //!
 //! ```toml
-//! name   = "witness.corp.example/w1"      # part of its key, for ever
+//! name   = "witness.corp.example/w1"      # part of its key, forever
 //! data   = "/var/lib/tallystick-witness"  # its key and its memory
 //! listen = "127.0.0.1:8475"
 //!
@@ -16,38 +17,47 @@
 //! Flags win over the file. Paths in the file are relative to the file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Deserialize;
-
-use super::Tls;
+use super::declare::settings;
+use super::loader::{At, Environment, Loader};
+use super::problem::{ConfigError, ProblemKind};
+use super::reference::WITNESS;
+use super::said::{Said, SettingOrigin};
+use super::{LogFormat, Tls, file, load, local};
 use crate::note::VerifierKey;
 
-/// Ten thousand logs with their keys fit; whatever is larger was named by mistake.
-const MAX_FILE_BYTES: u64 = 8 << 20;
 /// Logs of one witness: each is remembered in memory.
 pub(super) const MAX_LOGS: usize = 50_000;
 
-/// A witness's configuration, checked.
-#[derive(Clone, Debug)]
-pub struct WitnessConfig {
-    /// The key's name, where it was said.
-    pub name: Option<String>,
-    /// Directory of the key and the database.
-    pub data: PathBuf,
-    /// The door.
-    pub listen: SocketAddr,
-    /// Health and metrics, where they are wanted.
-    pub metrics_listen: Option<SocketAddr>,
-    /// What stands before the paths of the protocol: empty, or `/…` without a slash at its end.
-    pub prefix: String,
-    /// TLS of the door.
-    pub tls: Option<Tls>,
-    /// The keys of each log, by origin.
-    pub logs: BTreeMap<String, Vec<VerifierKey>>,
+settings! {
+    /// A witness's configuration, checked.
+    pub struct WitnessConfig(at, flags: &WitnessOverrides) {
+        /// The key's name, where it was said.
+        "name" => name: Said<Option<String>> = Said::optional(at.over(flags.name.clone()));
+        /// Directory of the key and the database.
+        "data" => data: Said<PathBuf> = at.path(flags.data.clone())
+            .unwrap_or_else(|| Said::by_default("tallystick-witness".into()));
+        /// The address at which logs submit checkpoints.
+        "listen" => listen: Said<SocketAddr> =
+            at.over(flags.listen).unwrap_or_else(|| Said::by_default(local(8475)));
+        /// Health and metrics, where they are wanted.
+        "metrics_listen" => metrics_listen: Said<Option<SocketAddr>> =
+            Said::optional(at.over(flags.metrics_listen));
+        /// What stands before the paths of the protocol: empty, or `/…` without a slash at its end.
+        "prefix" => prefix: Said<String> = read_prefix(at);
+        /// PEM chain, leaf first.
+        "tls_cert" => tls_cert: Said<Option<PathBuf>> = at.optional_path();
+        /// PEM private key.
+        "tls_key" => tls_key: Said<Option<PathBuf>> = at.optional_path();
+        /// Form of the log lines.
+        "log_format" => log_format: Said<LogFormat> = at.parsed_or(LogFormat::Text);
+    }
+    also {
+        /// The keys of each log, by origin.
+        logs: BTreeMap<String, Vec<VerifierKey>> = read_logs(at, &flags.logs);
+    }
 }
 
 /// What the command line said.
@@ -67,143 +77,89 @@ pub struct WitnessOverrides {
     pub logs: Vec<String>,
 }
 
-/// What is wrong with a witness's configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum WitnessConfigError {
-    /// The file cannot be read.
-    #[error("{}: {source}\n  fix: name the witness's own configuration with --config", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is too large, or no TOML of this form.
-    #[error(
-        "{}: {why}\n  fix: the keys are name, data, listen, metrics_listen, prefix, tls_cert, tls_key, and [[log]] with origin and key",
-        path.display()
-    )]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// A log's key is none.
-    #[error(
-        "the log key \"{text}\": {source}\n  fix: write the whole verifier key, name+hash+base64, as the log's operator gives it"
-    )]
-    Key {
-        /// What was written.
-        text: String,
-        /// Why it is none.
-        source: crate::note::KeyError,
-    },
-    /// A value that cannot be.
-    #[error("{key}: {why}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// Cause and remedy.
-        why: String,
-    },
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileConfig {
-    name: Option<String>,
-    data: Option<PathBuf>,
-    listen: Option<SocketAddr>,
-    metrics_listen: Option<SocketAddr>,
-    prefix: Option<String>,
-    tls_cert: Option<PathBuf>,
-    tls_key: Option<PathBuf>,
-    #[serde(default)]
-    log: Vec<FileLog>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileLog {
-    origin: Option<String>,
-    key: String,
-}
-
 impl WitnessConfig {
-    /// Reads and checks the configuration.
-    pub fn load(flags: WitnessOverrides) -> Result<WitnessConfig, WitnessConfigError> {
-        let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        let directory = flags.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-        let tls = match (file.tls_cert, file.tls_key) {
-            (Some(cert), Some(key)) => Some(Tls { cert: directory.join(cert), key: directory.join(key) }),
-            (None, None) => None,
-            _ => {
-                let why = "one is set without the other: set both, or neither".to_owned();
-                return Err(WitnessConfigError::Value { key: "tls_cert, tls_key", why });
-            }
-        };
-        let prefix = file.prefix.unwrap_or_default();
-        let is_path = prefix.starts_with('/') && prefix.bytes().all(|byte| byte.is_ascii_graphic());
-        if !prefix.is_empty() && (!is_path || prefix.ends_with('/') || prefix.contains(['?', '#', '%'])) {
-            let why = format!("\"{prefix}\" is no path: write it as in \"/w1\"");
-            return Err(WitnessConfigError::Value { key: "prefix", why });
+    /// Reads and checks the configuration. Without `--config` there is no file, only defaults.
+    pub fn load(flags: &WitnessOverrides, environment: &Environment) -> Result<WitnessConfig, ConfigError> {
+        let text = flags.config.as_deref().map(|path| file::read(path, &WITNESS)).transpose()?;
+        let table = text.as_ref().map(|text| file::parse(text, &WITNESS)).transpose()?.unwrap_or_default();
+        let mut loader = Loader::new(&WITNESS, text.as_ref(), environment);
+        let mut at = loader.root(table);
+        let config = WitnessConfig::read(&mut at, flags);
+        load::both_or_neither(&mut at, ("tls_cert", &config.tls_cert), ("tls_key", &config.tls_key));
+        if config.logs.len() > MAX_LOGS {
+            at.key = "log";
+            let kind = ProblemKind::Value {
+                key: "log".to_owned(),
+                why: format!("has {} logs, more than {MAX_LOGS}", config.logs.len()),
+                fix: "run several witnesses".to_owned(),
+            };
+            at.problem(at.place(), kind);
         }
-        let mut logs = BTreeMap::new();
-        for log in file.log {
-            add(&mut logs, log.origin.as_deref(), &log.key)?;
-        }
-        for text in flags.logs {
-            let (origin, key) = text.rsplit_once(' ').map_or((None, &*text), |(o, key)| (Some(o), key));
-            add(&mut logs, origin, key)?;
-        }
-        if logs.len() > MAX_LOGS {
-            let why = format!("{} logs are more than {MAX_LOGS}: run several witnesses", logs.len());
-            return Err(WitnessConfigError::Value { key: "log", why });
-        }
-        let data = file.data.map(|data| directory.join(data));
-        Ok(WitnessConfig {
-            name: flags.name.or(file.name),
-            data: flags.data.or(data).unwrap_or_else(|| "tallystick-witness".into()),
-            listen: flags.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8475))),
-            metrics_listen: flags.metrics_listen.or(file.metrics_listen),
-            prefix,
-            tls,
-            logs,
-        })
+        loader.finish()?;
+        Ok(config)
+    }
+
+    /// Returns the files of certificate and key, where the witness has TLS.
+    pub fn tls(&self) -> Option<Tls> {
+        Some(Tls { cert: self.tls_cert.value.clone()?, key: self.tls_key.value.clone()? })
     }
 }
 
-fn read(path: &Path) -> Result<FileConfig, WitnessConfigError> {
-    let unreadable = |source| WitnessConfigError::Unreadable { path: path.to_owned(), source };
-    let malformed = |why| WitnessConfigError::Malformed { path: path.to_owned(), why };
-    let mut text = String::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(malformed(format!("it is larger than {MAX_FILE_BYTES} bytes")));
+fn read_prefix(at: &mut At<'_, '_>) -> Said<String> {
+    let prefix = at.parsed_or(String::new());
+    let is_path = prefix.starts_with('/') && prefix.bytes().all(|byte| byte.is_ascii_graphic());
+    if !prefix.is_empty() && (!is_path || prefix.ends_with('/') || prefix.contains(['?', '#', '%'])) {
+        at.wrong(prefix.origin.clone(), &format!("\"{}\" is no path", *prefix));
     }
-    toml::from_str(&text).map_err(|error| malformed(error.to_string()))
+    prefix
+}
+
+/// Reads each `[[log]]`, and adds those of the command line.
+fn read_logs(at: &mut At<'_, '_>, flags: &[String]) -> BTreeMap<String, Vec<VerifierKey>> {
+    let mut logs = BTreeMap::new();
+    at.key = "log";
+    at.each(|at, _| {
+        at.key = "origin";
+        let origin = at.said::<String>();
+        at.key = "key";
+        let Said { value: key, origin: place } = at.required::<String>()?;
+        add(at, &mut logs, origin.as_ref().map(|said| said.value.as_str()), &key, &place);
+        Some(())
+    });
+    for text in flags {
+        let (origin, key) = text.rsplit_once(' ').map_or((None, &**text), |(o, key)| (Some(o), key));
+        add(at, &mut logs, origin, key, &SettingOrigin::Flag("--log"));
+    }
+    logs
 }
 
 fn add(
+    at: &mut At<'_, '_>,
     logs: &mut BTreeMap<String, Vec<VerifierKey>>,
     origin: Option<&str>,
-    key: &str,
-) -> Result<(), WitnessConfigError> {
-    let parsed = key.parse::<VerifierKey>();
-    let key = parsed.map_err(|source| WitnessConfigError::Key { text: key.to_owned(), source })?;
+    text: &str,
+    place: &SettingOrigin,
+) {
+    let mut problem = |key: &str, why: String, fix: &str| {
+        let kind = ProblemKind::Value { key: key.to_owned(), why, fix: fix.to_owned() };
+        at.problem(place.clone(), kind);
+    };
+    let key = match text.parse::<VerifierKey>() {
+        Ok(key) => key,
+        Err(error) => {
+            let fix = "write the whole verifier key, name+hash+base64, as the log's operator gives it";
+            return problem("log.key", format!("is \"{text}\": {error}"), fix);
+        }
+    };
     let origin = origin.unwrap_or(key.name().as_str()).to_owned();
     if origin.is_empty() || origin.chars().any(char::is_control) {
-        let why =
-            format!("{origin:?} is no origin: it is one line of text, the first of the log's checkpoints");
-        return Err(WitnessConfigError::Value { key: "log.origin", why });
+        let fix = "write the first line of the log's checkpoints";
+        return problem("log.origin", format!("is {origin:?}, which is not one line of text"), fix);
     }
-    let keys = logs.entry(origin).or_default();
+    let keys: &mut Vec<VerifierKey> = logs.entry(origin).or_default();
     if !keys.contains(&key) {
         keys.push(key);
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -212,12 +168,13 @@ mod tests {
 
     const KEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
 
-    fn load(text: &str, logs: &[&str]) -> Result<WitnessConfig, WitnessConfigError> {
+    fn load(text: &str, logs: &[&str]) -> Result<WitnessConfig, ConfigError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("witness.toml");
         std::fs::write(&path, text).unwrap();
         let logs = logs.iter().map(|log| (*log).to_owned()).collect();
-        WitnessConfig::load(WitnessOverrides { config: Some(path), logs, ..WitnessOverrides::default() })
+        let flags = WitnessOverrides { config: Some(path), logs, ..WitnessOverrides::default() };
+        WitnessConfig::load(&flags, &Environment::default())
     }
 
     #[test]

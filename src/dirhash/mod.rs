@@ -28,7 +28,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::limits::{ZipError, ZipLimits};
 pub use self::read_at::ReadAt;
-pub use self::zip::{HashedZip, hash_zip};
+pub use self::zip::{HashedZip, ZipFiles, hash_zip, hash_zip_files};
 
 /// An `h1:` hash. Prints as `h1:<base64>`, and parses only what prints back to itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,6 +9,7 @@
 //! We read zips ourselves, because the parsers must agree: a library that renames entries by an extra field,
 //! drops the first of two equal names or searches for another end record hashes another set of files than `go`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::archive::{self, Directory};
@@ -25,6 +26,15 @@ pub struct HashedZip {
     pub h1: H1,
     /// The go.mod in its root; `None` where it has none, and the `go` command makes one up.
     pub go_mod: Option<Vec<u8>>,
+}
+
+/// The files of a module's zip, each hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZipFiles {
+    /// The hash of all of them: the first go.sum line.
+    pub h1: H1,
+    /// The SHA-256 of each, by its name without the `path@version/` in front.
+    pub files: BTreeMap<String, [u8; 32]>,
 }
 
 /// How many threads share the entries of a zip. Inflating and hashing are bound by the processor, and a server has
@@ -44,6 +54,33 @@ pub fn hash_zip<R: ReadAt + ?Sized>(
     module: &ModuleVersion,
     limits: &ZipLimits,
 ) -> Result<HashedZip, ZipError> {
+    let (directory, hashes) = hash_all(zip, module, limits)?;
+    let h1 = hash_of(&directory, &hashes);
+    let go_mod = hashes.into_iter().find_map(|hash| hash.content);
+    Ok(HashedZip { h1, go_mod })
+}
+
+/// Hashes the zip of `module` as [`hash_zip`] does, and tells the hash of each file: they are of the bytes that gave the
+/// hash of the whole.
+pub fn hash_zip_files<R: ReadAt + ?Sized>(
+    zip: &R,
+    module: &ModuleVersion,
+    limits: &ZipLimits,
+) -> Result<ZipFiles, ZipError> {
+    let (directory, hashes) = hash_all(zip, module, limits)?;
+    let prefix = format!("{module}/");
+    let name = |hash: &EntryHash| {
+        let name = directory.name(hash.index).strip_prefix(prefix.as_bytes())?;
+        Some((String::from_utf8_lossy(name).into_owned(), hash.digest))
+    };
+    Ok(ZipFiles { h1: hash_of(&directory, &hashes), files: hashes.iter().filter_map(name).collect() })
+}
+
+fn hash_all<R: ReadAt + ?Sized>(
+    zip: &R,
+    module: &ModuleVersion,
+    limits: &ZipLimits,
+) -> Result<(Directory, Vec<EntryHash>), ZipError> {
     let size = zip.size().map_err(ZipError::Io)?;
     check_limit("zip", size, limits.zip_bytes)?;
     let directory = archive::read_directory(zip, size, limits)?;
@@ -53,12 +90,14 @@ pub fn hash_zip<R: ReadAt + ?Sized>(
     check_room(&directory)?;
     let hashes = hash_entries(zip, &directory, go_mod)?;
     check_overlap(&directory, &hashes)?;
+    Ok((directory, hashes))
+}
+
+fn hash_of(directory: &Directory, hashes: &[EntryHash]) -> H1 {
     let mut lines: Vec<(&[u8], [u8; 32])> = Vec::with_capacity(hashes.len());
     lines.extend(hashes.iter().map(|hash| (directory.name(hash.index), hash.digest)));
     lines.sort_unstable();
-    let h1 = summarize(&lines);
-    let go_mod = hashes.into_iter().find_map(|hash| hash.content);
-    Ok(HashedZip { h1, go_mod })
+    summarize(&lines)
 }
 
 /// Hashes every entry, the content of entry `keep` is kept.

@@ -27,6 +27,7 @@ pub(crate) mod control;
 mod database;
 pub mod gossip;
 pub mod hooks;
+pub mod incidents;
 mod kept;
 pub mod listen;
 pub mod listener;

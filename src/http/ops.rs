@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `/healthz` | the process is alive: `ok` | never |
 //! | `/readyz` | reads are answered: `ready`, `ready, read-only: <why>`, or `ready, but <why>` | `not ready: <why>` |
-//! | `/metrics` | OpenMetrics text | never |
+//! | `/metrics` | the text format of Prometheus, or OpenMetrics for who asks for it in `Accept` | never |
 //!
 //! A log that is read-only still answers every look-up that hits, so load balancers must keep it: it is ready, and
 //! `tallystick_read_only` is what alerts watch.
@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::routing::get;
 
 use super::answer::{self, Answer};
 use super::listen::ListenLimits;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, TextFormat};
 
 /// What the server can do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +67,15 @@ pub fn router(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/healthz", get(async || answer::healthy("ok\n")))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(async |State(ops): State<Ops>| answer::open_metrics(ops.metrics.to_text())))
+        .route("/metrics", get(figures))
         .method_not_allowed_fallback(async || answer::method_not_allowed())
         .fallback(async || answer::unknown_path())
         .with_state(Ops { health, metrics })
+}
+
+async fn figures(State(ops): State<Ops>, headers: HeaderMap) -> Answer {
+    let format = TextFormat::asked_for(&headers);
+    answer::metrics(format, ops.metrics.to_text(format))
 }
 
 async fn readyz(State(ops): State<Ops>) -> Answer {

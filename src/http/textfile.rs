@@ -16,19 +16,22 @@ pub fn text_of(samples: &[Sample]) -> String {
     let mut text = String::new();
     for family in samples.chunk_by(|one, next| one.name == next.name) {
         let (kind, suffix) = match family[0].value {
-            SampleValue::Counter(_) => ("counter", "_total"),
+            SampleValue::Counter(_) | SampleValue::Seconds(_) => ("counter", "_total"),
             SampleValue::Gauge(_) => ("gauge", ""),
             // What a mirror takes is not counted in buckets; a textfile has none.
             SampleValue::Histogram(_) => continue,
         };
         let name = format!("tallystick_{}{suffix}", family[0].name);
         text += &format!("# HELP {name} {}\n# TYPE {name} {kind}\n", escape(family[0].help, false));
-        for Sample { value, log, .. } in family {
-            let labels = log.as_ref().map(|log| format!("{{log=\"{}\"}}", escape(log, true)));
-            let labels = labels.unwrap_or_default();
+        for Sample { value, labels, .. } in family {
+            let labels: Vec<String> =
+                labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escape(value, true))).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
             let written = match value {
                 SampleValue::Counter(value) => writeln!(text, "{name}{labels} {value}"),
-                SampleValue::Gauge(value) => writeln!(text, "{name}{labels} {value}"),
+                SampleValue::Gauge(value) | SampleValue::Seconds(value) => {
+                    writeln!(text, "{name}{labels} {value}")
+                }
                 SampleValue::Histogram(_) => Ok(()),
             };
             written.expect("writing to a string does not fail");
@@ -53,7 +56,7 @@ mod tests {
         let samples = [
             failures(3).of("a.example"),
             // Not by `of`, which escapes for people before the format does.
-            Sample { log: Some("C:\\DIR\n\"x\"".to_owned()), ..failures(4) },
+            Sample { labels: vec![("log", "C:\\DIR\n\"x\"".to_owned())], ..failures(4) },
             Sample::new("lag", "A \\ and\na line", SampleValue::Gauge(-1.5)),
         ];
         assert_eq!(

@@ -60,6 +60,9 @@ pub(crate) use claim::why_read_only;
 pub use fsck::{FsckFinding, FsckReport, fsck};
 pub use gate::{Conditions, NotPassed, OpenedLog, PublishGate};
 pub use incidents::keep_incidents;
+pub(crate) use incidents::{
+    Decision, DecisionKind, IncidentStanding, JudgedIncident, count_open, first_digest, judge_incidents,
+};
 pub use judge::Judgment;
 pub use proof_file::{ProofFileError, RecordProof};
 pub use prover::{Consistency, HASH_SEARCH_RECORDS, Inclusion, Prover, ProverError};
@@ -177,15 +180,18 @@ pub struct Conflict {
 
 impl Conflict {
     /// As an incident keeps it.
-    fn detail(&self) -> String {
-        json!({
+    fn detail(&self, offered_by: &Evidence) -> String {
+        let mut detail = json!({
             "module": self.standing.lines.module.path.as_str(),
             "version": self.standing.lines.module.version.as_str(),
             "record": self.standing.id.0,
             "standing": self.standing.lines.to_text(),
             "offered": self.offered.to_text(),
-        })
-        .to_string()
+        });
+        if let Evidence::Imported { importer } = offered_by {
+            detail["importer"] = importer.as_str().into();
+        }
+        detail.to_string()
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::checkpoint::sign_checkpoint;
 use super::gate::{NotPassed, PublishGate};
 use super::hold::Waited;
+use super::incidents::Decisions;
 use super::right_edge::RightEdge;
 use super::snapshot::Snapshot;
 use super::state::{ReadOnly, State};
@@ -78,6 +79,8 @@ pub(super) struct Sequencer {
     pub(super) pending: Option<PendingHead>,
     /// What a head must pass before it is published.
     pub(super) gate: Option<Arc<dyn PublishGate>>,
+    /// What was decided about incidents.
+    pub(super) decisions: Decisions,
 }
 
 /// A head that is committed and not published.
@@ -319,6 +322,7 @@ impl Sequencer {
         if !only_reports && let Some(reason) = shared.is_over() {
             return Err(Halt::Over(reason));
         }
+        let reader = self.store.reader();
         let begun = self.store.begin(Some(&published.head.tree), self.epoch);
         let mut transaction = begun.map_err(|error| match error {
             StoreError::Busy { .. } => Halt::Busy(error),
@@ -327,6 +331,7 @@ impl Sequencer {
         let mut sorted = sort_out(&mut *transaction, candidates.iter().flatten(), published.size().0, at)?;
         let incident = |IncidentReport { kind, detail }: IncidentReport| Incident { kind, at, detail };
         sorted.incidents.extend(reports.iter().cloned().map(incident));
+        self.decisions.reopen(&mut sorted.incidents, &*reader);
         if sorted.records.is_empty() && sorted.incidents.is_empty() {
             return Ok(sorted.outcomes);
         }
@@ -462,7 +467,7 @@ fn sort_out<'a>(
                 sorted.incidents.push(Incident {
                     kind: IncidentKind::HashConflict,
                     at,
-                    detail: conflict.detail(),
+                    detail: conflict.detail(&candidate.evidence),
                 });
                 AppendOutcome::Conflict(Box::new(conflict))
             }

@@ -16,6 +16,7 @@ use super::claim::claim;
 use super::gate::{Conditions, OpenedLog, PublishGate};
 use super::head::prove_newest;
 use super::hold::Hold;
+use super::incidents::Decisions;
 use super::judge::CommittedTree;
 use super::prover::Prover;
 use super::recover::recover;
@@ -119,9 +120,20 @@ fn start_sound(
         Some(gate) => wait_at(&**gate, (last_epoch, Some(epoch)), &snapshot, &identity, &signers, stops)?,
         None => (share(&snapshot, &snapshot, stops), None),
     };
-    let (state, published) = (shared.clone(), snapshot);
-    let mut sequencer =
-        Sequencer { store, anchor, epoch, signers, clock, shared: state, disks, tower, pending, gate };
+    let (state, published, decisions) = (shared.clone(), snapshot, Decisions::default());
+    let mut sequencer = Sequencer {
+        store,
+        anchor,
+        epoch,
+        signers,
+        clock,
+        shared: state,
+        disks,
+        tower,
+        pending,
+        gate,
+        decisions,
+    };
     if newest.is_none() {
         sequencer.first_head()?;
         let head = sequencer.store.newest()?.expect("the head that was just committed");

@@ -296,6 +296,11 @@ impl Stops {
         stop.reason(self.place())
     }
 
+    /// All of them, open or not.
+    pub(super) fn all(&self) -> Vec<Stop> {
+        self.known().clone()
+    }
+
     fn known(&self) -> MutexGuard<'_, Vec<Stop>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,20 +1,22 @@
 //! The go.sum lines that a log's records are compared with.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
 use super::MonitorError;
-use super::config::Followed;
+use crate::config::Followed;
 use crate::dirhash::H1;
 use crate::files;
-use crate::gosum::{GoSumLine, LineKind, ModuleLines, parse_go_sum};
+use crate::gosum::{GoSumFile, GoSumLine, LineKind, ModuleLines, NumberedLine, OddLine, parse_go_sum};
 use crate::module::ModuleVersion;
 
 /// The largest go.sum file. Those of the largest repositories have a few MB.
 const MAX_FILE_BYTES: u64 = 64 << 20;
+/// Odd lines of a file that are logged.
+const MAX_ODD_SAID: usize = 20;
 
 /// The go.sum lines that records must agree with.
 pub(super) struct Gosum {
@@ -30,12 +32,15 @@ impl Gosum {
     /// The lines of the files, whose names are as short as [`crate::gosum`] says.
     pub(super) fn read(followed: &Followed) -> Result<Gosum, MonitorError> {
         let mut lines = HashMap::new();
-        for path in &followed.gosum {
-            let keyed = |line: GoSumLine| ((line.module, matches!(line.kind, LineKind::GoMod)), line.hash);
-            lines.extend(parse(path)?.into_iter().map(keyed));
+        for path in &*followed.gosum {
+            let keyed = |NumberedLine { line, .. }| {
+                let GoSumLine { module, kind, hash } = line;
+                ((module, matches!(kind, LineKind::GoMod)), hash)
+            };
+            lines.extend(parse(path)?.lines.into_iter().map(keyed));
         }
         let is_asked =
-            |module: &&ModuleVersion| followed.lookup && followed.may_be_told(module.path.as_str());
+            |module: &&ModuleVersion| *followed.lookup && followed.may_be_told(module.path.as_str());
         let modules = lines.keys().map(|(module, _)| module).filter(is_asked);
         let asked = modules.collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let mut gosum = Gosum { lines, asked, digest: String::new() };
@@ -67,11 +72,23 @@ impl Gosum {
     }
 }
 
-fn parse(path: &Path) -> Result<Vec<GoSumLine>, MonitorError> {
+fn parse(path: &Path) -> Result<GoSumFile, MonitorError> {
     let io = |source| MonitorError::Io { path: path.to_owned(), source };
     // It is read again and again, so a pipe would be waited for.
-    let text = files::read_regular(path, MAX_FILE_BYTES).map_err(io)?;
-    let text =
-        String::from_utf8(text).map_err(|error| io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    parse_go_sum(&text).map_err(|error| MonitorError::Gosum { path: path.to_owned(), why: error.to_string() })
+    let bytes = files::read_regular(path, MAX_FILE_BYTES).map_err(io)?;
+    let file = parse_go_sum(bytes);
+    let file = file.map_err(|error| MonitorError::Gosum { path: path.to_owned(), why: error.to_string() })?;
+    if is_new(path, &file.odd) {
+        for OddLine { number, oddity } in file.odd.iter().take(MAX_ODD_SAID) {
+            tracing::warn!(file = %path.display(), line = number, "a go.sum line is not compared: {oddity}");
+        }
+    }
+    Ok(file)
+}
+
+/// Whether these odd lines were not told of before. The files are read at every poll.
+fn is_new(path: &Path, odd: &[OddLine]) -> bool {
+    static SAID: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    said.insert(path.to_owned(), odd.len()).unwrap_or_default() != odd.len()
 }

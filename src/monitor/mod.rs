@@ -18,7 +18,6 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `config` | what is followed, who is told |
 //! | `event` | what is told |
 //! | `state` | what is remembered, durably |
 //! | `feed`, `webhook` | how it is told |
@@ -26,7 +25,6 @@
 //! | `poll::lookups` | look-ups of go.sum lines whose records were there before |
 //! | `gosum` | the go.sum lines that records are compared with |
 
-mod config;
 mod event;
 mod feed;
 mod gosum;
@@ -41,10 +39,10 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
+use crate::config::Followed;
 use crate::mirror::RemoteLog;
 use crate::store::StoreError;
 use crate::store::durable::write_durably;
-pub use config::{Followed, MonitorConfig, MonitorConfigError, WebhookConfig};
 pub use event::{Event, EventKind, FoundRecord, Tree};
 pub use feed::feed_of;
 pub use poll::Polled;
@@ -130,8 +128,8 @@ impl Monitor {
         let state = MonitorState::load(&directory)?;
         for (followed, _) in &logs {
             let given = followed.key.to_string();
-            if let Some(known) = state.logs.get(&followed.name).filter(|known| known.key != given) {
-                let (log, known) = (followed.name.clone(), known.key.clone());
+            if let Some(known) = state.logs.get(&*followed.name).filter(|known| known.key != given) {
+                let (log, known) = (followed.name.value.clone(), known.key.clone());
                 return Err(MonitorError::Key { log, known, given });
             }
         }

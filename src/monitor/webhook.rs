@@ -13,16 +13,19 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::config::WebhookConfig;
 use super::event::Event;
+use crate::config::Secret;
+use crate::source::ServerUrl;
+use crate::upstream::{FetchError, HttpClient};
 
 /// A receiver that takes longer is asked again at the next poll.
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Posts events.
 pub struct Webhook {
-    config: WebhookConfig,
-    client: reqwest::Client,
+    url: ServerUrl,
+    secret: Secret,
+    client: HttpClient,
 }
 
 /// Why an event was not taken.
@@ -30,34 +33,36 @@ pub struct Webhook {
 pub enum WebhookError {
     /// No answer.
     #[error("the web hook does not answer: {0}")]
-    Unreachable(reqwest::Error),
+    Unreachable(FetchError),
     /// Another answer than 2xx.
     #[error("the web hook answered {0}")]
-    Status(reqwest::StatusCode),
+    Status(u16),
 }
 
 impl Webhook {
-    /// `client` must follow no redirects.
-    pub fn new(config: WebhookConfig, client: reqwest::Client) -> Webhook {
-        Webhook { config, client }
+    /// Makes the hook, whose events `secret` signs. Nothing is posted yet.
+    pub fn new(url: ServerUrl, secret: Secret, client: HttpClient) -> Webhook {
+        Webhook { url, secret, client }
     }
 
     /// Posts one event.
     pub async fn tell(&self, event: &Event) -> Result<(), WebhookError> {
         let body = serde_json::to_vec(event).expect("an event has only string keys");
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.config.secret.expose())
-            .expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.secret.expose()).expect("HMAC takes keys of any length");
         mac.update(&body);
         let signature: String =
             mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let request = self.client.post(self.config.url.expose()).timeout(DEADLINE);
-        let request = request
-            .header("Content-Type", "application/json")
-            .header("X-Hub-Signature-256", format!("sha256={signature}"))
-            .header("X-Tallystick-Event", event.id)
-            .body(body);
-        // The error's own URL may hold credentials.
-        let answer = request.send().await.map_err(|error| WebhookError::Unreachable(error.without_url()))?;
-        if answer.status().is_success() { Ok(()) } else { Err(WebhookError::Status(answer.status())) }
+        let headers = [
+            ("Content-Type", "application/json".to_owned()),
+            ("X-Hub-Signature-256", format!("sha256={signature}")),
+            ("X-Tallystick-Event", event.id.to_string()),
+        ];
+        let deadline = self.client.clock().instant() + DEADLINE;
+        let posted = self.client.notify(&self.url, &headers, body.into(), deadline).await;
+        match posted.map_err(WebhookError::Unreachable)? {
+            200..=299 => Ok(()),
+            status => Err(WebhookError::Status(status)),
+        }
     }
 }

@@ -428,9 +428,13 @@ impl Inner {
             Err(error) => error,
         };
         if !flight.is_wanted() {
-            // Nobody asked, and whoever does is told.
             counters.ahead_failed.add(1);
-            tracing::debug!(%error, duration_ms, "not notarised ahead");
+            if needs_a_person(error) {
+                tracing::error!(%error, duration_ms, "not notarized ahead: a person should look who sends this");
+            } else {
+                // Nobody asked, and whoever does is told.
+                tracing::debug!(%error, duration_ms, "not notarized ahead");
+            }
             return;
         }
         let counter = match error {
@@ -461,6 +465,22 @@ impl Inner {
             }
             _ => tracing::error!(%error, duration_ms, "not notarised"),
         }
+    }
+}
+
+/// Whether the error tells of something wrong with a source or with this log, whoever asked: it does
+/// not verify, it contradicts the log, or it failed by our own fault.
+fn needs_a_person(error: &NotaryError) -> bool {
+    match error {
+        NotaryError::TryLater { why, .. } => matches!(why, Delay::Unproven { .. }),
+        NotaryError::Conflict(_) | NotaryError::Misbehavior { .. } | NotaryError::Internal { .. } => true,
+        NotaryError::Unfetchable { why, .. } => why.stops_all(),
+        NotaryError::NoRoute { .. }
+        | NotaryError::NotFound { .. }
+        | NotaryError::Forbidden { .. }
+        | NotaryError::ReadOnly { .. }
+        | NotaryError::Refused { .. }
+        | NotaryError::Withheld { .. } => false,
     }
 }
 

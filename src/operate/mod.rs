@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `operations` | what is open: the mirrors, and the own log or only the place of its incidents |
 //! | `refusal` | why something was not done, and what kind of reason that is |
-//! | `incidents` | findings that the own log keeps, whether it is open or not |
+//! | `incidents` | findings that the own log keeps, whether it is open or not; decisions about them |
 //! | `lookup` | what the log says about a module version; bringing one in |
 //! | `prove` | proofs of a module version as files |
 //! | `import` | many lines at once: go.sum files by their routes, record streams as they are |
@@ -47,11 +47,12 @@ pub(crate) use import::{
     RecordsDone, check_importer,
 };
 pub use import::{MalformedLine, RecordParser, TrustedRecord};
-pub(crate) use lookup::{LogName, LookupAnswer, RecordDetails};
+pub(crate) use incidents::{DecisionAnswer, DecisionRequest, LogStateAnswer, check_reason};
+pub(crate) use lookup::{LookupAnswer, PublishedHead, RecordDetails};
 pub(crate) use mirror::{
     CompareAnswer, CompareCounts, Disagreeing, ExportAnswer, FullStatus, ImportAnswer, MirrorStatus,
     PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, WorkProgress,
 };
-pub(crate) use operations::{IncidentStore, Operations};
+pub(crate) use operations::{IncidentStore, OpenDoor, Operations};
 pub(crate) use prove::{ModuleProofError, ModuleProofs, ProofFile, ProofMaker};
 pub(crate) use refusal::{Reason, Refusal};

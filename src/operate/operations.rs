@@ -1,7 +1,9 @@
 //! What is open in this process, on which the use cases work.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::refusal::{Reason, Refusal};
@@ -9,6 +11,7 @@ use crate::log::{IncidentReport, Log};
 use crate::mirror::Mirrors;
 use crate::notary::Notary;
 use crate::store::StoreError;
+use crate::store::evidence::KeptIncident;
 
 /// The own log and the mirrors, as far as they are open in this process. Clones share them.
 #[derive(Clone)]
@@ -18,11 +21,24 @@ pub(crate) struct Operations {
     /// True when the process is about to close the log; none where nobody stops it but by ending
     /// it.
     stopped: Option<watch::Receiver<bool>>,
+    /// None where nobody listens for clients.
+    door: Option<OpenDoor>,
+}
+
+/// Where a server listens for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenDoor {
+    /// The bound address.
+    pub(crate) address: SocketAddr,
+    /// Whether it speaks TLS itself.
+    pub(crate) has_tls: bool,
 }
 
 /// Keeps incidents of a log that is not open. It has no other writer meanwhile: who implements this
 /// holds the lock of its directory.
 pub(crate) trait IncidentStore: Send + Sync {
+    /// Returns all of them, the newest first. Blocks.
+    fn incidents(&self) -> Result<Vec<KeptIncident>, StoreError>;
     /// Keeps what is not known already. Blocks.
     fn keep(&self, reports: Vec<IncidentReport>) -> Result<(), StoreError>;
 }
@@ -39,19 +55,29 @@ enum OwnLog {
 impl Operations {
     /// Returns the operations on an open log and its mirrors.
     pub(crate) fn of_log(log: Log, notary: Notary, mirrors: Mirrors) -> Operations {
-        Operations { own: OwnLog::Open { log, notary }, mirrors, stopped: None }
+        Operations { own: OwnLog::Open { log, notary }, mirrors, stopped: None, door: None }
     }
 
     /// Returns the operations on mirrors without the own log, whose incidents are kept in
     /// `incidents`.
     pub(crate) fn of_mirrors(mirrors: Mirrors, incidents: Option<Arc<dyn IncidentStore>>) -> Operations {
-        Operations { own: OwnLog::Closed(incidents), mirrors, stopped: None }
+        Operations { own: OwnLog::Closed(incidents), mirrors, stopped: None, door: None }
     }
 
     /// Returns the same operations; when `stopped` becomes true, imports end at the next record and
     /// everything else that takes long at once.
     pub(crate) fn until(self, stopped: watch::Receiver<bool>) -> Operations {
         Operations { stopped: Some(stopped), ..self }
+    }
+
+    /// Returns the same operations of a server that listens for clients.
+    pub(crate) fn behind(self, door: OpenDoor) -> Operations {
+        Operations { door: Some(door), ..self }
+    }
+
+    /// Returns where clients are listened for.
+    pub(crate) fn door(&self) -> Result<OpenDoor, Refusal> {
+        self.door.ok_or_else(|| Refusal::new(Reason::Usage, "no server listens for clients here"))
     }
 
     /// The mirrors that are open.

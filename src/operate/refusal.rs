@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::log::AppendError;
+use crate::log::{AppendError, ReadOnly};
 use crate::notary::NotaryError;
 use crate::store::StoreError;
 
@@ -46,9 +46,9 @@ impl From<&NotaryError> for Refusal {
             NotaryError::NoRoute { .. } | NotaryError::NotFound { .. } => Reason::NotFound,
             NotaryError::TryLater { .. } => Reason::Unavailable,
             NotaryError::Conflict(_) | NotaryError::Misbehavior { .. } => Reason::Alarming,
+            NotaryError::ReadOnly { reason, .. } => of_read_only(reason),
             NotaryError::Forbidden { .. }
             | NotaryError::Withheld { .. }
-            | NotaryError::ReadOnly { .. }
             | NotaryError::Refused { .. }
             | NotaryError::Unfetchable { .. }
             | NotaryError::Internal { .. } => Reason::Failed,
@@ -59,8 +59,14 @@ impl From<&NotaryError> for Refusal {
 
 impl From<&AppendError> for Refusal {
     fn from(error: &AppendError) -> Refusal {
-        Refusal::new(Reason::Failed, error.to_string())
+        let AppendError::ReadOnly(reason) = error;
+        Refusal::new(of_read_only(reason), error.to_string())
     }
+}
+
+/// A log that signs nothing: it goes on by itself, or a person must look.
+fn of_read_only(reason: &ReadOnly) -> Reason {
+    if reason.passes() { Reason::Unavailable } else { Reason::Alarming }
 }
 
 impl From<&StoreError> for Refusal {

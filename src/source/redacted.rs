@@ -33,6 +33,11 @@ impl RedactedUrl {
         RedactedUrl(format!("file://{}", path.display()))
     }
 
+    /// Whether only the server itself can answer it.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

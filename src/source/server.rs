@@ -144,6 +144,13 @@ impl ServerUrl {
         other
     }
 
+    /// This URL with one more parameter in its query.
+    pub(crate) fn with_parameter(&self, name: &str, value: &str) -> ServerUrl {
+        let mut other = self.clone();
+        other.url.query_pairs_mut().append_pair(name, value);
+        other
+    }
+
     /// The URL as it may be shown, stored and logged. Unlike Display it has the slash of an empty
     /// path.
     pub fn redacted(&self) -> RedactedUrl {

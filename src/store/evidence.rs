@@ -122,6 +122,8 @@ pub enum IncidentKind {
     Misbehavior,
     /// A stored row is damaged.
     Damage,
+    /// What a person has decided about another incident.
+    Decision,
 }
 
 impl IncidentKind {
@@ -131,6 +133,7 @@ impl IncidentKind {
             IncidentKind::HashConflict => "hash-conflict",
             IncidentKind::Misbehavior => "misbehaviour",
             IncidentKind::Damage => "damage",
+            IncidentKind::Decision => "decision",
         }
     }
 }

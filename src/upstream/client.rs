@@ -15,9 +15,11 @@ use tokio::time::timeout_at;
 use super::download::{Download, Timer, classify, short_header};
 use super::error::{FetchError, Waiting};
 use super::files;
-use super::network::{ClientError, connector};
+use super::network::connector;
 use super::options::ClientOptions;
+use super::proxies::ProxyTable;
 use super::redirect::Refused;
+use super::setup::ClientError;
 use super::space::ScratchSpace;
 use super::spool::{Spool, Spooled};
 use super::throttle::Throttle;
@@ -30,6 +32,7 @@ pub struct HttpClient {
     pub(super) open: reqwest::Client,
     /// For redirects to other hosts: connects to public addresses only.
     public_only: reqwest::Client,
+    proxies: Arc<ProxyTable>,
     options: ClientOptions,
 }
 
@@ -73,8 +76,10 @@ impl Validators {
 impl HttpClient {
     /// Makes a client; reads the root certificates.
     pub fn new(options: ClientOptions) -> Result<HttpClient, ClientError> {
-        let (open, public_only) = (connector(&options, false)?, connector(&options, true)?);
-        Ok(HttpClient { open, public_only, options })
+        let proxies = Arc::new(options.proxies.table()?);
+        let (open, public_only) =
+            (connector(&options, &proxies, false)?, connector(&options, &proxies, true)?);
+        Ok(HttpClient { open, public_only, proxies, options })
     }
 
     /// The clock that deadlines are measured with.
@@ -189,7 +194,8 @@ impl HttpClient {
             let response = self.send(&current, public_only, &timer, &manner.known).await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 let throttle = manner.throttle.clone();
-                return Download::start(current.redacted(), response, max_bytes, timer, throttle).await;
+                let started = Download::start(current.redacted(), response, max_bytes, timer, throttle).await;
+                return started.map_err(|error| self.blame(&current, error));
             }
             let location =
                 response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("//");
@@ -222,7 +228,21 @@ impl HttpClient {
         let wait = timer.until(timer.read_timeout.max(self.options.connect_timeout));
         match timeout_at(wait.into(), request.send()).await {
             Err(_) => Err(timer.expired(target.redacted(), Waiting::Answer)),
-            Ok(sent) => sent.map_err(|e| classify(target.redacted(), &e, 0, Waiting::Answer, timer)),
+            Ok(sent) => sent
+                .map_err(|e| self.blame(target, classify(target.redacted(), &e, 0, Waiting::Answer, timer))),
+        }
+    }
+
+    /// Returns the proxy that requests for `url` go through, as it may be shown.
+    pub fn proxy_of(&self, url: &ServerUrl) -> Option<String> {
+        self.proxies.choose(url.request_url()).map(ToString::to_string)
+    }
+
+    /// Names the proxy in the error of a request that went through one.
+    pub(super) fn blame(&self, target: &ServerUrl, error: FetchError) -> FetchError {
+        match self.proxies.choose(target.request_url()) {
+            Some(proxy) => proxy.blame(error),
+            None => error,
         }
     }
 }

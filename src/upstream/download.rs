@@ -10,8 +10,10 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use tokio::time::timeout_at;
 
-use super::error::{FetchError, RedirectRefusal, Stage, UpstreamMessage, Waiting};
+use super::error::{FetchError, NOT_HTTP, RedirectRefusal, Stage, UpstreamMessage, Waiting};
+use super::handshake::{self, Fix, TlsFault};
 use super::network::{NameError, causes, root_cause};
+use super::proxy_fault::TunnelFault;
 use super::throttle::Throttle;
 use crate::clock::Clock;
 use crate::source::RedactedUrl;
@@ -176,6 +178,10 @@ pub(super) fn classify(
     timer: &Timer,
 ) -> FetchError {
     let why = root_cause(error);
+    let unreachable = |url, stage, why, fix| FetchError::Unreachable { url, stage, why, fix: Some(fix) };
+    if let Some(refused) = causes(error).find_map(TunnelFault::of) {
+        return refused.into_error(url, &why);
+    }
     if error.is_timeout() {
         let waiting = if error.is_connect() { Waiting::Connect } else { waiting };
         return timer.expired(url, waiting);
@@ -187,23 +193,27 @@ pub(super) fn classify(
             NameError::Private => {
                 FetchError::Redirect { to: url.clone(), url, refusal: RedirectRefusal::PrivateAddress }
             }
-            NameError::Failed(_) | NameError::Empty => {
-                FetchError::Unreachable { url, stage: Stage::Dns, why }
-            }
+            NameError::Failed(_) | NameError::Empty => unreachable(url, Stage::Dns, why, Fix::Resolve),
         };
+    }
+    if received == 0
+        && let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>())
+    {
+        let TlsFault { why, fix } = handshake::fault(tls);
+        return unreachable(url, Stage::Tls, why, fix);
     }
     // A peer that does not speak TLS often just hangs up.
     let hung_up = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::UnexpectedEof;
-    let in_handshake = error.is_connect() && causes(error).filter_map(|c| c.downcast_ref()).any(hung_up);
-    if in_handshake || (received == 0 && causes(error).any(|cause| cause.is::<rustls::Error>())) {
-        return FetchError::Unreachable { url, stage: Stage::Tls, why };
+    if error.is_connect() && causes(error).filter_map(|c| c.downcast_ref()).any(hung_up) {
+        let why = "the server hung up during the handshake".to_owned();
+        return unreachable(url, Stage::Tls, why, Fix::NotTls);
     }
     if error.is_connect() {
-        return FetchError::Unreachable { url, stage: Stage::Connect, why };
+        return unreachable(url, Stage::Connect, why, Fix::Connect);
     }
     let is_not_http = |cause: &hyper::Error| cause.is_parse() || cause.is_parse_too_large();
     if causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(is_not_http) {
-        return FetchError::BadContent { url, why: format!("not a valid HTTP answer: {why}") };
+        return FetchError::BadContent { url, why: format!("{NOT_HTTP}: {why}") };
     }
     FetchError::Broken { url, received, why }
 }

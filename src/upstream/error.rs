@@ -14,6 +14,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::handshake::Fix;
 use super::space::NoSpace;
 use crate::source::RedactedUrl;
 use crate::visible;
@@ -28,15 +29,20 @@ const MAX_SAID_BYTES: usize = 512;
 /// The most lines, as the go command prints them.
 const MAX_SAID_LINES: usize = 8;
 
+/// How the cause begins when a server answers with something that is not HTTP.
+pub(super) const NOT_HTTP: &str = "not a valid HTTP answer";
+
 /// The step at which a source could not be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The name has no address.
     Dns,
-    /// No connection, directly or through the configured proxy.
+    /// No connection.
     Connect,
     /// The certificate or the handshake failed.
     Tls,
+    /// The configured proxy cannot be reached, or does not connect.
+    Proxy,
 }
 
 /// What was being waited for when time ran out.
@@ -131,7 +137,7 @@ pub enum FetchError {
         said: UpstreamMessage,
     },
     /// The server was not reached.
-    #[error("{url}: cannot be reached ({stage}: {why})")]
+    #[error("{url}: cannot be reached ({}{why})", stage.prefix())]
     Unreachable {
         /// What was asked for.
         url: RedactedUrl,
@@ -139,6 +145,8 @@ pub enum FetchError {
         stage: Stage,
         /// The cause.
         why: String,
+        /// What to do about it.
+        fix: Option<Fix>,
     },
     /// The connection broke: a reset, or an answer that ended early.
     #[error("{url}: the answer broke off after {received} bytes ({why})")]
@@ -259,6 +267,18 @@ impl FetchError {
         self
     }
 
+    /// Returns what a person can do about it, where that follows from the error alone.
+    pub fn fix(&self) -> Option<Fix> {
+        match self {
+            FetchError::Unreachable { fix, .. } => *fix,
+            FetchError::Forbidden { status: 407, .. } => Some(Fix::ProxyLogin),
+            FetchError::BadContent { url, why } if !url.is_https() && why.starts_with(NOT_HTTP) => {
+                Some(Fix::NotPlain)
+            }
+            _ => None,
+        }
+    }
+
     /// How long the server asked to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -298,6 +318,12 @@ impl UpstreamMessage {
         UpstreamMessage(said)
     }
 
+    /// Returns the message with a sentence of ours before it.
+    pub(super) fn after(&self, ours: &str) -> UpstreamMessage {
+        let Self(theirs) = self;
+        UpstreamMessage(if theirs.is_empty() { ours.to_owned() } else { format!("{ours}: {theirs}") })
+    }
+
     /// The text without decoration; may be empty.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -311,12 +337,20 @@ impl fmt::Display for UpstreamMessage {
     }
 }
 
+impl Stage {
+    /// Returns what stands before the cause. That of a proxy names it itself.
+    fn prefix(self) -> String {
+        if self == Stage::Proxy { String::new() } else { format!("{self}: ") }
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Stage::Dns => "name look-up",
             Stage::Connect => "connection",
             Stage::Tls => "TLS",
+            Stage::Proxy => "proxy",
         })
     }
 }

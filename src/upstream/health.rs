@@ -210,7 +210,7 @@ mod tests {
 
     fn unreachable() -> FetchError {
         let url = SourceUrl::parse("https://a.example").unwrap().redacted();
-        FetchError::Unreachable { url, stage: Stage::Connect, why: "refused".into() }
+        FetchError::Unreachable { url, stage: Stage::Connect, why: "refused".into(), fix: None }
     }
 
     fn about(kind: Kind) -> Question<'static> {

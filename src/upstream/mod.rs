@@ -3,7 +3,9 @@
 //! | file | what |
 //! |---|---|
 //! | `client`, `options`, `download`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
-//! | `post` | one POST |
+//! | `proxies`, `proxy_fault`, `handshake` | which proxy is used; what it did wrong; what TLS said when it failed |
+//! | `setup` | why there is no client |
+//! | `post` | one POST, or one GET whose answer may have any status |
 //! | `error` | why it failed, told apart by what the caller does next |
 //! | `goproxy`, `fetched`, `info` | a module version from a GOPROXY list |
 //! | `vcs`, `scratch`, `process` | the same from version control, by the go command |
@@ -20,6 +22,7 @@ mod error;
 mod fetched;
 mod files;
 mod goproxy;
+mod handshake;
 mod health;
 mod info;
 mod inquiry;
@@ -28,9 +31,12 @@ mod options;
 mod passing;
 mod post;
 mod process;
+mod proxies;
+mod proxy_fault;
 mod redirect;
 mod remote;
 mod scratch;
+mod setup;
 mod space;
 mod spool;
 mod sumdb;
@@ -42,17 +48,19 @@ pub use download::MAX_RETRY_AFTER;
 pub use error::{FetchError, RedirectRefusal, Stage, UpstreamMessage, Waiting};
 pub use fetched::{Fetched, FetchedModule, ModuleLimits, SourceName};
 pub use goproxy::{GoProxy, ModuleFetchError};
+pub use handshake::Fix;
 pub use health::UrlHealth;
 pub(crate) use health::backoff;
 pub use info::{ModuleInfo, VcsOrigin};
 pub use inquiry::{Inquiry, SumdbAnswer, SumdbError};
-pub use network::ClientError;
-pub use options::{ClientOptions, ProxySettings};
+pub use options::ClientOptions;
 pub use passing::{passthrough, supported};
-pub use post::Posted;
+pub use post::HttpAnswer;
+pub use proxies::ProxySettings;
 pub use redirect::{HostRule, HostRuleError, RedirectRules};
 pub use remote::UrlId;
 pub(crate) use scratch::remove_leftovers;
+pub use setup::ClientError;
 pub use space::{NoSpace, ScratchSpace};
 pub use spool::{MEMORY_BYTES, SpoolReader, Spooled};
 pub use sumdb::RemoteSumdb;

@@ -1,15 +1,18 @@
 //! How connections are made: proxies, root certificates, name look-up, limits of the protocol.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::{Certificate, NoProxy, Proxy};
+use reqwest::{Certificate, Proxy};
 
-use super::options::{ClientOptions, ProxySettings};
+use super::options::ClientOptions;
+use super::proxies::{ProxyServer, ProxyTable};
 use super::redirect::is_public;
+use super::setup::ClientError;
 use crate::files;
 
 /// More response headers than this are refused; honest servers send about twenty.
@@ -22,52 +25,18 @@ const MAX_ROOTS_BYTES: u64 = 8 << 20;
 /// in flight: fewer would be closed and opened again all the time.
 const MAX_IDLE_PER_HOST: usize = 512;
 
-/// Why the client could not be made: the operator's configuration or the machine's.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The file of root certificates cannot be used.
-    #[error("root certificates {path}: {why}")]
-    Roots {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A proxy URL from the environment cannot be used. The URL is not shown: it may hold a
-    /// password.
-    #[error("{variable} is not a usable proxy URL")]
-    Proxy {
-        /// The environment variable.
-        variable: &'static str,
-    },
-    /// The user agent cannot be sent, or TLS cannot be set up.
-    #[error("HTTP client: {why}")]
-    Setup {
-        /// The cause.
-        why: String,
-    },
-}
-
-fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, ClientError> {
-    let no_proxy = format!("localhost,127.0.0.0/8,::1,{}", settings.no_proxy.as_deref().unwrap_or_default());
-    let mut proxies = Vec::new();
-    if let Some(url) = &settings.http {
-        proxies.push(Proxy::http(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTP_PROXY" })?);
-    }
-    if let Some(url) = &settings.https {
-        proxies.push(Proxy::https(url.as_str()).map_err(|_| ClientError::Proxy { variable: "HTTPS_PROXY" })?);
-    }
-    Ok(proxies.into_iter().map(|proxy| proxy.no_proxy(NoProxy::from_string(&no_proxy))).collect())
-}
-
 /// Builds the inner client. With `public_only`, names that have only private addresses do not
 /// resolve.
-pub(super) fn connector(options: &ClientOptions, public_only: bool) -> Result<reqwest::Client, ClientError> {
+pub(super) fn connector(
+    options: &ClientOptions,
+    proxies: &Arc<ProxyTable>,
+    public_only: bool,
+) -> Result<reqwest::Client, ClientError> {
     let mut headers = HeaderMap::new();
     // What is hashed must be what is stored at the source, and an encoded body could grow without
     // bound.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let resolver = NameResolver { public_only, exempt: options.proxies.hosts() };
+    let resolver = NameResolver { public_only, exempt: proxies.hosts() };
     let mut builder = reqwest::Client::builder()
         .user_agent(&options.user_agent)
         .default_headers(headers)
@@ -80,14 +49,23 @@ pub(super) fn connector(options: &ClientOptions, public_only: bool) -> Result<re
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_adaptive_window(true)
         .dns_resolver(resolver)
+        // The HTTP library would read other variables, and by other rules, than the go command.
         .no_proxy();
-    for proxy in proxies(&options.proxies)? {
-        builder = builder.proxy(proxy);
+    if !proxies.is_empty() {
+        let proxies = proxies.clone();
+        builder = builder.proxy(Proxy::custom(move |url| proxies.choose(url).map(ProxyServer::expose)));
     }
-    if let Some(path) = &options.roots {
-        builder = builder.tls_certs_only(read_roots(path)?);
-    }
-    builder.build().map_err(|e| ClientError::Setup { why: root_cause(&e) })
+    let extra = options.extra_roots.iter().map(|path| read_roots(path)).collect::<Result<Vec<_>, _>>()?;
+    let extra = extra.into_iter().flatten();
+    builder = match &options.roots {
+        Some(path) => builder.tls_certs_only(read_roots(path)?.into_iter().chain(extra)),
+        None => builder.tls_certs_merge(extra),
+    };
+    builder.build().map_err(|error| match root_cause(&error) {
+        // The library's own words are all that it gives.
+        why if why.contains("No CA certificates were loaded") => ClientError::NoRoots,
+        why => ClientError::Setup { why },
+    })
 }
 
 fn read_roots(path: &Path) -> Result<Vec<Certificate>, ClientError> {

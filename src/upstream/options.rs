@@ -1,16 +1,20 @@
-//! What a client is made with: time limits, root certificates, proxies from the environment.
+//! What a client is made with: time limits, root certificates, proxies.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::proxies::ProxySettings;
 use super::redirect::RedirectRules;
 use crate::clock::Clock;
 
 /// How the client behaves.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// PEM file of root certificates that are trusted instead of the system's.
+    /// PEM file of root certificates that are trusted instead of the system's, which are those of
+    /// SSL_CERT_FILE and SSL_CERT_DIR where these are set.
     pub roots: Option<PathBuf>,
+    /// PEM files of root certificates that are trusted beside those.
+    pub extra_roots: Vec<PathBuf>,
     /// Outgoing proxies.
     pub proxies: ProxySettings,
     /// Time for name look-up, connection and TLS handshake.
@@ -31,6 +35,7 @@ impl Default for ClientOptions {
     fn default() -> ClientOptions {
         ClientOptions {
             roots: None,
+            extra_roots: Vec::new(),
             proxies: ProxySettings::from_env(),
             connect_timeout: Duration::from_secs(10),
             // sum.golang.org and module proxies fetch from version control while the client waits.
@@ -40,66 +45,5 @@ impl Default for ClientOptions {
             redirects: RedirectRules::default(),
             clock: Clock::system(),
         }
-    }
-}
-
-/// Which proxies outgoing connections use. Connections to this machine itself never use one, as
-/// with the go command.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct ProxySettings {
-    /// Proxy for `http://` sources.
-    pub http: Option<String>,
-    /// Proxy for `https://` sources.
-    pub https: Option<String>,
-    /// Hosts that are reached directly, in the syntax of NO_PROXY.
-    pub no_proxy: Option<String>,
-}
-
-impl ProxySettings {
-    /// Reads HTTP_PROXY, HTTPS_PROXY and NO_PROXY (or their lower-case forms), as the go command
-    /// does.
-    pub fn from_env() -> ProxySettings {
-        let read = |upper: &str, lower: &str| {
-            [upper, lower].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        };
-        ProxySettings {
-            http: read("HTTP_PROXY", "http_proxy"),
-            https: read("HTTPS_PROXY", "https_proxy"),
-            no_proxy: read("NO_PROXY", "no_proxy"),
-        }
-    }
-
-    /// The environment variables that hand the same settings to a program that is started. Git's
-    /// HTTP library reads the plain proxy only in lower case.
-    pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [
-            ("HTTP_PROXY", &self.http),
-            ("http_proxy", &self.http),
-            ("HTTPS_PROXY", &self.https),
-            ("NO_PROXY", &self.no_proxy),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-    }
-
-    /// The proxies' own names: they may well have private addresses.
-    pub(super) fn hosts(&self) -> Vec<String> {
-        let host = |proxy: &String| {
-            let url = if proxy.contains("://") { proxy.clone() } else { format!("http://{proxy}") };
-            Some(reqwest::Url::parse(&url).ok()?.host_str()?.to_owned())
-        };
-        [&self.http, &self.https].into_iter().flatten().filter_map(host).collect()
-    }
-}
-
-impl std::fmt::Debug for ProxySettings {
-    /// Shows which are set, not to what: a proxy URL may hold a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |value: &Option<String>| value.as_ref().map(|_| "***");
-        f.debug_struct("ProxySettings")
-            .field("http", &shown(&self.http))
-            .field("https", &shown(&self.https))
-            .field("no_proxy", &self.no_proxy)
-            .finish()
     }
 }

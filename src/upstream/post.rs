@@ -1,20 +1,21 @@
-//! POST: one request, one answer of any status, bounded as a GET is. Redirects are not followed:
-//! what is posted is for that server.
+//! One request and its answer, of any status, bounded as a fetch is. Redirects are not followed: what
+//! is posted is for that server, and whoever typed a URL meant that server.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response};
 use tokio::time::timeout_at;
 
 use super::HttpClient;
 use super::download::{MAX_RETRY_AFTER, Timer, classify, short_header};
-use super::error::{FetchError, Waiting};
-use crate::source::{RedactedUrl, SourceUrl};
+use super::error::{FetchError, UpstreamMessage, Waiting};
+use crate::source::{RedactedUrl, ServerUrl, SourceUrl};
 
-/// An answer to a POST.
+/// An answer of any status.
 #[derive(Clone, Debug)]
-pub struct Posted {
+pub struct HttpAnswer {
     /// Its status.
     pub status: u16,
     /// `Content-Type`, if it is short text.
@@ -26,6 +27,16 @@ pub struct Posted {
 }
 
 impl HttpClient {
+    /// Asks for `url`: an answer of at most `max_bytes`, until `deadline` at the latest.
+    pub async fn ask(
+        &self,
+        url: &ServerUrl,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> Result<HttpAnswer, FetchError> {
+        self.exchange(self.open.get(url.request_url().clone()), url, max_bytes, deadline).await
+    }
+
     /// Posts `body` to `url`: an answer of at most `max_bytes`, until `deadline` at the latest.
     pub async fn post(
         &self,
@@ -33,32 +44,76 @@ impl HttpClient {
         body: Bytes,
         max_bytes: u64,
         deadline: Instant,
-    ) -> Result<Posted, FetchError> {
-        let timer = self.timer(deadline);
-        let shown = url.redacted();
+    ) -> Result<HttpAnswer, FetchError> {
         let Some(server) = url.server() else {
-            return Err(FetchError::BadContent { url: shown, why: "a file takes no requests".to_owned() });
+            let why = "a file takes no requests".to_owned();
+            return Err(FetchError::BadContent { url: url.redacted(), why });
         };
-        let mut request = self.open.post(server.request_url().clone()).body(body);
-        if let Some(credentials) = server.credentials() {
-            request = request.basic_auth(credentials.user().as_str(), Some(credentials.password().as_str()));
-        }
-        let response = match timeout_at(timer.deadline.into(), request.send()).await {
-            Err(_) => return Err(timer.expired(shown, Waiting::Answer)),
-            Ok(sent) => sent.map_err(|e| classify(shown.clone(), &e, 0, Waiting::Answer, &timer))?,
-        };
+        let request = self.open.post(server.request_url().clone()).body(body);
+        self.exchange(request, server, max_bytes, deadline).await
+    }
+
+    /// Posts `body` with headers to `url`, and returns the status of the answer. Its body is not
+    /// read.
+    pub async fn notify(
+        &self,
+        url: &ServerUrl,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<u16, FetchError> {
+        let request = self.open.post(url.request_url().clone()).body(body);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        Ok(self.begin(request, url, &self.timer(deadline)).await?.status().as_u16())
+    }
+
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+        url: &ServerUrl,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> Result<HttpAnswer, FetchError> {
+        let timer = self.timer(deadline);
+        let response = self.begin(request, url, &timer).await?;
         let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok(Posted {
+        Ok(HttpAnswer {
             status: response.status().as_u16(),
             content_type: short_header(&response, CONTENT_TYPE),
             retry_after: seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER)),
-            body: read(response, max_bytes, shown, &timer).await?,
+            body: read(response, max_bytes, url.redacted(), &timer).await?,
         })
+    }
+
+    /// Sends a request, and waits for the head of the answer.
+    async fn begin(
+        &self,
+        mut request: RequestBuilder,
+        url: &ServerUrl,
+        timer: &Timer,
+    ) -> Result<Response, FetchError> {
+        if let Some(credentials) = url.credentials() {
+            request = request.basic_auth(credentials.user().as_str(), Some(credentials.password().as_str()));
+        }
+        let failed = |error: reqwest::Error| {
+            self.blame(url, classify(url.redacted(), &error, 0, Waiting::Answer, timer))
+        };
+        let response = match timeout_at(timer.deadline.into(), request.send()).await {
+            Err(_) => return Err(timer.expired(url.redacted(), Waiting::Answer)),
+            Ok(sent) => sent.map_err(failed)?,
+        };
+        let status = response.status().as_u16();
+        if status == 407 {
+            // No server answers that, only a proxy does.
+            let said = UpstreamMessage::default();
+            return Err(self.blame(url, FetchError::Forbidden { url: url.redacted(), status, said }));
+        }
+        Ok(response)
     }
 }
 
 async fn read(
-    mut response: reqwest::Response,
+    mut response: Response,
     max_bytes: u64,
     url: RedactedUrl,
     timer: &Timer,

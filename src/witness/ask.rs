@@ -23,7 +23,7 @@ use crate::store::StoreError;
 use crate::tlog::{
     Checkpoint, ConsistencyProof, Origin, TreeHead, TreeSize, consistency_proof_indexes, prove_consistency,
 };
-use crate::upstream::{FetchError, HttpClient, Posted};
+use crate::upstream::{FetchError, HttpAnswer, HttpClient};
 
 /// How often a witness may name another size in one attempt. Once is what an honest one does; twice, when two of our processes take turns.
 const MAX_SIZES: usize = 3;
@@ -135,7 +135,7 @@ impl AskedWitness {
     /// The cosignature in an answer.
     fn judge(
         &self,
-        posted: &Posted,
+        posted: &HttpAnswer,
         checkpoint: &SignedCheckpoint,
         client: &HttpClient,
     ) -> Result<Signature, AskError> {
@@ -194,7 +194,7 @@ fn proof(snapshot: &Snapshot, old: TreeSize, size: TreeSize) -> Result<Consisten
 }
 
 /// The size that a 409 names.
-fn size_of_conflict(posted: &Posted) -> Option<TreeSize> {
+fn size_of_conflict(posted: &HttpAnswer) -> Option<TreeSize> {
     let is_size = posted.status == 409 && posted.content_type.as_deref() == Some("text/x.tlog.size");
     let text = std::str::from_utf8(&posted.body).ok().filter(|_| is_size)?;
     parse_size(text.strip_suffix('\n').unwrap_or(text))

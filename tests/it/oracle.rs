@@ -13,6 +13,7 @@ const VECTORS: &[(&str, &str)] = &[
     ("tlogvec", "tlog.json"),
     ("modulevec", "module.json"),
     ("dirhashvec", "dirhash.json"),
+    ("proxyvec", "proxy.json"),
 ];
 
 fn tests_dir() -> &'static Path {

@@ -8,9 +8,10 @@ use crate::config::{Config, Mode};
 use crate::log::{Conditions, IncidentReport, Log, LogOpenError, keep_incidents};
 use crate::note::SignerKey;
 use crate::operate::IncidentStore;
+use crate::store::evidence::KeptIncident;
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::{self, DATABASE_FILE, SqliteReader, SqliteStore};
-use crate::store::{Identity, StoreError};
+use crate::store::{Identity, LogReader as _, StoreError};
 
 /// Opens the log. Without signers it can only be read.
 pub(in crate::cli) fn open_log(
@@ -47,11 +48,11 @@ fn exit_of(error: &LogOpenError) -> Exit {
 /// Opens the log's database for reading only, beside a server or without one.
 pub(in crate::cli) fn open_reader(config: &Config) -> anyhow::Result<SqliteReader> {
     let path = config.data.join(DATABASE_FILE);
-    anyhow::ensure!(
-        path.exists(),
-        "there is no log in {}\n  fix: start `tallystick serve` once, or name the right directory with --data",
-        config.data.display()
-    );
+    if !path.exists() {
+        let fix = "start `tallystick serve` once, or name the right directory with --data";
+        return Err(anyhow::anyhow!("there is no log in {}\n  fix: {fix}", config.data.display()))
+            .or_exit(Exit::Usage);
+    }
     SqliteReader::open(&path, reader_cache_kib(config)).or_store_exit()
 }
 
@@ -77,6 +78,13 @@ impl ClosedLog {
 }
 
 impl IncidentStore for ClosedLog {
+    fn incidents(&self) -> Result<Vec<KeptIncident>, StoreError> {
+        if !sqlite::holds_log(&self.data) {
+            return Ok(Vec::new());
+        }
+        SqliteReader::open(&self.data.join(DATABASE_FILE), self.reader_cache_kib)?.incidents(usize::MAX)
+    }
+
     fn keep(&self, reports: Vec<IncidentReport>) -> Result<(), StoreError> {
         // Mirrors can be kept without a log of one's own.
         if !sqlite::holds_log(&self.data) {

@@ -83,6 +83,7 @@ fn say_what_is_unknown(config: &Config, log: &Log) {
 pub(super) fn http_client(config: &Config, clock: &Clock) -> anyhow::Result<HttpClient> {
     Ok(HttpClient::new(ClientOptions {
         roots: config.roots.value.clone(),
+        extra_roots: config.extra_roots.clone(),
         user_agent: user_agent(config.contact.as_deref()),
         redirects: redirect_rules(config)?,
         clock: clock.clone(),

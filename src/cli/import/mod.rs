@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
+use super::exit::OrExit as _;
 use super::founding::NewLog;
 use super::session::{Needs, Session};
 use super::{Common, Exit, block_on};
@@ -37,7 +38,7 @@ already is counted as present.
 
 A running server does the work through its control socket; without one the log is opened here.
 
-Exit codes: 0 all is in the log, 1 something could not be taken in, 3 try again, 4 a line disagrees with the log.
+Lines that the go command itself never uses, such as those with an h2: hash, are named and left out.
 
 Examples:
   tallystick import go.sum
@@ -78,7 +79,8 @@ struct Options {
 impl ImportCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         let config = common.load()?;
-        let files = self.files.iter().map(|path| Input::open(path)).collect::<Result<_, _>>()?;
+        let files = self.files.iter().map(|path| Input::open(path)).collect::<Result<_, _>>();
+        let files = files.or_exit(Exit::Usage)?;
         let importer = self.importer.unwrap_or_else(user_name);
         let options = Options { config, files, importer, json: self.json, new_log: self.new_log };
         block_on(async {
@@ -88,7 +90,7 @@ impl ImportCommand {
 }
 
 /// For incidents only, so that a name which is not known or cannot stand there is no reason to stop.
-fn user_name() -> String {
+pub(super) fn user_name() -> String {
     let name = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     name.filter(|name| check_importer(name).is_ok()).unwrap_or_else(|| "unknown".to_owned())
 }
@@ -107,9 +109,12 @@ impl Input {
         if name == "-" {
             return Ok(Input { name, bytes: None, reader: Box::new(io::stdin()) });
         }
-        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-        let about = file.metadata().with_context(|| format!("cannot read {name}"))?;
-        anyhow::ensure!(!about.is_dir(), "cannot read {name}: it is a directory");
+        let cannot = || format!("cannot read {name}");
+        let file = File::open(path).with_context(cannot).or_exit(Exit::Usage)?;
+        let about = file.metadata().with_context(cannot).or_exit(Exit::Usage)?;
+        if about.is_dir() {
+            return Err(anyhow::anyhow!("cannot read {name}: it is a directory")).or_exit(Exit::Usage);
+        }
         let bytes = about.is_file().then_some(about.len());
         Ok(Input { name, bytes, reader: Box::new(file) })
     }

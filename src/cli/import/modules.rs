@@ -8,16 +8,16 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
+use crate::cli::exit::OrExit as _;
+use crate::cli::go_sum::{self, MAX_GO_SUM_BYTES};
 use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, ProgressMeter, output};
-use crate::gosum::{LineKind, parse_go_sum};
+use crate::gosum::{GoSumLine, LineKind, NumberedLine, OddLine, Oddity};
 use crate::module::ModuleVersion;
 use crate::operate::{
     ClaimConflict, ClaimedModule, GoSumClaim, ImportEvent, ImportedModule, ModuleFate, Reason, Refusal,
 };
 
-/// The largest go.sum file. Those of the largest repositories have a few MB.
-const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Lines of all files together: about a GB of memory.
 const MAX_LINES: usize = 2_000_000;
 /// Different lines about one module version. Two of them can be right.
@@ -28,10 +28,11 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
     let Options { config, files, importer, json, new_log } = options;
     let mut claims = Claims::default();
     for file in files {
-        claims.read(file)?;
+        claims.read(file).or_exit(Exit::Usage)?;
     }
     let follow = async |session: &mut Session| follow(session, &importer, &claims).await;
     let outcomes = in_session(&config, Needs::Routes, new_log, follow).await?;
+    claims.odd.iter().for_each(|(file, odd)| go_sum::say_odd(file, odd));
     let report = GoSumOutput::new(outcomes, &claims);
     if json {
         output::print_json(&report)?;
@@ -50,27 +51,27 @@ struct Claims {
     /// Where a line stands again.
     again: HashMap<(ModuleVersion, LineKind, String), Vec<(String, u64)>>,
     lines: usize,
+    /// Lines that the `go` command never uses, by file.
+    odd: Vec<(String, Vec<OddLine>)>,
 }
 
 impl Claims {
     fn read(&mut self, input: Input) -> anyhow::Result<()> {
         let Input { name, reader, .. } = input;
-        let mut text = String::new();
-        let read = reader.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-        let bytes = read.with_context(|| format!("cannot read {name}"))? as u64;
-        ensure!(bytes <= MAX_FILE_BYTES, "{name} is larger than {MAX_FILE_BYTES} bytes: no go.sum file is");
-        for (line, number) in text.split('\n').zip(1..) {
-            let parsed = match parse_go_sum(line) {
-                Ok(parsed) => parsed,
-                Err(error) => bail!(
-                    "{name}:{number}: {}\n  fix: nothing was imported; repair the file first, as with `go mod tidy`",
-                    error.reason
-                ),
-            };
-            for line in parsed {
-                let claim = GoSumClaim { file: name.clone(), line: number, kind: line.kind, hash: line.hash };
-                self.add(line.module, claim)?;
-            }
+        let mut bytes = Vec::new();
+        let read = reader.take(MAX_GO_SUM_BYTES + 1).read_to_end(&mut bytes);
+        let length = read.with_context(|| format!("cannot read {name}"))? as u64;
+        ensure!(
+            length <= MAX_GO_SUM_BYTES,
+            "{name} is larger than {MAX_GO_SUM_BYTES} bytes: no go.sum file is"
+        );
+        let file = go_sum::parse(&name, &bytes).context("nothing was imported")?;
+        for NumberedLine { number, line } in file.lines {
+            let GoSumLine { module, kind, hash } = line;
+            self.add(module, GoSumClaim { file: name.clone(), line: number as u64, kind, hash })?;
+        }
+        if !file.odd.is_empty() {
+            self.odd.push((name, file.odd));
         }
         Ok(())
     }
@@ -156,6 +157,18 @@ struct GoSumOutput {
     failed: u64,
     /// All of them, in the order of the files.
     modules: Vec<ImportedModule>,
+    /// Lines that the `go` command never uses; nothing was imported from them.
+    ignored: Vec<IgnoredLine>,
+    /// Whether one of them names a module version, and no hash that anything could have.
+    #[serde(skip)]
+    has_bad_hash: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct IgnoredLine {
+    file: String,
+    line: usize,
+    why: String,
 }
 
 impl GoSumOutput {
@@ -174,6 +187,15 @@ impl GoSumOutput {
             outcome.conflicts =
                 conflicts.flat_map(|conflict| claims.everywhere(&outcome.module, conflict)).collect();
             report.modules.push(outcome);
+        }
+        for (file, odd) in &claims.odd {
+            let ignored = |OddLine { number, oddity }: &OddLine| IgnoredLine {
+                file: file.clone(),
+                line: *number,
+                why: oddity.to_string(),
+            };
+            report.ignored.extend(odd.iter().map(ignored));
+            report.has_bad_hash |= odd.iter().any(|odd| matches!(odd.oddity, Oddity::BadHash { .. }));
         }
         report
     }
@@ -203,6 +225,8 @@ impl GoSumOutput {
             || self.modules.iter().filter_map(|module| module.refusal.as_ref()).map(|refusal| refusal.reason);
         if self.conflict > 0 || reasons().any(|reason| reason == Reason::Alarming) {
             Exit::Damage
+        } else if self.not_found + self.failed == 0 && self.has_bad_hash {
+            Exit::Failed
         } else if self.not_found + self.failed == 0 {
             Exit::Done
         } else if reasons().all(|reason| reason == Reason::Unavailable) {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
+use crate::cli::exit::OrExit as _;
 use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, ProgressMeter, output};
 use crate::operate::{ImportEvent, MalformedLine, RecordConflict, RecordsDone};
@@ -41,7 +42,9 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
         Ok(()) => Exit::Done,
         Err(error) => {
             let total = report.new + report.present + report.conflict;
-            output::error(&format!("{error:#}\n  {total} records before it are in the log and stay there"));
+            let (records, are) = (output::count(total, "record"), if total == 1 { "is" } else { "are" });
+            let stay = if total == 1 { "stays" } else { "stay" };
+            output::error(&format!("{error:#}\n  {records} before it {are} in the log and {stay} there"));
             Exit::of(&error)
         }
     };
@@ -96,7 +99,7 @@ async fn import_file(
             Ok(ImportEvent::Progress(now)) => {
                 committed = now;
                 progress.set(now.bytes);
-                progress.say(format!("{} records", now.records()));
+                progress.say(output::count(now.records(), "record"));
             }
             Ok(ImportEvent::Conflict(conflict)) => {
                 if report.conflicts.len() < MAX_LISTED {
@@ -117,7 +120,7 @@ async fn import_file(
             let MalformedLine { line, why } = &malformed;
             let error = anyhow!("{name}:{line}: {why}");
             file.malformed = Some(malformed);
-            Err(error)
+            Err(error).or_exit(Exit::Usage)
         }
         Ok(ImportEvent::Stopped(refusal)) => refused(refusal),
         Ok(other) => Err(anyhow!("the server answered {other:?}")),

@@ -17,8 +17,6 @@ const MAX_SHOWN_PATHS: usize = 100;
 Every record of the own log is looked up in the mirror. Other lines for the same module version must be impossible: each is \
 kept as an incident.
 
-Exit codes: 0 no disagreement, 4 at least one.
-
 Examples:
   tallystick mirror diff
   tallystick mirror diff sum.golang.org --modules 'golang.org/x,rsc.io/*'
@@ -100,7 +98,8 @@ fn print_diff(
     }
     let CompareCounts { own, mirror, both, disagree, .. } = total;
     output::print(&format!(
-        "{name}: {own} versions in the own log, {mirror} in the mirror, {both} the same\n"
+        "{name}: {} in the own log, {mirror} in the mirror, {both} the same\n",
+        output::count(own, "version")
     ))?;
     if disagree == 0 {
         return Ok(());
@@ -114,9 +113,9 @@ fn print_diff(
         ))?;
     }
     output::error(&format!(
-        "{disagree} module version{} of which {name} has other lines than the own log: kept as incidents\n  fix: one of the \
+        "{} of which {name} has other lines than the own log: kept as incidents\n  fix: one of the \
          two was deceived; compare both with what others have, and do not build these versions until you know which",
-        if disagree == 1 { "" } else { "s" }
+        output::count(disagree, "module version")
     ));
     Ok(())
 }

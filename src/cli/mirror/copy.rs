@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use indicatif::HumanBytes;
+use serde_json::json;
 
 use super::work_bar::WorkBar;
 use crate::cli::session::{Session, refused};
@@ -34,6 +35,9 @@ pub(super) struct MirrorExport {
     /// Only what is new since this size
     #[arg(long, value_name = "SIZE")]
     from: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -41,9 +45,6 @@ pub(super) struct MirrorExport {
 Takes in what `mirror export` wrote, or any static checksum database with `latest` and `tile/8/…`. Its head must be signed \
 by the log's key and belong to one log with every head known here, and nothing is stored that does not follow from it. What \
 is verified before an import ends stays; another import or a sync goes on there. Needs mode = \"full\".
-
-Exit codes: 0 taken in (also: nothing new), 1 not what it should be, 2 a delta with a gap before it, 3 something in it does \
-not verify, 4 the log contradicts itself, 5 a sync or an import is running already.
 
 Examples:
   tallystick mirror import sum.golang.org /media/usb/log.tar.zst
@@ -56,26 +57,33 @@ pub(super) struct MirrorImport {
     /// A directory, an archive, or an URL below which both are served
     #[arg(value_name = "DIR|FILE.tar.zst|URL")]
     source: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl MirrorExport {
     pub(super) async fn run(self, config: &Config) -> anyhow::Result<Exit> {
-        let MirrorExport { name, to, from } = self;
+        let MirrorExport { name, to, from, json } = self;
         let to = std::path::absolute(&to).with_context(|| format!("cannot write {}", to.display()))?;
         let mut session = Session::open_mirrors(config, Some(&name)).await?;
         let bar = WorkBar::default();
         let exported = session.export_mirror(&name, &to, from, bar.tell()).await?;
         drop(bar);
-        let ExportAnswer { from, size, files, bytes, .. } = exported.or_else(refused)?;
+        let ExportAnswer { from, size, root, files, bytes } = exported.or_else(refused)?;
+        if json {
+            output::print_json(&json!({
+                "log": name, "to": to, "from": from, "size": size, "root": root, "files": files, "bytes": bytes,
+            }))?;
+            return Ok(Exit::Done);
+        }
         let to = to.display();
+        let (records, files) = (output::count(size, "record"), output::count(files, "file"));
         output::print(&match from {
-            0 => format!("{name}: {size} records in {files} files, {} in {to}\n", HumanBytes(bytes)),
-            from if from == size => format!("{name}: nothing new, {size} records in {to}\n"),
+            0 => format!("{name}: {records} in {files}, {} in {to}\n", HumanBytes(bytes)),
+            from if from == size => format!("{name}: nothing new, {records} in {to}\n"),
             from => {
-                format!(
-                    "{name}: from {from} to {size} records, {files} files, {} in {to}\n",
-                    HumanBytes(bytes)
-                )
+                format!("{name}: from {from} to {records}, {files}, {} in {to}\n", HumanBytes(bytes))
             }
         })?;
         Ok(Exit::Done)
@@ -84,7 +92,7 @@ impl MirrorExport {
 
 impl MirrorImport {
     pub(super) async fn run(self, config: &Config) -> anyhow::Result<Exit> {
-        let MirrorImport { name, source } = self;
+        let MirrorImport { name, source, json } = self;
         let source = if source.contains("://") {
             source
         } else {
@@ -98,6 +106,10 @@ impl MirrorImport {
         let imported = session.import_mirror(&name, &source, bar.tell()).await?;
         drop(bar);
         let ImportAnswer { from, to } = imported.or_else(refused)?;
+        if json {
+            output::print_json(&SyncAnswer { log: name, from, to })?;
+            return Ok(Exit::Done);
+        }
         output::print(&super::sync::summary(&SyncAnswer { log: name, from, to }))?;
         Ok(Exit::Done)
     }

@@ -24,9 +24,6 @@ use crate::operate::{Reason, Refusal, ResumeAnswer};
 #[command(after_help = "\
 Beside a running server these commands ask it; without one they do the work themselves, under the same lock.
 
-Exit codes of sync: 0 up to date (also: nothing new), 3 not reachable, or all URLs sent what does not verify, 4 the log \
-contradicts itself, 5 a sync is running already.
-
 Examples:
   tallystick mirror status
   tallystick mirror sync --once --quiet

@@ -69,7 +69,7 @@ fn print_stats(name: &str, stats: &StatsAnswer) -> anyhow::Result<()> {
     if !rates.is_empty() {
         text += &format!("  growth      {}\n", rates.join(", "));
     }
-    text += &plot::text(growth).map_or(String::new(), |plot| format!("\n{plot}"));
+    text += &format!("\n{}", plot::text(growth));
     output::print(&text)?;
     for (what, counts) in [("host", hosts), ("module path", paths)] {
         if counts.is_empty() {

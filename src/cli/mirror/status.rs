@@ -10,16 +10,18 @@ use crate::operate::{FullStatus, MirrorStatus, RunStatus};
 /// Asks the server, or reads what is kept, which needs no lock.
 pub(super) async fn show(config: &Config, json: bool) -> anyhow::Result<Exit> {
     let all = Session::look_at_mirrors(config).await?.mirror_statuses().await?;
+    let needs_a_person = all.iter().any(|status| status.stopped.is_some() || status.unusable.is_some());
+    let exit = if needs_a_person { Exit::Damage } else { Exit::Done };
     if json {
         output::print_json(&all)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let texts: Vec<String> = all.iter().map(text_of).collect();
     output::print(&texts.join("\n"))?;
     if all.is_empty() {
         output::note("nothing is kept of any remote log yet: `tallystick mirror sync` begins");
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// The text for a person.
@@ -38,8 +40,10 @@ fn text_of(status: &MirrorStatus) -> String {
     };
     row("mode", &format!("{}, polled {when}", status.mode));
     match (status.size, status.remote_size) {
-        (Some(size), Some(remote)) if remote > size => row("size", &format!("{size} records of {remote}")),
-        (Some(size), _) => row("size", &format!("{size} records")),
+        (Some(size), Some(remote)) if remote > size => {
+            row("size", &format!("{} of {remote}", output::count(size, "record")))
+        }
+        (Some(size), _) => row("size", &output::count(size, "record")),
         (None, _) => row("size", "no head known yet"),
     }
     if let Some(full) = &status.full {
@@ -48,7 +52,8 @@ fn text_of(status: &MirrorStatus) -> String {
             row("running", &running(run));
         }
     }
-    row("kept", &format!("{} records, {} tiles, {} heads", status.records, status.tiles, status.heads));
+    let kept = [(status.records, "record"), (status.tiles, "tile"), (status.heads, "head")];
+    row("kept", &kept.map(|(number, one)| output::count(number, one)).join(", "));
     let ago = |seconds| format!(", {} ago", Span(std::time::Duration::from_secs(seconds)));
     let lag = status.lag_seconds.map_or(String::new(), ago);
     row("reached", &status.last_success.map_or("never".to_owned(), |at| output::time(at) + &lag));
@@ -59,7 +64,9 @@ fn text_of(status: &MirrorStatus) -> String {
         let health = match (url.failures, url.lies) {
             (0, 0) => String::new(),
             (failures, lies) => format!(
-                "  ({failures} failures in a row, {lies} refused answers: {})",
+                "  ({} in a row, {}: {})",
+                output::count(failures, "failure"),
+                output::count(lies, "refused answer"),
                 url.why.as_deref().unwrap_or_default()
             ),
         };
@@ -87,7 +94,8 @@ fn replicated(full: &FullStatus) -> String {
         Some(size) => format!(", {size} of them under the head that is served"),
     };
     let lag = if full.lag_records == 0 { String::new() } else { format!(", {} to come", full.lag_records) };
-    format!("{} records{under}{lag}; {} on disk{each}", full.records, HumanBytes(full.bytes))
+    let records = output::count(full.records, "record");
+    format!("{records}{under}{lag}; {} on disk{each}", HumanBytes(full.bytes))
 }
 
 /// How far a run is.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use indicatif::HumanBytes;
+use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::cli::exit::OrExit;
@@ -34,6 +35,9 @@ pub(super) struct MirrorSync {
     /// Print failures only
     #[arg(long)]
     quiet: bool,
+    /// Print JSON: an object for each round
+    #[arg(long)]
+    json: bool,
     /// Leave the mirrors' metrics in this file, for node_exporter's textfile collector (*.prom)
     #[arg(long, value_name = "PATH")]
     textfile: Option<PathBuf>,
@@ -96,24 +100,33 @@ impl MirrorSync {
 
     /// Brings each mirror up to date, and returns the exit code of what is worst.
     async fn round(&self, session: &mut Session, mirrors: &[MirrorStatus]) -> anyhow::Result<Exit> {
-        let mut worst = Exit::Done;
+        let (mut worst, mut results) = (Exit::Done, Vec::new());
         for MirrorStatus { log, .. } in mirrors {
-            let mut bar = RunBar { log, quiet: self.quiet, bar: None };
+            let mut bar = RunBar { log, quiet: self.quiet || self.json, bar: None };
             let synced = session.sync_mirror(log, |run| bar.set(&run)).await?;
             bar.end();
             let exit = match synced {
                 Ok(answer) => {
-                    if !self.quiet {
+                    if self.json {
+                        results.push(json!({ "log": log, "from": answer.from, "to": answer.to }));
+                    } else if !self.quiet {
                         output::print(&summary(&answer))?;
                     }
                     Exit::Done
                 }
                 Err(Refusal { reason, why }) => {
-                    output::error(&format!("{log}: {why}"));
+                    if self.json {
+                        results.push(json!({ "log": log, "reason": reason, "why": why }));
+                    } else {
+                        output::error(&format!("{log}: {why}"));
+                    }
                     exit_of(reason)
                 }
             };
             worst = worst.or_worse(exit);
+        }
+        if self.json {
+            output::print_json_line(&json!({ "logs": results }).to_string())?;
         }
         Ok(worst)
     }
@@ -152,9 +165,9 @@ impl RunBar<'_> {
 /// What a long run will take.
 fn foreseen(log: &str, run: &RunStatus) -> String {
     format!(
-        "{log}: {} records to replicate: about {} requests, {} to receive, {} on disk ({} free)",
-        run.target.saturating_sub(run.from),
-        run.foreseen_requests,
+        "{log}: {} to replicate: about {}, {} to receive, {} on disk ({} free)",
+        output::count(run.target.saturating_sub(run.from), "record"),
+        output::count(run.foreseen_requests, "request"),
         HumanBytes(run.foreseen_bytes),
         HumanBytes(run.foreseen_disk_bytes),
         HumanBytes(run.free_bytes)
@@ -162,9 +175,10 @@ fn foreseen(log: &str, run: &RunStatus) -> String {
 }
 
 pub(super) fn summary(SyncAnswer { log, from, to }: &SyncAnswer) -> String {
+    let records = output::count(*to, "record");
     match from {
-        Some(from) if from == to => format!("{log}: nothing new, {to} records\n"),
-        Some(from) => format!("{log}: {to} records, {} more than before\n", to.saturating_sub(*from)),
-        None => format!("{log}: {to} records\n"),
+        Some(from) if from == to => format!("{log}: nothing new, {records}\n"),
+        Some(from) => format!("{log}: {records}, {} more than before\n", to.saturating_sub(*from)),
+        None => format!("{log}: {records}\n"),
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::work_bar::WorkBar;
 use crate::cli::engines::full_database;
-use crate::cli::exit::OrStoreExit;
+use crate::cli::exit::{OrExit as _, OrStoreExit};
 use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, output};
 use crate::config::Config;
@@ -18,8 +18,6 @@ use crate::store::replica::drop_index;
 #[command(after_help = "\
 Reads every record, hashes it up to the signed root of the newest head, looks it up by its name, and compares every \
 stored head. A server does the same in the background, once in `verify_interval`.
-
-Exit codes: 0 clean, 4 damage found (each fault is named with its place).
 
 Examples:
   tallystick mirror verify sum.golang.org
@@ -42,12 +40,11 @@ impl MirrorVerify {
     /// again.
     fn drop_index(&self, config: &Config) -> anyhow::Result<()> {
         let path = full_database(config, &self.name);
-        anyhow::ensure!(
-            path.exists(),
-            "there is no full mirror of {} in {}",
-            self.name,
-            config.data.display()
-        );
+        if !path.exists() {
+            let why =
+                anyhow::anyhow!("there is no full mirror of {} in {}", self.name, config.data.display());
+            return Err(why).or_exit(Exit::Usage);
+        }
         DirectoryLock::acquire(&config.data).and_then(|_lock| drop_index(&path)).or_store_exit()
     }
 
@@ -72,7 +69,8 @@ impl MirrorVerify {
             return Ok(exit);
         }
         if clean {
-            output::print(&format!("{name}: clean; {records} records, {heads} heads\n"))?;
+            let (records, heads) = (output::count(records, "record"), output::count(heads, "head"));
+            output::print(&format!("{name}: clean; {records}, {heads}\n"))?;
             return Ok(exit);
         }
         let rows = findings.iter().map(|FsckFinding { place, why }| [place.clone(), why.clone()]);
@@ -90,8 +88,9 @@ impl MirrorVerify {
         };
         let count = findings.len() as u64 + unlisted;
         output::error(&format!(
-            "{count} finding{} in the mirror of {name}, which has {records} records\n  fix: look at the disk first; then {remedy}",
-            if count == 1 { "" } else { "s" }
+            "{} in the mirror of {name}, which has {}\n  fix: look at the disk first; then {remedy}",
+            output::count(count, "finding"),
+            output::count(records, "record")
         ));
         Ok(exit)
     }

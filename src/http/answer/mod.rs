@@ -29,7 +29,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER, VARY,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use serde::Serialize;
@@ -38,6 +40,7 @@ use sha2::{Digest, Sha256};
 use self::problem::ProblemDetails;
 pub use self::refusal::*;
 use super::body::BodyError;
+use super::metrics::TextFormat;
 use crate::tlog::TreeSize;
 
 /// An answer, ready to be sent.
@@ -179,10 +182,12 @@ pub fn unhealthy(text: impl Into<Bytes>) -> Answer {
     with(StatusCode::SERVICE_UNAVAILABLE, TEXT, CacheControl::NoStore, text.into())
 }
 
-/// The figures for Prometheus.
-pub fn open_metrics(text: String) -> Answer {
-    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    with(StatusCode::OK, content_type, CacheControl::NoStore, Bytes::from(text))
+/// The figures for Prometheus. Which format it is depends on what was asked for.
+pub fn metrics(format: TextFormat, text: String) -> Answer {
+    let content_type = HeaderValue::from_static(format.content_type());
+    let mut answer = with(StatusCode::OK, content_type, CacheControl::NoStore, Bytes::from(text));
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    answer
 }
 
 /// 200 with a JSON document. One that must be asked for again each time gets an `ETag`, and 304 if the client has it.

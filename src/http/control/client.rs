@@ -23,8 +23,9 @@ use crate::log::FsckFinding;
 use crate::mirror::Reverified;
 use crate::module::ModuleVersion;
 use crate::operate::{
-    ClaimedModule, CompareAnswer, ExportAnswer, ImportAnswer, ImportEvent, LookupAnswer, MirrorStatus,
-    ModuleProofs, Refusal, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell,
+    ClaimedModule, CompareAnswer, DecisionAnswer, DecisionRequest, ExportAnswer, ImportAnswer, ImportEvent,
+    LogStateAnswer, LookupAnswer, MirrorStatus, ModuleProofs, OpenDoor, Refusal, ResumeAnswer, RunStatus,
+    StatsAnswer, SyncAnswer, Tell,
 };
 
 /// The longest answer that is no stream: a record with a long `Origin` and a head.
@@ -110,6 +111,11 @@ impl ControlClient {
     /// Proves a module version.
     pub(crate) async fn prove(&mut self, module: ModuleVersion) -> Answered<ModuleProofs> {
         self.ask("/v1/prove", &ModuleRequest { module }).await
+    }
+
+    /// Returns where the server listens for clients.
+    pub(crate) async fn door(&mut self) -> Answered<OpenDoor> {
+        self.ask("/v1/door", &StatusRequest {}).await
     }
 
     /// Imports go.sum lines by their routes.
@@ -245,6 +251,16 @@ impl ControlClient {
                 }
             }
         }
+    }
+
+    /// Says whether the own log signs.
+    pub(crate) async fn log_state(&mut self) -> Answered<LogStateAnswer> {
+        self.ask("/v1/state", &StatusRequest {}).await
+    }
+
+    /// Keeps what a person has decided about an incident.
+    pub(crate) async fn decide_incident(&mut self, request: DecisionRequest) -> Answered<DecisionAnswer> {
+        self.ask("/v1/incidents/decide", &request).await
     }
 
     /// Asks for one thing.

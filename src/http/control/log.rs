@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 
 use super::reply::{events, request_of, result};
 use super::stream::{Lines, drain};
-use super::wire::ModuleRequest;
+use super::wire::{ModuleRequest, StatusRequest};
 use crate::http::answer::control::malformed;
-use crate::operate::{ClaimedModule, ImportEvent, Operations, check_importer};
+use crate::operate::{ClaimedModule, DecisionRequest, ImportEvent, Operations, check_importer};
 
 /// Parts of a request's body that may wait for the import.
 const QUEUE_PARTS: usize = 1;
@@ -36,6 +36,27 @@ pub(super) async fn notarize(State(operations): State<Operations>, request: Requ
 pub(super) async fn prove(State(operations): State<Operations>, request: Request) -> Response {
     match request_of::<ModuleRequest>(request).await {
         Ok(ModuleRequest { module }) => result(operations.prove(module)),
+        Err(why) => malformed(why),
+    }
+}
+
+pub(super) async fn state(State(operations): State<Operations>, request: Request) -> Response {
+    match request_of::<StatusRequest>(request).await {
+        Ok(StatusRequest {}) => result(operations.log_state()),
+        Err(why) => malformed(why),
+    }
+}
+
+pub(super) async fn decide(State(operations): State<Operations>, request: Request) -> Response {
+    match request_of::<DecisionRequest>(request).await {
+        Ok(request) => result(operations.decide_incident(request).await),
+        Err(why) => malformed(why),
+    }
+}
+
+pub(super) async fn door(State(operations): State<Operations>, request: Request) -> Response {
+    match request_of::<StatusRequest>(request).await {
+        Ok(StatusRequest {}) => result(operations.door()),
         Err(why) => malformed(why),
     }
 }

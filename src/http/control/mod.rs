@@ -9,8 +9,11 @@
 //! POST /v1/lookup                         {"module":"rsc.io/quote@v1.5.2"}       → LookupAnswer
 //! POST /v1/notarize                       the same; appends what is unknown      → LookupAnswer
 //! POST /v1/prove                          {"module":"rsc.io/quote@v1.5.2"}       → ModuleProofs
+//! POST /v1/state                          {}                                     → LogStateAnswer
+//! POST /v1/incidents/decide               a DecisionRequest                      → DecisionAnswer
 //! POST /v1/import?importer=NAME           one ClaimedModule a line               → one ImportEvent a line
 //! POST /v1/import-trusted?importer=NAME   records, as in data tiles              → one ImportEvent a line
+//! POST /v1/door                           {}                                     → OpenDoor
 //! POST /v1/mirror/status                  {}                                     → all MirrorStatus
 //! POST /v1/mirror/sync                    {"log":"sum.golang.org"}               → one SyncEvent a line
 //! POST /v1/mirror/figures                 {}                                     → FiguresAnswer
@@ -100,8 +103,11 @@ fn router(operations: Operations) -> Router {
         .route("/v1/lookup", post(log::lookup))
         .route("/v1/notarize", post(log::notarize))
         .route("/v1/prove", post(log::prove))
+        .route("/v1/state", post(log::state))
+        .route("/v1/incidents/decide", post(log::decide))
         .route("/v1/import", post(log::import_go_sum))
         .route("/v1/import-trusted", post(log::import_records))
+        .route("/v1/door", post(log::door))
         .route("/v1/mirror/status", post(mirrors::serve_status))
         .route("/v1/mirror/figures", post(mirrors::serve_figures))
         .route("/v1/mirror/sync", post(mirrors::serve_sync))

@@ -19,7 +19,7 @@ pub(super) struct ModuleRequest {
     pub(super) module: ModuleVersion,
 }
 
-/// Asks about all mirrors.
+/// Asks about all mirrors, about the own log, or where the server listens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct StatusRequest {}
 

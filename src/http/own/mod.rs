@@ -188,6 +188,11 @@ impl MetricsSource for LogFigures {
         vec![
             gauge("tree_size", "Records in the newest published head", head.tree.size.0 as f64),
             gauge("head_age_seconds", "Seconds since the newest head was signed", age),
+            gauge(
+                "clock_behind_seconds",
+                "Seconds that the clock of this machine is behind the time of the newest head, 0 when it is not",
+                (-age).max(0.0),
+            ),
             gauge("read_only", "1 when the log signs nothing, 0 when it does", f64::from(u8::from(!writing))),
             gauge("tile_cache_bytes", "Bytes of the tiles kept in memory", tiles as f64),
             gauge("lookup_cache_bytes", "Bytes of the look-ups kept in memory", lookups as f64),

@@ -61,7 +61,7 @@ impl LogState {
 impl Poll<'_> {
     /// Looks up lines whose records were there before, as many as one poll may.
     pub(super) async fn look_up(&mut self, gosum: &Gosum) -> Result<(), Stop> {
-        if !self.followed.lookup {
+        if !*self.followed.lookup {
             self.state.gosum = None;
             return Ok(());
         }
@@ -91,7 +91,7 @@ impl Poll<'_> {
                 return Err(self.stop(error));
             }
             for (module, error) in failures {
-                tracing::warn!(log = self.followed.name, %module, %error, "a go.sum line cannot be compared now");
+                tracing::warn!(log = *self.followed.name, %module, %error, "a go.sum line cannot be compared now");
             }
             pass.next += step.len() as u64;
             self.state.gosum = Some(pass.clone());

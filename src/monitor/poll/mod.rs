@@ -5,11 +5,11 @@ mod lookups;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::Followed;
 use super::event::{Event, EventKind, FoundRecord, Tree};
 use super::gosum::Gosum;
 use super::state::LogState;
 use super::{Log, Monitor, MonitorError};
+use crate::config::Followed;
 use crate::gosum::ModuleLines;
 use crate::mirror::{HeadComparison, Misbehavior, RecordsError, RemoteError, RemoteLog};
 use crate::store::remote::SeenHead;
@@ -46,7 +46,7 @@ impl Monitor {
     /// Polls the log of this number.
     pub async fn poll(&self, number: usize) -> Result<Polled, MonitorError> {
         let Log { followed, remote: log, views } = &self.logs[number];
-        let known = self.state.lock().await.logs.get(&followed.name).cloned();
+        let known = self.state.lock().await.logs.get(&*followed.name).cloned();
         let is_new = known.is_none();
         let now = self.clock.now();
         let state = known.unwrap_or_else(|| LogState {
@@ -106,7 +106,7 @@ impl Poll<'_> {
         match error {
             RemoteError::Misbehavior(found) => Stop::Fork(found),
             RemoteError::Store(source) => {
-                Stop::Own(MonitorError::Store { log: self.followed.name.clone(), source })
+                Stop::Own(MonitorError::Store { log: self.followed.name.value.clone(), source })
             }
             error => Stop::Failed(error.to_string()),
         }
@@ -126,15 +126,13 @@ impl Poll<'_> {
             self.state.head = tree_of(&head);
             self.state.since = now;
             self.recovered(EventKind::Silent, "there is a new head");
-        } else if let Some(silence) = self.followed.silence
-            && since(self.state.since, now) >= silence
+        } else if let Some(silence) = *self.followed.silence
+            && since(self.state.since, now) >= silence.0
             && self.state.told.insert(EventKind::Silent)
         {
             let text = format!(
-                "no new head since {:.0}: {} records for longer than {}",
-                self.state.since,
-                head.tree.size,
-                crate::config::Span(silence)
+                "no new head since {:.0}: {} records for longer than {silence}",
+                self.state.since, head.tree.size
             );
             self.event(EventKind::Silent, text, None, None);
         }
@@ -222,7 +220,7 @@ impl Poll<'_> {
                 }
                 Err(RecordsError::Remote(error)) => return Err(self.stop(error)),
                 Err(RecordsError::Store(error)) => {
-                    let (log, source) = (self.followed.name.clone(), Arc::new(error));
+                    let (log, source) = (self.followed.name.value.clone(), Arc::new(error));
                     return Err(MonitorError::Store { log, source }.into());
                 }
             };
@@ -265,8 +263,8 @@ impl Poll<'_> {
     /// Whether the other logs have the same lines. One that cannot be asked now says nothing about this log, nor does one that
     /// must not be told the path.
     async fn compare(&mut self, lines: &ModuleLines, found: &FoundRecord) -> Result<(), Stop> {
-        for name in &self.followed.compare {
-            let other = self.monitor.logs.iter().find(|log| log.followed.name == *name);
+        for name in &*self.followed.compare {
+            let other = self.monitor.logs.iter().find(|log| *log.followed.name == *name);
             let other = other.expect("the configuration names logs that there are");
             if !other.followed.may_be_told(lines.module.path.as_str()) {
                 continue;
@@ -296,7 +294,7 @@ impl Poll<'_> {
 
     fn lagging(&mut self, why: &str) {
         let now = self.monitor.clock.now();
-        if since(self.state.verified_at, now) >= self.followed.lag
+        if since(self.state.verified_at, now) >= self.followed.lag.0
             && self.state.told.insert(EventKind::Lagging)
         {
             let text = format!("nothing could be verified since {:.0}: {why}", self.state.verified_at);
@@ -318,13 +316,13 @@ impl Poll<'_> {
     }
 
     fn event(&mut self, kind: EventKind, text: String, found: Option<FoundRecord>, evidence: Option<String>) {
-        let (at, log) = (self.monitor.clock.now(), self.followed.name.clone());
+        let (at, log) = (self.monitor.clock.now(), self.followed.name.value.clone());
         self.events.push(Event { id: 0, at, log, kind, text, found, evidence });
     }
 
     /// Makes what is known so far durable, with the events that came of it.
     async fn keep(&mut self) -> Result<(), MonitorError> {
-        let (name, state) = (self.followed.name.clone(), self.state.clone());
+        let (name, state) = (self.followed.name.value.clone(), self.state.clone());
         let events = std::mem::take(&mut self.events);
         let numbered = self.monitor.change(events, |logs| drop(logs.insert(name, state))).await?;
         self.state.events += numbered.len() as u64;

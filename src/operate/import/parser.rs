@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 use super::event::MalformedLine;
-use crate::gosum::{LineKind, ModuleLines, parse_go_sum};
+use crate::gosum::{LineKind, ModuleLines, NumberedLine, parse_go_sum};
 use crate::log::Candidate;
 use crate::store::Evidence;
 
@@ -96,8 +96,8 @@ impl RecordParser {
                 why += &format!(": {source}");
             }
             let first = text.split('\n').next().unwrap_or_default();
-            let is_second = parse_go_sum(first).is_ok_and(|lines| match &*lines {
-                [line] => line.kind == LineKind::Zip && line.to_string() == first,
+            let is_second = parse_go_sum(first).is_ok_and(|file| match &*file.lines {
+                [NumberedLine { line, .. }] => line.kind == LineKind::Zip && line.to_string() == first,
                 _ => false,
             });
             MalformedLine { line: self.lines + 1 + u64::from(is_second), why }

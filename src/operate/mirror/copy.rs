@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::find::{find, full, refusal};
 use super::long::{Tell, WorkProgress, blocking};
 use crate::mirror::{
-    BundleError, ExportTarget, ImportError, ImportProgress, ImportSource, Mirror, RecordsError, SyncError,
-    Synced, export,
+    BundleError, ExportTarget, ImportError, ImportProgress, ImportSource, Mirror, RecordsError, RemoteError,
+    SyncError, Synced, export,
 };
 use crate::operate::operations::Operations;
 use crate::operate::refusal::{Reason, Refusal};
@@ -123,11 +123,22 @@ fn of_import(mirror: &Mirror, error: ImportError) -> Refusal {
         ImportError::Replicate(RecordsError::NoDataTiles { .. }) | ImportError::Missing { .. } => {
             Reason::Failed
         }
-        ImportError::Replicate(error) => return refusal(mirror, &SyncError::from(error)),
-        ImportError::Sync(error) => return refusal(mirror, &error),
-        ImportError::Older { .. } => Reason::Unavailable,
+        ImportError::Replicate(error) => return refused_bytes(mirror, &SyncError::from(error)),
+        ImportError::Sync(error) => return refused_bytes(mirror, &error),
+        // It is the same the next time.
+        ImportError::Older { .. } => Reason::Failed,
         ImportError::NotFull { .. } => Reason::Usage,
         ImportError::Busy { .. } => Reason::Busy,
     };
     Refusal::new(reason, why)
+}
+
+/// Refuses for an error of an import as for one of a sync. What does not verify, though, is what
+/// was given, and does not get better by itself.
+fn refused_bytes(mirror: &Mirror, error: &SyncError) -> Refusal {
+    let refusal = refusal(mirror, error);
+    match error {
+        SyncError::Remote(RemoteError::Unproven(_)) => Refusal { reason: Reason::Alarming, ..refusal },
+        _ => refusal,
+    }
 }

@@ -62,8 +62,15 @@ impl Developer {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.program("go");
+        command.args(arguments);
+        command
+    }
+
+    /// A program that is started in the project, as this developer.
+    pub(crate) fn program(&self, program: &str) -> Command {
         let mut command = Command::new("timeout");
-        command.arg(PATIENCE.as_secs().to_string()).arg("go").args(arguments);
+        command.arg(PATIENCE.as_secs().to_string()).arg(program);
         command.current_dir(self.work()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.home.path()).env("GOPATH", self.path("gopath"));
@@ -121,11 +128,11 @@ impl Developer {
         self.path("modcache").join(module).exists()
     }
 
-    fn work(&self) -> PathBuf {
+    pub(crate) fn work(&self) -> PathBuf {
         self.path("work")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         Path::new(self.home.path()).join(name)
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail where the test would")]
 
 mod attacks;
+mod check;
 mod counts;
 mod errors;
 pub(crate) mod go;

@@ -47,6 +47,11 @@ pub(crate) fn is_there(test: &str) -> bool {
     }
 }
 
+/// A program that Go has built.
+pub(crate) fn program(name: &str) -> PathBuf {
+    built().as_ref().expect("a test asks is_there first").join(name)
+}
+
 /// Runs a program with `input`; it must succeed.
 fn run<T: DeserializeOwned>(program: &str, input: &Value) -> T {
     let directory = built().as_ref().expect("a test asks is_there first");

@@ -124,20 +124,35 @@ fn a_malformed_file_imports_nothing() {
     let world = World::new();
     let cases = [
         (format!("{QUOTE}rsc.io/quote v1.5.2\n"), "go.sum:3: wrong number of fields 2"),
-        (format!("\n{}", QUOTE.replace("h1:w5", "h1:w")), "go.sum:2: "),
-        (format!("rsc.io/quote 1.5.2 {}", &QUOTE[20..]), "go.sum:1: "),
+        (format!("<<<<<<< HEAD\n{QUOTE}"), "go.sum:1: a merge conflict marker, <<<<<<<"),
+        ("rsc.io/quote 1.5.2 h1:x\n".to_owned(), "go.sum:1: the file is not a go.sum file"),
     ];
     for (text, said) in cases {
         world.sandbox.write("go.sum", &text);
         let ran = world.run(&["import", "go.sum"]);
-        assert_eq!(ran.code, 1, "{text}: {}", ran.stdout);
+        assert_eq!(ran.code, 2, "{text}: {}", ran.stdout);
         assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
     }
     let ran = world.run(&["import", "nowhere.sum"]);
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("cannot read nowhere.sum: No such file or directory"), "{}", ran.stderr);
     assert!(world.succeed(&["fsck"]).contains("clean; 0 records"));
     assert_eq!(world.golang.requests().len(), 0);
+}
+
+/// The go command reads such a file; a hash that nothing has is no line to compare, and is not passed over in silence.
+#[test]
+fn one_odd_line_does_not_stop_an_import() {
+    let world = World::new();
+    let odd = "rsc.io/quote v1.5 h1:x\nrsc.io/quote v1.5.2 h2:x\n";
+    world.sandbox.write("go.sum", &format!("{odd}{QUOTE}"));
+    let report = world.json(&["import", "go.sum", "--json"]);
+    assert_eq!((&report["new"], report["ignored"].as_array().unwrap().len()), (&json!(1), 2), "{report}");
+    assert_eq!(report["ignored"][1]["line"], 2);
+    world.sandbox.write("go.sum", &QUOTE.replace("h1:w5", "h1:w"));
+    let ran = world.run(&["import", "go.sum"]);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("go.sum:1: the hash of rsc.io/quote@v1.5.2 is malformed"), "{}", ran.stderr);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! `lookup`, `import`, `fsck` with the real binary, each beside a server and without one.
 
 mod advice;
+mod exits;
 mod fsck;
 mod import;
+mod incidents;
+mod logs;
 mod lookup;
 mod prove;
 mod records;

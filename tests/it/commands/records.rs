@@ -104,7 +104,7 @@ fn a_malformed_stream_is_named_by_its_line_and_keeps_what_came_before() {
         for (wrong, line, said) in cases {
             world.sandbox.write("records.txt", &format!("{good}{wrong}"));
             let ran = import(world, "records.txt", &["--json"]);
-            assert_eq!(ran.code, 1, "{wrong}: {}", ran.stdout);
+            assert_eq!(ran.code, 2, "{wrong}: {}", ran.stdout);
             let line = 9_000 * 3 + line;
             assert!(ran.stderr.contains(&format!("records.txt:{line}: {said}")), "{wrong}: {}", ran.stderr);
             assert!(ran.stderr.contains("9000 records before it are in the log"), "{}", ran.stderr);
@@ -126,7 +126,7 @@ fn files_after_a_malformed_one_are_not_touched() {
     world.sandbox.write("b.txt", "nonsense\nnonsense\n");
     world.sandbox.write("c.txt", &records(10..20));
     let ran = world.run(&["import", "a.txt", "b.txt", "c.txt", "--trust", "--importer", "x"]);
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("b.txt:1: not two go.sum lines\n  10 records before it"), "{}", ran.stderr);
     assert_eq!(world.size(), 10);
 }

@@ -10,7 +10,7 @@ mod discover;
 mod faults;
 
 use serde_json::Value;
-use tallystick::config::reference::{self, KEYS};
+use tallystick::config::reference::SERVER;
 use tallystick::config::{Config, Environment, Mode, Overrides};
 use tallystick::route::{Checksum, Choice};
 
@@ -224,11 +224,10 @@ fn a_wide_network_of_proxies_is_told_with_the_fix_and_the_fix_is_not() {
 #[test]
 fn every_example_of_trusted_proxies_names_single_addresses() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let example = format!("`trusted_proxies` = {}", reference::key("trusted_proxies").unwrap().example);
+    let example = format!("`trusted_proxies` = {}", SERVER.key("trusted_proxies").unwrap().example);
     let mut texts = vec![example, std::fs::read_to_string(root.join("README.md")).unwrap()];
-    for entry in std::fs::read_dir(root.join("contrib")).unwrap() {
-        texts.push(std::fs::read_to_string(entry.unwrap().path()).unwrap());
-    }
+    let files = std::fs::read_dir(root.join("deploy")).unwrap().map(|entry| entry.unwrap().path());
+    texts.extend(files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap()));
     let mut seen = 0;
     for text in texts {
         let after = text.match_indices("trusted_proxies").map(|(at, key)| &text[at + key.len()..]);
@@ -241,7 +240,7 @@ fn every_example_of_trusted_proxies_names_single_addresses() {
             }
         }
     }
-    assert!(seen >= 3, "the reference, README.md and contrib/nginx.conf show one each, not {seen}");
+    assert!(seen >= 3, "the reference, README.md and deploy/nginx.conf show one each, not {seen}");
 }
 
 #[test]
@@ -361,7 +360,7 @@ fn credentials_are_never_shown() {
 fn the_reference_tells_the_truth() {
     let sandbox = Sandbox::new();
     let mut sections: Vec<(String, String)> = vec![(String::new(), String::new())];
-    for key in KEYS {
+    for key in SERVER.keys {
         let path = key.path.replace("sumdb.*", "sumdb.\"sum.golang.org\"");
         let path = path.replace("route.*", "route").replace("witness.*", "witness");
         let (section, name) = path.rsplit_once('.').unwrap_or(("", &path));
@@ -380,7 +379,7 @@ fn the_reference_tells_the_truth() {
     sandbox.write("t.toml", &text);
     let shown = Shown::of(&sandbox.run(&["config", "show", "--json", "--config", "t.toml"]));
     let defaults = Shown::of(&sandbox.run(&["config", "show", "--json"]));
-    for key in KEYS {
+    for key in SERVER.keys {
         let row = key.path.replace("sumdb.*", "sumdb.sum.golang.org");
         let row = row.replace("route.*", "route.1").replace("witness.*", "witness.1");
         assert!(shown.row(&row).1.starts_with("t.toml:"), "{row}: {}", shown.row(&row).1);
@@ -402,8 +401,8 @@ fn the_reference_tells_the_truth() {
         }
     }
     let rows = shown.0["settings"].as_array().unwrap().len();
-    assert_eq!(rows, KEYS.len(), "config show has rows that the reference does not know");
-    assert!(reference::markdown().lines().count() >= 3 * KEYS.len());
+    assert_eq!(rows, SERVER.keys.len(), "config show has rows that the reference does not know");
+    assert!(SERVER.markdown().lines().count() >= 3 * SERVER.keys.len());
 }
 
 /// The first public key of RFC 8032, section 7.1, under the name of another log.

@@ -6,6 +6,7 @@ mod api;
 mod fake;
 mod go;
 mod limits;
+mod metrics;
 mod nginx;
 mod tls;
 

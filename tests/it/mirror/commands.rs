@@ -32,7 +32,7 @@ pub(super) fn ran(directory: &LogDirectory, rest: &[&str], code: i32) -> Ran {
 
 /// What `mirror status` says of the log.
 pub(super) fn status(directory: &LogDirectory) -> Value {
-    let all: Value = serde_json::from_str(&ran(directory, &["status", "--json"], 0).stdout).unwrap();
+    let all: Value = serde_json::from_str(&run(directory, &["status", "--json"]).stdout).unwrap();
     all.as_array().unwrap().iter().find(|status| status["log"] == NAME).cloned().unwrap_or_default()
 }
 
@@ -163,7 +163,7 @@ fn misbehaviour_is_exit_4_until_a_person_goes_on() {
         assert_eq!((&told["stopped"]["incident"], &told["size"]), (&1.into(), &700.into()), "{told}");
         let evidence = told["stopped"]["evidence"].as_str().unwrap().to_owned();
         assert!(std::fs::read_to_string(&evidence).unwrap().contains(&fork.note(900).replace('\n', "\n\t")));
-        assert!(ran(&directory, &["status"], 0).stdout.contains(&resume));
+        assert!(ran(&directory, &["status"], 4).stdout.contains(&resume));
         let wrong = ran(&directory, &["resume", NAME, "--incident", "2"], 2);
         assert!(wrong.stderr.contains("is stopped for incident 1, not for 2"), "{}", wrong.stderr);
         ran(&directory, &["resume", NAME, "--incident", "1"], 0);

@@ -53,7 +53,7 @@ fn a_damaged_mirror_does_not_keep_the_server_from_starting() {
             told.contains(&format!("fix: move {path} ")) && told.contains("fetched and verified again"),
             "{told}"
         );
-        let text = ran(directory, &["status"], 0).stdout;
+        let text = ran(directory, &["status"], 4).stdout;
         assert!(
             text.contains("  UNUSABLE    ") && text.contains(&format!("  fix         move {path} ")),
             "{text}"

@@ -436,6 +436,7 @@ fn a_mirror_whose_records_are_gone_says_which_files_to_move() {
     let told = ran(&directory, &["sync"], 4).stderr;
     let remedy = format!("fix: move {base}.* (all files of that name) away");
     assert!(told.contains(&remedy) && told.contains(&format!("{base}.segments: 100 bytes where ")), "{told}");
+    ran(&directory, &["export", NAME, "out"], 4);
     // Half of it is done: nothing that is left is written over.
     std::fs::remove_file(format!("{base}.db")).unwrap();
     assert!(ran(&directory, &["sync"], 4).stderr.contains(&remedy));

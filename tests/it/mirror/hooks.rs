@@ -90,6 +90,48 @@ fn a_signed_request_has_the_newest_head_asked_for() {
     }
 }
 
+/// What GitLab, Gitea and Forgejo send, with the same secret and body as GitHub's example.
+#[test]
+fn other_hosts_signatures_are_taken_too() {
+    let log = SmallLog::new(7);
+    let upstream = log.serve();
+    let directory = hooked(&log, &upstream.url(), "heads");
+    let server = directory.serve();
+    let digits = SIGNATURE.strip_prefix("sha256=").unwrap();
+    let now = jiff::Timestamp::now().as_second();
+    let standard = |at: i64| {
+        let mut mac = <hmac::Hmac<sha2::Sha256> as hmac::KeyInit>::new_from_slice(SECRET.as_bytes()).unwrap();
+        hmac::Mac::update(&mut mac, &[format!("msg_1.{at}.").as_bytes(), PAYLOAD].concat());
+        let signature = base64::Engine::encode(
+            &base64::engine::general_purpose::STANDARD,
+            hmac::Mac::finalize(mac).into_bytes(),
+        );
+        format!("webhook-id: msg_1\r\nwebhook-timestamp: {at}\r\nwebhook-signature: v1,{signature}\r\n")
+    };
+    for (headers, status) in [
+        (format!("X-Gitlab-Event: Tag Push Hook\r\nX-Gitlab-Token: {SECRET}\r\n"), 202),
+        (format!("X-Gitea-Event: push\r\nX-Gitea-Signature: {digits}\r\n"), 202),
+        (format!("X-Forgejo-Signature: {digits}\r\nX-Hub-Signature-256: {SIGNATURE}\r\n"), 202),
+        (standard(now), 202),
+        ("X-Gitlab-Token: \r\n".to_owned(), 401),
+        ("X-Gitlab-Token: it's a secret to everybody\r\n".to_owned(), 401),
+        ("X-Gitea-Signature: \r\nX-Hub-Signature-256: sha256=\r\n".to_owned(), 401),
+        (standard(now - 400), 401),
+        (standard(now + 400), 401),
+    ] {
+        let answer = send(&server, NAME, &headers, PAYLOAD);
+        assert_eq!(status_of(&answer), status, "{headers}: {answer}");
+    }
+    let printed = server.printed();
+    assert_eq!(
+        printed.matches("its signature is right, but its time is more than 300 s").count(),
+        2,
+        "{printed}"
+    );
+    assert!(!printed.contains(SECRET), "{printed}");
+    server.stop();
+}
+
 /// A name that does not exist, one without a hook, and every wrong signature are answered in the same bytes.
 #[test]
 fn everything_else_is_refused_in_the_same_words() {

@@ -61,6 +61,8 @@ fn an_export_is_verified_by_go_and_imported_by_another() {
     let (log, directory) = mirrored();
     both_ways(&directory, |directory, how| {
         let out = beside(directory, &format!("out-{how}"));
+        ran(directory, &["export", NAME, "/proc/none/log.tar.zst"], 1);
+        ran(directory, &["stats", NAME, "--svg", "/proc/none/growth.svg"], 1);
         let done = ran(directory, &["export", NAME, text(&out)], 0).stdout;
         assert!(done.starts_with(&format!("{NAME}: 701 records in 7 files, ")), "{done}");
         let again = ran(directory, &["export", NAME, text(&out)], 0).stdout;
@@ -135,7 +137,7 @@ fn an_import_ends_with_the_code_that_says_what_to_do() {
         let data = out.join("tile/8/data/001");
         let honest = std::fs::read_to_string(&data).unwrap();
         std::fs::write(&data, honest.replace("v1.0.300 h1:", "v1.0.300 h1:A")).unwrap();
-        let refused = ran(&other, &["import", NAME, text(&out)], 3).stderr;
+        let refused = ran(&other, &["import", NAME, text(&out)], 4).stderr;
         assert!(refused.contains("tile/8/data/001"), "{refused}");
         std::fs::remove_file(&data).unwrap();
         let refused = ran(&other, &["import", NAME, text(&out)], 1).stderr;
@@ -177,7 +179,8 @@ fn a_verification_is_clean_or_names_the_place() {
     damage(&directory);
     let damaged = || {
         let kept = json(&run(&directory, &["incidents", "--json"]));
-        let kept = kept.as_array().unwrap().iter().filter(|incident| incident["kind"] == "damage");
+        let kept =
+            kept["incidents"].as_array().unwrap().iter().filter(|incident| incident["kind"] == "damage");
         kept.map(|incident| incident["detail"].to_string()).collect::<Vec<_>>()
     };
     assert_eq!(damaged(), [""; 0]);
@@ -216,7 +219,12 @@ fn a_server_verifies_again_by_itself() {
     assert!(server.printed().contains("what is stored of a remote log is damaged"), "{}", server.printed());
     let incidents = || json(&run(&directory, &["incidents", "--json"]));
     let detail = poll("the incident", PATIENCE, || {
-        incidents().as_array().unwrap().iter().find(|incident| incident["kind"] == "damage").cloned()
+        incidents()["incidents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|incident| incident["kind"] == "damage")
+            .cloned()
     });
     assert!(detail.to_string().contains("head 300"), "{detail}");
     server.stop();
@@ -299,7 +307,11 @@ fn a_diff_shows_what_both_have_and_every_disagreement() {
         assert_eq!(all[0]["disagreements"][0]["mirror_record"], 9, "{all}");
     });
     let incidents = json(&run(&directory, &["incidents", "--json"]));
-    let kinds: Vec<&str> =
-        incidents.as_array().unwrap().iter().map(|incident| incident["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> = incidents["incidents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|incident| incident["kind"].as_str().unwrap())
+        .collect();
     assert_eq!(kinds, ["hash-conflict"], "kept once: {incidents}");
 }

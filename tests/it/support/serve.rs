@@ -166,6 +166,11 @@ impl Server {
         web::get(&self.url, path).unwrap_or_else(|error| panic!("{error}\n{}", self.printed()))
     }
 
+    /// The address of the operators' door.
+    pub(crate) fn metrics_url(&self) -> &str {
+        &self.metrics
+    }
+
     /// What `/readyz` says.
     pub(crate) fn ready(&self) -> String {
         web::get(&self.metrics, "/readyz").expect("readiness is served").text()

@@ -8,10 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the pure core to the faces: a module uses only what stands before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "note", "tlog", "visible", "module", "dirhash", "gosum", "proof", "xml", // core
     "clock", "crew", "files", "share", "source", "route", "config", "store", "upstream", // ground
-    "log", "mirror", "notary", "witness", "audit", "gossip", "monitor", "operate", // engines
+    "log", "mirror", "notary", "witness", "audit", "check", "gossip", "monitor", "operate", // engines
     "http", "cli", // faces
 ];
 
@@ -144,6 +144,14 @@ fn status_codes_are_chosen_in_one_place() {
         line.contains("StatusCode::") && source.layer() == Some("http") && !is_answer && !is_client
     });
     assert_none(wrong, "http/answer makes every answer, and nobody else chooses a status code");
+}
+
+/// Proxies, root certificates and limits are those of one client, whoever asks.
+#[test]
+fn servers_are_asked_by_one_client() {
+    let wrong =
+        offences(&read("src"), |source, line| line.contains("reqwest") && source.layer() != Some("upstream"));
+    assert_none(wrong, "upstream makes the HTTP client");
 }
 
 #[test]
@@ -306,11 +314,19 @@ fn documented_commands_and_keys_exist_and_the_other_way_round() {
         }
     }
     assert_eq!(shown, known, "commands in README.md, and commands that exist");
-    let reference = tallystick::config::reference::markdown();
-    if !readme.contains(&reference) {
-        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reference.md");
-        fs::write(&made, reference).expect("the target directory can be written");
-        panic!("README.md does not explain the keys as config/reference.rs does: paste {}", made.display());
+    use tallystick::config::reference::{MONITOR, SERVER, WITNESS};
+    for reference in [&SERVER, &WITNESS, &MONITOR] {
+        let text = reference.markdown();
+        if !readme.contains(&text) {
+            let name = format!("{}.md", reference.program);
+            let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+            fs::write(&made, text).expect("the target directory can be written");
+            let shown = made.display();
+            panic!(
+                "README.md does not explain the keys as config/reference/{}.rs does: paste {shown}",
+                reference.program
+            );
+        }
     }
 }
 

@@ -1,4 +1,6 @@
-//! contrib/nginx.conf, run by the real nginx with other addresses and certificates, in front of our server.
+//! deploy/nginx.conf, run by the real nginx with other addresses and certificates, in front of our server.
+
+mod endpoints;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -14,12 +16,12 @@ const TEST: &str = "nginx_passes_everything_through";
 
 /// Replaces a line of the recipe that must be there.
 fn adapt(recipe: &str, line: &str, with: &str) -> String {
-    assert!(recipe.contains(line), "contrib/nginx.conf has no {line:?}");
+    assert!(recipe.contains(line), "deploy/nginx.conf has no {line:?}");
     recipe.replace(line, with)
 }
 
 fn config(dir: &Path, port: u16, server: std::net::SocketAddr, pair: &Pair) -> String {
-    let recipe = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/nginx.conf")).unwrap();
+    let recipe = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/nginx.conf")).unwrap();
     let recipe = adapt(&recipe, "server 127.0.0.1:8470;", &format!("server {server};"));
     let recipe = adapt(&recipe, "listen 443 ssl http2;", &format!("listen 127.0.0.1:{port} ssl http2;"));
     let recipe = adapt(&recipe, "listen [::]:443 ssl http2;", "");

@@ -10,16 +10,17 @@
 //! version, one space between words, nothing else; what it accepts prints back to itself. [`parse_go_sum`] is for
 //! go.sum files that people and the `go` command have written: any lines in any order, any white space.
 
+mod file;
+
 use std::fmt;
+
+pub use file::{GoSumError, GoSumFile, GoSumReason, NumberedLine, OddLine, Oddity, parse_go_sum};
 
 use crate::dirhash::{H1, H1Error};
 use crate::module::{ModuleError, ModuleVersion};
 
 /// The suffix of the version in the line that hashes the go.mod alone.
 const GO_MOD: &str = "/go.mod";
-
-/// The hash of an empty go.mod. Old `go` commands wrote it for what was no module; they all ignore such lines since.
-const EMPTY_GO_MOD: &str = "h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY=";
 
 /// The two go.sum lines of a module version: what a record of the log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +180,26 @@ pub struct GoSumLine {
     pub hash: H1,
 }
 
+impl LineKind {
+    /// What the hash is of, for people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            LineKind::Zip => "zip",
+            LineKind::GoMod => "go.mod",
+        }
+    }
+}
+
+impl ModuleLines {
+    /// The hash that a go.sum line of this kind must have.
+    pub(crate) fn hash(&self, kind: LineKind) -> H1 {
+        match kind {
+            LineKind::Zip => self.zip,
+            LineKind::GoMod => self.go_mod,
+        }
+    }
+}
+
 impl fmt::Display for GoSumLine {
     /// The line without its newline.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,63 +209,4 @@ impl fmt::Display for GoSumLine {
         };
         write!(f, "{} {}{suffix} {}", self.module.path, self.module.version, self.hash)
     }
-}
-
-/// A line of a go.sum file that is not one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed go.sum: line {line}: {reason}")]
-pub struct GoSumError {
-    /// Its number, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub reason: GoSumReason,
-}
-
-/// What is wrong with a go.sum line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GoSumReason {
-    /// Not three words.
-    #[error("wrong number of fields {fields}")]
-    Fields {
-        /// How many words there are.
-        fields: usize,
-    },
-    /// The path or the version is not valid.
-    #[error(transparent)]
-    Module(#[from] ModuleError),
-    /// The hash begins with `h1:`, but is malformed.
-    #[error(transparent)]
-    Hash(#[from] H1Error),
-}
-
-/// Parses a go.sum file, as the `go` command reads it but checking what it reads.
-///
-/// Blank lines are skipped, words may be apart by any white space (so lines may end in CR LF), and the last newline
-/// may be missing. Also skipped, as by the `go` command: hashes of another kind than `h1:`, which it does not know,
-/// and the hash of an empty go.mod, which an old fault wrote. Everything else that is not a go.sum line is an error;
-/// the `go` command notices a wrong number of words only. Repeated and contradicting lines are the caller's matter.
-pub fn parse_go_sum(text: &str) -> Result<Vec<GoSumLine>, GoSumError> {
-    let mut lines = Vec::new();
-    for (index, line) in text.split('\n').enumerate() {
-        let at = |reason| GoSumError { line: index + 1, reason };
-        lines.extend(parse_go_sum_line(line).map_err(at)?);
-    }
-    Ok(lines)
-}
-
-fn parse_go_sum_line(line: &str) -> Result<Option<GoSumLine>, GoSumReason> {
-    let mut words = line.split_whitespace();
-    let (path, version, hash) = match (words.next(), words.next(), words.next(), words.next()) {
-        (None, ..) => return Ok(None),
-        (Some(path), Some(version), Some(hash), None) => (path, version, hash),
-        _ => return Err(GoSumReason::Fields { fields: line.split_whitespace().count() }),
-    };
-    if hash == EMPTY_GO_MOD || !hash.starts_with("h1:") {
-        return Ok(None);
-    }
-    let (version, kind) = match version.strip_suffix(GO_MOD) {
-        Some(version) => (version, LineKind::GoMod),
-        None => (version, LineKind::Zip),
-    };
-    Ok(Some(GoSumLine { module: ModuleVersion::from_parts(path, version)?, kind, hash: hash.parse()? }))
 }

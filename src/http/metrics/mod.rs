@@ -1,4 +1,5 @@
-//! What is counted, and how it is printed for Prometheus (OpenMetrics text).
+//! What is counted, and how it is printed for Prometheus: as OpenMetrics for who asks for that, in Prometheus's own text
+//! format for everybody else (`format`).
 //!
 //! Counting a request costs a few atomic additions: every counter is found once, at the start, by its labels.
 //! Labels are families of endpoints and classes of status codes only, never a module path: their number is
@@ -9,22 +10,29 @@
 //! tallystick_http_requests_total{endpoint="lookup",status="2xx"} 2
 //! tallystick_http_request_duration_seconds_bucket{le="0.001",endpoint="lookup"} 2
 //! tallystick_tree_size 1234
+//! process_resident_memory_bytes 48324608
 //! ```
+
+mod format;
+mod process;
+mod sample;
 
 use std::fmt;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::visible;
+pub use self::format::TextFormat;
+use self::process::ProcessFigures;
+use self::sample::SourceCollector;
+pub use self::sample::{HISTOGRAM_BUCKETS, HistogramSample, MetricsSource, Sample, SampleValue};
 
 /// The families of endpoints that are told apart in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +155,10 @@ type EndpointLabels = [(&'static str, &'static str); 1];
 
 /// All metrics of the process.
 pub struct Metrics {
+    /// Those whose names begin with `tallystick_`.
     registry: Registry,
+    /// Those of any process, whose names are the same for every program.
+    of_process: Registry,
     requests: [[Counter; STATUS_CLASSES.len()]; Endpoint::ALL.len()],
     seconds: [Histogram; Endpoint::ALL.len()],
     in_flight: Gauge,
@@ -199,11 +210,16 @@ impl Metrics {
         http.register("tls_handshakes_failed", "TLS handshakes failed", traffic.handshakes_failed.clone());
         http.register("received_bytes", "Bytes received, without TLS", traffic.received_bytes.clone());
         http.register("sent_bytes", "Bytes sent, without TLS", traffic.sent_bytes.clone());
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program that runs", build);
         for source in sources {
             registry.register_collector(Box::new(SourceCollector(source)));
         }
+        let mut of_process = Registry::default();
+        of_process.register_collector(Box::new(SourceCollector(Box::new(ProcessFigures))));
         Metrics {
             registry,
+            of_process,
             requests: Endpoint::ALL.map(|endpoint| {
                 STATUS_CLASSES.map(|class| {
                     requests.get_or_create_owned(&[("endpoint", endpoint.label()), ("status", class)])
@@ -229,118 +245,16 @@ impl Metrics {
         OpenMark(self.in_flight.clone())
     }
 
-    /// Everything, as OpenMetrics text.
-    pub fn to_text(&self) -> String {
+    /// Everything, in the format that a scraper asked for.
+    pub fn to_text(&self, format: TextFormat) -> String {
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+        encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &self.of_process))
+            .and_then(|()| encode_eof(&mut text))
             .expect("writing to a string does not fail");
-        text
-    }
-}
-
-/// Figures that an engine keeps and that are read at each scrape.
-pub trait MetricsSource: fmt::Debug + Send + Sync + 'static {
-    /// The figures now. Names without the prefix `tallystick_` and, for counters, without `_total`; the same names
-    /// at every call.
-    fn samples(&self) -> Vec<Sample>;
-}
-
-/// One figure of a [`MetricsSource`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// `tree_size`, `head_age_seconds`, …
-    pub name: &'static str,
-    /// A sentence without a full stop.
-    pub help: &'static str,
-    /// The figure.
-    pub value: SampleValue,
-    /// Which remote log it is of, for figures that each has: the label `log`. Those of one name stand together.
-    pub log: Option<String>,
-    /// Which witness it is of: the label `witness`.
-    pub witness: Option<String>,
-}
-
-impl Sample {
-    /// A figure that is there once.
-    pub fn new(name: &'static str, help: &'static str, value: SampleValue) -> Sample {
-        Sample { name, help, value, log: None, witness: None }
-    }
-
-    /// The same figure of a remote log, whose name people read in dashboards.
-    pub fn of(self, log: &str) -> Sample {
-        Sample { log: Some(visible::escape_line(log).into_owned()), ..self }
-    }
-
-    /// The same figure of a witness.
-    pub fn of_witness(self, witness: &str) -> Sample {
-        Sample { witness: Some(visible::escape_line(witness).into_owned()), ..self }
-    }
-
-    fn label(&self) -> Option<(&'static str, &str)> {
-        let log = self.log.as_deref().map(|log| ("log", log));
-        log.or(self.witness.as_deref().map(|witness| ("witness", witness)))
-    }
-}
-
-/// The kinds of figures.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum SampleValue {
-    /// Only grows while the process lives.
-    Counter(u64),
-    /// Goes up and down.
-    Gauge(f64),
-    /// How often something took how long.
-    Histogram(HistogramSample),
-}
-
-/// Buckets of a [`SampleValue::Histogram`].
-pub const HISTOGRAM_BUCKETS: usize = 9;
-
-/// A histogram that an engine keeps.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct HistogramSample {
-    /// All values together.
-    pub sum: f64,
-    /// Upper bounds, the last of them infinity.
-    pub bounds: &'static [f64; HISTOGRAM_BUCKETS],
-    /// How many values are up to a bound, and above the one before it.
-    pub counts: [u64; HISTOGRAM_BUCKETS],
-}
-
-#[derive(Debug)]
-struct SourceCollector(Box<dyn MetricsSource>);
-
-impl Collector for SourceCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        for family in self.0.samples().chunk_by(|one, next| one.name == next.name) {
-            let Sample { name, help, value, .. } = &family[0];
-            let kind = match value {
-                SampleValue::Counter(_) => MetricType::Counter,
-                SampleValue::Gauge(_) => MetricType::Gauge,
-                SampleValue::Histogram(_) => MetricType::Histogram,
-            };
-            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-            if family[0].label().is_none() {
-                value.encode(metric)?;
-                continue;
-            }
-            for sample in family {
-                sample.value.encode(metric.encode_family(&[sample.label().unwrap_or(("log", ""))])?)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl SampleValue {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        match self {
-            SampleValue::Counter(value) => ConstCounter::new(*value).encode(encoder),
-            SampleValue::Gauge(value) => ConstGauge::new(*value).encode(encoder),
-            SampleValue::Histogram(HistogramSample { sum, bounds, counts }) => {
-                let buckets: Vec<(f64, u64)> = bounds.iter().copied().zip(*counts).collect();
-                encoder.encode_histogram::<NoLabelSet>(*sum, counts.iter().sum(), &buckets, None)
-            }
+        match format {
+            TextFormat::OpenMetrics => text,
+            TextFormat::Prometheus => format::prometheus_of(&text),
         }
     }
 }
@@ -372,7 +286,7 @@ mod tests {
         metrics.count(Endpoint::Lookup, StatusCode::OK, Duration::from_micros(900));
         metrics.count(Endpoint::Lookup, StatusCode::OK, Duration::from_micros(10));
         metrics.count(Endpoint::Other, StatusCode::NOT_FOUND, Duration::ZERO);
-        let text = metrics.to_text();
+        let text = metrics.to_text(TextFormat::OpenMetrics);
         for line in [
             r#"tallystick_http_requests_total{endpoint="lookup",status="2xx"} 2"#,
             r#"tallystick_http_requests_total{endpoint="other",status="4xx"} 1"#,
@@ -385,9 +299,30 @@ mod tests {
             r#"tallystick_took_seconds_bucket{le="0.1",witness="w1"} 2"#,
             r#"tallystick_took_seconds_bucket{le="+Inf",witness="w1"} 3"#,
             r#"tallystick_took_seconds_sum{witness="w1"} 1.5"#,
+            concat!("tallystick_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+            let plain = metrics.to_text(TextFormat::Prometheus);
+            assert!(plain.lines().any(|found| found == line), "{line} is not in\n{plain}");
         }
+    }
+
+    /// The names are those of Prometheus's own client libraries ("Writing client libraries", process metrics).
+    #[test]
+    fn the_figures_of_the_process_have_the_names_of_every_program() {
+        let text = Metrics::default().to_text(TextFormat::Prometheus);
+        let value = |name: &str| -> f64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+            line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap()
+        };
+        assert!(value("process_cpu_seconds_total") >= 0.0);
+        assert!(value("process_resident_memory_bytes") > 1e6);
+        assert!(value("process_virtual_memory_bytes") >= value("process_resident_memory_bytes"));
+        assert!(value("process_open_fds") >= 3.0);
+        assert!(value("process_max_fds") >= value("process_open_fds"));
+        let started = value("process_start_time_seconds");
+        let now = crate::clock::Clock::system().unix_time().seconds as f64;
+        assert!((now - 86_400.0..=now + 2.0).contains(&started), "{started} at {now}");
     }
 
     #[test]

@@ -1,90 +1,9 @@
-//! Every key of the configuration, as data: `config show`, the errors, the README and the tests all read this one
-//! table, so that they cannot disagree.
+//! The keys of the server: `serve`, and every command beside it.
 
-/// One key. `*` in `path` stands for a name (`sumdb.*.key`) or a number (`route.*.modules`).
-#[derive(Debug)]
-pub struct Key {
-    /// The key with its section, dots between.
-    pub path: &'static str,
-    /// The flag that overrides it, where there is one.
-    pub flag: Option<&'static str>,
-    /// Whether an environment variable overrides it; [`Key::variable`] names it.
-    pub environment: bool,
-    /// The shape of a value, for people.
-    pub shape: &'static str,
-    /// A valid value as TOML.
-    pub example: &'static str,
-    /// What is in force when nobody says anything, for people.
-    pub default: &'static str,
-    /// What it does, and what follows from changing it.
-    pub consequence: &'static str,
-    /// What someone who controls this value could do.
-    pub attacker: &'static str,
-}
+use super::{Key, listed, scalar};
 
-impl Key {
-    /// `TALLYSTICK_LIMITS_DEADLINE_SECONDS` for `limits.deadline_seconds`; none for keys of lists.
-    pub fn variable(&self) -> Option<String> {
-        self.environment.then(|| variable(self.path))
-    }
-}
-
-/// The environment variable of a key's path.
-pub(super) fn variable(path: &str) -> String {
-    format!("TALLYSTICK_{}", path.to_ascii_uppercase().replace('.', "_"))
-}
-
-/// The row of `path`, numbers and names already replaced by `*`.
-pub fn key(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path == path)
-}
-
-/// The whole table as Markdown, one section a key, for the README.
-pub fn markdown() -> String {
-    let mut text = String::new();
-    for key in KEYS {
-        let mut ways = Vec::new();
-        ways.extend(key.flag.map(|flag| format!("`{flag}`")));
-        ways.extend(key.variable().map(|name| format!("`{name}`")));
-        let ways = if ways.is_empty() { String::new() } else { format!(" Also {}.", ways.join(", ")) };
-        text += &format!(
-            "- **`{}`** = `{}` ({}; default: {}).{ways}\n  {}\n  *An attacker who controls it* {}\n",
-            key.path, key.example, key.shape, key.default, key.consequence, key.attacker
-        );
-    }
-    text
-}
-
-const fn scalar(
-    path: &'static str,
-    shape: &'static str,
-    example: &'static str,
-    default: &'static str,
-) -> Key {
-    Key { path, flag: None, environment: true, shape, example, default, consequence: "", attacker: "" }
-}
-
-const fn listed(
-    path: &'static str,
-    shape: &'static str,
-    example: &'static str,
-    default: &'static str,
-) -> Key {
-    Key { environment: false, ..scalar(path, shape, example, default) }
-}
-
-impl Key {
-    const fn flag(self, flag: &'static str) -> Key {
-        Key { flag: Some(flag), ..self }
-    }
-
-    const fn means(self, consequence: &'static str, attacker: &'static str) -> Key {
-        Key { consequence, attacker, ..self }
-    }
-}
-
-/// The table, in the order in which a file is best written.
-pub static KEYS: &[Key] = &[
+/// The keys, in the order in which a file is best written.
+pub(super) static KEYS: &[Key] = &[
     scalar("name", "text without spaces and `+`", "\"sum.corp.example\"", "that of the key; a new key gets `tallystick.local/<8 hex>`")
         .flag("--name")
         .means(
@@ -207,7 +126,7 @@ pub static KEYS: &[Key] = &[
         ),
     listed("sumdb.*.hook_secret_file", "path of a file", "\"hook.secret\"", "none: no hook")
         .means(
-            "A file with one line, mode 0600 (0640 where root owns it): the secret that signs `POST /hooks/mirror/<name>` as GitHub signs its web hooks. A signed request has the newest head asked for at once.",
+            "A file with one line, mode 0600 (0640 where root owns it): the secret that signs `POST /hooks/mirror/<name>` as GitHub, GitLab, Gitea and Forgejo sign their web hooks. A signed request has the newest head asked for at once.",
             "can have the newest head asked for, at most once a second, and nothing else.",
         ),
     listed("sumdb.*.verify_interval", "1s to 744h, or `off`", "\"24h\"", "24h")
@@ -302,27 +221,3 @@ pub static KEYS: &[Key] = &[
     scalar("cache.database_bytes", "0 to 1099511627776", "16777216", "16777216 (16 MiB)")
         .means("Memory for pages of the databases, of the own log and of full mirrors, in equal parts. Beside it, up to 50 MiB of each index are in memory: all of one with twelve million records, the newest part of a larger one.", "can exhaust memory or slow the server down."),
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn every_key_is_documented_once() {
-        let mut seen = BTreeSet::new();
-        for key in KEYS {
-            assert!(seen.insert(key.path), "{} twice", key.path);
-            for text in [key.shape, key.example, key.default, key.consequence, key.attacker] {
-                assert!(!text.is_empty(), "{} has an empty column", key.path);
-            }
-            assert!(key.consequence.ends_with('.') && key.attacker.ends_with('.'), "{}", key.path);
-            assert!(markdown().contains(&format!("**`{}`**", key.path)));
-        }
-        assert_eq!(
-            key("limits.deadline_seconds").unwrap().variable().unwrap(),
-            "TALLYSTICK_LIMITS_DEADLINE_SECONDS"
-        );
-        assert_eq!(key("route.*.source").unwrap().variable(), None);
-    }
-}
