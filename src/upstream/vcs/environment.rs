@@ -1,4 +1,4 @@
-//! What the go and git commands find around them: an environment built from nothing, and a home of
+//! The surroundings of the go and git commands: an environment built from nothing, and a home of
 //! their own.
 //!
 //! Git's own variables beat its configuration, so nothing stands in the environment that the
