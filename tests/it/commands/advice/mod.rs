@@ -103,7 +103,7 @@ impl Drill {
         self.world.sandbox.write("more.txt", MORE);
         self.world.succeed(&["import", "more.txt", "--trust", "--importer", "drill"]);
         let shown = self.world.json(&["anchor", "show", "--json"]);
-        assert_eq!((&shown["log"]["size"], &shown["agrees"]), (&json!(3), &json!(true)), "{shown}");
+        assert_eq!((&shown["head"]["size"], &shown["agrees"]), (&json!(3), &json!(true)), "{shown}");
     }
 
     /// The file of stops with one for a head that this log does not have, as a process leaves it.
