@@ -35,7 +35,7 @@ use super::loader::{At, Environment, Loader};
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference::MONITOR;
 use super::said::Said;
-use super::{Span, file, load, sumdb};
+use super::{ListenAddress, Span, file, load, sumdb};
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
 use crate::source::{ServerUrl, SourceUrl};

@@ -27,16 +27,21 @@ pub(super) struct CheckOutput {
     /// Everything that is not proved, the worst first.
     #[serde(serialize_with = "unproved")]
     pub(super) findings: Vec<Finding>,
-    notes: Vec<String>,
+    /// What is allowed and should be known.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct CheckedLog {
     #[serde(rename = "log")]
     name: String,
+    vkey: String,
     url: String,
     size: u64,
     root: String,
+    /// How many hashes it was asked about.
+    #[serde(skip)]
+    hashes: usize,
 }
 
 fn unproved<S: serde::Serializer>(findings: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
@@ -58,8 +63,8 @@ impl CheckVerdict {
 
 impl CheckOutput {
     /// Begins with what is known without a log.
-    pub(super) fn new(findings: Vec<Finding>, notes: Vec<String>) -> CheckOutput {
-        CheckOutput { asking: None, log: None, counts: CheckCounts::default(), findings, notes }
+    pub(super) fn new(findings: Vec<Finding>, warnings: Vec<String>) -> CheckOutput {
+        CheckOutput { asking: None, log: None, counts: CheckCounts::default(), findings, warnings }
     }
 
     /// Names the log and the head under which everything was proved.
@@ -67,16 +72,17 @@ impl CheckOutput {
         self.asking = Some(checked.asking);
         self.log = Some(CheckedLog {
             name: checked.log.clone(),
+            vkey: checked.vkey.clone(),
             url: checked.url.clone(),
             size: checked.head.size.0,
             root: checked.head.root.to_string(),
+            hashes: checked.verdicts.len(),
         });
     }
 
     /// Counts and sorts what was found.
     pub(super) fn finish(&mut self) {
         self.findings.sort_by(|a, b| a.verdict.cmp(&b.verdict).then_with(|| a.cmp(b)));
-        self.findings.dedup();
         self.counts = CheckCounts::of(&self.findings);
     }
 
@@ -122,7 +128,7 @@ impl CheckOutput {
             output::print("\n")?;
         }
         output::print(&self.summary())?;
-        self.notes.iter().for_each(|text| output::note(text));
+        self.warnings.iter().for_each(|text| output::warning(text));
         // Each piece of advice once, however many lines need it.
         let mut said: Vec<&str> = Vec::new();
         for finding in self.findings.iter().filter(shown) {
@@ -153,11 +159,11 @@ impl CheckOutput {
 
     fn summary(&self) -> String {
         let CheckCounts { proved, not_in_log, differs, not_checked, unverified } = self.counts;
-        let all = proved + not_in_log + differs + not_checked;
         let mut text = match &self.log {
-            Some(CheckedLog { name, url, size, .. }) => {
-                let records = if *size == 1 { "1 record".to_owned() } else { format!("{size} records") };
-                let hashes = if all == 1 { "1 hash is".to_owned() } else { format!("{all} hashes are") };
+            Some(CheckedLog { name, url, size, hashes, .. }) => {
+                let records = output::count(*size, "record");
+                let hashes =
+                    if *hashes == 1 { "1 hash is".to_owned() } else { format!("{hashes} hashes are") };
                 format!("{proved} of {hashes} proved in {name} at {url}, under its head of {records}\n")
             }
             None if not_checked == 0 => "no setting bypasses the log\n".to_owned(),
