@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::prove::CheckError;
+use super::error::CheckError;
 use crate::files;
 use crate::note::VerifierKey;
 use crate::store::private;

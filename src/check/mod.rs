@@ -18,6 +18,7 @@
 //! |---|---|
 //! | `prove` | claims proved under one head of the log, which is compared with those seen before |
 //! | `heads` | the newest head seen, in a small file |
+//! | `error` | why a check has no result |
 //! | `report` | what was found, with its place |
 //! | `go_sum`, `project` | go.sum files: one, or all of a module or workspace |
 //! | `download`, `modcache` | what was downloaded: as `go` tells it, and as it lies in the module cache |
@@ -36,6 +37,7 @@
 //! the largest signed head.
 
 mod download;
+mod error;
 mod go;
 mod go_sum;
 mod heads;
@@ -51,13 +53,14 @@ use crate::gosum::LineKind;
 use crate::module::ModuleVersion;
 
 pub(crate) use download::downloads;
+pub(crate) use error::CheckError;
 pub(crate) use go::GoFailure;
 pub(crate) use go_sum::go_sum;
 pub(crate) use heads::HeadMemory;
 pub(crate) use modcache::module_cache;
 pub(crate) use program::{is_program, program};
 pub(crate) use project::project;
-pub(crate) use prove::{Asking, CheckError, CheckOptions, Checked, check};
+pub(crate) use prove::{Asking, CheckOptions, Checked, check};
 pub(crate) use report::{CheckCounts, CheckVerdict, Finding};
 pub(crate) use vendor::vendored;
 

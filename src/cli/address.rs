@@ -31,7 +31,7 @@ pub(super) async fn of_log(config: &Config) -> ClientAddress {
     };
     let error = match door {
         Ok(Ok(door)) => {
-            let url = config.client_url_at(door.address, door.has_tls);
+            let url = config.client_url_at(&door.address, door.has_tls);
             return ClientAddress { url, is_served: true, doubt: None };
         }
         Ok(Err(refusal)) => anyhow!(refusal.why),

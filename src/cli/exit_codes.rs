@@ -65,6 +65,19 @@ const COMMANDS: &[(&str, Codes)] = &[
         ],
     ),
     (
+        "check",
+        &[
+            (Done, "the log vouches for everything that has a hash"),
+            (
+                Failed,
+                "something is not in the log or cannot be checked; with --env: a setting bypasses the log",
+            ),
+            (Usage, "wrong usage or configuration; also: a file that go does not read"),
+            (Unreachable, "the log is not reachable, or shows an older head than before"),
+            (Damage, "a hash differs, or what the log shows contradicts itself or does not verify"),
+        ],
+    ),
+    (
         "lookup",
         &[
             (Done, "the log has it"),
@@ -104,19 +117,6 @@ const COMMANDS: &[(&str, Codes)] = &[
             (Failed, "a go.sum line has no proof"),
             (Usage, "wrong usage; also: a key, policy or go.sum is not what it must be"),
             (Damage, "something does not verify"),
-        ],
-    ),
-    (
-        "check",
-        &[
-            (Done, "the log vouches for everything that has a hash"),
-            (
-                Failed,
-                "something is not in the log or cannot be checked; with --env also: a setting bypasses the log",
-            ),
-            (Usage, "wrong usage, or a file that go does not read"),
-            (Unreachable, "the log is not reachable: try again"),
-            (Damage, "a hash differs, or the log contradicts itself: a person must look"),
         ],
     ),
     (

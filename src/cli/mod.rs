@@ -6,10 +6,12 @@ mod anchor;
 mod audit;
 mod bypass;
 mod check;
+mod checks;
 mod client;
 mod clock_watch;
 mod completions;
 mod config;
+mod doors;
 mod engines;
 mod env;
 mod exit;
@@ -25,11 +27,14 @@ mod logging;
 mod lookup;
 mod mirror;
 mod monitor;
+mod notify;
 mod output;
 mod process;
 mod prove;
+mod reload;
 mod remote;
 mod reverify;
+mod running;
 mod serve;
 mod session;
 mod textfile;
@@ -105,6 +110,7 @@ impl Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeCommand),
+    Reload(reload::ReloadCommand),
     Env(env::EnvCommand),
     Key(key::KeyCommand),
     Check(check::CheckCommand),
@@ -164,6 +170,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let common = &cli.common;
     match cli.command {
         Command::Serve(serve) => serve.run(common),
+        Command::Reload(reload) => reload.run(common),
         Command::Env(env) => env.run(common),
         Command::Key(key) => key.run(common),
         Command::Check(check) => check.run(common),

@@ -44,6 +44,21 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Returns the data directory, also where the rest of the configuration is wrong: for a command
+    /// that asks the server of that directory, and leaves it to the server to refuse the rest.
+    pub fn data_directory(overrides: &Overrides, environment: &Environment) -> Result<PathBuf, ConfigError> {
+        let error = match Config::load(overrides, environment) {
+            Ok(config) => return Ok(config.data.value),
+            Err(error) => error,
+        };
+        let said = overrides.data.clone().or_else(|| environment.var("TALLYSTICK_DATA").map(PathBuf::from));
+        let named =
+            overrides.config.clone().or_else(|| environment.var("TALLYSTICK_CONFIG").map(PathBuf::from));
+        said.or_else(|| file::data_of(&named?, &SERVER)).ok_or(error)
+    }
+}
+
 /// Reads `[tls]`.
 pub(super) fn tls(at: &mut At<'_, '_>) -> TlsFiles {
     let tls = TlsFiles::read(at);

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -15,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::file::{self, FileText, one_line};
+use super::listen::ListenAddress;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference::{self, Reference};
 use super::said::{Said, SettingOrigin};
@@ -29,9 +29,9 @@ pub struct Overrides {
     /// `--name`.
     pub name: Option<String>,
     /// `--listen`.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<ListenAddress>,
     /// `--metrics-listen`.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<ListenAddress>,
     /// `--cacert`, as often as it was given.
     pub cacert: Vec<PathBuf>,
 }

@@ -27,7 +27,7 @@ use crate::files;
 const MAX_BYTES: u64 = 64 << 10;
 
 /// A netrc file that git and go read alike. Its text is wiped when it is dropped.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Netrc {
     text: Zeroizing<String>,
     secrets: Vec<Zeroizing<String>>,

@@ -76,17 +76,19 @@ pub struct MirroredLog {
     tiles: Questions,
 }
 
-/// What clients ask of a remote log, so much at once; each question has a number.
+/// What clients ask of a remote log, so much at once; each question has a number. Clones share the
+/// places.
+#[derive(Clone)]
 struct Questions {
     turns: Turns<u64, Claimant>,
     line: Line,
-    asked: AtomicU64,
+    asked: Arc<AtomicU64>,
 }
 
 impl Questions {
     fn new() -> Questions {
         let (turns, line) = Turns::with_places(PLACES);
-        Questions { turns, line, asked: AtomicU64::new(0) }
+        Questions { turns, line, asked: Arc::default() }
     }
 
     /// Asks when it is the client's turn, and anew when its place was needed for another client.
@@ -107,6 +109,28 @@ impl MirroredLog {
             lookups: Questions::new(),
             tiles: Questions::new(),
             options,
+        }
+    }
+
+    /// The same mirror under the limits of a reloaded configuration. What is kept of it in memory
+    /// was verified, and stays.
+    pub fn renewed(&self, may_tell: Box<MayTell>, rates: Arc<Rates>, deadline: Duration) -> MirroredLog {
+        let MirrorOptions { mirror, waiters, recent, clock, .. } = &self.options;
+        let (mirror, waiters, clock) = (mirror.clone(), waiters.clone(), clock.clone());
+        MirroredLog {
+            recent: self.recent.clone(),
+            latest: ArcSwapOption::empty(),
+            lookups: self.lookups.clone(),
+            tiles: self.tiles.clone(),
+            options: MirrorOptions {
+                mirror,
+                may_tell,
+                rates,
+                waiters,
+                deadline,
+                recent: recent.clone(),
+                clock,
+            },
         }
     }
 

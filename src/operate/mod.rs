@@ -17,6 +17,7 @@
 //! | `incidents` | findings that the own log keeps, whether it is open or not; decisions about them |
 //! | `lookup` | what the log says about a module version; bringing one in |
 //! | `prove` | proofs of a module version as files |
+//! | `reload` | replacing the configuration of a running server |
 //! | `import` | many lines at once: go.sum files by their routes, record streams as they are |
 //! | `mirror` | status, sync, resume; export, import; verification, statistics, comparison |
 //!
@@ -40,6 +41,7 @@ mod mirror;
 mod operations;
 mod prove;
 mod refusal;
+mod reload;
 pub(crate) mod text;
 
 pub(crate) use import::{
@@ -56,3 +58,4 @@ pub(crate) use mirror::{
 pub(crate) use operations::{IncidentStore, OpenDoor, Operations};
 pub(crate) use prove::{ModuleProofError, ModuleProofs, ProofFile, ProofMaker};
 pub(crate) use refusal::{Reason, Refusal};
+pub(crate) use reload::{ReloadAnswer, ReloadRun, Reloading};

@@ -27,13 +27,15 @@ pub(super) struct CheckOutput {
     /// Everything that is not proved, the worst first.
     #[serde(serialize_with = "unproved")]
     pub(super) findings: Vec<Finding>,
-    notes: Vec<String>,
+    /// What is allowed and should be known.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct CheckedLog {
     #[serde(rename = "log")]
     name: String,
+    vkey: String,
     url: String,
     size: u64,
     root: String,
@@ -58,8 +60,8 @@ impl CheckVerdict {
 
 impl CheckOutput {
     /// Begins with what is known without a log.
-    pub(super) fn new(findings: Vec<Finding>, notes: Vec<String>) -> CheckOutput {
-        CheckOutput { asking: None, log: None, counts: CheckCounts::default(), findings, notes }
+    pub(super) fn new(findings: Vec<Finding>, warnings: Vec<String>) -> CheckOutput {
+        CheckOutput { asking: None, log: None, counts: CheckCounts::default(), findings, warnings }
     }
 
     /// Names the log and the head under which everything was proved.
@@ -67,6 +69,7 @@ impl CheckOutput {
         self.asking = Some(checked.asking);
         self.log = Some(CheckedLog {
             name: checked.log.clone(),
+            vkey: checked.vkey.clone(),
             url: checked.url.clone(),
             size: checked.head.size.0,
             root: checked.head.root.to_string(),
@@ -122,7 +125,7 @@ impl CheckOutput {
             output::print("\n")?;
         }
         output::print(&self.summary())?;
-        self.notes.iter().for_each(|text| output::note(text));
+        self.warnings.iter().for_each(|text| output::warning(text));
         // Each piece of advice once, however many lines need it.
         let mut said: Vec<&str> = Vec::new();
         for finding in self.findings.iter().filter(shown) {
@@ -156,7 +159,7 @@ impl CheckOutput {
         let all = proved + not_in_log + differs + not_checked;
         let mut text = match &self.log {
             Some(CheckedLog { name, url, size, .. }) => {
-                let records = if *size == 1 { "1 record".to_owned() } else { format!("{size} records") };
+                let records = output::count(*size, "record");
                 let hashes = if all == 1 { "1 hash is".to_owned() } else { format!("{all} hashes are") };
                 format!("{proved} of {hashes} proved in {name} at {url}, under its head of {records}\n")
             }

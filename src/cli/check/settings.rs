@@ -12,7 +12,7 @@ use super::CheckCommand;
 use crate::audit::{AuditError, Target};
 use crate::check::{Asking, CheckError, CheckVerdict, Finding, HashClaim, HeadMemory};
 use crate::cli::audit::key_of;
-use crate::cli::exit::{Exit, OrExit};
+use crate::cli::exit::{Exit, OrExit, advised};
 use crate::cli::output;
 use crate::config::{GoEnvironment, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY};
 use crate::files;
@@ -102,12 +102,12 @@ impl LogSettings {
         let shown = self.shown();
         let named = match target.named_keys().await {
             Ok(named) => named,
-            // A proxy may pass it on all the same.
-            Err(_) if self.urls.len() > 1 => None,
+            // A proxy may pass it on all the same, and another server may have no such path.
+            Err(error) if self.urls.len() > 1 || (notarize && !error.is_transient()) => None,
             Err(error) => {
-                let error = CheckError::Server(error);
-                let (exit, fix) = advice(&error);
-                return Err(anyhow!("{shown} does not answer: {error}\n  fix: {fix}")).or_exit(exit);
+                let error = advised(error);
+                let exit = Exit::of(&error);
+                return Err(anyhow!("{shown} cannot be asked: {error:#}")).or_exit(exit);
             }
         };
         match named {
@@ -250,7 +250,7 @@ fn own_urls(key: &VerifierKey, go: &GoEnvironment) -> anyhow::Result<Vec<SourceU
 /// The exit code of an error, and what to do about it.
 pub(super) fn advice(error: &CheckError) -> (Exit, String) {
     let (exit, fix) = match error {
-        CheckError::Server(AuditError::Unreadable { may_pass: true, fix: Some(fix), .. }) => {
+        CheckError::Server(AuditError::Unreadable { fix: Some(fix), .. }) => {
             (Exit::Unreachable, fix.advice())
         }
         CheckError::Server(AuditError::Unreadable { may_pass: true, .. }) => (

@@ -209,7 +209,7 @@ impl Offered {
         source: &ImportSource,
         progress: &Arc<impl Fn(ImportProgress) + Send + Sync + 'static>,
     ) -> Result<Offered, ImportError> {
-        let own = log.verifier();
+        let own = &log.verifier();
         own.known().check_running()?;
         let (url, _scratch) = match source {
             ImportSource::Url(url) => (url.clone(), None),

@@ -60,7 +60,7 @@ pub async fn replicate(
     options: ReplicateOptions,
     progress: impl Fn(ReplicaProgress),
 ) -> Result<Replicated, RecordsError> {
-    replicate_from(log.verifier(), store, head, options, progress).await
+    replicate_from(&log.verifier(), store, head, options, progress).await
 }
 
 /// Does the same from wherever `verifier` reads the log.

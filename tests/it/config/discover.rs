@@ -6,11 +6,12 @@ use super::{EXAMPLE, Shown, load};
 use crate::cli::{Ran, Sandbox, installed};
 use crate::support::write_program;
 
-/// A `go` command that answers with these settings.
+/// A `go` command that answers with these settings, and a git beside it, as `direct` needs one.
 fn fake_go(sandbox: &Sandbox, json: &str) {
     std::fs::create_dir_all(sandbox.path("bin")).unwrap();
     let script = format!("#!/bin/sh\n[ \"$1\" = env ] && [ \"$2\" = -json ] || exit 1\necho '{json}'\n");
     write_program(&sandbox.path("bin/go"), script.as_bytes());
+    write_program(&sandbox.path("bin/git"), b"#!/bin/sh\n");
 }
 
 fn discover(go: &str, environment: &[(&str, &str)]) -> Ran {

@@ -183,7 +183,10 @@ fn what_is_allowed_but_should_be_known_is_told() {
         ran.stderr
     );
     assert!(ran.stderr.contains("warning: trusted_proxies holds the network 0.0.0.0/0"), "{}", ran.stderr);
-    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    // Whether /mnt is another disk is this machine's affair.
+    let is_of_disks = |line: &&str| line.contains("is on the same disk") || line.starts_with("  fix: stop");
+    let others = ran.stderr.lines().filter(|line| !is_of_disks(line)).count();
+    assert_eq!(others, 2, "{}", ran.stderr);
 }
 
 #[test]
