@@ -138,6 +138,13 @@ impl ClockWatch {
     }
 }
 
+/// What the kernel's monotonic clock shows. Unlike an [`Instant`] it can be told to another process
+/// of this machine.
+pub(crate) fn kernel_monotonic() -> Duration {
+    let found = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(found).unwrap_or_default()
+}
+
 impl FixedClock {
     fn elapsed(&self) -> Duration {
         *self.elapsed.lock().unwrap_or_else(PoisonError::into_inner)

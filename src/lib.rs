@@ -14,6 +14,7 @@
 //! | where a line comes from | [`notary`] |
 //! | what the operator can say | [`config::reference`] |
 //! | which parts run, and who owns them | `cli::serve` and `cli::engines` |
+//! | how a reload replaces them | `cli::running`, and `notary::routing` for look-ups under way |
 //!
 //! # The house
 //!
@@ -98,6 +99,9 @@
 //!     fetches in flight, queues, signatures:
 //!     `attack::shares::one_client_whose_look_ups_hang_does_not_keep_others_out`, `http::limits::long_urls_and_headers_are_refused`, `upstream::http::too_much_is_refused_with_and_without_a_length`,
 //!     scratch too: `full_disk::a_zip_larger_than_what_is_left_leaves_the_log_writable`.
+//! 13. The configuration in force is that of one file at one moment. After a reload no result of a
+//!     route that it changed enters the log:
+//!     `reload::no_interleaving_appends_a_result_of_a_route_that_was_changed`.
 //!
 //! # Walkthroughs
 //!

@@ -52,7 +52,7 @@ impl Expected {
         let say = |head: ExpectedHead| {
             let why =
                 if head.tree.size.0 < from { "was audited before" } else { "is larger than the newest head" };
-            format!("the head of {} records ({}) {why}", head.tree.size, head.origin)
+            format!("the head of {} ({}) {why}", head.tree.size.records(), head.origin)
         };
         outside.into_iter().map(say).collect()
     }
@@ -70,8 +70,8 @@ impl ExpectedHead {
     /// The finding that the records give another root.
     pub(super) fn is_not_of(&self, root: Hash) -> AuditFinding {
         let what = format!(
-            "the first {} records give the root {root}, the signed note says {}:\n{}",
-            self.tree.size,
+            "the root of the first {} is {root}, the signed note says {}:\n{}",
+            self.tree.size.records(),
             self.tree.root,
             String::from_utf8_lossy(&self.note)
         );

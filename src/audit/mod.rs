@@ -148,7 +148,7 @@ pub enum AuditError {
         why: String,
     },
     /// The newest head that is shown is older than what was audited: a cache that is behind, or a log that was set back.
-    #[error("the newest head shown has {shown} records, and {audited} were audited before")]
+    #[error("the newest head shown has the size {shown}, and records up to {audited} were audited before")]
     Older {
         /// Size of the head.
         shown: u64,

@@ -185,7 +185,11 @@ impl Target {
                 Err(error) if error.is_not_found() => return Ok(LookedUp::Missing),
                 Err(error) => error,
             };
-            if error.failures.iter().any(|failure| matches!(failure, FetchError::Forbidden { .. })) {
+            if error
+                .failures
+                .iter()
+                .any(|failure| matches!(failure, FetchError::Forbidden { status: 403, .. }))
+            {
                 return Ok(LookedUp::Refused(error.to_string()));
             }
             if left == 0 || !error.is_transient() {
@@ -211,26 +215,25 @@ impl Target {
         texts.get((id % TILE_WIDTH) as usize).map(|text| (*text).to_owned()).ok_or_else(gone)
     }
 
-    /// The verifier keys that the server names as those of its log; none where it is no Tallystick.
-    pub(crate) async fn named_keys(&self) -> Result<Option<Vec<String>>, AuditError> {
+    /// The verifier keys that the server names as those of its log; none where the server is no Tallystick.
+    pub(crate) async fn named_keys(&self) -> Result<Option<Vec<String>>, FetchError> {
         #[derive(Deserialize)]
         struct Log {
             keys: Vec<Key>,
         }
         #[derive(Deserialize)]
         struct Key {
+            #[serde(alias = "vkey")]
             verifier: String,
         }
-        if self.url.server().is_none() {
-            return Ok(None);
-        }
-        match self.of_api("api/v1/log", 1).await {
-            Ok(Some(answer)) => {
-                let log: Option<Log> = serde_json::from_slice(&answer).ok();
+        let Ok(url) = self.url.join("api/v1/log") else { return Ok(None) };
+        match self.client.get(&url, MAX_LIST_BYTES, self.deadline()).await {
+            Ok(answer) => {
+                let log: Option<Log> = serde_json::from_slice(&answer.body).ok();
                 Ok(log.map(|log| log.keys.into_iter().map(|key| key.verifier).collect()))
             }
-            Ok(None) | Err(AuditError::Unreadable { may_pass: false, .. }) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if error.is_transient() || matches!(error, FetchError::Forbidden { .. }) => Err(error),
+            Err(_) => Ok(None),
         }
     }
 
@@ -243,7 +246,7 @@ impl Target {
             lines: Vec<String>,
         }
         let path = format!("api/v1/modules/{}", module.escaped());
-        let Some(answer) = self.of_api(&path, RECORD_TRIES).await? else { return Ok(None) };
+        let Some(answer) = self.of_api(&path).await? else { return Ok(None) };
         match serde_json::from_slice(&answer) {
             Ok(Record { record, lines }) => {
                 Ok(Some((record, lines.iter().map(|line| format!("{line}\n")).collect())))
@@ -254,11 +257,11 @@ impl Target {
         }
     }
 
-    async fn of_api(&self, path: &str, tries: u32) -> Result<Option<Bytes>, AuditError> {
+    async fn of_api(&self, path: &str) -> Result<Option<Bytes>, AuditError> {
         let unreadable =
             |why: String, may_pass, fix| AuditError::Unreadable { path: path.to_owned(), why, may_pass, fix };
         let url = self.url.join(path).map_err(|error| unreadable(error.to_string(), false, None))?;
-        let (mut pause, mut left) = (FIRST_PAUSE, tries);
+        let (mut pause, mut left) = (FIRST_PAUSE, RECORD_TRIES);
         loop {
             left -= 1;
             match self.client.get(&url, MAX_LIST_BYTES, self.deadline()).await {

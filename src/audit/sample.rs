@@ -150,8 +150,8 @@ impl Sample {
     fn keep_below(&mut self, top: &TreeHead) {
         for Answered { module, id, .. } in self.records.extract_if(.., |record| record.id >= top.size.0) {
             let what = format!(
-                "it is said to be record {id}, and no signed head has more than {} records",
-                top.size
+                "it is said to be record {id}, and no signed head has more than {}",
+                top.size.records()
             );
             self.findings.push(AuditFinding::new(Subject::Lookups, format!("lookup of {module}"), what));
         }
@@ -190,7 +190,7 @@ impl Sample {
         let hashes = match plan.finish(&data) {
             Ok(hashes) => hashes,
             Err(error) => {
-                let place = format!("below the head of {} records", top.size);
+                let place = format!("below the head of {}", top.size.records());
                 self.findings.push(AuditFinding::new(Subject::Tiles, place, error.to_string()));
                 return Ok(count);
             }

@@ -4,7 +4,8 @@
 //! {"Path": "rsc.io/quote", "Version": "v1.5.2", "Zip": "…", "Sum": "h1:w5fc…", "GoModSum": "h1:LzX7…"}
 //! ```
 //!
-//! The hashes are of the files as `go` has just read them from the module cache, whatever go.sum says.
+//! The hashes are of the files as `go` has just read them from the module cache, whatever go.sum
+//! says.
 
 use serde::Deserialize;
 use serde_json::Deserializer;

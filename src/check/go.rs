@@ -1,7 +1,8 @@
 //! The `go` command, for what only it knows: go.mod and go.work files, and where downloads lie.
 //!
-//! It runs in this environment, as the build does. What only reads a file runs with the `go` that is installed and
-//! outside of every module, so that nothing that lies about can make it fetch another toolchain.
+//! It runs in this environment, as the build does. What only reads a file runs with the `go` that
+//! is installed and outside of every module, so that nothing that lies about can make it fetch
+//! another toolchain.
 
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
@@ -73,7 +74,8 @@ pub(super) struct Replacement {
     pub(super) new: GoModule,
 }
 
-/// A module in one of them; without a version where any is meant, or where the path is that of a directory.
+/// A module in one of them; without a version where any is meant, or where the path is that of a
+/// directory.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct GoModule {
@@ -96,7 +98,8 @@ pub(super) fn read_json<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, Go
         .map_err(|error| GoFailure::Output { command: arguments.join(" "), why: error.to_string() })
 }
 
-/// Returns what a command prints that downloads. It says in its output what failed, and is outside of every module.
+/// Returns what a command prints that downloads. It says in its output what failed, and is outside
+/// of every module.
 pub(super) fn download(arguments: &[&str]) -> Result<Vec<u8>, GoFailure> {
     let mut command = Command::new("go");
     command.env("GOWORK", "off").current_dir(std::env::temp_dir());

@@ -18,6 +18,11 @@ pub(crate) fn go_sum(name: &str, bytes: &[u8]) -> Result<Gathered, GatherError> 
         return Err(GatherError::TooMany { what: "lines of a go.sum file", most: MAX_LINES });
     }
     let mut gathered = Gathered::default();
+    if let Some(line) = file.crlf {
+        gathered
+            .notes
+            .push(format!("{name}:{line}: its lines end in CR LF, which go reads; `go mod tidy` writes LF"));
+    }
     for NumberedLine { number, line: GoSumLine { module, kind, hash } } in file.lines {
         gathered.claim(FilePlace::line(name, number), &module, kind, hash);
     }

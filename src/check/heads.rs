@@ -1,17 +1,19 @@
-//! The newest head of a log that was ever seen here, as the `go` command keeps it: one signed note in a file.
+//! The newest head of a log that was ever seen here, as the `go` command keeps it: one signed note
+//! in a file.
 //!
 //! ```text
 //! <cache>/tallystick/heads/sum.corp.example+1c2d3e4f/latest
 //! ```
 //!
-//! The directory is that of the key, so that heads of two keys never meet. A file that is lost is no fault: the next
-//! head that is seen begins anew, as on a new machine. One that is there and cannot be opened stops the check.
+//! The directory is that of the key, so that heads of two keys never meet. A file that is lost is
+//! no fault: the next head that is seen begins anew, as on a new machine. One that is there and
+//! cannot be opened stops the check.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::prove::CheckError;
+use super::error::CheckError;
 use crate::files;
 use crate::note::VerifierKey;
 use crate::store::private;
@@ -48,8 +50,8 @@ impl HeadMemory {
         }
     }
 
-    /// Puts a note in the place of the one that was read before. Says no where another process was faster: its head
-    /// must be compared first.
+    /// Puts a note in the place of the one that was read before. Says no where another process was
+    /// faster: its head must be compared first.
     pub(super) fn replace(&self, before: Option<&[u8]>, note: &[u8]) -> Result<bool, CheckError> {
         let failed = |error: io::Error| self.failed(&error);
         private::make_directory(&self.directory).map_err(failed)?;

@@ -1,8 +1,10 @@
-//! The check of what a build uses against a log: go.sum lines and whatever else names a module version with its hash.
+//! The check of what a build uses against a log: go.sum lines and whatever else names a module
+//! version with its hash.
 //!
-//! Everything that is checked becomes a [`HashClaim`]: a module version, which of its two hashes, the hash, and the place
-//! that says so. The files of a project give claims, and so do a module cache, a vendor directory and a program. What
-//! cannot become a claim becomes a [`Finding`] at once, so that nothing is passed over in silence.
+//! Everything that is checked becomes a [`HashClaim`]: a module version, which of its two hashes,
+//! the hash, and the place that says so. The files of a project give claims, and so do a module
+//! cache, a vendor directory and a program. What cannot become a claim becomes a [`Finding`] at
+//! once, so that nothing is passed over in silence.
 //!
 //! ```text
 //! go.sum, go.work.sum ──┐ go_sum, project
@@ -16,6 +18,7 @@
 //! |---|---|
 //! | `prove` | claims proved under one head of the log, which is compared with those seen before |
 //! | `heads` | the newest head seen, in a small file |
+//! | `error` | why a check has no result |
 //! | `report` | what was found, with its place |
 //! | `go_sum`, `project` | go.sum files: one, or all of a module or workspace |
 //! | `download`, `modcache` | what was downloaded: as `go` tells it, and as it lies in the module cache |
@@ -23,15 +26,18 @@
 //! | `program` | the modules that Go has built into a program |
 //! | `go` | the `go` command, for what only it knows |
 //!
-//! **Who is asked for what.** A Tallystick server tells under `/api/v1/modules/` whether it has a record, and brings
-//! nothing in. Every other checksum database, sum.golang.org among them, has look-ups only, and a look-up of what it
-//! does not have makes it fetch and append the module: the caller decides between the two ([`Asking`]).
+//! **Who is asked for what.** A Tallystick server tells under `/api/v1/modules/` whether it has a
+//! record, and brings nothing in. Every other checksum database, sum.golang.org among them, has
+//! look-ups only, and a look-up of what it does not have makes it fetch and append the module: the
+//! caller decides between the two ([`Asking`]).
 //!
-//! **Order.** The newest head comes first: with a wrong key or an unreachable server nobody is told a name. Then the
-//! records, then the newest head again if one of them is beyond it. Every record, and every other head that came
-//! along or was kept, is proved from hash tiles up to the root of the largest signed head.
+//! **Order.** The newest head comes first: with a wrong key or an unreachable server nobody is told
+//! a name. Then the records, then the newest head again if one of them is beyond it. Every record,
+//! and every other head that came along or was kept, is proved from hash tiles up to the root of
+//! the largest signed head.
 
 mod download;
+mod error;
 mod go;
 mod go_sum;
 mod heads;
@@ -47,13 +53,14 @@ use crate::gosum::LineKind;
 use crate::module::ModuleVersion;
 
 pub(crate) use download::downloads;
+pub(crate) use error::CheckError;
 pub(crate) use go::GoFailure;
 pub(crate) use go_sum::go_sum;
 pub(crate) use heads::HeadMemory;
 pub(crate) use modcache::module_cache;
 pub(crate) use program::{is_program, program};
 pub(crate) use project::project;
-pub(crate) use prove::{Asking, CheckError, CheckOptions, Checked, check};
+pub(crate) use prove::{Asking, CheckOptions, Checked, check};
 pub(crate) use report::{CheckCounts, CheckVerdict, Finding};
 pub(crate) use vendor::vendored;
 
@@ -86,6 +93,8 @@ pub(crate) struct Gathered {
     pub(crate) claims: Vec<HashClaim>,
     /// What no log can vouch for, and what is wrong already.
     pub(crate) findings: Vec<Finding>,
+    /// What should be known and is no fault.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Why something that was named cannot be read at all.
@@ -159,6 +168,7 @@ impl Gathered {
     pub(crate) fn append(&mut self, mut other: Gathered) {
         self.claims.append(&mut other.claims);
         self.findings.append(&mut other.findings);
+        self.notes.append(&mut other.notes);
     }
 
     fn claim(&mut self, place: FilePlace, module: &ModuleVersion, kind: LineKind, hash: H1) {

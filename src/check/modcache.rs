@@ -5,8 +5,8 @@
 //! $GOMODCACHE/cache/download/rsc.io/quote/@v/v1.5.2.mod
 //! ```
 //!
-//! The `.ziphash` files beside them are not read: whoever can change a zip can change those. What lies unpacked outside of
-//! `cache/download` is what `go mod verify` compares.
+//! The `.ziphash` files beside them are not read: whoever can change a zip can change those. What
+//! lies unpacked outside of `cache/download` is what `go mod verify` compares.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,7 +24,8 @@ const MAX_ENTRIES: usize = 4_000_000;
 /// Directories below each other: a module path has fewer elements.
 const MAX_DEPTH: usize = 512;
 
-/// Hashes the zips and go.mod files of a module cache. `progress` is told how many of how many are hashed.
+/// Hashes the zips and go.mod files of a module cache. `progress` is told how many of how many are
+/// hashed.
 pub(crate) fn module_cache(root: &Path, progress: impl Fn(u64, u64)) -> Result<Gathered, GatherError> {
     let download = root.join("cache/download");
     let unreadable = |path: &Path, source| GatherError::Read { path: path.display().to_string(), source };

@@ -9,9 +9,9 @@
 //!         =>      corp.example/sampler    v1.3.1  h1:…
 //! ```
 //!
-//! The command reads every format of programs that Go writes, and old ones too, so we do not. A dependency that is
-//! replaced is what stands after the arrow. The list is what whoever built the program says: it proves which sources
-//! were named, not that the program was made from them.
+//! The command reads every format of programs that Go writes, and old ones too, so we do not. A
+//! dependency that is replaced is what stands after the arrow. The list is what whoever built the
+//! program says: it proves which sources were named, not that the program was made from them.
 
 use std::path::Path;
 
@@ -20,7 +20,8 @@ use super::{CheckVerdict, FilePlace, GatherError, Gathered};
 use crate::gosum::LineKind;
 use crate::module::ModuleVersion;
 
-/// How programs begin: ELF, PE, Mach-O in both orders and for several processors, XCOFF, WebAssembly.
+/// How programs begin: ELF, PE, Mach-O in both orders and for several processors, XCOFF,
+/// WebAssembly.
 const MAGICS: [&[u8]; 10] = [
     b"\x7fELF",
     b"MZ",

@@ -1,7 +1,9 @@
-//! The directory of a module or of a workspace: all its go.sum files, and what they say nothing about.
+//! The directory of a module or of a workspace: all its go.sum files, and what they say nothing
+//! about.
 //!
-//! In a workspace that is go.work.sum and the go.sum of every member, as the `go` command reads them together. A module
-//! that a `replace` line takes from a directory has no hash anywhere: it is named.
+//! In a workspace that is go.work.sum and the go.sum of every member, as the `go` command reads
+//! them together. A module that a `replace` line takes from a directory has no hash anywhere: it is
+//! named.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};

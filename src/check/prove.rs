@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::HashClaim;
+use super::error::CheckError;
 use super::heads::HeadMemory;
 use crate::audit::{AuditError, LookedUp, Target, in_order};
 use crate::clock::Clock;
@@ -20,7 +21,8 @@ use crate::tlog::{
 
 /// Module versions of one check. The module cache of a build server has some ten thousand.
 const MAX_MODULES: usize = 200_000;
-/// Records, or heads, that are proved with one plan of tiles: of each, three tiles of 8 KiB at most are not shared.
+/// Records, or heads, that are proved with one plan of tiles: of each, three tiles of 8 KiB at most
+/// are not shared.
 const PROVED_AT_ONCE: usize = 512;
 /// How often another process may keep a newer head while ours is compared.
 const MAX_RACES: usize = 16;
@@ -81,6 +83,8 @@ pub(crate) enum ClaimVerdict {
 pub(crate) struct Checked {
     /// The log's name.
     pub(crate) log: String,
+    /// Its key.
+    pub(crate) vkey: String,
     /// Where it was asked.
     pub(crate) url: String,
     /// How it was asked.
@@ -89,61 +93,6 @@ pub(crate) struct Checked {
     pub(crate) head: TreeHead,
     /// One for each claim, in their order.
     pub(crate) verdicts: Vec<ClaimVerdict>,
-}
-
-/// Why a check has no result.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CheckError {
-    /// The server does not answer, or answers what cannot be read.
-    #[error(transparent)]
-    Server(#[from] AuditError),
-    /// The newest head is not one by this key.
-    #[error("the newest head is not one of {log}: {why}")]
-    Head {
-        /// The log's name.
-        log: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The server shows a smaller tree than was seen before, and does not have the tiles of the larger one.
-    #[error(
-        "the newest head shown has the size {shown}, and one of the size {seen} was seen before ({place}): {why}"
-    )]
-    Older {
-        /// Size of the head that is shown.
-        shown: u64,
-        /// Size of the head that is remembered.
-        seen: u64,
-        /// Where that one is kept.
-        place: String,
-        /// What was answered for its tiles.
-        why: String,
-    },
-    /// Two signed heads that no single log has.
-    #[error("{0}")]
-    Fork(Box<Misbehavior>),
-    /// What the server sent does not lead to the signed root.
-    #[error("{place}: {why}")]
-    Unproven {
-        /// What was asked for.
-        place: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The file with the newest head seen.
-    #[error("{path}: {why}")]
-    Memory {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// More than one check takes.
-    #[error("{modules} module versions are more than the {MAX_MODULES} of one check")]
-    TooMany {
-        /// How many there are.
-        modules: usize,
-    },
 }
 
 /// Proves claims. `progress` is told how many of how many steps are done.
@@ -157,14 +106,14 @@ pub(crate) async fn check(
     modules.sort_unstable();
     modules.dedup();
     if modules.len() > MAX_MODULES {
-        return Err(CheckError::TooMany { modules: modules.len() });
+        return Err(CheckError::TooMany { modules: modules.len(), most: MAX_MODULES });
     }
     let total = 2 * modules.len() as u64;
     let url = target.url.to_string();
-    let mut check =
-        Check { target: Arc::new(target), heads: Heads::new(key, clock), jobs, shown: TreeSize(0) };
+    let mut check = Check { target: Arc::new(target), heads: Heads::new(key, clock), jobs, shown: None };
     let without_latest = match check.ask_latest().await {
-        // Some proxies pass on only what the go command asks for. Look-ups have signed heads of their own.
+        // Some proxies pass on only what the go command asks for. Look-ups have signed heads of
+        // their own.
         Err(CheckError::Server(error @ AuditError::Unreadable { may_pass: false, .. }))
             if asking == Asking::Lookups =>
         {
@@ -183,7 +132,7 @@ pub(crate) async fn check(
     }
     let answers = check.ask(asking, &modules, |done| progress(done, total)).await?;
     match without_latest {
-        Some(error) if check.heads.by_size.is_empty() => return Err(error.into()),
+        Some(error) if check.shown.is_none() => return Err(error.into()),
         Some(_) => {}
         None if answers.records.values().any(|record| record.id >= check.heads.top().tree.size.0) => {
             check.ask_latest().await?;
@@ -205,7 +154,8 @@ pub(crate) async fn check(
     };
     let verdicts = claims.iter().map(verdict).collect();
     let head = check.heads.top().tree;
-    Ok(Checked { log: check.heads.key.name().to_string(), url, asking, head, verdicts })
+    let key = &check.heads.key;
+    Ok(Checked { log: key.name().to_string(), vkey: key.to_string(), url, asking, head, verdicts })
 }
 
 /// A record as it was answered.
@@ -226,8 +176,8 @@ struct Check {
     target: Arc<Target>,
     heads: Heads,
     jobs: usize,
-    /// The size of the largest head that the server showed, not one that was kept.
-    shown: TreeSize,
+    /// The size of the largest head that the server showed; those that were kept do not count.
+    shown: Option<TreeSize>,
 }
 
 impl Check {
@@ -235,7 +185,7 @@ impl Check {
         let note = self.target.latest().await?;
         let log = self.heads.key.name().to_string();
         let head = self.heads.open(&note).map_err(|why| CheckError::Head { log, why })?;
-        self.shown = self.shown.max(head.size);
+        self.shown = self.shown.max(Some(head.size));
         self.add_head("latest", note).await
     }
 
@@ -281,7 +231,7 @@ impl Check {
             let lines = ModuleLines::find(&text, module);
             let lines = lines.ok_or_else(|| unproven(format!("record {id} is not of it: {text:?}")))?;
             if let Some(note) = note {
-                self.shown = self.shown.max(self.heads.open(&note).map_err(unproven)?.size);
+                self.shown = self.shown.max(Some(self.heads.open(&note).map_err(unproven)?.size));
                 self.add_head(&place, note).await?;
             }
             found
@@ -291,8 +241,8 @@ impl Check {
         Ok(found)
     }
 
-    /// Proves that every head is of one log with the largest, among them the one that is remembered, and remembers the
-    /// largest.
+    /// Proves that every head is of one log with the largest, among them the one that is
+    /// remembered, and remembers the largest.
     async fn compare_and_remember(&mut self, memory: Option<&HeadMemory>) -> Result<(), CheckError> {
         for _ in 0..MAX_RACES {
             let Some(memory) = memory else { return self.compare().await };
@@ -396,9 +346,9 @@ impl Check {
         let asks = plan.tiles().iter().map(|tile| read_tile(self.target.clone(), *tile));
         let data = in_order(self.jobs, asks, |_| ()).await;
         let data = data.map_err(|error| match &error {
-            AuditError::Unreadable { may_pass: false, .. } if self.shown < top.tree.size => {
+            AuditError::Unreadable { may_pass: false, .. } if self.shown < Some(top.tree.size) => {
                 CheckError::Older {
-                    shown: self.shown.0,
+                    shown: self.shown.unwrap_or_default().0,
                     seen: top.tree.size.0,
                     place: top.origin.clone(),
                     why: error.to_string(),

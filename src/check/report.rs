@@ -7,7 +7,7 @@ use super::{FilePlace, HashClaim};
 
 /// How something that was checked fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum CheckVerdict {
     /// It is not what the log says. A person must look.
     Differs,
@@ -54,11 +54,17 @@ pub(crate) struct CheckCounts {
 fn place<S: Serializer>(place: &FilePlace, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Fields<'a> {
+        #[serde(serialize_with = "shown")]
+        place: &'a FilePlace,
         file: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         line: Option<usize>,
     }
-    Fields { file: &place.file, line: place.line }.serialize(serializer)
+    Fields { place, file: &place.file, line: place.line }.serialize(serializer)
+}
+
+fn shown<S: Serializer>(place: &&FilePlace, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(place)
 }
 
 impl Checked {

@@ -8,9 +8,10 @@
 //! # corp.example/local => ../local    no log has a hash of it
 //! ```
 //!
-//! `go build -mod=vendor` compares vendor/modules.txt with go.mod and looks at no vendored file. Here the `go` command
-//! says where the zips lie, downloading those that are missing; they are hashed, the hash is a claim for the log, and
-//! the hashes of their files, taken in the same pass, are compared with the vendored files.
+//! `go build -mod=vendor` compares vendor/modules.txt with go.mod and looks at no vendored file.
+//! Here the `go` command says where the zips lie, downloading those that are missing; they are
+//! hashed, the hash is a claim for the log, and the hashes of their files, taken in the same pass,
+//! are compared with the vendored files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -32,6 +33,8 @@ use crate::module::ModuleVersion;
 const MAX_MODULES_TXT_BYTES: u64 = 64 << 20;
 /// Files and directories below vendor.
 const MAX_ENTRIES: usize = 2_000_000;
+/// What to do about a wrong file.
+const FIX: &str = "fix: `go mod vendor` writes the directory anew";
 /// How much of a file is in memory while it is hashed.
 const BUFFER_BYTES: usize = 64 << 10;
 /// Arguments of one `go` command.
@@ -52,11 +55,12 @@ struct VendoredModule {
 #[derive(Debug, Default)]
 struct ModulesTxt {
     modules: Vec<VendoredModule>,
-    /// The module of each package, by number.
-    packages: HashMap<String, usize>,
+    /// The module of each package, by number, and the line.
+    packages: HashMap<String, (usize, usize)>,
 }
 
-/// Compares the vendor directory of a module or workspace. `progress` is told how many of how many modules are compared.
+/// Compares the vendor directory of a module or workspace. `progress` is told how many of how many
+/// modules are compared.
 pub(crate) fn vendored(directory: &Path, progress: impl Fn(u64, u64)) -> Result<Gathered, GatherError> {
     let vendor = below(directory, "vendor");
     let listed = vendor.join("modules.txt");
@@ -68,7 +72,8 @@ pub(crate) fn vendored(directory: &Path, progress: impl Fn(u64, u64)) -> Result<
     let text = parse(&name, &String::from_utf8_lossy(&bytes), &mut gathered);
     let root = vendor.canonicalize().map_err(|source| unreadable(&vendor, source))?;
     let mut by_module = assign(&text, &vendor, &mut gathered)?;
-    let used: BTreeSet<usize> = by_module.keys().copied().chain(text.packages.values().copied()).collect();
+    let used: BTreeSet<usize> =
+        by_module.keys().copied().chain(text.packages.values().map(|(module, _)| *module)).collect();
     let zips =
         zips(used.iter().filter_map(|at| text.modules[*at].origin.as_ref().ok()), &name, &mut gathered)?;
     let total = used.len() as u64;
@@ -79,7 +84,11 @@ pub(crate) fn vendored(directory: &Path, progress: impl Fn(u64, u64)) -> Result<
         match &module.origin {
             Ok(origin) => {
                 let root_in_vendor = vendor.join(&module.path);
-                let vendored = Vendored { below: &root_in_vendor, origin, place, root: &root, files };
+                let of_module = text.packages.iter().filter(|(_, (module, _))| *module == at);
+                let packages = of_module.map(|(package, (_, line))| (package.as_str(), *line)).collect();
+                let path = module.path.as_str();
+                let vendored =
+                    Vendored { below: &root_in_vendor, path, packages, origin, place, root: &root, files };
                 if let Some(zip) = zips.get(origin) {
                     vendored.compare(zip, &mut gathered);
                 }
@@ -104,7 +113,7 @@ fn parse(name: &str, text: &str, gathered: &mut Gathered) -> ModulesTxt {
         let Some(rest) = line.strip_prefix("# ") else {
             match listed.modules.len().checked_sub(1) {
                 Some(module) => {
-                    listed.packages.insert(line.trim().to_owned(), module);
+                    listed.packages.insert(line.trim().to_owned(), (module, number));
                 }
                 None => {
                     let why = "a package before the first module".to_owned();
@@ -162,7 +171,8 @@ fn assign(
             }
             let owner = |directory: &Path| {
                 let path = directory.to_str()?;
-                text.packages.get(path).or_else(|| by_path.get(path)).copied()
+                let listed = text.packages.get(path).map(|(module, _)| *module);
+                listed.or_else(|| by_path.get(path).copied())
             };
             match relative.ancestors().skip(1).find_map(owner) {
                 Some(module) => files.entry(module).or_default().push(path),
@@ -214,6 +224,9 @@ fn zips<'a>(
 struct Vendored<'a> {
     /// The directory that stands for the module's root.
     below: &'a Path,
+    path: &'a str,
+    /// Its packages in vendor/modules.txt, with their lines.
+    packages: Vec<(&'a str, usize)>,
     origin: &'a ModuleVersion,
     place: FilePlace,
     root: &'a Path,
@@ -222,7 +235,7 @@ struct Vendored<'a> {
 
 impl Vendored<'_> {
     fn compare(self, zip: &Path, gathered: &mut Gathered) {
-        let Vendored { below, origin, place, root, mut files } = self;
+        let Vendored { below, path, packages, origin, place, root, mut files } = self;
         let hashed = files::open_regular(zip).map_err(|error| error.to_string()).and_then(|file| {
             let hashed = hash_zip_files(&OpenFile(file), origin, &ZipLimits::default());
             hashed.map_err(|error| error.to_string())
@@ -234,6 +247,19 @@ impl Vendored<'_> {
                 return gathered.find(place, origin.to_string(), CheckVerdict::NotChecked, why);
             }
         };
+        let directories: BTreeSet<&str> = hashed
+            .files
+            .keys()
+            .map(|name| name.rsplit_once('/').map_or("", |(directory, _)| directory))
+            .collect();
+        for (package, line) in packages {
+            let inside = package.strip_prefix(path).map(|rest| rest.trim_start_matches('/'));
+            if inside.is_none_or(|inside| !directories.contains(inside)) {
+                let why = format!("the zip of {origin} has no package {package}\n  {FIX}");
+                let place = FilePlace::line(&place.file, line);
+                gathered.find(place, origin.to_string(), CheckVerdict::Differs, why);
+            }
+        }
         gathered.claim(place, origin, LineKind::Zip, hashed.h1);
         files.sort_unstable();
         for path in files {
@@ -245,7 +271,7 @@ impl Vendored<'_> {
                 (None, Ok(_)) => format!("the zip of {origin} has no such file"),
                 (_, Err(why)) => format!("it cannot be read: {why}"),
             };
-            let why = format!("{why}\n  fix: `go mod vendor` writes the directory anew");
+            let why = format!("{why}\n  {FIX}");
             let place = FilePlace::file(path.display().to_string());
             gathered.find(place, origin.to_string(), CheckVerdict::Differs, why);
         }

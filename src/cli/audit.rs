@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::engines::http_client;
-use super::exit::OrExit;
+use super::exit::{OrExit, text_of};
 use super::{Common, Exit, ProgressMeter, block_on, go_sum, output, remote, verify};
 use crate::audit::{
     AuditError, AuditFinding, AuditOptions, AuditProgress, AuditReport, Subject, Target, audit, audit_lines,
@@ -149,9 +149,9 @@ impl AuditCommand {
             let exit = exit_of(&error);
             let fix = fix_of(&error);
             Err(anyhow::Error::new(error).context(format!("the audit of {name} at {shown} did not end")))
-                .map_err(
-                    |error| if fix.is_empty() { error } else { anyhow::anyhow!("{error:#}\n  fix: {fix}") },
-                )
+                .map_err(|error| {
+                    if fix.is_empty() { error } else { anyhow::anyhow!("{}\n  fix: {fix}", text_of(&error)) }
+                })
                 .or_exit(exit)
         })
     }

@@ -3,11 +3,9 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::engines::redirect_rules;
-use super::exit::OrExit;
-use super::{Common, Exit, output};
+use super::{Common, Exit, checks, output};
+use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Environment, GoEnvironment, Problem};
-use crate::http::tls::TlsKeeper;
 
 /// Check or show the configuration
 #[derive(Debug, Args)]
@@ -41,12 +39,12 @@ impl ConfigCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
         match self.action {
             Action::Check { json: false } => {
-                let config = load(common)?;
-                check(&config)?;
+                let mut config = load(common)?;
+                check(&mut config)?;
                 print_checked(&config)
             }
             Action::Check { json: true } => {
-                let checked = load(common).and_then(|config| check(&config).map(|()| config));
+                let checked = load(common).and_then(|mut config| check(&mut config).map(|()| config));
                 print_checked_json(&checked)
             }
             Action::Show { json } => show(&load(common)?, json),
@@ -60,16 +58,11 @@ fn load(common: &Common) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Finds what is wrong.
-fn check(config: &Config) -> anyhow::Result<()> {
-    let problems = config.missing_files();
-    if !problems.is_empty() {
-        return Err(ConfigError { problems }.into());
-    }
-    redirect_rules(config)?;
-    if let Some(tls) = config.tls.files() {
-        TlsKeeper::load(&tls.cert, &tls.key).or_exit(Exit::Usage)?;
-    }
+/// Finds what is wrong. What should be known is among the notices afterwards.
+fn check(config: &mut Config) -> anyhow::Result<()> {
+    let warnings = checks::check(config, &Clock::system()).or_refuse_faults()?;
+    checks::check_founding(config)?;
+    config.notices.extend(warnings);
     Ok(())
 }
 

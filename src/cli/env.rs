@@ -6,21 +6,25 @@
 //! | nothing, a server runs on the data directory | the data directory, and the address must have the same | `url`, or the server's own word where it listens |
 //! | nothing, no server runs | the data directory | the configuration |
 
-use std::path::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
+use super::address::{self, ClientAddress};
 use super::client::{self, ClientSetup, Shell};
 use super::exit::OrExit;
 use super::{Common, Exit, block_on, bypass, output, remote};
 use crate::config::{Config, Environment, GoEnvironment, keys};
-use crate::http::control::ControlClient;
 use crate::note::VerifierKey;
 use crate::source::ServerUrl;
 use crate::visible;
+
+/// A shell that starts waits for it. A load balancer need not be reachable from the log's own machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a person learns which key is right.
 const OTHER_CHANNEL: &str = "ask the log's operator for the fingerprint by another way than this network: in person, by phone, or from \
@@ -36,8 +40,6 @@ With --server the key comes from the server: compare its fingerprint, printed on
 
 HTTP_PROXY, HTTPS_PROXY and NO_PROXY count as for the go command; localhost and loopback addresses are asked directly. \
 SSL_CERT_FILE replaces the system's certificates, --cacert adds one.
-
-Exit codes: 0 done, 1 no Tallystick server, 2 wrong usage or configuration, 3 not reachable, 4 another key than the expected one.
 
 Examples:
   eval \"$(tallystick env)\"
@@ -163,45 +165,24 @@ impl EnvCommand {
 /// The log of the data directory, at the address where clients reach it.
 async fn own_log(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<ClientSetup> {
     let (_, key) = keys::load_verifier(&config.data, config.name.as_deref())?;
-    let data = std::path::absolute(&*config.data).unwrap_or_else(|_| config.data.value.clone());
-    let data = data.display();
-    let door = match ControlClient::connect(&config.data).await {
-        Ok(Some(mut running)) => running.door().await,
-        Err(error) => Err(error),
-        Ok(None) => {
-            let url = config.client_url();
-            warnings.push(format!(
-                "no server of {data} is running: the address {url} is that of the configuration, and was not tried"
-            ));
-            return Ok(ClientSetup::new(&key, &url));
-        }
-    };
-    let url = match door.map(|door| door.map_err(|refusal| anyhow!(refusal.why))) {
-        Ok(Ok(door)) => config.client_url_at(door.address, door.has_tls),
-        Ok(Err(error)) => unasked(config, &data, &error, warnings),
-        Err(error) => unasked(config, &data, &error.into(), warnings),
-    };
-    compare(config, (&key, &data), &url, warnings).await?;
+    let ClientAddress { url, is_served, doubt } = address::of_log(config).await;
+    warnings.extend(doubt);
+    if is_served {
+        compare(config, &key, &url, warnings).await?;
+    }
     Ok(ClientSetup::new(&key, &url))
-}
-
-/// The address of the configuration, where the server does not tell its own.
-fn unasked(config: &Config, data: &Display<'_>, error: &anyhow::Error, warnings: &mut Vec<String>) -> String {
-    let url = config.client_url();
-    warnings.push(format!(
-        "the running server of {data} does not tell where it listens ({error:#}): the address {url} is that of the configuration"
-    ));
-    url
 }
 
 /// Asks at the address whether the same key answers there.
 async fn compare(
     config: &Config,
-    (key, data): (&VerifierKey, &Display<'_>),
+    key: &VerifierKey,
     url: &str,
     warnings: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let there = match remote::key_at(config, &url.parse()?).await {
+    let server = url.parse()?;
+    let asked = timeout(PATIENCE, remote::key_at(config, &server)).await;
+    let there = match asked.unwrap_or_else(|_| Err(anyhow!("there is no answer within {PATIENCE:?}"))) {
         Ok(there) => there,
         Err(error) => {
             warnings.push(format!("nobody could see whether this log answers at {url}: {error:#}"));
@@ -211,9 +192,11 @@ async fn compare(
     if there == *key {
         return Ok(());
     }
+    let data = std::path::absolute(&*config.data).unwrap_or_else(|_| config.data.value.clone());
     Err(anyhow!(
-        "another log answers at {url}: its key is {there}, and that of {data} is {key}\n  fix: set `url` to the address at which \
-         clients reach this log, or move the other server away from it"
+        "another log answers at {url}: its key is {there}, and that of {} is {key}\n  fix: set `url` to the address at which clients \
+         reach this log, or move the other server away from it",
+        data.display()
     ))
     .or_exit(Exit::Damage)
 }

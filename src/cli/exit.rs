@@ -97,6 +97,19 @@ impl Exit {
     }
 }
 
+/// Returns the error with its causes. Many errors name their cause in their own text; it is not
+/// said twice.
+pub(super) fn text_of(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.as_str() {
+            "" => cause,
+            said if said.contains(&cause) => text,
+            said => format!("{said}: {cause}"),
+        }
+    })
+}
+
 /// Gives an error its exit code.
 pub(super) trait OrExit<T> {
     /// The same result; an error will end the process with `exit`.
@@ -172,9 +185,21 @@ mod tests {
         let error = Err::<(), _>(anyhow::anyhow!("no route to host")).or_exit(Exit::Unreachable);
         let error = error.context("asking sum.corp.example").unwrap_err();
         assert_eq!(Exit::of(&error), Exit::Unreachable);
-        assert_eq!(format!("{error:#}"), "asking sum.corp.example: no route to host");
+        assert_eq!(text_of(&error), "asking sum.corp.example: no route to host");
         assert_eq!(Exit::of(&anyhow::anyhow!("anything")), Exit::Failed);
         let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Unreachable, Exit::Damage, Exit::Running];
         assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
+    }
+    #[test]
+    fn no_cause_is_said_twice() {
+        let denied = || std::io::Error::from_raw_os_error(13);
+        let error = StoreError::File { path: "/srv/log.db".to_owned(), source: denied() };
+        let text = "/srv/log.db: Permission denied (os error 13)";
+        assert_eq!(text_of(&anyhow::Error::new(error)), text);
+        let error = StoreError::File { path: "/srv/log.db".to_owned(), source: denied() };
+        let error = Err::<(), _>(error).or_store_exit().context("opening the log").unwrap_err();
+        assert_eq!(text_of(&error), format!("opening the log: {text}"));
+        let error = anyhow::Error::new(denied()).context("cannot read /srv/key");
+        assert_eq!(text_of(&error), "cannot read /srv/key: Permission denied (os error 13)");
     }
 }

@@ -40,9 +40,9 @@ const COMMANDS: &[(&str, Codes)] = &[
         &[
             (Done, "the variables were printed"),
             (Failed, "the server answered, and is no Tallystick server"),
-            (Usage, "wrong usage or configuration; also: there is no key here"),
+            (Usage, "wrong usage or configuration; also: there is no key here, or the format cannot hold a value"),
             (Unreachable, "the server does not answer"),
-            (Damage, "the server gave the key of another log"),
+            (Damage, "the key is another one than the expected one or that of the data directory"),
         ],
     ),
     (
@@ -59,6 +59,19 @@ const COMMANDS: &[(&str, Codes)] = &[
             (Done, "shown"),
             (Usage, "wrong usage or configuration; also: there is no key here"),
             (Damage, "the key files are damaged"),
+        ],
+    ),
+    (
+        "check",
+        &[
+            (Done, "the log vouches for everything that has a hash"),
+            (
+                Failed,
+                "something is not in the log or cannot be checked; with --env: a setting bypasses the log",
+            ),
+            (Usage, "wrong usage or configuration; also: a file that go does not read"),
+            (Unreachable, "the log is not reachable, or shows an older head than before"),
+            (Damage, "a hash differs, or what the log shows contradicts itself or does not verify"),
         ],
     ),
     (

@@ -51,36 +51,50 @@ pub(super) enum NoKey {
 /// The log's key, where key, log and anchor may go together. True with it when it was made just now.
 pub(super) fn signing_key(
     config: &Config,
-    NewLog { new_log }: NewLog,
+    new_log: NewLog,
     no_key: NoKey,
 ) -> anyhow::Result<(SignerKey, bool)> {
-    let key = keys::load(&config.data, config.name.as_deref())?;
-    match (key, holds_log(&config.data)) {
-        (Some(key), true) => {
-            founded(config)?;
+    match check(config, new_log)? {
+        Some(key) => {
+            if holds_log(&config.data) {
+                founded(config)?;
+            }
             Ok((key, false))
         }
-        // A new key could not sign for this log, and would be in the way of the right one.
-        (None, true) => Err(anyhow!(
-            "there is no key in {}, but a log in {}, which only its own key can sign\n  fix: put \
-             its key files back from your backup, or choose another --data for a new log",
-            keys::directory(&config.data).display(),
-            config.data.display()
-        ))
-        .or_exit(Exit::Usage),
-        (Some(key), false) => {
-            check_alone(config, &key.verifier(), new_log).or_exit(Exit::Usage)?;
-            Ok((key, false))
-        }
-        (None, false) if no_key == NoKey::Refuse => {
+        None if no_key == NoKey::Refuse => {
             Err(keys::KeyFileError::Missing { directory: keys::directory(&config.data) }.into())
         }
-        (None, false) => {
+        None => {
             check_nothing(config).or_exit(Exit::Usage)?;
             // Another first start may be faster: then this one finds its key, and waits for nothing.
             Ok(keys::load_or_create(&config.data, config.name.as_deref(), marks(config))?)
         }
     }
+}
+
+/// Refuses where key, log and anchor may not go together. Returns the key, if there is one.
+pub(super) fn check(config: &Config, NewLog { new_log }: NewLog) -> anyhow::Result<Option<SignerKey>> {
+    let key = keys::load(&config.data, config.name.as_deref())?;
+    match (&key, holds_log(&config.data)) {
+        // A new key could not sign for this log, and would be in the way of the right one.
+        (None, true) => {
+            return Err(anyhow!(
+                "there is no key in {}, but a log in {}, which only its own key can sign\n  fix: put \
+                 its key files back from your backup, or choose another --data for a new log",
+                keys::directory(&config.data).display(),
+                config.data.display()
+            ))
+            .or_exit(Exit::Usage);
+        }
+        (Some(key), false) => check_alone(config, &key.verifier(), new_log).or_exit(Exit::Usage)?,
+        (Some(_), true) | (None, false) => {}
+    }
+    Ok(key)
+}
+
+/// Refuses a first start where an anchor tells of another log.
+pub(super) fn check_first_start(config: &Config) -> anyhow::Result<()> {
+    check_nothing(config).or_exit(Exit::Usage)
 }
 
 /// Makes the log's key where there is neither key nor log nor anchor.

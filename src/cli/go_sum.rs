@@ -1,4 +1,5 @@
-//! go.sum files that are named on a command line: one way to read them, and to say what is wrong with them.
+//! go.sum files that are named on a command line: one way to read them, and to say what is wrong
+//! with them.
 
 use std::path::Path;
 
@@ -28,7 +29,12 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> anyhow::Result<GoSumFile> {
 }
 
 /// Says which lines vouch for nothing, so that nobody believes that they were verified.
-pub(super) fn say_odd(name: &str, odd: &[OddLine]) {
+pub(super) fn say_odd(name: &str, GoSumFile { odd, crlf, .. }: &GoSumFile) {
+    if let Some(line) = crlf {
+        output::note(&format!(
+            "{name}:{line}: its lines end in CR LF, which go reads; `go mod tidy` writes LF"
+        ));
+    }
     for OddLine { number, oddity } in odd.iter().take(MAX_ODD_SAID) {
         output::warning(&format!("{name}:{number}: {oddity}"));
     }

@@ -12,6 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::address;
 use super::exit::OrExit;
 use super::remote::Server;
 use super::{Common, Exit, block_on, output, verify};
@@ -129,7 +130,10 @@ impl GossipCommand {
 /// The address of the checksum database that the `go` command asks, which may be behind a proxy's `/sumdb/` path.
 fn default_server(config: &Config, go: &GoEnvironment) -> anyhow::Result<ServerUrl> {
     let named = go.var("GOSUMDB").and_then(|setting| setting.value.split_whitespace().nth(1));
-    let text = named.map_or_else(|| config.client_url(), str::to_owned);
+    let text = match named {
+        Some(named) => named.to_owned(),
+        None => block_on(async { Ok(address::of_log(config).await.url) })?,
+    };
     let root = text.split("/sumdb/").next().unwrap_or(&text);
     root.parse().with_context(|| format!("{root} is no address of a server: name one")).or_exit(Exit::Usage)
 }

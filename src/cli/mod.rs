@@ -1,14 +1,17 @@
 //! The command line: one file a command. Parsing and printing are here; what a command does is in the engines, and
 //! each command that needs one calls it through a function named `engine` that takes plain options.
 
+mod address;
 mod anchor;
 mod audit;
 mod bypass;
 mod check;
+mod checks;
 mod client;
 mod clock_watch;
 mod completions;
 mod config;
+mod doors;
 mod engines;
 mod env;
 mod exit;
@@ -24,11 +27,14 @@ mod logging;
 mod lookup;
 mod mirror;
 mod monitor;
+mod notify;
 mod output;
 mod process;
 mod prove;
+mod reload;
 mod remote;
 mod reverify;
+mod running;
 mod serve;
 mod session;
 mod textfile;
@@ -43,7 +49,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::{Config, Environment, LogFormat, Overrides};
-use exit::Exit;
+use exit::{Exit, text_of};
 use output::ProgressMeter;
 
 /// A private Go checksum database: one log for public and private modules, verified to the byte.
@@ -104,6 +110,7 @@ impl Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeCommand),
+    Reload(reload::ReloadCommand),
     Env(env::EnvCommand),
     Key(key::KeyCommand),
     Check(check::CheckCommand),
@@ -153,7 +160,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            output::error(&format!("{error:#}"));
+            output::error(&text_of(&error));
             Exit::of(&error).into()
         }
     }
@@ -163,6 +170,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let common = &cli.common;
     match cli.command {
         Command::Serve(serve) => serve.run(common),
+        Command::Reload(reload) => reload.run(common),
         Command::Env(env) => env.run(common),
         Command::Key(key) => key.run(common),
         Command::Check(check) => check.run(common),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use clap::Args;
-use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
 
@@ -18,6 +17,7 @@ use super::process::{Signals, bind, operators};
 use super::{Common, Exit, block_on, output, textfile};
 use crate::clock::Clock;
 use crate::config::{Config, Followed, MonitorConfig, Secret};
+use crate::http::listener::Listeners;
 use crate::http::metrics::{Metrics, MetricsSource, Sample, SampleValue};
 use crate::http::ops::{Health, Readiness};
 use crate::http::textfile::text_of;
@@ -62,9 +62,9 @@ impl MonitorCommand {
         let _lock = DirectoryLock::acquire(&directory).or_store_exit()?;
         block_on(async {
             let (textfile, address) =
-                (given.textfile.value.clone(), given.metrics_listen.filter(|_| !self.once));
+                (given.textfile.value.clone(), given.metrics_listen.value.clone().filter(|_| !self.once));
             let listener = match address {
-                Some(address) => Some(bind("metrics_listen", address).await?),
+                Some(address) => Some(bind("metrics_listen", &address).await?),
                 None => None,
             };
             let watch = Watch::new(open(&config, given, secret)?, textfile, self.json).await;
@@ -183,13 +183,13 @@ impl Watch {
     }
 
     /// Polls each log at its own pace, until it is told to end.
-    async fn follow(self, listener: Option<TcpListener>) -> anyhow::Result<Exit> {
-        let mut signals = Signals::new()?;
+    async fn follow(self, listener: Option<Listeners>) -> anyhow::Result<Exit> {
+        let mut signals = Signals::without_reload()?;
         let (stop, stopped) = channel::channel(false);
         let door = match listener {
             None => None,
             Some(listener) => {
-                output::note(&format!("metrics       http://{}/metrics", listener.local_addr()?));
+                output::note(&format!("metrics       http://{listener}/metrics"));
                 let metrics = Arc::new(Metrics::new(vec![Box::new(self.figures.clone())]));
                 Some(operators(Arc::new(self.figures.clone()), metrics, listener, stopped))
             }

@@ -89,7 +89,7 @@ impl ProveCommand {
         let mut modules = self.modules;
         for file in &self.gosum {
             let read = go_sum::read(file)?;
-            go_sum::say_odd(&file.display().to_string(), &read.odd);
+            go_sum::say_odd(&file.display().to_string(), &read);
             modules.extend(read.lines.into_iter().map(|numbered| numbered.line.module));
         }
         let mut seen = HashSet::new();

@@ -1,55 +1,37 @@
 //! `tallystick serve`: the whole server in one process.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
 
 use super::client::ClientSetup;
 use super::clock_watch::{ClockFigures, watch_clock};
-use super::engines::{Engines, limits};
+use super::engines::Engines;
 use super::exit::OrExit;
 use super::founding::{self, NewLog, NoKey};
-use super::process::{
-    NOTARY_PATIENCE, Signals, door_limits, operators_door, reload_certificate, taken, until,
-};
-use super::{Common, Exit, block_on, bypass, load_config, logging, output, reverify};
-use crate::config::{Config, Environment, GoEnvironment, Overrides, Secret, VerifyInterval};
-use crate::gossip::Gossip;
+use super::notify::ServiceManager;
+use super::process::{NOTARY_PATIENCE, Signals, bind, door_limits, reload_certificate, until};
+use super::running::{ConfigSource, Running, tls_of};
+use super::{Common, Exit, block_on, checks, load_config, logging, output, reverify};
+use crate::clock::Clock;
+use crate::config::{Config, Environment, ListenAddress, Overrides, VerifyInterval};
 use crate::http::control::{self, Socket};
-use crate::http::gossip::{self, GossipDoor, GossipFigures};
-use crate::http::hooks::Hooks;
-use crate::http::incidents::IncidentFigures;
-use crate::http::listen::{Door, ListenLimits};
-use crate::http::listener::listen_tcp;
-use crate::http::metrics::Metrics;
-use crate::http::own::{LogFigures, NotaryFigures, OwnLog};
-use crate::http::proxies::TrustedProxies;
-use crate::http::remote::{MirrorFigures, MirrorOptions, MirroredLog};
-use crate::http::site::{PublicSite, WaitingRoom};
-use crate::http::sumdb::Registry;
-use crate::http::tlog_proof;
+use crate::http::listener::Listeners;
 use crate::http::tls::TlsKeeper;
-use crate::http::unusable::UnusableLog;
-use crate::http::verified::VerifiedFigures;
-use crate::http::witnesses::WitnessesFigures;
-use crate::http::{CacheSizes, ChecksumDatabase, Recent, api};
 use crate::log::{Log, ReadOnly, State};
-use crate::mirror::{Mirror, watch};
+use crate::mirror::watch;
+use crate::notary::Notary;
 use crate::note::{SignerKey, VerifierKey};
-use crate::operate::{OpenDoor, Operations, ProofMaker};
-use crate::share::Rates;
+use crate::operate::{OpenDoor, Operations};
 use crate::store::StoreError;
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::holds_log;
 
-/// The notary answers by its own deadline, with the cause; the site's is there in case it does not.
-const ANSWER_MARGIN: Duration = Duration::from_secs(3);
 /// Space on a disk that was full is found after this long at most, and so are cosignatures, also when nobody asks for anything.
 const SPACE_POLL: Duration = Duration::from_secs(5);
 
@@ -70,10 +52,10 @@ pub(super) struct ServeCommand {
     name: Option<String>,
     /// Address and port for clients [default: 127.0.0.1:8470]
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
     /// Address and port of health and metrics [default: 127.0.0.1:8471]
     #[arg(long, value_name = "ADDRESS")]
-    metrics_listen: Option<SocketAddr>,
+    metrics_listen: Option<ListenAddress>,
     /// How often to re-verify full mirrors, or `off` [default: 24h]
     #[arg(long, value_name = "TIME")]
     verify_interval: Option<VerifyInterval>,
@@ -84,6 +66,8 @@ pub(super) struct ServeCommand {
 /// What the server starts from.
 #[derive(Debug)]
 pub(super) struct ServeOptions {
+    /// Where the configuration came from.
+    pub(super) source: ConfigSource,
     /// The configuration with its routes filled in.
     pub(super) config: Config,
     /// The log's key.
@@ -94,7 +78,6 @@ pub(super) struct ServeOptions {
 
 impl ServeCommand {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<Exit> {
-        let environment = Environment::of_process();
         let overrides = Overrides {
             name: self.name,
             listen: self.listen,
@@ -102,22 +85,21 @@ impl ServeCommand {
             ..common.overrides()
         };
         let mut config = load_config(&overrides)?;
+        let environment = Environment::of_process();
+        let source = ConfigSource { overrides, environment, verify_interval: self.verify_interval };
         logging::start(*config.log_format, config.log_filter.as_deref(), "info");
-        let go = GoEnvironment::read(&environment);
-        config.discover(&go)?;
-        if let Some(interval) = self.verify_interval {
-            reverify::set_interval(&mut config, interval);
-        }
-        for notice in config.notices.iter().chain(&bypass::warnings(&go)) {
+        let notices = source.complete(&mut config)?;
+        let checked = checks::check(&config, &Clock::system()).or_refuse()?;
+        for notice in notices.iter().chain(&checked) {
             tracing::warn!("{notice}");
         }
         let (signer, is_new_key) = founding::signing_key(&config, self.new_log, NoKey::Make)?;
-        block_on(engine(ServeOptions { config, signer, is_new_key }))
+        block_on(engine(ServeOptions { source, config, signer, is_new_key }))
     }
 }
 
 /// What `serve` prints on stdout once it listens: the key, and the lines to paste.
-fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketAddr, env: &str) -> String {
+fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: &str, env: &str) -> String {
     let client = ClientSetup::new(key, url);
     let made = if is_new_key { " (made just now: back up the data directory as README says)" } else { "" };
     let mut text = format!(
@@ -132,7 +114,7 @@ fn announcement(key: &VerifierKey, is_new_key: bool, url: &str, metrics: SocketA
 }
 
 /// The same as an event, where the log is JSON.
-fn announce(log: &Log, is_new_key: bool, url: &str, metrics: SocketAddr) {
+fn announce(log: &Log, is_new_key: bool, url: &str, metrics: &str) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         log = log.identity().name,
@@ -159,61 +141,48 @@ fn env_command(config: &Config, url: &str) -> String {
 
 /// Opens the log, starts notary and listeners, prints [`announcement`], and ends on SIGTERM or SIGINT.
 async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
-    let ServeOptions { config, signer, is_new_key } = options;
+    let ServeOptions { source, config, signer, is_new_key } = options;
+    let manager = ServiceManager::of_process();
     let key = signer.verifier();
-    let mut signals = Signals::new()?;
+    let (mut signals, hangups) = (Signals::new()?, signal(SignalKind::hangup())?);
     let limits = door_limits(*config.limits.connections);
     // The doors first: a port that is taken is found before anything is created.
-    let public = listen(&config, "listen", *config.listen).await?;
-    let private = listen(&config, "metrics_listen", *config.metrics_listen).await?;
-    let tls = config
-        .tls
-        .files()
-        .map(|tls| TlsKeeper::load(&tls.cert, &tls.key))
-        .transpose()
-        .or_exit(Exit::Usage)?;
-    let tls = tls.map(Arc::new);
-    let engines = Engines::open(&config, signer)?;
-    let hooks = hooks(&config, &engines)?;
+    let public = listen(&config, "listen", &config.listen).await?;
+    let private = listen(&config, "metrics_listen", &config.metrics_listen).await?;
+    let tls = tls_of(&config)?;
+    let mut engines = Engines::open(&config, signer)?;
+    let clock_figures = ClockFigures::default();
+    let (running, site) = {
+        let tls = tls.clone();
+        Running::new(source, config.clone(), &mut engines, tls, manager.clone(), &clock_figures)?
+    };
     let Engines { log, notary, mirrors, .. } = &engines;
     let socket = Socket::bind(&config.data).context("cannot make the control socket")?;
-    let open_door = OpenDoor { address: public.local_addr()?, has_tls: tls.is_some() };
-    let url = config.client_url_at(open_door.address, open_door.has_tls);
-    let metrics = private.local_addr()?;
+    let address = config.listen.value.clone().with_port(public.port());
+    let open_door = OpenDoor { address, has_tls: tls.is_some() };
+    let url = config.client_url_at(&open_door.address, open_door.has_tls);
+    let metrics = config.metrics_listen.value.clone().with_port(private.port()).for_programs_here();
     if logging::is_json() {
-        announce(log, is_new_key, &url, metrics);
+        announce(log, is_new_key, &url, &metrics);
     } else {
-        output::print(&announcement(&key, is_new_key, &url, metrics, &env_command(&config, &url)))?;
+        output::print(&announcement(&key, is_new_key, &url, &metrics, &env_command(&config, &url)))?;
     }
 
     let (stop, stopped) = channel::channel(false);
-    let clock_figures = ClockFigures::default();
-    let (door, ops) = doors(&config, &engines, hooks, tls.clone(), limits, &clock_figures);
+    let (door, ops) = running.open_doors(site, limits);
     let doors = (
         tokio::spawn(door.serve(public, until(stopped.clone()))),
         tokio::spawn(ops.serve(private, until(stopped.clone()))),
     );
-    let mut background = JoinSet::new();
-    background.spawn(wait_until_it_writes(log.clone()));
-    let newest = {
-        let log = log.clone();
-        move || Some(log.snapshot().head().signed_at)
-    };
-    background.spawn(watch_clock(engines.clock.clone(), clock_figures, newest));
-    tls.map(|tls| background.spawn(reload_certificate(tls)));
-    mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
+    let mut background = background(&engines, tls, clock_figures);
     let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
-    let operations = operations.behind(open_door);
+    let operations = operations.behind(open_door).of_server(Arc::new(running.clone()));
     reverify::start(&config, &operations, &mut background);
     let control = tokio::spawn(control::serve(operations, socket));
 
-    let ended = tokio::select! {
-        name = signals.next() => {
-            tracing::info!(signal = name, waiting_for = notary.in_flight().1, "stopping; a second signal ends it at once");
-            Ok(Exit::Done)
-        }
-        reason = fatal(log) => { tracing::error!(%reason, "stopping"); Ok(Exit::Failed) }
-    };
+    manager.ready(&format!("serving {} at {url}", key.name()));
+    background.spawn(reload_on(hangups, running));
+    let ended = end(&mut signals, log, notary, &manager).await;
     stop.send_replace(true);
     let orderly = async {
         let closed = (doors.0.await?, doors.1.await?);
@@ -235,102 +204,60 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     // Flights go on without their clients; what they append is in the log, what is not done is asked again.
     notary.stop(NOTARY_PATIENCE).await;
     tokio::task::spawn_blocking(move || engines.log.close()).await?;
-    ended
+    Ok(ended)
 }
 
-/// The public door and the operators' door.
-fn doors(
-    config: &Config,
-    engines: &Engines,
-    hooks: Hooks,
-    tls: Option<Arc<TlsKeeper>>,
-    limits: ListenLimits,
-    clock_figures: &ClockFigures,
-) -> (Door<PublicSite>, Door<axum::Router>) {
-    let Engines { log, notary, mirrors, witnesses, clock, .. } = engines;
-    let sizes = CacheSizes { tile_bytes: *config.cache.tile_bytes, lookup_bytes: *config.cache.lookup_bytes };
-    let recent = Recent::new(sizes);
-    let own = Arc::new(OwnLog::new(log.clone(), notary.clone(), &recent, clock.clone()));
-    let gossip = Gossip::new(log.clone(), mirrors.clone(), config.data.value.clone(), clock.clone());
-    let gossip = Arc::new(GossipDoor::new(gossip, *config.limits.deadline, clock.clone()));
-    let metrics = Arc::new(Metrics::new(vec![
-        Box::new(LogFigures(own.clone())),
-        Box::new(NotaryFigures(notary.clone())),
-        Box::new(MirrorFigures { mirrors: mirrors.clone(), clock: clock.clone() }),
-        Box::new(VerifiedFigures(mirrors.clone())),
-        Box::new(GossipFigures(gossip.clone())),
-        Box::new(WitnessesFigures(witnesses.clone())),
-        Box::new(IncidentFigures::new(log.clone(), mirrors.clone())),
-        Box::new(clock_figures.clone()),
-    ]));
-    let proxies = TrustedProxies::new(config.trusted_proxies.value.clone());
-    let site = PublicSite {
-        registry: Registry::new(own.clone(), mirrored(config, engines, &recent)),
-        rest: api::router(own.clone())
-            .merge(tlog_proof::router(ProofMaker::new(log.clone(), mirrors.clone())))
-            .merge(gossip::router(gossip)),
-        hooks,
-        proxies: proxies.clone(),
-        waiting: WaitingRoom::default(),
-        lookup_deadline: *config.limits.deadline + ANSWER_MARGIN,
-        metrics: metrics.clone(),
-        clock: clock.clone(),
-    };
-    let traffic = metrics.traffic.clone();
-    let public = Door { site: Arc::new(site), tls, limits, proxies, traffic };
-    (public, operators_door(own, metrics))
+/// What goes on until the process ends.
+fn background(engines: &Engines, tls: Option<Arc<TlsKeeper>>, clock_figures: ClockFigures) -> JoinSet<()> {
+    let Engines { log, mirrors, clock, .. } = engines;
+    let mut background = JoinSet::new();
+    background.spawn(wait_until_it_writes(log.clone()));
+    let head = log.clone();
+    let newest = move || Some(head.snapshot().head().signed_at);
+    background.spawn(watch_clock(clock.clone(), clock_figures, newest));
+    tls.map(|tls| background.spawn(reload_certificate(tls, clock.clone())));
+    mirrors.iter().for_each(|mirror| drop(background.spawn(watch(mirror.clone()))));
+    background
 }
 
-/// The remote logs as they are served. What clients make us ask for them is counted together.
-fn mirrored(config: &Config, engines: &Engines, recent: &Arc<Recent>) -> Vec<Arc<dyn ChecksumDatabase>> {
-    let limits = limits(config);
-    let rates =
-        Arc::new(Rates::new(limits.client_misses_per_minute, limits.misses_per_minute, &engines.clock));
-    let config = Arc::new(config.clone());
-    let serve = |mirror: &Arc<Mirror>| {
-        let (config, name) = (config.clone(), mirror.log.name().to_owned());
-        let served: Arc<dyn ChecksumDatabase> = Arc::new(MirroredLog::new(MirrorOptions {
-            mirror: mirror.clone(),
-            rates: rates.clone(),
-            waiters: engines.notary.waiters(),
-            deadline: *config.limits.deadline,
-            recent: recent.clone(),
-            clock: engines.clock.clone(),
-            may_tell: Box::new(move |path| config.may_tell(&name, path)),
-        }));
-        served
-    };
-    let unusable = engines.mirrors.unusable();
-    let unusable = unusable.map(|one| Arc::new(UnusableLog(one.clone())) as Arc<dyn ChecksumDatabase>);
-    engines.mirrors.iter().map(serve).chain(unusable).collect()
-}
-
-/// The hooks of the mirrors, with the secrets that their files hold.
-fn hooks(config: &Config, engines: &Engines) -> anyhow::Result<Hooks> {
-    let mut hooks = Vec::new();
-    for mirror in engines.mirrors.iter() {
-        let name = mirror.log.name();
-        if let Some(path) = config.sumdbs.get(name).and_then(|sumdb| sumdb.hook_secret_file.as_ref()) {
-            let key = || format!("sumdb.{name}.hook_secret_file");
-            hooks.push((Secret::read(path).with_context(key).or_exit(Exit::Usage)?, mirror.clone()));
+/// Waits until the server is to end.
+async fn end(signals: &mut Signals, log: &Log, notary: &Notary, manager: &ServiceManager) -> Exit {
+    tokio::select! {
+        name = signals.next() => {
+            manager.stopping("finishing the answers under way");
+            tracing::info!(signal = name, waiting_for = notary.in_flight().1, "stopping; a second signal ends it at once");
+            Exit::Done
+        }
+        reason = fatal(log) => {
+            manager.stopping(&format!("a write has failed: {reason}"));
+            tracing::error!(%reason, "stopping");
+            Exit::Failed
         }
     }
-    Ok(Hooks::new(hooks, &engines.clock))
 }
 
 /// Takes a port. Who has it is most often this log's own server, and then the answer is that it runs already.
-async fn listen(config: &Config, key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let error = match listen_tcp(address).await {
-        Ok(listener) => return Ok(listener),
+async fn listen(config: &Config, key: &str, address: &ListenAddress) -> anyhow::Result<Listeners> {
+    let error = match bind(key, address).await {
+        Ok(listeners) => return Ok(listeners),
         Err(error) => error,
     };
-    if error.kind() == std::io::ErrorKind::AddrInUse
+    let is_taken = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::AddrInUse;
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_taken)
         && holds_log(&config.data)
         && let Err(locked @ StoreError::Locked { .. }) = DirectoryLock::acquire(&config.data)
     {
         return Err(locked).or_exit(Exit::Running);
     }
-    Err(error).with_context(|| taken(key, address))
+    Err(error)
+}
+
+/// Reloads the configuration with each SIGHUP. Those that come during a reload are one.
+async fn reload_on(mut hangups: Signal, running: Running) {
+    while hangups.recv().await.is_some() {
+        // It is logged where it is done.
+        let _ = running.reload_and_tell().await;
+    }
 }
 
 /// Ready when a write has failed and the process must be started again.

@@ -9,7 +9,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::exit::OrExit;
+use super::exit::{OrExit, text_of};
 use super::{Common, Exit, ProgressMeter, go_sum, output};
 use crate::files;
 use crate::gosum::{GoSumFile, GoSumLine, OddLine, Oddity};
@@ -124,13 +124,13 @@ struct Unchecked {
 impl VerifyCommand {
     pub(super) fn run(self, _: &Common) -> anyhow::Result<Exit> {
         let trust = trust(self.keys, self.origin.as_ref(), self.policy.as_deref()).or_exit(Exit::Usage)?;
-        let gosum = self.gosum.map(|path| go_sum::read(&path)).transpose()?;
+        let gosum = self.gosum.as_deref().map(go_sum::read).transpose()?;
         let files = wanted(&self.files).or_exit(Exit::Usage)?;
         let mut bar = ProgressMeter::new("proof files", files.len() as u64);
         let (mut reports, mut proved) = (Vec::with_capacity(files.len()), Vec::new());
         for (done, Wanted { path, found_in }) in files.into_iter().enumerate() {
             match read_proof(&path, found_in.as_deref())
-                .map_err(|error| format!("{error:#}"))
+                .map_err(|error| text_of(&error))
                 .and_then(|file| proof::verify(&file, &trust).map_err(|error: Rejection| explain(&error)))
             {
                 Ok(one) => {
@@ -150,7 +150,7 @@ impl VerifyCommand {
         if self.json {
             output::print_json(&report)?;
         } else {
-            report.print()?;
+            report.print(self.gosum.as_deref().unwrap_or(Path::new("go.sum")))?;
         }
         Ok(match (all && agreed, complete) {
             (false, _) => Exit::Damage,
@@ -246,7 +246,7 @@ impl GoSumProved {
 }
 
 impl VerifyOutput {
-    fn print(&self) -> anyhow::Result<()> {
+    fn print(&self, gosum: &Path) -> anyhow::Result<()> {
         let verified = self.files.iter().filter_map(|file| match file {
             VerifiedFile::Verified(verified) => Some(verified),
             VerifiedFile::Refused { .. } => None,
@@ -275,7 +275,7 @@ impl VerifyOutput {
                 output::error(&format!("no file proves {line}"));
             }
             for Unchecked { line, why } in unchecked {
-                output::warning(&format!("go.sum:{line} is not checked: {why}"));
+                output::warning(&format!("{}:{line} is not checked: {why}", gosum.display()));
             }
             let lines = proved + unproved.len() + contradicted.len() + unchecked.len();
             let apart = match unchecked.len() {

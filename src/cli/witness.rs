@@ -1,6 +1,5 @@
 //! `tallystick witness`: a witness of other logs, a process of its own with a key and a memory of its own.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,16 +7,16 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
 use super::clock_watch::{ClockFigures, watch_clock};
 use super::exit::{OrExit, OrStoreExit};
-use super::process::{Signals, bind, door_limits, operators, reload_certificate, until};
+use super::process::{Signals, bind, door_limits, operators, reload_certificate, until, warn_of};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
-use crate::config::{Environment, LogFormat, Overrides, WitnessConfig, WitnessOverrides, keys};
+use crate::config::{Environment, ListenAddress, LogFormat, Overrides, WitnessConfig, WitnessOverrides, keys};
 use crate::http::listen::{Door, ListenLimits};
+use crate::http::listener::Listeners;
 use crate::http::metrics::Metrics;
 use crate::http::proxies::TrustedProxies;
 use crate::http::tls::TlsKeeper;
@@ -84,10 +83,10 @@ struct Run {
     name: Option<String>,
     /// Address and port for logs [default: 127.0.0.1:8475]
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
     /// Address and port of health and metrics [default: none]
     #[arg(long, value_name = "ADDRESS")]
-    metrics_listen: Option<SocketAddr>,
+    metrics_listen: Option<ListenAddress>,
     /// A log to cosign for: its verifier key, after its origin and a space where that is not the key's name
     #[arg(long = "log", value_name = "[ORIGIN ]VKEY")]
     logs: Vec<String>,
@@ -285,14 +284,15 @@ fn open(config: &WitnessConfig, key: CosignatureSigner) -> anyhow::Result<Witnes
 
 /// Opens the memory, serves it, and ends on SIGTERM or SIGINT.
 async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::without_reload()?;
     if config.logs.is_empty() {
         tracing::warn!("no log is known, so nothing will be cosigned: name logs with --log or [[log]]");
     }
     let tls = config.tls().map(|tls| TlsKeeper::load(&tls.cert, &tls.key)).transpose();
     let tls = tls.or_exit(Exit::Usage)?.map(Arc::new);
-    let listener = bind("listen", *config.listen).await?;
-    let private = match *config.metrics_listen {
+    tls.iter().for_each(|tls| warn_of(tls, &Clock::system()));
+    let listener = bind("listen", &config.listen).await?;
+    let private = match &*config.metrics_listen {
         Some(address) => Some(bind("metrics_listen", address).await?),
         None => None,
     };
@@ -319,7 +319,7 @@ async fn engine(config: WitnessConfig, new_memory: bool) -> anyhow::Result<Exit>
     let door = tokio::spawn(door.serve(listener, until(stopped.clone())));
     let health = Arc::new(WitnessFigures(witness.clone()));
     let private = private.map(|private| operators(health, metrics, private, stopped));
-    let certificate = tls.map(|tls| tokio::spawn(reload_certificate(tls)));
+    let certificate = tls.map(|tls| tokio::spawn(reload_certificate(tls, Clock::system())));
     let ended = tokio::select! {
         name = signals.next() => { tracing::info!(signal = name, "stopping"); Exit::Done }
         why = failed(witness.broken()) => { tracing::error!(why, "stopping: start it again"); Exit::Failed }
@@ -349,22 +349,29 @@ fn announce(
     witness: &Witness,
     is_new_key: bool,
     config: &WitnessConfig,
-    listener: &TcpListener,
-    private: Option<&TcpListener>,
+    listener: &Listeners,
+    private: Option<&Listeners>,
 ) -> anyhow::Result<()> {
     let key = witness.verifier();
     let made = if is_new_key { " (made just now: back up the keys directory)" } else { "" };
     let scheme = if config.tls().is_some() { "https" } else { "http" };
-    let (address, prefix) = (listener.local_addr()?, &config.prefix);
+    let address = config.listen.value.clone().with_port(listener.port()).for_programs_here();
+    let prefix = &config.prefix;
+    let metrics = match (private, &*config.metrics_listen) {
+        (Some(private), Some(address)) => {
+            let address = address.clone().with_port(private.port()).for_programs_here();
+            Some(format!("http://{address}/metrics"))
+        }
+        _ => None,
+    };
     if logging::is_json() {
-        let metrics = private.map(TcpListener::local_addr).transpose()?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             witness = %key.name(),
             vkey = %key,
             new_key = is_new_key,
             address = %format_args!("{scheme}://{address}{prefix}"),
-            metrics = metrics.map(|metrics| format!("http://{metrics}/metrics")),
+            metrics,
             logs = witness.logs(),
             "listening"
         );
@@ -375,8 +382,8 @@ fn announce(
         key.name(),
         witness.logs()
     );
-    if let Some(private) = private {
-        text += &format!("metrics       http://{}/metrics\n", private.local_addr()?);
+    if let Some(metrics) = metrics {
+        text += &format!("metrics       {metrics}\n");
     }
     Ok(output::print(&text)?)
 }

@@ -3,9 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::address::{self, ClientAddress};
 use super::engines::{cosignatures_database, open_reader};
 use super::exit::OrStoreExit;
-use super::{Common, Exit, output};
+use super::{Common, Exit, block_on, output};
 use crate::config::{Config, LogWitness, keys};
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
 use crate::store::{Identity, LogObserver as _, LogReader, StoreError};
@@ -56,7 +57,11 @@ impl WitnessesCommand {
 
 fn policy(config: &Config) -> anyhow::Result<Exit> {
     let (_, key) = keys::load_verifier(&config.data, config.name.as_deref())?;
-    output::print_exact(&config.witnesses.policy(&key, Some(&format!("{}/tlog", config.client_url()))))?;
+    let ClientAddress { url, doubt, .. } = block_on(async { Ok(address::of_log(config).await) })?;
+    output::print_exact(&config.witnesses.policy(&key, Some(&format!("{url}/tlog"))))?;
+    if let Some(doubt) = doubt {
+        output::warning(&doubt);
+    }
     Ok(Exit::Done)
 }
 

@@ -1,6 +1,6 @@
 //! What must hold between the settings, and what is allowed but should be known.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -9,7 +9,9 @@ use super::loader::Environment;
 use super::problem::{Problem, ProblemKind};
 use super::reference::{self, SERVER};
 use super::said::SettingOrigin;
-use super::{Config, ConfigError, Mode, Netrc, RouteSection, SUM_GOLANG_ORG, SumdbSection};
+use super::{
+    Config, ConfigError, ListenAddress, Mode, Netrc, RouteSection, SUM_GOLANG_ORG, SumdbSection,
+};
 use crate::module::PathPatterns;
 use crate::note::KeyName;
 use crate::route::{Checksum, Choice, RouteError};
@@ -193,13 +195,16 @@ pub(super) fn leads_back(url: &ServerUrl, config: &Config) -> bool {
     if is_own {
         return true;
     }
-    let listen = *config.listen;
-    let reaches = |ip: IpAddr| ip == listen.ip() || (ip.is_loopback() && listen.ip().is_unspecified());
+    let listen = &*config.listen;
     listen.port() == url.port()
         && match url.literal_ip() {
-            Some(_) if host == "localhost" => listen.ip().is_loopback() || listen.ip().is_unspecified(),
-            Some(ip) => reaches(ip),
-            None => false,
+            Some(_) if host == "localhost" => [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+                .iter()
+                .any(|ip| listen.is_reached_at(*ip)),
+            Some(ip) => listen.is_reached_at(ip),
+            None => {
+                matches!(listen, ListenAddress::Named { host: own, .. } if own.eq_ignore_ascii_case(&host))
+            }
         }
 }
 
@@ -229,11 +234,11 @@ pub(super) fn notices(config: &Config, environment: &Environment) -> Vec<String>
             anchor = config.anchor.display()
         ));
     }
-    if !config.listen.ip().is_loopback() && config.tls.files().is_none() {
+    if !config.listen.is_local() && config.tls.files().is_none() {
         notices.push(format!(
             "{} is open to other machines without TLS: the names of private modules travel in the clear, and the \
              go command sends credentials over https only. Set [tls], or put a TLS proxy in front.",
-            config.listen
+            *config.listen
         ));
     }
     notices.extend(config.trusted_proxies.iter().filter(|network| is_wide(network)).map(|network| {
@@ -274,7 +279,7 @@ fn mistyped_variable(name: &str) -> Option<String> {
 }
 
 impl Config {
-    /// Files and directories that the configuration names and that cannot be opened. Apart from
+    /// Files and directories that a server needs and that cannot be opened. Apart from
     /// [`Config::load`], because `env` and `key` must work for users who may not read the server's
     /// private files.
     pub fn missing_files(&self) -> Vec<Problem> {
@@ -294,18 +299,28 @@ impl Config {
             problems.extend(anchor.and_then(|path| missing("anchor", path, self.anchor.origin.clone())));
         }
         for (name, sumdb) in &self.sumdbs {
-            let key = format!("sumdb.{name}.urls");
-            let directories = sumdb.urls.iter().filter_map(SourceUrl::local_path);
-            problems.extend(directories.filter_map(|path| missing(&key, path, sumdb.urls.origin.clone())));
             let secret = &sumdb.hook_secret_file;
             let key = format!("sumdb.{name}.hook_secret_file");
             problems.extend(secret.as_deref().and_then(|path| missing(&key, path, secret.origin.clone())));
+        }
+        problems.extend(self.routes.iter().enumerate().filter_map(|(i, section)| read_netrc(i, section).err()));
+        problems
+    }
+
+    /// Directories that modules or records are read from and that cannot be opened. A server starts
+    /// without them: the next one of a list may have what is asked for, and a file system may come
+    /// back.
+    pub fn missing_sources(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (name, sumdb) in &self.sumdbs {
+            let key = format!("sumdb.{name}.urls");
+            let directories = sumdb.urls.iter().filter_map(SourceUrl::local_path);
+            problems.extend(directories.filter_map(|path| missing(&key, path, sumdb.urls.origin.clone())));
         }
         for (i, section) in self.routes.iter().enumerate() {
             let key = format!("route.{}.source", i + 1);
             let directories = section.route.source.iter().flat_map(SourceList::directories);
             problems.extend(directories.filter_map(|path| missing(&key, path, section.origin.clone())));
-            problems.extend(read_netrc(i, section).err());
         }
         problems
     }

@@ -3,7 +3,7 @@
 //! | setting | becomes |
 //! |---|---|
 //! | `GOPRIVATE`, `GONOSUMDB` | a first route: these patterns from `direct`, computed; never sent to anyone else |
-//! | `GOPROXY` | the source of everything else, and for each proxy a passthrough `<proxy>/sumdb/sum.golang.org` |
+//! | `GOPROXY` | the source of everything else, and for each proxy a passthrough `<proxy>/sumdb/sum.golang.org`; `https://` is assumed where a scheme is missing |
 //! | `GOSUMDB` | another address of sum.golang.org, where it names one |
 //!
 //! The environment counts first, then `go env` (which also reads the file of `go env -w`).
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::check::{self, leads_back};
 use super::loader::Environment;
+use super::patterns::DeadPattern;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::said::{Said, SettingOrigin};
 use super::{Config, Mode, RouteSection, SUM_GOLANG_ORG, SumdbSection};
@@ -197,11 +198,15 @@ fn private_route(go: &GoEnvironment) -> Result<Option<RouteSection>, ConfigError
     let (patterns, origin) = private_patterns(go);
     let Some(origin) = origin else { return Ok(None) };
     let modules = PathPatterns::parse(&patterns.join(","));
-    if let Some(pattern) = modules.malformed().next() {
+    let dead = patterns.iter().find_map(|pattern| Some((pattern, DeadPattern::of(pattern)?)));
+    if let Some((pattern, dead)) = dead {
         let cause = format!(
-            "`{pattern}` in GOPRIVATE or GONOSUMDB is not a complete pattern, so that it protects nothing"
+            "`{pattern}` in GOPRIVATE or GONOSUMDB {}, so that it protects nothing and the names that it is for go to the \
+             public route",
+            dead.why
         );
-        return Err(go_problem(&origin, cause, "correct it with `go env -w GOPRIVATE=…`".to_owned()));
+        let fix = format!("{} there; the go command ignores such a pattern, too", dead.advice());
+        return Err(go_problem(&origin, cause, fix));
     }
     let wild = patterns.iter().find(|pattern| !PathPatterns::parse(pattern).has_literal_host());
     if let Some(pattern) = wild {
@@ -245,7 +250,7 @@ fn public_source(
 ) -> Result<(Option<SourceList>, SettingOrigin), ConfigError> {
     let Some(setting) = go.var("GOPROXY") else { return Ok((None, SettingOrigin::Default)) };
     let origin = setting.origin.clone();
-    let list: SourceList = setting.value.parse().map_err(|error| match error {
+    let list = SourceList::parse_goproxy(&setting.value).map_err(|error| match error {
         SourceError::Off => go_problem(
             &origin,
             "GOPROXY is \"off\", which forbids every source: no module could be looked up or fetched".to_owned(),

@@ -74,6 +74,15 @@ pub(super) fn parse<'f>(file: &'f FileText, reference: &Reference) -> Result<DeT
     if unknown.is_empty() { Ok(table) } else { Err(ConfigError::of(unknown)) }
 }
 
+/// Returns the data directory that a file names, whatever else is wrong with it; none where nobody
+/// can tell.
+pub(super) fn data_of(path: &Path, reference: &Reference) -> Option<PathBuf> {
+    let text = read(path, reference).ok()?;
+    let table = toml::from_str::<toml::Table>(&text.text).ok()?;
+    let data = table.get("data").map_or(Some("tallystick-data"), toml::Value::as_str)?;
+    Some(text.directory().join(data))
+}
+
 /// "has a wrong value", with the shape and an example from the reference.
 pub(super) fn wrong_value(key: String, row: &reference::Key, why: &str) -> ProblemKind {
     let name = key.rsplit('.').next().unwrap_or(&key).to_owned();

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use super::loader::{At, Environment, Loader, Overrides, TextList};
+use super::patterns::DeadPattern;
 use super::problem::{ConfigError, ProblemKind};
 use super::reference::SERVER;
 use super::said::Said;
@@ -40,6 +41,21 @@ impl Config {
         }
         config.notices = check::notices(&config, environment);
         Ok(config)
+    }
+}
+
+impl Config {
+    /// Returns the data directory, also where the rest of the configuration is wrong: for a command
+    /// that asks the server of that directory, and leaves it to the server to refuse the rest.
+    pub fn data_directory(overrides: &Overrides, environment: &Environment) -> Result<PathBuf, ConfigError> {
+        let error = match Config::load(overrides, environment) {
+            Ok(config) => return Ok(config.data.value),
+            Err(error) => error,
+        };
+        let said = overrides.data.clone().or_else(|| environment.var("TALLYSTICK_DATA").map(PathBuf::from));
+        let named =
+            overrides.config.clone().or_else(|| environment.var("TALLYSTICK_CONFIG").map(PathBuf::from));
+        said.or_else(|| file::data_of(&named?, &SERVER)).ok_or(error)
     }
 }
 
@@ -159,14 +175,10 @@ pub(super) fn bad_pattern(patterns: &[String]) -> Option<String> {
             "is empty"
         } else if pattern.contains(',') || pattern.contains(char::is_whitespace) {
             "holds a comma or a space: each pattern is its own element"
-        } else if pattern.contains("://") {
-            "is a URL: module paths have no scheme"
-        } else if pattern.starts_with('/') || pattern.contains("//") {
-            "has an empty path element"
-        } else if PathPatterns::parse(pattern).malformed().next().is_some() {
-            "is not a complete pattern"
         } else {
-            return None;
+            let dead = DeadPattern::of(pattern)?;
+            let meant = dead.meant.map(|meant| format!(" (`{meant}` is probably meant)"));
+            return Some(format!("`{pattern}` {}{}", dead.why, meant.unwrap_or_default()));
         };
         Some(format!("`{pattern}` {why}"))
     })

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -15,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::file::{self, FileText, one_line};
+use super::listen::ListenAddress;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference::{self, Reference};
 use super::said::{Said, SettingOrigin};
@@ -29,9 +29,9 @@ pub struct Overrides {
     /// `--name`.
     pub name: Option<String>,
     /// `--listen`.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<ListenAddress>,
     /// `--metrics-listen`.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<ListenAddress>,
     /// `--cacert`, as often as it was given.
     pub cacert: Vec<PathBuf>,
 }
@@ -184,12 +184,18 @@ impl<'d> At<'_, 'd> {
         self.parsed().unwrap_or_else(|| Said::by_default(default))
     }
 
-    /// A path; relative ones of the file start at the file's directory.
+    /// A path, absolute, since an error that names it may be read anywhere; relative ones of the file
+    /// start at the file's directory.
     pub(super) fn path(&mut self, flag: Option<PathBuf>) -> Option<Said<PathBuf>> {
         let Said { value, origin } = self.over(flag)?;
         let is_of_file = matches!(origin, SettingOrigin::File { .. });
         let value = if is_of_file { self.directory().join(value) } else { value };
-        Some(Said { value, origin })
+        Some(Said { value: absolute(value), origin })
+    }
+
+    /// A path that stands for one that nobody gave, below the file's directory.
+    pub(super) fn path_by_default(&self, name: &str) -> Said<PathBuf> {
+        Said::by_default(absolute(self.directory().join(name)))
     }
 
     /// A path that may be left out.
@@ -404,4 +410,8 @@ impl FromStr for TextList {
             text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
         ))
     }
+}
+/// The path from the root directory on. Where the working directory is gone, it stays as it is.
+pub(super) fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -28,17 +28,20 @@
 //! Where there is no route at all, [`Config::discover`] makes two out of the `go` command's own
 //! settings.
 
+mod changes;
 mod check;
 mod declare;
 mod discover;
 mod file;
 mod interval;
 pub mod keys;
+mod listen;
 mod load;
 mod loader;
 mod log_format;
 mod monitor;
 mod netrc;
+mod patterns;
 mod problem;
 pub mod reference;
 mod rows;
@@ -59,8 +62,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use changes::ConfigChanges;
 pub use discover::{GoEnvironment, Setting};
 pub use interval::{VerifyInterval, VerifyIntervalError};
+pub use listen::{ListenAddress, ListenAddressError};
 pub use loader::{Environment, Overrides};
 pub use log_format::LogFormat;
 pub use monitor::{Followed, MonitorConfig, WebhookSection};
@@ -95,16 +100,16 @@ settings! {
         "url" => url: Said<Option<ServerUrl>> = Said::optional(at.parsed());
         /// Directory of the log database, the keys and the control socket.
         "data" => data: Said<PathBuf> = at.path(flags.data.clone())
-            .unwrap_or_else(|| Said::by_default(at.directory().join("tallystick-data")));
+            .unwrap_or_else(|| at.path_by_default("tallystick-data"));
         /// File of the anchor.
         "anchor" => anchor: Said<PathBuf> =
             at.path(None).unwrap_or_else(|| Said::by_default(data.join("anchor.db")));
         /// The public door.
-        "listen" => listen: Said<SocketAddr> =
-            at.over(flags.listen).unwrap_or_else(|| Said::by_default(local(8470)));
+        "listen" => listen: Said<ListenAddress> =
+            at.over(flags.listen.clone()).unwrap_or_else(|| Said::by_default(local(8470)));
         /// Health and metrics.
-        "metrics_listen" => metrics_listen: Said<SocketAddr> =
-            at.over(flags.metrics_listen).unwrap_or_else(|| Said::by_default(local(8471)));
+        "metrics_listen" => metrics_listen: Said<ListenAddress> =
+            at.over(flags.metrics_listen.clone()).unwrap_or_else(|| Said::by_default(local(8471)));
         /// TLS of the public door.
         "tls" => tls: TlsFiles = load::tls(&mut at.section());
         /// Peers whose X-Forwarded-For is believed.
@@ -150,8 +155,8 @@ settings! {
     }
 }
 
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
+fn local(port: u16) -> ListenAddress {
+    SocketAddr::from(([127, 0, 0, 1], port)).into()
 }
 
 settings! {
@@ -304,22 +309,16 @@ impl Config {
     /// The address that clients use: `url`, or one made from `listen` (an unspecified address
     /// becomes loopback).
     pub fn client_url(&self) -> String {
-        self.client_url_at(*self.listen, self.tls.files().is_some())
+        self.client_url_at(&self.listen, self.tls.files().is_some())
     }
 
     /// The same for a server that listens at an address, which `listen` need not be: a port may be
     /// 0, and flags may have said another one.
-    pub fn client_url_at(&self, mut address: SocketAddr, has_tls: bool) -> String {
+    pub fn client_url_at(&self, listen: &ListenAddress, has_tls: bool) -> String {
         if let Some(url) = &*self.url {
             return url.request_url().as_str().trim_end_matches('/').to_owned();
         }
         let scheme = if has_tls { "https" } else { "http" };
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                SocketAddr::V4(_) => [127, 0, 0, 1].into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        format!("{scheme}://{address}")
+        format!("{scheme}://{}", listen.for_programs_here())
     }
 }

@@ -27,7 +27,6 @@
 //! Paths are relative to the file. Unknown keys are errors.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ use super::loader::{At, Environment, Loader};
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference::MONITOR;
 use super::said::Said;
-use super::{Span, file, load, sumdb};
+use super::{ListenAddress, Span, file, load, sumdb};
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
 use crate::source::{ServerUrl, SourceUrl};
@@ -57,7 +56,7 @@ settings! {
         /// The file of metrics.
         "textfile" => textfile: Said<Option<PathBuf>> = at.optional_path();
         /// The address of health and metrics.
-        "metrics_listen" => metrics_listen: Said<Option<SocketAddr>> = Said::optional(at.said());
+        "metrics_listen" => metrics_listen: Said<Option<ListenAddress>> = Said::optional(at.said());
     }
     also {
         /// Who is told of each event.

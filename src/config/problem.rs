@@ -31,7 +31,7 @@ impl std::error::Error for ConfigError {}
 
 impl ConfigError {
     /// The problems in the order of the file; those of other places first.
-    pub(super) fn of(mut problems: Vec<Problem>) -> ConfigError {
+    pub(crate) fn of(mut problems: Vec<Problem>) -> ConfigError {
         assert!(!problems.is_empty(), "an error without a problem says nothing");
         problems.sort_by_key(|problem| match &problem.place {
             SettingOrigin::File { line, .. } => *line,
@@ -97,6 +97,16 @@ pub enum ProblemKind {
         /// What to write instead.
         fix: String,
     },
+    /// What a key names cannot be used by the server.
+    #[error("`{key}`: {why}")]
+    Unusable {
+        /// The key with its section.
+        key: String,
+        /// What is wrong, as a sentence.
+        why: String,
+        /// What to do.
+        fix: String,
+    },
     /// `checksum` names a database that is not configured.
     #[error("route {route}: checksum = \"{name}\", but there is no [sumdb.\"{name}\"]")]
     UnknownSumdb {
@@ -150,7 +160,9 @@ impl ProblemKind {
                 format!("remove it; {listing}")
             }
             ProblemKind::UnknownKey { near, .. } => format!("did you mean {}?", either(near)),
-            ProblemKind::Value { fix, .. } | ProblemKind::GoEnvironment { fix, .. } => fix.clone(),
+            ProblemKind::Value { fix, .. }
+            | ProblemKind::Unusable { fix, .. }
+            | ProblemKind::GoEnvironment { fix, .. } => fix.clone(),
             ProblemKind::UnknownSumdb { name, known, .. } => format!(
                 "add [sumdb.\"{name}\"] with key and urls, or use one of: {}",
                 known.iter().map(|k| format!("\"{k}\"")).chain(["\"compute\"".to_owned()]).collect::<Vec<_>>().join(", ")

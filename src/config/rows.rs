@@ -1,6 +1,5 @@
 //! Settings as rows of `config show`. Credentials in URLs are replaced by `***`.
 
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::said::{Said, SettingOrigin};
-use super::{LogFormat, Mode, Schedule, Span, VerifyInterval};
+use super::{ListenAddress, LogFormat, Mode, Schedule, Span, VerifyInterval};
 use crate::module::PathPatterns;
 use crate::note::VerifierKey;
 use crate::source::{ServerUrl, SourceUrl};
@@ -70,9 +69,10 @@ macro_rules! shown_as_text {
     };
 }
 
-shown_as_itself!(bool, u32, u64, usize, NonZeroU32, NonZeroU64, String, PathBuf, SocketAddr);
+shown_as_itself!(bool, u32, u64, usize, NonZeroU32, NonZeroU64, String, PathBuf);
 shown_as_text!(
     IpNet,
+    ListenAddress,
     LogFormat,
     Mode,
     PathPatterns,

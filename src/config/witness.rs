@@ -17,7 +17,6 @@
 //! Flags win over the file. Paths in the file are relative to the file.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::declare::settings;
@@ -25,7 +24,7 @@ use super::loader::{At, Environment, Loader};
 use super::problem::{ConfigError, ProblemKind};
 use super::reference::WITNESS;
 use super::said::{Said, SettingOrigin};
-use super::{LogFormat, Tls, file, load, local};
+use super::{ListenAddress, LogFormat, Tls, file, load, local};
 use crate::note::VerifierKey;
 
 /// Logs of one witness: each is remembered in memory.
@@ -38,13 +37,13 @@ settings! {
         "name" => name: Said<Option<String>> = Said::optional(at.over(flags.name.clone()));
         /// Directory of the key and the database.
         "data" => data: Said<PathBuf> = at.path(flags.data.clone())
-            .unwrap_or_else(|| Said::by_default("tallystick-witness".into()));
+            .unwrap_or_else(|| at.path_by_default("tallystick-witness"));
         /// The address at which logs submit checkpoints.
-        "listen" => listen: Said<SocketAddr> =
-            at.over(flags.listen).unwrap_or_else(|| Said::by_default(local(8475)));
+        "listen" => listen: Said<ListenAddress> =
+            at.over(flags.listen.clone()).unwrap_or_else(|| Said::by_default(local(8475)));
         /// Health and metrics, where they are wanted.
-        "metrics_listen" => metrics_listen: Said<Option<SocketAddr>> =
-            Said::optional(at.over(flags.metrics_listen));
+        "metrics_listen" => metrics_listen: Said<Option<ListenAddress>> =
+            Said::optional(at.over(flags.metrics_listen.clone()));
         /// What stands before the paths of the protocol: empty, or `/…` without a slash at its end.
         "prefix" => prefix: Said<String> = read_prefix(at);
         /// PEM chain, leaf first.
@@ -70,9 +69,9 @@ pub struct WitnessOverrides {
     /// `--name`.
     pub name: Option<String>,
     /// `--listen`.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<ListenAddress>,
     /// `--metrics-listen`.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<ListenAddress>,
     /// `--log`, each `[ORIGIN ]VKEY`. They are added to those of the file.
     pub logs: Vec<String>,
 }

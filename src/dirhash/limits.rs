@@ -67,17 +67,25 @@ pub enum ZipError {
         limit: u64,
     },
     /// An entry has a name that no module's zip has.
-    #[error("bad file name {name:?} in zip: {reason}")]
+    #[error("bad file name \"{name}\" in zip: {reason}")]
     Name {
-        /// The name; what is not UTF-8 is replaced.
+        /// The name, escaped.
         name: String,
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An entry has a character in its name that the go command does not unpack.
+    #[error("bad file name \"{name}\" in zip: the go command allows no U+{:04X} in file names", u32::from(*.char))]
+    Char {
+        /// The name, escaped.
+        name: String,
+        /// The first such character.
+        char: char,
+    },
     /// An entry cannot be read, or is not what the directory says of it.
-    #[error("bad entry {name:?} in zip: {reason}")]
+    #[error("bad entry \"{name}\" in zip: {reason}")]
     Entry {
-        /// The entry.
+        /// The entry, escaped.
         name: String,
         /// What is wrong with it.
         reason: &'static str,

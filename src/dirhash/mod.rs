@@ -13,6 +13,7 @@
 
 mod archive;
 mod entry;
+mod letters;
 mod limits;
 mod names;
 mod read_at;

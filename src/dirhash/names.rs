@@ -2,13 +2,14 @@
 //!
 //! Every name is `<path>@<version>/<file>`, the file is a clean relative path that every file system can store, no
 //! two files differ by case only, none is also a directory, and a go.mod is in the root alone, in lower case.
-//! Letters outside ASCII are as Unicode's `Alphabetic`, a little more than x/mod's letters.
+//! Letters outside ASCII are Go's.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::archive::Directory;
+use super::letters::is_letter;
 use super::limits::{ZipError, ZipLimits, check_limit};
 use crate::module::is_windows_reserved;
 
@@ -32,7 +33,10 @@ pub(super) fn check(
             None => (file, file.is_empty()),
         };
         if !file.is_empty() {
-            check_file_path(path).map_err(refuse)?;
+            check_file_path(path).map_err(|bad| match bad {
+                BadPath::Rule(reason) => refuse(reason),
+                BadPath::Char(char) => directory.char_error(index, char),
+            })?;
         }
         seen.insert(path, is_directory).map_err(refuse)?;
         if is_directory {
@@ -57,19 +61,26 @@ pub(super) fn check(
     Ok(go_mod)
 }
 
-fn check_file_path(path: &str) -> Result<(), &'static str> {
+/// What is wrong with the path of a file.
+enum BadPath {
+    Rule(&'static str),
+    /// The first character that no name may have.
+    Char(char),
+}
+
+fn check_file_path(path: &str) -> Result<(), BadPath> {
     for element in path.split('/') {
         match element {
-            "" => return Err("not a clean relative path"),
-            _ if element.bytes().all(|b| b == b'.') => return Err("an element of dots only"),
-            _ if element.ends_with('.') => return Err("an element ends in a dot"),
+            "" => return Err(BadPath::Rule("not a clean relative path")),
+            _ if element.bytes().all(|b| b == b'.') => return Err(BadPath::Rule("an element of dots only")),
+            _ if element.ends_with('.') => return Err(BadPath::Rule("an element ends in a dot")),
             _ => {}
         }
-        if !element.chars().all(is_file_char) {
-            return Err("a character that not every file system can store");
+        if let Some(char) = element.chars().find(|c| !is_file_char(*c)) {
+            return Err(BadPath::Char(char));
         }
         if is_windows_reserved(element.split('.').next().unwrap_or_default()) {
-            return Err("reserved on Windows");
+            return Err(BadPath::Rule("reserved on Windows"));
         }
     }
     Ok(())
@@ -80,7 +91,7 @@ fn is_file_char(c: char) -> bool {
         '!' | '#' | '$' | '%' | '&' | '(' | ')' | '+' | ',' | '-' | '.' | '=' | '@' | '[' | ']' | '^'
         | '_' | '{' | '}' | '~' | ' ' => true,
         _ if c.is_ascii() => c.is_ascii_alphanumeric(),
-        _ => c.is_alphabetic(),
+        _ => is_letter(c),
     }
 }
 
@@ -167,4 +178,57 @@ fn fold_char(c: char) -> char {
 fn single(mut chars: impl Iterator<Item = char>) -> Option<char> {
     let first = chars.next();
     first.filter(|_| chars.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// What tests/oracle/lettervec prints: runs of letters, and what those fold to that do not fold to themselves.
+    #[derive(serde::Deserialize)]
+    struct LetterVectors {
+        unicode: String,
+        letters: Vec<(u32, u32)>,
+        folds: Vec<(u32, u32)>,
+    }
+
+    fn vectors() -> LetterVectors {
+        let vectors: LetterVectors =
+            serde_json::from_str(include_str!("../../tests/vectors/letters.json")).unwrap();
+        assert_eq!(vectors.unicode, "15.0.0");
+        vectors
+    }
+
+    #[test]
+    fn of_all_characters_those_are_allowed_that_go_allows() {
+        let mut expected = vec![false; 0x11_0000];
+        for (first, last) in vectors().letters {
+            expected[first as usize..=last as usize].fill(true);
+        }
+        for c in '\u{80}'..=char::MAX {
+            assert_eq!(is_file_char(c), expected[c as usize], "U+{:04X}", u32::from(c));
+        }
+        assert!("é漢".chars().all(is_file_char) && !"Ⅷ→".chars().any(is_file_char));
+        let allowed: String =
+            (' '..='~').filter(|c| is_file_char(*c) && !c.is_ascii_alphanumeric()).collect();
+        assert_eq!(allowed, " !#$%&()+,-.=@[]^_{}~");
+    }
+
+    /// Two allowed names are equal to us exactly where they are to Go.
+    #[test]
+    fn of_all_letters_those_are_equal_that_are_equal_to_go() {
+        let LetterVectors { letters, folds, .. } = vectors();
+        let folds: HashMap<u32, u32> = folds.into_iter().collect();
+        let letters = letters.into_iter().flat_map(|(first, last)| first..=last);
+        let ascii = (b'A'..=b'Z').chain(b'a'..=b'z').map(u32::from);
+        let (mut ours_of, mut gos_of) = (HashMap::new(), HashMap::new());
+        for c in letters.chain(ascii).filter_map(char::from_u32) {
+            let gos = folds.get(&u32::from(c)).copied().unwrap_or(u32::from(c.to_ascii_lowercase()));
+            let ours = fold_char(c);
+            assert_eq!(*ours_of.entry(gos).or_insert(ours), ours, "U+{:04X}", u32::from(c));
+            assert_eq!(*gos_of.entry(ours).or_insert(gos), gos, "U+{:04X}", u32::from(c));
+        }
+    }
 }

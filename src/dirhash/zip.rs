@@ -2,9 +2,9 @@
 //!
 //! The `go` command hashes the entries of the zip's central directory by name, directory entries included. So do we,
 //! and for every zip accepted here the hash is x/mod's. A zip that is refused is damaged, hostile, beyond the limits
-//! of x/mod/zip, or one that the `go` command would not unpack; the exceptions, stricter than x/mod, are: bytes
-//! before the first or after the last record of the archive, a name in the local header that differs from the
-//! directory's, entries that overlap, the same directory twice, encrypted entries, several disks.
+//! of x/mod/zip, or one that the `go` command would not unpack; the exceptions, stricter than x/mod, are: a name in
+//! the local header that differs from the directory's, entries that overlap each other or the directory or come
+//! after it, the same directory twice, encrypted entries.
 //!
 //! We read zips ourselves, because the parsers must agree: a library that renames entries by an extra field,
 //! drops the first of two equal names or searches for another end record hashes another set of files than `go`.

@@ -1,10 +1,10 @@
 //! go.sum files, read as the `go` command reads them.
 //!
-//! The rules are those of `readGoSum` in `cmd/go/internal/modfetch` (Go 1.26): lines end in `\n`, words are apart by
-//! any white space, blank lines do not count, and a line of another number of words than three stops the command.
-//! Nothing else is checked when the file is read. A line that means nothing is therefore harmless to `go`: it never
-//! vouches for a download. We read on as well, but we count and name every such line, so that nobody takes it for
-//! one that was verified.
+//! The rules are those of `readGoSum` in `cmd/go/internal/modfetch` (Go 1.26): lines end in `\n`,
+//! words are apart by any white space, blank lines do not count, and a line of another number of
+//! words than three stops the command. Nothing else is checked when the file is read. A line that
+//! means nothing is therefore harmless to `go`: it never vouches for a download. We read on as
+//! well, but we count and name every such line, so that nobody takes it for one that was verified.
 //!
 //! | in the file | `go` | [`parse_go_sum`] |
 //! |---|---|---|
@@ -21,7 +21,8 @@ use super::{GO_MOD, GoSumLine, LineKind};
 use crate::dirhash::H1Error;
 use crate::module::{ModuleError, ModuleVersion};
 
-/// The hash of an empty go.mod. Old `go` commands wrote it for what was no module; they all ignore such lines since.
+/// The hash of an empty go.mod. Old `go` commands wrote it for what was no module; they all ignore
+/// such lines since.
 const EMPTY_GO_MOD: &str = "h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY=";
 /// What editors of some systems put before the text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -37,6 +38,8 @@ pub struct GoSumFile {
     pub lines: Vec<NumberedLine>,
     /// Lines that `go` tolerates and that vouch for nothing.
     pub odd: Vec<OddLine>,
+    /// The first line that ends in CR LF. `go` reads such lines, and writes them with LF alone.
+    pub crlf: Option<usize>,
 }
 
 /// A line with its place.
@@ -148,6 +151,9 @@ pub fn parse_go_sum(data: impl AsRef<[u8]>) -> Result<GoSumFile, GoSumError> {
     }
     let (mut file, mut refused) = (GoSumFile::default(), None);
     for (line, number) in data.split(|byte| *byte == b'\n').zip(1..) {
+        if line.ends_with(b"\r") {
+            file.crlf.get_or_insert(number);
+        }
         // What is not UTF-8 becomes a character that no path, version or hash has.
         match parse_line(&String::from_utf8_lossy(line), number == 1) {
             Ok(None) => {}

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
@@ -54,7 +55,7 @@ const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(30);
 pub struct GossipDoor {
     gossip: Gossip,
     rates: Rates,
-    deadline: Duration,
+    deadline: ArcSwap<Duration>,
     clock: Clock,
 }
 
@@ -62,7 +63,12 @@ impl GossipDoor {
     /// `deadline` is how long a client may have to wait for what must be asked of another log.
     pub fn new(gossip: Gossip, deadline: Duration, clock: Clock) -> GossipDoor {
         let rates = Rates::new(CLIENT_HEADS_PER_MINUTE, HEADS_PER_MINUTE, &clock);
-        GossipDoor { gossip, rates, deadline, clock }
+        GossipDoor { gossip, rates, deadline: ArcSwap::from_pointee(deadline), clock }
+    }
+
+    /// Replaces the deadline, for heads that are shown from now on.
+    pub fn set_deadline(&self, deadline: Duration) {
+        self.deadline.store(Arc::new(deadline));
     }
 }
 
@@ -114,7 +120,7 @@ async fn hear(
         Ok(body) => body,
         Err(error) => return ProblemDetails::from(error).answer(),
     };
-    let deadline = door.clock.instant() + door.deadline;
+    let deadline = door.clock.instant() + **door.deadline.load();
     match door.gossip.hear(&body, deadline).await {
         Ok(compared) => answer::json(&HeaderMap::new(), CacheControl::NoStore, &document(&compared)),
         Err(error) => refusal(&error).answer(),

@@ -48,6 +48,7 @@ pub struct Recent {
 type LogNumber = u16;
 
 /// One log's part of it.
+#[derive(Clone)]
 pub(super) struct RecentOf {
     log: LogNumber,
     recent: Arc<Recent>,

@@ -33,12 +33,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::activity::{Activity, Disposition, Patience, Watchdog, Watched};
 use super::answer::{self, Answer};
+use super::listener::Listeners;
 use super::metrics::Traffic;
 use super::proxies::TrustedProxies;
 use super::tls::TlsKeeper;
@@ -72,6 +73,8 @@ pub struct ListenLimits {
     /// Connections that are served at one time. 8192 with a descriptor each stay below the usual hard limit of
     /// descriptors, and cost some 100 MB at worst (buffers). Half as many again may wait for a slot.
     pub connections: usize,
+    /// Later values of `connections`, which a reload of the configuration sends.
+    pub resized: Option<watch::Receiver<usize>>,
     /// A TLS handshake: ten seconds are several round trips of a bad line.
     pub handshake: Duration,
     /// From the first byte of a request to the end of its head: it fits in one packet.
@@ -95,6 +98,7 @@ impl Default for ListenLimits {
     fn default() -> Self {
         ListenLimits {
             connections: 8192,
+            resized: None,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
@@ -261,10 +265,10 @@ impl Served {
 }
 
 impl<S: Site> Door<S> {
-    /// Serves connections of `listener` until `shutdown` is ready, then until they are done or
+    /// Serves connections of `listeners` until `shutdown` is ready, then until they are done or
     /// [`ListenLimits::drain`] is over. Never fails: a listener that cannot accept is tried again.
-    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Closed {
-        let limits = self.limits;
+    pub async fn serve(self, listeners: impl Into<Listeners>, shutdown: impl Future<Output = ()>) -> Closed {
+        let (limits, listeners) = (self.limits, listeners.into());
         let shared = Arc::new(Shared {
             site: self.site,
             tls: self.tls,
@@ -283,10 +287,10 @@ impl<S: Site> Door<S> {
         });
         let (phase, _) = watch::channel(Phase::Open);
         let mut waiting = Waiting { by_holder: BTreeMap::new(), max: limits.waiting_max() };
-        let mut shutdown = pin!(shutdown);
+        let (mut shutdown, mut resized) = (pin!(shutdown), limits.resized.clone());
         loop {
             tokio::select! {
-                (stream, peer) = accept(&listener, &shared) => {
+                (stream, peer) = accept(&listeners, &shared) => {
                     shared.traffic.accepted.inc();
                     // Counted first: a slot that becomes free from now on is offered to it.
                     shared.waiting.fetch_add(1, SeqCst);
@@ -295,11 +299,15 @@ impl<S: Site> Door<S> {
                         None => drop(shared.waiting.fetch_sub(1, SeqCst)),
                     }
                 }
+                connections = next_size(&mut resized) => {
+                    shared.slots().resize(connections);
+                    waiting.begin_all(&shared, &phase);
+                }
                 () = shared.room.notified() => waiting.begin_all(&shared, &phase),
                 () = shutdown.as_mut() => break,
             }
         }
-        drop((listener, waiting));
+        drop((listeners, waiting));
         phase.send_replace(Phase::Draining);
         if timeout(limits.drain, phase.closed()).await.is_ok() {
             return Closed { cut: 0 };
@@ -309,6 +317,16 @@ impl<S: Site> Door<S> {
         phase.closed().await;
         Closed { cut }
     }
+}
+
+/// Waits until there are to be more or fewer connections.
+async fn next_size(resized: &mut Option<watch::Receiver<usize>>) -> usize {
+    if let Some(sizes) = resized
+        && sizes.changed().await.is_ok()
+    {
+        return *sizes.borrow_and_update();
+    }
+    std::future::pending().await
 }
 
 /// A connection that was accepted and has no slot yet.
@@ -352,9 +370,9 @@ impl Waiting {
 
 /// Waits for a connection. Errors of one connection (it was reset while it waited) are nothing; others, as when
 /// descriptors run out, are logged once and tried again after a pause.
-async fn accept<S>(listener: &TcpListener, shared: &Shared<S>) -> (TcpStream, SocketAddr) {
+async fn accept<S>(listeners: &Listeners, shared: &Shared<S>) -> (TcpStream, SocketAddr) {
     loop {
-        match listener.accept().await {
+        match listeners.accept().await {
             Ok(accepted) => {
                 shared.starved.store(false, Relaxed);
                 return accepted;

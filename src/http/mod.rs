@@ -43,6 +43,7 @@ pub mod tlog;
 pub mod tlog_proof;
 pub mod tls;
 pub mod unusable;
+pub mod validity;
 pub mod verified;
 pub mod witness;
 pub mod witnesses;

@@ -11,25 +11,32 @@
 //! An entry that is no address ends the reading: the client is then the proxy that passed it on.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies in front of this server.
+/// The proxies in front of this server. Clones share the list, which a reload replaces.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
+pub struct TrustedProxies(Arc<ArcSwap<Vec<IpNet>>>);
 
 impl TrustedProxies {
     /// None in the list: every peer is the client.
     pub fn new(networks: Vec<IpNet>) -> TrustedProxies {
-        TrustedProxies(networks)
+        TrustedProxies(Arc::new(ArcSwap::from_pointee(networks)))
+    }
+
+    /// Replaces the list, for connections and requests from now on.
+    pub fn replace(&self, networks: Vec<IpNet>) {
+        self.0.store(Arc::new(networks));
     }
 
     /// Whether a peer of this address speaks for others.
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.0.load().iter().any(|network| network.contains(&address))
     }
 
     /// The address of the client that sent a request with these headers through `peer`.

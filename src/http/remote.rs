@@ -76,17 +76,19 @@ pub struct MirroredLog {
     tiles: Questions,
 }
 
-/// What clients ask of a remote log, so much at once; each question has a number.
+/// What clients ask of a remote log, so much at once; each question has a number. Clones share the
+/// places.
+#[derive(Clone)]
 struct Questions {
     turns: Turns<u64, Claimant>,
     line: Line,
-    asked: AtomicU64,
+    asked: Arc<AtomicU64>,
 }
 
 impl Questions {
     fn new() -> Questions {
         let (turns, line) = Turns::with_places(PLACES);
-        Questions { turns, line, asked: AtomicU64::new(0) }
+        Questions { turns, line, asked: Arc::default() }
     }
 
     /// Asks when it is the client's turn, and anew when its place was needed for another client.
@@ -107,6 +109,28 @@ impl MirroredLog {
             lookups: Questions::new(),
             tiles: Questions::new(),
             options,
+        }
+    }
+
+    /// The same mirror under the limits of a reloaded configuration. What is kept of it in memory
+    /// was verified, and stays.
+    pub fn renewed(&self, may_tell: Box<MayTell>, rates: Arc<Rates>, deadline: Duration) -> MirroredLog {
+        let MirrorOptions { mirror, waiters, recent, clock, .. } = &self.options;
+        let (mirror, waiters, clock) = (mirror.clone(), waiters.clone(), clock.clone());
+        MirroredLog {
+            recent: self.recent.clone(),
+            latest: ArcSwapOption::empty(),
+            lookups: self.lookups.clone(),
+            tiles: self.tiles.clone(),
+            options: MirrorOptions {
+                mirror,
+                may_tell,
+                rates,
+                waiters,
+                deadline,
+                recent: recent.clone(),
+                clock,
+            },
         }
     }
 
@@ -230,8 +254,9 @@ impl MirroredLog {
                 let size = self.log().newest().map_or(TreeSize(0), |newest| newest.tree.size);
                 // Not 404: a client whose head is newer than ours asks for what will be there, and would give up.
                 let text = format!(
-                    "{what} of {name} is beyond the newest tree head that is known here, of {size} records\nTry again in a \
-                     few seconds."
+                    "{what} of {name} is beyond the newest tree head that is known here, of {}\nTry again in a few \
+                     seconds.",
+                    size.records()
                 );
                 Err(LookupRefusal::TryLater { text, retry_after: RETRY_AFTER })
             }
@@ -248,9 +273,10 @@ impl MirroredLog {
             self.options.mirror.want();
         }
         let text = format!(
-            "{} of {} is not mirrored here yet: there are {size} records\nTry again in a few seconds.",
+            "{} of {} is not mirrored here yet, only {}\nTry again in a few seconds.",
             tile.path(),
-            log.name()
+            log.name(),
+            size.records()
         );
         LookupRefusal::TryLater { text, retry_after: RETRY_AFTER }
     }
@@ -351,7 +377,8 @@ fn refusal(log: &str, what: &str, error: &RemoteError) -> LookupRefusal {
         RemoteError::NotFound { .. } => missing(log, what, NOT_FOUND_AGE),
         RemoteError::Forbidden { .. } => LookupRefusal::Forbidden {
             text: format!(
-                "{log} refuses to tell this server {what}\nThe operator of this server must look at its credentials."
+                "{log} refuses to tell this server {what}\nThe operator of this server finds in its log what each URL of {log} \
+                 said, and gives it other credentials or another URL."
             ),
         },
         RemoteError::Unavailable { retry_after, .. } => {
@@ -421,10 +448,11 @@ impl MetricsSource for MirrorFigures {
         );
         add(
             "mirror_lag_seconds",
-            "Seconds since the newest head was reached, -1 for never",
+            "Seconds since the newest head was reached, +Inf for never",
             &|_, progress| {
                 let age = |at| self.clock.now().duration_since(at).as_secs_f64().max(0.0);
-                gauge(progress.succeeded_at.map_or(-1.0, age))
+                // An alert on a lag that is too long must see one that never ends.
+                gauge(progress.succeeded_at.map_or(f64::INFINITY, age))
             },
         );
         add(

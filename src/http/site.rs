@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::{Method, Request};
 use hyper::body::Incoming;
@@ -60,14 +61,36 @@ pub struct PublicSite {
     pub hooks: Hooks,
     /// Whose `X-Forwarded-For` is believed.
     pub proxies: TrustedProxies,
-    /// Where requests wait.
-    pub waiting: WaitingRoom,
+    /// Where requests wait. A site that replaces another shares its room.
+    pub waiting: Arc<WaitingRoom>,
     /// How long a look-up that must be notarised may take. Below the deadline of any load balancer in front.
     pub lookup_deadline: Duration,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// Measures them.
     pub clock: Clock,
+}
+
+/// A public site that a reload of the configuration replaces. A request is answered by the site
+/// that was there when it began.
+pub struct LiveSite(ArcSwap<PublicSite>);
+
+impl LiveSite {
+    /// Begins with this site.
+    pub fn new(site: PublicSite) -> LiveSite {
+        LiveSite(ArcSwap::from_pointee(site))
+    }
+
+    /// Replaces the site, for requests from now on.
+    pub fn replace(&self, site: PublicSite) {
+        self.0.store(Arc::new(site));
+    }
+}
+
+impl Site for LiveSite {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        self.0.load_full().answer(request, peer).await
+    }
 }
 
 impl Site for PublicSite {

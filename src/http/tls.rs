@@ -5,13 +5,14 @@
 //!
 //! [`TlsKeeper::reload`] looks whether the files have changed and takes the new pair for new connections; those that
 //! are open keep theirs. Renewal tools write two files one after the other, so a pair that does not fit together is
-//! an error that changes nothing, and the next call tries again.
+//! an error that changes nothing, and the next call tries again. A reload of the configuration may name other files: a
+//! [`TlsPair`] is read and checked first, and [`TlsKeeper::replace`] cannot fail.
 
 use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -19,6 +20,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{InconsistentKeys, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
+use super::metrics::{MetricsSource, Sample, SampleValue};
+use super::validity::Validity;
 use crate::config::is_exposed;
 
 /// A PEM file that is longer is refused: a chain of ten certificates has about 20 KB.
@@ -105,19 +108,25 @@ pub enum Reload {
     Replaced,
 }
 
-/// The certificate in use, and the files that it came from.
-pub struct TlsKeeper {
-    cert: PathBuf,
-    key: PathBuf,
-    /// What the files looked like when they were last taken. Held during a reload, so that two do not race.
-    taken: Mutex<[FileMark; 2]>,
-    current: ArcSwap<ServerConfig>,
+/// A certificate with its key, read and checked.
+pub struct TlsPair {
+    files: FilePair,
+    config: Arc<ServerConfig>,
+    validity: Option<Validity>,
 }
 
-impl fmt::Debug for TlsKeeper {
+impl fmt::Debug for TlsPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsKeeper").field("cert", &self.cert).field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("TlsPair").field("files", &self.files).finish_non_exhaustive()
     }
+}
+
+/// Two files, and what they looked like when they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FilePair {
+    cert: PathBuf,
+    key: PathBuf,
+    marks: [FileMark; 2],
 }
 
 /// Enough to see that a file was written or replaced.
@@ -128,31 +137,108 @@ struct FileMark {
     bytes: u64,
 }
 
+impl FilePair {
+    fn look_at(cert: PathBuf, key: PathBuf) -> Result<FilePair, TlsError> {
+        let marks = [mark("certificate", &cert)?, mark("key", &key)?];
+        Ok(FilePair { cert, key, marks })
+    }
+}
+
+impl TlsPair {
+    /// Reads the pair of PEM files.
+    pub fn read(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<TlsPair, TlsError> {
+        // The marks are taken first: what is written after them is seen by the next reload.
+        TlsPair::of(FilePair::look_at(cert.into(), key.into())?)
+    }
+
+    fn of(files: FilePair) -> Result<TlsPair, TlsError> {
+        let (config, validity) = read_pair(&files.cert, &files.key)?;
+        Ok(TlsPair { files, config: Arc::new(config), validity })
+    }
+
+    /// Returns the time in which every certificate of the chain is valid.
+    pub fn validity(&self) -> Option<Validity> {
+        self.validity
+    }
+
+    /// Whether both were read from the same files in the same state.
+    pub fn has_files_of(&self, other: &TlsPair) -> bool {
+        self.files == other.files
+    }
+
+    /// Returns the file of the certificate.
+    pub fn cert(&self) -> &Path {
+        &self.files.cert
+    }
+}
+
+/// The certificate in use, and the files that it came from.
+#[derive(Debug)]
+pub struct TlsKeeper {
+    current: ArcSwap<TlsPair>,
+    /// Held while the pair is replaced, so that two replacements do not race.
+    replacing: Mutex<()>,
+}
+
 impl TlsKeeper {
     /// Reads the pair of PEM files.
     pub fn load(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<TlsKeeper, TlsError> {
-        let (cert, key) = (cert.into(), key.into());
-        // The marks are taken first: what is written after them is seen by the next reload.
-        let taken = [mark("certificate", &cert)?, mark("key", &key)?];
-        let config = read_pair(&cert, &key)?;
-        Ok(TlsKeeper { cert, key, taken: Mutex::new(taken), current: ArcSwap::from_pointee(config) })
+        TlsPair::read(cert, key).map(TlsKeeper::new)
+    }
+
+    /// Begins with this pair.
+    pub fn new(pair: TlsPair) -> TlsKeeper {
+        TlsKeeper { current: ArcSwap::from_pointee(pair), replacing: Mutex::new(()) }
     }
 
     /// Takes the files again if they have changed. An error leaves the pair in use; the next call tries again.
     pub fn reload(&self) -> Result<Reload, TlsError> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = [mark("certificate", &self.cert)?, mark("key", &self.key)?];
-        if found == *taken {
+        let _alone = self.alone();
+        let before = self.current();
+        let found = FilePair::look_at(before.files.cert.clone(), before.files.key.clone())?;
+        if found == before.files {
             return Ok(Reload::Unchanged);
         }
-        self.current.store(Arc::new(read_pair(&self.cert, &self.key)?));
-        *taken = found;
+        self.current.store(Arc::new(TlsPair::of(found)?));
         Ok(Reload::Replaced)
+    }
+
+    /// Takes another pair, for new connections.
+    pub fn replace(&self, pair: TlsPair) {
+        let _alone = self.alone();
+        self.current.store(Arc::new(pair));
+    }
+
+    /// Returns the pair in use.
+    pub fn current(&self) -> Arc<TlsPair> {
+        self.current.load_full()
     }
 
     /// For the next connection.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.current.load_full())
+        TlsAcceptor::from(self.current.load().config.clone())
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The certificate's figures for the metrics page.
+#[derive(Debug)]
+pub struct TlsFigures(pub Arc<TlsKeeper>);
+
+impl MetricsSource for TlsFigures {
+    fn samples(&self) -> Vec<Sample> {
+        let seconds = |validity: Validity| validity.not_after.as_second() as f64;
+        let figure = |value| {
+            let (name, help) = (
+                "tls_certificate_not_after_timestamp_seconds",
+                "When the first certificate of the served chain expires",
+            );
+            Sample::new(name, help, SampleValue::Gauge(value))
+        };
+        self.0.current().validity().map(|validity| figure(seconds(validity))).into_iter().collect()
     }
 }
 
@@ -165,9 +251,10 @@ fn mark(role: &'static str, path: &Path) -> Result<FileMark, TlsError> {
     Ok(FileMark { modified: (found.mtime(), found.mtime_nsec()), inode: found.ino(), bytes: found.len() })
 }
 
-fn read_pair(cert_path: &Path, key_path: &Path) -> Result<ServerConfig, TlsError> {
+fn read_pair(cert_path: &Path, key_path: &Path) -> Result<(ServerConfig, Option<Validity>), TlsError> {
     let (cert, key) = (cert_path.to_owned(), key_path.to_owned());
     let chain = read_certificates(cert_path)?;
+    let validity = chain.iter().filter_map(|one| Validity::of(one)).reduce(Validity::and);
     let private_key = read_key(key_path)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let built = ServerConfig::builder_with_provider(provider)
@@ -178,7 +265,7 @@ fn read_pair(cert_path: &Path, key_path: &Path) -> Result<ServerConfig, TlsError
         source => TlsError::Unusable { cert, key, source },
     })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, validity))
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

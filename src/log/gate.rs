@@ -55,7 +55,7 @@ pub trait PublishGate: Send + Sync {
 
 /// A head may not be published yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{have} of the {want} cosignatures that are demanded came within {} s", waited.as_secs())]
+#[error("{have} of {want} demanded cosignatures came within {} s", waited.as_secs())]
 pub struct NotPassed {
     /// Witnesses that have cosigned.
     pub have: usize,

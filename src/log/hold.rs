@@ -99,6 +99,11 @@ impl Log {
         self.shared.release();
     }
 
+    /// Whether this process has not been allowed to sign yet.
+    pub(crate) fn is_held(&self) -> bool {
+        self.shared.hold.held().longest.is_some()
+    }
+
     /// Keeps what witnesses claim without proof, to be shown by `/readyz` until it is replaced.
     pub fn caution(&self, text: Option<String>) {
         let text: Option<Arc<str>> = text.map(Arc::from);

@@ -76,7 +76,7 @@ pub enum ProverError {
     #[error(transparent)]
     Impossible(#[from] ProofError),
     /// The log has not grown to this size.
-    #[error("the log has {newest} records, not {size}: there is no tree of that size yet")]
+    #[error("the log has {}, not {size}: there is no tree of that size yet", .newest.records())]
     NoSuchTree {
         /// The size asked for.
         size: TreeSize,

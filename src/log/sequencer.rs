@@ -97,7 +97,7 @@ enum Halt {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The head before it, or its own, waits at the gate.
-    #[error("the head of {size} records: {why}")]
+    #[error("the head of {}: {why}", .size.records())]
     Gate { size: TreeSize, why: NotPassed },
     /// Signing has ended since the batch was taken up.
     #[error("{0}")]

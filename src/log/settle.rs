@@ -44,8 +44,8 @@ pub enum SettleError {
     /// The anchor can be read and is no old copy, so there is nothing to settle: what it says is
     /// so.
     #[error(
-        "the anchor at {path} can be read and holds a head of {} records of {}: it is right whatever the log says\n  fix: if the two \
-         disagree, put the log back that has this head", anchored.tree.size, anchored.vkey
+        "the anchor at {path} can be read and holds a head of {} of {}: it is right whatever the log says\n  fix: if the two \
+         disagree, put the log back that has this head", anchored.tree.size.records(), anchored.vkey
     )]
     Readable {
         /// The anchor's file.
@@ -55,8 +55,8 @@ pub enum SettleError {
     },
     /// A part of the damaged anchor can be read, and this log does not have the head in it.
     #[error(
-        "the anchor at {path} is damaged, but it still shows that a head of {} records with the root {} was published, which this log \
-         does not have: it is another log, an old copy, or a fork\n  fix: put the log back that has this head", anchored.tree.size,
+        "the anchor at {path} is damaged, but it still shows that a head of {} with the root {} was published, which this log \
+         does not have: it is another log, an old copy, or a fork\n  fix: put the log back that has this head", anchored.tree.size.records(),
         anchored.tree.root
     )]
     Contradicted {
@@ -67,8 +67,9 @@ pub enum SettleError {
     },
     /// The operator had another size in mind.
     #[error(
-        "the newest head of this log has {found} records, not {said}: if more were ever published, this is an old copy; find the \
-         newest one"
+        "the newest head of this log has {}, not {said}: if more were ever published, this is an old copy; find the \
+         newest one",
+        .found.records()
     )]
     OtherSize {
         /// The size of the newest head.

@@ -120,20 +120,9 @@ fn start_sound(
         Some(gate) => wait_at(&**gate, (last_epoch, Some(epoch)), &snapshot, &identity, &signers, stops)?,
         None => (share(&snapshot, &snapshot, stops), None),
     };
-    let (state, published, decisions) = (shared.clone(), snapshot, Decisions::default());
-    let mut sequencer = Sequencer {
-        store,
-        anchor,
-        epoch,
-        signers,
-        clock,
-        shared: state,
-        disks,
-        tower,
-        pending,
-        gate,
-        decisions,
-    };
+    let (handles, published, decisions) = (shared.clone(), snapshot, Decisions::default());
+    let mut sequencer =
+        Sequencer { store, anchor, epoch, signers, clock, shared, disks, tower, pending, gate, decisions };
     if newest.is_none() {
         sequencer.first_head()?;
         let head = sequencer.store.newest()?.expect("the head that was just committed");
@@ -142,14 +131,14 @@ fn start_sound(
         sequencer.shared.publish(first);
     }
     if let Some(longest) = hold {
-        shared.hold_back(longest);
+        handles.hold_back(longest);
     }
     let (sender, receiver) = mpsc::unbounded_channel();
     let thread =
         std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(receiver));
     let thread =
         thread.map_err(|source| StoreError::File { path: "the sequencer's thread".to_owned(), source })?;
-    Ok(handle(identity, shared, Some(sender), Some(thread), lock))
+    Ok(handle(identity, handles, Some(sender), Some(thread), lock))
 }
 
 /// What is served while the newest head waits at the gate: the newest that has passed. The writer

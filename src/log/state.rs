@@ -1,7 +1,7 @@
 //! Whether the log signs, and if not, why and what to do about it.
 
 use crate::store::StoreError;
-use crate::tlog::TreeHead;
+use crate::tlog::{TreeHead, TreeSize};
 
 /// What the log does at the moment.
 #[derive(Clone, Debug)]
@@ -18,12 +18,13 @@ pub enum State {
 pub enum ReadOnly {
     /// The log has records and no anchor.
     #[error(
-        "the log has {size} records, but there is no anchor at {path}. This database may be an old \
+        "the log has {}, but there is no anchor at {path}. This database may be an old \
          backup, and signing could contradict heads that clients have seen, so nothing is signed. \
          Put the newest copy of the anchor back, or set `anchor` to where it is; one from the same \
          backup as this database proves nothing. If it is lost, ask clients, monitors and \
          witnesses which size they have seen: only if this is the newest copy of the log, \
-         `tallystick anchor settle --size {size}` makes a new one"
+         `tallystick anchor settle --size {size}` makes a new one",
+        TreeSize(*.size).records()
     )]
     AnchorMissing {
         /// Where the anchor should be.
@@ -59,12 +60,12 @@ pub enum ReadOnly {
     },
     /// The anchor is older than the log.
     #[error(
-        "the anchor at {path} is an old copy: it holds a head of {} records, and this log has gone \
-         on from there to {} records. It cannot say what was published since, so nothing is \
+        "the anchor at {path} is an old copy: it holds a head of {}, and this log has gone \
+         on from there to {}. It cannot say what was published since, so nothing is \
          signed. Put the newest copy of the anchor back. If that is lost, ask clients, monitors \
          and witnesses which size they have seen: only if this is the newest copy of the log, \
          `tallystick anchor settle --size {}` makes a new one",
-        anchored.size, found.size, found.size
+        anchored.size.records(), found.size.records(), found.size
     )]
     AnchorOld {
         /// Where the anchor is.
@@ -88,11 +89,11 @@ pub enum ReadOnly {
     },
     /// The log is older than what was published.
     #[error(
-        "this log has {} records, but a head of {} records was published: the database was rolled \
+        "this log has {}, but a head of {} was published: the database was rolled \
          back or restored from an old backup, so nothing is signed. Put the newest copy of the \
-         database back, which has all {} records, and leave the anchor as it is: an older one \
+         database back, which has the whole {}, and leave the anchor as it is: an older one \
          would let this log sign a second head of one size",
-        found.size, anchored.size, anchored.size
+        found.size.records(), anchored.size.records(), anchored.size.records()
     )]
     Behind {
         /// The newest head of the database.
@@ -116,11 +117,12 @@ pub enum ReadOnly {
     /// Somebody has shown a head with this log's signature that this log does not have. It stays so
     /// over restarts.
     #[error(
-        "{why}. Somebody showed a head of {size} records with this log's signature at {at:.0} \
+        "{why}. Somebody showed a head of {} with this log's signature at {at:.0} \
          (stop {stop}, kept in {path}). Put the copy of the database back that has that head, and \
          the next start signs. Only if there is none and this copy must go on, which everybody who \
          saw that head takes for a fork, stop the server and run `tallystick incidents resolve \
-         {stop}`"
+         {stop}`",
+        TreeSize(*.size).records()
     )]
     Contradicted {
         /// The number of the stop.
@@ -185,9 +187,10 @@ pub enum ReadOnly {
     },
     /// The newest head waits for cosignatures. Writing goes on by itself when they come.
     #[error(
-        "the newest head, of {size} records, is not published yet: {why}. Nothing is lost. The log \
+        "the newest head, of {}, is not published yet: {why}. Nothing is lost. The log \
          publishes it and goes on when its witnesses answer; `tallystick witnesses status` says \
-         which of them do not"
+         which of them do not",
+        TreeSize(*.size).records()
     )]
     Unwitnessed {
         /// The size of the head that waits.

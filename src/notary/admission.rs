@@ -14,9 +14,8 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::flight::Flight;
 use super::limits::NotaryLimits;
 use super::route::NotaryRoute;
 use crate::clock::Clock;
@@ -28,10 +27,23 @@ use crate::source::{ModuleSource, SourceUrl};
 
 type Places = Turns<ModuleVersion, Claimant>;
 
-/// Rates and places, shared by all flights.
+/// A miss that is worked on in a place.
+pub(super) trait QueuedMiss {
+    /// Which module version it is for.
+    fn module(&self) -> &ModuleVersion;
+    /// Who started it.
+    fn client(&self) -> Claimant;
+    /// Its route, from 0.
+    fn route(&self) -> usize;
+    /// Whether a client waits for it.
+    fn is_wanted(&self) -> bool;
+    /// Returns when a client waits for it. For one waiter.
+    fn until_wanted(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Rates and places, shared by all flights of one routing.
 pub(super) struct MissAdmission {
-    misses: Rates,
-    ahead: Rates,
+    allowances: Arc<Allowances>,
     places: Places,
     routes: Vec<RouteLines>,
     ahead_places: Places,
@@ -40,7 +52,24 @@ pub(super) struct MissAdmission {
     /// that hit. By a number, since a hash goes on when its flight was stopped and starts again.
     hashing: Turns<u64, Claimant>,
     hashing_line: Line,
-    hashings: AtomicU64,
+    hashings: Arc<AtomicU64>,
+}
+
+/// How many misses may start.
+struct Allowances {
+    misses: Rates,
+    ahead: Rates,
+}
+
+impl Allowances {
+    fn new(limits: &NotaryLimits, clock: &Clock) -> Allowances {
+        let all = limits.misses_per_minute;
+        let half = NonZeroU32::new(all.get() / 2).unwrap_or(NonZeroU32::MIN);
+        Allowances {
+            misses: Rates::new(limits.client_misses_per_minute, all, clock),
+            ahead: Rates::new(limits.client_misses_per_minute, half, clock),
+        }
+    }
 }
 
 /// The lines of one route.
@@ -54,33 +83,51 @@ enum RouteLines {
 
 impl MissAdmission {
     pub(super) fn new(limits: &NotaryLimits, routes: &[NotaryRoute], clock: &Clock) -> MissAdmission {
-        let all = limits.misses_per_minute;
-        let half = NonZeroU32::new(all.get() / 2).unwrap_or(NonZeroU32::MIN);
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let (places, (ahead_places, ahead_line)) =
-            (Places::default(), Places::with_places(limits.ahead.concurrency));
         let (hashing, hashing_line) = Turns::with_places(processors);
+        let (ahead_places, ahead_line) = Places::with_places(limits.ahead.concurrency);
+        let places = Places::default();
         MissAdmission {
-            misses: Rates::new(limits.client_misses_per_minute, all, clock),
-            ahead: Rates::new(limits.client_misses_per_minute, half, clock),
+            allowances: Arc::new(Allowances::new(limits, clock)),
             routes: lines(&places, limits, routes),
             places,
             ahead_places,
             ahead_line,
             hashing,
             hashing_line,
-            hashings: AtomicU64::new(0),
+            hashings: Arc::default(),
+        }
+    }
+
+    /// The admission after a reload. Flights that go on keep their places in this one; processors
+    /// are shared by both, and so is what clients have used of an allowance that stays the same.
+    pub(super) fn succeeded_by(
+        &self,
+        (before, limits): (&NotaryLimits, &NotaryLimits),
+        routes: &[NotaryRoute],
+        clock: &Clock,
+    ) -> MissAdmission {
+        let rates = |limits: &NotaryLimits| (limits.client_misses_per_minute, limits.misses_per_minute);
+        let mut next = MissAdmission::new(limits, routes, clock);
+        if rates(before) == rates(limits) {
+            next.allowances = self.allowances.clone();
+        }
+        MissAdmission {
+            hashing: self.hashing.clone(),
+            hashing_line: self.hashing_line,
+            hashings: self.hashings.clone(),
+            ..next
         }
     }
 
     /// Counts a miss.
     pub(super) fn admit(&self, client: Claimant) -> Result<(), Exhausted> {
-        self.misses.admit(client)
+        self.allowances.misses.admit(client)
     }
 
     /// Counts a module that is notarized ahead.
     pub(super) fn admit_ahead(&self, client: Claimant) -> bool {
-        self.ahead.admit(client).is_ok()
+        self.allowances.ahead.admit(client).is_ok()
     }
 
     /// Notes that a client waits for a module version, until the returned value is dropped.
@@ -99,17 +146,17 @@ impl MissAdmission {
     /// when its place was needed for another client.
     pub(super) async fn in_place<F: Future>(
         &self,
-        flight: &Flight,
+        miss: &impl QueuedMiss,
         mut work: impl FnMut(Option<Claimant>) -> F,
     ) -> Result<F::Output, Shed> {
-        let module = &flight.module;
-        if !flight.is_wanted() {
-            let _starter = self.ahead_places.want(module.clone(), flight.client);
-            while !flight.is_wanted() {
+        let module = miss.module();
+        if !miss.is_wanted() {
+            let _starter = self.ahead_places.want(module.clone(), miss.client());
+            while !miss.is_wanted() {
                 let mut turn = self.ahead_places.turn(module.clone(), self.ahead_line);
                 tokio::select! {
                     granted = turn.granted() => granted?,
-                    () = flight.until_wanted() => break,
+                    () = miss.until_wanted() => break,
                 }
                 tokio::select! {
                     biased;
@@ -118,7 +165,7 @@ impl MissAdmission {
                 }
             }
         }
-        self.places.run(module, self.line(flight), work).await
+        self.places.run(module, self.line(miss), work).await
     }
 
     /// Waits for a processor, which the returned value holds.
@@ -132,11 +179,11 @@ impl MissAdmission {
         Processor { _turn: turn, _want: want }
     }
 
-    fn line(&self, flight: &Flight) -> Line {
-        match &self.routes[flight.route] {
+    fn line(&self, miss: &impl QueuedMiss) -> Line {
+        match &self.routes[miss.route()] {
             RouteLines::One(line) => *line,
             RouteLines::ByHost { bounds, host_places, lines } => {
-                let host = flight.module.path.as_str().split('/').next().unwrap_or_default();
+                let host = miss.module().path.as_str().split('/').next().unwrap_or_default();
                 let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
                 *lines.entry(host.to_owned()).or_insert_with(|| {
                     let host = self.places.bound(*host_places);
@@ -196,12 +243,13 @@ fn server(route: &NotaryRoute) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::module::PathPatterns;
+    use crate::notary::flight::Flight;
     use crate::notary::misses::OpenMisses;
+    use crate::notary::routing::{Course, Routings};
     use crate::source::SourceList;
     use crate::upstream::{ClientOptions, GoProxy, HttpClient, ModuleLimits};
 
@@ -219,11 +267,11 @@ mod tests {
         NotaryRoute { modules, source: Some(source), checksum: Checksum::Compute }
     }
 
-    fn flight(module: &str, client: u8, clock: &Clock) -> Flight {
+    fn flight(module: &str, client: u8, course: &Course, clock: &Clock) -> Flight {
         let client = Claimant::at([127, 0, 0, client].into());
         Flight::new(
             module.parse().unwrap(),
-            0,
+            course.clone(),
             client,
             None,
             clock.instant(),
@@ -235,13 +283,15 @@ mod tests {
     async fn a_slow_host_has_three_quarters_of_a_route_and_clients_share_them() {
         let clock = Clock::system();
         let limits = NotaryLimits { concurrency: 8, route_concurrency: 8, ..NotaryLimits::default() };
-        let admission =
-            Arc::new(MissAdmission::new(&limits, &[direct("slow.example,quick.example")], &clock));
+        let routings = Routings::new(vec![direct("slow.example,quick.example")], limits, &clock).unwrap();
+        let course = Course { routing: routings.current(), index: 0 };
+        let routing = &course.routing;
         let begun = Arc::new(AtomicUsize::new(0));
         for client in 0..20 {
-            let flight = flight(&format!("slow.example/m{client}@v1.0.0"), client, &clock);
-            let (admission, begun) = (admission.clone(), begun.clone());
+            let flight = flight(&format!("slow.example/m{client}@v1.0.0"), client, &course, &clock);
+            let (routing, begun) = (routing.clone(), begun.clone());
             tokio::spawn(async move {
+                let admission = &routing.admission;
                 let _want = admission.want(&flight.module, flight.client);
                 let hang = |_| {
                     begun.fetch_add(1, Ordering::SeqCst);
@@ -253,9 +303,9 @@ mod tests {
         while begun.load(Ordering::SeqCst) < 6 {
             tokio::task::yield_now().await;
         }
-        let quick = flight("quick.example/m@v1.0.0", 100, &clock);
-        let _want = admission.want(&quick.module, quick.client);
-        let client = admission.in_place(&quick, |client| async move { client }).await.unwrap();
+        let quick = flight("quick.example/m@v1.0.0", 100, &course, &clock);
+        let _want = routing.admission.want(&quick.module, quick.client);
+        let client = routing.admission.in_place(&quick, |client| async move { client }).await.unwrap();
         assert_eq!(client, Some(quick.client));
         assert_eq!(begun.load(Ordering::SeqCst), 6, "clients that hold one place each revoke nothing");
     }

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::Inner;
 use super::flight::Flight;
 use super::group::{Ahead, AheadGroup};
+use super::routing::Course;
 use crate::module::{ModuleVersion, gomod};
 use crate::route::Choice;
 use crate::share::Claimant;
@@ -48,23 +49,24 @@ impl Inner {
     /// Whether the go.mod of this flight's module would be looked at.
     pub(super) fn goes_ahead(&self, flight: &Flight) -> bool {
         let depth = flight.ahead.as_ref().map_or(0, |ahead| ahead.depth);
-        let limits = &self.limits.ahead;
+        let limits = &flight.course.routing.limits.ahead;
         limits.enabled && depth < limits.depth && flight.client != Claimant::Operator
     }
 
     /// Starts what `go_mod` requires. Who waits for the flight waits for these too, for a while.
     pub(super) async fn go_ahead(self: &Arc<Self>, flight: &Flight, go_mod: Bytes) {
         let depth = flight.ahead.as_ref().map_or(0, |ahead| ahead.depth) + 1;
-        let new_group = || AheadGroup::new(self.limits.ahead.per_lookup);
+        let (limits, token) = (&flight.course.routing.limits, flight.course.token());
+        let new_group = || AheadGroup::new(limits.ahead.per_lookup);
         let group = flight.ahead.as_ref().map_or_else(new_group, |ahead| ahead.group.clone());
-        for module in self.unknown_requirements(flight.route, go_mod).await {
-            if self.flights.contains(&module) || self.negative.recall(&module, self.clock.instant()).is_some()
-            {
+        for module in self.unknown_requirements(&flight.course, go_mod).await {
+            let failed = || self.negative.recall(&module, token, self.clock.instant()).is_some();
+            if self.flights.contains(&module) || failed() {
                 continue;
             }
-            let total = self.limits.ahead.max_flights;
-            let room = self.ahead_flights.load(Ordering::Acquire) < total;
-            if !(room && group.take_one() && self.admission.admit_ahead(flight.client)) {
+            let room = self.ahead_flights.load(Ordering::Acquire) < limits.ahead.max_flights;
+            let admission = &flight.course.routing.admission;
+            if !(room && group.take_one() && admission.admit_ahead(flight.client)) {
                 self.counters.ahead_limited.add(1);
                 break;
             }
@@ -73,15 +75,16 @@ impl Inner {
         }
         if flight.is_wanted() {
             let now = self.clock.instant();
-            let latest = flight.started + self.limits.deadline.saturating_sub(MARGIN);
-            group.ready(&self.clock, latest.min(now + self.limits.ahead.wait)).await;
+            let latest = flight.started + limits.deadline.saturating_sub(MARGIN);
+            group.ready(&self.clock, latest.min(now + limits.ahead.wait)).await;
         }
     }
 
     fn dispatch_ahead(self: &Arc<Self>, module: ModuleVersion, parent: &Flight, ahead: Ahead) {
         let pending_guard = ahead.group.enter();
         let (client, now) = (parent.client, self.clock.instant());
-        let flight = Flight::new(module, parent.route, client, Some(ahead), now, self.misses.clone());
+        let course = parent.course.clone();
+        let flight = Flight::new(module, course, client, Some(ahead), now, self.misses.clone());
         if let Ok((flight, true)) = self.flights.start(flight, self.max_flights(), || false) {
             let counted = Counted::new(self.clone());
             tokio::spawn(async move { counted.0.clone().run(flight, Some(pending_guard)).await });
@@ -90,14 +93,15 @@ impl Inner {
 
     /// What the go.mod requires on this route and the log does not have, in the order of the
     /// go.mod.
-    async fn unknown_requirements(self: &Arc<Self>, route: usize, go_mod: Bytes) -> Vec<ModuleVersion> {
-        let inner = self.clone();
+    async fn unknown_requirements(self: &Arc<Self>, course: &Course, go_mod: Bytes) -> Vec<ModuleVersion> {
+        let (inner, course) = (self.clone(), course.clone());
         let small = go_mod.len() <= INLINE_GO_MOD_BYTES;
         let read = move || {
             let snapshot = inner.log.snapshot();
             let mut modules = gomod::requirements(&go_mod);
             modules.retain(|module| {
-                inner.route_of(module) == Choice::Route(route) && matches!(snapshot.find(module), Ok(None))
+                course.routing.choose(module) == Choice::Route(course.index)
+                    && matches!(snapshot.find(module), Ok(None))
             });
             modules
         };

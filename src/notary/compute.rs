@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::admission::MissAdmission;
 use super::direct;
-use super::error::NotaryError;
+use super::error::{NotaryError, Remedy, for_clients};
 use super::limits::DEFAULT_RETRY_AFTER;
 use super::sink::{HashedModule, ModuleSink};
 use super::{Delay, seconds};
@@ -31,7 +31,8 @@ use crate::module::ModuleVersion;
 use crate::share::Claimant;
 use crate::store::Evidence;
 use crate::upstream::{
-    FetchError, FetchedModule, GoProxy, ModuleFetchError, ModuleInfo, SourceName, Spooled, VcsOrigin,
+    FetchError, FetchedModule, GoProxy, ListError, ModuleFetchError, ModuleInfo, RedirectRefusal, SourceKind,
+    SourceName, SourceVerdict, Spooled, VcsOrigin, judge,
 };
 
 /// Hashed right here up to this size: that takes less than handing it to another thread and back.
@@ -66,16 +67,16 @@ impl Computing<'_> {
         deadline: Instant,
     ) -> Result<Found, NotaryError> {
         let fetched = self.source.fetch_module(module, deadline).await;
-        let fetched = fetched.map_err(|error| self.fetch_failed(module, &error))?;
+        let fetched = fetched.map_err(|error| self.no_source(module, &error))?;
         let fetched_at = self.clock.now();
         let FetchedModule { source, go_mod, zip, info } = fetched;
         let (zip, hashed) = self.hash(module, zip).await;
         let hashed = hashed.map_err(|error| match error {
             ZipError::Io(error) => NotaryError::internal(module, format!("reading the fetched zip: {error}")),
-            error => self.refused(module, error.to_string()),
+            error => self.refused(module, &source, error.to_string()),
         })?;
         check_go_mod(module, &go_mod, hashed.go_mod.as_deref())
-            .map_err(|why| self.refused(module, why.to_owned()))?;
+            .map_err(|why| self.refused(module, &source, why.to_owned()))?;
         let lines = ModuleLines { module: module.clone(), zip: hashed.h1, go_mod: hash_go_mod(&go_mod) };
         let evidence = Evidence::Computed {
             source: self.source.list().redacted(),
@@ -106,43 +107,81 @@ impl Computing<'_> {
         hashing.await.expect("hashing does not panic, and the runtime outlives its tasks")
     }
 
-    fn refused(&self, module: &ModuleVersion, why: String) -> NotaryError {
-        NotaryError::Refused { module: module.clone(), place: self.place.clone(), why: why.into() }
+    fn refused(&self, module: &ModuleVersion, source: &SourceName, why: String) -> NotaryError {
+        let place = for_clients(&source.to_string()).into();
+        NotaryError::Refused { module: module.clone(), place, why: why.into(), remedy: Remedy::Repair }
     }
 
-    fn fetch_failed(&self, module: &ModuleVersion, error: &ModuleFetchError) -> NotaryError {
-        tracing::debug!(%module, %error, "the source gave no module");
-        if let ModuleFetchError::Direct(error) = error {
-            return direct::failed(module, self.place.clone(), error);
+    /// No source of the list gave the module.
+    fn no_source(&self, module: &ModuleVersion, error: &ListError) -> NotaryError {
+        if error.failures().len() > 1 {
+            tracing::info!(%module, %error, "no source of the route gave the module");
         }
-        let (module, place) = (module.clone(), self.place.clone());
-        let said = error_said(error);
-        match error {
-            error if error.is_not_found() => {
-                NotaryError::NotFound { module, place, said, max_age: Duration::ZERO }
-            }
-            ModuleFetchError::Fetch(FetchError::Forbidden { .. }) => {
-                NotaryError::Forbidden { module, place, said }
-            }
-            ModuleFetchError::Fetch(FetchError::NoSpace { source, .. }) => {
-                tracing::error!(%module, error = %source, "scratch has no space left: a look-up was refused");
+        let (source, best) = error.best();
+        let place: Arc<str> = match best.is_not_found() {
+            // All of them say so.
+            true => self.place.clone(),
+            false => for_clients(&source.to_string()).into(),
+        };
+        let verdict = match best {
+            ModuleFetchError::Fetch(error) => judge(SourceKind::Modules, error).1,
+            ModuleFetchError::Direct(error) => return direct::failed(module, place, error),
+            ModuleFetchError::TwoSources { .. } | ModuleFetchError::Url(_) => SourceVerdict::Unusable,
+            ModuleFetchError::DirectNotAllowed => SourceVerdict::OurFault,
+        };
+        let others = error.failures().iter().filter(|(_, other)| !std::ptr::eq(other, best));
+        let others =
+            others.map(|(source, other)| format!("\n{}: {}", for_clients(&source.to_string()), cause(other)));
+        let why: Arc<str> = (cause(best) + &others.collect::<String>()).into();
+        let (module, said) = (module.clone(), error_said(best));
+        let refused = |remedy| NotaryError::Refused {
+            module: module.clone(),
+            place: place.clone(),
+            why: why.clone(),
+            remedy,
+        };
+        match verdict {
+            SourceVerdict::NotFound => NotaryError::NotFound { module, place, said, max_age: Duration::ZERO },
+            SourceVerdict::AccessRefused => NotaryError::Forbidden { module, place, said },
+            SourceVerdict::NoSpace => {
+                tracing::error!(%module, error = %best, "scratch has no space left: a look-up was refused");
                 NotaryError::TryLater { module, why: Delay::NoSpace, retry_after: DEFAULT_RETRY_AFTER }
             }
-            error if error.is_transient() => {
-                let why = cause(error).into();
-                let retry_after = match error {
+            SourceVerdict::Later => {
+                let retry_after = match best {
                     ModuleFetchError::Fetch(error) => error.retry_after(),
                     _ => None,
                 };
                 let retry_after = retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
                 NotaryError::TryLater { module, why: Delay::Source { place, why }, retry_after }
             }
-            ModuleFetchError::Fetch(FetchError::Local { .. })
-            | ModuleFetchError::DirectNotAllowed
-            | ModuleFetchError::Url(_) => NotaryError::internal(&module, error),
-            error => NotaryError::Refused { module, place, why: cause(error).into() },
+            SourceVerdict::Rejected => refused(Remedy::AskSource),
+            SourceVerdict::NotAllowedHere => refused(allow(best).unwrap_or(Remedy::Repair)),
+            SourceVerdict::Unusable => refused(Remedy::Repair),
+            SourceVerdict::OurFault => NotaryError::internal(&module, best),
         }
     }
+}
+
+/// How the operator of this server allows what was refused, where a setting decides it.
+fn allow(error: &ModuleFetchError) -> Option<Remedy> {
+    let ModuleFetchError::Fetch(error) = error else { return None };
+    let change = match error {
+        FetchError::Redirect { to, refusal: RedirectRefusal::Host, .. } => {
+            format!("adds \"{}\" to hosts in [redirects], if modules may come from there", to.host())
+        }
+        FetchError::Redirect { first, refusal: RedirectRefusal::PrivateAddress, .. } => {
+            format!(
+                "adds \"{}\" to private_sources in [redirects], if its files are stored in a private network",
+                first.host()
+            )
+        }
+        FetchError::TooLarge { url, .. } if url.as_str().split('?').next()?.ends_with(".zip") => {
+            "raises zip_bytes in [limits]".to_owned()
+        }
+        _ => return None,
+    };
+    Some(Remedy::Allow { change: change.into() })
 }
 
 /// What the source said in words.
@@ -158,11 +197,25 @@ fn error_said(error: &ModuleFetchError) -> crate::upstream::UpstreamMessage {
     }
 }
 
-/// What happened, for clients: without the addresses of our side.
+/// What happened, for clients: without local paths, and without addresses but the one to which a
+/// redirect leads.
 fn cause(error: &ModuleFetchError) -> String {
-    let ModuleFetchError::Fetch(error) = error else { return error.to_string() };
+    let error = match error {
+        ModuleFetchError::Fetch(error) => error,
+        ModuleFetchError::TwoSources { go_mod, zip } => {
+            return format!(
+                "{} has another .mod file for it than {}, and go would take one file from each",
+                for_clients(&go_mod.to_string()),
+                for_clients(&zip.to_string())
+            );
+        }
+        other => return other.to_string(),
+    };
     match error {
-        FetchError::Unavailable { status, said, .. } | FetchError::UnexpectedStatus { status, said, .. } => {
+        FetchError::NotFound { status, said, .. }
+        | FetchError::Forbidden { status, said, .. }
+        | FetchError::Unavailable { status, said, .. }
+        | FetchError::UnexpectedStatus { status, said, .. } => {
             format!("it answered with status {status}{said}")
         }
         // Only checksum databases are left alone, or found not to be passed on.
@@ -175,12 +228,15 @@ fn cause(error: &ModuleFetchError) -> String {
         FetchError::TooLarge { max_bytes, .. } => {
             format!("a file is larger than the allowed {max_bytes} bytes")
         }
-        FetchError::Redirect { refusal, .. } => format!("its redirect is not followed: {refusal}"),
+        FetchError::Redirect { to, refusal, .. } => {
+            format!("its redirect to \"{}\" is not followed: {refusal}", to.host())
+        }
         FetchError::BadContent { why, .. } => format!("its answer is no file: {why}"),
-        FetchError::NotFound { .. }
-        | FetchError::Forbidden { .. }
-        | FetchError::NoSpace { .. }
-        | FetchError::Local { .. } => "it did not give the file".to_owned(),
+        FetchError::OtherVersion { asked, got, .. } => {
+            format!("its .info for {asked} is about version {got}")
+        }
+        FetchError::Unnameable { .. } => "no file there can have this name".to_owned(),
+        FetchError::NoSpace { .. } | FetchError::Local { .. } => "it did not give the file".to_owned(),
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Counters {
     pub negative_hits: Counter,
     /// Look-ups that were told to try later while the work went on.
     pub late: Counter,
+    /// Flights that were dropped because a reload changed their route.
+    pub rerouted: Counter,
     /// Appends to the log.
     pub batches: Counter,
     /// New records that were begun before a client asked.

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::{Delay, NotaryError};
+use super::error::{Delay, NotaryError, Remedy};
 use super::limits::DEFAULT_RETRY_AFTER;
 use super::unfetchable::Unfetchable;
 use crate::module::ModuleVersion;
@@ -28,7 +28,8 @@ pub(super) fn failed(module: &ModuleVersion, place: Arc<str>, error: &VcsError) 
             NotaryError::NotFound { module, place, said: said.clone(), max_age: Duration::ZERO }
         }
         VcsError::Malformed { .. } | VcsError::TooLarge { .. } => {
-            NotaryError::Refused { module, place, why: error.to_string().into() }
+            let (why, remedy) = (error.to_string().into(), Remedy::Repair);
+            NotaryError::Refused { module, place, why, remedy }
         }
         VcsError::Setup { fault, said, in_full } => unfetchable(Unfetchable {
             cause: fault.to_string(),

@@ -36,6 +36,8 @@ const MAX_CAUSE_BYTES: usize = 260;
 const VERSION_CONTROL: &str = "version control";
 /// Longer paths, versions and addresses lose their middle.
 const MAX_NAME_CHARS: usize = 120;
+/// So many lines of a cause are shown: with two of ours before and one after them there are eight.
+const MAX_CAUSES: usize = 4;
 
 /// Why a module version is not in the log. `Display` is for the server's log,
 /// [`NotaryError::to_client_text`] for clients.
@@ -112,15 +114,17 @@ pub enum NotaryError {
         /// Why not.
         reason: Box<ReadOnly>,
     },
-    /// What the source serves cannot be taken in, now or later: the source must be repaired.
-    #[error("{module}: refused: {why}")]
+    /// What the source serves cannot be taken in, now or later, until somebody changes something.
+    #[error("{module}: refused: {why}\n  {}", .remedy.to_text(.place))]
     Refused {
         /// What was asked for.
         module: ModuleVersion,
         /// Whose files they are.
         place: Arc<str>,
-        /// What is wrong with them.
+        /// What is wrong with them; each further source that failed has a line of its own.
         why: Arc<str>,
+        /// Who can change it.
+        remedy: Remedy,
     },
     /// Version control gives it only when the operator has changed something at this server: an
     /// old or missing go, credentials, a certificate.
@@ -141,6 +145,20 @@ pub enum NotaryError {
     },
 }
 
+/// Who can do something about a refusal that does not pass by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Whoever made the files.
+    Repair,
+    /// Whoever runs the source, which does not want to give them.
+    AskSource,
+    /// The operator of this server, who does not allow it yet.
+    Allow {
+        /// What the operator does, as the end of a sentence.
+        change: Arc<str>,
+    },
+}
+
 /// What is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delay {
@@ -148,7 +166,7 @@ pub enum Delay {
     Source {
         /// Which.
         place: Arc<str>,
-        /// What it did, for clients too.
+        /// What it did, for clients too; each further source that failed has a line of its own.
         why: Arc<str>,
     },
     /// The server of a module's repository cannot be reached.
@@ -251,7 +269,8 @@ impl NotaryError {
             NotaryError::Forbidden { place, said, .. } => fit(&[
                 &format!("{} refuses the checksum database access to {module}", short(place)),
                 &quoted("It says: ", said),
-                "The operator of the checksum database must give it credentials that may read this module.",
+                "The operator of the checksum database must give it credentials that may read this module, or ask whoever runs \
+                 that server.",
             ]),
             NotaryError::TryLater { why, retry_after, .. } => try_later(&module, why, seconds(*retry_after)),
             NotaryError::Conflict(report) => report.to_client_text(),
@@ -265,10 +284,10 @@ impl NotaryError {
                 "Modules that it has already are verified as before. Its operator finds the cause in the server's log and at \
                  /readyz.",
             ]),
-            NotaryError::Refused { place, why, .. } => fit(&[
-                &format!("{module} is refused: {}", short(why)),
-                &format!("The files come from {} and must be repaired there.", short(place)),
-            ]),
+            NotaryError::Refused { place, why, remedy, .. } => {
+                let (why, others) = first_and_others(why);
+                fit(&[&format!("{module} is refused: {why}"), &remedy.to_text(&short(place)), &others])
+            }
             NotaryError::Unfetchable { why, .. } => fit(&[
                 &format!("{module} cannot be fetched: {}", why.cause),
                 &cause_line(&why.said),
@@ -286,11 +305,15 @@ impl NotaryError {
 fn try_later(module: &str, why: &Delay, wait: u64) -> String {
     let again = format!("Run the command again in {wait} s.");
     match why {
-        Delay::Source { place, why } => fit(&[
-            &format!("try again: {} cannot give {module} at the moment", short(place)),
-            &format!("Cause: {}.", short(why)),
-            &format!("{again} Nothing is known to be wrong with the module."),
-        ]),
+        Delay::Source { place, why } => {
+            let (why, others) = first_and_others(why);
+            fit(&[
+                &format!("try again: {} cannot give {module} at the moment", short(place)),
+                &format!("Cause: {}", sentence(&why)),
+                &others,
+                &format!("{again} Nothing is known to be wrong with the module."),
+            ])
+        }
         Delay::GitHost { said } => fit(&[
             &format!("try again: this checksum database cannot reach the Git host of {module}"),
             &cause_line(said),
@@ -299,14 +322,18 @@ fn try_later(module: &str, why: &Delay, wait: u64) -> String {
                  firewall, HTTPS_PROXY or NO_PROXY."
             ),
         ]),
-        Delay::Unproven { place, why } => fit(&[
-            &format!(
-                "try again: what {} sends about {module} does not verify, so it was refused",
-                short(place)
-            ),
-            &format!("Cause: {}.", short(why)),
-            &format!("{again} If it stays so, tell the operator: somebody in between may be lying."),
-        ]),
+        Delay::Unproven { place, why } => {
+            let (why, others) = first_and_others(why);
+            fit(&[
+                &format!(
+                    "try again: what {} sends about {module} does not verify, so it was refused",
+                    short(place)
+                ),
+                &format!("Cause: {}", sentence(&why)),
+                &others,
+                &format!("{again} If it stays so, tell the operator: somebody in between may be lying."),
+            ])
+        }
         Delay::StillWorking { place, waited } => fit(&[
             &format!("try again: {module} takes longer than {} s", seconds(*waited)),
             &format!("It is still being fetched from {}. {again}", short(place)),
@@ -336,6 +363,17 @@ fn try_later(module: &str, why: &Delay, wait: u64) -> String {
         ]),
         Delay::Stopping => {
             fit(&[&format!("try again: the checksum database restarts, so {module} has to wait"), &again])
+        }
+    }
+}
+
+impl Remedy {
+    /// Says who does what next about files from `place`.
+    fn to_text(&self, place: &str) -> String {
+        match self {
+            Remedy::Repair => format!("The files come from {place} and must be repaired there."),
+            Remedy::AskSource => format!("fix: ask whoever runs {place} why it refuses this."),
+            Remedy::Allow { change } => format!("fix: the operator of the checksum database {change}."),
         }
     }
 }
@@ -447,9 +485,21 @@ fn short(text: &str) -> String {
     format!("{head}…{tail}")
 }
 
+/// The first line of a cause, and the others, each short enough that there is room for all.
+fn first_and_others(why: &str) -> (String, String) {
+    let mut lines = why.lines().take(MAX_CAUSES).map(short);
+    let first = lines.next().unwrap_or_default();
+    (first, lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// A cause as a sentence, unless it announces the lines after it.
+fn sentence(why: &str) -> String {
+    if why.ends_with(':') { why.to_owned() } else { format!("{why}.") }
+}
+
 /// Puts lines together so that the `go` command prints them all; empty ones are left out.
 fn fit(lines: &[&str]) -> String {
-    let lines = lines.iter().filter(|line| !line.is_empty());
+    let lines = lines.iter().flat_map(|line| line.lines()).filter(|line| !line.is_empty());
     let mut lines: Vec<String> = lines.map(|line| visible::escape_line(line).into_owned()).collect();
     if let Some(first) = lines.first_mut() {
         visible::cut(first, MAX_FIRST_LINE_BYTES);
@@ -509,7 +559,18 @@ mod tests {
                 module: module(),
                 reason: Box::new(ReadOnly::Stopped { why: "/srv/secret".into() }),
             },
-            NotaryError::Refused { module: module(), place: place.clone(), why: why.clone() },
+            NotaryError::Refused {
+                module: module(),
+                place: place.clone(),
+                why: why.clone(),
+                remedy: Remedy::Repair,
+            },
+            NotaryError::Refused {
+                module: module(),
+                place: place.clone(),
+                why: why.clone(),
+                remedy: Remedy::Allow { change: "adds \"storage.example\" to hosts in [redirects]".into() },
+            },
             NotaryError::internal(&module(), "/srv/secret is full"),
         ]
     }

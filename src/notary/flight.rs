@@ -3,6 +3,9 @@
 //! A flight is a task of its own. Who asked first may go away, the flight goes on: others may wait
 //! for it, and who comes back finds its result in the log. A flight that was started ahead of any
 //! client is *wanted* from the moment that one asks.
+//!
+//! A flight whose route a reload changes ends with [`FlightEnd::Rerouted`]. Who waits for it asks
+//! again, and joins or starts a flight on the new route.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,20 +14,37 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
+use super::admission::QueuedMiss;
 use super::group::Ahead;
 use super::misses::OpenMisses;
+use super::routing::Course;
 use super::{Notarized, NotaryError};
 use crate::module::ModuleVersion;
 use crate::share::Claimant;
 
 /// What a flight brings home.
-pub(super) type FlightAnswer = Result<Notarized, NotaryError>;
+pub(super) type FlightAnswer = Result<Notarized, FlightEnd>;
+
+/// Why a flight brings nothing home.
+#[derive(Clone)]
+pub(super) enum FlightEnd {
+    /// It failed.
+    Failed(NotaryError),
+    /// A reload changed its route: whoever waits starts again.
+    Rerouted,
+}
+
+impl From<NotaryError> for FlightEnd {
+    fn from(error: NotaryError) -> FlightEnd {
+        FlightEnd::Failed(error)
+    }
+}
 
 /// The work for one module version.
 pub(super) struct Flight {
     pub(super) module: ModuleVersion,
-    /// The route's place in the configuration.
-    pub(super) route: usize,
+    /// The route that it follows.
+    pub(super) course: Course,
     pub(super) started: Instant,
     /// Who started it; what is notarised ahead on its account is counted for this client.
     pub(super) client: Claimant,
@@ -43,7 +63,7 @@ impl Flight {
     /// A flight that somebody waits for, unless it is ahead.
     pub(super) fn new(
         module: ModuleVersion,
-        route: usize,
+        course: Course,
         client: Claimant,
         ahead: Option<Ahead>,
         started: Instant,
@@ -55,7 +75,7 @@ impl Flight {
         }
         Flight {
             module,
-            route,
+            course,
             started,
             client,
             ahead,
@@ -78,13 +98,6 @@ impl Flight {
         if !self.wanted.swap(true, Ordering::AcqRel) {
             self.misses.opened(*fetching, now);
             self.wanted_now.notify_one();
-        }
-    }
-
-    /// Returns when a client waits for it. For one waiter.
-    pub(super) async fn until_wanted(&self) {
-        while !self.is_wanted() {
-            self.wanted_now.notified().await;
         }
     }
 
@@ -115,6 +128,30 @@ impl Flight {
 
     fn fetching(&self) -> MutexGuard<'_, bool> {
         self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl QueuedMiss for Flight {
+    fn module(&self) -> &ModuleVersion {
+        &self.module
+    }
+
+    fn client(&self) -> Claimant {
+        self.client
+    }
+
+    fn route(&self) -> usize {
+        self.course.index
+    }
+
+    fn is_wanted(&self) -> bool {
+        Flight::is_wanted(self)
+    }
+
+    async fn until_wanted(&self) {
+        while !self.is_wanted() {
+            self.wanted_now.notified().await;
+        }
     }
 }
 
@@ -216,7 +253,7 @@ impl<'a> Completion<'a> {
 impl Drop for Completion<'_> {
     fn drop(&mut self) {
         let died = || NotaryError::internal(&self.flight.module, "the task of this look-up ended early");
-        let answer = self.answer.take().unwrap_or_else(|| Err(died()));
+        let answer = self.answer.take().unwrap_or_else(|| Err(died().into()));
         // Out of the map first: who comes now looks into the log, where the record is, or starts
         // again.
         self.flights.flights().remove(&self.flight.module);

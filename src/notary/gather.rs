@@ -21,6 +21,7 @@ use tokio::time::sleep_until;
 use super::counters::Counters;
 use super::flight::Flight;
 use super::misses::OpenMisses;
+use super::routing::Routings;
 use crate::clock::Clock;
 use crate::log::{AppendError, AppendOutcome, Candidate, Log, Snapshot};
 
@@ -38,8 +39,15 @@ const SMALL_BURST: usize = 4;
 /// How long a candidate that nobody waits for is kept back. Whoever needs it makes it go at once.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What became of a candidate, and a view of the log that contains it.
-pub(super) type Appended = Result<(AppendOutcome, Snapshot), AppendError>;
+/// What became of a candidate.
+pub(super) enum Appended {
+    /// The log's decision, and a view of the log that contains it.
+    Decided(AppendOutcome, Snapshot),
+    /// The log takes nothing.
+    Refused(AppendError),
+    /// A reload changed the route that it came by, so it was not appended.
+    Rerouted,
+}
 
 struct Submission {
     candidate: Candidate,
@@ -63,9 +71,10 @@ impl Gatherer {
         window: Duration,
         misses: Arc<OpenMisses>,
         counters: Arc<Counters>,
+        routings: Arc<Routings>,
     ) -> Gatherer {
         let (queue, arrivals) = mpsc::channel(QUEUE);
-        tokio::spawn(Task { log, clock, window, misses, counters, arrivals }.run());
+        tokio::spawn(Task { log, clock, window, misses, counters, routings, arrivals }.run());
         Gatherer { queue }
     }
 
@@ -90,6 +99,7 @@ struct Task {
     window: Duration,
     misses: Arc<OpenMisses>,
     counters: Arc<Counters>,
+    routings: Arc<Routings>,
     arrivals: mpsc::Receiver<Submission>,
 }
 
@@ -158,6 +168,18 @@ impl Task {
     }
 
     async fn append(&self, batch: Vec<Submission>) {
+        // Held until the append has ended. A reload waits for it, and what the reload makes stale
+        // is left out of every later append.
+        let permit = self.routings.appending().await;
+        let is_allowed =
+            |submission: &Submission| permit.allows(&submission.flight.course, &submission.flight.module);
+        let (batch, stale): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_allowed);
+        for submission in stale {
+            let _ = submission.reply.send(Appended::Rerouted);
+        }
+        if batch.is_empty() {
+            return;
+        }
         self.counters.batches.add(1);
         let (candidates, replies): (Vec<_>, Vec<_>) = batch
             .into_iter()
@@ -167,12 +189,12 @@ impl Task {
         match self.log.append(candidates).await {
             Ok(receipt) => {
                 for ((_, reply), outcome) in replies.into_iter().zip(receipt.outcomes) {
-                    let _ = reply.send(Ok((outcome, receipt.snapshot.clone())));
+                    let _ = reply.send(Appended::Decided(outcome, receipt.snapshot.clone()));
                 }
             }
             Err(error) => {
                 for (_, reply) in replies {
-                    let _ = reply.send(Err(error.clone()));
+                    let _ = reply.send(Appended::Refused(error.clone()));
                 }
             }
         }

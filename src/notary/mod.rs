@@ -10,11 +10,14 @@
 //!          │       → what the go.mod requires, ahead                                               ahead
 //!          │       → gather with others → append                                                   gather
 //!          └ answer to all who wait                                                                error, negative
+//!
+//! reload ─ replaces routes and limits between two appends; flights of changed routes start again    routing
 //! ```
 //!
 //! Architecture invariant: the first route that matches a path decides, and nothing that has to do
 //! with a module is ever asked of another route's source. The notary never writes to the log but by
-//! [`Log::append`], which alone decides what is new.
+//! [`Log::append`], which alone decides what is new. A reload replaces the routes while flights are
+//! under way; no result of a route that it changed is appended after it (see `routing`).
 
 mod admission;
 mod ahead;
@@ -31,6 +34,7 @@ mod misses;
 mod negative;
 mod remote;
 mod route;
+mod routing;
 mod sink;
 mod unfetchable;
 
@@ -46,16 +50,16 @@ use crate::clock::Clock;
 use crate::dirhash::hash_go_mod;
 use crate::log::{AppendError, AppendOutcome, Candidate, Log, ReadOnly, Snapshot, State, evidence_of};
 use crate::module::ModuleVersion;
-use crate::route::{Checksum, Choice, RouteError, choose};
+use crate::route::{Checksum, Choice, RouteError};
+use crate::share::turns::Want;
 use crate::share::{Claimant, Shed, Waiters};
 use crate::store::{Evidence, StoreError, StoredRecord};
-use admission::MissAdmission;
 use compute::{Computing, Found};
 pub use counters::{Counter, Counters};
 use error::seconds;
-pub use error::{ConflictReport, Delay, NotaryError};
-use flight::{Completion, Flight, FlightAnswer, ModuleFlights, TooMany};
-use gather::Gatherer;
+pub use error::{ConflictReport, Delay, NotaryError, Remedy};
+use flight::{Completion, Flight, FlightAnswer, FlightEnd, ModuleFlights, TooMany};
+use gather::{Appended, Gatherer};
 use group::AheadPending;
 use limits::DEFAULT_RETRY_AFTER;
 pub use limits::{AheadLimits, MAX_NEGATIVE_CACHE, NotaryLimits};
@@ -63,6 +67,8 @@ pub use lines::{ProveError, ProvenLines, Proving, RemoteLines};
 use misses::OpenMisses;
 use negative::Negative;
 pub use route::NotaryRoute;
+pub use routing::Rerouting;
+use routing::{Course, Routing, Routings};
 use sink::DropModules;
 pub use sink::{HashedModule, ModuleSink};
 pub use unfetchable::Unfetchable;
@@ -103,13 +109,9 @@ pub struct Notary(Arc<Inner>);
 
 struct Inner {
     log: Log,
-    routes: Vec<NotaryRoute>,
-    /// Who is asked by each route, for clients.
-    places: Vec<Arc<str>>,
-    limits: NotaryLimits,
+    routings: Arc<Routings>,
     clock: Clock,
     sink: Arc<dyn ModuleSink>,
-    admission: MissAdmission,
     waiters: Arc<Waiters>,
     flights: ModuleFlights,
     /// How many of them were started ahead of any client.
@@ -130,23 +132,20 @@ impl Notary {
     /// A notary that hands the files whose hashes it computed to `sink`.
     pub fn with_sink(options: NotaryOptions, sink: Arc<dyn ModuleSink>) -> Result<Notary, RouteError> {
         let NotaryOptions { log, routes, limits, clock } = options;
-        for (n, route) in routes.iter().enumerate() {
-            route.check(n + 1)?;
-        }
         let (misses, counters) = (Arc::new(OpenMisses::default()), Arc::new(Counters::default()));
+        let (gather, max_flights) = (limits.gather, limits.max_flights);
+        let routings = Arc::new(Routings::new(routes, limits, &clock)?);
+        let (of_misses, of_counters, of_routings) = (misses.clone(), counters.clone(), routings.clone());
         let gatherer =
-            Gatherer::start(log.clone(), clock.clone(), limits.gather, misses.clone(), counters.clone());
+            Gatherer::start(log.clone(), clock.clone(), gather, of_misses, of_counters, of_routings);
         Ok(Notary(Arc::new(Inner {
             log,
-            places: routes.iter().map(route::place).collect(),
-            admission: MissAdmission::new(&limits, &routes, &clock),
-            waiters: Arc::new(Waiters::new(limits.max_flights)),
+            routings,
+            waiters: Arc::new(Waiters::new(max_flights)),
             flights: ModuleFlights::default(),
             ahead_flights: AtomicUsize::new(0),
-            negative: Negative::new(limits.negative_cache),
+            negative: Negative::new(),
             stopping: AtomicBool::new(false),
-            routes,
-            limits,
             clock,
             sink,
             misses,
@@ -162,34 +161,44 @@ impl Notary {
         if let Some(found) = inner.find(&module)? {
             return Ok(found);
         }
-        let started = inner.clock.instant();
+        let (started, waited) = (inner.clock.instant(), inner.routings.current().limits.deadline);
         let crowded = || {
             inner.counters.limited.add(1);
             try_later(&module, Delay::Waiting, CROWDED_RETRY_AFTER)
         };
         // Joining a flight is admission too: whoever waits needs a place to wait in.
         let waiter = inner.waiters.enter(client).ok_or_else(crowded)?;
-        // For as long as this client waits, the flight counts for it.
-        let _want = inner.admission.want(&module, client);
-        let flight = match inner.flights.join(&module, started) {
-            Some(flight) => {
-                inner.counters.joined.add(1);
-                flight
+        let mut is_counted = false;
+        loop {
+            let (flight, _want) = inner.board(&module, client, is_counted).await?;
+            let answer = timeout_at((started + waited).into(), flight.answer());
+            let answer = tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = waiter.evicted() => return Err(crowded()),
+            };
+            match answer {
+                Ok(Ok(notarized)) => return Ok(notarized),
+                Ok(Err(FlightEnd::Failed(error))) => return Err(error),
+                Ok(Err(FlightEnd::Rerouted)) => is_counted = true,
+                Err(_) => {
+                    inner.counters.late.add(1);
+                    let why = Delay::StillWorking { place: flight.course.place(), waited };
+                    return Err(try_later(&flight.module, why, LATE_RETRY_AFTER));
+                }
             }
-            None => inner.dispatch(module.clone(), client, started).await?,
-        };
-        let answer = timeout_at((started + inner.limits.deadline).into(), flight.answer());
-        let answer = tokio::select! {
-            biased;
-            answer = answer => answer,
-            () = waiter.evicted() => return Err(crowded()),
-        };
-        answer.unwrap_or_else(|_| {
-            inner.counters.late.add(1);
-            let waited = inner.limits.deadline;
-            let why = Delay::StillWorking { place: inner.places[flight.route].clone(), waited };
-            Err(try_later(&flight.module, why, LATE_RETRY_AFTER))
-        })
+            // It may have entered the log before its route was changed.
+            if let Some(found) = inner.find(&module)? {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Replaces routes and limits. Look-ups under way on a route that is changed start again on
+    /// the new one; when this returns, no result of the old one can enter the log any more. Waits
+    /// for the append under way, so for no longer than one commit takes.
+    pub async fn reroute(&self, rerouting: Rerouting) {
+        self.0.routings.replace(rerouting, &self.0.clock).await;
     }
 
     /// The look-ups that wait. Whoever else lets clients wait shares the bound.
@@ -223,10 +232,29 @@ impl Inner {
         Ok(found.map(|record| Notarized { record, snapshot }))
     }
 
-    /// Chooses the route. Patterns are matched against the path as people write it, never its
-    /// escaped form.
-    fn route_of(&self, module: &ModuleVersion) -> Choice {
-        choose(self.routes.iter(), module.path.as_str())
+    /// Joins the flight of a miss, or starts it. For as long as the returned want lives, the flight
+    /// counts for this client.
+    async fn board(
+        self: &Arc<Self>,
+        module: &ModuleVersion,
+        client: Claimant,
+        is_counted: bool,
+    ) -> Result<(Arc<Flight>, Want<ModuleVersion, Claimant>), NotaryError> {
+        let (now, routing) = (self.clock.instant(), self.routings.current());
+        let want = routing.admission.want(module, client);
+        let flight = match self.flights.join(module, now) {
+            Some(flight) => {
+                self.counters.joined.add(1);
+                flight
+            }
+            None => self.dispatch(module.clone(), client, &routing, is_counted, now).await?,
+        };
+        if Arc::ptr_eq(&flight.course.routing, &routing) {
+            return Ok((flight, want));
+        }
+        // It was started before the last reload, whose routing has other places.
+        let want = flight.course.routing.admission.want(module, client);
+        Ok((flight, want))
     }
 
     /// Starts the flight of a miss, if it may have one.
@@ -234,10 +262,12 @@ impl Inner {
         self: &Arc<Self>,
         module: ModuleVersion,
         client: Claimant,
+        routing: &Arc<Routing>,
+        is_counted: bool,
         now: Instant,
     ) -> Result<Arc<Flight>, NotaryError> {
-        let route = match self.route_of(&module) {
-            Choice::Route(route) => route,
+        let course = match routing.choose(&module) {
+            Choice::Route(index) => Course { routing: routing.clone(), index },
             Choice::NoRoute => {
                 self.counters.not_found.add(1);
                 return Err(NotaryError::NoRoute { module });
@@ -247,7 +277,7 @@ impl Inner {
                 return Err(NotaryError::Withheld { module, why });
             }
         };
-        if let Some(error) = self.negative.recall(&module, now) {
+        if let Some(error) = self.negative.recall(&module, course.token(), now) {
             self.counters.negative_hits.add(1);
             return Err(error);
         }
@@ -258,13 +288,13 @@ impl Inner {
             self.counters.read_only.add(1);
             return Err(NotaryError::ReadOnly { module, reason: Box::new(reason) });
         }
-        if let Err(exhausted) = self.admission.admit(client) {
+        if !is_counted && let Err(exhausted) = routing.admission.admit(client) {
             self.counters.limited.add(1);
             let retry_after = exhausted.retry_after.max(Duration::from_secs(1));
             return Err(try_later(&module, Delay::Limited(exhausted.allowance), retry_after));
         }
-        let flight = Flight::new(module.clone(), route, client, None, now, self.misses.clone());
-        match self.flights.start(flight, self.max_flights(), || self.admission.shed()) {
+        let flight = Flight::new(module.clone(), course, client, None, now, self.misses.clone());
+        match self.flights.start(flight, self.max_flights(), || routing.admission.shed()) {
             Ok((flight, true)) => {
                 let (inner, started) = (self.clone(), flight.clone());
                 tokio::spawn(async move { inner.run(started, None).await });
@@ -280,7 +310,8 @@ impl Inner {
 
     /// Those of clients and those that are ahead have room beside each other.
     fn max_flights(&self) -> usize {
-        self.limits.max_flights.saturating_add(self.limits.ahead.max_flights)
+        let limits = &self.routings.current().limits;
+        limits.max_flights.saturating_add(limits.ahead.max_flights)
     }
 
     /// Why the log takes nothing. A full disk is looked at again: there may be space now.
@@ -301,17 +332,21 @@ impl Inner {
     /// for it any more.
     async fn run(self: Arc<Self>, flight: Arc<Flight>, pending_guard: Option<AheadPending>) {
         let completion = Completion::new(&self.flights, &flight);
-        let deadline = flight.started + self.limits.flight_deadline;
-        let answer = match timeout_at(deadline.into(), self.notarize(&flight, deadline, pending_guard)).await
-        {
-            Ok(answer) => answer,
-            Err(_) => {
-                let place = self.places[flight.route].clone();
+        let deadline = flight.started + flight.course.routing.limits.flight_deadline;
+        let notarizing = timeout_at(deadline.into(), self.notarize(&flight, deadline, pending_guard));
+        let answer = tokio::select! {
+            biased;
+            () = self.routings.superseded(&flight.course, &flight.module) => Err(FlightEnd::Rerouted),
+            answer = notarizing => answer.unwrap_or_else(|_| {
+                let place = flight.course.place();
                 let why = Delay::Source { place, why: "it takes too long".into() };
-                Err(try_later(&flight.module, why, DEFAULT_RETRY_AFTER))
-            }
+                Err(try_later(&flight.module, why, DEFAULT_RETRY_AFTER).into())
+            }),
         };
-        let answer = answer.map_err(|error| self.remember(error));
+        let answer = answer.map_err(|end| match end {
+            FlightEnd::Failed(error) => self.remember(error, &flight.course).into(),
+            FlightEnd::Rerouted => FlightEnd::Rerouted,
+        });
         self.count(&flight, &answer);
         completion.with(answer);
     }
@@ -327,7 +362,8 @@ impl Inner {
         if let Some(found) = self.find(&flight.module)? {
             return Ok(found);
         }
-        let fetching = self.admission.in_place(flight, |client| self.fetch(flight, client, deadline));
+        let admission = &flight.course.routing.admission;
+        let fetching = admission.in_place(&**flight, |client| self.fetch(flight, client, deadline));
         tokio::pin!(fetching);
         let found = match timeout(SLOW, &mut fetching).await {
             Ok(found) => found,
@@ -349,10 +385,14 @@ impl Inner {
         let gone = || NotaryError::internal(&flight.module, "the gatherer has ended");
         let pending = self.gatherer.submit(candidate, flight.clone()).await.ok_or_else(gone)?;
         drop(pending_guard);
-        let appended = pending.appended().await.ok_or_else(gone)?;
-        let (outcome, snapshot) = appended.map_err(|AppendError::ReadOnly(reason)| {
-            NotaryError::ReadOnly { module: flight.module.clone(), reason: Box::new(reason) }
-        })?;
+        let (outcome, snapshot) = match pending.appended().await.ok_or_else(gone)? {
+            Appended::Decided(outcome, snapshot) => (outcome, snapshot),
+            Appended::Refused(AppendError::ReadOnly(reason)) => {
+                let (module, reason) = (flight.module.clone(), Box::new(reason));
+                return Err(NotaryError::ReadOnly { module, reason }.into());
+            }
+            Appended::Rerouted => return Err(FlightEnd::Rerouted),
+        };
         match outcome {
             AppendOutcome::Appended(id) | AppendOutcome::Present(id) => {
                 let counter = match (&outcome, &flight.ahead) {
@@ -367,7 +407,7 @@ impl Inner {
                 let kept = evidence_of(&snapshot, conflict.standing.id);
                 let kept = kept.map_err(|error| damaged(&flight.module, &error))?;
                 let report = ConflictReport::new(*conflict, kept.appended_at, kept.evidence);
-                Err(NotaryError::Conflict(Box::new(report)))
+                Err(NotaryError::Conflict(Box::new(report)).into())
             }
         }
     }
@@ -379,12 +419,12 @@ impl Inner {
         client: Option<Claimant>,
         deadline: Instant,
     ) -> Result<Found, NotaryError> {
-        let route = &self.routes[flight.route];
-        let (module, place) = (&flight.module, self.places[flight.route].clone());
+        let (route, routing) = (flight.course.route(), &flight.course.routing);
+        let (module, place) = (&flight.module, flight.course.place());
         match (&route.checksum, &route.source) {
             (Checksum::Compute, Some(source)) => {
-                let limits = &self.limits.zip;
-                let (admission, clock, sink) = (&self.admission, &self.clock, &*self.sink);
+                let (limits, admission) = (&routing.limits.zip, &routing.admission);
+                let (clock, sink) = (&self.clock, &*self.sink);
                 let computing = Computing { source, place, limits, admission, clock, sink, client };
                 computing.lines(module, deadline).await
             }
@@ -408,11 +448,12 @@ impl Inner {
         }
     }
 
-    fn remember(&self, mut error: NotaryError) -> NotaryError {
+    fn remember(&self, mut error: NotaryError, course: &Course) -> NotaryError {
+        let keep = course.routing.limits.negative_cache;
         if let NotaryError::NotFound { max_age, .. } = &mut error {
-            *max_age = self.limits.negative_cache.min(MAX_NEGATIVE_CACHE);
+            *max_age = keep.min(MAX_NEGATIVE_CACHE);
         }
-        self.negative.remember(&error, self.clock.instant());
+        self.negative.remember(&error, course.token(), keep, self.clock.instant());
         error
     }
 
@@ -425,7 +466,12 @@ impl Inner {
                 tracing::info!(%module, record.id = notarized.record.id.0, duration_ms, "notarised");
                 return;
             }
-            Err(error) => error,
+            Err(FlightEnd::Failed(error)) => error,
+            Err(FlightEnd::Rerouted) => {
+                counters.rerouted.add(1);
+                tracing::info!(%module, duration_ms, "dropped: a reload has changed its route");
+                return;
+            }
         };
         if !flight.is_wanted() {
             counters.ahead_failed.add(1);

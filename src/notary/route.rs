@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::for_clients;
 use super::lines::RemoteLines;
-use crate::route::{Checksum, DatabaseName, Route};
+use crate::route::{Checksum, DatabaseName, Route, RouteError};
 use crate::upstream::GoProxy;
 
 /// A route that can be followed. Without a source, nothing is notarized ahead.
@@ -14,6 +14,11 @@ impl DatabaseName for Arc<dyn RemoteLines> {
     fn database_name(&self) -> &str {
         self.name()
     }
+}
+
+/// Checks each route.
+pub(super) fn check_all(routes: &[NotaryRoute]) -> Result<(), RouteError> {
+    routes.iter().enumerate().try_for_each(|(n, route)| route.check(n + 1))
 }
 
 /// Who is asked, as clients may read it.

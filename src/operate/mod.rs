@@ -17,6 +17,7 @@
 //! | `incidents` | findings that the own log keeps, whether it is open or not; decisions about them |
 //! | `lookup` | what the log says about a module version; bringing one in |
 //! | `prove` | proofs of a module version as files |
+//! | `reload` | replacing the configuration of a running server |
 //! | `import` | many lines at once: go.sum files by their routes, record streams as they are |
 //! | `mirror` | status, sync, resume; export, import; verification, statistics, comparison |
 //!
@@ -40,6 +41,7 @@ mod mirror;
 mod operations;
 mod prove;
 mod refusal;
+mod reload;
 pub(crate) mod text;
 
 pub(crate) use import::{
@@ -51,8 +53,9 @@ pub(crate) use incidents::{DecisionAnswer, DecisionRequest, LogStateAnswer, chec
 pub(crate) use lookup::{LookupAnswer, PublishedHead, RecordDetails};
 pub(crate) use mirror::{
     CompareAnswer, CompareCounts, Disagreeing, ExportAnswer, FullStatus, ImportAnswer, MirrorStatus,
-    PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, WorkProgress,
+    PathCounts, ResumeAnswer, RunStatus, StatsAnswer, SyncAnswer, Tell, UrlStatus, WorkProgress,
 };
 pub(crate) use operations::{IncidentStore, OpenDoor, Operations};
 pub(crate) use prove::{ModuleProofError, ModuleProofs, ProofFile, ProofMaker};
 pub(crate) use refusal::{Reason, Refusal};
+pub(crate) use reload::{ReloadAnswer, ReloadRun, Reloading};

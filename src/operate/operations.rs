@@ -1,12 +1,13 @@
 //! What is open in this process, on which the use cases work.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::refusal::{Reason, Refusal};
+use super::reload::{ReloadAnswer, Reloading};
+use crate::config::ListenAddress;
 use crate::log::{IncidentReport, Log};
 use crate::mirror::Mirrors;
 use crate::notary::Notary;
@@ -23,13 +24,15 @@ pub(crate) struct Operations {
     stopped: Option<watch::Receiver<bool>>,
     /// None where nobody listens for clients.
     door: Option<OpenDoor>,
+    /// The server that they belong to, where its configuration can be replaced.
+    server: Option<Arc<dyn Reloading>>,
 }
 
 /// Where a server listens for clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OpenDoor {
-    /// The bound address.
-    pub(crate) address: SocketAddr,
+    /// The address, with the port that was bound.
+    pub(crate) address: ListenAddress,
     /// Whether it speaks TLS itself.
     pub(crate) has_tls: bool,
 }
@@ -55,19 +58,32 @@ enum OwnLog {
 impl Operations {
     /// Returns the operations on an open log and its mirrors.
     pub(crate) fn of_log(log: Log, notary: Notary, mirrors: Mirrors) -> Operations {
-        Operations { own: OwnLog::Open { log, notary }, mirrors, stopped: None, door: None }
+        Operations { own: OwnLog::Open { log, notary }, mirrors, stopped: None, door: None, server: None }
     }
 
     /// Returns the operations on mirrors without the own log, whose incidents are kept in
     /// `incidents`.
     pub(crate) fn of_mirrors(mirrors: Mirrors, incidents: Option<Arc<dyn IncidentStore>>) -> Operations {
-        Operations { own: OwnLog::Closed(incidents), mirrors, stopped: None, door: None }
+        Operations { own: OwnLog::Closed(incidents), mirrors, stopped: None, door: None, server: None }
     }
 
     /// Returns the same operations; when `stopped` becomes true, imports end at the next record and
     /// everything else that takes long at once.
     pub(crate) fn until(self, stopped: watch::Receiver<bool>) -> Operations {
         Operations { stopped: Some(stopped), ..self }
+    }
+
+    /// Returns the same operations, with which this server can be told to reload its configuration.
+    pub(crate) fn of_server(self, server: Arc<dyn Reloading>) -> Operations {
+        Operations { server: Some(server), ..self }
+    }
+
+    /// Replaces the configuration of the server that these operations belong to.
+    pub(crate) async fn reload(&self) -> Result<ReloadAnswer, Refusal> {
+        match &self.server {
+            Some(server) => server.reload().await,
+            None => Err(Refusal::new(Reason::Usage, "only a running server has a configuration to reload")),
+        }
     }
 
     /// Returns the same operations of a server that listens for clients.
@@ -77,7 +93,8 @@ impl Operations {
 
     /// Returns where clients are listened for.
     pub(crate) fn door(&self) -> Result<OpenDoor, Refusal> {
-        self.door.ok_or_else(|| Refusal::new(Reason::Usage, "no server listens for clients here"))
+        let nobody = || Refusal::new(Reason::Usage, "no server listens for clients here");
+        self.door.clone().ok_or_else(nobody)
     }
 
     /// The mirrors that are open.

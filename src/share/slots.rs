@@ -85,6 +85,12 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Changes how many slots there are, at least one. Where more are taken than that, nobody loses
+    /// one for it: there are that many too many until some of them leave.
+    pub fn resize(&mut self, capacity: usize) {
+        self.capacity = capacity.max(1);
+    }
+
     /// Returns how many slots are taken.
     #[cfg(test)]
     pub(super) fn taken(&self) -> usize {

@@ -2,10 +2,11 @@
 //! element and empty elements do not count; `direct` and `off` end the list, whatever is written
 //! after them.
 //!
-//! Unlike the go command, which adds `https://`, an element without a scheme is refused: in a
-//! configuration it is more often a path or a word that was misspelled. `off` alone is refused too,
-//! and at the end it means what the end means.
+//! The go command adds `https://` to an element without a scheme, and so do we where we read its own
+//! GOPROXY. In a configuration such an element is refused: there it is more often a path or a word
+//! that was misspelled. `off` alone is refused too, and at the end it means what the end means.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -46,6 +47,22 @@ pub enum FallThrough {
 impl SourceList {
     /// Parses a list.
     pub fn parse(text: &str) -> Result<SourceList, SourceError> {
+        SourceList::parse_with(text, |element| Cow::Borrowed(element))
+    }
+
+    /// Parses a list as the go command reads GOPROXY: `proxy.example` is `https://proxy.example`.
+    pub(crate) fn parse_goproxy(text: &str) -> Result<SourceList, SourceError> {
+        SourceList::parse_with(text, |element| {
+            // Single words are kept for what they may mean one day, as in cmd/go/internal/modfetch.
+            let is_host = element.contains(['.', ':', '/']);
+            match is_host && !element.contains(":/") && !element.starts_with('/') {
+                true => Cow::Owned(format!("https://{element}")),
+                false => Cow::Borrowed(element),
+            }
+        })
+    }
+
+    fn parse_with(text: &str, complete: impl Fn(&str) -> Cow<'_, str>) -> Result<SourceList, SourceError> {
         let mut list = Vec::new();
         for piece in text.split_inclusive([',', '|']) {
             let fall_through =
@@ -55,7 +72,7 @@ impl SourceList {
                 "off" if list.is_empty() => return Err(SourceError::Off),
                 "off" => break,
                 "direct" => ModuleSource::Direct,
-                url => ModuleSource::Proxy(SourceUrl::parse(url)?),
+                url => ModuleSource::Proxy(SourceUrl::parse(&complete(url))?),
             };
             let is_last = source == ModuleSource::Direct;
             list.push(ListedSource { source, fall_through });
@@ -272,6 +289,24 @@ mod tests {
             ("https://a.example/go/", Ok("https://a.example/go".to_owned())),
         ] {
             assert_eq!(list(text), want, "{text}");
+        }
+    }
+
+    /// The rule of `proxyList` in cmd/go/internal/modfetch (Go 1.26).
+    #[test]
+    fn goproxy_needs_no_scheme() {
+        let list = |text: &str| SourceList::parse_goproxy(text).map(|list| list.to_string());
+        for (text, want) in [
+            ("proxy.example,direct", "https://proxy.example,direct"),
+            ("localhost:3000", "https://localhost:3000"),
+            ("a.example/go|http://b.example", "https://a.example/go|http://b.example"),
+            ("ci:s3cret@a.example", "https://***@a.example"),
+            ("file:///srv/goproxy", "file:///srv/goproxy"),
+        ] {
+            assert_eq!(list(text).as_deref(), Ok(want), "{text}");
+        }
+        for text in ["proxy", "noproxy", "/srv/goproxy", "ssh://a.example", "off"] {
+            assert_eq!(list(text), SourceList::parse(text).map(|list| list.to_string()), "{text}");
         }
     }
 

@@ -33,6 +33,13 @@ impl RedactedUrl {
         RedactedUrl(format!("file://{}", path.display()))
     }
 
+    /// The host, with its port where the URL names one; empty for a local path.
+    pub(crate) fn host(&self) -> &str {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        let host = rest.split(['/', '?']).next().unwrap_or_default();
+        host.strip_prefix("***@").unwrap_or(host)
+    }
+
     /// Whether only the server itself can answer it.
     pub(crate) fn is_https(&self) -> bool {
         self.0.starts_with("https://")

@@ -17,6 +17,13 @@ pub struct TreeSize(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct HashIndex(pub u64);
 
+impl TreeSize {
+    /// The size in words: "1 record", "2 records".
+    pub fn records(self) -> String {
+        format!("{self} record{}", if self.0 == 1 { "" } else { "s" })
+    }
+}
+
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -1,9 +1,9 @@
 //! The HTTP client: GET, bounded in bytes, time, headers and redirects; local files by the same
 //! calls.
 //!
-//! Everything that a server sends is counted as it comes. Content encodings are neither asked for
-//! nor accepted, so a byte counted is a byte hashed. An `Ok` is always a 200; every other outcome
-//! is a [`FetchError`].
+//! Everything that a server sends is counted as it comes, and once more as it is decoded: `gzip` is
+//! not asked for, but undone where it comes, as by the go command (`gunzip`). An `Ok` is always a
+//! 200; every other outcome is a [`FetchError`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -191,7 +191,8 @@ impl HttpClient {
         let timer = self.timer(deadline);
         let (mut current, mut public_only, mut hops) = (first.clone(), false, 0);
         loop {
-            let response = self.send(&current, public_only, &timer, &manner.known).await?;
+            let sent = self.send(&current, public_only, &timer, &manner.known).await;
+            let response = sent.map_err(|error| error.of_first(first))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 let throttle = manner.throttle.clone();
                 let started = Download::start(current.redacted(), response, max_bytes, timer, throttle).await;
@@ -201,7 +202,7 @@ impl HttpClient {
                 response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("//");
             let hop = self.options.redirects.follow(first, &current, location, hops).map_err(|refused| {
                 let Refused { to, refusal } = refused;
-                FetchError::Redirect { url: current.redacted(), to, refusal }
+                FetchError::Redirect { url: current.redacted(), first: first.redacted(), to, refusal }
             })?;
             (current, public_only, hops) = (hop.to, hop.public_only, hops + 1);
         }

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use tokio::time::timeout_at;
 
 use super::error::{FetchError, NOT_HTTP, RedirectRefusal, Stage, UpstreamMessage, Waiting};
+use super::gunzip::Gunzip;
 use super::handshake::{self, Fix, TlsFault};
 use super::network::{NameError, causes, root_cause};
 use super::proxy_fault::TunnelFault;
@@ -23,6 +24,8 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// How much of an error body is read, and for how long at most: it is only for people.
 const MAX_ERROR_BODY_BYTES: usize = 2048;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// By so much, and a part of its size, a gzip body may be longer than what is in it.
+const GZIP_EXTRA_BYTES: u64 = 64 << 10;
 /// Header values that are handed on are cut off here.
 const MAX_HEADER_VALUE_BYTES: usize = 256;
 
@@ -31,7 +34,11 @@ pub(super) struct Download {
     pub(super) url: RedactedUrl,
     pub(super) response: reqwest::Response,
     max_bytes: u64,
+    /// Bytes as they were sent.
     received: u64,
+    /// Bytes as they are handed on.
+    decoded: u64,
+    gunzip: Option<Gunzip>,
     timer: Timer,
     throttle: Option<Arc<Throttle>>,
 }
@@ -57,23 +64,37 @@ impl Download {
         if response.status() != StatusCode::OK {
             return Err(failure(url, response, &timer).await);
         }
-        if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
-            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-        {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes()).chars().take(40).collect::<String>();
-            return Err(FetchError::BadContent {
-                url,
-                why: format!("it is sent with the encoding {encoding:?}, which was not asked for"),
-            });
+        let gunzip = Gunzip::of(response.headers());
+        let download =
+            Download { url, response, max_bytes, received: 0, decoded: 0, gunzip, timer, throttle };
+        match download.response.content_length() {
+            Some(length) if length > download.max_sent_bytes() => Err(download.too_large()),
+            _ => Ok(download),
         }
-        if response.content_length().is_some_and(|length| length > max_bytes) {
-            return Err(FetchError::TooLarge { url, max_bytes });
-        }
-        Ok(Download { url, response, max_bytes, received: 0, timer, throttle })
     }
 
-    /// The next bytes of the body; none at its end.
+    /// The next bytes of the body, decoded; none at its end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
+        loop {
+            if let Some(gunzip) = &mut self.gunzip {
+                let piece = gunzip.piece().map_err(|error| self.damaged(&error))?;
+                if let Some(piece) = piece {
+                    return self.count(piece).map(Some);
+                }
+            }
+            let Some(sent) = self.sent().await? else { break };
+            match &mut self.gunzip {
+                Some(gunzip) => gunzip.feed(sent),
+                None => return self.count(sent).map(Some),
+            }
+        }
+        let Some(gunzip) = self.gunzip.take() else { return Ok(None) };
+        let last = gunzip.finish().map_err(|error| self.damaged(&error))?;
+        if last.is_empty() { Ok(None) } else { self.count(last).map(Some) }
+    }
+
+    /// The next bytes of the body as they were sent.
+    async fn sent(&mut self) -> Result<Option<Bytes>, FetchError> {
         let wait = self.timer.until(self.timer.read_timeout);
         let chunk = match timeout_at(wait.into(), self.response.chunk()).await {
             Err(_) => return Err(self.timer.expired(self.url.clone(), Waiting::Body)),
@@ -84,8 +105,8 @@ impl Download {
             Ok(Ok(Some(chunk))) => chunk,
         };
         self.received += chunk.len() as u64;
-        if self.received > self.max_bytes {
-            return Err(FetchError::TooLarge { url: self.url.clone(), max_bytes: self.max_bytes });
+        if self.received > self.max_sent_bytes() {
+            return Err(self.too_large());
         }
         // A body that always has bytes ready would never let the timer above run out.
         if self.timer.clock.instant() >= self.timer.deadline {
@@ -96,6 +117,28 @@ impl Download {
             self.timer.deadline += throttle.received(chunk.len() as u64).await;
         }
         Ok(Some(chunk))
+    }
+
+    fn count(&mut self, decoded: Bytes) -> Result<Bytes, FetchError> {
+        self.decoded += decoded.len() as u64;
+        if self.decoded > self.max_bytes { Err(self.too_large()) } else { Ok(decoded) }
+    }
+
+    /// The most that may be sent. gzip makes what does not compress a little longer.
+    fn max_sent_bytes(&self) -> u64 {
+        match self.gunzip {
+            Some(_) => self.max_bytes.saturating_add(self.max_bytes / 64).saturating_add(GZIP_EXTRA_BYTES),
+            None => self.max_bytes,
+        }
+    }
+
+    fn too_large(&self) -> FetchError {
+        FetchError::TooLarge { url: self.url.clone(), max_bytes: self.max_bytes }
+    }
+
+    fn damaged(&self, error: &std::io::Error) -> FetchError {
+        let why = format!("it is sent with Content-Encoding gzip and cannot be decoded ({error})");
+        FetchError::BadContent { url: self.url.clone(), why, ours: false }
     }
 }
 
@@ -134,18 +177,22 @@ async fn failure(url: RedactedUrl, mut response: reqwest::Response, timer: &Time
     let plain = short_header(&response, CONTENT_TYPE)
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/plain"));
     let mut text = Vec::new();
-    if plain && !response.headers().contains_key(CONTENT_ENCODING) {
+    if plain {
         let until = timer.until(ERROR_BODY_TIMEOUT);
         while text.len() < MAX_ERROR_BODY_BYTES {
             let Ok(Ok(Some(chunk))) = timeout_at(until.into(), response.chunk()).await else { break };
             text.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BODY_BYTES)]);
         }
     }
+    let text = match Gunzip::of(response.headers()) {
+        Some(gunzip) => gunzip.beginning(text),
+        None => text,
+    };
     let said = UpstreamMessage::clean(&text);
     match status {
         404 | 410 => FetchError::NotFound { url, status, said },
         401 | 403 | 407 => FetchError::Forbidden { url, status, said },
-        429 | 500..=599 => FetchError::Unavailable { url, status, retry_after, said },
+        408 | 425 | 429 | 500..=599 => FetchError::Unavailable { url, status, retry_after, said },
         _ => FetchError::UnexpectedStatus { url, status, said },
     }
 }
@@ -191,7 +238,8 @@ pub(super) fn classify(
         // and this one is not.
         return match name {
             NameError::Private => {
-                FetchError::Redirect { to: url.clone(), url, refusal: RedirectRefusal::PrivateAddress }
+                let refusal = RedirectRefusal::PrivateAddress;
+                FetchError::Redirect { first: url.clone(), to: url.clone(), url, refusal }
             }
             NameError::Failed(_) | NameError::Empty => unreachable(url, Stage::Dns, why, Fix::Resolve),
         };
@@ -211,9 +259,11 @@ pub(super) fn classify(
     if error.is_connect() {
         return unreachable(url, Stage::Connect, why, Fix::Connect);
     }
-    let is_not_http = |cause: &hyper::Error| cause.is_parse() || cause.is_parse_too_large();
-    if causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(is_not_http) {
-        return FetchError::BadContent { url, why: format!("{NOT_HTTP}: {why}") };
+    let mut hyper = causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+    if let Some(cause) = hyper.find(|cause| cause.is_parse() || cause.is_parse_too_large()) {
+        // The go command reads far more headers.
+        let ours = cause.is_parse_too_large();
+        return FetchError::BadContent { url, why: format!("{NOT_HTTP}: {why}"), ours };
     }
     FetchError::Broken { url, received, why }
 }

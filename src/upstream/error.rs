@@ -1,14 +1,4 @@
-//! Why a fetch failed, told apart by what the caller does next.
-//!
-//! | variant | what it means for a look-up |
-//! |---|---|
-//! | `NotFound` | the source says that there is no such thing: a negative answer, the next source of a `,` list |
-//! | `Forbidden` | credentials are missing or wrong: the operator's matter |
-//! | `Unavailable`, `Unreachable`, `Broken`, `Timeout` | try again later |
-//! | `Postponed` | it was not asked: it wants to be left alone for a while |
-//! | `NotPassedOn` | a proxy that has nothing to do with that checksum database |
-//! | `TooLarge`, `Redirect`, `BadContent`, `UnexpectedStatus` | this source will not do better by itself |
-//! | `Local` | our own disk or memory, not the source |
+//! Why a fetch failed, told apart by what the caller does next: [`judge`](super::judge) says what.
 
 use std::fmt;
 use std::io;
@@ -16,7 +6,7 @@ use std::time::Duration;
 
 use super::handshake::Fix;
 use super::space::NoSpace;
-use crate::source::RedactedUrl;
+use crate::source::{RedactedUrl, ServerUrl};
 use crate::visible;
 
 /// What a source said in words, cleaned: at most 8 lines and 512 bytes of printable text, empty if
@@ -71,6 +61,8 @@ pub enum RedirectRefusal {
     PrivateAddress,
     /// No usable `Location`.
     Malformed,
+    /// A `Location` longer than any URL that is followed.
+    TooLong,
 }
 
 /// Why a fetch failed. Nothing in it holds credentials.
@@ -97,7 +89,7 @@ pub enum FetchError {
         /// The reason that the server gave.
         said: UpstreamMessage,
     },
-    /// 429 or 5xx.
+    /// 408, 425, 429 or 5xx.
     #[error("{url}: {status} unavailable{said}")]
     Unavailable {
         /// What was asked for.
@@ -181,18 +173,41 @@ pub enum FetchError {
     Redirect {
         /// Who redirected.
         url: RedactedUrl,
+        /// Who was asked first: the source that the rules speak of.
+        first: RedactedUrl,
         /// Where to.
         to: RedactedUrl,
         /// Why not.
         refusal: RedirectRefusal,
     },
-    /// An answer that is not HTTP, is encoded, or is not a regular file.
+    /// An answer that is not HTTP, is encoded badly, or is not a regular file.
     #[error("{url}: bad content: {why}")]
     BadContent {
         /// What was asked for.
         url: RedactedUrl,
         /// What is bad.
         why: String,
+        /// Whether only a limit of ours makes it bad: the go command would take it.
+        ours: bool,
+    },
+    /// An `.info` about another version than the one asked for.
+    #[error("{url}: this .info is about version {got}, not about {asked}")]
+    OtherVersion {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// The version asked for.
+        asked: String,
+        /// The version that the `.info` names, cut off.
+        got: String,
+    },
+    /// A name that no file of a local directory can have: an element is too long for the file
+    /// system, or a file stands where a directory would have to be. There is no such file.
+    #[error("{url}: no file can have this name there ({source})")]
+    Unnameable {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// The system's error.
+        source: io::Error,
     },
     /// Scratch has no space left for the body. The source is not to blame, and it passes.
     #[error("{url}: {source}")]
@@ -228,6 +243,8 @@ impl FetchError {
             | FetchError::TooLarge { url, .. }
             | FetchError::Redirect { url, .. }
             | FetchError::BadContent { url, .. }
+            | FetchError::OtherVersion { url, .. }
+            | FetchError::Unnameable { url, .. }
             | FetchError::NoSpace { url, .. }
             | FetchError::Local { url, .. } => url,
         }
@@ -241,9 +258,9 @@ impl FetchError {
         }
     }
 
-    /// Whether the source itself says that there is no such thing.
+    /// Whether the source does not have it: it says so, or it cannot have it.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, FetchError::NotFound { .. })
+        matches!(self, FetchError::NotFound { .. } | FetchError::Unnameable { .. })
     }
 
     /// Whether the same request may well succeed later with nobody changing anything.
@@ -259,6 +276,20 @@ impl FetchError {
         )
     }
 
+    /// What happened, without the URL.
+    pub fn reason(&self) -> String {
+        let (text, url) = (self.to_string(), self.url().as_str());
+        text.strip_prefix(url).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&text).to_owned()
+    }
+
+    /// The same, of a fetch that began at this server.
+    pub(super) fn of_first(mut self, server: &ServerUrl) -> FetchError {
+        if let FetchError::Redirect { first, .. } = &mut self {
+            *first = server.redacted();
+        }
+        self
+    }
+
     /// The same, asking for no longer pause than this.
     pub(super) fn asking_for_at_most(mut self, longest: Duration) -> FetchError {
         if let FetchError::Unavailable { retry_after: Some(asked), .. } = &mut self {
@@ -272,7 +303,7 @@ impl FetchError {
         match self {
             FetchError::Unreachable { fix, .. } => *fix,
             FetchError::Forbidden { status: 407, .. } => Some(Fix::ProxyLogin),
-            FetchError::BadContent { url, why } if !url.is_https() && why.starts_with(NOT_HTTP) => {
+            FetchError::BadContent { url, why, .. } if !url.is_https() && why.starts_with(NOT_HTTP) => {
                 Some(Fix::NotPlain)
             }
             _ => None,
@@ -374,6 +405,7 @@ impl fmt::Display for RedirectRefusal {
             RedirectRefusal::Host => "its host is not in the server's redirects.hosts",
             RedirectRefusal::PrivateAddress => "it leads to a private address, and the source is not in the server's redirects.private_sources",
             RedirectRefusal::Malformed => "its Location is not a usable URL",
+            RedirectRefusal::TooLong => "its Location is longer than 4096 bytes",
         })
     }
 }

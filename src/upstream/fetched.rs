@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::info::ModuleInfo;
 use super::spool::Spooled;
 use crate::module::ModuleVersion;
-use crate::source::RedactedUrl;
+use crate::source::{ModuleSource, RedactedUrl};
 
 /// What one module may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,15 @@ pub enum SourceName {
 /// keep a file.
 pub(super) fn file_name(module: &ModuleVersion, extension: &str) -> String {
     format!("{}/@v/{}.{extension}", module.path.escaped(), module.version.escaped())
+}
+
+impl SourceName {
+    pub(super) fn of(source: &ModuleSource) -> SourceName {
+        match source {
+            ModuleSource::Proxy(url) => SourceName::Proxy(url.redacted()),
+            ModuleSource::Direct => SourceName::Direct,
+        }
+    }
 }
 
 impl fmt::Display for SourceName {

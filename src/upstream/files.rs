@@ -1,5 +1,6 @@
 //! `file://` sources. A missing file is a 404 and an unreadable one a 403, as the go command has
-//! it; symbolic links are followed, as it does, since the operator owns the directory. Anything
+//! it; symbolic links are followed, as it does, since the operator owns the directory. A name that
+//! the file system cannot hold means no file, and nothing else: clients choose the names. Anything
 //! that is not a regular file is refused: a pipe would hang us.
 
 use std::fs::File;
@@ -82,11 +83,14 @@ pub(super) fn copy_blocking(
 fn open(path: &Path, url: &RedactedUrl) -> Result<File, FetchError> {
     let said = UpstreamMessage::default();
     files::open_regular(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            FetchError::NotFound { url: url.clone(), status: 404, said }
+        io::ErrorKind::NotFound => FetchError::NotFound { url: url.clone(), status: 404, said },
+        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
+            FetchError::Unnameable { url: url.clone(), source }
         }
         io::ErrorKind::PermissionDenied => FetchError::Forbidden { url: url.clone(), status: 403, said },
-        io::ErrorKind::InvalidInput => FetchError::BadContent { url: url.clone(), why: source.to_string() },
+        io::ErrorKind::InvalidInput => {
+            FetchError::BadContent { url: url.clone(), why: source.to_string(), ours: false }
+        }
         _ => FetchError::Local { url: url.clone(), source },
     })
 }
@@ -108,8 +112,12 @@ mod tests {
         assert!(matches!(read(&path, url(&path), 4).await, Err(FetchError::TooLarge { max_bytes: 4, .. })));
         let copied = copy(&path, url(&path), 4, Spool::new(&dir.path().to_owned().into())).await;
         assert!(matches!(copied, Err(FetchError::TooLarge { .. })));
-        let missing = read(&path.join("below"), url(&path), 5).await;
-        assert!(missing.is_err_and(|e| e.is_not_found()));
+        for impossible in [path.join("below"), dir.path().join("x".repeat(256))] {
+            let missing = read(&impossible, url(&path), 5).await.unwrap_err();
+            assert!(matches!(missing, FetchError::Unnameable { .. }) && missing.is_not_found(), "{missing}");
+        }
+        let missing = read(&dir.path().join("absent"), url(&path), 5).await.unwrap_err();
+        assert!(matches!(missing, FetchError::NotFound { .. }), "{missing}");
         assert!(matches!(read(dir.path(), url(&path), 5).await, Err(FetchError::BadContent { .. })));
         std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
         assert_eq!(read(&dir.path().join("link"), url(&path), 5).await.unwrap(), "12345");

@@ -32,6 +32,8 @@ const MAX_VCS_BYTES: usize = 16;
 const MAX_URL_BYTES: usize = 2048;
 const MAX_NAME_BYTES: usize = 1024;
 const MAX_SUM_BYTES: usize = 128;
+/// How much is shown of a version that is another one.
+const MAX_SHOWN_VERSION_CHARS: usize = 80;
 
 /// Users in an address that are part of it, not secrets.
 const PUBLIC_USERS: [&str; 3] = ["git", "hg", "svn"];
@@ -120,13 +122,32 @@ fn is_one_line(text: &str) -> bool {
     text.chars().all(visible::is_plain)
 }
 
-/// Parses an `.info` that must be about `version`; the error says what is wrong in words.
-pub(super) fn parse(json: &[u8], version: &str) -> Result<ModuleInfo, String> {
-    let text = std::str::from_utf8(json).map_err(|_| "the .info is not UTF-8".to_owned())?;
-    let wire: Wire = serde_json::from_str(text).map_err(|e| format!("the .info is not valid: {e}"))?;
+/// Why a text is not the `.info` of a version.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InfoError {
+    /// It is not JSON, or not of its form.
+    #[error("{why}")]
+    Malformed {
+        /// What is wrong, in words.
+        why: String,
+    },
+    /// It is about another version: the source mixes its files up, and the go command refuses it.
+    #[error("it is about version {got}")]
+    OtherVersion {
+        /// The version that it names, escaped and cut off.
+        got: String,
+    },
+}
+
+/// Parses an `.info` that must be about `version`.
+pub(super) fn parse(json: &[u8], version: &str) -> Result<ModuleInfo, InfoError> {
+    let malformed = |why| InfoError::Malformed { why };
+    let text = std::str::from_utf8(json).map_err(|_| malformed("the .info is not UTF-8".to_owned()))?;
+    let wire: Wire =
+        serde_json::from_str(text).map_err(|e| malformed(format!("the .info is not valid: {e}")))?;
     if wire.version != version {
-        let other: String = wire.version.chars().take(80).collect();
-        return Err(format!("the .info is about {other:?} instead of {version:?}"));
+        let got: String = wire.version.chars().take(MAX_SHOWN_VERSION_CHARS).collect();
+        return Err(InfoError::OtherVersion { got: visible::escape_line(&got).into_owned() });
     }
     let origin = wire.origin.map(VcsOrigin::checked).filter(|origin| *origin != VcsOrigin::default());
     Ok(ModuleInfo { json: Bytes::copy_from_slice(json), origin })

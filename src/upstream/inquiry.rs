@@ -5,8 +5,8 @@
 //! | wants to be left alone yet with such a request (`health`) | it is not asked |
 //! | is a proxy whose `supported` says no | it is not asked, for a while |
 //! | answers | the answer is handed on; who finds it wrong asks on |
-//! | says that there is no such thing | the next one, unless it is a proxy that speaks for the database |
-//! | fails | the next one, and it is asked last for a while (`health`) |
+//! | does not answer | the next one, unless it is a proxy that withholds a module ([`judge`]) |
+//! | fails | it is asked last for a while (`health`) |
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use super::client::{Manner, Response};
 use super::error::FetchError;
 use super::health::{Kind, MAX_SILENCE, Question};
+use super::judge::{NextSource, SourceKind, SourceVerdict, judge};
 use super::passing::{PassingVerdict, unusable};
 use super::remote::{KeptHead, Remote, UrlId};
 use crate::source::{RedactedUrl, SourceUrl};
@@ -46,6 +47,8 @@ pub struct Inquiry {
     deadline: Instant,
     order: VecDeque<usize>,
     failures: Vec<FetchError>,
+    /// Whether the last failure ended it.
+    withheld: bool,
 }
 
 /// No URL (more) has an answer.
@@ -57,6 +60,9 @@ pub struct SumdbError {
     pub path: String,
     /// Why each URL failed, in the order asked. Empty when every URL had answered before.
     pub failures: Vec<FetchError>,
+    /// Whether the last of them is a proxy that withholds the answer, so that nobody was asked after
+    /// it.
+    pub withheld: bool,
 }
 
 impl Inquiry {
@@ -69,7 +75,8 @@ impl Inquiry {
         deadline: Instant,
     ) -> Inquiry {
         let order = remote.health.order(kind).into();
-        Inquiry { remote, path, max_bytes, may_be_missing, kind, deadline, order, failures: Vec::new() }
+        let (failures, withheld) = (Vec::new(), false);
+        Inquiry { remote, path, max_bytes, may_be_missing, kind, deadline, order, failures, withheld }
     }
 
     /// The answer of the next URL that has one. Ask again if the answer turns out to be bad; after
@@ -84,18 +91,24 @@ impl Inquiry {
             match self.ask(&remote, n).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    // A proxy that passes the database on speaks for it: what it withholds is not
-                    // told to the next one.
-                    let is_verdict = error.is_not_found() || matches!(error, FetchError::Forbidden { .. });
-                    if self.kind == Kind::Lookup && is_verdict && remote.passing[n].is_proxy() {
-                        self.order.clear();
-                    }
+                    let speaks_for_it = self.kind == Kind::Lookup && remote.passing[n].is_proxy();
+                    let kind = if speaks_for_it { SourceKind::Passthrough } else { SourceKind::Database };
+                    let (next, _) = judge(kind, &error);
                     self.failures.push(error);
+                    if next == NextSource::Never {
+                        self.order.clear();
+                        self.withheld = true;
+                    }
                 }
             }
         }
         let failures = std::mem::take(&mut self.failures);
-        Err(SumdbError { name: remote.name.clone(), path: self.path.clone(), failures })
+        Err(SumdbError {
+            name: remote.name.clone(),
+            path: self.path.clone(),
+            failures,
+            withheld: self.withheld,
+        })
     }
 
     /// Asks one URL, and remembers how that went.
@@ -203,11 +216,20 @@ impl Inquiry {
 }
 
 impl SumdbError {
-    /// The most telling failure: "not found" if any URL says so, else one that may pass, else the
-    /// first.
+    /// The most telling failure: "not found" if any URL says so, else one by which a proxy withholds
+    /// the answer, else one that may pass, else the first.
     pub fn best(&self) -> Option<&FetchError> {
         let find = |wanted: fn(&FetchError) -> bool| self.failures.iter().find(|failure| wanted(failure));
-        find(FetchError::is_not_found).or_else(|| find(FetchError::is_transient)).or(self.failures.first())
+        let last = self.failures.last().filter(|_| self.withheld);
+        find(FetchError::is_not_found)
+            .or(last)
+            .or_else(|| find(FetchError::is_transient))
+            .or(self.failures.first())
+    }
+
+    /// What the one who asked is told; none when every URL had answered before.
+    pub fn verdict(&self) -> Option<SourceVerdict> {
+        self.best().map(|best| judge(SourceKind::Database, best).1)
     }
 
     /// Whether the database says that there is no such thing.
@@ -227,10 +249,19 @@ impl SumdbError {
 }
 
 impl fmt::Display for SumdbError {
+    /// One line per URL that was asked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.best() {
-            Some(best) => write!(f, "checksum database {}: {best}", self.name),
-            None => write!(f, "checksum database {}: no URL has a good answer for {}", self.name, self.path),
+        match &self.failures[..] {
+            [] => write!(f, "checksum database {}: no URL has a good answer for {}", self.name, self.path),
+            [only] => write!(f, "checksum database {}: {only}", self.name),
+            several => {
+                write!(f, "checksum database {}: no URL has an answer for {}:", self.name, self.path)?;
+                several.iter().try_for_each(|failure| {
+                    // The path is in the line above.
+                    let url = failure.url().as_str().replacen(&format!("/{}", self.path), "", 1);
+                    write!(f, "\n  {url}: {}", failure.reason())
+                })
+            }
         }
     }
 }

@@ -3,10 +3,11 @@
 //! | file | what |
 //! |---|---|
 //! | `client`, `options`, `download`, `network`, `redirect`, `files` | one GET, bounded in every way; local files by the same call |
+//! | `gunzip` | a body that comes with `Content-Encoding: gzip` |
 //! | `proxies`, `proxy_fault`, `handshake` | which proxy is used; what it did wrong; what TLS said when it failed |
 //! | `setup` | why there is no client |
 //! | `post` | one POST, or one GET whose answer may have any status |
-//! | `error` | why it failed, told apart by what the caller does next |
+//! | `error`, `judge` | why it failed, and what follows: who is asked next, what the caller is told |
 //! | `goproxy`, `fetched`, `info` | a module version from a GOPROXY list |
 //! | `vcs`, `scratch`, `process` | the same from version control, by the go command |
 //! | `sumdb`, `inquiry`, `remote`, `passing`, `health`, `throttle` | a remote checksum database at several URLs, asked politely |
@@ -22,10 +23,12 @@ mod error;
 mod fetched;
 mod files;
 mod goproxy;
+mod gunzip;
 mod handshake;
 mod health;
 mod info;
 mod inquiry;
+mod judge;
 mod network;
 mod options;
 mod passing;
@@ -47,12 +50,13 @@ pub use client::{HttpClient, Manner, Response, Validators};
 pub use download::MAX_RETRY_AFTER;
 pub use error::{FetchError, RedirectRefusal, Stage, UpstreamMessage, Waiting};
 pub use fetched::{Fetched, FetchedModule, ModuleLimits, SourceName};
-pub use goproxy::{GoProxy, ModuleFetchError};
+pub use goproxy::{GoProxy, ListError, ModuleFetchError};
 pub use handshake::Fix;
 pub use health::UrlHealth;
 pub(crate) use health::backoff;
 pub use info::{ModuleInfo, VcsOrigin};
 pub use inquiry::{Inquiry, SumdbAnswer, SumdbError};
+pub use judge::{NextSource, SourceKind, SourceVerdict, judge};
 pub use options::ClientOptions;
 pub use passing::{passthrough, supported};
 pub use post::HttpAnswer;

@@ -131,5 +131,5 @@ pub fn passthrough(proxy: &SourceUrl, name: &str) -> Result<SourceUrl, UnsafePat
 }
 
 pub(super) fn unusable(base: &SourceUrl, error: &UnsafePath) -> FetchError {
-    FetchError::BadContent { url: base.redacted(), why: error.to_string() }
+    FetchError::BadContent { url: base.redacted(), why: error.to_string(), ours: true }
 }

@@ -47,7 +47,7 @@ impl HttpClient {
     ) -> Result<HttpAnswer, FetchError> {
         let Some(server) = url.server() else {
             let why = "a file takes no requests".to_owned();
-            return Err(FetchError::BadContent { url: url.redacted(), why });
+            return Err(FetchError::BadContent { url: url.redacted(), why, ours: true });
         };
         let request = self.open.post(server.request_url().clone()).body(body);
         self.exchange(request, server, max_bytes, deadline).await

@@ -1,7 +1,8 @@
 //! Which redirects are followed. A module proxy may send a client to its storage; a hostile or
 //! broken one may send it to a metadata service inside the company's network. So: to the same host,
-//! or to hosts that the operator listed; never from https to http; never to an address that is not
-//! public, unless the source is one of `private_hosts`; credentials stay behind.
+//! or to hosts that the operator listed; never to http from a source that is asked by https; never
+//! to an address that is not public, unless the source is one of `private_hosts`; credentials stay
+//! behind.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,8 +11,9 @@ use reqwest::Url;
 use super::error::RedirectRefusal;
 use crate::source::{MAX_URL_BYTES, RedactedUrl, ServerUrl};
 
-/// Five is what storage redirects need with room to spare; the go command stops at ten.
-const DEFAULT_MAX_REDIRECTS: u8 = 5;
+/// As many as the go command follows. With fewer, a list of sources would go on to the next one
+/// where the go command takes the files of this one.
+const DEFAULT_MAX_REDIRECTS: u8 = 9;
 
 /// The operator's rules for redirects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,15 +139,17 @@ impl RedirectRules {
         hops: u8,
     ) -> Result<Hop, Refused> {
         let refused = |to: &Url, refusal| Refused { to: RedactedUrl::of(to), refusal };
-        let to =
-            (location.len() <= MAX_URL_BYTES).then(|| from.request_url().join(location)).and_then(Result::ok);
+        if location.len() > MAX_URL_BYTES {
+            return Err(refused(from.request_url(), RedirectRefusal::TooLong));
+        }
+        let to = from.request_url().join(location).ok();
         let Some(to) = to.filter(|to| matches!(to.scheme(), "http" | "https") && to.has_host()) else {
             return Err(refused(from.request_url(), RedirectRefusal::Malformed));
         };
         if hops >= self.max {
             return Err(refused(&to, RedirectRefusal::TooMany));
         }
-        if from.is_https() && to.scheme() != "https" {
+        if first.is_https() && to.scheme() != "https" {
             return Err(refused(&to, RedirectRefusal::Insecure));
         }
         let is_own_host = same_server(first.request_url(), &to);

@@ -69,7 +69,8 @@ pub enum AskError {
     },
     /// It says that it has cosigned a larger tree of this log.
     #[error(
-        "it says that it has cosigned a tree of {size} records of this log, which is larger than any that this log has"
+        "it says that it has cosigned a tree of {} of this log, which is larger than any that this log has",
+        .size.records()
     )]
     Ahead {
         /// The size.
@@ -129,7 +130,7 @@ impl AskedWitness {
     }
 
     fn bad_url(&self, why: &str) -> AskError {
-        AskError::Fetch(FetchError::BadContent { url: self.url.redacted(), why: why.to_owned() })
+        AskError::Fetch(FetchError::BadContent { url: self.url.redacted(), why: why.to_owned(), ours: false })
     }
 
     /// The cosignature in an answer.

@@ -95,7 +95,7 @@ impl Hearing {
             return None;
         }
         let says = |(at, claim): &(usize, Claim)| match claim {
-            Claim::Ahead(size) => format!("{} says that it has cosigned {size} records", name(*at)),
+            Claim::Ahead(size) => format!("{} says that it has cosigned {}", name(*at), size.records()),
             Claim::OtherHistory => format!("{} says that it has cosigned another history", name(*at)),
         };
         let said = claims.iter().map(says).collect::<Vec<_>>().join(", ");

@@ -30,4 +30,4 @@ pub use ask::{AskError, AskedWitness};
 pub use hearing::HEARING;
 pub use request::{AddCheckpoint, MAX_PROOF_LINES, MAX_REQUEST_BYTES, RequestError};
 pub use role::{CosignOutcome, CosignRefusal, TrustedLog, Witness, WitnessError, origin_hash};
-pub use witnesses::{LATENCY_BOUNDS, PeerFigures, Witnesses, WitnessesOptions};
+pub use witnesses::{LATENCY_BOUNDS, PeerFigures, WitnessPanel, Witnesses, WitnessesOptions};

@@ -26,6 +26,7 @@ mod note;
 mod old_data;
 mod oracle;
 mod reaching;
+mod reload;
 mod replica;
 mod sequencer;
 mod support;

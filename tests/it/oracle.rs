@@ -13,6 +13,7 @@ const VECTORS: &[(&str, &str)] = &[
     ("tlogvec", "tlog.json"),
     ("modulevec", "module.json"),
     ("dirhashvec", "dirhash.json"),
+    ("lettervec", "letters.json"),
     ("proxyvec", "proxy.json"),
 ];
 

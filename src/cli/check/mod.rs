@@ -1,5 +1,5 @@
-//! `tallystick check`: what a build uses, held against the log. The face of [`crate::check`]: arguments, and how findings
-//! are shown.
+//! `tallystick check`: what a build uses, held against the log. The face of [`crate::check`]:
+//! arguments, and how findings are shown.
 
 mod environment;
 mod inputs;
@@ -36,10 +36,6 @@ checksum database, sum.golang.org too, has look-ups only, which bring in what is
 
 In a GitHub job every fault becomes an annotation of its line.
 
-Exit codes: 0 the log vouches for everything that has a hash, 1 something is not in the log or cannot be checked (with --env also: a \
-setting bypasses the log), 2 wrong usage, or a file that go does not read, 3 not reachable (try again), 4 a hash differs, or the log \
-contradicts itself: a person must look.
-
 Examples:
   tallystick check
   tallystick check go.sum --server https://sum.corp.example --key sum.corp.example.vkey
@@ -51,7 +47,8 @@ pub(super) struct CheckCommand {
     /// go.sum files, directories, programs, or - [default: . unless --modcache or --env is given]
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Where the log is [default: the URL in GOSUMDB, else the proxies of GOPROXY that pass it on, then its name]
+    /// Where the log is [default: the URL in GOSUMDB, else the proxies of GOPROXY that pass it on,
+    /// then its name]
     #[arg(long, value_name = "URL")]
     server: Option<SourceUrl>,
     /// The log's verifier key, or a file with it [default: the one in GOSUMDB]
@@ -69,7 +66,8 @@ pub(super) struct CheckCommand {
     /// Fail on every setting with which the go command bypasses the log
     #[arg(long)]
     env: bool,
-    /// Directory for the newest heads seen [default: tallystick/heads in the user's cache directory]
+    /// Directory for the newest heads seen [default: tallystick/heads in the user's cache
+    /// directory]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Requests in flight at once
@@ -105,7 +103,7 @@ impl CheckCommand {
                 .findings
                 .extend(environment::findings(&go, settings.as_ref().map(|settings| &settings.key)));
         }
-        let mut report = CheckOutput::new(gathered.findings);
+        let mut report = CheckOutput::new(gathered.findings, gathered.notes);
         if let Some(settings) = settings.filter(|_| is_for_log) {
             let (checked, claims, withheld) = block_on(self.ask(&config, &go, settings, gathered.claims))
                 .inspect_err(|error| self.tell(None, &format!("{error:#}")))?;

@@ -21,17 +21,21 @@ pub(super) struct CheckOutput {
     #[serde(skip)]
     asking: Option<Asking>,
     /// The log, where one was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(flatten)]
     log: Option<CheckedLog>,
     counts: CheckCounts,
     /// Everything that is not proved, the worst first.
     #[serde(serialize_with = "unproved")]
     pub(super) findings: Vec<Finding>,
+    /// What is allowed and should be known.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct CheckedLog {
+    #[serde(rename = "log")]
     name: String,
+    vkey: String,
     url: String,
     size: u64,
     root: String,
@@ -56,8 +60,8 @@ impl CheckVerdict {
 
 impl CheckOutput {
     /// Begins with what is known without a log.
-    pub(super) fn new(findings: Vec<Finding>) -> CheckOutput {
-        CheckOutput { asking: None, log: None, counts: CheckCounts::default(), findings }
+    pub(super) fn new(findings: Vec<Finding>, warnings: Vec<String>) -> CheckOutput {
+        CheckOutput { asking: None, log: None, counts: CheckCounts::default(), findings, warnings }
     }
 
     /// Names the log and the head under which everything was proved.
@@ -65,6 +69,7 @@ impl CheckOutput {
         self.asking = Some(checked.asking);
         self.log = Some(CheckedLog {
             name: checked.log.clone(),
+            vkey: checked.vkey.clone(),
             url: checked.url.clone(),
             size: checked.head.size.0,
             root: checked.head.root.to_string(),
@@ -120,6 +125,7 @@ impl CheckOutput {
             output::print("\n")?;
         }
         output::print(&self.summary())?;
+        self.warnings.iter().for_each(|text| output::warning(text));
         // Each piece of advice once, however many lines need it.
         let mut said: Vec<&str> = Vec::new();
         for finding in self.findings.iter().filter(shown) {
@@ -153,7 +159,7 @@ impl CheckOutput {
         let all = proved + not_in_log + differs + not_checked;
         let mut text = match &self.log {
             Some(CheckedLog { name, url, size, .. }) => {
-                let records = if *size == 1 { "1 record".to_owned() } else { format!("{size} records") };
+                let records = output::count(*size, "record");
                 let hashes = if all == 1 { "1 hash is".to_owned() } else { format!("{all} hashes are") };
                 format!("{proved} of {hashes} proved in {name} at {url}, under its head of {records}\n")
             }
@@ -174,7 +180,8 @@ impl CheckOutput {
     }
 }
 
-/// One annotation, as GitHub's runner reads it: `%`, CR and LF are escaped, in properties `:` and `,` as well.
+/// One annotation, as GitHub's runner reads it: `%`, CR and LF are escaped, in properties `:` and
+/// `,` as well.
 fn annotation(finding: &Finding) -> String {
     let level = match finding.verdict {
         CheckVerdict::Differs | CheckVerdict::NotInLog | CheckVerdict::NotChecked => "error",
@@ -254,7 +261,8 @@ fn case(file: &str, finding: &Finding) -> String {
 mod tests {
     use super::*;
 
-    /// The escapes are those of `escapeData` and `escapeProperty` in GitHub's toolkit (`packages/core/src/command.ts`).
+    /// The escapes are those of `escapeData` and `escapeProperty` in GitHub's toolkit
+    /// (`packages/core/src/command.ts`).
     #[test]
     fn annotations_are_escaped_as_github_reads_them() {
         let finding = Finding {

@@ -1,7 +1,8 @@
-//! Which log a check is against: its key, where it is, what it may be asked, and which of its heads are known here.
+//! Which log a check is against: its key, where it is, what it may be asked, and which of its heads
+//! are known here.
 //!
-//! GOSUMDB is read as the `go` command reads it (`dbDial` in `cmd/go/internal/modfetch`): a verifier key or a known name,
-//! and a URL after it, which bypasses GOPROXY.
+//! GOSUMDB is read as the `go` command reads it (`dbDial` in `cmd/go/internal/modfetch`): a
+//! verifier key or a known name, and a URL after it, which bypasses GOPROXY.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +12,7 @@ use super::CheckCommand;
 use crate::audit::{AuditError, Target};
 use crate::check::{Asking, CheckError, CheckVerdict, Finding, HashClaim, HeadMemory};
 use crate::cli::audit::key_of;
-use crate::cli::exit::{Exit, OrExit};
+use crate::cli::exit::{Exit, OrExit, advised};
 use crate::cli::output;
 use crate::config::{GoEnvironment, SUM_GOLANG_ORG, SUM_GOLANG_ORG_KEY};
 use crate::files;
@@ -101,12 +102,12 @@ impl LogSettings {
         let shown = self.shown();
         let named = match target.named_keys().await {
             Ok(named) => named,
-            // A proxy may pass it on all the same.
-            Err(_) if self.urls.len() > 1 => None,
+            // A proxy may pass it on all the same, and another server may have no such path.
+            Err(error) if self.urls.len() > 1 || (notarize && !error.is_transient()) => None,
             Err(error) => {
-                let error = CheckError::Server(error);
-                let (exit, fix) = advice(&error);
-                return Err(anyhow!("{shown} does not answer: {error}\n  fix: {fix}")).or_exit(exit);
+                let error = advised(error);
+                let exit = Exit::of(&error);
+                return Err(anyhow!("{shown} cannot be asked: {error:#}")).or_exit(exit);
             }
         };
         match named {
@@ -146,8 +147,8 @@ impl LogSettings {
 
     /// Takes out what this log must not be told, and returns what to say about it.
     ///
-    /// GONOSUMDB keeps names from every log. GOPRIVATE, its default, keeps them from public ones: a company's own log is
-    /// where private modules belong.
+    /// GONOSUMDB keeps names from every log. GOPRIVATE, its default, keeps them from public ones: a
+    /// company's own log is where private modules belong.
     pub(super) fn withhold(
         &self,
         go: &GoEnvironment,
@@ -233,7 +234,8 @@ pub(super) fn gosumdb(value: &str) -> anyhow::Result<Gosumdb> {
     Ok(Gosumdb::Database(key, url.map(str::to_owned)))
 }
 
-/// The proxies of GOPROXY, which are asked whether they pass the database on, then its name, as the `go` command does.
+/// The proxies of GOPROXY, which are asked whether they pass the database on, then its name, as the
+/// `go` command does.
 fn own_urls(key: &VerifierKey, go: &GoEnvironment) -> anyhow::Result<Vec<SourceUrl>> {
     let name = key.name().as_str();
     let list = go.var("GOPROXY").and_then(|setting| setting.value.parse::<SourceList>().ok());
@@ -248,6 +250,9 @@ fn own_urls(key: &VerifierKey, go: &GoEnvironment) -> anyhow::Result<Vec<SourceU
 /// The exit code of an error, and what to do about it.
 pub(super) fn advice(error: &CheckError) -> (Exit, String) {
     let (exit, fix) = match error {
+        CheckError::Server(AuditError::Unreadable { fix: Some(fix), .. }) => {
+            (Exit::Unreachable, fix.advice())
+        }
         CheckError::Server(AuditError::Unreadable { may_pass: true, .. }) => (
             Exit::Unreachable,
             "try again; if it stays so, see whether the server runs and can be reached from here",

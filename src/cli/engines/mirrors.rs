@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use super::log::reader_cache_kib;
 use crate::cli::exit::{Exit, OrExit};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, SumdbSection};
 use crate::mirror::{
     Mirror, Mirrors, RemoteError, RemoteLimits, RemoteLog, RemoteLogOptions, ReplicateOptions, Unusable,
 };
@@ -57,7 +57,7 @@ fn open_each<'a>(
 /// One of them, without its full mirror if it is only to be looked at.
 fn open_mirror(
     config: &Config,
-    sumdb: &config::SumdbSection,
+    sumdb: &SumdbSection,
     name: &str,
     client: &HttpClient,
     is_kept_only: bool,
@@ -67,16 +67,14 @@ fn open_mirror(
         Ok(replica) => replica,
         Err(error) => return cannot_use(sumdb, name, full, error),
     };
-    let (requests_per_second, bytes_per_second) = (*sumdb.requests_per_second, *sumdb.bytes_per_second);
-    let speed = Speed { requests_per_second, bytes_per_second };
     let opened = RemoteLog::open(RemoteLogOptions {
         name: name.to_owned(),
         key: sumdb.key.value.clone(),
-        transport: RemoteSumdb::with_speed(name.to_owned(), sumdb.urls.value.clone(), client.clone(), speed),
+        transport: transport(sumdb, name, client),
         database: database.clone(),
         clock: client.clock().clone(),
         replica,
-        limits: RemoteLimits { requests: *sumdb.jobs, ..RemoteLimits::default() },
+        limits: limits(sumdb),
     });
     match opened {
         Ok(log) => {
@@ -91,11 +89,42 @@ fn open_mirror(
     }
 }
 
+/// How a remote log is asked.
+fn transport(sumdb: &SumdbSection, name: &str, client: &HttpClient) -> RemoteSumdb {
+    let (requests_per_second, bytes_per_second) = (*sumdb.requests_per_second, *sumdb.bytes_per_second);
+    let speed = Speed { requests_per_second, bytes_per_second };
+    RemoteSumdb::with_speed(name.to_owned(), sumdb.urls.value.clone(), client.clone(), speed)
+}
+
+fn limits(sumdb: &SumdbSection) -> RemoteLimits {
+    RemoteLimits { requests: *sumdb.jobs, ..RemoteLimits::default() }
+}
+
+/// Has the mirrors asked as a reloaded configuration says. Those that it says nothing new about go
+/// on as they are, with what is known of their URLs.
+pub(in crate::cli) fn redirect_mirrors(
+    mirrors: &Mirrors,
+    (before, after): (&Config, &Config),
+    client: &HttpClient,
+    is_new_client: bool,
+) {
+    let manner = |sumdb: &SumdbSection| {
+        (sumdb.urls.value.clone(), *sumdb.requests_per_second, *sumdb.bytes_per_second)
+    };
+    for mirror in mirrors.iter() {
+        let name = mirror.log.name();
+        let Some(sumdb) = after.sumdbs.get(name) else { continue };
+        if is_new_client || before.sumdbs.get(name).map(manner) != Some(manner(sumdb)) {
+            mirror.log.ask_at(transport(sumdb, name, client), &limits(sumdb));
+        }
+    }
+}
+
 /// A database of another log, or under another key, is a mistake in the configuration, and one that
 /// somebody is writing will be free in a moment; any other that cannot be opened must not stop what
 /// does not need it.
 fn cannot_use(
-    sumdb: &config::SumdbSection,
+    sumdb: &SumdbSection,
     name: &str,
     database: PathBuf,
     error: StoreError,
@@ -116,7 +145,7 @@ fn cannot_use(
 /// The full mirror of a remote log: in mode `full`, and where the mode was `full` before.
 fn open_replica(
     config: &Config,
-    sumdb: &config::SumdbSection,
+    sumdb: &SumdbSection,
     name: &str,
     clock: &Clock,
     is_kept_only: bool,

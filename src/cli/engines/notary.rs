@@ -7,55 +7,129 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
+use super::outgoing::Outgoing;
 use crate::cli::exit::{Exit, OrExit};
+use crate::clock::Clock;
 use crate::config::{self, Config, Netrc, is_writable_by_others};
 use crate::log::Log;
 use crate::mirror::Mirrors;
-use crate::notary::{Notary, NotaryLimits, NotaryOptions, RemoteLines};
+use crate::notary::{Notary, NotaryLimits, NotaryOptions, NotaryRoute, RemoteLines};
 use crate::route::{Checksum, Route};
-use crate::source::SourceList;
+use crate::source::{SourceList, SourceUrl};
 use crate::store::private;
 use crate::upstream::{GoProxy, HttpClient, ModuleLimits, ProxySettings, ScratchSpace, Vcs, VcsOptions};
 
-pub(super) fn open_notary(
-    config: &Config,
-    log: Log,
-    mirrors: &Mirrors,
-    client: &HttpClient,
-) -> anyhow::Result<Notary> {
+/// What a route is followed with. Two routes with equal inputs give the same lines, whatever their
+/// patterns are. Not shown: sources, Git configuration and
+/// netrc hold credentials.
+#[derive(PartialEq, Eq)]
+pub(in crate::cli) struct RouteInput {
+    source: Option<SourceList>,
+    checksum: Checksum,
+    /// Where the checksum database is asked.
+    sumdb_urls: Vec<SourceUrl>,
+    outgoing: OutgoingKey,
+    /// For what version control gives.
+    git_config: Option<String>,
+    netrc: Option<Netrc>,
+    /// For what is hashed here.
+    zip_bytes: Option<u64>,
+}
+
+/// The client that a route asks with, by what it was made from.
+#[derive(Clone)]
+struct OutgoingKey(Outgoing);
+
+impl PartialEq for OutgoingKey {
+    fn eq(&self, other: &OutgoingKey) -> bool {
+        self.0.is(&other.0)
+    }
+}
+
+impl Eq for OutgoingKey {}
+
+/// Routes that can be followed, what each is followed with, and the limits.
+pub(in crate::cli) struct PlannedRoutes {
+    pub(in crate::cli) routes: Vec<NotaryRoute>,
+    pub(in crate::cli) inputs: Vec<RouteInput>,
+    pub(in crate::cli) git_config: Option<String>,
+    pub(in crate::cli) limits: NotaryLimits,
+}
+
+impl PlannedRoutes {
+    /// Finds for each of these routes the one of `before` that is followed with the same.
+    pub(in crate::cli) fn kept_of(&self, before: &[RouteInput]) -> Vec<Option<usize>> {
+        self.inputs.iter().map(|input| before.iter().position(|kept| kept == input)).collect()
+    }
+}
+
+/// Where modules are fetched to before they are hashed.
+pub(super) fn open_scratch(config: &Config) -> anyhow::Result<ScratchSpace> {
     let scratch = config.data.join("scratch");
     private::make_directory(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let anchor = config.anchor.parent().unwrap_or(Path::new("."));
-    let scratch = ScratchSpace::new(scratch, &[&*config.data, anchor]);
+    Ok(ScratchSpace::new(scratch, &[&*config.data, anchor]))
+}
+
+/// Makes the routes of a configuration ready to be followed. Nobody is asked for anything. Each
+/// checksum database that a route names is among `mirrors`.
+pub(in crate::cli) fn plan_routes(
+    config: &Config,
+    mirrors: &Mirrors,
+    outgoing: &Outgoing,
+    scratch: &ScratchSpace,
+) -> anyhow::Result<PlannedRoutes> {
     let git_config = config.git_config.as_deref().map(read_git_config).transpose()?;
-    let mut routes = Vec::new();
+    let (mut routes, mut inputs) = (Vec::new(), Vec::new());
     for (i, config::RouteSection { route, .. }) in config.routes.iter().enumerate() {
         let logins = Logins { git_config: git_config.clone(), netrc: config.netrc(i)? };
         let checksum = match &route.checksum {
             Checksum::Compute => Checksum::Compute,
-            Checksum::Sumdb(name) => {
-                let unusable =
-                    || mirrors.find_unusable(name).expect("what routes name is opened or cannot be").clone();
-                let lines: Arc<dyn RemoteLines> = match mirrors.find(name) {
-                    Some(mirror) => Arc::new(mirror.log.clone()),
-                    None => unusable(),
-                };
-                Checksum::Sumdb(lines)
-            }
+            Checksum::Sumdb(name) => Checksum::Sumdb(remote_lines(mirrors, name)),
         };
+        let is_direct = route.source.as_ref().is_some_and(SourceList::has_direct);
+        let is_hashed = route.checksum == Checksum::Compute;
+        let sumdb = route.sumdb().and_then(|name| config.sumdbs.get(name));
+        inputs.push(RouteInput {
+            source: route.source.clone(),
+            checksum: route.checksum.clone(),
+            sumdb_urls: sumdb.map(|sumdb| sumdb.urls.value.clone()).unwrap_or_default(),
+            outgoing: OutgoingKey(outgoing.clone()),
+            git_config: git_config.clone().filter(|_| is_direct),
+            netrc: logins.netrc.clone(),
+            zip_bytes: is_hashed.then_some(*config.limits.zip_bytes),
+        });
+        let client = &outgoing.client;
         routes.push(Route {
             modules: route.modules.clone(),
-            source: route.source.clone().map(|list| source(config, list, client, &scratch, &logins)),
+            source: route.source.clone().map(|list| source(config, list, client, scratch, &logins)),
             checksum,
         });
     }
-    let clock = client.clock().clone();
-    Ok(Notary::new(NotaryOptions { log, routes, limits: limits(config), clock })?)
+    Ok(PlannedRoutes { routes, inputs, git_config, limits: limits(config) })
+}
+
+/// The lines of a checksum database: proved, or refused where its mirror cannot be used.
+fn remote_lines(mirrors: &Mirrors, name: &str) -> Arc<dyn RemoteLines> {
+    match mirrors.find(name) {
+        Some(mirror) => Arc::new(mirror.log.clone()),
+        None => mirrors.find_unusable(name).expect("what routes name is opened or cannot be").clone(),
+    }
+}
+
+/// The notary of a log, with routes that were planned.
+pub(super) fn open_notary(
+    log: Log,
+    routes: Vec<NotaryRoute>,
+    limits: NotaryLimits,
+    clock: &Clock,
+) -> anyhow::Result<Notary> {
+    Ok(Notary::new(NotaryOptions { log, routes, limits, clock: clock.clone() })?)
 }
 
 /// Git runs what its configuration names, so nobody else may write it. It may be readable: it is
 /// where a credential helper is named, and need not hold a secret.
-fn read_git_config(path: &Path) -> anyhow::Result<String> {
+pub(in crate::cli) fn read_git_config(path: &Path) -> anyhow::Result<String> {
     let cannot_read = || format!("cannot read git_config {}", path.display());
     let mut file = std::fs::File::open(path).with_context(cannot_read)?;
     if is_writable_by_others(&file.metadata().with_context(cannot_read)?) {

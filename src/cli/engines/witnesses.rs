@@ -10,7 +10,7 @@ use crate::note::{CosignatureSigner, SignerKey};
 use crate::source::SourceUrl;
 use crate::store::cosignatures::CosignatureStore;
 use crate::upstream::HttpClient;
-use crate::witness::{AskedWitness, HEARING, Witnesses, WitnessesOptions};
+use crate::witness::{AskedWitness, HEARING, WitnessPanel, Witnesses, WitnessesOptions};
 
 /// The database of the witnesses' cosignatures.
 pub(in crate::cli) fn cosignatures_database(config: &Config) -> PathBuf {
@@ -42,22 +42,34 @@ pub(super) fn open_witnesses(
         )
     });
     let store = store.or_exit(Exit::Failed)?;
-    let config::LogWitnesses { all, quorum, required, timeout } = &config.witnesses;
+    let WitnessPanel { peers, quorum, patience, freshness, client } = panel(config, client);
+    Ok(Witnesses::new(WitnessesOptions {
+        log: signer.verifier(),
+        own: CosignatureSigner::from(signer),
+        peers,
+        quorum,
+        required: *config.witnesses.required,
+        patience,
+        hearing: HEARING,
+        freshness,
+        store,
+        client,
+    }))
+}
+
+/// Whom the log asks.
+pub(in crate::cli) fn panel(config: &Config, client: &HttpClient) -> WitnessPanel {
+    let config::LogWitnesses { all, quorum, timeout, .. } = &config.witnesses;
     let peer = |witness: &config::LogWitness| AskedWitness {
         name: witness.name.clone(),
         url: SourceUrl::Server(witness.url.clone()),
         key: witness.key.clone(),
     };
-    Ok(Witnesses::new(WitnessesOptions {
-        log: signer.verifier(),
-        own: CosignatureSigner::from(signer),
+    WitnessPanel {
         peers: all.iter().map(peer).collect(),
         quorum: if all.is_empty() { 0 } else { **quorum },
-        required: **required,
         patience: **timeout,
-        hearing: HEARING,
         freshness: config.freshness.0,
-        store,
         client: client.clone(),
-    }))
+    }
 }

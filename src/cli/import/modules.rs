@@ -32,7 +32,6 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
     }
     let follow = async |session: &mut Session| follow(session, &importer, &claims).await;
     let outcomes = in_session(&config, Needs::Routes, new_log, follow).await?;
-    claims.odd.iter().for_each(|(file, odd)| go_sum::say_odd(file, odd));
     let report = GoSumOutput::new(outcomes, &claims);
     if json {
         output::print_json(&report)?;
@@ -66,6 +65,7 @@ impl Claims {
             "{name} is larger than {MAX_GO_SUM_BYTES} bytes: no go.sum file is"
         );
         let file = go_sum::parse(&name, &bytes).context("nothing was imported")?;
+        go_sum::say_odd(&name, &file);
         for NumberedLine { number, line } in file.lines {
             let GoSumLine { module, kind, hash } = line;
             self.add(module, GoSumClaim { file: name.clone(), line: number as u64, kind, hash })?;

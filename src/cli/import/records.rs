@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Input, Needs, Options, QUEUE_PARTS, in_session};
-use crate::cli::exit::OrExit as _;
+use crate::cli::exit::{OrExit as _, text_of};
 use crate::cli::session::{Session, refused};
 use crate::cli::{Exit, ProgressMeter, output};
 use crate::operate::{ImportEvent, MalformedLine, RecordConflict, RecordsDone};
@@ -44,7 +44,8 @@ pub(super) async fn import(options: Options) -> anyhow::Result<Exit> {
             let total = report.new + report.present + report.conflict;
             let (records, are) = (output::count(total, "record"), if total == 1 { "is" } else { "are" });
             let stay = if total == 1 { "stays" } else { "stay" };
-            output::error(&format!("{error:#}\n  {records} before it {are} in the log and {stay} there"));
+            let why = text_of(&error);
+            output::error(&format!("{why}\n  {records} before it {are} in the log and {stay} there"));
             Exit::of(&error)
         }
     };

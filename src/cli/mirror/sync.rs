@@ -13,7 +13,7 @@ use crate::cli::exit::OrExit;
 use crate::cli::session::{Session, exit_of};
 use crate::cli::{Exit, ProgressMeter, output, textfile};
 use crate::config::{Config, Span};
-use crate::operate::{MirrorStatus, Refusal, RunStatus, SyncAnswer};
+use crate::operate::{MirrorStatus, Refusal, RunStatus, SyncAnswer, UrlStatus};
 
 /// Runs of fewer records are over before a person has read what they will take.
 const LONG_RUN: u64 = 1 << 20;
@@ -46,22 +46,38 @@ pub(super) struct MirrorSync {
 impl MirrorSync {
     /// Syncs once or forever, until the time is over.
     pub(super) async fn run(self, config: &Config) -> anyhow::Result<Exit> {
+        let mut session = None;
         let Some(Span(max_time)) = self.max_time else {
-            return self.rounds(config).await;
+            return self.rounds(config, &mut session).await;
         };
-        match timeout(max_time, self.rounds(config)).await {
+        match timeout(max_time, self.rounds(config, &mut session)).await {
             Ok(ended) => ended,
             Err(_) if self.watch => Ok(Exit::Done),
             Err(_) => {
-                let why = anyhow!("not done within {}; what is verified by then is kept", Span(max_time));
+                let urls = self.urls(config, session).await.unwrap_or_default();
+                let limit = Span(max_time);
+                let why = anyhow!("not done within {limit}; what is verified by then is kept{urls}");
                 Err(why).or_exit(Exit::Unreachable)
             }
         }
     }
 
-    async fn rounds(&self, config: &Config) -> anyhow::Result<Exit> {
+    /// How each URL is, a line each.
+    async fn urls(&self, config: &Config, session: Option<Session>) -> anyhow::Result<String> {
+        let mut session = match session {
+            Some(session @ Session::Here(_)) => session,
+            // The connection has the end of an answer in it that nobody waits for any more.
+            _ => Session::look_at_mirrors(config).await?,
+        };
+        let statuses = session.mirror_statuses().await?;
+        let wanted =
+            statuses.iter().filter(|status| self.name.as_ref().is_none_or(|only| *only == status.log));
+        Ok(wanted.flat_map(|status| &status.urls).map(url_line).collect())
+    }
+
+    async fn rounds(&self, config: &Config, session: &mut Option<Session>) -> anyhow::Result<Exit> {
         self.check_name(config)?;
-        let mut session = Session::open_mirrors(config, self.name.as_ref()).await?;
+        let session = session.insert(Session::open_mirrors(config, self.name.as_ref()).await?);
         let mut mirrors = session.mirror_statuses().await?;
         mirrors.retain(|status| self.name.as_ref().is_none_or(|only| *only == status.log));
         if mirrors.is_empty() {
@@ -71,7 +87,7 @@ impl MirrorSync {
             return Err(why).or_exit(Exit::Usage);
         }
         loop {
-            let worst = self.round(&mut session, &mirrors).await?;
+            let worst = self.round(session, &mirrors).await?;
             if let Some(path) = &self.textfile {
                 textfile::write(path, &session.figures().await?)?;
             }
@@ -159,6 +175,16 @@ impl RunBar<'_> {
         if let Some(bar) = self.bar.take() {
             bar.finish();
         }
+    }
+}
+
+/// A URL, and why it failed last, which begins with its address where it is about a request.
+fn url_line(UrlStatus { url, why, .. }: &UrlStatus) -> String {
+    let url = url.trim_end_matches('/');
+    match why {
+        None => format!("\n  {url}: no failure so far"),
+        Some(why) if why.starts_with(url) => format!("\n  {why}"),
+        Some(why) => format!("\n  {url}: {why}"),
     }
 }
 

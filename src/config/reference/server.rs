@@ -29,13 +29,13 @@ pub(super) static KEYS: &[Key] = &[
     scalar("listen", "address and port", "\"127.0.0.1:8470\"", "`127.0.0.1:8470`")
         .flag("--listen")
         .means(
-            "The public door. The default answers this machine only; without `[tls]` put a TLS proxy in front before you open it wider.",
+            "The public door. The default answers this machine only; without `[tls]` put a TLS proxy in front before you open it wider. `:8470` is every address of the machine, IPv4 and IPv6; a name stands for all of its addresses, and the log says which were bound.",
             "can expose the names of private modules to whoever reaches the address.",
         ),
     scalar("metrics_listen", "address and port", "\"127.0.0.1:8471\"", "`127.0.0.1:8471`")
         .flag("--metrics-listen")
         .means(
-            "Health and metrics, read-only, for load balancers and Prometheus. It has no TLS and no access control: keep it on an internal address.",
+            "Health and metrics, read-only, for load balancers and Prometheus. It has no TLS and no access control: keep it on an internal address. Written as `listen` is.",
             "can expose counts and states, no module names.",
         ),
     scalar("freshness", "10s to 24h", "\"5m\"", "5m")

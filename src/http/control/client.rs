@@ -24,8 +24,8 @@ use crate::mirror::Reverified;
 use crate::module::ModuleVersion;
 use crate::operate::{
     ClaimedModule, CompareAnswer, DecisionAnswer, DecisionRequest, ExportAnswer, ImportAnswer, ImportEvent,
-    LogStateAnswer, LookupAnswer, MirrorStatus, ModuleProofs, OpenDoor, Refusal, ResumeAnswer, RunStatus,
-    StatsAnswer, SyncAnswer, Tell,
+    LogStateAnswer, LookupAnswer, MirrorStatus, ModuleProofs, OpenDoor, Refusal, ReloadAnswer, ResumeAnswer,
+    RunStatus, StatsAnswer, SyncAnswer, Tell,
 };
 
 /// The longest answer that is no stream: a record with a long `Origin` and a head.
@@ -111,6 +111,11 @@ impl ControlClient {
     /// Proves a module version.
     pub(crate) async fn prove(&mut self, module: ModuleVersion) -> Answered<ModuleProofs> {
         self.ask("/v1/prove", &ModuleRequest { module }).await
+    }
+
+    /// Has the server replace its configuration.
+    pub(crate) async fn reload(&mut self) -> Answered<ReloadAnswer> {
+        self.ask("/v1/reload", &StatusRequest {}).await
     }
 
     /// Returns where the server listens for clients.

@@ -9,6 +9,7 @@
 //! POST /v1/lookup                         {"module":"rsc.io/quote@v1.5.2"}       → LookupAnswer
 //! POST /v1/notarize                       the same; appends what is unknown      → LookupAnswer
 //! POST /v1/prove                          {"module":"rsc.io/quote@v1.5.2"}       → ModuleProofs
+//! POST /v1/reload                         {}                                     → ReloadAnswer
 //! POST /v1/state                          {}                                     → LogStateAnswer
 //! POST /v1/incidents/decide               a DecisionRequest                      → DecisionAnswer
 //! POST /v1/import?importer=NAME           one ClaimedModule a line               → one ImportEvent a line
@@ -32,6 +33,7 @@ mod client;
 mod log;
 mod mirrors;
 mod reply;
+mod server;
 mod socket;
 mod stream;
 mod wire;
@@ -103,6 +105,7 @@ fn router(operations: Operations) -> Router {
         .route("/v1/lookup", post(log::lookup))
         .route("/v1/notarize", post(log::notarize))
         .route("/v1/prove", post(log::prove))
+        .route("/v1/reload", post(server::reload))
         .route("/v1/state", post(log::state))
         .route("/v1/incidents/decide", post(log::decide))
         .route("/v1/import", post(log::import_go_sum))

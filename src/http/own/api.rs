@@ -26,9 +26,8 @@ impl OwnLog {
     fn number_of(&self, snapshot: &Snapshot, leaf: &Leaf, size: TreeSize) -> Result<RecordId, NoProof> {
         match leaf {
             Leaf::Record(id) if id.0 >= snapshot.size().0 => {
-                let newest = snapshot.size();
-                let why =
-                    format!("the log has {newest} records, numbered from 0: there is no record {id} yet");
+                let newest = snapshot.size().records();
+                let why = format!("the log has {newest}, numbered from 0: there is no record {id} yet");
                 Err(NoProof::NotFound(why))
             }
             Leaf::Record(id) => Ok(*id),

@@ -238,6 +238,7 @@ impl MetricsSource for NotaryFigures {
             ("notary_joined", "Misses that found the work under way", &c.joined),
             ("notary_negative_hits", "Misses answered from a remembered failure", &c.negative_hits),
             ("notary_late", "Misses told to try again while the work went on", &c.late),
+            ("notary_rerouted", "Flights dropped because a reload changed their route", &c.rerouted),
             ("notary_batches", "Appends to the log", &c.batches),
             ("notary_ahead_appended", "Modules notarised before a client asked", &c.ahead_appended),
             ("notary_ahead_failed", "Modules tried ahead in vain", &c.ahead_failed),

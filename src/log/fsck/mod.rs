@@ -159,8 +159,9 @@ impl Check<'_> {
         }
         if anchored.tree.size > self.size {
             let why = format!(
-                "a head of {} records was published, the log ends at record {}: it was rolled back or restored from an old backup",
-                anchored.tree.size, self.size
+                "a head of {} was published, the log ends at record {}: it was rolled back or restored from an old backup",
+                anchored.tree.size.records(),
+                self.size
             );
             self.findings.add("anchor".to_owned(), why);
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::progress::Foreseen;
 use crate::mirror::view::{RecordsError, RemoteError};
 use crate::store::StoreError;
+use crate::tlog::TreeSize;
 
 /// Why a log was not brought up to date. What was stored stays; the next run goes on there.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +18,8 @@ pub enum SyncError {
     },
     /// The records would not fit.
     #[error(
-        "{} more records take about {} MiB, and {} has {} MiB free\n  fix: make room there, put `data` on a larger disk, or set mode = \"on-demand\"",
-        .foreseen.records, .foreseen.disk_bytes >> 20, .directory.display(), .foreseen.free_bytes >> 20
+        "{} to come take about {} MiB, and {} has {} MiB free\n  fix: make room there, put `data` on a larger disk, or set mode = \"on-demand\"",
+        TreeSize(.foreseen.records).records(), .foreseen.disk_bytes >> 20, .directory.display(), .foreseen.free_bytes >> 20
     )]
     NoRoom {
         /// The log's name.
@@ -30,14 +31,14 @@ pub enum SyncError {
     },
     /// Nobody gives data tiles.
     #[error(
-        "mode \"full\" needs data tiles, and no URL gives {path}: {said}\n  fix: name another URL in [sumdb.\"{log}\"] that serves them, or take in a copy: `tallystick mirror import {log} DIR|FILE|URL`; until then what is asked for is fetched and kept as in mode \"on-demand\""
+        "mode \"full\" needs data tiles, and no URL gives {path}:\n  {said}\n  fix: name another URL in [sumdb.\"{log}\"] that serves them, or take in a copy: `tallystick mirror import {log} DIR|FILE|URL`; until then what is asked for is fetched and kept as in mode \"on-demand\""
     )]
     NoDataTiles {
         /// The log's name.
         log: String,
         /// The tile that was asked for.
         path: String,
-        /// What each URL said.
+        /// What each URL said, a line each.
         said: String,
     },
     /// The log, its URLs or our disk.

@@ -103,8 +103,9 @@ pub enum ImportError {
     },
     /// The head of the import is older than one that is known, and nothing here compares the two.
     #[error(
-        "its head of {offered} records is older than the one of {newest} that is known, and cannot be compared with it: {why}\n  \
-         fix: import a newer export, or let `tallystick mirror sync` reach the log first"
+        "its head of {} is older than the one of {newest} that is known, and cannot be compared with it: {why}\n  \
+         fix: import a newer export, or let `tallystick mirror sync` reach the log first",
+        .offered.records()
     )]
     Older {
         /// The size of the import's head.
@@ -208,7 +209,7 @@ impl Offered {
         source: &ImportSource,
         progress: &Arc<impl Fn(ImportProgress) + Send + Sync + 'static>,
     ) -> Result<Offered, ImportError> {
-        let own = log.verifier();
+        let own = &log.verifier();
         own.known().check_running()?;
         let (url, _scratch) = match source {
             ImportSource::Url(url) => (url.clone(), None),

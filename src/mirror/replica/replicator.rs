@@ -92,7 +92,7 @@ impl Replicator {
         let _alone = self.alone().await;
         // A long run ends at a head that look-ups have passed by then.
         while self.size() < Some(head.tree.size) {
-            let result = self.bring_to(self.log.verifier(), &head, self.options, |_| ()).await;
+            let result = self.bring_to(&self.log.verifier(), &head, self.options, |_| ()).await;
             if let Err(error) = &result {
                 self.log.note_failure(&error.to_string()).await;
             }

@@ -60,7 +60,7 @@ pub async fn replicate(
     options: ReplicateOptions,
     progress: impl Fn(ReplicaProgress),
 ) -> Result<Replicated, RecordsError> {
-    replicate_from(log.verifier(), store, head, options, progress).await
+    replicate_from(&log.verifier(), store, head, options, progress).await
 }
 
 /// Does the same from wherever `verifier` reads the log.
@@ -109,7 +109,8 @@ async fn begin(verifier: &Arc<LogVerifier>, store: &Replica, head: &SeenHead) ->
     if root == stored.root {
         return Ok(edge);
     }
-    let why = format!("its root is {}, the log's first {} records have {root}", stored.root, stored.size);
+    let first = stored.size.records();
+    let why = format!("its root is {}, that of the log's first {first} is {root}", stored.root);
     Err(StoreError::Damaged { place: "edge of the mirror".to_owned(), why }.into())
 }
 

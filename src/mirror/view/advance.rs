@@ -75,6 +75,13 @@ impl Advances {
         Advances { verifier, patience, tally, flight: SingleFlight::default() }
     }
 
+    /// Continues after the attempts at other URLs, whose failures in a row say nothing about these.
+    pub(super) fn with(&self, verifier: Arc<LogVerifier>) -> Advances {
+        let before = self.tally().clone();
+        let tally = Mutex::new(Tally { failures_in_a_row: 0, asked_at: None, ..before });
+        Advances { verifier, patience: self.patience, tally, flight: SingleFlight::default() }
+    }
+
     /// Asks for `/latest` and moves to it.
     pub(super) async fn advance(self: &Arc<Self>, deadline: Instant) -> Result<(), RemoteError> {
         self.advance_unless(|| false, deadline).await
@@ -138,7 +145,7 @@ impl Advances {
         if size >= shown {
             return reconciled.map(|_| size);
         }
-        let older = format!("an older head of {size} records, after one of {shown}");
+        let older = format!("an older head of {}, after one of {shown}", size.records());
         Err(match reconciled {
             Ok(_) => NotVerified::Bad(older),
             // A source that went back as a whole does not have the tiles of the larger tree.

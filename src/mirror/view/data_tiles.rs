@@ -22,7 +22,7 @@ use crate::tlog::{
     inclusion_proof_indexes, prove_inclusion, split_data_tile, stored_hash_index, tile_root,
     verify_inclusion,
 };
-use crate::upstream::{FetchError, SumdbError};
+use crate::upstream::{FetchError, Stage, SumdbError};
 
 /// How long one tile may take at all URLs together, for one try.
 pub(in crate::mirror) const PATIENCE: Duration = Duration::from_secs(120);
@@ -36,13 +36,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub enum RecordsError {
     /// Every URL refuses to give data tiles. Some routes pass only what the `go` command asks for:
     /// mirror in mode `on-demand` there, name another URL, or import a copy.
-    #[error("checksum database {log}: no URL gives {path}, so it cannot be mirrored in full: {said}")]
+    #[error("checksum database {log}: no URL gives {path}, so it cannot be mirrored in full:\n  {said}")]
     NoDataTiles {
         /// The log's name.
         log: String,
         /// The tile that was asked for.
         path: String,
-        /// What each URL said.
+        /// What each URL said, a line each.
         said: String,
     },
     /// As with a look-up: what does not verify, a log that contradicts itself, no network.
@@ -167,7 +167,7 @@ impl DataTileReader {
             // The tree is signed, so the tile exists: that one URL lacks it says nothing about
             // another that is down.
             let may_pass = error.failures.iter().any(FetchError::is_transient);
-            if attempt >= self.tries || !may_pass {
+            if attempt >= self.tries || !may_pass || is_refused(&error) {
                 return Err(self.unavailable(tile, &error, lies));
             }
             self.pause(attempt, error.retry_after());
@@ -213,19 +213,14 @@ impl DataTileReader {
     }
 
     fn unavailable(&self, tile: &Tile, error: &SumdbError, lies: Vec<Lie>) -> RecordsError {
-        let refused = !error.failures.is_empty()
-            && error.failures.iter().all(|failure| {
-                failure.is_not_found()
-                    || matches!(failure, FetchError::Forbidden { .. } | FetchError::NotPassedOn { .. })
-            });
         let (log, path) = (self.verifier.known().name.clone(), tile.path());
         let failures = || error.failures.iter().map(ToString::to_string).collect::<Vec<_>>();
         if !lies.is_empty() {
             let unproven = Unproven { log, path, lies, failures: failures() };
             return RemoteError::from(unproven).into();
         }
-        if refused {
-            return RecordsError::NoDataTiles { log, path, said: failures().join("; ") };
+        if is_refused(error) {
+            return RecordsError::NoDataTiles { log, path, said: failures().join("\n  ") };
         }
         RemoteError::without_tile(error, &path, lies).into()
     }
@@ -258,6 +253,26 @@ impl DataTileReader {
         let mut not_before = self.not_before.lock().expect("nobody panics while holding this lock");
         *not_before = Some(not_before.map_or(until, |before| before.max(until)));
     }
+}
+
+/// Whether no URL will ever give the tile: at least one refuses it, and no other one could give it
+/// after a while. A host that has no address is a mistake in the configuration, not a failure that
+/// passes.
+fn is_refused(error: &SumdbError) -> bool {
+    let refuses = |failure: &FetchError| {
+        failure.is_not_found()
+            || matches!(
+                failure,
+                FetchError::Forbidden { .. }
+                    | FetchError::NotPassedOn { .. }
+                    | FetchError::UnexpectedStatus { .. }
+                    | FetchError::Redirect { .. }
+            )
+    };
+    let has_no_address =
+        |failure: &FetchError| matches!(failure, FetchError::Unreachable { stage: Stage::Dns, .. });
+    error.failures.iter().any(refuses)
+        && error.failures.iter().all(|failure| refuses(failure) || has_no_address(failure))
 }
 
 /// Returns the records of a full data tile, if they are those under `root`.

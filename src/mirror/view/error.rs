@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::misbehavior::Misbehavior;
 use crate::source::RedactedUrl;
 use crate::store::StoreError;
-use crate::upstream::{FetchError, SumdbError};
+use crate::upstream::{FetchError, SourceVerdict, SumdbError};
 
 /// Why a remote log's answer is not there. Each caller of a single flight gets a clone.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -93,8 +93,8 @@ impl From<Unproven> for RemoteError {
 impl fmt::Display for Unproven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "checksum database {}: no answer to {} can be verified", self.log, self.path)?;
-        self.lies.iter().try_for_each(|lie| write!(f, "; {}: {}", lie.url, lie.why))?;
-        self.failures.iter().try_for_each(|failure| write!(f, "; {failure}"))
+        self.lies.iter().try_for_each(|lie| write!(f, "\n  {}: {}", lie.url, lie.why))?;
+        self.failures.iter().try_for_each(|failure| write!(f, "\n  {failure}"))
     }
 }
 
@@ -103,6 +103,14 @@ impl RemoteError {
     pub(super) fn too_late(log: &str, path: &str) -> RemoteError {
         let text = format!("checksum database {log}: {path}: no verified answer in time");
         RemoteError::Unavailable { text, retry_after: None }
+    }
+
+    /// Adds what is known of each URL to a failure that may pass, a line each.
+    pub(super) fn with_lines(mut self, lines: impl Iterator<Item = String>) -> RemoteError {
+        if let RemoteError::Unavailable { text, .. } = &mut self {
+            lines.for_each(|line| text.push_str(&format!("\n  {line}")));
+        }
+        self
     }
 
     /// Adds the lies that were refused before the one that ended it.
@@ -116,37 +124,42 @@ impl RemoteError {
 
     /// No URL (more) has an answer to the question itself, after some that were refused.
     pub(in crate::mirror) fn unanswered(error: &SumdbError, path: &str, lies: Vec<Lie>) -> RemoteError {
+        if !lies.is_empty() {
+            return unproven(error, path, lies);
+        }
         let text = error.to_string();
-        match error.best() {
-            _ if !lies.is_empty() => unproven(error, path, lies),
-            Some(FetchError::NotFound { .. }) => RemoteError::NotFound { text },
-            Some(FetchError::Forbidden { .. }) => RemoteError::Forbidden { text },
-            best => unusable(best, error, path),
+        match error.verdict() {
+            Some(SourceVerdict::NotFound) => RemoteError::NotFound { text },
+            Some(SourceVerdict::AccessRefused) => RemoteError::Forbidden { text },
+            // What a proxy does not want to answer is a refusal, not an answer that does not verify.
+            Some(_) if error.withheld => RemoteError::Forbidden { text },
+            verdict => unusable(verdict, error, path),
         }
     }
 
     /// As [`RemoteError::unanswered`], for a tile: that one is missing says nothing about what was
     /// asked.
     pub(super) fn without_tile(error: &SumdbError, path: &str, lies: Vec<Lie>) -> RemoteError {
-        match error.best() {
+        match error.verdict() {
             _ if !lies.is_empty() => unproven(error, path, lies),
-            Some(FetchError::NotFound { .. } | FetchError::Forbidden { .. }) | None => {
+            Some(SourceVerdict::NotFound | SourceVerdict::AccessRefused) | None => {
                 RemoteError::Unavailable { text: error.to_string(), retry_after: error.retry_after() }
             }
-            best => unusable(best, error, path),
+            verdict => unusable(verdict, error, path),
         }
     }
 }
 
 /// A failure that may pass, or an answer that is none.
-fn unusable(best: Option<&FetchError>, error: &SumdbError, path: &str) -> RemoteError {
-    match best {
-        Some(
-            FetchError::TooLarge { .. }
-            | FetchError::BadContent { .. }
-            | FetchError::Redirect { .. }
-            | FetchError::UnexpectedStatus { .. },
-        ) => unproven(error, path, Vec::new()),
+fn unusable(verdict: Option<SourceVerdict>, error: &SumdbError, path: &str) -> RemoteError {
+    match verdict {
+        // The operator's rules do not let us follow it, which says nothing about what is there.
+        Some(SourceVerdict::NotAllowedHere) if matches!(error.best(), Some(FetchError::Redirect { .. })) => {
+            RemoteError::Forbidden { text: error.to_string() }
+        }
+        Some(SourceVerdict::Unusable | SourceVerdict::Rejected | SourceVerdict::NotAllowedHere) => {
+            unproven(error, path, Vec::new())
+        }
         _ => RemoteError::Unavailable { text: error.to_string(), retry_after: error.retry_after() },
     }
 }

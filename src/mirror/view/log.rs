@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use super::advance::{Advances, LogProgress};
@@ -48,9 +49,23 @@ pub struct RemoteLogOptions {
 #[derive(Clone)]
 pub struct RemoteLog {
     known: Arc<KnownLog>,
+    /// Replaced when the log is asked elsewhere. All handles share it.
+    asking: Arc<ArcSwap<Asking>>,
+}
+
+/// What is under way at the URLs of a log, and what they said lately.
+struct Asking {
     verifier: Arc<LogVerifier>,
     advances: Arc<Advances>,
     lookups: Arc<Lookups>,
+}
+
+impl Asking {
+    fn new(verifier: Arc<LogVerifier>, advances: Advances, limits: &RemoteLimits) -> Asking {
+        let advances = Arc::new(advances);
+        let lookups = Arc::new(Lookups::new(advances.clone(), limits));
+        Asking { verifier, advances, lookups }
+    }
 }
 
 impl RemoteLog {
@@ -65,17 +80,31 @@ impl RemoteLog {
 
     fn with(verifier: LogVerifier, last: Attempts, patience: Duration, limits: &RemoteLimits) -> RemoteLog {
         let verifier = Arc::new(verifier);
-        let advances = Arc::new(Advances::new(verifier.clone(), patience, last));
-        let lookups = Arc::new(Lookups::new(advances.clone(), limits));
-        RemoteLog { known: verifier.known().clone(), verifier, advances, lookups }
+        let advances = Advances::new(verifier.clone(), patience, last);
+        let known = verifier.known().clone();
+        RemoteLog { known, asking: Arc::new(ArcSwap::from_pointee(Asking::new(verifier, advances, limits))) }
+    }
+
+    /// Asks at other URLs, or in another manner, from now on. What was verified stays. Nobody joins
+    /// a question that is under way at the old URLs any more, and what they had refused or what is
+    /// known of them is forgotten.
+    pub(crate) fn ask_at(&self, transport: RemoteSumdb, limits: &RemoteLimits) {
+        let before = self.asking();
+        let verifier = Arc::new(LogVerifier::new(self.known.clone(), transport, limits));
+        let advances = before.advances.with(verifier.clone());
+        self.asking.store(Arc::new(Asking::new(verifier, advances, limits)));
+    }
+
+    fn asking(&self) -> Arc<Asking> {
+        self.asking.load_full()
     }
 
     /// Returns a view of the same log at each of its URLs alone. They share store, heads and stop:
     /// what one URL shows is compared with what the others have shown.
     pub(crate) fn views(&self) -> Vec<RemoteLog> {
         let view = |transport| {
-            let (verifier, limits) = (self.verifier.at(transport), RemoteLimits::default());
-            RemoteLog::with(verifier, Attempts::default(), self.advances.patience, &limits)
+            let (verifier, limits) = (self.verifier().at(transport), RemoteLimits::default());
+            RemoteLog::with(verifier, Attempts::default(), self.patience(), &limits)
         };
         self.transport().each().into_iter().map(view).collect()
     }
@@ -91,18 +120,18 @@ impl RemoteLog {
     }
 
     /// Returns where it is reached, with what is known of each URL.
-    pub fn transport(&self) -> &RemoteSumdb {
-        self.verifier.transport()
+    pub fn transport(&self) -> RemoteSumdb {
+        self.verifier().transport().clone()
     }
 
     /// Returns the part that verifies what the URLs send.
-    pub(in crate::mirror) fn verifier(&self) -> &Arc<LogVerifier> {
-        &self.verifier
+    pub(in crate::mirror) fn verifier(&self) -> Arc<LogVerifier> {
+        self.asking().verifier.clone()
     }
 
     /// Returns how long one question may take.
     pub(in crate::mirror) fn patience(&self) -> Duration {
-        self.advances.patience
+        self.asking().advances.patience
     }
 
     /// Returns the time by the log's clock, for deadlines.
@@ -135,13 +164,13 @@ impl RemoteLog {
         client: Option<Claimant>,
         deadline: Instant,
     ) -> Result<ProvenRecord, RemoteError> {
-        self.lookups.lookup(module, client, deadline).await
+        self.asking().lookups.lookup(module, client, deadline).await
     }
 
     /// Returns how much longer it is to be believed that the log does not have a module version: it
     /// was asked a moment ago.
     pub(crate) fn is_missing(&self, module: &ModuleVersion) -> Option<Duration> {
-        self.lookups.missing.recall(module, self.instant())
+        self.asking().lookups.missing.recall(module, self.instant())
     }
 
     /// Finds a module version that was proved before; no network.
@@ -168,19 +197,19 @@ impl RemoteLog {
     /// Returns a tile of height 8, if as much of it is stored; no network. A damaged hash tile is
     /// as good as none.
     pub(crate) fn stored_tile(&self, tile: &Tile) -> Result<Option<Bytes>, RemoteError> {
-        self.lookups.stored_tile(tile)
+        self.asking().lookups.stored_tile(tile)
     }
 
     /// Returns a hash tile of height 8: stored, else fetched, verified up to the root of the newest
     /// head and stored. `None` when the newest tree, asked for just now, does not have it.
     pub async fn tile(&self, tile: &Tile, deadline: Instant) -> Result<Option<Bytes>, RemoteError> {
-        self.lookups.tile(tile, deadline).await
+        self.asking().lookups.tile(tile, deadline).await
     }
 
     /// Asks for the log's newest head and moves to it. Returns the newest head then.
     pub async fn advance(&self, deadline: Instant) -> Result<Arc<SeenHead>, RemoteError> {
         self.known.check_running()?;
-        self.advances.advance(deadline).await?;
+        self.asking().advances.advance(deadline).await?;
         Ok(self.newest().expect("a log that was advanced has a head"))
     }
 
@@ -191,17 +220,17 @@ impl RemoteLog {
 
     /// Returns how far it is.
     pub(crate) fn progress(&self) -> LogProgress {
-        self.advances.progress()
+        self.asking().advances.progress()
     }
 
     /// Remembers that everything under the newest head is here.
     pub(in crate::mirror) async fn note_success(&self) {
-        self.advances.note_success().await;
+        self.asking().advances.note_success().await;
     }
 
     /// Remembers that the newest head was reached and the records under it were not.
     pub(in crate::mirror) async fn note_failure(&self, why: &str) {
-        self.advances.note_failure(why).await;
+        self.asking().advances.note_failure(why).await;
     }
 
     /// Returns how much is stored beside the replica.
@@ -267,12 +296,12 @@ impl RemoteLog {
         note: &str,
         deadline: Instant,
     ) -> Result<HeadComparison, RemoteError> {
-        compare::compare_head(&self.advances, head, note, deadline).await
+        compare::compare_head(&self.asking().advances, head, note, deadline).await
     }
 
     /// Fetches the head that the log's URLs show as the newest: signed, and compared with no other.
     pub(crate) async fn fetch_head(&self, deadline: Instant) -> Result<SeenHead, RemoteError> {
-        compare::fetch_head(&self.verifier, deadline).await
+        compare::fetch_head(&self.verifier(), deadline).await
     }
 
     /// Reads the texts of the records of data tile `number`, as many as are under `head`, a head
@@ -282,7 +311,7 @@ impl RemoteLog {
         number: u64,
         head: &TreeHead,
     ) -> Result<Vec<String>, RecordsError> {
-        data_tiles::read_records(&self.verifier, number, head).await
+        data_tiles::read_records(&self.verifier(), number, head).await
     }
 
     /// Proves that a record with this hash is under `head`, a head that was compared.
@@ -292,7 +321,7 @@ impl RemoteLog {
         leaf: &Hash,
         head: &TreeHead,
     ) -> Result<InclusionProof, RemoteError> {
-        data_tiles::prove_under(&self.verifier, record, leaf, head).await
+        data_tiles::prove_under(&self.verifier(), record, leaf, head).await
     }
 
     /// Returns the contradiction for which this log was stopped, if it was.

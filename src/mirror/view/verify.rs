@@ -338,7 +338,10 @@ impl LogVerifier {
         lies.push(Lie { url: answer.url, why });
     }
 
+    /// Time ran out; a URL that has failed lately may be why.
     pub(super) fn too_late(&self, path: &str) -> RemoteError {
-        RemoteError::too_late(&self.known.name, path)
+        let failed = self.transport.health().into_iter().filter(|(_, health)| health.failures > 0);
+        let whys = failed.filter_map(|(_, health)| health.why);
+        RemoteError::too_late(&self.known.name, path).with_lines(whys)
     }
 }

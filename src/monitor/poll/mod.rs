@@ -131,8 +131,9 @@ impl Poll<'_> {
             && self.state.told.insert(EventKind::Silent)
         {
             let text = format!(
-                "no new head since {:.0}: {} records for longer than {silence}",
-                self.state.since, head.tree.size
+                "no new head since {:.0}: {} for longer than {silence}",
+                self.state.since,
+                head.tree.size.records()
             );
             self.event(EventKind::Silent, text, None, None);
         }
@@ -192,9 +193,11 @@ impl Poll<'_> {
         let heard = self.log.compare_head(&tree, &kept.note, self.deadline()).await;
         match heard.map_err(|error| self.stop(error))? {
             HeadComparison::Consistent { .. } => Ok(()),
-            HeadComparison::Ahead { .. } => {
-                Err(Stop::Failed(format!("the log shows {} records, after {}", newest.tree.size, tree.size)))
-            }
+            HeadComparison::Ahead { .. } => Err(Stop::Failed(format!(
+                "the log shows {}, after {}",
+                newest.tree.size.records(),
+                tree.size
+            ))),
         }
     }
 
@@ -212,6 +215,7 @@ impl Poll<'_> {
                 Ok(texts) => texts,
                 Err(RecordsError::NoDataTiles { said, .. }) => {
                     if self.state.told.insert(EventKind::HeadsOnly) {
+                        let said = said.replace("\n  ", "; ");
                         let text =
                             format!("only its heads are followed, since no URL gives its records: {said}");
                         self.event(EventKind::HeadsOnly, text, None, None);

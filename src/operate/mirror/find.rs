@@ -23,8 +23,8 @@ pub(super) fn refusal(mirror: &Mirror, error: &SyncError) -> Refusal {
     let why = error.to_string();
     let reason = match error {
         SyncError::Busy { .. } => Reason::Busy,
-        SyncError::NoRoom { .. } => Reason::Failed,
-        SyncError::NoDataTiles { .. } => Reason::Unavailable,
+        // Trying again brings nothing until somebody changes the configuration.
+        SyncError::NoRoom { .. } | SyncError::NoDataTiles { .. } => Reason::Failed,
         // That all URLs send what is refused may pass, as when a cache is broken; a log that
         // contradicts itself does not.
         SyncError::Remote(

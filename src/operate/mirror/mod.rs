@@ -13,5 +13,5 @@ pub(crate) use check::StatsAnswer;
 pub(crate) use compare::{CompareAnswer, CompareCounts, Disagreeing, PathCounts};
 pub(crate) use copy::{ExportAnswer, ImportAnswer};
 pub(crate) use long::{Tell, WorkProgress};
-pub(crate) use status::{FullStatus, MirrorStatus, RunStatus};
+pub(crate) use status::{FullStatus, MirrorStatus, RunStatus, UrlStatus};
 pub(crate) use sync::{ResumeAnswer, SyncAnswer};

@@ -206,7 +206,10 @@ impl WitnessStore {
 /// evidence with the newest first.
 pub fn read_witness(path: &Path) -> Result<(Vec<KnownCheckpoint>, Vec<KeptEvidence>), StoreError> {
     if !path.exists() {
-        let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no witness here");
+        let source = std::io::Error::new(
+            std::io::ErrorKind::NotFound,
+            "there is no witness here\n  fix: name its directory with --data, or its configuration with --config",
+        );
         return Err(StoreError::File { path: path.display().to_string(), source });
     }
     let db = open_writing(path, APPLICATION_ID, MIGRATIONS)?;

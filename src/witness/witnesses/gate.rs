@@ -15,25 +15,27 @@ const FIX: &str = "\n  fix: put the newest copy of cosignatures.db back; without
 
 impl PublishGate for Witnesses {
     fn start(&self, opened: &OpenedLog) -> Result<bool, StoreError> {
-        let (options, log) = (&self.0.options, self.0.options.log.to_string());
-        let exempt = self.0.exempt(opened, &log)?;
-        self.0.exempt.store(exempt.0, Ordering::Relaxed);
-        let Some(epoch) = opened.epoch else { return Ok(options.required) };
-        let memory = GateMemory { log, epoch, exempt: options.required.then_some(exempt) };
-        if let Err(error) = options.store.keep_gate_memory(&memory) {
+        let inner = self.current();
+        let (standing, log) = (&inner.standing, inner.standing.log.to_string());
+        let exempt = inner.exempt(opened, &log)?;
+        inner.exempt.store(exempt.0, Ordering::Relaxed);
+        let Some(epoch) = opened.epoch else { return Ok(standing.required) };
+        let memory = GateMemory { log, epoch, exempt: standing.required.then_some(exempt) };
+        if let Err(error) = standing.store.keep_gate_memory(&memory) {
             // The next start then takes this memory for an old copy: closed, not open.
             tracing::error!(%error, "the memory of the cosignatures cannot be written");
         }
-        Ok(options.required)
+        Ok(standing.required)
     }
 
     fn has_passed(&self, tree: &TreeHead) -> Result<bool, StoreError> {
-        let Inner { options, exempt, .. } = &*self.0;
-        if !options.required || tree.size.0 <= exempt.load(Ordering::Relaxed) {
+        let inner = self.current();
+        let Inner { standing, panel, exempt, .. } = &*inner;
+        if !standing.required || tree.size.0 <= exempt.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        let (verified, bad) = self.0.sorted(tree)?;
-        if verified.len() >= options.quorum {
+        let (verified, bad) = inner.sorted(tree)?;
+        if verified.len() >= panel.quorum {
             return Ok(true);
         }
         // It had passed, or it had not: an older head must not be served on a guess.
@@ -41,30 +43,44 @@ impl PublishGate for Witnesses {
     }
 
     fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed> {
-        if !self.0.options.required {
+        loop {
+            let inner = self.current();
+            let passed = inner.pass(snapshot);
+            // A reload has named other witnesses meanwhile: the head waits for those.
+            if passed.is_ok() || !inner.is_replaced.load(Ordering::Acquire) {
+                return passed;
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn pass(&self, snapshot: &Snapshot) -> Result<(), NotPassed> {
+        if !self.standing.required {
             return Ok(());
         }
-        self.0.aim_at(snapshot);
-        let (want, waited) = (self.0.options.quorum, self.0.options.patience);
-        let round = lock(&self.0.round);
+        self.aim_at(snapshot);
+        let (want, waited) = (self.panel.quorum, self.panel.patience);
+        let round = lock(&self.round);
         let tree = snapshot.head().tree;
-        let missing = |round: &mut Round| round.tree == Some(tree) && round.signatures.len() < want;
+        let missing = |round: &mut Round| {
+            let is_waited_for = !self.is_replaced.load(Ordering::Acquire);
+            is_waited_for && round.tree == Some(tree) && round.signatures.len() < want
+        };
         let (round, _) =
-            self.0.arrived.wait_timeout_while(round, waited, missing).unwrap_or_else(PoisonError::into_inner);
+            self.arrived.wait_timeout_while(round, waited, missing).unwrap_or_else(PoisonError::into_inner);
         let have = round.signatures.len();
         if round.tree != Some(tree) || have < want {
             return Err(NotPassed { have, want, waited });
         }
         drop(round);
         // Before it is published, so that nobody sees it without.
-        if let (Some(log), Some(checkpoint)) = (lock(&self.0.log).clone(), snapshot.checkpoint()) {
-            self.0.put(&log, checkpoint);
+        if let (Some(log), Some(checkpoint)) = (lock(&self.log).clone(), snapshot.checkpoint()) {
+            self.put(&log, checkpoint);
         }
         Ok(())
     }
-}
 
-impl Inner {
     /// Returns the size up to which heads need no cosignatures:
     ///
     /// | what the memory says | exempt |
@@ -80,8 +96,8 @@ impl Inner {
     /// A damaged memory is an error where cosignatures are demanded: the newest head may have passed,
     /// and an older one must not be served in its place.
     fn exempt(&self, opened: &OpenedLog, log: &str) -> Result<TreeSize, StoreError> {
-        let memory = match self.options.store.gate_memory() {
-            Err(error @ StoreError::Damaged { .. }) if self.options.required => return Err(error),
+        let memory = match self.standing.store.gate_memory() {
+            Err(error @ StoreError::Damaged { .. }) if self.standing.required => return Err(error),
             Err(error) => {
                 tracing::error!(%error, "the memory of the cosignatures cannot be read");
                 None

@@ -15,31 +15,32 @@
 //! A witness that hangs, lies, or lost its memory changes nothing for the others: each has its own task, time limit and back-off. What one of
 //! them can prove, by a checkpoint with the log's own signature that this log does not have, ends signing ([`Log::judge`]).
 
+mod claims;
 mod gate;
+mod tally;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::ask::{AskError, AskedWitness};
-use super::hearing::{Claim, Hearing, Word};
+use super::hearing::{Hearing, Word};
 use crate::clock::Clock;
-use crate::log::{
-    CosignedCheckpoint, IncidentReport, Judgment, Log, ReadOnly, SignedCheckpoint, Snapshot, State,
-};
-use crate::mirror::Misbehavior;
+use crate::log::{CosignedCheckpoint, Log, SignedCheckpoint, Snapshot, State};
 use crate::note::{CosignatureSigner, Signature, VerifierKey};
+use crate::store::StoreError;
 use crate::store::cosignatures::{CosignatureStore, StoredCosignature, WitnessAttempt};
-use crate::store::{IncidentKind, StoreError};
-use crate::tlog::{Checkpoint, ConsistencyProof, Origin, TreeHead, TreeSize};
+use crate::tlog::{Checkpoint, Origin, TreeHead, TreeSize};
 use crate::upstream::{HttpClient, backoff};
+use tally::WitnessTally;
+pub use tally::{LATENCY_BOUNDS, PeerFigures};
 
 /// How long one attempt may take, with its corrections: a witness far away answers in a second.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -47,8 +48,6 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// ... up to this long: a log that demands cosignatures waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// Upper bounds of the latency histogram, in seconds: from a witness on this machine to one that hangs.
-pub const LATENCY_BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, f64::INFINITY];
 
 /// Whom the log asks, and what it demands.
 pub struct WitnessesOptions {
@@ -77,22 +76,55 @@ pub struct WitnessesOptions {
 
 /// The witnesses of a log. Cloning gives another handle.
 #[derive(Clone)]
-pub struct Witnesses(Arc<Inner>);
+pub struct Witnesses(Arc<Shared>);
+
+/// What all handles share.
+struct Shared {
+    current: ArcSwap<Inner>,
+    /// Told when other witnesses have taken their place.
+    replaced: watch::Sender<()>,
+}
+
+/// Whom a log asks. A reload of the configuration may name others.
+pub struct WitnessPanel {
+    /// The witnesses.
+    pub peers: Vec<AskedWitness>,
+    /// As in [`WitnessesOptions`].
+    pub quorum: usize,
+    /// As in [`WitnessesOptions`].
+    pub patience: Duration,
+    /// As in [`WitnessesOptions`].
+    pub freshness: Duration,
+    /// As in [`WitnessesOptions`].
+    pub client: HttpClient,
+}
+
+/// What stays whoever the witnesses are; see [`WitnessesOptions`].
+struct Standing {
+    log: VerifierKey,
+    own: CosignatureSigner,
+    required: bool,
+    hearing: Duration,
+    store: CosignatureStore,
+}
 
 struct Inner {
-    options: WitnessesOptions,
+    standing: Arc<Standing>,
+    panel: WitnessPanel,
     origin: Origin,
     target: watch::Sender<Option<Arc<Target>>>,
     round: Mutex<Round>,
     /// Told with every cosignature of the round's head.
     arrived: Condvar,
     news: watch::Sender<()>,
-    tallies: Vec<Tally>,
+    tallies: Vec<WitnessTally>,
     hearing: Hearing,
     /// Heads of up to this size need no cosignatures.
     exempt: AtomicU64,
     /// The log, once it is open.
     log: Mutex<Option<Log>>,
+    /// Others have taken their place: nothing comes here any more.
+    is_replaced: AtomicBool,
 }
 
 /// What the witnesses are asked to cosign.
@@ -121,48 +153,82 @@ struct Round {
     refresh: u64,
 }
 
-/// What one witness has done since the process began.
-#[derive(Default)]
-struct Tally {
-    cosigned: AtomicU64,
-    failed: AtomicU64,
-    alarms: AtomicU64,
-    size: AtomicU64,
-    latency_micros: AtomicU64,
-    buckets: [AtomicU64; LATENCY_BOUNDS.len()],
-}
-
-/// One witness's figures.
-#[derive(Clone, Debug)]
-pub struct PeerFigures {
-    /// What the configuration calls it.
-    pub name: String,
-    /// Cosignatures.
-    pub cosigned: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// Answers that a person must look at: lies, other histories, larger trees.
-    pub alarms: u64,
-    /// The largest size that it has cosigned.
-    pub size: u64,
-    /// Seconds that all its cosignatures together took.
-    pub latency_sum: f64,
-    /// How many took up to each of [`LATENCY_BOUNDS`], and longer than the bound before it.
-    pub latencies: [u64; LATENCY_BOUNDS.len()],
-}
-
 impl Witnesses {
     /// The witnesses of a log that is not open yet: as its gate they must be there first.
     pub fn new(options: WitnessesOptions) -> Witnesses {
-        let origin = options.log.name().as_str().parse().expect("a key's name is an origin");
-        let tallies = options.peers.iter().map(|_| Tally::default()).collect();
+        let WitnessesOptions {
+            log,
+            own,
+            peers,
+            quorum,
+            required,
+            patience,
+            hearing,
+            freshness,
+            store,
+            client,
+        } = options;
+        let standing = Arc::new(Standing { log, own, required, hearing, store });
+        let panel = WitnessPanel { peers, quorum, patience, freshness, client };
+        let current = ArcSwap::from_pointee(Inner::new(standing, panel));
+        Witnesses(Arc::new(Shared { current, replaced: watch::Sender::new(()) }))
+    }
+
+    /// Has other witnesses asked from now on. Cosignatures that are stored stay, and so does what
+    /// the log demands: a head that waits at the gate waits for the new ones.
+    pub fn replace(&self, panel: WitnessPanel) {
+        let before = self.current();
+        let mut next = Inner::new(before.standing.clone(), panel);
+        next.exempt = AtomicU64::new(before.exempt.load(Ordering::Relaxed));
+        next.log = Mutex::new(lock(&before.log).clone());
+        self.0.current.store(Arc::new(next));
+        self.0.replaced.send_replace(());
+        // Whoever waits at the gate for the old ones looks again.
+        before.is_replaced.store(true, Ordering::Release);
+        before.tell();
+    }
+
+    fn current(&self) -> Arc<Inner> {
+        self.0.current.load_full()
+    }
+
+    /// How long the log must hold its first signature back for the witnesses, as
+    /// [`Conditions::hold`](crate::log::Conditions::hold) has it.
+    pub fn hold(&self) -> Option<Duration> {
+        let inner = self.current();
+        (!inner.panel.peers.is_empty()).then_some(inner.standing.hearing)
+    }
+
+    /// Asks the witnesses until it is dropped.
+    pub async fn run(self, log: Log) {
+        let mut replaced = self.0.replaced.subscribe();
+        loop {
+            tokio::select! {
+                () = self.current().run(log.clone()) => return,
+                _ = replaced.changed() => {}
+            }
+        }
+    }
+
+    /// Figures of each witness, and whether the newest head has enough cosignatures.
+    pub fn figures(&self) -> (Vec<PeerFigures>, bool) {
+        self.current().figures()
+    }
+}
+
+impl Inner {
+    fn new(standing: Arc<Standing>, panel: WitnessPanel) -> Inner {
+        let origin = standing.log.name().as_str().parse().expect("a key's name is an origin");
+        let tallies = panel.peers.iter().map(|_| WitnessTally::default()).collect();
         let (target, news) = (watch::Sender::new(None), watch::Sender::new(()));
         let (round, arrived, log) = (Mutex::default(), Condvar::new(), Mutex::new(None));
-        let hearing = Hearing::new(options.peers.len());
+        let hearing = Hearing::new(panel.peers.len());
         // Until the log says how it was opened, only what is stored passes.
         let exempt = AtomicU64::new(0);
-        Witnesses(Arc::new(Inner {
-            options,
+        let is_replaced = AtomicBool::new(false);
+        Inner {
+            standing,
+            panel,
             origin,
             target,
             round,
@@ -172,64 +238,47 @@ impl Witnesses {
             hearing,
             exempt,
             log,
-        }))
-    }
-
-    /// How long the log must hold its first signature back for the witnesses, as
-    /// [`Conditions::hold`](crate::log::Conditions::hold) has it.
-    pub fn hold(&self) -> Option<Duration> {
-        (!self.0.options.peers.is_empty()).then_some(self.0.options.hearing)
-    }
-
-    /// Asks the witnesses until it is dropped.
-    pub async fn run(self, log: Log) {
-        *lock(&self.0.log) = Some(log.clone());
-        let _leave = Leave(self.0.clone());
-        let mut tasks = JoinSet::new();
-        for at in 0..self.0.options.peers.len() {
-            tasks.spawn(self.0.clone().serve(at));
+            is_replaced,
         }
-        tasks.spawn(self.0.clone().hear_out(log.clone()));
+    }
+
+    async fn run(self: Arc<Self>, log: Log) {
+        *lock(&self.log) = Some(log.clone());
+        log.caution(None);
+        let _leave = Leave(self.clone());
+        let mut tasks = JoinSet::new();
+        for at in 0..self.panel.peers.len() {
+            tasks.spawn(self.clone().serve(at));
+        }
+        tasks.spawn(self.clone().hear_out(log.clone()));
         let mut changes = log.watch();
         loop {
             let snapshot = log.snapshot();
-            self.0.aim_at(&snapshot);
-            let is_enough = self.0.wait_enough().await;
-            self.0.show(&log);
+            self.aim_at(&snapshot);
+            let is_enough = self.wait_enough().await;
+            self.show(&log);
             if !is_enough {
                 tracing::warn!(
-                    have = self.0.count(),
-                    want = self.0.options.quorum,
+                    have = self.count(),
+                    want = self.panel.quorum,
                     tree.size = snapshot.size().0,
                     "the newest head has not enough cosignatures"
                 );
             }
-            match timeout(self.0.options.freshness, self.0.next(&log, &mut changes, snapshot.size())).await {
+            match timeout(self.panel.freshness, self.next(&log, &mut changes, snapshot.size())).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(_) => self.0.refresh(),
+                Err(_) => self.refresh(),
             }
         }
     }
 
-    /// Figures of each witness, and whether the newest head has enough cosignatures.
-    pub fn figures(&self) -> (Vec<PeerFigures>, bool) {
-        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
-        let figures = |(peer, tally): (&AskedWitness, &Tally)| PeerFigures {
-            name: peer.name.clone(),
-            cosigned: load(&tally.cosigned),
-            failed: load(&tally.failed),
-            alarms: load(&tally.alarms),
-            size: load(&tally.size),
-            latency_sum: load(&tally.latency_micros) as f64 / 1e6,
-            latencies: std::array::from_fn(|i| load(&tally.buckets[i])),
-        };
-        let peers = self.0.options.peers.iter().zip(&self.0.tallies).map(figures).collect();
-        (peers, self.0.count() >= self.0.options.quorum)
+    fn figures(&self) -> (Vec<PeerFigures>, bool) {
+        let peers = self.panel.peers.iter().zip(&self.tallies);
+        let peers = peers.map(|(peer, tally)| tally.figures(&peer.name)).collect();
+        (peers, self.count() >= self.panel.quorum)
     }
-}
 
-impl Inner {
     /// Makes a head what the witnesses are asked for, if it is a newer one.
     fn aim_at(&self, snapshot: &Snapshot) {
         let Some(checkpoint) = snapshot.checkpoint() else { return };
@@ -266,7 +315,7 @@ impl Inner {
         for bad in bad {
             let error = unverified(&bad, "");
             tracing::warn!(%error, "a kept cosignature is dropped; its witness is asked again");
-            if let Err(error) = self.options.store.forget(&bad) {
+            if let Err(error) = self.standing.store.forget(&bad) {
                 tracing::error!(%error, "a damaged cosignature cannot be dropped");
             }
         }
@@ -280,13 +329,13 @@ impl Inner {
         tree: &TreeHead,
     ) -> Result<(BTreeMap<usize, Signature>, Vec<StoredCosignature>), StoreError> {
         let (mut verified, mut others) = (BTreeMap::new(), BTreeMap::new());
-        for row in self.options.store.of(tree)? {
+        for row in self.standing.store.of(tree)? {
             // A witness that the configuration does not name any more is nobody's.
-            let Some(at) = self.options.peers.iter().position(|peer| peer.key.to_string() == row.witness)
+            let Some(at) = self.panel.peers.iter().position(|peer| peer.key.to_string() == row.witness)
             else {
                 continue;
             };
-            match row.verified(&self.origin, &self.options.peers[at].key) {
+            match row.verified(&self.origin, &self.panel.peers[at].key) {
                 Some(signature) => drop(verified.insert(at, signature)),
                 None => drop(others.insert(at, row)),
             }
@@ -298,8 +347,8 @@ impl Inner {
     /// Waits until enough have cosigned the target, for as long as a round may take.
     async fn wait_enough(&self) -> bool {
         let mut news = self.news.subscribe();
-        let enough = async { while self.count() < self.options.quorum && news.changed().await.is_ok() {} };
-        timeout(self.options.patience, enough).await.is_ok()
+        let enough = async { while self.count() < self.panel.quorum && news.changed().await.is_ok() {} };
+        timeout(self.panel.patience, enough).await.is_ok()
     }
 
     /// Tells who waits for cosignatures, tasks and the writer's thread.
@@ -342,8 +391,8 @@ impl Inner {
         // A log that is stopped does not say that its head is the newest.
         if matches!(*log.state(), State::Writing) {
             let text = Checkpoint::new(self.origin.clone(), checkpoint.tree).format();
-            let now = u64::try_from(self.options.client.clock().unix_time().seconds).unwrap_or(0);
-            signatures.push(self.options.own.cosign(&text, now));
+            let now = u64::try_from(self.panel.client.clock().unix_time().seconds).unwrap_or(0);
+            signatures.push(self.standing.own.cosign(&text, now));
         }
         if round.tree == Some(checkpoint.tree) {
             signatures.extend(round.signatures.values().cloned());
@@ -354,13 +403,17 @@ impl Inner {
 
     /// Lets the log sign when the witnesses have said enough, or had time enough.
     async fn hear_out(self: Arc<Self>, log: Log) {
-        if self.options.peers.is_empty() {
+        if !log.is_held() {
             return;
+        }
+        if self.panel.peers.is_empty() {
+            // A reload has named none, while the ones before it were still being asked.
+            return log.release();
         }
         let mut news = self.news.subscribe();
         let enough =
-            async { while !self.hearing.is_settled(self.options.quorum) && news.changed().await.is_ok() {} };
-        let is_settled = timeout(self.options.hearing, enough).await.is_ok();
+            async { while !self.hearing.is_settled(self.panel.quorum) && news.changed().await.is_ok() {} };
+        let is_settled = timeout(self.standing.hearing, enough).await.is_ok();
         if matches!(&*log.state(), State::ReadOnly(reason) if !reason.passes()) {
             return;
         }
@@ -369,7 +422,7 @@ impl Inner {
             Some(caution) => tracing::error!("the log signs although {caution}"),
             None => tracing::warn!(
                 answers = self.hearing.answers(),
-                want = self.options.quorum.max(1),
+                want = self.panel.quorum.max(1),
                 "too few witnesses answered before the first signature: if log and anchor are old \
                  copies of one time, nobody has said so"
             ),
@@ -389,12 +442,12 @@ impl Inner {
     }
 
     fn caution(&self) -> Option<String> {
-        self.hearing.caution(|at| self.options.peers[at].name.clone())
+        self.hearing.caution(|at| self.panel.peers[at].name.clone())
     }
 
     /// The task of one witness.
     async fn serve(self: Arc<Self>, at: usize) {
-        let (peer, store) = (&self.options.peers[at], &self.options.store);
+        let (peer, store) = (&self.panel.peers[at], &self.standing.store);
         let vkey = peer.key.to_string();
         let unreadable = |error| tracing::error!(%error, "the memory of the cosignatures cannot be read");
         // Only a hint: the witness corrects it.
@@ -431,10 +484,10 @@ impl Inner {
         known: &mut TreeSize,
         attempt: &mut WitnessAttempt,
     ) -> Result<(), Duration> {
-        let (peer, tally, clock) = (&self.options.peers[at], &self.tallies[at], self.clock());
+        let (peer, tally, clock) = (&self.panel.peers[at], &self.tallies[at], self.clock());
         let began = clock.instant();
         let question = (&target.snapshot, &*target.checkpoint);
-        let asked = peer.ask(&self.options.client, question, known, began + ATTEMPT).await;
+        let asked = peer.ask(&self.panel.client, question, known, began + ATTEMPT).await;
         let latency = clock.instant().saturating_duration_since(began);
         match asked {
             Ok(signature) => {
@@ -471,16 +524,16 @@ impl Inner {
     }
 
     fn clock(&self) -> &Clock {
-        self.options.client.clock()
+        self.panel.client.clock()
     }
 
     /// Keeps a cosignature that was verified, then counts it.
     fn take(&self, at: usize, target: &Target, signature: Signature, now: Timestamp) {
-        let (witness, tree) = (self.options.peers[at].key.to_string(), target.checkpoint.tree);
+        let (witness, tree) = (self.panel.peers[at].key.to_string(), target.checkpoint.tree);
         let line = signature.format_line();
         let stored = StoredCosignature { witness, tree, line, received_at: now };
         // First kept, then counted: a head that was published has its cosignatures here, also after a kill.
-        if let Err(error) = self.options.store.keep(&stored) {
+        if let Err(error) = self.standing.store.keep(&stored) {
             tracing::error!(%error, "a cosignature could not be kept");
             return;
         }
@@ -490,87 +543,6 @@ impl Inner {
             round.arrivals += 1;
             self.tell();
         }
-    }
-
-    /// A witness that says that there is more of this log, or another history, is asked to show it. With the log's own signature that proves
-    /// it, and nothing more is signed here.
-    async fn look_into(&self, at: usize, error: &AskError) {
-        let claim = match error {
-            AskError::Ahead { size } => Some(Claim::Ahead(*size)),
-            AskError::Contradicted { .. } => Some(Claim::OtherHistory),
-            AskError::Lie { .. } => None,
-            AskError::Refused { status: 404, .. } => return self.hear(at, Word::NothingNewer),
-            _ => return,
-        };
-        // Anybody may show a witness what this log has published: that it knows a newer head than the round's is no wonder.
-        if let AskError::Ahead { size } = error
-            && self.newest().is_some_and(|newest| *size <= newest.size())
-        {
-            return;
-        }
-        let (peer, tally) = (&self.options.peers[at], &self.tallies[at]);
-        tally.alarms.fetch_add(1, Ordering::Relaxed);
-        let Some(claim) = claim else { return };
-        self.hear(at, Word::Claim(claim));
-        tracing::error!(witness = peer.name, %error, "a witness contradicts this log: a person must look");
-        let deadline = self.clock().instant() + ATTEMPT;
-        let (key, client) = (&self.options.log, &self.options.client);
-        let Some((shown, note)) = peer.shown_checkpoint(client, &self.origin, key, deadline).await else {
-            return;
-        };
-        let (Some(target), Some(log)) = (self.target.borrow().clone(), lock(&self.log).clone()) else {
-            return;
-        };
-        let report = |why: &ReadOnly| self.report(&peer.name, (&shown, &note), &target.checkpoint, why);
-        match log.judge(&shown, &note, report) {
-            // An operator has decided about this head, so that it holds nothing back either.
-            Ok(Judgment::Settled) => self.hear(at, Word::NothingNewer),
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(witness = peer.name, %error, "the head that a witness shows cannot be compared");
-            }
-        }
-    }
-
-    /// The incident of a head that a witness has shown.
-    fn report(
-        &self,
-        witness: &str,
-        (shown, note): (&TreeHead, &str),
-        own: &SignedCheckpoint,
-        why: &ReadOnly,
-    ) -> IncidentReport {
-        let (log, why) = (self.origin.to_string(), why.to_string());
-        // Two roots of one size need no proof beside the notes: the text that convicts whoever has the key.
-        let detail = if shown.size == own.tree.size && shown.root != own.tree.root {
-            let (older, newer, root_in_newer) = (note.to_owned(), own.note.clone(), own.tree.root);
-            let (proof, seen_at) = (ConsistencyProof::default(), self.clock().now());
-            let found = Misbehavior { log: log.clone(), older, newer, root_in_newer, proof, seen_at };
-            json!({ "log": log, "what": "fork", "witness": witness, "why": why, "text": found.to_text() })
-        } else {
-            json!({ "witness": witness, "why": why, "shown": note, "own": own.note })
-        };
-        IncidentReport { kind: IncidentKind::Misbehavior, detail: detail.to_string() }
-    }
-}
-
-impl Inner {
-    /// The newest head that this log has shown to anybody: the published one, or that which waits at the gate.
-    fn newest(&self) -> Option<Snapshot> {
-        let published = lock(&self.log).as_ref().map(Log::snapshot);
-        let aimed = self.target.borrow().as_ref().map(|target| target.snapshot.clone());
-        published.into_iter().chain(aimed).max_by_key(Snapshot::size)
-    }
-}
-
-impl Tally {
-    fn success(&self, size: TreeSize, latency: Duration) {
-        self.cosigned.fetch_add(1, Ordering::Relaxed);
-        self.size.fetch_max(size.0, Ordering::Relaxed);
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.latency_micros.fetch_add(micros, Ordering::Relaxed);
-        let bucket = LATENCY_BOUNDS.iter().position(|bound| latency.as_secs_f64() <= *bound);
-        self.buckets[bucket.unwrap_or(LATENCY_BOUNDS.len() - 1)].fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -10,6 +10,11 @@ use super::*;
 
 /// Codes to which another test drives the command: the test's file and what it says there.
 const ELSEWHERE: &[(&str, u8, &str, &str)] = &[
+    ("check", 0, "client/check/built.rs", "assert_eq!(ran.code, 0"),
+    ("check", 1, "client/check/built.rs", "assert_eq!(ran.code, 1"),
+    ("check", 2, "client/check/built.rs", "assert_eq!(ran.code, 2"),
+    ("check", 3, "client/check/mod.rs", "assert_eq!(ran.code, 3"),
+    ("check", 4, "client/check/built.rs", "assert_eq!(ran.code, 4"),
     ("mirror status", 4, "mirror/commands.rs", r#"ran(&directory, &["status"], 4)"#),
     ("mirror sync", 0, "mirror/commands.rs", r#"ran(&directory, &["sync"], 0)"#),
     ("mirror sync", 3, "mirror/commands.rs", r#"ran(directory, &["sync"], 3)"#),
@@ -149,7 +154,6 @@ fn reading_and_writing(driven: &mut Driven) {
     driven.run(&world, "incidents resolve", &["1"], 4);
 
     let world = without_anchor();
-    driven.run(&world, "lookup", &[none, "--notarize"], 1);
     driven.run(&world, "anchor show", &[], 4);
     driven.run(&world, "fsck", &[], 4);
     world.sandbox.write("records.txt", QUOTE);

@@ -77,7 +77,9 @@ fn key_and_anchor_must_be_those_of_the_log() {
 
 #[test]
 fn without_a_log_there_is_nothing_to_check() {
-    let ran = Sandbox::new().run(&["fsck"]);
+    let sandbox = Sandbox::new();
+    let ran = sandbox.run(&["fsck"]);
     assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("there is no log in tallystick-data"), "{}", ran.stderr);
+    let said = sandbox.without_home(&ran.stderr);
+    assert!(said.contains("there is no log in ~/tallystick-data"), "{said}");
 }

@@ -130,13 +130,14 @@ fn without_a_log_or_a_key_it_says_what_to_do() {
     let sandbox = Sandbox::new();
     let ran = sandbox.run(&["lookup", "rsc.io/quote@v1.5.2"]);
     assert_eq!(ran.code, 2, "1 is for what the log does not have");
+    let said = sandbox.without_home(&ran.stderr);
     assert!(
-        ran.stderr.contains("there is no log in tallystick-data\n  fix: start `tallystick serve` once"),
-        "{}",
-        ran.stderr
+        said.contains("there is no log in ~/tallystick-data\n  fix: start `tallystick serve` once"),
+        "{said}"
     );
     let ran = sandbox.run(&["lookup", "rsc.io/quote@v1.5.2", "--notarize"]);
     assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("there is no key in tallystick-data/keys"), "{}", ran.stderr);
+    let said = sandbox.without_home(&ran.stderr);
+    assert!(said.contains("there is no key in ~/tallystick-data/keys"), "{said}");
     assert!(!sandbox.path("tallystick-data").exists(), "a question makes nothing");
 }

@@ -6,11 +6,12 @@ use super::{EXAMPLE, Shown, load};
 use crate::cli::{Ran, Sandbox, installed};
 use crate::support::write_program;
 
-/// A `go` command that answers with these settings.
+/// A `go` command that answers with these settings, and a git beside it, as `direct` needs one.
 fn fake_go(sandbox: &Sandbox, json: &str) {
     std::fs::create_dir_all(sandbox.path("bin")).unwrap();
     let script = format!("#!/bin/sh\n[ \"$1\" = env ] && [ \"$2\" = -json ] || exit 1\necho '{json}'\n");
     write_program(&sandbox.path("bin/go"), script.as_bytes());
+    write_program(&sandbox.path("bin/git"), b"#!/bin/sh\n");
 }
 
 fn discover(go: &str, environment: &[(&str, &str)]) -> Ran {
@@ -94,7 +95,7 @@ fn without_routes_the_go_settings_count() {
 
 #[test]
 fn go_settings_that_give_no_source_have_a_clear_answer() {
-    let refused: [(&[(&str, &str)], &str); 9] = [
+    let refused: [(&[(&str, &str)], &str); 12] = [
         (&[("GOPROXY", "off")], "error: environment GOPROXY: GOPROXY is \"off\", which forbids every source"),
         (
             &[("GOPROXY", "http://127.0.0.1:8470")],
@@ -113,7 +114,13 @@ fn go_settings_that_give_no_source_have_a_clear_answer() {
             "GOPROXY leads back to this server",
         ),
         (&[("GOPROXY", "file:///srv/goproxy")], "GOPROXY names only a directory (file:///srv/goproxy)"),
-        (&[("GOPROXY", "p.example")], "error: environment GOPROXY: GOPROXY is not a URL"),
+        (&[("GOPROXY", "proxy")], "error: environment GOPROXY: GOPROXY is not a URL"),
+        (
+            &[("GOPRIVATE", "https://corp.example/x")],
+            "`https://corp.example/x` in GOPRIVATE or GONOSUMDB is a URL: module paths have no scheme, so that it protects nothing",
+        ),
+        (&[("GONOSUMDB", "https://corp.example/x")], "  fix: write `corp.example/x` there"),
+        (&[("GOPRIVATE", "git.corp.example,corp.example/...")], "  fix: write `corp.example` there"),
         (
             &[("GOPRIVATE", "*.corp.example")],
             "error: environment GOPRIVATE: `*.corp.example` in GOPRIVATE or GONOSUMDB has a wildcard in its host",
@@ -143,6 +150,19 @@ fn go_settings_that_give_no_source_have_a_clear_answer() {
         let shown = Shown::of(&discover("{}", environment));
         assert!(shown.notices().contains(want), "{want}: {}", shown.notices());
         assert_eq!(shown.row("route.1.checksum").0, "sum.golang.org");
+    }
+}
+
+/// The go command assumes https (`proxyList` in cmd/go/internal/modfetch).
+#[test]
+fn a_goproxy_without_a_scheme_is_one_with_https() {
+    for (goproxy, want) in [
+        ("proxy.example,direct", "https://proxy.example"),
+        ("localhost:3000", "https://localhost:3000"),
+        ("a.example/go", "https://a.example/go"),
+    ] {
+        let shown = Shown::of(&discover("{}", &[("GOPROXY", goproxy)]));
+        assert_eq!(shown.row("route.1.source").0, &serde_json::json!([want]), "{goproxy}");
     }
 }
 

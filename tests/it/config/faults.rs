@@ -175,8 +175,15 @@ fn patterns_that_protect_nothing_are_refused() {
             "\"a.example,b.example\"",
             "`a.example,b.example` holds a comma or a space: each pattern is its own element",
         ),
-        ("\"https://a.example\"", "`https://a.example` is a URL: module paths have no scheme"),
-        ("\"/a.example\"", "`/a.example` has an empty path element"),
+        (
+            "\"https://a.example\"",
+            "`https://a.example` is a URL: module paths have no scheme (`a.example` is probably meant)",
+        ),
+        ("\"/a.example\"", "`/a.example` has an empty path element (`a.example` is probably meant)"),
+        (
+            "\"a.example:8443/x\"",
+            "`a.example:8443/x` holds `:`, which no module path has (`a.example/x` is probably meant)",
+        ),
         ("\"\"", "`` is empty"),
         ("\"a.example/[x\"", "`a.example/[x` is not a complete pattern"),
     ];

@@ -183,7 +183,10 @@ fn what_is_allowed_but_should_be_known_is_told() {
         ran.stderr
     );
     assert!(ran.stderr.contains("warning: trusted_proxies holds the network 0.0.0.0/0"), "{}", ran.stderr);
-    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    // Whether /mnt is another disk is this machine's affair.
+    let is_of_disks = |line: &&str| line.contains("is on the same disk") || line.starts_with("  fix: stop");
+    let others = ran.stderr.lines().filter(|line| !is_of_disks(line)).count();
+    assert_eq!(others, 2, "{}", ran.stderr);
 }
 
 #[test]
@@ -314,12 +317,16 @@ fn relative_paths_start_where_they_were_written() {
         ("tls.cert", "etc/c"),
         ("git_config", "g"),
     ] {
-        assert_eq!(shown.row(key).0, want, "{key}");
+        // Absolute, whatever was written: an error that names it may be read anywhere.
+        assert_eq!(shown.row(key).0, sandbox.path(want).to_str().unwrap(), "{key}");
     }
     sandbox.write("etc/empty.toml", "");
     let shown = Shown::of(&sandbox.run(&["config", "show", "--json", "--config", "etc/empty.toml"]));
-    assert_eq!(shown.row("data").0, "etc/tallystick-data");
-    assert_eq!(Shown::of(&sandbox.run(&["config", "show", "--json"])).row("data").0, "tallystick-data");
+    assert_eq!(shown.row("data").0, sandbox.path("etc/tallystick-data").to_str().unwrap());
+    assert_eq!(
+        Shown::of(&sandbox.run(&["config", "show", "--json"])).row("data").0,
+        sandbox.path("tallystick-data").to_str().unwrap()
+    );
 }
 
 #[test]

@@ -170,10 +170,10 @@ impl Setup {
             rest: api::router(Arc::new(super::api::FakeApi)),
             hooks: Hooks::new([], &Clock::system()),
             proxies: proxies.clone(),
-            waiting: self.lookups_waiting.map_or_else(WaitingRoom::default, |most| WaitingRoom {
+            waiting: Arc::new(self.lookups_waiting.map_or_else(WaitingRoom::default, |most| WaitingRoom {
                 lookups: Waiters::new(most),
                 ..WaitingRoom::default()
-            }),
+            })),
             lookup_deadline: self.lookup_deadline.unwrap_or(PATIENCE),
             metrics: metrics.clone(),
             clock: Clock::system(),

@@ -247,7 +247,7 @@ fn what_cannot_be_audited_says_why() {
     let refuses = HostileServer::start(move |path| {
         if path.contains("/data/") { Behaviour::not_found() } else { answer(data.answer(path, 700, |_| 700)) }
     });
-    ends(&refuses, &Auditor::new(), 3, "does not give data tiles");
+    ends(&refuses, &Auditor::new(), 2, "does not give data tiles");
     let stranger = altered(&log, |asked, body| if asked == "/latest" { b"hello\n".to_vec() } else { body });
     ends(&stranger, &Auditor::new(), 4, "the newest head is not one of sum.test.example");
     let broken =

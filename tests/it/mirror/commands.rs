@@ -211,7 +211,7 @@ fn a_second_sync_at_once_is_exit_5() {
     let server = directory.serve();
     second(&directory);
     let late = ran(&directory, &["sync", "--max-time", "100ms"], 3);
-    drop(late);
+    assert!(late.stderr.contains(&format!("\n  {}: no failure so far", upstream.url())), "{}", late.stderr);
     drop(server);
 }
 

@@ -165,7 +165,8 @@ fn where_data_tiles_are_refused_the_ways_out_are_named_and_look_ups_go_on() {
         answer(honest.answer(path, 700, |_| 700))
     });
     let directory = mirroring(&log, &upstream.url(), FULL);
-    let ran_without = ran(&directory, &["sync"], 3);
+    // Nothing that a scheduler should try again: somebody must change the configuration.
+    let ran_without = ran(&directory, &["sync"], 1);
     for part in ["mode \"full\" needs data tiles, and no URL gives tile/8/data/0", "fix: name another URL"] {
         assert!(ran_without.stderr.contains(part), "{}", ran_without.stderr);
     }
@@ -376,6 +377,35 @@ fn a_fork_is_found_when_the_heads_come_from_a_backup() {
     assert!(ran.stderr.contains("evidence: "), "{}", ran.stderr);
     let server = directory.serve();
     assert_served(&server, &log, 700);
+    server.stop();
+}
+
+/// One URL that refuses data tiles and one without an address: both are named, and trying again is no use.
+#[test]
+fn each_url_that_gives_no_data_tiles_is_named() {
+    let log = SmallLog::new(700);
+    let honest = log.clone();
+    let upstream = HostileServer::start(move |path| match path.contains("/data/") {
+        true => Behaviour::error(403, "not here"),
+        false => answer(honest.answer(path, 700, |_| 700)),
+    });
+    let urls = format!("{}\", \"http://nowhere.invalid", upstream.url());
+    let directory = mirroring(&log, &urls, FULL);
+    let ran = ran(&directory, &["sync"], 1);
+    for part in [
+        "mode \"full\" needs data tiles, and no URL gives tile/8/data/00",
+        &format!("\n  {}/tile/8/data/00", upstream.url()),
+        "403 access refused: not here",
+        "\n  http://nowhere.invalid/tile/8/data/00",
+        "cannot be reached (name look-up",
+        "\n  fix: name another URL",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    let server = directory.serve();
+    poll("the server has tried", PATIENCE, || server.printed().contains("needs data tiles").then_some(()));
+    // +Inf: an alert on a lag that is too long sees one that never ends.
+    assert_eq!(server.log_metric("mirror_lag_seconds", NAME), u64::MAX);
     server.stop();
 }
 

@@ -47,7 +47,7 @@ fn modules() -> (Files, Vec<ModuleVersion>) {
 }
 
 /// `go mod download -json`, checked by nothing: what the go command itself computes.
-fn go_sums(proxy: &str, module: &ModuleVersion) -> Option<(String, String)> {
+pub(super) fn go_sums(proxy: &str, module: &ModuleVersion) -> Option<(String, String)> {
     let cache = tempfile::tempdir().unwrap();
     let output = Command::new("go")
         .args(["mod", "download", "-json", &module.to_string()])
@@ -199,7 +199,7 @@ async fn failures_of_the_source_are_told_apart() {
     Forbidden
     http://proxy refuses the checksum database access to corp.example/m1@v1.0.0
     It says: no licence
-    The operator of the checksum database must give it credentials that may read this module.
+    The operator of the checksum database must give it credentials that may read this module, or ask whoever runs that server.
 
     TryLater after 17s
     try again: http://proxy cannot give corp.example/m2@v1.0.0 at the moment
@@ -213,7 +213,7 @@ async fn failures_of_the_source_are_told_apart() {
 
     Refused
     corp.example/m4@v1.0.0 is refused: it answered with status 400: what?
-    The files come from http://proxy and must be repaired there.
+    fix: ask whoever runs http://proxy why it refuses this.
     ");
     assert!(notary.lookup(modules[5].clone(), client()).await.is_ok(), "the .info is not needed");
     assert_eq!(world.size(), 1);

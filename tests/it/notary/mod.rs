@@ -10,6 +10,8 @@ mod computed;
 mod go_client;
 mod hanging;
 mod limits;
+mod reload;
 mod remote;
 mod routes;
+mod sources;
 mod world;

@@ -19,8 +19,26 @@ fn env_of_a_data_directory_finds_its_server() {
     assert_eq!((gosumdb(&ran), ran.stderr.as_str()), (server.gosumdb().as_str(), ""));
     server.stop();
     let ran = run(&directory, &[]);
-    assert!(ran.stderr.contains("no server of /") && ran.stderr.contains("was not tried"), "{}", ran.stderr);
+    let doubt = "the address http://127.0.0.1:8470 is that of the configuration";
+    assert!(
+        ran.stderr.starts_with("warning: no server of /") && ran.stderr.contains(doubt),
+        "{}",
+        ran.stderr
+    );
     assert!(gosumdb(&ran).ends_with(" http://127.0.0.1:8470"));
+}
+
+/// Others that name the log's own address, too.
+#[test]
+fn gossip_and_the_policy_find_the_running_server() {
+    let (directory, server) = served(None);
+    let config = directory.config();
+    let sandbox = sandbox();
+    let ran = sandbox.run(&["--config", config.to_str().unwrap(), "witnesses", "policy"]);
+    assert!(ran.stdout.contains(&format!(" {}/tlog\n", server.url)), "{} {}", ran.stdout, ran.stderr);
+    sandbox.write("head", "no head");
+    let ran = sandbox.run(&["--config", config.to_str().unwrap(), "gossip", "--head", "head", "--json"]);
+    assert!(ran.stdout.contains("\"status\": 422"), "{} {}", ran.stdout, ran.stderr);
 }
 
 #[test]

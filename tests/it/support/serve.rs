@@ -213,6 +213,12 @@ impl Server {
         self.samples().iter().filter(|(name, _)| wanted(name)).map(|(_, value)| *value as u64).sum()
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) fn stop(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);

@@ -77,6 +77,12 @@ impl WitnessProcess {
         self.child.wait().expect("a child").success()
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
+    }
+
     /// Stands still, with its connections open, until [`WitnessProcess::go_on`].
     pub(crate) fn freeze(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);

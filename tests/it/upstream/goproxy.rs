@@ -83,18 +83,31 @@ async fn a_source_that_hangs_leaves_time_for_the_next_after_a_bar() {
     assert_eq!(fetched.source.to_string(), format!("{}/", good.url()));
 }
 
+/// The go command takes each file from the first source that has it. So the `.mod` of such a source must be that of the
+/// source that has the zip.
 #[tokio::test]
 async fn a_source_without_the_zip_does_not_have_the_module() {
-    let half = HostileServer::start(|path| match path.ends_with(".mod") {
-        true => Behaviour::ok("module other\n"),
-        false => Behaviour::not_found(),
-    });
-    let good = honest();
-    let fetched =
-        goproxy(&format!("{},{}", half.url(), good.url())).fetch_module(&module(), within(AMPLE)).await;
-    assert_eq!(fetched.unwrap().go_mod, "module corp.example/Quote\n");
-    let alone = goproxy(&half.url()).fetch_module(&module(), within(AMPLE)).await.unwrap_err();
-    assert!(alone.is_not_found(), "{alone}");
+    for (go_mod, is_the_same) in [("module corp.example/Quote\n", true), ("module other\n", false)] {
+        let half = HostileServer::start(move |path| match path.ends_with(".mod") {
+            true => Behaviour::ok(go_mod),
+            false => Behaviour::not_found(),
+        });
+        let good = honest();
+        let both = goproxy(&format!("{},{}", half.url(), good.url()));
+        match both.fetch_module(&module(), within(AMPLE)).await {
+            Ok(fetched) => {
+                assert!(is_the_same);
+                assert_eq!(fetched.source.to_string(), format!("{}/", good.url()));
+            }
+            Err(error) => {
+                assert!(!is_the_same && !error.is_not_found() && !error.is_transient(), "{error}");
+                assert!(matches!(error.best().1, ModuleFetchError::TwoSources { .. }), "{error}");
+                assert!(error.to_string().contains(&half.url()) && error.to_string().contains(&good.url()));
+            }
+        }
+        let alone = goproxy(&half.url()).fetch_module(&module(), within(AMPLE)).await.unwrap_err();
+        assert!(alone.is_not_found(), "{alone}");
+    }
 }
 
 #[tokio::test]
@@ -107,21 +120,19 @@ async fn the_most_telling_error_is_returned() {
     let both = ask(format!("{}|{}", failing.url(), missing.url())).await;
     assert!(both.is_transient() && !both.is_not_found(), "{both}");
     let off = ask(format!("{},off", missing.url())).await;
-    assert!(matches!(&off, ModuleFetchError::Fetch(e) if e.is_not_found()), "{off}");
+    assert!(matches!(off.best().1, ModuleFetchError::Fetch(e) if e.is_not_found()), "{off}");
     let direct = ask(format!("{},direct", missing.url())).await;
-    assert!(matches!(direct, ModuleFetchError::DirectNotAllowed), "{direct}");
+    assert!(matches!(direct.best().1, ModuleFetchError::DirectNotAllowed), "{direct}");
+    let lines: Vec<String> = both.to_string().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 2, "one line per source: {lines:?}");
+    assert!(lines[0].contains(&failing.url()) && lines[1].contains(&missing.url()), "{lines:?}");
     let error = goproxy(&failing.url()).fetch_info(&module(), within(AMPLE)).await.unwrap_err();
     assert!(error.is_transient());
 }
 
 #[tokio::test]
-async fn an_info_that_is_slow_wrong_or_missing_does_not_matter() {
-    for info in [
-        Behaviour::not_found(),
-        Behaviour::ok("{}"),
-        Behaviour::ok(INFO.replace("RC1", "RC2")),
-        Behaviour::EndlessBody,
-    ] {
+async fn an_info_that_is_slow_unreadable_or_missing_does_not_matter() {
+    for info in [Behaviour::not_found(), Behaviour::ok("{}"), Behaviour::EndlessBody] {
         let server = HostileServer::start(move |path| match path.rsplit('.').next() {
             Some("info") => info.clone(),
             _ => Behaviour::ok("x"),
@@ -130,6 +141,39 @@ async fn an_info_that_is_slow_wrong_or_missing_does_not_matter() {
         assert!(fetched.info.is_none());
         assert!(goproxy(&server.url()).fetch_info(&module(), within(AMPLE)).await.is_err());
     }
+}
+
+/// The go command refuses it, and so whoever uses that source never gets to ask for a line. After a bar it asks the next
+/// source for the .info alone: zip and .mod still come from the first.
+#[tokio::test]
+async fn an_info_of_another_version_is_refused_as_by_go() {
+    let mixed_up = || {
+        HostileServer::start(|path| match path.rsplit('.').next() {
+            Some("info") => Behaviour::ok(INFO.replace("RC1", "RC2")),
+            Some("mod") => Behaviour::ok("module corp.example/Quote\n"),
+            _ => Behaviour::ok("its own zip"),
+        })
+    };
+    let (first, good) = (mixed_up(), honest());
+    for list in [
+        first.url(),
+        format!("{},{}", first.url(), good.url()),
+        format!("{}|{}", first.url(), mixed_up().url()),
+    ] {
+        let error = goproxy(&list).fetch_module(&module(), within(AMPLE)).await.unwrap_err();
+        let text = error.to_string();
+        for part in [first.url().as_str(), "v1.5.2-RC1", "v1.5.2-RC2"] {
+            assert!(text.contains(part), "{list}: {text}");
+        }
+        assert!(!error.is_transient() && !error.is_not_found(), "{text}");
+    }
+    assert!(good.requests().is_empty(), "a comma goes on only where something is not there");
+    let list = format!("{}|{}", first.url(), good.url());
+    let mut fetched = goproxy(&list).fetch_module(&module(), within(AMPLE)).await.unwrap();
+    let mut zip = String::new();
+    fetched.zip.reader().unwrap().read_to_string(&mut zip).unwrap();
+    assert_eq!((zip.as_str(), fetched.info.take()), ("its own zip", None));
+    assert_eq!(good.paths(), ["/corp.example/!quote/@v/v1.5.2-!r!c1.info"]);
 }
 
 #[tokio::test]
@@ -141,7 +185,7 @@ async fn the_limits_hold() {
         let proxy = GoProxy::new(list, client(), None, limits, std::env::temp_dir());
         let error = proxy.fetch_module(&module(), within(AMPLE)).await.unwrap_err();
         assert!(
-            matches!(error, ModuleFetchError::Fetch(FetchError::TooLarge { max_bytes: 8, .. })),
+            matches!(error.best().1, ModuleFetchError::Fetch(FetchError::TooLarge { max_bytes: 8, .. })),
             "{error}"
         );
     }
@@ -187,7 +231,7 @@ async fn direct_is_asked_at_the_end_of_the_list() {
     let proxy =
         GoProxy::new(list, client(), Some(Vcs::new(options)), ModuleLimits::default(), std::env::temp_dir());
     let error = proxy.fetch_module(&module(), within(AMPLE)).await.unwrap_err();
-    assert!(matches!(error, ModuleFetchError::Direct(VcsError::NoGo { .. })), "{error}");
+    assert!(matches!(error.best().1, ModuleFetchError::Direct(VcsError::NoGo { .. })), "{error}");
     assert_eq!(missing.requests().len(), 1);
     assert_eq!(SourceName::Direct.to_string(), "direct");
 }

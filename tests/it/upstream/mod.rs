@@ -8,6 +8,7 @@ mod direct_login;
 mod git_host;
 mod goproxy;
 mod http;
+mod judged;
 mod polite;
 mod sumdb;
 

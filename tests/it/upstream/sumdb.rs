@@ -61,7 +61,7 @@ async fn each_kind_of_answer_has_its_limit() {
 #[tokio::test]
 async fn what_a_passthrough_refuses_is_asked_nowhere_else() {
     let module = ModuleVersion::from_parts("corp.example/secret", "v1.0.0").unwrap();
-    for status in [403, 404, 410, 503] {
+    for status in [400, 401, 403, 404, 407, 410, 418, 451, 503] {
         let proxy = HostileServer::start(move |path| match path {
             "/sumdb/sum.golang.org/supported" => Behaviour::ok(""),
             _ => Behaviour::error(status, "no"),
@@ -71,6 +71,9 @@ async fn what_a_passthrough_refuses_is_asked_nowhere_else() {
         let answer = remote.lookup(&module, within(AMPLE)).next().await;
         assert_eq!(answer.is_ok(), status == 503, "{status}: only a failure is no verdict");
         assert_eq!(public.requests().len(), usize::from(status == 503), "{status}");
+        if let Err(error) = answer {
+            assert!(error.withheld && error.to_string().contains(&proxy.url()), "{error}");
+        }
         // Heads and tiles name no module.
         assert!(remote.latest(within(AMPLE)).next().await.is_ok(), "{status}");
     }
@@ -128,6 +131,13 @@ async fn failures_of_all_urls_are_summed_up() {
     let module = ModuleVersion::from_parts("corp.example/x", "v1.0.0").unwrap();
     let error = remote(&[busy.url(), missing.url()]).lookup(&module, within(AMPLE)).next().await.unwrap_err();
     assert!(error.is_not_found() && error.failures.len() == 2, "{error}");
+    let want = format!(
+        "checksum database sum.golang.org: no URL has an answer for lookup/corp.example/x@v1.0.0:\n  {}: 429 unavailable\n  {}: \
+         404 not found: not found: no such module",
+        busy.url(),
+        missing.url()
+    );
+    assert_eq!(error.to_string(), want, "one line per URL");
     let error = remote(&[busy.url()]).lookup(&module, within(AMPLE)).next().await.unwrap_err();
     assert!(error.is_transient() && error.retry_after() == Some(Duration::from_secs(9)), "{error}");
     assert!(error.to_string().starts_with("checksum database sum.golang.org: http://127.0.0.1:"), "{error}");

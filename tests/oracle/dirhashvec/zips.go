@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,7 +183,12 @@ func soundZips() []namedZip {
 	}
 	check(w.Close())
 	crc := crc32.ChecksumIEEE([]byte(goMod))
+	plain := archive{entries: []entry{root(), file("x", "x")}}.bytes()
+	end := len(plain) - 22
 	return []namedZip{
+		{"after other bytes", slices.Concat([]byte("#!/bin/sh\n"), plain), goMod},
+		{"before other bytes", slices.Concat(plain, []byte("\n")), goMod},
+		{"with bytes before its end record", slices.Concat(plain[:end], []byte("gap"), plain[end:]), goMod},
 		{"created by x/mod", created.Bytes(), goMod},
 		{"large", large.Bytes(), ""},
 		{"stored", archive{entries: []entry{{name: prefix + "go.mod", content: goMod}, {name: prefix + "b", content: "b"}}}.bytes(), goMod},

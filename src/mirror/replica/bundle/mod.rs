@@ -180,7 +180,8 @@ pub enum BundleError {
     },
     /// The delta begins beyond what is stored.
     #[error(
-        "this is a delta from {from} records on, and only {have} are stored here\n  fix: import a whole export, or a delta from {have} or less, first"
+        "this is a delta from record {from} on, and only {} stored here\n  fix: import a whole export, or a delta from {have} or less, first",
+        if .have.0 == 1 { "1 is".to_owned() } else { format!("{} are", .have) }
     )]
     Gap {
         /// Where the delta begins.

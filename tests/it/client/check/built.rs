@@ -44,11 +44,11 @@ fn a_zip_that_was_changed_in_the_module_cache_is_found() {
     // One that cannot be hashed is no proof either.
     std::fs::write(&zip, "PK").unwrap();
     let (code, report) = world.developer.check_json(&["--modcache"]);
-    assert_eq!((code, report["findings"][0]["verdict"].as_str()), (1, Some("not_checked")), "{report}");
+    assert_eq!((code, report["findings"][0]["verdict"].as_str()), (1, Some("not-checked")), "{report}");
 }
 
-/// One of the oracle's own programs, which Go has built with x/mod in it, and a log that has x/mod's lines as
-/// tests/oracle/go.sum has them.
+/// One of the oracle's own programs, which Go has built with x/mod in it, and a log that has
+/// x/mod's lines as tests/oracle/go.sum has them.
 #[test]
 fn the_modules_of_a_program_are_held_against_the_log() {
     let Some(world) = World::new("the_modules_of_a_program_are_held_against_the_log") else { return };

@@ -1,4 +1,5 @@
-//! `tallystick check`: what the real `go` command has written, held against a log that runs, and against foreign ones.
+//! `tallystick check`: what the real `go` command has written, held against a log that runs, and
+//! against foreign ones.
 
 mod built;
 mod forks;
@@ -76,7 +77,8 @@ impl World {
         self.server().metric("tree_size")
     }
 
-    /// Has the `go` command download what the project requires, which brings it into the log and into go.sum.
+    /// Has the `go` command download what the project requires, which brings it into the log and
+    /// into go.sum.
     fn download(&self) {
         self.developer.go(&["mod", "download", "all"]).succeeded();
         let lines = [self.proxy.lines(LIB), self.proxy.lines(TOOL)].concat();
@@ -107,7 +109,7 @@ fn what_go_has_written_is_proved_and_nothing_is_brought_in() {
     assert!(ran.stdout.contains(&summary), "{}", ran.stdout);
     let (code, report) = world.developer.check_json(&["go.sum"]);
     assert_eq!((code, counts(&report)), (0, vec![("proved".to_owned(), 4)]), "{report}");
-    assert_eq!(report["log"]["size"], 2);
+    assert_eq!((&report["log"], &report["size"]), (&NAME.into(), &2.into()), "{report}");
     assert_eq!(world.size(), size);
     assert_eq!(world.server().requests(Some("lookup")), requests, "a look-up brings in what is missing");
     // The newest head seen, as the log has signed it.
@@ -146,7 +148,8 @@ fn what_the_log_does_not_have_is_brought_in_only_when_that_is_wanted() {
     assert_eq!((code, counts(&report), world.size()), (1, want, 2), "{report}");
 }
 
-/// Proxies of modules pass on what the `go` command asks for, and it never asks for the newest head.
+/// Proxies of modules pass on what the `go` command asks for, and it never asks for the newest
+/// head.
 #[test]
 fn a_proxy_that_knows_no_latest_is_enough() {
     let Some(world) = World::new("a_proxy_that_knows_no_latest_is_enough") else { return };
@@ -230,11 +233,23 @@ fn which_log_it_is_nobody_learns_from_the_server() {
     world.server.take().unwrap().stop();
     let ran = world.developer.check(&[]);
     assert_eq!(ran.code, 3, "{}{}", ran.stdout, ran.stderr);
-    assert!(
-        ran.stderr.contains("does not answer") && ran.stderr.contains("fix: try again"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("cannot be asked") && ran.stderr.contains("fix: "), "{}", ran.stderr);
+}
+
+/// GOPRIVATE is there to keep names from others; GONOSUMDB, where somebody set it, keeps them from every log.
+#[test]
+fn private_names_are_asked_of_the_own_log() {
+    let Some(world) = World::new("private_names_are_asked_of_the_own_log") else { return };
+    world.download();
+    let check = |environment: &[(&str, &str)]| world.developer.check_with(&["go.sum"], environment, "");
+    let private = ("GOPRIVATE", "corp.example");
+    let ran = check(&[private, ("GONOSUMDB", "")]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let ran = check(&[private, ("GONOSUMDB", "corp.example/lib,none.example")]);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    let said = "GONOSUMDB keeps its name from sum.corp.example";
+    assert_eq!(ran.stdout.matches(said).count(), 2, "{}", ran.stdout);
+    assert!(ran.stderr.contains("fix: check it against the log that has it"), "{}", ran.stderr);
 }
 
 #[test]

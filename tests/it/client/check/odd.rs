@@ -1,4 +1,5 @@
-//! go.sum files that people, editors and merges have spoiled: what the real `go` command does with each, and what we say.
+//! go.sum files that people, editors and merges have spoiled: what the real `go` command does with
+//! each, and what we say.
 
 use super::*;
 
@@ -26,7 +27,7 @@ fn what_go_tolerates_is_tolerated_and_what_it_refuses_is_named() {
     let [lib, _] = world.proxy.lines(LIB);
     let (_, hash) = lib.rsplit_once(' ').unwrap();
     let table = [
-        spoiled(good.replace('\n', "\r\n"), true, 0, ""),
+        spoiled(good.replace('\n', "\r\n"), true, 0, "go.sum:1: its lines end in CR LF"),
         spoiled(format!("\n\n{good}\n \t\n"), true, 0, ""),
         spoiled(format!("{good}{}", lib.replace("h1:", "h2:")), true, 0, "its hash is of the kind h2"),
         spoiled(format!("\u{feff}{good}"), true, 0, "begins with a byte order mark"),

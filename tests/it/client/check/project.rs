@@ -1,4 +1,5 @@
-//! Directories: modules, workspaces, vendored files; and the settings with which `go` goes around the log.
+//! Directories: modules, workspaces, vendored files; and the settings with which `go` goes around
+//! the log.
 
 use super::*;
 
@@ -98,8 +99,16 @@ fn vendored_files_are_those_of_the_zips() {
         assert_eq!((code, report["findings"][0]["file"].as_str()), (4, Some(stray)), "{report}");
         std::fs::remove_file(developer.work().join(stray)).unwrap();
     }
-    // A version that was put into vendor/modules.txt by hand is another zip.
+    // A package that the module does not have.
     let listed = std::fs::read_to_string(developer.work().join("vendor/modules.txt")).unwrap();
+    let more = "\ncorp.example/lib\ncorp.example/lib/more\n";
+    developer.write("vendor/modules.txt", &listed.replace("\ncorp.example/lib\n", more));
+    let (code, report) = developer.check_json(&["--vendor"]);
+    let line = listed.lines().position(|line| line == "corp.example/lib").unwrap() + 2;
+    let finding = &report["findings"][0];
+    let place = (finding["file"].as_str(), finding["line"].as_u64());
+    assert_eq!((code, place), (4, (Some("vendor/modules.txt"), Some(line as u64))), "{report}");
+    // A version that was put into vendor/modules.txt by hand is another zip.
     developer
         .write("vendor/modules.txt", &listed.replace("corp.example/lib v1.0.0", "corp.example/lib v1.0.1"));
     let (code, report) = developer.check_json(&["--vendor"]);
