@@ -235,7 +235,7 @@ fn with_longest_backlog<L: AsFd>(listener: L) -> io::Result<L> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpStream, ToSocketAddrs as _};
+    use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
