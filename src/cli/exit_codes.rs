@@ -38,9 +38,9 @@ const COMMANDS: &[(&str, Codes)] = &[
     (
         "reload",
         &[
-            (Done, "reloaded"),
-            (Failed, "refused: it takes effect at a start only"),
-            (Usage, "the configuration is wrong"),
+            (Done, "the server runs by the new configuration; also when nothing has changed"),
+            (Failed, "refused: a key has changed that takes effect at a start only"),
+            (Usage, "wrong usage; also: the new configuration is wrong, and the one before stays"),
             (Unreachable, "no server is running"),
         ],
     ),
