@@ -107,6 +107,10 @@ fn every_json_answer_follows_the_schema() {
     let checked = world.sandbox.run(&["config", "check", "--json", "--config", "bad.toml"]);
     let checked: Value = serde_json::from_str(&checked.stdout).unwrap();
     assert_eq!(checked["ok"], false, "{checked}");
-    let unknown = checked["problems"].as_array().unwrap().iter().find(|one| one["place"] == "bad.toml:1");
+    let unknown = checked["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["place"].as_str().is_some_and(|place| place.ends_with("bad.toml:1")));
     assert!(unknown.is_some_and(|one| one["fix"].is_string()), "{checked}");
 }
