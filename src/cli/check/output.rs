@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::check::{Asking, CheckCounts, CheckVerdict, Checked, FilePlace, Finding};
+use crate::check::{Asking, CheckCounts, CheckVerdict, CheckedClaims, FilePlace, Finding};
 use crate::cli::{Exit, output};
 use crate::xml;
 
@@ -68,7 +68,7 @@ impl CheckOutput {
     }
 
     /// Names the log and the head under which everything was proved.
-    pub(super) fn of_log(&mut self, checked: &Checked) {
+    pub(super) fn of_log(&mut self, checked: &CheckedClaims) {
         self.asking = Some(checked.asking);
         self.log = Some(CheckedLog {
             name: checked.log.clone(),
