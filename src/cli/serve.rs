@@ -176,9 +176,9 @@ async fn engine(options: ServeOptions) -> anyhow::Result<Exit> {
     );
     let mut background = background(&engines, tls, clock_figures);
     let operations = Operations::of_log(log.clone(), notary.clone(), mirrors.clone()).until(stopped);
-    let operations = operations.behind(open_door).of_server(Arc::new(running.clone()));
+    let operations = operations.of_server(Arc::new(running.clone()));
     reverify::start(&config, &operations, &mut background);
-    let control = tokio::spawn(control::serve(operations, socket));
+    let control = tokio::spawn(control::serve(operations.behind(open_door), socket));
 
     manager.ready(&format!("serving {} at {url}", key.name()));
     background.spawn(reload_on(hangups, running));

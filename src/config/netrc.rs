@@ -60,13 +60,13 @@ pub enum NetrcError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong there; never its content.
+        /// The fault there; never its content.
         why: &'static str,
     },
 }
 
 impl NetrcError {
-    /// What to do about it, as an imperative.
+    /// Returns the remedy, as an imperative.
     pub fn fix(&self) -> String {
         match self {
             NetrcError::Io { .. } => {
@@ -111,7 +111,8 @@ impl Netrc {
         &self.text
     }
 
-    /// What no message may show: each password, and each login with its password as HTTP sends it.
+    /// The texts that no message may show: each password, and each login with its password as HTTP
+    /// sends it.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
         self.secrets.iter().map(|secret| secret.as_str())
     }
@@ -126,7 +127,7 @@ impl fmt::Debug for Netrc {
 /// A line, from 1, and what is wrong there.
 type Fault = (usize, &'static str);
 
-/// What a machine has so far.
+/// A machine, as far as it is read.
 #[derive(Default)]
 struct Login<'t> {
     line: usize,

@@ -1,4 +1,4 @@
-//! What a failure of version control is for a look-up.
+//! Turns a failure of version control into the answer of a look-up.
 //!
 //! | failure | answer | why |
 //! |---|---|---|

@@ -8,17 +8,17 @@ use crate::upstream::UpstreamMessage;
 /// is for the server's log.
 #[derive(Clone, Debug)]
 pub struct Unfetchable {
-    /// What is wrong and at whom: a clause.
+    /// The fault and its party: a clause.
     pub(super) cause: String,
-    /// What go or git said, for clients.
+    /// The words of go or git, for clients.
     pub(super) said: UpstreamMessage,
     /// The same for the log.
     pub(super) in_full: UpstreamMessage,
-    /// Whether nothing is known to be wrong with the module or its host.
+    /// True where nothing is known to be wrong with the module or its host.
     pub(super) is_server_alone: bool,
-    /// What the operator does about it: an imperative.
+    /// The remedy, for the operator: an imperative.
     pub(super) fix: String,
-    /// Whether every module of such a route has the same fate.
+    /// True where every module of such a route has the same fate.
     pub(super) stops_all: bool,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Unfetchable {
 }
 
 impl Unfetchable {
-    /// Whether every module of such a route has the same fate.
+    /// Returns true where every module of such a route has the same fate.
     pub fn stops_all(&self) -> bool {
         self.stops_all
     }

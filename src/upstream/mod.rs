@@ -63,6 +63,7 @@ pub use post::HttpAnswer;
 pub use proxies::ProxySettings;
 pub use redirect::{HostRule, HostRuleError, RedirectRules};
 pub use remote::UrlId;
+pub(crate) use scratch::remove_leftovers;
 pub use setup::ClientError;
 pub use space::{NoSpace, ScratchSpace};
 pub use spool::{MEMORY_BYTES, SpoolReader, Spooled};

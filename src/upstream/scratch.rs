@@ -27,10 +27,32 @@ pub(super) struct Scratch {
     root: PathBuf,
 }
 
+/// Every directory's name begins so.
+const PREFIX: &str = "direct-";
+
+/// Removes the directories that a killed process left below `parent`: they hold copies of logins.
+/// Nothing may be running there.
+pub(crate) fn remove_leftovers(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        if is_ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let path = entry.path();
+            match fs::remove_dir_all(&path) {
+                Ok(()) => {
+                    tracing::info!(path = %path.display(), "removed a scratch directory of a process that was killed")
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "an old scratch directory could not be removed");
+                }
+            }
+        }
+    }
+}
+
 impl Scratch {
     /// Makes the directory below `parent`.
     pub(super) fn new(parent: &Path) -> io::Result<Scratch> {
-        let dir = tempfile::Builder::new().prefix("direct-").tempdir_in(parent)?;
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
         // Messages of the go command name the directory as it resolves it.
         let root = fs::canonicalize(dir.path())?;
         let scratch = Scratch { dir: Some(dir), root };
@@ -124,5 +146,18 @@ mod tests {
         assert!(disk_use(scratch.root(), 1000) > 1000);
         drop(scratch);
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let left = Scratch::new(parent.path()).unwrap();
+        left.write("home/.netrc", "machine a.example").unwrap();
+        fs::write(parent.path().join("direct-file"), "").unwrap();
+        fs::create_dir(parent.path().join("other")).unwrap();
+        remove_leftovers(parent.path());
+        assert!(!left.root().exists());
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 2);
+        remove_leftovers(Path::new("/nonexistent"));
     }
 }

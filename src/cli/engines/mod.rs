@@ -15,7 +15,7 @@ use crate::log::{Conditions, Log, PublishGate, State};
 use crate::mirror::Mirrors;
 use crate::notary::Notary;
 use crate::note::SignerKey;
-use crate::upstream::ScratchSpace;
+use crate::upstream::{ScratchSpace, remove_leftovers};
 use crate::witness::Witnesses;
 pub(super) use log::{ClosedLog, open_log, open_reader};
 pub(super) use mirrors::{file_name, full_database, open_kept_mirrors, open_mirrors, redirect_mirrors};
@@ -60,6 +60,8 @@ impl Engines {
             let fix = one.remedy();
             tracing::error!(log = one.name, error = %one, fix, "a mirror cannot be used; the others go on");
         }
+        // The log is ours alone by now, and nothing is fetched yet.
+        remove_leftovers(&config.data.join("scratch"));
         let scratch = open_scratch(config)?;
         let planned = plan_routes(config, &mirrors, &outgoing, &scratch)?;
         let (routes, git_config) = (planned.inputs, planned.git_config);

@@ -1,4 +1,4 @@
-//! What the go and git commands find around them: an environment built from nothing, and a home of
+//! The surroundings of the go and git commands: an environment built from nothing, and a home of
 //! their own.
 //!
 //! Git's own variables beat its configuration, so nothing stands in the environment that the
@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `git_config` | | `~/git_config`, after our own lines in `~/.gitconfig` |
 //! | `netrc` | `~/.netrc`, `GOAUTH=netrc` | `~/.netrc` |
-//! | `roots`, `SSL_CERT_FILE` | `SSL_CERT_FILE` | `http.sslCAInfo` |
+//! | `roots`, `SSL_CERT_FILE` | `SSL_CERT_FILE`, no directory | `http.sslCAInfo`, no directory |
 //! | `SSL_CERT_DIR` | `SSL_CERT_DIR` | `http.sslCAPath`, where it is one directory |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | the same | the same, `http_proxy` |
 
@@ -32,10 +32,14 @@ const GIT_CONFIG: &str = "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[core
 /// Where the operator's lines stand in git's home.
 const OPERATORS_FILE: &str = "git_config";
 
+/// An empty directory.
+const NO_ROOTS: &str = "no-roots";
+
 /// Makes the directory of one run.
 pub(super) fn make_scratch(options: &VcsOptions) -> io::Result<Scratch> {
     let scratch = Scratch::new(options.scratch.directory())?;
-    scratch.write("home/.gitconfig", &git_defaults(options)?)?;
+    std::fs::create_dir(scratch.path(NO_ROOTS))?;
+    scratch.write("home/.gitconfig", &git_defaults(options, scratch.root())?)?;
     scratch.write(&format!("home/{OPERATORS_FILE}"), options.git_config.as_deref().unwrap_or_default())?;
     if let Some(netrc) = &options.netrc {
         scratch.write("home/.netrc", netrc.expose())?;
@@ -44,10 +48,11 @@ pub(super) fn make_scratch(options: &VcsOptions) -> io::Result<Scratch> {
 }
 
 /// Our own lines; the operator's file is the last.
-fn git_defaults(options: &VcsOptions) -> io::Result<String> {
+fn git_defaults(options: &VcsOptions, scratch: &Path) -> io::Result<String> {
     let mut config = GIT_CONFIG.to_owned();
-    let is_one = |directories: &&OsString| !directories.to_string_lossy().contains(':');
-    let directory = options.roots_directories.as_ref().filter(is_one);
+    // Git takes one directory.
+    let is_one = |directories: &OsString| !directories.to_string_lossy().contains(':');
+    let directory = roots_directories(options, scratch).filter(is_one);
     let files = [("sslCAInfo", options.roots.clone()), ("sslCAPath", directory.map(PathBuf::from))];
     for (key, path) in files {
         let Some(path) = path else { continue };
@@ -56,6 +61,13 @@ fn git_defaults(options: &VcsOptions) -> io::Result<String> {
     }
     writeln!(config, "[include]\n\tpath = {OPERATORS_FILE}").expect("a text takes what it is given");
     Ok(config)
+}
+
+/// Both go and git add the system's directory to a file that is named alone, so an empty one takes
+/// its place.
+fn roots_directories(options: &VcsOptions, scratch: &Path) -> Option<OsString> {
+    let none = || options.roots.is_some().then(|| scratch.join(NO_ROOTS).into_os_string());
+    options.roots_directories.clone().or_else(none)
 }
 
 /// A value of Git's configuration.
@@ -110,7 +122,7 @@ pub(super) fn command(
     if let Some(roots) = &options.roots {
         command.env("SSL_CERT_FILE", std::path::absolute(roots)?);
     }
-    if let Some(directories) = &options.roots_directories {
+    if let Some(directories) = roots_directories(options, scratch.root()) {
         command.env("SSL_CERT_DIR", directories);
     }
     if let Some(insecure) = &options.insecure {
@@ -128,11 +140,12 @@ mod tests {
         let mut options = VcsOptions::new(Path::new("/nonexistent").to_owned());
         options.roots = Some("/etc/a \"b\"\\c.pem".into());
         options.roots_directories = Some("/etc/certs".into());
-        let config = git_defaults(&options).unwrap();
+        let scratch = Path::new("/scratch");
+        let config = git_defaults(&options, scratch).unwrap();
         assert!(config.ends_with("[include]\n\tpath = git_config\n"), "{config}");
         assert!(config.contains("[http]\n\tsslCAInfo = \"/etc/a \\\"b\\\"\\\\c.pem\"\n"), "{config}");
         assert!(config.contains("[http]\n\tsslCAPath = \"/etc/certs\"\n"), "{config}");
         options.roots_directories = Some("/etc/certs:/etc/more".into());
-        assert!(!git_defaults(&options).unwrap().contains("sslCAPath"));
+        assert!(!git_defaults(&options, scratch).unwrap().contains("sslCAPath"));
     }
 }

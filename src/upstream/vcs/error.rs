@@ -1,11 +1,11 @@
-//! Why version control gave no module, and whose matter that is.
+//! Why version control gave no module, and who must act.
 //!
-//! | variant | whose matter | does it pass by itself? |
+//! | variant | who must act | does it pass by itself? |
 //! |---|---|---|
 //! | `NotFound` | the one who asks: no such repository or version | when it is published |
 //! | `Malformed` | the repository's owner | no |
 //! | `Setup`, `NoGo` | our operator, see [`VcsFault`] | no |
-//! | `Unreachable`, `Timeout`, `NoSpace` | nobody's yet | yes |
+//! | `Unreachable`, `Timeout`, `NoSpace` | nobody yet | yes |
 //! | `Failed` | nobody can tell: go or git said something that we do not know | no |
 //! | `TooLarge` | the repository's owner, or our operator's limit | no |
 //! | `Local` | our operator: our own disk | no |
@@ -73,7 +73,7 @@ pub enum VcsError {
     /// The go command cannot be started.
     #[error("this server cannot run the go command, which \"direct\" needs ({source})")]
     NoGo {
-        /// What was to be run.
+        /// The command.
         go: PathBuf,
         /// Where it was looked for.
         path: std::ffi::OsString,
@@ -106,8 +106,8 @@ impl VcsError {
     }
 }
 
-/// What our operator must change before version control can give a module. `Display` is a clause
-/// that says what is wrong and at whom, [`VcsFault::fix`] the remedy as an imperative.
+/// A fault that our operator must mend before version control can give a module. `Display` is a
+/// clause that names the fault and its party, [`VcsFault::fix`] the remedy as an imperative.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VcsFault {
     /// No git command in `PATH`.
@@ -157,7 +157,7 @@ pub enum VcsFault {
 }
 
 impl VcsFault {
-    /// What the operator does about it.
+    /// Returns the remedy, for the operator.
     pub fn fix(&self) -> String {
         match self {
             VcsFault::NoGit => "install git on the server, in the PATH of its service".into(),
@@ -198,8 +198,7 @@ impl VcsFault {
         }
     }
 
-    /// Whether the module or its host is at fault as little as the one who asks: the server alone
-    /// is.
+    /// Returns true where the server alone is at fault, not the module and not its host.
     pub fn is_server_alone(&self) -> bool {
         matches!(
             self,

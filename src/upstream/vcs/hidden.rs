@@ -1,4 +1,4 @@
-//! What the words of go and git must not carry out of the server.
+//! Hides what the words of go and git must not carry out of the server.
 //!
 //! Passwords, tokens and headers reach nobody. Clients see no local paths either, nor the addresses
 //! that the operator's `insteadOf` leads to: those are for the server's own log.

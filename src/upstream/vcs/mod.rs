@@ -241,7 +241,7 @@ impl Run {
         Ok(FetchedModule { source: SourceName::Direct, go_mod, zip, info })
     }
 
-    /// What go or git said, as an error.
+    /// Turns the words of go or git into an error.
     fn explain(&self, group: &ProcessGroup) -> VcsError {
         let read = |name| self.scratch.output(name).unwrap_or_default();
         let words = Words::of_go(&read("stdout"), &read("stderr"), &self.module.to_string());
@@ -261,7 +261,7 @@ impl Run {
         }
     }
 
-    /// What must not get out with the words of go and git.
+    /// Collects what must not get out with the words of go and git.
     fn hidden(&self) -> Hidden {
         let options = &*self.options;
         let secrets = options.netrc.iter().flat_map(Netrc::secrets);

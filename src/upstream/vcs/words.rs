@@ -1,5 +1,5 @@
-//! What `go mod download -json` or git says when it fails: whose matter it is, and the one line
-//! that says so.
+//! Judges the words of `go mod download -json` or git: who must act, and the one line that says
+//! so.
 //!
 //! ```text
 //! {
@@ -21,7 +21,7 @@ const NO_PROTOCOL: &str = "no secure protocol found for repository";
 /// The most that is shown of one line.
 const MAX_LINE_BYTES: usize = 240;
 
-/// Whose matter a failure is, as far as the words tell.
+/// Who must act after a failure, as far as the words tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Blame {
     /// No such repository or version.
@@ -198,12 +198,12 @@ impl Words {
         Words(String::from_utf8_lossy(stderr).into_owned())
     }
 
-    /// Whether go pinged every protocol in vain, so that only git itself can say why.
+    /// Returns true where go pinged every protocol in vain, so that only git itself can say why.
     pub(super) fn is_unexplained(&self) -> bool {
         self.0.contains(NO_PROTOCOL)
     }
 
-    /// Whose matter it is, and the line that says so; the whole text where nothing is known.
+    /// Returns who must act, and the line that says so; the whole text where nothing is known.
     pub(super) fn judge(&self) -> (Blame, String) {
         let own = self.own_lines();
         if let Some((fault, line)) = own.iter().find_map(|line| Some((parsed_fault(line)?, line))) {
@@ -213,7 +213,7 @@ impl Words {
             let Some(at) = own.iter().position(|line| words.iter().any(|word| line.contains(word))) else {
                 continue;
             };
-            // What is announced stands in the next line: `errors parsing go.mod:`.
+            // The next line tells what this one announces: `errors parsing go.mod:`.
             let more = own.get(at + 1).filter(|_| own[at].ends_with(':')).copied().unwrap_or_default();
             return (blame.clone(), shorten(format!("{} {more}", own[at]).trim()));
         }
@@ -264,8 +264,8 @@ mod tests {
         "unrecognized import path \"a.example/x\": https fetch: Get \"https://a.example/x?go-get=1\": ";
     const READ: &str = "unrecognized import path \"a.example/x\": reading https://a.example/x?go-get=1: ";
 
-    /// What stands before the words, the words, whose matter they are. The texts are those of go
-    /// 1.26.8, git 2.39.5 and OpenSSH 9.2.
+    /// The text before the words, the words, who must act. The texts are those of go 1.26.8, git
+    /// 2.39.5 and OpenSSH 9.2.
     static CASES: &[(&str, &str, Blame)] = &[
         ("", "unknown revision v1.0.1", Blame::Missing),
         (

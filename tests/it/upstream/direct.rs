@@ -193,6 +193,29 @@ async fn the_environment_is_built_from_nothing() {
     assert!(!seen.contains("SSL_CERT"), "{seen}");
 }
 
+/// Go and git would add the system's directory.
+#[tokio::test]
+async fn the_roots_are_all_that_go_and_git_trust() {
+    let seen = tempfile::NamedTempFile::new().unwrap();
+    let script = format!(
+        "{{ ls -A \"$SSL_CERT_DIR\" && echo empty; echo \"$SSL_CERT_FILE\"; git config http.sslCAInfo; \
+         test \"$(git config http.sslCAPath)\" = \"$SSL_CERT_DIR\" && echo same; git config http.proxy; }} > '{}' 2>&1; exit 1",
+        seen.path().display()
+    );
+    let mut place = Place::with_go(&script);
+    place.options.roots = Some("roots.pem".into());
+    place.options.git_config = Some("[http]\n\tproxy = http://proxy.example\n".to_owned());
+    let _ = place.download("corp.example/x.git", "v1.0.0", AMPLE).await;
+    let roots = std::env::current_dir().unwrap().join("roots.pem").display().to_string();
+    let lines = ["empty", &roots, &roots, "same", "http://proxy.example"];
+    assert_eq!(std::fs::read_to_string(seen.path()).unwrap().lines().collect::<Vec<_>>(), lines);
+    // The operator's own beat ours.
+    place.options.git_config = Some("[http]\n\tsslCAInfo = /mine.pem\n\tproxy = x\n".to_owned());
+    let _ = place.download("corp.example/x.git", "v1.0.0", AMPLE).await;
+    let text = std::fs::read_to_string(seen.path()).unwrap();
+    assert_eq!(text.lines().nth(2), Some("/mine.pem"), "{text}");
+}
+
 /// Only the files at their places count.
 #[tokio::test]
 async fn status_and_printed_paths_are_not_believed() {

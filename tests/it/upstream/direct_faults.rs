@@ -1,5 +1,5 @@
-//! What the real go and git refuse: each failure names its party and go's or git's own words, and
-//! whoever follows the advice has the module.
+//! Refusals of the real go and git: each names its party and go's or git's own words, and whoever
+//! follows the advice has the module.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
@@ -20,7 +20,7 @@ const REPOSITORY: &str = "corp.example/Repo.git";
 const NO_SSH: &str = "[url \"ssh://127.0.0.1:1/\"]\n\tinsteadOf = ssh://corp.example/\n\tinsteadOf = git+ssh://corp.example/\n";
 
 impl Place {
-    /// What is at fault, and the whole text.
+    /// The fault, and the whole text.
     async fn fault_of(&self, path: &str, version: &str) -> (VcsFault, String) {
         match self.download(path, version, PATIENT).await {
             Err(error @ VcsError::Setup { .. }) => {

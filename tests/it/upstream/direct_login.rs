@@ -71,14 +71,8 @@ fn configure(directory: &LogDirectory, netrc: &str) {
     );
 }
 
-#[test]
-fn a_subgroup_behind_a_login_a_ca_and_a_proxy_is_notarized() {
-    const TEST: &str = "a_subgroup_behind_a_login_a_ca_and_a_proxy_is_notarized";
-    let place = Place::new();
-    let Some(certificate) = Certificate::make(place.dir.path(), &["gl.example"], TEST) else { return };
-    if !make_repository(&place, TEST) {
-        return;
-    }
+/// Two versions of the module, the newer one for a Go that does not exist yet.
+fn release_subgroup(place: &Place) {
     let repository = place.repository("Repo");
     for (version, go_mod) in [
         ("v1.1.0", "module gl.example/group/sub/Repo\n"),
@@ -89,6 +83,17 @@ fn a_subgroup_behind_a_login_a_ca_and_a_proxy_is_notarized() {
             git(&repository, &["commit", "-q", "-a", "-m", version]) && git(&repository, &["tag", version])
         );
     }
+}
+
+#[test]
+fn a_subgroup_behind_a_login_a_ca_and_a_proxy_is_notarized() {
+    const TEST: &str = "a_subgroup_behind_a_login_a_ca_and_a_proxy_is_notarized";
+    let place = Place::new();
+    let Some(certificate) = Certificate::make(place.dir.path(), &["gl.example"], TEST) else { return };
+    if !make_repository(&place, TEST) {
+        return;
+    }
+    release_subgroup(&place);
     let port = serve_tls(&certificate, page);
     let proxy = format!("http://127.0.0.1:{}", serve_proxy(port, "down.example", "502 Bad Gateway"));
     let directory = LogDirectory::new("sum.corp.example", "");
@@ -111,7 +116,10 @@ fn a_subgroup_behind_a_login_a_ca_and_a_proxy_is_notarized() {
     server.stop();
 
     configure(&directory, "netrc = \"netrc\"\n");
+    let left = directory.data().join("scratch/direct-left");
+    std::fs::create_dir(&left).unwrap();
     let server = serve();
+    assert!(!left.exists(), "what a killed server leaves there holds logins");
     let (status, _, text) = look_up(&server, &format!("{module}@v1.1.0"));
     assert_eq!(status, 200, "{text}\n{}", server.printed());
     for (asked, want, says) in [

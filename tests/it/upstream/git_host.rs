@@ -1,4 +1,4 @@
-//! What stands around a company's private modules: a Git host over TLS that wants a login, and an
+//! The surroundings of a company's private modules: a Git host over TLS that wants a login, and an
 //! outgoing proxy.
 
 use std::io::{Read, Write};
