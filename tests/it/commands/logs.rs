@@ -48,6 +48,9 @@ fn a_server_that_logs_json_writes_nothing_else() {
     assert_eq!((printed.as_str(), server.child.wait().unwrap().code()), ("", Some(0)));
 }
 
+/// Words of a command, its environment, its exit code, and what it says.
+type ErrorCase<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+
 /// Errors at the start, of the command line, and of a configuration that cannot be used.
 #[test]
 fn errors_are_events_too() {
@@ -60,7 +63,7 @@ fn errors_are_events_too() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let env: &[(&str, &str)] = &[("TALLYSTICK_LOG_FORMAT", "json")];
-    let cases: [(&[&str], &[(&str, &str)], i32, &str); 8] = [
+    let cases: [ErrorCase<'_>; 8] = [
         (&["--config", "json.toml", "serve", "--listen", &address], &[], 1, "cannot listen on"),
         (
             &["--config", "json.toml", "lookup", "rsc.io/quote@v1.5.2", "--data", "none"],
