@@ -40,7 +40,10 @@ const COMMANDS: &[(&str, Codes)] = &[
         &[
             (Done, "the variables were printed"),
             (Failed, "the server answered, and is no Tallystick server"),
-            (Usage, "wrong usage or configuration; also: there is no key here, or the format cannot hold a value"),
+            (
+                Usage,
+                "wrong usage or configuration; also: there is no key here, or the format cannot hold a value",
+            ),
             (Unreachable, "the server does not answer"),
             (Damage, "the key is another one than the expected one or that of the data directory"),
         ],

@@ -14,7 +14,9 @@ use super::exit::{OrExit, OrStoreExit};
 use super::process::{Signals, bind, door_limits, operators, reload_certificate, until, warn_of};
 use super::{Common, Exit, block_on, logging, output};
 use crate::clock::Clock;
-use crate::config::{Environment, ListenAddress, LogFormat, Overrides, WitnessConfig, WitnessOverrides, keys};
+use crate::config::{
+    Environment, ListenAddress, LogFormat, Overrides, WitnessConfig, WitnessOverrides, keys,
+};
 use crate::http::listen::{Door, ListenLimits};
 use crate::http::listener::Listeners;
 use crate::http::metrics::Metrics;

@@ -9,9 +9,7 @@ use super::loader::Environment;
 use super::problem::{Problem, ProblemKind};
 use super::reference::{self, SERVER};
 use super::said::SettingOrigin;
-use super::{
-    Config, ConfigError, ListenAddress, Mode, Netrc, RouteSection, SUM_GOLANG_ORG, SumdbSection,
-};
+use super::{Config, ConfigError, ListenAddress, Mode, Netrc, RouteSection, SUM_GOLANG_ORG, SumdbSection};
 use crate::module::PathPatterns;
 use crate::note::KeyName;
 use crate::route::{Checksum, Choice, RouteError};
@@ -303,7 +301,8 @@ impl Config {
             let key = format!("sumdb.{name}.hook_secret_file");
             problems.extend(secret.as_deref().and_then(|path| missing(&key, path, secret.origin.clone())));
         }
-        problems.extend(self.routes.iter().enumerate().filter_map(|(i, section)| read_netrc(i, section).err()));
+        problems
+            .extend(self.routes.iter().enumerate().filter_map(|(i, section)| read_netrc(i, section).err()));
         problems
     }
 

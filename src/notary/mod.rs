@@ -36,6 +36,7 @@ mod remote;
 mod route;
 mod routing;
 mod sink;
+mod text;
 mod unfetchable;
 
 use std::sync::Arc;
