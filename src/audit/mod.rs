@@ -45,7 +45,7 @@ pub use sample::{MAX_MODULES, audit_lines};
 
 use crate::crew::Crew;
 use crate::note::{self, VerifierKey};
-use crate::tlog::{Hash, TILE_WIDTH, Tile, TreeHead};
+use crate::tlog::{Hash, TILE_WIDTH, Tile, TreeHead, TreeSize};
 use crate::upstream::Fix;
 use block::Block;
 use heads::Expected;
@@ -148,7 +148,11 @@ pub enum AuditError {
         why: String,
     },
     /// The newest head that is shown is older than what was audited: a cache that is behind, or a log that was set back.
-    #[error("the newest head shown has the size {shown}, and records up to {audited} were audited before")]
+    #[error(
+        "the newest head shown has {}, and {audited} {} audited before",
+        TreeSize(*.shown).records(),
+        if *.audited == 1 { "was" } else { "were" }
+    )]
     Older {
         /// Size of the head.
         shown: u64,

@@ -72,3 +72,27 @@ impl HeadMemory {
         CheckError::Memory { path: path.join("latest").display().to_string(), why: error.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of two processes that have seen the same head, one must compare its new head with that of the other first.
+    #[test]
+    fn a_head_takes_the_place_of_the_one_that_was_read_and_of_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = crate::config::SUM_GOLANG_ORG_KEY.parse().unwrap();
+        let memory = HeadMemory::new(directory.path(), &key);
+        assert!(memory.path().ends_with("sum.golang.org+033de0ae/latest"), "{}", memory.path().display());
+        assert_eq!(memory.read().unwrap(), None);
+        assert!(memory.replace(None, b"first").unwrap());
+        assert!(!memory.replace(None, b"of another process").unwrap());
+        assert_eq!(memory.read().unwrap().as_deref(), Some(&b"first"[..]));
+        assert!(memory.replace(Some(b"first"), b"second").unwrap());
+        assert!(!memory.replace(Some(b"first"), b"third").unwrap());
+        assert_eq!(memory.read().unwrap().as_deref(), Some(&b"second"[..]));
+        std::fs::remove_file(memory.path()).unwrap();
+        std::fs::create_dir(memory.path()).unwrap();
+        assert!(matches!(memory.read(), Err(CheckError::Memory { .. })));
+    }
+}

@@ -60,7 +60,7 @@ pub(crate) use heads::HeadMemory;
 pub(crate) use modcache::module_cache;
 pub(crate) use program::{is_program, program};
 pub(crate) use project::project;
-pub(crate) use prove::{Asking, CheckOptions, Checked, check};
+pub(crate) use prove::{Asking, CheckOptions, CheckedClaims, check};
 pub(crate) use report::{CheckCounts, CheckVerdict, Finding};
 pub(crate) use vendor::vendored;
 

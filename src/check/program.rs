@@ -111,3 +111,34 @@ fn parse(name: &str, output: &str) -> Result<Gathered, GatherError> {
 fn three<'a>(words: &[&'a str]) -> [&'a str; 3] {
     [0, 1, 2].map(|at| words.get(at).copied().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The form is that of `BuildInfo.String` of Go's runtime/debug, which `go version -m` indents by a tab.
+    #[test]
+    fn what_is_replaced_counts_as_what_replaces_it() {
+        let hash = "h1:w5fcysjrx7yqtD/aO+QwRjYZOKnaM9Uh2b40tElTs3Y=";
+        let output = format!(
+            "/bin/billing: go1.26.8\n\tpath\tcorp.example/billing\n\tmod\tcorp.example/billing\t(devel)\t\n\
+             \tdep\trsc.io/quote\tv1.5.2\t{hash}\n\tdep\trsc.io/sampler\tv1.3.0\n\t=>\tcorp.example/sampler\tv1.3.1\t{hash}\n\
+             \tdep\tcorp.example/local\tv1.0.0\n\t=>\t../local\t(devel)\t\n\tdep\tcorp.example/odd\tv1.0.0\th9:x\n\
+             \tbuild\t-compiler=gc\n"
+        );
+        let Gathered { claims, findings, .. } = parse("billing", &output).unwrap();
+        let claimed: Vec<String> = claims.iter().map(|claim| claim.module.to_string()).collect();
+        assert_eq!(claimed, ["rsc.io/quote@v1.5.2", "corp.example/sampler@v1.3.1"]);
+        let found: Vec<_> = findings.iter().map(|f| (f.module.as_deref().unwrap(), f.verdict)).collect();
+        assert_eq!(
+            found,
+            [
+                ("corp.example/billing@(devel)", CheckVerdict::Unverified),
+                ("../local@(devel)", CheckVerdict::Unverified),
+                ("corp.example/odd@v1.0.0", CheckVerdict::NotChecked),
+            ]
+        );
+        assert!(findings[1].why.starts_with("corp.example/local is replaced by it"), "{}", findings[1].why);
+        assert!(parse("billing", "/bin/billing: go1.26.8\n\tpath\tcommand-line-arguments\n").is_err());
+    }
+}

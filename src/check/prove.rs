@@ -80,7 +80,7 @@ pub(crate) enum ClaimVerdict {
 
 /// A check that came to its end.
 #[derive(Debug)]
-pub(crate) struct Checked {
+pub(crate) struct CheckedClaims {
     /// The log's name.
     pub(crate) log: String,
     /// Its key.
@@ -100,7 +100,7 @@ pub(crate) async fn check(
     options: CheckOptions,
     claims: &[HashClaim],
     progress: impl Fn(u64, u64),
-) -> Result<Checked, CheckError> {
+) -> Result<CheckedClaims, CheckError> {
     let CheckOptions { target, key, asking, memory, known, jobs, clock } = options;
     let mut modules: Vec<ModuleVersion> = claims.iter().map(|claim| claim.module.clone()).collect();
     modules.sort_unstable();
@@ -155,7 +155,7 @@ pub(crate) async fn check(
     let verdicts = claims.iter().map(verdict).collect();
     let head = check.heads.top().tree;
     let key = &check.heads.key;
-    Ok(Checked { log: key.name().to_string(), vkey: key.to_string(), url, asking, head, verdicts })
+    Ok(CheckedClaims { log: key.name().to_string(), vkey: key.to_string(), url, asking, head, verdicts })
 }
 
 /// A record as it was answered.

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::prove::{Checked, ClaimVerdict};
+use super::prove::{CheckedClaims, ClaimVerdict};
 use super::{FilePlace, HashClaim};
 
 /// How something that was checked fared.
@@ -67,7 +67,7 @@ fn shown<S: Serializer>(place: &&FilePlace, serializer: S) -> Result<S::Ok, S::E
     serializer.collect_str(place)
 }
 
-impl Checked {
+impl CheckedClaims {
     /// What became of each claim, in their order.
     pub(crate) fn findings<'a>(&'a self, claims: &'a [HashClaim]) -> impl Iterator<Item = Finding> + 'a {
         claims.iter().zip(&self.verdicts).map(|(claim, verdict)| {

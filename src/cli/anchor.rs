@@ -12,10 +12,10 @@ use super::{Common, Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::{LogOpenError, SettleError, Settled, settle_anchor, why_read_only};
-use crate::store::LogReader;
 use crate::store::anchor::{Anchor as _, FileAnchor};
 use crate::store::lock::DirectoryLock;
 use crate::store::sqlite::{DATABASE_FILE, SqliteReader};
+use crate::store::{LogObserver as _, LogReader};
 use crate::tlog::{TreeHead, TreeSize};
 
 /// Page cache for one pass over the right edge.
@@ -87,8 +87,11 @@ fn show(config: &Config, as_json: bool) -> anyhow::Result<Exit> {
             "epoch": anchored.as_ref().map(|anchored| anchored.epoch),
             "stops": anchored.as_ref().map(|anchored| anchored.stops),
             "anchored": anchored.as_ref().map(|anchored| head(&anchored.tree)),
-            "log": newest.as_ref().map(head),
+            "log": reader.identity().name,
+            "vkey": reader.identity().vkey,
+            "head": newest.as_ref().map(head),
             "agrees": reason.is_none(),
+            "read_only": reason.as_ref().map(ToString::to_string),
         }))?;
     } else {
         let head = |tree: Option<&TreeHead>| match tree {

@@ -31,13 +31,13 @@ const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What was found.
 #[derive(Default)]
-pub(super) struct Checked {
+pub(super) struct CheckedConfig {
     refusals: Vec<Problem>,
     faults: Vec<Problem>,
     warnings: Vec<String>,
 }
 
-impl Checked {
+impl CheckedConfig {
     /// Refuses what a server refuses. Returns what it warns of.
     pub(super) fn or_refuse(self) -> Result<Vec<String>, ConfigError> {
         if !self.refusals.is_empty() {
@@ -72,8 +72,8 @@ impl Checked {
 }
 
 /// Tries everything that a server needs and that can be tried without one.
-pub(super) fn check(config: &Config, clock: &Clock) -> Checked {
-    let mut checked = Checked { refusals: config.missing_files(), ..Checked::default() };
+pub(super) fn check(config: &Config, clock: &Clock) -> CheckedConfig {
+    let mut checked = CheckedConfig { refusals: config.missing_files(), ..CheckedConfig::default() };
     for (key, said) in [("listen", &config.listen), ("metrics_listen", &config.metrics_listen)] {
         if let Err(error) = check_address(said) {
             checked.refuse(&said.origin, key, &error.to_string(), "choose another address or port");
@@ -97,7 +97,7 @@ pub(super) fn check_founding(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Redirects, root certificates and Git configuration.
-fn check_outgoing(config: &Config, clock: &Clock, checked: &mut Checked) {
+fn check_outgoing(config: &Config, clock: &Clock, checked: &mut CheckedConfig) {
     if let Err(error) = redirect_rules(config) {
         let private = "redirects.private_sources";
         let text = format!("{error:#}");
@@ -120,7 +120,7 @@ fn check_outgoing(config: &Config, clock: &Clock, checked: &mut Checked) {
     }
 }
 
-fn check_tls(config: &Config, clock: &Clock, checked: &mut Checked) {
+fn check_tls(config: &Config, clock: &Clock, checked: &mut CheckedConfig) {
     let Some(files) = config.tls.files() else { return };
     if checked.is_refused("tls.cert") || checked.is_refused("tls.key") {
         return;
@@ -174,7 +174,7 @@ pub(super) fn validity_warning(pair: &TlsPair, clock: &Clock) -> Option<String> 
 }
 
 /// The secrets of the hooks.
-fn check_secrets(config: &Config, checked: &mut Checked) {
+fn check_secrets(config: &Config, checked: &mut CheckedConfig) {
     for (name, sumdb) in config.mirrored() {
         let (key, said) = (format!("sumdb.{name}.hook_secret_file"), &sumdb.hook_secret_file);
         if let Some(path) = said.as_deref().filter(|_| !checked.is_refused(&key))
@@ -186,7 +186,7 @@ fn check_secrets(config: &Config, checked: &mut Checked) {
 }
 
 /// Whether data and anchor can be written, and on which disks they are.
-fn check_disks(config: &Config, checked: &mut Checked) {
+fn check_disks(config: &Config, checked: &mut CheckedConfig) {
     let data = existing(&config.data);
     let fix = "make it writable for the user that runs the server, or set the key to another path";
     if let Some(why) = unwritable(&data) {

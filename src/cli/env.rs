@@ -46,7 +46,8 @@ Examples:
   tallystick env --shell fish | source
   tallystick env --shell powershell | Out-String | Invoke-Expression
   tallystick env --server https://sum.corp.example --cacert corp-ca.pem
-  tallystick env --server https://sum.corp.example --expect-fingerprint '3e96 17dc …' --shell github >> \"$GITHUB_ENV\"
+  tallystick env --server https://sum.corp.example --expect-fingerprint 3e9617dce5730053cb82f0481b9d289cd3c384a9219ef5509c91aa60d214794e
+  tallystick env --shell gitlab > tallystick.env
   tallystick env --json")]
 pub(super) struct EnvCommand {
     /// Whose syntax to print

@@ -36,6 +36,15 @@ const COMMANDS: &[(&str, Codes)] = &[
         ],
     ),
     (
+        "reload",
+        &[
+            (Done, "the server runs by the new configuration; also when nothing has changed"),
+            (Failed, "refused: a key has changed that takes effect at a start only"),
+            (Usage, "wrong usage; also: the new configuration is wrong, and the one before stays"),
+            (Unreachable, "no server is running"),
+        ],
+    ),
+    (
         "env",
         &[
             (Done, "the variables were printed"),

@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 use super::exit::{Exit, OrExit};
-use super::{output, verify};
+use super::output;
+use crate::files;
 use crate::gosum::{GoSumError, GoSumFile, OddLine, parse_go_sum};
 
 /// The largest go.sum file. Those of the largest repositories have a few MB.
@@ -17,7 +18,8 @@ const MAX_ODD_SAID: usize = 20;
 /// Reads a go.sum file. The error names the file, the line and the fix.
 pub(super) fn read(path: &Path) -> anyhow::Result<GoSumFile> {
     let name = path.display().to_string();
-    let bytes = verify::read(path, MAX_GO_SUM_BYTES).or_exit(Exit::Usage)?;
+    let bytes = files::read_named(path, MAX_GO_SUM_BYTES).with_context(|| format!("cannot read {name}"));
+    let bytes = bytes.or_exit(Exit::Usage)?;
     parse(&name, &bytes)
 }
 

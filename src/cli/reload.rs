@@ -18,8 +18,6 @@ The server reads its own file, the one that it was started with, and takes all o
 printed as `tallystick config check` prints it, and the configuration before stays in force. Where a key has changed \
 that takes effect at a start only, it is named and nothing is changed. SIGHUP does the same and logs how it went.
 
-Exit codes: 0 reloaded, 1 refused: a restart is needed, 2 the configuration is wrong, 3 no server is running.
-
 Examples:
   tallystick reload
   tallystick reload --config /etc/tallystick.toml

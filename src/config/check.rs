@@ -308,7 +308,8 @@ impl Config {
 
     /// Directories that modules or records are read from and that cannot be opened. A server starts
     /// without them: the next one of a list may have what is asked for, and a file system may come
-    /// back.
+    /// back. Where a checksum database gives the lines, a source only saves time, so that a missing
+    /// one is no fault.
     pub fn missing_sources(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (name, sumdb) in &self.sumdbs {
@@ -316,7 +317,9 @@ impl Config {
             let directories = sumdb.urls.iter().filter_map(SourceUrl::local_path);
             problems.extend(directories.filter_map(|path| missing(&key, path, sumdb.urls.origin.clone())));
         }
-        for (i, section) in self.routes.iter().enumerate() {
+        let is_hashed = |section: &&RouteSection| section.route.checksum == Checksum::Compute;
+        let numbered = self.routes.iter().enumerate();
+        for (i, section) in numbered.filter(|(_, section)| is_hashed(section)) {
             let key = format!("route.{}.source", i + 1);
             let directories = section.route.source.iter().flat_map(SourceList::directories);
             problems.extend(directories.filter_map(|path| missing(&key, path, section.origin.clone())));

@@ -71,10 +71,29 @@ fn built_in_key() -> VerifierKey {
     SUM_GOLANG_ORG_KEY.parse().expect("the built-in key is valid")
 }
 
+/// The files of a mirror are named by its log. Their endings take up to 20 bytes of the 255 that file
+/// systems allow.
+const MAX_FILE_NAME_BYTES: usize = 235;
+
+/// How long a log's name is as the name of a file, where most characters take three bytes.
+fn file_name_bytes(name: &str) -> usize {
+    name.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.') { 1 } else { 3 })
+        .sum()
+}
+
 pub(super) fn read_key(at: &mut At<'_, '_>, name: &str) -> Said<VerifierKey> {
     let Some(text) = at.said::<String>() else { return built_in(at, name, built_in_key()) };
     let why = match text.parse::<VerifierKey>() {
-        Ok(key) if key.name().as_str() == name => return text.map(|_| key),
+        Ok(key) if key.name().as_str() == name && file_name_bytes(name) <= MAX_FILE_NAME_BYTES => {
+            return text.map(|_| key);
+        }
+        Ok(key) if key.name().as_str() == name => {
+            let bytes = file_name_bytes(name);
+            format!(
+                "its name takes {bytes} bytes as the name of a file, and {MAX_FILE_NAME_BYTES} are the most"
+            )
+        }
         Ok(key) => format!("it is the key of \"{}\"", key.name()),
         Err(error) => error.to_string(),
     };

@@ -273,10 +273,10 @@ impl MirroredLog {
             self.options.mirror.want();
         }
         let text = format!(
-            "{} of {} is not mirrored here yet, only {}\nTry again in a few seconds.",
+            "{} of {} is not mirrored here yet: there {}\nTry again in a few seconds.",
             tile.path(),
             log.name(),
-            size.records()
+            if size.0 == 1 { "is 1 record".to_owned() } else { format!("are {size} records") }
         );
         LookupRefusal::TryLater { text, retry_after: RETRY_AFTER }
     }

@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::Delay;
 use super::admission::MissAdmission;
 use super::direct;
-use super::error::{NotaryError, Remedy, for_clients};
+use super::error::{NotaryError, Remedy};
 use super::limits::DEFAULT_RETRY_AFTER;
 use super::sink::{HashedModule, ModuleSink};
-use super::{Delay, seconds};
+use super::words::{for_clients, seconds};
 use crate::clock::Clock;
 use crate::dirhash::{HashedZip, ReadAt, ZipError, ZipLimits, hash_go_mod, hash_zip};
 use crate::gosum::ModuleLines;

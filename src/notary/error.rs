@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::text::{VERSION_CONTROL, cause_line, first_and_others, fit, quoted, sentence, short};
-pub(super) use super::text::{for_clients, seconds};
 use super::unfetchable::Unfetchable;
+use super::words::{
+    VERSION_CONTROL, cause_line, date, first_and_others, fit, for_clients, quoted, seconds, sentence, short,
+};
 use crate::gosum::ModuleLines;
 use crate::log::{Conflict, ReadOnly};
 use crate::module::ModuleVersion;
@@ -431,10 +432,6 @@ fn origin(evidence: &Evidence) -> String {
         Evidence::Computed { url, .. } => format!("computed from {}", short(&for_clients(url))),
         Evidence::Imported { importer } => format!("imported by {}", short(importer)),
     }
-}
-
-fn date(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 #[cfg(test)]

@@ -36,8 +36,8 @@ mod remote;
 mod route;
 mod routing;
 mod sink;
-mod text;
 mod unfetchable;
+mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -57,7 +57,6 @@ use crate::share::{Claimant, Shed, Waiters};
 use crate::store::{Evidence, StoreError, StoredRecord};
 use compute::{Computing, Found};
 pub use counters::{Counter, Counters};
-use error::seconds;
 pub use error::{ConflictReport, Delay, NotaryError, Remedy};
 use flight::{Completion, Flight, FlightAnswer, FlightEnd, ModuleFlights, TooMany};
 use gather::{Appended, Gatherer};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::error::for_clients;
 use super::lines::RemoteLines;
+use super::words::for_clients;
 use crate::route::{Checksum, DatabaseName, Route, RouteError};
 use crate::upstream::GoProxy;
 

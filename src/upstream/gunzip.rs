@@ -42,7 +42,7 @@ impl Gunzip {
 
     /// Takes what has come. What came before must be decoded.
     pub(super) fn feed(&mut self, encoded: Bytes) {
-        debug_assert!(self.pending.is_empty(), "the piece before is decoded first");
+        assert!(self.pending.is_empty(), "the piece before is decoded first");
         self.is_empty &= encoded.is_empty();
         self.pending = encoded;
     }

@@ -34,20 +34,24 @@ pub enum ClientError {
         why: String,
     },
     /// This machine has no certificates of authorities.
-    #[error(
-        "no certificate of an authority was found on this machine{}\n  fix: install the system's certificates (Debian: ca-certificates), or \
-         name a PEM file with --cacert FILE, `roots` or SSL_CERT_FILE",
-        named_roots()
-    )]
+    #[error("no certificate of an authority was found on this machine{}", advice())]
     NoRoots,
 }
 
-/// Says which variables replace the system's certificates.
-fn named_roots() -> String {
+/// Says where certificates were looked for, and what to do.
+fn advice() -> String {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
-        Some(format!("{name} = {}", value.to_string_lossy()))
+        Some(format!("{name}=\"{}\"", value.to_string_lossy()))
     });
     let named: Vec<String> = named.collect();
-    if named.is_empty() { String::new() } else { format!(", where {}", named.join(" and ")) }
+    if named.is_empty() {
+        return "\n  fix: install the system's certificates (Debian: ca-certificates), or name a PEM file with --cacert FILE, `roots` or \
+                SSL_CERT_FILE"
+            .to_owned();
+    }
+    format!(
+        ", which has {}\n  fix: correct it, or unset it, so that the system's certificates are used",
+        named.join(" and ")
+    )
 }

@@ -114,7 +114,8 @@ fn go_sum_files_are_read_as_by_the_go_command() {
 #[test]
 fn lines_that_go_tolerates_are_read_and_named() {
     let empty = hash_go_mod(b"");
-    let table: [(String, fn(&Oddity) -> bool); 9] = [
+    type IsIt = fn(&Oddity) -> bool;
+    let table: [(String, IsIt); 9] = [
         (format!("rsc.io/quote v1.5.2/go.mod {empty}"), |odd| matches!(odd, Oddity::EmptyGoMod)),
         (ZIP.replace("h1:", "h2:"), |odd| matches!(odd, Oddity::UnknownHash { kind } if kind == "h2")),
         ("rsc.io/quote v1.5.2 nonsense".to_owned(), |odd| matches!(odd, Oddity::UnknownHash { .. })),

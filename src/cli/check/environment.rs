@@ -1,6 +1,6 @@
 //! `--env`: settings of the `go` command with which it bypasses the log.
 
-use super::settings::{Gosumdb, gosumdb};
+use super::settings::gosumdb;
 use crate::check::{CheckVerdict, FilePlace, Finding};
 use crate::cli::bypass;
 use crate::config::GoEnvironment;
@@ -15,7 +15,7 @@ pub(super) fn findings(go: &GoEnvironment, key: Option<&VerifierKey>) -> Vec<Fin
     said.extend(bypass::ways_around(go));
     if let (Some(key), Some(setting)) = (key, go.var("GOSUMDB"))
         && setting.value != "off"
-        && !matches!(gosumdb(&setting.value), Ok(Gosumdb::Database(known, _)) if known == *key)
+        && !matches!(gosumdb(&setting.value), Ok(Some(known)) if known.key == *key)
     {
         said.push(format!(
             "GOSUMDB names another log than the one that is checked here, {}: the go command asks that one.",

@@ -15,7 +15,7 @@ use super::engines::http_client;
 use super::exit::OrExit;
 use super::{Common, Exit, ProgressMeter, block_on};
 use crate::check::{
-    CheckError, CheckOptions, Checked, FilePlace, Finding, GatherError, Gathered, HashClaim, check,
+    CheckError, CheckOptions, CheckedClaims, FilePlace, Finding, GatherError, Gathered, HashClaim, check,
 };
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GoEnvironment};
@@ -158,7 +158,7 @@ impl CheckCommand {
         go: &GoEnvironment,
         settings: LogSettings,
         claims: Vec<HashClaim>,
-    ) -> anyhow::Result<(Checked, Vec<HashClaim>, Vec<Finding>)> {
+    ) -> anyhow::Result<(CheckedClaims, Vec<HashClaim>, Vec<Finding>)> {
         let clock = Clock::system();
         let client = http_client(config, &clock)?;
         let shown = settings.shown();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::check::{Asking, CheckCounts, CheckVerdict, Checked, FilePlace, Finding};
+use crate::check::{Asking, CheckCounts, CheckVerdict, CheckedClaims, FilePlace, Finding};
 use crate::cli::{Exit, output};
 use crate::xml;
 
@@ -39,6 +39,9 @@ struct CheckedLog {
     url: String,
     size: u64,
     root: String,
+    /// How many hashes it was asked about.
+    #[serde(skip)]
+    hashes: usize,
 }
 
 fn unproved<S: serde::Serializer>(findings: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
@@ -65,7 +68,7 @@ impl CheckOutput {
     }
 
     /// Names the log and the head under which everything was proved.
-    pub(super) fn of_log(&mut self, checked: &Checked) {
+    pub(super) fn of_log(&mut self, checked: &CheckedClaims) {
         self.asking = Some(checked.asking);
         self.log = Some(CheckedLog {
             name: checked.log.clone(),
@@ -73,13 +76,13 @@ impl CheckOutput {
             url: checked.url.clone(),
             size: checked.head.size.0,
             root: checked.head.root.to_string(),
+            hashes: checked.verdicts.len(),
         });
     }
 
     /// Counts and sorts what was found.
     pub(super) fn finish(&mut self) {
         self.findings.sort_by(|a, b| a.verdict.cmp(&b.verdict).then_with(|| a.cmp(b)));
-        self.findings.dedup();
         self.counts = CheckCounts::of(&self.findings);
     }
 
@@ -156,11 +159,11 @@ impl CheckOutput {
 
     fn summary(&self) -> String {
         let CheckCounts { proved, not_in_log, differs, not_checked, unverified } = self.counts;
-        let all = proved + not_in_log + differs + not_checked;
         let mut text = match &self.log {
-            Some(CheckedLog { name, url, size, .. }) => {
+            Some(CheckedLog { name, url, size, hashes, .. }) => {
                 let records = output::count(*size, "record");
-                let hashes = if all == 1 { "1 hash is".to_owned() } else { format!("{all} hashes are") };
+                let hashes =
+                    if *hashes == 1 { "1 hash is".to_owned() } else { format!("{hashes} hashes are") };
                 format!("{proved} of {hashes} proved in {name} at {url}, under its head of {records}\n")
             }
             None if not_checked == 0 => "no setting bypasses the log\n".to_owned(),

@@ -34,13 +34,12 @@ pub(super) struct LogSettings {
     urls: Vec<SourceUrl>,
 }
 
-/// What GOSUMDB says.
+/// The database that GOSUMDB names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Gosumdb {
-    /// The `go` command looks nothing up.
-    Off,
-    /// This database, perhaps at a URL of its own.
-    Database(VerifierKey, Option<String>),
+pub(super) struct Gosumdb {
+    pub(super) key: VerifierKey,
+    /// Its own URL, if it has one.
+    url: Option<String>,
 }
 
 impl LogSettings {
@@ -50,10 +49,10 @@ impl LogSettings {
         let gosumdb = gosumdb(value);
         let given = command.key.as_deref().map(key_of).transpose().or_exit(Exit::Usage)?;
         let (key, url) = match (given, gosumdb) {
-            (Some(key), Ok(Gosumdb::Database(known, url))) if known == key => (key, url),
+            (Some(key), Ok(Some(known))) if known.key == key => (key, known.url),
             (Some(key), _) => (key, None),
-            (None, Ok(Gosumdb::Database(key, url))) => (key, url),
-            (None, Ok(Gosumdb::Off)) => {
+            (None, Ok(Some(known))) => (known.key, known.url),
+            (None, Ok(None)) => {
                 let error = anyhow!(
                     "GOSUMDB is \"off\" here, so that nothing says which log to check against\n  fix: give its verifier key with \
                      --key, or set GOSUMDB as `tallystick env` prints it"
@@ -216,14 +215,14 @@ impl LogSettings {
     }
 }
 
-/// Reads a GOSUMDB.
-pub(super) fn gosumdb(value: &str) -> anyhow::Result<Gosumdb> {
+/// Reads a GOSUMDB. There is no database where it is off.
+pub(super) fn gosumdb(value: &str) -> anyhow::Result<Option<Gosumdb>> {
     let value = match value {
         SUM_GOLANG_CN => "sum.golang.org https://sum.golang.google.cn",
         value => value,
     };
     if value == "off" {
-        return Ok(Gosumdb::Off);
+        return Ok(None);
     }
     let mut words = value.split_whitespace();
     let (Some(first), url, None) = (words.next(), words.next(), words.next()) else {
@@ -231,7 +230,7 @@ pub(super) fn gosumdb(value: &str) -> anyhow::Result<Gosumdb> {
     };
     let key = if first == SUM_GOLANG_ORG { SUM_GOLANG_ORG_KEY } else { first };
     let key = key.parse().context("the first word of GOSUMDB is no verifier key (name+hash+base64)")?;
-    Ok(Gosumdb::Database(key, url.map(str::to_owned)))
+    Ok(Some(Gosumdb { key, url: url.map(str::to_owned) }))
 }
 
 /// The proxies of GOPROXY, which are asked whether they pass the database on, then its name, as the
@@ -294,15 +293,15 @@ mod tests {
     fn gosumdb_is_read_as_go_reads_it() {
         let key: VerifierKey = SUM_GOLANG_ORG_KEY.parse().unwrap();
         let is = |value: &str, url: Option<&str>| {
-            let want = Gosumdb::Database(key.clone(), url.map(str::to_owned));
-            assert_eq!(gosumdb(value).unwrap(), want, "{value}");
+            let want = Gosumdb { key: key.clone(), url: url.map(str::to_owned) };
+            assert_eq!(gosumdb(value).unwrap(), Some(want), "{value}");
         };
         is("sum.golang.org", None);
         is("sum.golang.org https://mirror.example", Some("https://mirror.example"));
         is("sum.golang.google.cn", Some("https://sum.golang.google.cn"));
         is(SUM_GOLANG_ORG_KEY, None);
         is(&format!(" {SUM_GOLANG_ORG_KEY}  file:///srv "), Some("file:///srv"));
-        assert_eq!(gosumdb("off").unwrap(), Gosumdb::Off);
+        assert_eq!(gosumdb("off").unwrap(), None);
         for bad in ["", " ", "sum.corp.example", "a b c", "sum.golang.org+033de0ae+Ac4"] {
             assert!(gosumdb(bad).is_err(), "{bad}");
         }

@@ -10,11 +10,19 @@ use super::*;
 
 /// Codes to which another test drives the command: the test's file and what it says there.
 const ELSEWHERE: &[(&str, u8, &str, &str)] = &[
+    ("reload", 0, "reload/mod.rs", "assert_eq!(reload(&data).code, 0)"),
+    ("reload", 1, "reload/mod.rs", "assert_eq!(refused.code, 1"),
+    ("reload", 2, "reload/mod.rs", "assert_eq!((refused.code, checked.code), (2, 2))"),
+    ("reload", 3, "reload/mod.rs", "assert_eq!(ran.code, 3"),
     ("check", 0, "client/check/built.rs", "assert_eq!(ran.code, 0"),
     ("check", 1, "client/check/built.rs", "assert_eq!(ran.code, 1"),
     ("check", 2, "client/check/built.rs", "assert_eq!(ran.code, 2"),
     ("check", 3, "client/check/mod.rs", "assert_eq!(ran.code, 3"),
     ("check", 4, "client/check/built.rs", "assert_eq!(ran.code, 4"),
+    ("reload", 0, "reload/mod.rs", "assert_eq!(changed.code, 0"),
+    ("reload", 1, "reload/mod.rs", "assert_eq!(refused.code, 1"),
+    ("reload", 2, "reload/mod.rs", "assert_eq!((refused.code, checked.code), (2, 2)"),
+    ("reload", 3, "reload/mod.rs", "assert_eq!(ran.code, 3"),
     ("mirror status", 4, "mirror/commands.rs", r#"ran(&directory, &["status"], 4)"#),
     ("mirror sync", 0, "mirror/commands.rs", r#"ran(&directory, &["sync"], 0)"#),
     ("mirror sync", 3, "mirror/commands.rs", r#"ran(directory, &["sync"], 3)"#),
@@ -229,7 +237,9 @@ fn serving(driven: &mut Driven) {
     let _holder = TcpListener::bind(taken).unwrap();
     driven.run(&world, "serve", &["--listen", &taken.to_string()], 1);
     driven.run(&world, "serve", &["--listen", "nowhere"], 2);
-    driven.run(&world, "config check", &[], 0);
+    let route = "[[route]]\nmodules = [\"*\"]\nsource = [\"file:///tmp\"]\nchecksum = \"compute\"\n";
+    world.sandbox.write("ok.toml", &format!("data = \"fresh\"\n{route}"));
+    driven.run(&world, "config check", &["--config", "ok.toml"], 0);
     driven.run(&world, "config check", &["--config", "missing.toml"], 2);
     driven.run(&world, "config show", &[], 0);
     driven.run(&world, "config show", &["--config", "missing.toml"], 2);
@@ -258,9 +268,7 @@ fn serving(driven: &mut Driven) {
     driven.run(&world, "audit", &["none"], 2);
     driven.run(&world, "audit", &[&nowhere()], 3);
     let keys = fs::read_dir(world.sandbox.path("data/keys")).unwrap().map(|entry| entry.unwrap().path());
-    for file in keys.filter(|file| file.extension().is_some_and(|kind| kind == "skey")) {
-        fs::write(file, "PRIVATE+KEY+no").unwrap();
-    }
+    keys.for_each(|file| fs::write(file, "PRIVATE+KEY+no").unwrap());
     driven.run(&world, "key show", &[], 4);
     driven.run(&world, "serve", &[], 4);
 }

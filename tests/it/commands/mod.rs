@@ -9,6 +9,7 @@ mod logs;
 mod lookup;
 mod prove;
 mod records;
+mod schema;
 mod server;
 
 use std::fs;

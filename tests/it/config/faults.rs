@@ -193,3 +193,17 @@ fn patterns_that_protect_nothing_are_refused() {
     });
     assert_faults(texts.iter().map(|(text, want)| (text.clone(), want.as_str())).collect());
 }
+
+/// The files of its mirror are named by it.
+#[test]
+fn a_log_whose_name_makes_no_file_name_is_refused() {
+    for (name, is_refused) in [("a".repeat(235), false), ("a".repeat(236), true), ("a/".repeat(60), true)] {
+        let signer = tallystick::note::SignerKey::generate(name.parse().unwrap(), [7; 32]);
+        let text =
+            format!("[sumdb.\"{name}\"]\nkey = \"{}\"\nurls = [\"https://a.example\"]\n", signer.verifier());
+        match is_refused {
+            true => assert_faults(vec![(text, "bytes as the name of a file, and 235 are the most")]),
+            false => assert!(!check(&text).stderr.contains("as the name of a file")),
+        }
+    }
+}

@@ -40,7 +40,9 @@ checksum = "sum.golang.org"            # take the lines from that database, veri
 fn check(text: &str) -> Ran {
     let sandbox = Sandbox::new();
     sandbox.write("t.toml", text);
-    sandbox.run(&["config", "check", "--config", "t.toml"])
+    let ran = sandbox.run(&["config", "check", "--config", "t.toml"]);
+    // Paths are named in full.
+    Ran { stderr: sandbox.without_home(&ran.stderr).replace("~/", ""), ..ran }
 }
 
 fn load(text: &str) -> Config {
@@ -271,8 +273,9 @@ fn flags_beat_environment_beats_file_beats_defaults() {
         ("TALLYSTICK_LISTEN", ""),
     ];
     let shown = Shown::of(&sandbox.run_with(&["config", "show", "--json", "--data", "f"], &environment));
-    assert_eq!(shown.row("data"), (&"f".into(), "flag --data"));
-    assert_eq!(shown.row("anchor"), (&"f/anchor.db".into(), "default"));
+    let full = |name: &str| serde_json::Value::from(sandbox.path(name).to_str().unwrap());
+    assert_eq!(shown.row("data"), (&full("f"), "flag --data"));
+    assert_eq!(shown.row("anchor"), (&full("f/anchor.db"), "default"));
     assert_eq!(shown.row("limits.concurrency"), (&9.into(), "environment TALLYSTICK_LIMITS_CONCURRENCY"));
     assert_eq!(shown.row("limits.deadline_seconds"), (&7.into(), "t.toml:5"));
     assert_eq!(

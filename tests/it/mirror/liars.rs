@@ -124,7 +124,7 @@ fn liars_about_the_note() -> Vec<Liar> {
         ),
         ("an empty answer", "reading record", about("/lookup/", |_| Vec::new())),
         ("packed bytes", "reading record", about("/lookup/", |_| vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3])),
-        ("an encoding that nobody asked for", "was not asked for", Arc::new(gzip)),
+        ("an encoding that is a lie", "cannot be decoded", Arc::new(gzip)),
     ]
 }
 

@@ -38,7 +38,7 @@ fn gossip_and_the_policy_find_the_running_server() {
     assert!(ran.stdout.contains(&format!(" {}/tlog\n", server.url)), "{} {}", ran.stdout, ran.stderr);
     sandbox.write("head", "no head");
     let ran = sandbox.run(&["--config", config.to_str().unwrap(), "gossip", "--head", "head", "--json"]);
-    assert!(ran.stdout.contains("\"status\": 422"), "{} {}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("\"status\": 400"), "{} {}", ran.stdout, ran.stderr);
 }
 
 #[test]

@@ -99,4 +99,7 @@ fn a_file_of_roots_that_is_none_is_named_with_the_fix() {
         let ran = sandbox.run(&["env", "--server", "http://127.0.0.1:1", "--cacert", file]);
         assert_advised(file, &ran, 2, &format!("root certificates {file}: {cause}"), "give a PEM file");
     }
+    let ran =
+        sandbox.run_with(&["env", "--server", "http://127.0.0.1:1"], &[("SSL_CERT_FILE", "/absent.pem")]);
+    assert_advised("SSL_CERT_FILE", &ran, 2, "SSL_CERT_FILE=\"/absent.pem\"", "correct it, or unset it");
 }

@@ -180,8 +180,8 @@ pub enum BundleError {
     },
     /// The delta begins beyond what is stored.
     #[error(
-        "this is a delta from record {from} on, and only {} stored here\n  fix: import a whole export, or a delta from {have} or less, first",
-        if .have.0 == 1 { "1 is".to_owned() } else { format!("{} are", .have) }
+        "this is a delta from {} on, and only {} stored here\n  fix: import a whole export, or a delta from {have} or less, first",
+        .from.records(), if .have.0 == 1 { "1 is".to_owned() } else { format!("{} are", .have) }
     )]
     Gap {
         /// Where the delta begins.

@@ -83,13 +83,16 @@ fn a_log_that_was_set_back_is_told_from_a_fork() {
     old.stop();
 }
 
+/// What a liar does to a body.
+type Change = fn(Vec<u8>) -> Vec<u8>;
+
 #[test]
 fn bytes_that_do_not_lead_to_the_signed_root_prove_nothing() {
     let Some(world) = World::new("bytes_that_do_not_lead_to_the_signed_root_prove_nothing") else { return };
     world.download();
     let (url, vkey) = (world.server().url.clone(), world.server().vkey.clone());
     // Another record than the tree has, and a tile that is not the tree's.
-    let changes: [(&str, fn(Vec<u8>) -> Vec<u8>); 2] = [
+    let changes: [(&str, Change); 2] = [
         ("/api/v1/modules/", |body| String::from_utf8(body).unwrap().replacen("h1:", "h1:A", 1).into_bytes()),
         ("/tile/", |mut body| {
             body[3] ^= 1;

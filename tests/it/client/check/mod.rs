@@ -236,6 +236,26 @@ fn which_log_it_is_nobody_learns_from_the_server() {
     assert!(ran.stderr.contains("cannot be asked") && ran.stderr.contains("fix: "), "{}", ran.stderr);
 }
 
+/// More records than are proved at once, in a tree of several levels of tiles.
+#[test]
+fn a_go_sum_of_thousands_of_lines_is_proved_in_batches() {
+    const MODULES: u64 = 1_500;
+    let directory = LogDirectory::new(NAME, NO_MODULES);
+    grow(&directory, MODULES);
+    let server = directory.serve();
+    let developer = Developer::new("off", &server.gosumdb());
+    let text: String = (0..MODULES).map(|i| logs::lines(i).to_text()).collect();
+    developer.write("go.sum", &text);
+    let (code, report) = developer.check_json(&["go.sum", "--jobs", "8"]);
+    assert_eq!((code, counts(&report)), (0, vec![("proved".to_owned(), 2 * MODULES)]), "{report}");
+    // One of them is another record's.
+    let [wrong, right] = [700, 701].map(|i| logs::lines(i).zip.to_string());
+    developer.write("go.sum", &text.replace(&wrong, &right));
+    let (code, report) = developer.check_json(&["go.sum"]);
+    let place = "go.sum:1401";
+    assert_eq!((code, report["findings"][0]["place"].as_str()), (4, Some(place)), "{}", report["findings"]);
+}
+
 /// GOPRIVATE is there to keep names from others; GONOSUMDB, where somebody set it, keeps them from every log.
 #[test]
 fn private_names_are_asked_of_the_own_log() {

@@ -97,8 +97,8 @@ fn an_anchor_beside_the_data_is_moved() {
     fs::write(&path, fs::read_to_string(&path).unwrap().replace("file:///nonexistent", &proxy)).unwrap();
     let text = drill.world.run(&["config", "check"]).stderr;
     let words =
-        "Stop the server, move data/anchor.db and, if it exists, data/anchor.db.stops to another disk";
-    assert!(text.contains(words), "{text}");
+        "Stop the server, move ~/data/anchor.db and, if it exists, ~/data/anchor.db.stops to another disk";
+    assert!(drill.world.sandbox.without_home(&text).contains(words), "{text}");
     let elsewhere = drill.world.sandbox.path("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     for file in ["anchor.db", "anchor.db.stops"] {
@@ -293,7 +293,7 @@ fn cosignatures_that_cannot_be_used() {
     let path = drill.path("cosignatures.db");
     let _ = fs::remove_file(drill.path("cosignatures.db-wal"));
     fs::write(&path, [0xff; 8192]).unwrap();
-    drill.refused(&["the cosignatures in data/cosignatures.db cannot be used", "move that file away"]);
+    drill.refused(&["the cosignatures in ~/data/cosignatures.db cannot be used", "move that file away"]);
     fs::rename(&path, drill.path("cosignatures.away")).unwrap();
     drill.goes_on();
 }

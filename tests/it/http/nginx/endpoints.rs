@@ -144,7 +144,7 @@ fn cases(server: &Server) -> Vec<Case> {
     };
     cases.push(post("/api/v1/proofs", proofs(64 << 10), 200));
     cases.push(post("/api/v1/proofs", proofs((64 << 10) + 1), 413));
-    cases.push(post("/api/v1/gossip", vec![b'x'; 64 << 10], 422));
+    cases.push(post("/api/v1/gossip", vec![b'x'; 64 << 10], 400));
     cases.push(post("/api/v1/gossip", vec![b'x'; (64 << 10) + 1], 413));
     for (bytes, status) in [(2, 202), (1 << 20, 202), ((1 << 20) + 1, 413)] {
         let body = vec![b'x'; bytes];

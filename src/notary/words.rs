@@ -1,6 +1,9 @@
-//! The lines that a refusal is made of, as the `go` command prints them.
+//! The words of a refusal as the `go` command prints them: names that are not too long, lines that
+//! all find room, no local paths.
 
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::upstream::UpstreamMessage;
 use crate::visible;
@@ -35,6 +38,10 @@ pub(super) fn cause_line(said: &UpstreamMessage) -> String {
     let mut words = said.as_str().to_owned();
     visible::cut(&mut words, MAX_CAUSE_BYTES);
     if words.is_empty() { words } else { format!("Cause: {words}") }
+}
+
+pub(super) fn date(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// Whole seconds, rounded up.
