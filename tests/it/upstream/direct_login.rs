@@ -244,7 +244,8 @@ fn a_netrc_that_cannot_be_used_is_refused_by_check_and_by_serve_alike() {
         }
     }
     write_private(&netrc, &format!("machine gl.example login ci password {PASSWORD}\n"));
-    let ran = sandbox.run(&["config", "check", "--config", config]);
+    let path = std::env::var("PATH").unwrap();
+    let ran = sandbox.run_with(&["config", "check", "--config", config], &[("PATH", &path)]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let shown = sandbox.run(&["config", "show", "--config", config]);
     assert!(shown.stdout.contains("route.1.netrc") && !shown.stdout.contains(PASSWORD), "{}", shown.stdout);
