@@ -93,7 +93,7 @@ fn a_useless_netrc_is_named() {
         ),
         (
             route("source = [\"direct\"]"),
-            "/nosuch: No such file or directory (os error 2)\n  fix: make it readable for the user that runs tallystick",
+            "t.toml:3: `route.1.netrc` cannot be used: nosuch: No such file or directory (os error 2)\n  fix: make it readable for the user that runs tallystick",
         ),
     ]);
 }
