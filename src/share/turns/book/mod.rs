@@ -156,9 +156,12 @@ impl<J: Clone + Eq + Hash, K: Clone + Ord> Book<J, K> {
 
     pub(super) fn leave(&mut self, job: &J) {
         self.stop_waiting(job);
-        if let Some(Running { line, .. }) = self.running.remove(job) {
+        if let Some(Running { line, promised, .. }) = self.running.remove(job) {
             for bound in &self.lines[line].bounds {
                 self.bounds[*bound].taken -= 1;
+            }
+            if let Some(Some(client)) = promised {
+                self.hand_over(job, &client);
             }
         }
         self.grant();
@@ -177,6 +180,23 @@ impl<J: Clone + Eq + Hash, K: Clone + Ord> Book<J, K> {
         };
         self.stop(&job, None, Standing::Shed);
         true
+    }
+
+    /// Gives the place of a revoked job to the job that it was revoked for. Were it given to
+    /// whoever is next, a client of another line could take it, and be revoked for it again and
+    /// again.
+    fn hand_over(&mut self, revoked: &J, client: &K) {
+        let heir = self.waiting.iter_mut().find_map(|(job, waiting)| {
+            let before = waiting.victims.len();
+            waiting.victims.retain(|victim| victim != revoked);
+            (waiting.victims.len() < before).then(|| (job.clone(), waiting.line))
+        });
+        let Some((job, line)) = heir else { return };
+        let is_wanted = self.wants.get(&job).is_some_and(|wants| wants.contains_key(client));
+        if is_wanted && self.has_room(line) {
+            self.lines[line].served(client);
+            self.start(&job, line, Some(client.clone()));
+        }
     }
 
     /// Gives free places to those who are next, then those that are left to jobs that nobody waits

@@ -136,6 +136,29 @@ fn a_narrow_bound_does_not_hold_up_other_lines() {
     assert_eq!(runs(&book, 'b'), 1);
 }
 
+/// A client with jobs in two lines took each place that was revoked for another client, and was
+/// revoked for it again, without end.
+#[test]
+fn a_revoked_place_is_for_the_job_that_it_was_revoked_for() {
+    let mut book = Table::default();
+    let (all, left, right) = (book.add_bound(4), book.add_bound(1), book.add_bound(1));
+    for bounds in [vec![left, all], vec![right, all], vec![all]] {
+        book.add_line(bounds);
+    }
+    for (job, client, line) in [(4, 'b', 0), (0, 'c', 2), (5, 'b', 2), (6, 'c', 2), (7, 'b', 1), (8, 'a', 2)]
+    {
+        ask(&mut book, job..job + 1, client, line);
+    }
+    book.take_news();
+    book.press(&8);
+    assert_eq!(obey(&mut book).len(), 1);
+    assert_eq!(book.client_of(&8), Some('a'), "and not job 7, whose line is next");
+    for job in [0, 5, 6, 7] {
+        book.press(&job);
+    }
+    assert_eq!(obey(&mut book), [0; 0], "everybody has a share");
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Ask { job: u32, client: char, line: usize },
