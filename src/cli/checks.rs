@@ -189,7 +189,11 @@ fn check_secrets(config: &Config, checked: &mut CheckedConfig) {
 fn check_disks(config: &Config, checked: &mut CheckedConfig) {
     let data = existing(&config.data);
     let fix = "make it writable for the user that runs the server, or set the key to another path";
-    if let Some(why) = unwritable(&data) {
+    if !data.is_dir() {
+        let why = format!("{} is not a directory", data.display());
+        let fix = "move what is there away, or set `data` to the path of a directory";
+        checked.refuse(&config.data.origin, "data", &why, fix);
+    } else if let Some(why) = unwritable(&data) {
         checked.refuse(&config.data.origin, "data", &why, fix);
     } else if let Err(error) = refuse_network_file_system(&data) {
         checked.refuse(&config.data.origin, "data", &error.to_string(), "set `data` to a local disk");

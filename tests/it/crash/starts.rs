@@ -156,7 +156,7 @@ fn data_that_is_no_directory_is_named() {
     let source = Source::start();
     let place = Place::new(&source.url());
     fs::write(place.data(), "a file").unwrap();
-    check("a file", &place, FAILED, &["data", "fix"]);
+    check("a file", &place, USAGE, &["is not a directory", "fix: move what is there away"]);
 }
 
 /// As a user who may not write there: root may write everywhere, so the program is copied to where that user reaches it.
@@ -177,7 +177,7 @@ fn a_data_directory_of_somebody_else_is_named() {
         command.args(["serve", "--config", "tallystick.toml"]).current_dir(place.path("")).env_clear();
         command.env("PATH", "/nonexistent").stdout(std::process::Stdio::piped()).uid(NOBODY).gid(NOBODY);
         let ended = place.try_serve_as(command).map(|_| "it runs").expect_err("it may not write there");
-        check_end(&format!("{mode:o}"), &ended, FAILED, &words);
+        check_end(&format!("{mode:o}"), &ended, USAGE, &words);
     }
 }
 
@@ -199,7 +199,7 @@ fn a_read_only_disk_is_named() {
     check_end(
         "read-only",
         &ended.expect_err("nothing can be written"),
-        FAILED,
+        USAGE,
         &["Read-only file system", "data"],
     );
     assert_eq!(place.serve().readiness(), "ready\n");
