@@ -136,7 +136,8 @@ async fn a_delta_applies_where_its_tree_is_stored_and_nowhere_else() {
         let Err(ImportError::Bundle(error @ BundleError::Gap { .. })) = refused else {
             panic!("{refused:?}")
         };
-        let told = format!("a delta from {from} records on, and only 0 are stored here");
+        let records = if from == 1 { "1 record".to_owned() } else { format!("{from} records") };
+        let told = format!("a delta from {records} on, and only 0 are stored here");
         assert!(error.to_string().contains(&told), "{error}");
         other.sync(&[peer.serve_honestly(have).url()]).await.unwrap();
         let done = import(&other, &delta).await.unwrap();
