@@ -1,4 +1,4 @@
-//! Why a fetch failed, told apart by what the caller does next: [`judge`](super::judge) says what.
+//! Why a fetch failed, told apart by what the caller does next: [`judge`](super::judge()) says what.
 
 use std::fmt;
 use std::io;
