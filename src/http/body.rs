@@ -8,6 +8,11 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::timeout;
 
+/// A body that is larger than allowed by no more than this is read to its end before it is refused:
+/// a client that still sends when the connection is closed may miss the answer, and nginx then
+/// says 502.
+const DRAINED_BYTES: usize = 64 << 10;
+
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyError {
@@ -48,7 +53,13 @@ pub(super) async fn feed<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    if body.size_hint().lower() > max_bytes as u64 {
+    let declared = body.size_hint().lower();
+    if declared > max_bytes as u64 {
+        if declared <= (max_bytes + DRAINED_BYTES) as u64 {
+            let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+            // Slow or not, the answer is the same.
+            let _ = timeout(patience, rest).await;
+        }
         return Err(BodyError::TooLarge { max_bytes });
     }
     let whole = async {
